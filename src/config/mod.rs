@@ -1,0 +1,1 @@
+//! The configuration: a file or flags, resolved into a plan.

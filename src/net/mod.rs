@@ -1,0 +1,1 @@
+//! Sockets without protocol: the only floor with `unsafe`.

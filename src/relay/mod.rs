@@ -1,0 +1,1 @@
+//! Shards: one core, one `turn::Server`, its sockets.

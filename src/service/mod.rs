@@ -1,0 +1,1 @@
+//! The services around the relay: web page, signaling, ICE servers, metrics, admin.

@@ -1,0 +1,1 @@
+//! The TURN protocol as a value: packets and time in, effects out.
