@@ -1,0 +1,65 @@
+//! ChannelData messages: four octets of header in front of application data. RFC 8656 §12.4.
+
+use super::Malformed;
+use std::ops::RangeInclusive;
+
+/// A ChannelData message, read in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelData<'a> {
+    /// The channel number, 0x4000 to 0x4FFF.
+    pub number: u16,
+    /// The application data, without padding.
+    pub payload: &'a [u8],
+}
+
+impl<'a> ChannelData<'a> {
+    /// Reads the message at the start of `octets`; what follows it is padding and is ignored (RFC 8656 §12.5).
+    ///
+    /// # Errors
+    /// [`Malformed::Unrecognized`] for a number that no channel may have, [`Malformed::Short`] when the length field
+    /// promises more than there is.
+    pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
+        let (header, rest) = octets.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
+        let [n0, n1, l0, l1] = *header;
+        let number = u16::from_be_bytes([n0, n1]);
+        if !NUMBERS.contains(&number) {
+            return Err(Malformed::Unrecognized);
+        }
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
+        let payload = rest.get(..length).ok_or(Malformed::Short)?;
+        Ok(ChannelData { number, payload })
+    }
+}
+
+/// The header of a ChannelData message with `length` octets of payload.
+pub const fn header(number: u16, length: u16) -> [u8; HEADER] {
+    let [n0, n1] = number.to_be_bytes();
+    let [l0, l1] = length.to_be_bytes();
+    [n0, n1, l0, l1]
+}
+
+/// Octets in front of the payload.
+pub const HEADER: usize = 4;
+/// The numbers that a channel may have. RFC 8656 §12: the rest of 0x4000–0xFFFF is reserved.
+pub const NUMBERS: RangeInclusive<u16> = 0x4000..=0x4fff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_header_writes_and_ignores_padding() {
+        let mut octets = header(0x4001, 3).to_vec();
+        octets.extend(b"abc\0");
+        let read = ChannelData::parse(&octets).unwrap();
+        assert_eq!((read.number, read.payload), (0x4001, &b"abc"[..]));
+    }
+
+    #[test]
+    fn refuses_reserved_numbers_and_short_payloads() {
+        assert_eq!(ChannelData::parse(&header(0x5000, 0)), Err(Malformed::Unrecognized));
+        assert_eq!(ChannelData::parse(&header(0x3fff, 0)), Err(Malformed::Unrecognized));
+        assert_eq!(ChannelData::parse(&header(0x4000, 1)), Err(Malformed::Short));
+        assert_eq!(ChannelData::parse(&[0x40, 0, 0]), Err(Malformed::Short));
+    }
+}

@@ -1,0 +1,214 @@
+//! Who wrote a message, and whether it is STUN at all: MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256, FINGERPRINT, and the
+//! long-term keys. RFC 8489 §9.2.2, §14.5–14.7. RustCrypto's hashes use the processor's SHA instructions, which makes
+//! them three times as fast here as the alternatives.
+
+use super::message::Message;
+use super::registry::PasswordAlgorithm;
+use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+/// A long-term key: 16 octets from MD5, 32 from SHA-256 or an access token. Overwritten when dropped.
+#[derive(Clone)]
+pub struct Key {
+    octets: [u8; 32],
+    length: u8,
+}
+
+impl Key {
+    /// Derives the key of a user in a realm. RFC 8489 §9.2.2: the hash of `username ":" realm ":" password`.
+    pub fn long_term(algorithm: PasswordAlgorithm, username: &str, realm: &str, password: &str) -> Option<Key> {
+        let parts = [username.as_bytes(), b":", realm.as_bytes(), b":", password.as_bytes()];
+        match algorithm {
+            PasswordAlgorithm::MD5 => Key::from_octets(&digest::<Md5>(&parts)),
+            PasswordAlgorithm::SHA256 => Key::from_octets(&digest::<Sha256>(&parts)),
+            _ => None,
+        }
+    }
+
+    /// A key given as it is: a short-term password's octets, or an access token's `mac_key`. At most 32 octets.
+    pub fn from_octets(octets: &[u8]) -> Option<Key> {
+        let mut key = Key { octets: [0; 32], length: u8::try_from(octets.len()).ok()? };
+        key.octets.get_mut(..octets.len())?.copy_from_slice(octets);
+        Some(key)
+    }
+
+    /// The key's octets.
+    pub fn as_octets(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.octets.zeroize();
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.as_octets().ct_eq(other.as_octets()).into()
+    }
+}
+
+impl Eq for Key {}
+
+/// Which of the two integrity attributes a request used, and so which its answer carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Seal {
+    /// MESSAGE-INTEGRITY: HMAC-SHA1.
+    Sha1,
+    /// MESSAGE-INTEGRITY-SHA256, perhaps truncated.
+    Sha256,
+}
+
+/// Which integrity attribute counts in `message`: SHA-256 where both are there. RFC 8489 §9.2.4.
+pub fn seal(message: &Message) -> Option<Seal> {
+    match (message.integrity_sha256(), message.integrity()) {
+        (Some(_), _) => Some(Seal::Sha256),
+        (None, Some(_)) => Some(Seal::Sha1),
+        (None, None) => None,
+    }
+}
+
+/// Whether the integrity attribute `seal` of `message` was made with `key`. Compares in constant time.
+pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
+    match seal {
+        Seal::Sha1 => message.integrity().is_some_and(|(at, claimed)| {
+            sealed(message, at, claimed.len(), |parts| hmac_sha1(key, parts)).ct_eq(claimed).into()
+        }),
+        Seal::Sha256 => message.integrity_sha256().is_some_and(|(at, claimed)| {
+            let whole = sealed(message, at, claimed.len(), |parts| hmac_sha256(key, parts));
+            whole.get(..claimed.len()).is_some_and(|truncated| truncated.ct_eq(claimed).into())
+        }),
+    }
+}
+
+/// Whether the message has no FINGERPRINT or a right one. RFC 8489 §14.7.
+pub fn fingerprint_matches(message: &Message) -> bool {
+    message.fingerprint().is_none_or(|(at, claimed)| {
+        message.octets().get(..at).is_some_and(|covered| crc(covered).to_be_bytes() == claimed)
+    })
+}
+
+/// HMAC-SHA1 over a message whose length field already counts the attribute to come.
+pub(super) fn sha1(key: &Key, covered: &[u8]) -> [u8; 20] {
+    hmac_sha1(key, &[covered])
+}
+
+/// HMAC-SHA256 likewise.
+pub(super) fn sha256(key: &Key, covered: &[u8]) -> [u8; 32] {
+    hmac_sha256(key, &[covered])
+}
+
+/// The CRC-32 that FINGERPRINT carries.
+pub(super) fn crc(covered: &[u8]) -> u32 {
+    crc32fast::hash(covered) ^ 0x5354_554e
+}
+
+/// USERHASH of a user in a realm: SHA-256 of `username ":" realm`. RFC 8489 §14.4.
+pub fn userhash(username: &str, realm: &str) -> [u8; 32] {
+    digest::<Sha256>(&[username.as_bytes(), b":", realm.as_bytes()]).into()
+}
+
+/// Computes a seal over what stands in front of offset `at`, with the length field as it was when the seal was made:
+/// up to the end of the sealing attribute itself, whatever follows it.
+fn sealed<T>(message: &Message, at: usize, length: usize, hash: impl FnOnce(&[&[u8]]) -> T) -> T {
+    let octets = message.octets();
+    let field = ((at + 4 + length - 20) as u16).to_be_bytes();
+    hash(&[octets.get(..2).unwrap_or_default(), &field, octets.get(4..at).unwrap_or_default()])
+}
+
+fn hmac_sha1(key: &Key, parts: &[&[u8]]) -> [u8; 20] {
+    keyed::<Hmac<Sha1>>(key, parts).map_or([0; 20], Into::into)
+}
+
+fn hmac_sha256(key: &Key, parts: &[&[u8]]) -> [u8; 32] {
+    keyed::<Hmac<Sha256>>(key, parts).map_or([0; 32], Into::into)
+}
+
+fn keyed<M: Mac + KeyInit>(key: &Key, parts: &[&[u8]]) -> Option<hmac::digest::Output<M>> {
+    let mut mac = <M as KeyInit>::new_from_slice(key.as_octets()).ok()?;
+    for part in parts {
+        mac.update(part);
+    }
+    Some(mac.finalize().into_bytes())
+}
+
+fn digest<D: Digest>(parts: &[&[u8]]) -> hmac::digest::Output<D> {
+    let mut digest = D::new();
+    for part in parts {
+        digest.update(part);
+    }
+    digest.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{AttributeType, Class, Method, Writer};
+
+    fn sealed_message(key: &Key) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, Class::Request, Method::ALLOCATE, &[1; 12]);
+        writer.attribute(AttributeType::USERNAME, b"user");
+        writer.integrity(key).integrity_sha256(key).fingerprint();
+        writer.finish();
+        out
+    }
+
+    #[test]
+    fn seals_verify_with_their_key_and_no_other() {
+        let key = Key::long_term(PasswordAlgorithm::MD5, "user", "realm", "pass").unwrap();
+        let other = Key::long_term(PasswordAlgorithm::MD5, "user", "realm", "Pass").unwrap();
+        let octets = sealed_message(&key);
+        let message = Message::parse(&octets).unwrap();
+        for seal in [Seal::Sha1, Seal::Sha256] {
+            assert!(verify(&message, seal, &key));
+            assert!(!verify(&message, seal, &other));
+        }
+        assert!(fingerprint_matches(&message));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let key = Key::from_octets(b"secret").unwrap();
+        let octets = sealed_message(&key);
+        for at in 0..octets.len() * 8 {
+            let mut flipped = octets.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            if let Ok(message) = Message::parse(&flipped) {
+                let whole = message.octets().len() == octets.len() && message.has_fingerprint();
+                assert!(!(whole && fingerprint_matches(&message)), "bit {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_truncated_sha256_verifies() {
+        let key = Key::from_octets(&[7; 32]).unwrap();
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[1; 12]);
+        writer.attribute(AttributeType::USERNAME, b"user");
+        let seal = {
+            let mut covered = out.clone();
+            covered[3] += 20;
+            sha256(&key, &covered)
+        };
+        let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[1; 12]);
+        writer.attribute(AttributeType::USERNAME, b"user");
+        writer.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256, &seal[..16]);
+        let range = writer.finish();
+        let message = Message::parse(&out[range]).unwrap();
+        assert!(verify(&message, Seal::Sha256, &key));
+    }
+}

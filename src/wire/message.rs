@@ -1,0 +1,258 @@
+//! STUN messages, read in place. RFC 8489 §5.
+
+use super::registry::{AttributeType, Class, MAGIC_COOKIE, Method, method_and_class};
+use super::{Malformed, padded};
+
+/// The 96 bits that tie an answer to its request. RFC 8489 §5.
+pub type TransactionId = [u8; 12];
+
+/// A STUN message whose header and attribute lengths are sound; what the attributes say is not looked at yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    octets: &'a [u8],
+    method: Method,
+    class: Class,
+    /// Where MESSAGE-INTEGRITY's header starts, 0 without one. The others likewise.
+    integrity: u16,
+    integrity_sha256: u16,
+    fingerprint: u16,
+}
+
+impl<'a> Message<'a> {
+    /// Reads the message that `octets` are, all of them.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the header does not fit the octets, the magic cookie is missing, an attribute runs over the
+    /// end, or FINGERPRINT is not the last (RFC 8489 §14.7).
+    pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
+        let (header, attributes) = octets.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
+        let [t0, t1, l0, l1, c0, c1, c2, c3, ..] = *header;
+        if t0 & 0xc0 != 0 {
+            return Err(Malformed::Unrecognized);
+        }
+        if u32::from_be_bytes([c0, c1, c2, c3]) != MAGIC_COOKIE {
+            return Err(Malformed::Cookie);
+        }
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
+        if length % 4 != 0 {
+            return Err(Malformed::Length);
+        }
+        match attributes.len() {
+            there if there < length => return Err(Malformed::Short),
+            there if there > length => return Err(Malformed::Long),
+            _ => {}
+        }
+        let (method, class) = method_and_class(u16::from_be_bytes([t0, t1]));
+        let mut message = Message { octets, method, class, integrity: 0, integrity_sha256: 0, fingerprint: 0 };
+        message.survey(attributes)?;
+        Ok(message)
+    }
+
+    /// Walks all attributes once: their lengths must fit, and the places of those that seal the message are noted.
+    fn survey(&mut self, mut rest: &'a [u8]) -> Result<(), Malformed> {
+        while !rest.is_empty() {
+            let at = (self.octets.len() - rest.len()) as u16;
+            let (kind, value, next) = split_attribute(rest).ok_or(Malformed::Length)?;
+            if self.fingerprint != 0 {
+                return Err(Malformed::AfterFingerprint);
+            }
+            let slot = match kind {
+                AttributeType::MESSAGE_INTEGRITY => &mut self.integrity,
+                AttributeType::MESSAGE_INTEGRITY_SHA256 => &mut self.integrity_sha256,
+                AttributeType::FINGERPRINT => &mut self.fingerprint,
+                _ => {
+                    rest = next;
+                    continue;
+                }
+            };
+            let sound = match kind {
+                AttributeType::MESSAGE_INTEGRITY => value.len() == 20,
+                AttributeType::MESSAGE_INTEGRITY_SHA256 => {
+                    matches!(value.len(), 16 | 20 | 24 | 28 | 32)
+                }
+                _ => value.len() == 4,
+            };
+            if !sound {
+                return Err(Malformed::Length);
+            }
+            if *slot == 0 {
+                *slot = at;
+            }
+            rest = next;
+        }
+        Ok(())
+    }
+
+    /// The method.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The class.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The transaction id.
+    pub fn transaction(&self) -> TransactionId {
+        self.octets.get(8..HEADER).and_then(|id| id.try_into().ok()).unwrap_or_default()
+    }
+
+    /// The whole message.
+    pub fn octets(&self) -> &'a [u8] {
+        self.octets
+    }
+
+    /// The attributes that count, in order. What follows MESSAGE-INTEGRITY is not covered by it and is passed over, but
+    /// for MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 §14.5); likewise after MESSAGE-INTEGRITY-SHA256 (§14.6).
+    pub fn attributes(&self) -> Attributes<'a> {
+        Attributes { rest: self.octets.get(HEADER..).unwrap_or_default(), sealed: None }
+    }
+
+    /// The value of the first attribute of a type: a repeated one does not count (RFC 8489 §14).
+    pub fn attribute(&self, kind: AttributeType) -> Option<&'a [u8]> {
+        self.attributes().find_map(|(found, value)| (found == kind).then_some(value))
+    }
+
+    /// Whether an attribute of this type is there and counts.
+    pub fn has(&self, kind: AttributeType) -> bool {
+        self.attribute(kind).is_some()
+    }
+
+    /// The value of an attribute as UTF-8 text; `None` when it is absent or no UTF-8.
+    pub fn text(&self, kind: AttributeType) -> Option<&'a str> {
+        std::str::from_utf8(self.attribute(kind)?).ok()
+    }
+
+    /// Octets in front of MESSAGE-INTEGRITY, and its value.
+    pub(super) fn integrity(&self) -> Option<(usize, &'a [u8])> {
+        self.sealed_at(self.integrity)
+    }
+
+    /// Octets in front of MESSAGE-INTEGRITY-SHA256, and its value.
+    pub(super) fn integrity_sha256(&self) -> Option<(usize, &'a [u8])> {
+        self.sealed_at(self.integrity_sha256)
+    }
+
+    /// Octets in front of FINGERPRINT, and its value.
+    pub(super) fn fingerprint(&self) -> Option<(usize, &'a [u8])> {
+        self.sealed_at(self.fingerprint)
+    }
+
+    /// Whether the message carries a FINGERPRINT; [`super::integrity::fingerprint_matches`] tells whether it is right.
+    pub fn has_fingerprint(&self) -> bool {
+        self.fingerprint != 0
+    }
+
+    fn sealed_at(&self, at: u16) -> Option<(usize, &'a [u8])> {
+        let at = usize::from(at);
+        if at == 0 {
+            return None;
+        }
+        let (_, value, _) = split_attribute(self.octets.get(at..)?)?;
+        Some((at, value))
+    }
+}
+
+/// The attributes of a message that count, as type and value without padding.
+#[derive(Clone, Debug)]
+pub struct Attributes<'a> {
+    rest: &'a [u8],
+    sealed: Option<AttributeType>,
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (AttributeType, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let (kind, value, rest) = split_attribute(self.rest)?;
+            self.rest = rest;
+            match (self.sealed, kind) {
+                (_, AttributeType::FINGERPRINT) | (None, _) => {}
+                (Some(AttributeType::MESSAGE_INTEGRITY), AttributeType::MESSAGE_INTEGRITY_SHA256) => {}
+                _ => continue,
+            }
+            if matches!(kind, AttributeType::MESSAGE_INTEGRITY | AttributeType::MESSAGE_INTEGRITY_SHA256) {
+                self.sealed = Some(kind);
+            }
+            return Some((kind, value));
+        }
+    }
+}
+
+/// The first attribute of `octets`, its value, and what follows its padding.
+fn split_attribute(octets: &[u8]) -> Option<(AttributeType, &[u8], &[u8])> {
+    let (&[t0, t1, l0, l1], rest) = octets.split_first_chunk()?;
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    let value = rest.get(..length)?;
+    let rest = rest.get(padded(length)..)?;
+    Some((AttributeType(u16::from_be_bytes([t0, t1])), value, rest))
+}
+
+/// Octets in front of the attributes.
+pub const HEADER: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Writer;
+
+    fn request(attributes: &[(AttributeType, &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, Class::Request, Method::ALLOCATE, &[7; 12]);
+        for (kind, value) in attributes {
+            writer.attribute(*kind, value);
+        }
+        writer.finish();
+        out
+    }
+
+    #[test]
+    fn attributes_come_in_order_without_padding() {
+        let octets = request(&[(AttributeType::USERNAME, b"abc"), (AttributeType::DATA, b"")]);
+        let message = Message::parse(&octets).unwrap();
+        let all: Vec<_> = message.attributes().collect();
+        assert_eq!(all, [(AttributeType::USERNAME, &b"abc"[..]), (AttributeType::DATA, &b""[..])]);
+        assert_eq!(message.transaction(), [7; 12]);
+        assert_eq!((message.method(), message.class()), (Method::ALLOCATE, Class::Request));
+    }
+
+    #[test]
+    fn what_follows_message_integrity_does_not_count() {
+        let octets = request(&[
+            (AttributeType::MESSAGE_INTEGRITY, &[0; 20]),
+            (AttributeType::LIFETIME, &[0; 4]),
+            (AttributeType::MESSAGE_INTEGRITY_SHA256, &[0; 32]),
+            (AttributeType::USERNAME, b"late"),
+            (AttributeType::FINGERPRINT, &[0; 4]),
+        ]);
+        let message = Message::parse(&octets).unwrap();
+        assert!(!message.has(AttributeType::LIFETIME) && !message.has(AttributeType::USERNAME));
+        assert!(message.has(AttributeType::MESSAGE_INTEGRITY_SHA256) && message.has(AttributeType::FINGERPRINT));
+    }
+
+    #[test]
+    fn every_truncation_and_extension_is_malformed() {
+        let octets = request(&[(AttributeType::USERNAME, b"abc"), (AttributeType::REALM, b"hairpin")]);
+        for end in 0..octets.len() {
+            assert!(Message::parse(&octets[..end]).is_err(), "{end}");
+        }
+        let mut longer = octets.clone();
+        longer.push(0);
+        assert_eq!(Message::parse(&longer).unwrap_err(), Malformed::Long);
+    }
+
+    #[test]
+    fn an_attribute_over_the_end_is_malformed() {
+        let mut octets = request(&[(AttributeType::USERNAME, b"abcd")]);
+        octets[23] = 9;
+        assert_eq!(Message::parse(&octets).unwrap_err(), Malformed::Length);
+    }
+
+    #[test]
+    fn fingerprint_must_be_last() {
+        let octets = request(&[(AttributeType::FINGERPRINT, &[0; 4]), (AttributeType::DATA, b"")]);
+        assert_eq!(Message::parse(&octets).unwrap_err(), Malformed::AfterFingerprint);
+    }
+}

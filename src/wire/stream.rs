@@ -1,0 +1,66 @@
+//! Framing on TCP and TLS: where the next message of a stream ends. RFC 8489 §6.2.2, RFC 8656 §12.5.
+
+use super::{Malformed, channel_data, padded, registry::MAGIC_COOKIE};
+
+/// The length in octets of the message at the start of `stream`, padding included, or `None` while too little of it has
+/// arrived to tell. The message itself may still be incomplete: compare with `stream.len()`.
+///
+/// # Errors
+/// [`Malformed`] when what is there cannot be the start of a message; a stream has no way back from that.
+pub fn frame(stream: &[u8]) -> Result<Option<usize>, Malformed> {
+    let Some((&first, _)) = stream.split_first() else {
+        return Ok(None);
+    };
+    let Some(&[n0, n1, l0, l1]) = stream.first_chunk() else {
+        return if first < 0x50 { Ok(None) } else { Err(Malformed::Unrecognized) };
+    };
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    match n0 {
+        0..=0x3f => {
+            if length % 4 != 0 {
+                return Err(Malformed::Length);
+            }
+            match stream.get(4..8) {
+                Some(cookie) if cookie != MAGIC_COOKIE.to_be_bytes() => Err(Malformed::Cookie),
+                _ => Ok(Some(20 + length)),
+            }
+        }
+        _ if channel_data::NUMBERS.contains(&u16::from_be_bytes([n0, n1])) => {
+            Ok(Some(padded(channel_data::HEADER + length)))
+        }
+        _ => Err(Malformed::Unrecognized),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_known_from_its_header_on() {
+        let mut message = vec![0, 1, 0, 4];
+        message.extend(MAGIC_COOKIE.to_be_bytes());
+        message.extend([0; 16]);
+        for end in 0..4 {
+            assert_eq!(frame(&message[..end]), Ok(None));
+        }
+        for end in 4..=message.len() {
+            assert_eq!(frame(&message[..end]), Ok(Some(24)));
+        }
+    }
+
+    #[test]
+    fn channel_data_is_padded() {
+        assert_eq!(frame(&channel_data::header(0x4000, 5)), Ok(Some(12)));
+        assert_eq!(frame(&channel_data::header(0x4fff, 0)), Ok(Some(4)));
+    }
+
+    #[test]
+    fn noise_is_told_at_once() {
+        assert_eq!(frame(b"\xff"), Err(Malformed::Unrecognized));
+        assert_eq!(frame(b"POST / HTTP/1.1"), Err(Malformed::Unrecognized));
+        assert_eq!(frame(&[0x50, 0, 0, 0]), Err(Malformed::Unrecognized));
+        assert_eq!(frame(&[0, 1, 0, 3]), Err(Malformed::Length));
+        assert_eq!(frame(&[0, 1, 0, 0, 1, 2, 3, 4]), Err(Malformed::Cookie));
+    }
+}
