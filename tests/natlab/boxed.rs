@@ -1,0 +1,106 @@
+//! A private world for the whole test binary: it starts itself again with its own mount, network and process tree.
+//!
+//! Nothing can leak: namespaces are held by file descriptors, programs die with the inner process (number 1 of its tree), and the inner
+//! process dies with the outer one, also when that is killed.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+/// Where this process stands.
+pub enum Boxed {
+    /// Inside: go on and build the lab.
+    Inside,
+    /// Outside, and the inner process has ended with this code.
+    Ended(ExitCode),
+    /// No box can be made here; the reason, in words.
+    Impossible(String),
+}
+
+/// Starts this binary again inside the box, or says that it already is there.
+pub fn enter() -> Boxed {
+    if env::var_os(INSIDE).is_some() {
+        furnish();
+        return Boxed::Inside;
+    }
+    if let Some(reason) = missing() {
+        return Boxed::Impossible(reason);
+    }
+    // SAFETY: no memory is touched; this process has one thread, and only the child enters the new process tree.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID) } != 0 {
+        return Boxed::Impossible(format!("may not unshare: {}", io::Error::last_os_error()));
+    }
+    let mut inner = Command::new(env::current_exe().expect("own path"));
+    inner.args(env::args_os().skip(1)).env(INSIDE, "1");
+    // SAFETY: prctl is async-signal-safe and takes no pointer here.
+    unsafe {
+        inner.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+    let status = inner.status().expect("start the inner process");
+    Boxed::Ended(ExitCode::from(status.code().map_or(1, |code| code as u8)))
+}
+
+/// A directory of the box alone, in memory, gone with it: for names and browser profiles. It covers one that every system has and nothing here needs.
+pub fn room() -> &'static str {
+    let own = env::current_exe().expect("own path");
+    let free = |place: &&&str| Path::new(place).is_dir() && !own.starts_with(place);
+    ["/mnt", "/media", "/srv"].iter().find(free).expect("an empty directory of the system")
+}
+
+/// Whether `program` can be started.
+pub fn have(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}
+
+/// What the lab needs and this machine lacks.
+fn missing() -> Option<String> {
+    // SAFETY: takes nothing, touches nothing, cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return Some("not root: network namespaces cannot be made".into());
+    }
+    let absent: Vec<&str> = ["ip", "nft", "conntrack", "mount"].into_iter().filter(|program| !have(program)).collect();
+    (!absent.is_empty())
+        .then(|| format!("not installed: {} (Debian: iproute2 nftables conntrack mount)", absent.join(", ")))
+}
+
+/// Makes the new mount and process tree usable: own /proc, own names, no DNS.
+fn furnish() {
+    mount(&["--make-rprivate", "/"]);
+    mount(&["-t", "proc", "proc", "/proc"]);
+    mount(&["-t", "tmpfs", "hairpin-natlab", room()]);
+    for (file, content) in [("hosts", HOSTS), ("resolv.conf", "")] {
+        let ours = Path::new(room()).join(file);
+        let theirs = format!("/etc/{file}");
+        fs::write(&ours, content).expect("write into the box");
+        if fs::metadata(&theirs).is_ok() {
+            mount(&["--bind", ours.to_str().expect("a printable path"), &theirs]);
+        }
+    }
+}
+
+fn mount(arguments: &[&str]) {
+    let status = Command::new("mount").args(arguments).status().expect("start mount");
+    assert!(status.success(), "mount {arguments:?}: {status}");
+}
+
+const INSIDE: &str = "HAIRPIN_NATLAB_INSIDE";
+
+const HOSTS: &str = "127.0.0.1 localhost
+::1 localhost
+198.18.0.10 app.test
+198.18.0.11 turn.test
+2001:db8::10 app.test app6.test
+2001:db8::11 turn.test turn6.test
+";

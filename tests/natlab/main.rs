@@ -1,0 +1,39 @@
+//! The NAT lab: machines, routers and an Internet of network namespaces, on which calls prove which path they take.
+//!
+//! `cargo test --test natlab` runs everything and prints tables; words after `--` choose scenarios whose group or name contains one of them.
+//! The whole binary runs boxed (see `boxed`); without root or nftables it says what it skipped and passes, or fails where `CI=true`.
+
+mod boxed;
+mod lab;
+mod namespace;
+mod nat;
+mod proof;
+mod report;
+mod stun;
+
+use std::env;
+use std::process::ExitCode;
+
+use boxed::Boxed;
+use report::{Report, in_ci};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("natlab: test");
+        return ExitCode::SUCCESS;
+    }
+    match boxed::enter() {
+        Boxed::Ended(code) => return code,
+        Boxed::Impossible(reason) => {
+            eprintln!("SKIPPED: the whole NAT lab: {reason}");
+            return if in_ci() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+        Boxed::Inside => {}
+    }
+    std::panic::set_hook(Box::new(|panic| eprintln!("natlab: {panic}")));
+    let filters = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut report = Report::new(filters);
+    proof::run(&mut report);
+    report.finish()
+}
