@@ -1,1 +1,51 @@
 //! Sockets without protocol: the only floor with `unsafe`.
+//!
+//! A relay's price is what the kernel takes for each packet, so everything here moves *batches*: one call receives up to
+//! a [`Batch`] of datagrams (and one slot of it may hold a whole train of them, coalesced by UDP GRO), one call sends
+//! what a batch became (neighbours to the same place leave as one UDP GSO message). Nothing is allocated per packet.
+//!
+//! ```text
+//!   UdpSocket::receive ──▶ Batch [48 free octets | payload] × N ──▶ Datagram { source, local, range, room, … }
+//!                                                                      │  the caller decides
+//!   UdpSocket::send    ◀── Outgoing { to, header piece, payload piece }◀┘
+//!                             header written in front of the payload in place, or into an arena of the caller
+//! ```
+//!
+//! * [`buffer`]: what one batch received, and where. [`outgoing`]: what one batch sends.
+//! * [`udp`]: the socket: `recvmmsg`, `sendmmsg`, GSO, GRO, packet info, DSCP and ECN, hop limits, ICMP errors; and
+//!   [`Path::Plain`], the portable way of doing the same with one packet a call, behind the same type.
+//! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
+//!   [`interface`]: the addresses of this host.
+//!
+//! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`Sent`] and never stops the others.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+pub mod buffer;
+pub mod cpu;
+pub mod icmp;
+pub mod interface;
+pub mod outgoing;
+pub mod tcp;
+pub mod udp;
+
+#[cfg(target_os = "linux")]
+mod address;
+#[cfg(target_os = "linux")]
+mod control;
+#[cfg(target_os = "linux")]
+mod fixed;
+#[cfg(test)]
+mod tests;
+
+pub use buffer::{Batch, Datagram, HEADROOM};
+pub use icmp::{IcmpError, Origin};
+pub use outgoing::{Octets, Outgoing, Piece, Place, Sent};
+pub use udp::{Messages, Options, Path, Received, UdpSocket};

@@ -1,0 +1,231 @@
+//! The UDP socket: batches in, batches out, whichever way the system offers.
+
+#[cfg(target_os = "linux")]
+mod linux;
+mod plain;
+
+use super::buffer::Batch;
+use super::icmp::IcmpError;
+use super::outgoing::{Octets, Outgoing, Sent};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+/// A bound, non-blocking UDP socket.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: std::net::UdpSocket,
+    local: SocketAddr,
+    #[cfg(target_os = "linux")]
+    batched: Option<linux::State>,
+}
+
+/// How a socket is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Which calls move the packets.
+    pub path: Path,
+    /// Several sockets (one of each shard) share address and port, and the kernel spreads five-tuples over them.
+    pub reuse_port: bool,
+    /// Tell DSCP and ECN of what is received.
+    pub traffic_class: bool,
+    /// Tell TTL or hop limit of what is received.
+    pub hop_limit: bool,
+    /// Collect ICMP errors, for [`UdpSocket::errors`].
+    pub icmp_errors: bool,
+    /// IPv4: DF stays clear unless a datagram asks for it, and path MTUs are left to the routers. Else the system's default.
+    pub fragmentable: bool,
+    /// Coalesce what is received (GRO) and segment what is sent (GSO) where the system can.
+    pub offload: bool,
+    /// Octets of receive buffer to ask for.
+    pub receive_buffer: Option<usize>,
+    /// Octets of send buffer to ask for.
+    pub send_buffer: Option<usize>,
+}
+
+impl Default for Options {
+    /// A batched socket of its own with offload and nothing else.
+    fn default() -> Self {
+        Options {
+            path: Path::default(),
+            reuse_port: false,
+            traffic_class: false,
+            hop_limit: false,
+            icmp_errors: false,
+            fragmentable: false,
+            offload: true,
+            receive_buffer: None,
+            send_buffer: None,
+        }
+    }
+}
+
+/// Which calls move the packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Path {
+    /// `recvmmsg` and `sendmmsg` with GRO and GSO on Linux; elsewhere the same as `Plain`.
+    #[default]
+    Batched,
+    /// One packet a call, as every system can: no packet info, no DSCP or ECN, no hop limits, no ICMP errors.
+    Plain,
+}
+
+/// What one receive brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Which of [`Batch::datagrams`] are new.
+    pub datagrams: Range<usize>,
+    /// Nothing is left in the socket: the next call would only say so.
+    pub drained: bool,
+    /// An ICMP error was reported meanwhile: read [`UdpSocket::errors`].
+    pub errors: bool,
+    /// Datagrams that the kernel dropped, since the last receive that told, because the receive buffer was full.
+    pub overflowed: u32,
+    /// System calls made.
+    pub calls: u32,
+}
+
+/// Scratch of a send, reused for ever; one per thread serves all of its sockets.
+#[derive(Default)]
+pub struct Messages {
+    #[cfg(target_os = "linux")]
+    queue: linux::Queue,
+    joined: Vec<u8>,
+}
+
+impl UdpSocket {
+    /// Binds to `address` (port 0: the system chooses). IPv6 sockets carry IPv6 only. Packet info is asked for when the
+    /// address is a wildcard. What the kernel lacks of the options is done without.
+    ///
+    /// # Errors
+    /// Those of `socket` and `bind`: address in use, not of this host, not permitted, too many open files.
+    pub fn bind(address: SocketAddr, options: &Options) -> io::Result<UdpSocket> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
+        socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        if options.reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        // A size that is refused leaves the system's own, which works.
+        if let Some(octets) = options.receive_buffer {
+            let _ = socket.set_recv_buffer_size(octets);
+        }
+        if let Some(octets) = options.send_buffer {
+            let _ = socket.set_send_buffer_size(octets);
+        }
+        #[cfg(target_os = "linux")]
+        let batched = (options.path == Path::Batched)
+            .then(|| linux::State::prepare(&socket, &address, options));
+        socket.bind(&address.into())?;
+        let socket = std::net::UdpSocket::from(socket);
+        let local = socket.local_addr()?;
+        Ok(UdpSocket {
+            socket,
+            local,
+            #[cfg(target_os = "linux")]
+            batched,
+        })
+    }
+
+    /// The address it is bound to, with the real port.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Receives into the free slots of `batch`, without waiting.
+    ///
+    /// # Errors
+    /// Only what makes the socket useless; errors that concern datagrams it sent set [`Received::errors`].
+    pub fn receive(&mut self, batch: &mut Batch) -> io::Result<Received> {
+        #[cfg(target_os = "linux")]
+        if let Some(state) = &mut self.batched {
+            return state.receive(self.socket.as_raw_fd(), batch);
+        }
+        plain::receive(&self.socket, batch)
+    }
+
+    /// Sends all of `outgoing`, in order, without waiting. Nothing in it can fail the whole: see [`Sent`].
+    pub fn send<'a>(
+        &mut self,
+        messages: &mut Messages,
+        outgoing: impl IntoIterator<Item = &'a Outgoing>,
+        octets: Octets<'_>,
+    ) -> Sent {
+        #[cfg(target_os = "linux")]
+        if let Some(state) = &mut self.batched {
+            return messages.queue.send(
+                self.socket.as_raw_fd(),
+                state,
+                outgoing.into_iter(),
+                octets,
+            );
+        }
+        plain::send(
+            &self.socket,
+            &mut messages.joined,
+            outgoing.into_iter(),
+            octets,
+        )
+    }
+
+    /// Appends the ICMP errors that came since the last call, at most 64 of them.
+    pub fn errors(&mut self, into: &mut Vec<IcmpError>) {
+        #[cfg(target_os = "linux")]
+        if let Some(state) = &mut self.batched {
+            state.errors(self.socket.as_raw_fd(), into);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = into;
+    }
+
+    /// Whether a send met an ICMP error, so that [`UdpSocket::errors`] has something to tell.
+    pub fn has_errors(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        if let Some(state) = &self.batched {
+            return state.has_errors();
+        }
+        false
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Whether an error of a socket call tells of an earlier datagram (an ICMP error, an interface that went) and not of
+/// the socket itself.
+fn concerns_a_datagram(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::EHOSTUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETUNREACH
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EMSGSIZE
+                | libc::EOPNOTSUPP
+                | libc::EPROTO
+                | libc::EACCES
+                | libc::ENONET
+        )
+    )
+}
