@@ -107,10 +107,7 @@ impl Batch {
     /// The octets of the first free slot, where a plain socket reads into.
     pub(super) fn vacant(&mut self) -> &mut [u8] {
         let start = self.used * STRIDE + HEADROOM;
-        self.storage
-            .as_mut_slice()
-            .get_mut(start..start + SLOT)
-            .unwrap_or_default()
+        self.storage.as_mut_slice().get_mut(start..start + SLOT).unwrap_or_default()
     }
 
     /// Notes that the next free slot now holds `length` octets like `first` says, in segments of `segment` octets
@@ -165,9 +162,7 @@ impl Storage {
 
     /// Where the kernel writes into slot `index`, and how much.
     fn slot(&self, index: usize) -> Option<(*mut u8, usize)> {
-        self.0
-            .pointer(index * STRIDE + HEADROOM)
-            .map(|start| (start, SLOT))
+        self.0.pointer(index * STRIDE + HEADROOM).map(|start| (start, SLOT))
     }
 
     fn as_slice(&self) -> &[u8] {

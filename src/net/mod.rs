@@ -18,15 +18,7 @@
 //!   [`interface`]: the addresses of this host.
 //!
 //! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`Sent`] and never stops the others.
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )
-)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod buffer;
 pub mod cpu;

@@ -11,11 +11,7 @@ use std::time::Duration;
 /// # Errors
 /// Those of `socket`, `bind` and `listen`.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -36,9 +32,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn prepare(connection: &impl AsFd, send_buffer: Option<usize>) -> io::Result<()> {
     let socket = SockRef::from(connection);
     socket.set_tcp_nodelay(true)?;
-    let probes = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(PROBE);
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE);
     socket.set_tcp_keepalive(&probes)?;
     if let Some(octets) = send_buffer {
         socket.set_send_buffer_size(octets)?;

@@ -102,11 +102,7 @@ impl UdpSocket {
     /// # Errors
     /// Those of `socket` and `bind`: address in use, not of this host, not permitted, too many open files.
     pub fn bind(address: SocketAddr, options: &Options) -> io::Result<UdpSocket> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM,
-            Some(Protocol::UDP),
-        )?;
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -122,8 +118,7 @@ impl UdpSocket {
             let _ = socket.set_send_buffer_size(octets);
         }
         #[cfg(target_os = "linux")]
-        let batched = (options.path == Path::Batched)
-            .then(|| linux::State::prepare(&socket, &address, options));
+        let batched = (options.path == Path::Batched).then(|| linux::State::prepare(&socket, &address, options));
         socket.bind(&address.into())?;
         let socket = std::net::UdpSocket::from(socket);
         let local = socket.local_addr()?;
@@ -161,19 +156,9 @@ impl UdpSocket {
     ) -> Sent {
         #[cfg(target_os = "linux")]
         if let Some(state) = &mut self.batched {
-            return messages.queue.send(
-                self.socket.as_raw_fd(),
-                state,
-                outgoing.into_iter(),
-                octets,
-            );
+            return messages.queue.send(self.socket.as_raw_fd(), state, outgoing.into_iter(), octets);
         }
-        plain::send(
-            &self.socket,
-            &mut messages.joined,
-            outgoing.into_iter(),
-            octets,
-        )
+        plain::send(&self.socket, &mut messages.joined, outgoing.into_iter(), octets)
     }
 
     /// Appends the ICMP errors that came since the last call, at most 64 of them.

@@ -48,12 +48,7 @@ impl State {
             let _ = set(fd, libc::SOL_SOCKET, SO_SELECT_ERR_QUEUE, 1);
         }
         if options.fragmentable && !v6 {
-            let _ = set(
-                fd,
-                libc::IPPROTO_IP,
-                libc::IP_MTU_DISCOVER,
-                IP_PMTUDISC_OMIT,
-            );
+            let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
         }
         let gso = options.offload && set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         if options.offload {
@@ -73,13 +68,8 @@ impl State {
     pub(super) fn receive(&mut self, fd: RawFd, batch: &mut Batch) -> io::Result<Received> {
         let first = batch.datagrams().len();
         let free = batch.free();
-        let mut received = Received {
-            datagrams: first..first,
-            drained: false,
-            errors: self.errors,
-            overflowed: 0,
-            calls: 0,
-        };
+        let mut received =
+            Received { datagrams: first..first, drained: false, errors: self.errors, overflowed: 0, calls: 0 };
         let Some(headers) = batch.headers.from(batch.used()) else {
             return Ok(received);
         };
@@ -87,13 +77,7 @@ impl State {
             received.calls += 1;
             // SAFETY: `headers` points to `free` linked headers, whose storage nothing else refers to during the call.
             let count = unsafe {
-                libc::recvmmsg(
-                    fd,
-                    headers,
-                    free as libc::c_uint,
-                    libc::MSG_DONTWAIT as _,
-                    std::ptr::null_mut(),
-                )
+                libc::recvmmsg(fd, headers, free as libc::c_uint, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
             };
             if let Ok(count) = usize::try_from(count) {
                 for _ in 0..count {
@@ -124,9 +108,7 @@ impl State {
 
     fn take(&mut self, batch: &mut Batch, received: &mut Received) {
         let arrived = batch.headers.read(batch.used());
-        let Some((arrived, source)) =
-            arrived.and_then(|a| a.name.decode().map(|source| (a, source)))
-        else {
+        let Some((arrived, source)) = arrived.and_then(|a| a.name.decode().map(|source| (a, source))) else {
             batch.skip();
             return;
         };
@@ -202,23 +184,15 @@ fn next_error(fd: RawFd) -> io::Result<Option<IcmpError>> {
                 (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
             );
             if ours && let Some(entry) = read::<libc::sock_extended_err>(data) {
-                let reporter = data
-                    .get(size_of::<libc::sock_extended_err>()..)
-                    .and_then(reporter);
+                let reporter = data.get(size_of::<libc::sock_extended_err>()..).and_then(reporter);
                 found = Some((entry, reporter));
             }
         });
     }
-    Ok(found
-        .zip(name.decode())
-        .and_then(|((entry, reporter), to)| interpret(&entry, reporter, to)))
+    Ok(found.zip(name.decode()).and_then(|((entry, reporter), to)| interpret(&entry, reporter, to)))
 }
 
-fn interpret(
-    entry: &libc::sock_extended_err,
-    reporter: Option<IpAddr>,
-    destination: SocketAddr,
-) -> Option<IcmpError> {
+fn interpret(entry: &libc::sock_extended_err, reporter: Option<IpAddr>, destination: SocketAddr) -> Option<IcmpError> {
     let too_large = entry.ee_errno == libc::EMSGSIZE as u32;
     let mtu = if too_large { entry.ee_info } else { 0 };
     let (origin, kind, code) = match entry.ee_origin {
@@ -228,27 +202,16 @@ fn interpret(
         libc::SO_EE_ORIGIN_LOCAL if too_large => (Origin::Local, 2, 0),
         _ => return None,
     };
-    Some(IcmpError {
-        destination,
-        origin,
-        kind,
-        code,
-        mtu,
-        reporter,
-    })
+    Some(IcmpError { destination, origin, kind, code, mtu, reporter })
 }
 
 /// The node that sent the error. Its address may come without the padding of a full name.
 fn reporter(data: &[u8]) -> Option<IpAddr> {
-    let family = data
-        .first_chunk::<2>()
-        .map(|octets| libc::c_int::from(u16::from_ne_bytes(*octets)))?;
+    let family = data.first_chunk::<2>().map(|octets| libc::c_int::from(u16::from_ne_bytes(*octets)))?;
     match family {
         libc::AF_INET => {
             let octets: [u8; 4] = data.get(4..8)?.try_into().ok()?;
-            Some(IpAddr::V4(v4_from_kernel(libc::in_addr {
-                s_addr: u32::from_ne_bytes(octets),
-            })))
+            Some(IpAddr::V4(v4_from_kernel(libc::in_addr { s_addr: u32::from_ne_bytes(octets) })))
         }
         libc::AF_INET6 => {
             let octets: [u8; 16] = data.get(8..24)?.try_into().ok()?;
@@ -317,10 +280,7 @@ impl Queue {
 
     /// Whether there is room, and the socket's DF setting (IPv4 has it per socket only) is the one for this datagram.
     fn fits(&self, item: &Outgoing) -> bool {
-        let same = self
-            .messages
-            .last()
-            .is_none_or(|last| last.first.dont_fragment == item.dont_fragment);
+        let same = self.messages.last().is_none_or(|last| last.first.dont_fragment == item.dont_fragment);
         same && self.messages.len() < MESSAGES && self.pieces.len() + 2 <= PIECES
     }
 
@@ -353,26 +313,14 @@ impl Queue {
     }
 
     fn flush(&mut self, fd: RawFd, state: &mut State) -> Sent {
-        let unfragmented = self
-            .messages
-            .first()
-            .is_some_and(|m| m.first.dont_fragment && m.first.to.is_ipv4());
+        let unfragmented = self.messages.first().is_some_and(|m| m.first.dont_fragment && m.first.to.is_ipv4());
         if unfragmented {
-            let _ = set(
-                fd,
-                libc::IPPROTO_IP,
-                libc::IP_MTU_DISCOVER,
-                libc::IP_PMTUDISC_DO,
-            );
+            let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO);
         }
         self.link();
         let sent = self.transmit(fd, state);
         if unfragmented {
-            let usual = if state.fragmentable {
-                IP_PMTUDISC_OMIT
-            } else {
-                libc::IP_PMTUDISC_WANT
-            };
+            let usual = if state.fragmentable { IP_PMTUDISC_OMIT } else { libc::IP_PMTUDISC_WANT };
             let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, usual);
         }
         self.messages.clear();
@@ -408,14 +356,8 @@ impl Queue {
             sent.calls += 1;
             // SAFETY: the headers were linked by `link` to messages and pieces that did not move since, and the pieces lie in
             // the stores that `send` borrows.
-            let count = unsafe {
-                libc::sendmmsg(
-                    fd,
-                    rest.as_mut_ptr(),
-                    rest.len() as libc::c_uint,
-                    libc::MSG_DONTWAIT as _,
-                )
-            };
+            let count =
+                unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as libc::c_uint, libc::MSG_DONTWAIT as _) };
             if count > 0 {
                 for message in self.messages.iter().skip(at).take(count as usize) {
                     sent.packets += message.datagrams;
@@ -433,12 +375,7 @@ impl Queue {
             };
             match state.verdict(&error, message, again) {
                 Verdict::Full => {
-                    sent.dropped += self
-                        .messages
-                        .iter()
-                        .skip(at)
-                        .map(|message| message.datagrams)
-                        .sum::<u64>();
+                    sent.dropped += self.messages.iter().skip(at).map(|message| message.datagrams).sum::<u64>();
                     break;
                 }
                 Verdict::Again => again = true,
@@ -514,9 +451,7 @@ impl State {
         }
         if train && (code == libc::EINVAL || code == libc::EMSGSIZE) {
             // A segment that exceeds some path's MTU: only large ones are given up for the other destinations.
-            self.gso = self
-                .gso
-                .min((message.segment as u32).saturating_sub(1).max(GSO_SURE));
+            self.gso = self.gso.min((message.segment as u32).saturating_sub(1).max(GSO_SURE));
             return Verdict::Apart;
         }
         if code == libc::EMSGSIZE && message.first.dont_fragment {
@@ -538,10 +473,7 @@ fn pieces(into: &mut Vec<libc::iovec>, item: &Outgoing, octets: Octets<'_>) -> u
     for piece in [item.header, item.payload] {
         let octets = octets.get(piece);
         if !octets.is_empty() {
-            into.push(libc::iovec {
-                iov_base: octets.as_ptr().cast_mut().cast(),
-                iov_len: octets.len(),
-            });
+            into.push(libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() });
         }
     }
     into.len() - before
@@ -572,12 +504,7 @@ fn apart(fd: RawFd, message: &Message, pieces: &[libc::iovec]) -> Sent {
 
 fn single(fd: RawFd, message: &Message, pieces: &mut [libc::iovec], length: usize) -> Sent {
     let mut name = message.name;
-    let mut alone = Message {
-        name,
-        control: Ancillary::empty(),
-        datagrams: 1,
-        ..*message
-    };
+    let mut alone = Message { name, control: Ancillary::empty(), datagrams: 1, ..*message };
     alone.annotate();
     // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
     let mut header: libc::msghdr = unsafe { zeroed() };
@@ -589,10 +516,7 @@ fn single(fd: RawFd, message: &Message, pieces: &mut [libc::iovec], length: usiz
         header.msg_control = alone.control.octets.as_mut_ptr().cast();
         header.msg_controllen = alone.control.length as _;
     }
-    let mut sent = Sent {
-        calls: 1,
-        ..Sent::default()
-    };
+    let mut sent = Sent { calls: 1, ..Sent::default() };
     // SAFETY: name, pieces and control outlive the call, and the pieces lie in the stores that `send` borrows.
     let count = unsafe { libc::sendmsg(fd, &header, libc::MSG_DONTWAIT) };
     if count >= 0 {
@@ -606,29 +530,15 @@ fn single(fd: RawFd, message: &Message, pieces: &mut [libc::iovec], length: usiz
     sent
 }
 
-fn either(
-    fd: RawFd,
-    v6: bool,
-    four: libc::c_int,
-    six: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    if v6 {
-        set(fd, libc::IPPROTO_IPV6, six, value)
-    } else {
-        set(fd, libc::IPPROTO_IP, four, value)
-    }
+fn either(fd: RawFd, v6: bool, four: libc::c_int, six: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    if v6 { set(fd, libc::IPPROTO_IPV6, six, value) } else { set(fd, libc::IPPROTO_IP, four, value) }
 }
 
 fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the kernel reads `length` octets of `value`, which outlives the call.
     let outcome = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), length) };
-    if outcome == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Calls of one receive, so that a flood of ICMP errors cannot hold the thread.
