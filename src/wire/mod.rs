@@ -18,41 +18,16 @@ pub mod attribute;
 pub mod channel_data;
 pub mod integrity;
 pub mod message;
+pub mod packet;
 pub mod registry;
 pub mod stream;
 pub mod writer;
 
 pub use channel_data::ChannelData;
 pub use message::{Message, TransactionId};
+pub use packet::Packet;
 pub use registry::{AttributeType, Class, ErrorCode, Method};
 pub use writer::Writer;
-
-/// What one datagram, or one frame of a stream, is. RFC 7983 §7 and RFC 8656 §12: the first octet tells.
-#[derive(Debug)]
-pub enum Packet<'a> {
-    /// A STUN message, well-formed down to its attributes' lengths.
-    Message(Message<'a>),
-    /// Application data on a channel.
-    ChannelData(ChannelData<'a>),
-    /// A DTLS record (first octet 20 to 63).
-    Dtls,
-}
-
-impl<'a> Packet<'a> {
-    /// Tells what `octets` are by their first octet and reads them as that.
-    ///
-    /// # Errors
-    /// [`Malformed`] when they are none of the three, or not a whole one.
-    pub fn classify(octets: &'a [u8]) -> Result<Packet<'a>, Malformed> {
-        match octets.first() {
-            None => Err(Malformed::Short),
-            Some(0..=3) => Message::parse(octets).map(Packet::Message),
-            Some(20..=63) => Ok(Packet::Dtls),
-            Some(64..=79) => ChannelData::parse(octets).map(Packet::ChannelData),
-            Some(_) => Err(Malformed::Unrecognized),
-        }
-    }
-}
 
 /// Why octets could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
