@@ -104,8 +104,8 @@ impl Batch {
         self.used
     }
 
-    /// The octets of the first free slot, where a plain socket reads into.
-    pub(super) fn vacant(&mut self) -> &mut [u8] {
+    /// The octets of the first free slot, for who reads into it by other means; empty when there is none.
+    pub fn vacant(&mut self) -> &mut [u8] {
         let start = self.used * STRIDE + HEADROOM;
         self.storage.as_mut_slice().get_mut(start..start + SLOT).unwrap_or_default()
     }
@@ -135,10 +135,11 @@ impl Batch {
         self.used += 1;
     }
 
-    /// Takes the slot without a datagram: what came in it cannot be told.
-    #[cfg(target_os = "linux")]
-    pub(super) fn skip(&mut self) {
+    /// Takes the first free slot without noting a datagram and tells where in [`Batch::octets`] it begins: a stream was
+    /// read into it, or something that cannot be told.
+    pub fn occupy(&mut self) -> usize {
         self.used += 1;
+        (self.used - 1) * STRIDE + HEADROOM
     }
 }
 
@@ -192,8 +193,9 @@ impl Storage {
     }
 }
 
-/// Payload octets of one slot: the largest UDP datagram, or train of them.
-const SLOT: usize = 65_536;
+/// Payload octets of one slot: the largest UDP datagram or train of them, and the largest frame of a stream (a STUN
+/// message of 20 + 65,532 octets).
+const SLOT: usize = 65_792;
 /// From one slot to the next. Not a multiple of a page, so that the beginnings of slots, which is where ordinary packets
 /// lie, do not all fall into the same sets of the processor's caches.
-const STRIDE: usize = HEADROOM + SLOT + 1_296;
+const STRIDE: usize = HEADROOM + SLOT + 1_040;

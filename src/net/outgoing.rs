@@ -13,6 +13,8 @@ pub struct Outgoing {
     pub header: Piece,
     /// What comes next.
     pub payload: Piece,
+    /// Zeros behind it, at most 3.
+    pub padding: u8,
     /// DSCP and ECN of the packet; 0 is the socket's default.
     pub traffic_class: u8,
     /// TTL or hop limit of the packet; 0 is the socket's default.
@@ -24,12 +26,26 @@ pub struct Outgoing {
 impl Outgoing {
     /// A datagram with nothing special about it.
     pub fn new(to: SocketAddr, payload: Piece) -> Outgoing {
-        Outgoing { to, from: None, header: Piece::EMPTY, payload, traffic_class: 0, hop_limit: 0, dont_fragment: false }
+        Outgoing {
+            to,
+            from: None,
+            header: Piece::EMPTY,
+            payload,
+            padding: 0,
+            traffic_class: 0,
+            hop_limit: 0,
+            dont_fragment: false,
+        }
     }
 
-    /// Octets of both pieces.
+    /// Octets of all of it.
     pub fn length(&self) -> usize {
-        self.header.length as usize + self.payload.length as usize
+        self.header.length as usize + self.payload.length as usize + self.zeros().len()
+    }
+
+    /// The padding.
+    pub(super) fn zeros(&self) -> &'static [u8] {
+        ZEROS.get(..usize::from(self.padding)).unwrap_or(&ZEROS)
     }
 
     /// Whether `next` may ride in one GSO message with this one, sizes apart.
@@ -122,3 +138,6 @@ impl std::ops::AddAssign for Sent {
         self.calls += other.calls;
     }
 }
+
+/// What padding is made of.
+static ZEROS: [u8; 3] = [0; 3];

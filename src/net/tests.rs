@@ -87,9 +87,12 @@ fn header_and_payload_leave_as_one_datagram() {
         let outgoing =
             Outgoing { header: Piece::written(0, 4), ..Outgoing::new(two.local_address(), Piece::received(2, 3)) };
         let octets = Octets { received: b"__abc__", written: b"HEAD" };
-        let sent = one.send(&mut Messages::default(), &[outgoing], octets);
-        assert_eq!((sent.packets, sent.octets), (1, 7));
-        assert_eq!(collect(&mut two, 1)[0].1, b"HEADabc");
+        let padded = Outgoing { padding: 1, ..outgoing };
+        let bare = Outgoing { header: Piece::EMPTY, padding: 3, ..outgoing };
+        let sent = one.send(&mut Messages::default(), &[outgoing, padded, padded, bare], octets);
+        assert_eq!((sent.packets, sent.octets), (4, 7 + 8 + 8 + 6));
+        let got: Vec<_> = collect(&mut two, 4).into_iter().map(|(_, payload)| payload).collect();
+        assert_eq!(got, [&b"HEADabc"[..], b"HEADabc\0", b"HEADabc\0", b"abc\0\0\0"]);
     }
 }
 

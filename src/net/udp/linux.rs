@@ -109,7 +109,7 @@ impl State {
     fn take(&mut self, batch: &mut Batch, received: &mut Received) {
         let arrived = batch.headers.read(batch.used());
         let Some((arrived, source)) = arrived.and_then(|a| a.name.decode().map(|source| (a, source))) else {
-            batch.skip();
+            batch.occupy();
             return;
         };
         if let Some(overflowed) = arrived.overflow {
@@ -281,7 +281,7 @@ impl Queue {
     /// Whether there is room, and the socket's DF setting (IPv4 has it per socket only) is the one for this datagram.
     fn fits(&self, item: &Outgoing) -> bool {
         let same = self.messages.last().is_none_or(|last| last.first.dont_fragment == item.dont_fragment);
-        same && self.messages.len() < MESSAGES && self.pieces.len() + 2 <= PIECES
+        same && self.messages.len() < MESSAGES && self.pieces.len() + 3 <= PIECES
     }
 
     fn push(&mut self, item: &Outgoing, octets: Octets<'_>, gso: u32) {
@@ -470,8 +470,7 @@ impl State {
 /// Appends the pieces of one datagram that are not empty.
 fn pieces(into: &mut Vec<libc::iovec>, item: &Outgoing, octets: Octets<'_>) -> usize {
     let before = into.len();
-    for piece in [item.header, item.payload] {
-        let octets = octets.get(piece);
+    for octets in [octets.get(item.header), octets.get(item.payload), item.zeros()] {
         if !octets.is_empty() {
             into.push(libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() });
         }

@@ -37,11 +37,12 @@ pub(super) fn send<'a>(
         let header = octets.get(item.header);
         let payload = octets.get(item.payload);
         joined.clear();
-        let whole: &[u8] = if header.is_empty() {
+        let whole: &[u8] = if header.is_empty() && item.padding == 0 {
             payload
         } else {
             joined.extend_from_slice(header);
             joined.extend_from_slice(payload);
+            joined.extend_from_slice(item.zeros());
             joined
         };
         sent.calls += 1;
