@@ -119,6 +119,12 @@ impl<'a> Message<'a> {
         self.attribute(kind).is_some()
     }
 
+    /// Where in the message's octets one of its attributes' values stands.
+    pub fn range_of(&self, value: &[u8]) -> Option<std::ops::Range<usize>> {
+        let start = (value.as_ptr() as usize).checked_sub(self.octets.as_ptr() as usize)?;
+        (start + value.len() <= self.octets.len()).then(|| start..start + value.len())
+    }
+
     /// The value of an attribute as UTF-8 text; `None` when it is absent or no UTF-8.
     pub fn text(&self, kind: AttributeType) -> Option<&'a str> {
         std::str::from_utf8(self.attribute(kind)?).ok()

@@ -1,0 +1,192 @@
+//! One allocation: a client, its relayed transport addresses, and what it may reach through them. RFC 8656 §3.2.
+//!
+//! Resident memory of an idle one, on 64-bit: about 470 octets here, 100 in the table of five-tuples, 60 in that of
+//! relayed addresses, 40 for its timer, and its name.
+
+use super::channel::Channels;
+use super::effect::{End, Record, RelayedId};
+use super::five_tuple::Client;
+use super::permission::Permissions;
+use super::quota::Grant;
+use super::reservation::Token;
+use super::respond::ReturnPath;
+use super::time::Instant;
+use crate::wire::attribute::Family;
+use crate::wire::integrity::Key;
+use crate::wire::{ErrorCode, TransactionId};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where in a shard's table an allocation stands; used again when it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AllocationId(pub u32);
+
+/// An allocation, from the Allocate request that asks for it on.
+#[derive(Debug)]
+pub struct Allocation {
+    /// Unique among this server's allocations since its start.
+    pub serial: u64,
+    /// Whose five-tuple it is.
+    pub client: Client,
+    /// Who made it.
+    pub owner: Owner,
+    /// The transaction that made it: a retransmission gets the same answer.
+    pub transaction: TransactionId,
+    /// Its relayed transport addresses.
+    pub halves: Halves,
+    /// The request that is answered once its sockets are bound; `None` once it is.
+    pub binding: Option<Box<Binding>>,
+    /// Why a half that was asked for is not there: ADDRESS-ERROR-CODE.
+    pub failed: Option<(Family, ErrorCode)>,
+    /// The token of the port that was reserved with it.
+    pub reserved: Option<Token>,
+    /// Which addresses may send and be sent to.
+    pub permissions: Permissions,
+    /// Which numbers stand for which peers.
+    pub channels: Channels,
+    /// When it began.
+    pub started: Instant,
+    /// When it is looked at next: never later than the first of its halves expires.
+    pub look: Instant,
+    /// What it carried.
+    pub traffic: Traffic,
+    /// Its place in the ledger.
+    pub grant: Grant,
+}
+
+/// Who made an allocation: nobody else may use it (441).
+#[derive(Debug)]
+pub struct Owner {
+    /// The name.
+    pub name: Arc<str>,
+    /// The realm's name.
+    pub realm: Arc<str>,
+    /// The key that sealed the request.
+    pub key: Key,
+}
+
+/// One relayed transport address of an allocation and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Half {
+    /// The relayed transport address.
+    pub relayed: RelayedId,
+    /// Time-to-expiry, as a point in time. The halves of a dual allocation are refreshed one by one.
+    pub expires: Instant,
+}
+
+/// The IPv4 and the IPv6 half, of which a living allocation has at least one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Halves {
+    v4: Option<Half>,
+    v6: Option<Half>,
+}
+
+impl Halves {
+    /// The half of a family.
+    pub fn get(&self, family: Family) -> Option<&Half> {
+        match family {
+            Family::V4 => self.v4.as_ref(),
+            Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    /// The place of a family's half.
+    pub fn place(&mut self, family: Family) -> &mut Option<Half> {
+        match family {
+            Family::V4 => &mut self.v4,
+            Family::V6 => &mut self.v6,
+        }
+    }
+
+    /// The halves that are there.
+    pub fn iter(&self) -> impl Iterator<Item = (Family, &Half)> {
+        let v4 = self.v4.as_ref().map(|half| (Family::V4, half));
+        v4.into_iter().chain(self.v6.as_ref().map(|half| (Family::V6, half)))
+    }
+
+    /// Whether none is there.
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_none() && self.v6.is_none()
+    }
+
+    /// When the first of them ends.
+    pub fn first_expiry(&self) -> Instant {
+        self.iter().map(|(_, half)| half.expires).min().unwrap_or(Instant::NEVER)
+    }
+
+    /// When the last of them ends.
+    pub fn last_expiry(&self) -> Instant {
+        self.iter().map(|(_, half)| half.expires).max().unwrap_or_default()
+    }
+}
+
+/// An Allocate request whose sockets are being bound.
+#[derive(Debug)]
+pub struct Binding {
+    /// Where the answer goes.
+    pub path: ReturnPath,
+    /// What the halves' time-to-expiry will be.
+    pub lifetime: std::time::Duration,
+    /// Sockets that have not been reported on yet.
+    pub outstanding: u8,
+    /// How often another port was tried.
+    pub tries: u8,
+    /// What kind of port was asked for.
+    pub wish: Wish,
+}
+
+/// What an Allocate request asks of its relayed port. RFC 8656 §7.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Any.
+    Any,
+    /// An even one: EVEN-PORT.
+    Even,
+    /// An even one, and the next-higher reserved: EVEN-PORT with R.
+    EvenAndNext,
+    /// The one that a RESERVATION-TOKEN stands for.
+    Reserved,
+}
+
+/// What an allocation carried, in datagrams and in octets of their payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// From the client to its peers.
+    pub to_peers: Volume,
+    /// From the peers to the client.
+    pub to_client: Volume,
+}
+
+/// Datagrams and the octets in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// How many datagrams.
+    pub packets: u64,
+    /// How many octets of payload.
+    pub octets: u64,
+}
+
+impl Volume {
+    /// Counts one datagram.
+    pub fn add(&mut self, octets: usize) {
+        self.packets += 1;
+        self.octets += octets as u64;
+    }
+}
+
+impl Allocation {
+    /// The allocation's life so far, with its relayed transport addresses as clients are told them.
+    pub fn record(&self, now: Instant, relayed: Vec<SocketAddr>, end: Option<End>) -> Box<Record> {
+        Box::new(Record {
+            id: self.serial,
+            user: self.owner.name.clone(),
+            realm: self.owner.realm.clone(),
+            client: self.client.five_tuple,
+            relayed,
+            started: self.started,
+            elapsed: now.since(self.started),
+            traffic: self.traffic,
+            end,
+        })
+    }
+}

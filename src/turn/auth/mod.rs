@@ -1,0 +1,156 @@
+//! Who is asking: a request becomes a [`Caller`], or the challenge that tells how to become one. RFC 8489 §9.2.
+//!
+//! ```text
+//!   request ──► seal? ──► name, realm, nonce? ──► algorithms agreed? ──► known? ──► seal right? ──► nonce fresh? ──► Caller
+//!                │ 401        │ 400                    │ 400              │ 401        │ 401            │ 438
+//! ```
+
+pub mod credentials;
+pub mod nonce;
+mod realm;
+
+pub use credentials::Credentials;
+pub use realm::Realm;
+
+use super::policy::Policy;
+use super::reject::Reject;
+use super::time::Instant;
+use crate::wire::integrity::{self, Key, Seal};
+use crate::wire::registry::PasswordAlgorithm;
+use crate::wire::{AttributeType, Message};
+use nonce::{Features, NonceKey};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// An authenticated user, and how the answer is to be sealed.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The name that the request bore, or that its USERHASH stands for.
+    pub name: Arc<str>,
+    /// The realm in which the name counts.
+    pub realm: Arc<Realm>,
+    /// What the request was sealed with.
+    pub key: Key,
+    /// How the answer is sealed: as the request was, and with SHA-256 once algorithms were negotiated (§9.2.4).
+    pub seal: Seal,
+}
+
+/// What the check of a request depends on, besides the request.
+#[derive(Debug)]
+pub struct Desk<'a> {
+    /// The operator's decisions.
+    pub policy: &'a Policy,
+    /// What nonces are sealed with.
+    pub nonces: &'a NonceKey,
+    /// The time.
+    pub now: Instant,
+    /// The time of day, since the Unix epoch, for names that expire.
+    pub unix: Duration,
+    /// Who sent the request.
+    pub client: SocketAddr,
+    /// The name, realm and key that the client's allocation was made with: they stay good while it lives, so that a call is not
+    /// cut when a time-limited name expires under it.
+    pub known: Option<(&'a Arc<str>, &'a Arc<str>, &'a Key)>,
+}
+
+impl Desk<'_> {
+    /// Checks a request in the RFC's order. RFC 8489 §9.2.4.
+    ///
+    /// # Errors
+    /// 401, 400, or 438, as the drawing above says.
+    pub fn authenticate(&self, request: &Message) -> Result<Caller, Reject> {
+        let seal = integrity::seal(request).ok_or(Reject::UNAUTHENTICATED)?;
+        let user = User::of(request).ok_or(Reject::BAD_REQUEST)?;
+        let realm = request.attribute(AttributeType::REALM).ok_or(Reject::BAD_REQUEST)?;
+        let nonce = request.attribute(AttributeType::NONCE).ok_or(Reject::BAD_REQUEST)?;
+        let agreed = agreed_algorithm(request, nonce)?;
+        let algorithm = agreed.unwrap_or(PasswordAlgorithm::MD5);
+        if !self.policy.sha1 && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5) {
+            return Err(Reject::UNAUTHENTICATED);
+        }
+        let realm = self.policy.realms.iter().find(|r| r.name.as_bytes() == realm).ok_or(Reject::UNAUTHENTICATED)?;
+        let name = user.name(realm).ok_or(Reject::UNAUTHENTICATED)?;
+        let key = self.key(request, seal, realm, &name, algorithm).ok_or(Reject::UNAUTHENTICATED)?;
+        if !self.nonces.is_valid(self.now, self.client, nonce, self.policy.limits.nonce_lifetime) {
+            return Err(Reject::STALE_NONCE);
+        }
+        let seal = if agreed.is_some() { Seal::Sha256 } else { seal };
+        Ok(Caller { name, realm: realm.clone(), key, seal })
+    }
+
+    /// The key that the request was sealed with, if it is one of the user's.
+    fn key(
+        &self,
+        request: &Message,
+        seal: Seal,
+        realm: &Realm,
+        name: &Arc<str>,
+        algorithm: PasswordAlgorithm,
+    ) -> Option<Key> {
+        if let Some((_, _, key)) = self.known.filter(|(known, of, _)| *known == name && **of == realm.name)
+            && integrity::verify(request, seal, key)
+        {
+            return Some(key.clone());
+        }
+        let keys = realm.credentials.keys(&realm.name, name, algorithm, self.unix);
+        keys.into_iter().find(|key| integrity::verify(request, seal, key))
+    }
+}
+
+/// How a request names its user.
+enum User<'a> {
+    Name(&'a [u8]),
+    Hash(&'a [u8]),
+}
+
+impl<'a> User<'a> {
+    fn of(request: &Message<'a>) -> Option<User<'a>> {
+        let name = request.attribute(AttributeType::USERNAME).map(User::Name);
+        name.or_else(|| request.attribute(AttributeType::USERHASH).map(User::Hash))
+    }
+
+    fn name(&self, realm: &Realm) -> Option<Arc<str>> {
+        match self {
+            User::Name(octets) if octets.len() <= LONGEST_NAME => std::str::from_utf8(octets).ok().map(Arc::from),
+            User::Name(_) => None,
+            User::Hash(hash) => realm.credentials.by_hash(hash).cloned(),
+        }
+    }
+}
+
+/// The algorithm that a request says was agreed upon; `None` when it says nothing, which stands for MD5.
+///
+/// # Errors
+/// 400 when the nonce tells that algorithms were offered and the request does not repeat the offer and choose from it:
+/// somebody on the way is bidding down. RFC 8489 §9.2.4.
+fn agreed_algorithm(request: &Message, nonce: &[u8]) -> Result<Option<PasswordAlgorithm>, Reject> {
+    if !Features::of(nonce).is_some_and(|features| features.password_algorithms) {
+        return Ok(None);
+    }
+    let offered = request.attribute(AttributeType::PASSWORD_ALGORITHMS);
+    let chosen = request.attribute(AttributeType::PASSWORD_ALGORITHM);
+    match (offered, chosen) {
+        (None, None) => Ok(None),
+        (Some(offered), Some(&[a0, a1, 0, 0])) if offered == PASSWORD_ALGORITHMS => {
+            let chosen = PasswordAlgorithm(u16::from_be_bytes([a0, a1]));
+            let known = [PasswordAlgorithm::SHA256, PasswordAlgorithm::MD5].contains(&chosen);
+            if known { Ok(Some(chosen)) } else { Err(Reject::BAD_REQUEST) }
+        }
+        _ => Err(Reject::BAD_REQUEST),
+    }
+}
+
+/// The features that this policy's nonces announce.
+pub fn features(policy: &Policy, realm: &Realm) -> Features {
+    Features {
+        password_algorithms: policy.password_algorithms,
+        username_anonymity: policy.password_algorithms && realm.credentials.is_enumerable(),
+    }
+}
+
+/// PASSWORD-ALGORITHMS as it is offered: SHA-256, then MD5, without parameters. RFC 8489 §14.11.
+pub const PASSWORD_ALGORITHMS: &[u8] = &[0, 2, 0, 0, 0, 1, 0, 0];
+
+/// The longest USERNAME, in octets: RFC 8489 §14.3 allows fewer than 509.
+const LONGEST_NAME: usize = 508;

@@ -1,0 +1,194 @@
+//! What the protocol asks of its caller. Effects are data: the socket path performs them, an offload may read them too.
+
+use super::allocation::Traffic;
+use super::five_tuple::{Client, FiveTuple};
+use super::time::Instant;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One relayed transport address of a shard, and so one socket: a small number that is used again after
+/// [`Effect::Unbind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelayedId(pub u32);
+
+/// Something to be done, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a STUN message to a client; [`super::Server::message`] has its octets.
+    Send {
+        /// To whom.
+        to: Client,
+        /// From which of the server's addresses, where it is not the one that the client wrote to (RFC 5780).
+        from: Option<SocketAddr>,
+        /// Which octets.
+        message: Range<usize>,
+    },
+    /// Bind a UDP socket and report to [`super::Server::bound`] at once.
+    Bind {
+        /// The new socket's number.
+        relayed: RelayedId,
+        /// Where.
+        local: SocketAddr,
+    },
+    /// Close a relay socket.
+    Unbind {
+        /// Which.
+        relayed: RelayedId,
+    },
+    /// A channel leads from a client to a peer and back until `expires`. Repeated with a later time when refreshed.
+    Route {
+        /// The channel's ends.
+        path: Box<Path>,
+        /// When it ends unless refreshed: the earliest of channel, permission and allocation.
+        expires: Instant,
+    },
+    /// A channel leads nowhere any more.
+    Unroute {
+        /// The channel's ends.
+        path: Box<Path>,
+    },
+    /// Close a client's connection.
+    Disconnect {
+        /// Whose.
+        client: Client,
+    },
+    /// An allocation began.
+    Started(Box<Record>),
+    /// An allocation ended.
+    Ended(Box<Record>),
+}
+
+/// The two ends of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The client's end.
+    pub client: FiveTuple,
+    /// The channel's number there.
+    pub channel: u16,
+    /// The relayed transport address between, as its socket is bound.
+    pub local: SocketAddr,
+    /// The peer's end.
+    pub peer: SocketAddr,
+}
+
+/// An allocation's life, for logs and usage.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Unique among this server's allocations since its start.
+    pub id: u64,
+    /// Who.
+    pub user: Arc<str>,
+    /// In which realm.
+    pub realm: Arc<str>,
+    /// From where.
+    pub client: FiveTuple,
+    /// The relayed transport addresses, as clients are told them.
+    pub relayed: Vec<SocketAddr>,
+    /// When it began.
+    pub started: Instant,
+    /// Its lifetime so far.
+    pub elapsed: std::time::Duration,
+    /// What it carried.
+    pub traffic: Traffic,
+    /// Why it ended; `None` while it lives.
+    pub end: Option<End>,
+}
+
+/// Why an allocation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Its client deleted it: Refresh with lifetime 0.
+    Deleted,
+    /// Its lifetime ran out.
+    Expired,
+    /// Its client's connection closed.
+    Disconnected,
+    /// The operator closed it.
+    Closed,
+    /// The server stopped.
+    Stopped,
+}
+
+impl End {
+    /// All of them, in the order of [`End::index`].
+    pub const ALL: [End; 5] = [End::Deleted, End::Expired, End::Disconnected, End::Closed, End::Stopped];
+
+    /// The lower-case name that logs and metrics use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            End::Deleted => "deleted",
+            End::Expired => "expired",
+            End::Disconnected => "disconnected",
+            End::Closed => "closed",
+            End::Stopped => "stopped",
+        }
+    }
+
+    /// A small number for tables.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why a relay socket could not be bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindError {
+    /// Somebody else has the port: another one is tried.
+    InUse,
+    /// Nothing can be bound there: out of descriptors, or no such address.
+    Failed,
+}
+
+/// An ICMP error about a datagram that a relay socket sent. RFC 8656 §11.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Icmp {
+    /// ICMP or ICMPv6 type.
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+    /// The error's own four octets: the next-hop MTU for "fragmentation needed" and "packet too big".
+    pub data: u32,
+}
+
+/// What becomes of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// Its payload goes to a peer.
+    ToPeer {
+        /// From this relayed transport address.
+        relayed: RelayedId,
+        /// To this transport address.
+        to: SocketAddr,
+        /// Where in the packet the payload starts.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+        /// Whether it must not be fragmented on the way.
+        dont_fragment: bool,
+    },
+    /// Its payload goes to a client; also when client and peer are both allocations of this server.
+    ToClient {
+        /// To whom.
+        client: Client,
+        /// Where in the packet the payload starts.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+        /// In which wrapping.
+        framing: Framing,
+    },
+    /// It was dropped, and counted.
+    Discarded(super::Discard),
+    /// It was consumed; effects may hold an answer.
+    Answered,
+}
+
+/// How a payload is wrapped on its way to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// As ChannelData with this number.
+    Channel(u16),
+    /// As a Data indication from this peer.
+    Data(SocketAddr),
+}

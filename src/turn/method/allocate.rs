@@ -1,0 +1,343 @@
+//! Allocate: the RFC's checks in the RFC's order, then a port, then a socket, and only then the answer. RFC 8656 §7.2.
+
+use super::refresh::granted_lifetime;
+use super::requested_lifetime;
+use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, Owner, Wish};
+use crate::turn::auth::{Caller, credentials};
+use crate::turn::effect::{BindError, Effect, RelayedId};
+use crate::turn::policy::Policy;
+use crate::turn::quota::Grant;
+use crate::turn::reject::Reject;
+use crate::turn::reservation::Token;
+use crate::turn::respond::{Allocated, Reply, ReturnPath};
+use crate::turn::state::State;
+use crate::turn::table::Relayed;
+use crate::turn::time::Instant;
+use crate::turn::{channel::Channels, permission::Permissions};
+use crate::wire::attribute::{self, Family};
+use crate::wire::registry::{PROTOCOL_TCP, PROTOCOL_UDP};
+use crate::wire::{AttributeType, ErrorCode, Message};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Makes an allocation whose answer waits for its sockets, or repeats the answer of one that the same request made.
+pub fn answer(
+    state: &mut State,
+    now: Instant,
+    request: &Message,
+    path: &ReturnPath,
+    caller: &Caller,
+    existing: Option<AllocationId>,
+) -> Result<Option<Reply>, Reject> {
+    if let Some(id) = existing {
+        let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
+        if allocation.transaction != request.transaction() {
+            return Err(Reject::MISMATCH);
+        }
+        return Ok(allocation.binding.is_none().then(|| success(state, now, id)));
+    }
+    let wanted = Wanted::read(&state.policy, request)?;
+    if state.policy.draining {
+        return Err(state.policy.alternate.clone().map_or(Reject::CAPACITY, Reject::Alternate));
+    }
+    let user = credentials::account(&caller.name).into();
+    let address = path.client.five_tuple.client.ip();
+    let grant = state.shared.ledger.grant(&state.policy.limits, &caller.realm.name, &user, address)?;
+    let ports = claim_all(state, now, &wanted)?;
+    insert(state, now, request, path, caller, &wanted, ports, grant);
+    Ok(None)
+}
+
+/// How a bind that an allocation waits for went: another port is tried while there is a chance, and with the last
+/// socket the request is answered.
+pub fn bound(state: &mut State, now: Instant, relayed: RelayedId, outcome: Result<(), BindError>) {
+    let Some(id) = state.table.relayed(relayed).map(|relayed| relayed.allocation) else { return };
+    match outcome {
+        Ok(()) => state.table.note_bound(relayed),
+        Err(BindError::InUse) if retry(state, now, id, relayed).is_some() => return,
+        Err(_) => give_up(state, id, relayed),
+    }
+    let Some(allocation) = state.table.get_mut(id) else { return };
+    let Some(binding) = allocation.binding.as_mut() else { return };
+    binding.outstanding = binding.outstanding.saturating_sub(1);
+    if binding.outstanding > 0 {
+        return;
+    }
+    let Some(binding) = allocation.binding.take() else { return };
+    if allocation.halves.is_empty() {
+        if let Some(token) = allocation.reserved {
+            state.release_reserved(now, &token);
+        }
+        state.table.remove(id);
+        return state.respond(now, &binding.path, &Err(Reject::CAPACITY));
+    }
+    state.begin(now, id, binding.lifetime);
+    let reply = success(state, now, id);
+    state.respond(now, &binding.path, &Ok(reply));
+}
+
+/// What an Allocate request asks for, in so far as it may ask for it.
+struct Wanted {
+    /// The family, or IPv4 and IPv6 both.
+    families: Families,
+    wish: Wish,
+    token: Option<Token>,
+    lifetime: Duration,
+}
+
+enum Families {
+    One(Family),
+    Both,
+}
+
+impl Wanted {
+    fn read(policy: &Policy, request: &Message) -> Result<Wanted, Reject> {
+        transport(policy, request)?;
+        let family = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
+        let additional = request.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
+        let even = request.attribute(AttributeType::EVEN_PORT);
+        let token = request.attribute(AttributeType::RESERVATION_TOKEN);
+        if token.is_some() && (even.is_some() || family.is_some() || additional.is_some()) {
+            return Err(Reject::BAD_REQUEST);
+        }
+        let token = token.map(Token::try_from).transpose().map_err(|_| Reject::BAD_REQUEST)?;
+        if family.is_some() && additional.is_some() {
+            return Err(Reject::BAD_REQUEST);
+        }
+        let wish = match even.map(attribute::read_even_port) {
+            None if token.is_some() => Wish::Reserved,
+            None => Wish::Any,
+            Some(None) => return Err(Reject::BAD_REQUEST),
+            Some(Some(false)) => Wish::Even,
+            Some(Some(true)) if additional.is_some() => return Err(Reject::BAD_REQUEST),
+            Some(Some(true)) => Wish::EvenAndNext,
+        };
+        let families = families(policy, family, additional, token.is_some())?;
+        let lifetime = granted_lifetime(&policy.limits, requested_lifetime(request)?);
+        Ok(Wanted { families, wish, token, lifetime })
+    }
+}
+
+fn transport(policy: &Policy, request: &Message) -> Result<(), Reject> {
+    let value = request.attribute(AttributeType::REQUESTED_TRANSPORT).ok_or(Reject::BAD_REQUEST)?;
+    match attribute::read_first_of_four(value).ok_or(Reject::BAD_REQUEST)? {
+        PROTOCOL_UDP if policy.udp_relays => Ok(()),
+        PROTOCOL_UDP => Err(Reject::Code(ErrorCode::FORBIDDEN)),
+        PROTOCOL_TCP => Err(Reject::Code(ErrorCode::UNSUPPORTED_TRANSPORT)),
+        _ => Err(Reject::Code(ErrorCode::UNSUPPORTED_TRANSPORT)),
+    }
+}
+
+fn families(
+    policy: &Policy,
+    family: Option<&[u8]>,
+    additional: Option<&[u8]>,
+    by_token: bool,
+) -> Result<Families, Reject> {
+    if let Some(value) = additional {
+        let code = attribute::read_first_of_four(value);
+        return match code.and_then(Family::from_code) {
+            Some(Family::V6) => Ok(Families::Both),
+            _ => Err(Reject::BAD_REQUEST),
+        };
+    }
+    let family = match family {
+        None => Family::V4,
+        Some(value) => {
+            let code = attribute::read_first_of_four(value).ok_or(Reject::BAD_REQUEST)?;
+            Family::from_code(code).ok_or(Reject::Code(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED))?
+        }
+    };
+    if by_token || supports(policy, family) {
+        return Ok(Families::One(family));
+    }
+    Err(Reject::Code(ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED))
+}
+
+fn supports(policy: &Policy, family: Family) -> bool {
+    policy.relay_addresses.iter().any(|relay| Family::of(relay.local) == family)
+}
+
+/// The ports of a new allocation, and why a half is missing.
+struct Claimed {
+    locals: Vec<SocketAddr>,
+    failed: Option<(Family, ErrorCode)>,
+    reserved: Option<Token>,
+}
+
+fn claim_all(state: &mut State, now: Instant, wanted: &Wanted) -> Result<Claimed, Reject> {
+    if let Some(token) = &wanted.token {
+        let local = state.shared.reservations.redeem(now, token).ok_or(Reject::CAPACITY)?;
+        return Ok(Claimed { locals: vec![local], failed: None, reserved: None });
+    }
+    match wanted.families {
+        Families::One(family) => {
+            let local = claim(state, now, family, wanted.wish).ok_or(Reject::CAPACITY)?;
+            let reserved = reserve_next(state, now, local, wanted.wish, None)?;
+            Ok(Claimed { locals: vec![local], failed: None, reserved })
+        }
+        Families::Both => {
+            let mut claimed = Claimed { locals: Vec::new(), failed: None, reserved: None };
+            for family in [Family::V4, Family::V6] {
+                match claim(state, now, family, wanted.wish) {
+                    Some(local) => claimed.locals.push(local),
+                    None if supports(&state.policy, family) => {
+                        claimed.failed = Some((family, ErrorCode::INSUFFICIENT_CAPACITY));
+                    }
+                    None => claimed.failed = Some((family, ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED)),
+                }
+            }
+            if claimed.locals.is_empty() { Err(Reject::CAPACITY) } else { Ok(claimed) }
+        }
+    }
+}
+
+/// Claims a port on one of the relay addresses of a family, which are used in turn from a random one on.
+fn claim(state: &mut State, now: Instant, family: Family, wish: Wish) -> Option<SocketAddr> {
+    let addresses: Vec<IpAddr> =
+        state.policy.relay_addresses.iter().map(|r| r.local).filter(|ip| Family::of(*ip) == family).collect();
+    let first = state.random.number() as usize % addresses.len().max(1);
+    let in_turn = addresses.iter().cycle().skip(first).take(addresses.len());
+    for &address in in_turn {
+        if let Some(local) = claim_on(state, address, wish) {
+            return Some(local);
+        }
+    }
+    // Reservations that nobody redeemed may be all that stands in the way.
+    state.shared.reservations.expire(now);
+    addresses.iter().find_map(|&address| claim_on(state, address, wish))
+}
+
+fn claim_on(state: &mut State, address: IpAddr, wish: Wish) -> Option<SocketAddr> {
+    let random = state.random.number();
+    let ports = &state.shared.ports;
+    let port = match wish {
+        Wish::Any => ports.claim(address, random),
+        Wish::Even => ports.claim_even(address, random, false),
+        Wish::EvenAndNext => ports.claim_even(address, random, true),
+        Wish::Reserved => None,
+    };
+    port.map(|port| SocketAddr::new(address, port))
+}
+
+/// Holds the port above `local` where the wish says so, under `token` or a new one.
+fn reserve_next(
+    state: &mut State,
+    now: Instant,
+    local: SocketAddr,
+    wish: Wish,
+    token: Option<Token>,
+) -> Result<Option<Token>, Reject> {
+    if wish != Wish::EvenAndNext {
+        return Ok(None);
+    }
+    let token = token.unwrap_or_else(|| state.random.octets());
+    let next = SocketAddr::new(local.ip(), local.port() + 1);
+    if state.shared.reservations.hold(now, token, next) {
+        return Ok(Some(token));
+    }
+    state.shared.ports.release(local);
+    state.shared.ports.release(next);
+    Err(Reject::CAPACITY)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn insert(
+    state: &mut State,
+    now: Instant,
+    request: &Message,
+    path: &ReturnPath,
+    caller: &Caller,
+    wanted: &Wanted,
+    claimed: Claimed,
+    grant: Grant,
+) {
+    let binding = Binding {
+        path: path.clone(),
+        lifetime: wanted.lifetime,
+        outstanding: claimed.locals.len() as u8,
+        tries: 0,
+        wish: wanted.wish,
+    };
+    let allocation = Allocation {
+        serial: state.next_serial(),
+        client: path.client,
+        owner: Owner { name: caller.name.clone(), realm: caller.realm.name.clone(), key: caller.key.clone() },
+        transaction: request.transaction(),
+        halves: Halves::default(),
+        binding: Some(Box::new(binding)),
+        failed: claimed.failed,
+        reserved: claimed.reserved,
+        permissions: Permissions::default(),
+        channels: Channels::default(),
+        started: now,
+        look: Instant::NEVER,
+        traffic: Default::default(),
+        grant,
+    };
+    let id = state.table.insert(allocation);
+    for local in claimed.locals {
+        let external = state.policy.external(local);
+        let relayed = state.table.insert_relayed(Relayed { allocation: id, local, external, bound: false });
+        if let Some(allocation) = state.table.get_mut(id) {
+            *allocation.halves.place(Family::of(local.ip())) = Some(Half { relayed, expires: now });
+        }
+        state.effects.push(Effect::Bind { relayed, local });
+    }
+}
+
+/// Tries another port for a relayed address whose port somebody outside has. `None` when there is no other, or when it
+/// was tried often enough.
+fn retry(state: &mut State, now: Instant, id: AllocationId, relayed: RelayedId) -> Option<()> {
+    let taken = state.table.relayed(relayed)?.local;
+    let allocation = state.table.get_mut(id)?;
+    let reserved = allocation.reserved;
+    let binding = allocation.binding.as_mut()?;
+    binding.tries += 1;
+    let (tries, wish) = (binding.tries, binding.wish);
+    if tries >= MOST_TRIES || wish == Wish::Reserved {
+        return None;
+    }
+    // The taken port stays claimed until another is, so that it is not chosen again.
+    let local = claim_on(state, taken.ip(), wish)?;
+    if let Some(token) = reserved {
+        state.release_reserved(now, &token);
+        if reserve_next(state, now, local, wish, Some(token)).is_err() {
+            return None;
+        }
+    }
+    state.shared.ports.release(taken);
+    let external = state.policy.external(local);
+    let place = state.table.relayed_mut(relayed)?;
+    (place.local, place.external) = (local, external);
+    state.effects.push(Effect::Bind { relayed, local });
+    Some(())
+}
+
+/// Does without a half whose socket cannot be bound.
+fn give_up(state: &mut State, id: AllocationId, relayed: RelayedId) {
+    let Some(local) = state.table.relayed(relayed).map(|relayed| relayed.local) else { return };
+    state.release(relayed);
+    let family = Family::of(local.ip());
+    if let Some(allocation) = state.table.get_mut(id) {
+        *allocation.halves.place(family) = None;
+        allocation.failed = Some((family, ErrorCode::INSUFFICIENT_CAPACITY));
+    }
+}
+
+/// The success response of an allocation, the same for a retransmitted request.
+fn success(state: &State, now: Instant, id: AllocationId) -> Reply {
+    let Some(allocation) = state.table.get(id) else { return Reply::Done };
+    let left = allocation.halves.first_expiry().since(now);
+    Reply::Allocated(Box::new(Allocated {
+        relayed: state.table.externals(id),
+        failed: allocation.failed,
+        // Rounded up, so that a retransmission within the second gets the same answer.
+        lifetime: left.as_millis().div_ceil(1000) as u32,
+        reserved: allocation.reserved,
+        mapped: allocation.client.five_tuple.client,
+    }))
+}
+
+/// How many ports are tried before an allocation fails: whoever has so many ports of the range has it all.
+const MOST_TRIES: u8 = 32;

@@ -1,0 +1,45 @@
+//! ChannelBind: a number stands for a peer, and the peer is permitted. RFC 8656 §12.2.
+
+use super::{peer_address, same_family};
+use crate::turn::allocation::AllocationId;
+use crate::turn::auth::Realm;
+use crate::turn::reject::Reject;
+use crate::turn::respond::Reply;
+use crate::turn::route::Reach;
+use crate::turn::state::State;
+use crate::turn::time::Instant;
+use crate::wire::attribute::read_channel_number;
+use crate::wire::{AttributeType, Message, channel_data};
+
+/// Binds or refreshes a channel.
+pub fn answer(
+    state: &mut State,
+    now: Instant,
+    request: &Message,
+    id: AllocationId,
+    realm: &Realm,
+) -> Result<Reply, Reject> {
+    let number = request.attribute(AttributeType::CHANNEL_NUMBER).ok_or(Reject::BAD_REQUEST)?;
+    let number = read_channel_number(number).ok_or(Reject::BAD_REQUEST)?;
+    let peer = peer_address(request)?;
+    if !channel_data::NUMBERS.contains(&number) || peer.port() == 0 {
+        return Err(Reject::BAD_REQUEST);
+    }
+    state.purge_channels(now, id);
+    let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
+    if !allocation.channels.may_bind(number, peer) {
+        return Err(Reject::BAD_REQUEST);
+    }
+    same_family(state, id, peer)?;
+    let reach = state.reach(realm, peer)?;
+    let limits = &state.policy.limits;
+    let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
+    let full = !allocation.channels.has(number) && allocation.channels.count() >= limits.channels;
+    if full || !allocation.permissions.has_room_for(now, [peer.ip()].into_iter(), limits.permissions) {
+        return Err(Reject::CAPACITY);
+    }
+    allocation.channels.bind(now, number, peer);
+    allocation.permissions.install(now, peer.ip(), reach == Reach::RelayedOnly);
+    state.renew_routes(now, id, |channel| channel.peer.ip() == peer.ip());
+    Ok(Reply::Done)
+}

@@ -1,0 +1,53 @@
+//! Refresh: an allocation lives on, or ends. RFC 8656 §8.2.
+
+use super::requested_lifetime;
+use crate::turn::allocation::AllocationId;
+use crate::turn::effect::End;
+use crate::turn::policy::Limits;
+use crate::turn::reject::Reject;
+use crate::turn::respond::Reply;
+use crate::turn::state::State;
+use crate::turn::time::Instant;
+use crate::wire::attribute::{Family, read_first_of_four};
+use crate::wire::{AttributeType, ErrorCode, Message};
+use std::time::Duration;
+
+/// Sets the time-to-expiry of an allocation, or of one half of it; a lifetime of zero deletes.
+pub fn answer(state: &mut State, now: Instant, request: &Message, id: AllocationId) -> Result<Reply, Reject> {
+    let asked = requested_lifetime(request)?;
+    let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
+    let family = match request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
+        None => None,
+        Some(value) => {
+            let code = read_first_of_four(value).ok_or(Reject::BAD_REQUEST)?;
+            let family = Family::from_code(code).filter(|family| allocation.halves.get(*family).is_some());
+            Some(family.ok_or(Reject::Code(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH))?)
+        }
+    };
+    let applies = move |other: Family| family.is_none_or(|family| family == other);
+    if asked == Some(0) {
+        if allocation.halves.iter().all(|(family, _)| applies(family)) {
+            state.end(now, id, End::Deleted);
+        } else if let Some(family) = family {
+            state.remove_half(id, family);
+        }
+        return Ok(Reply::Refreshed(0));
+    }
+    let lifetime = granted_lifetime(&state.policy.limits, asked);
+    let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
+    for family in [Family::V4, Family::V6].into_iter().filter(|family| applies(*family)) {
+        if let Some(half) = allocation.halves.place(family) {
+            half.expires = now + lifetime;
+        }
+    }
+    state.look_by_expiry(id);
+    state.purge_channels(now, id);
+    state.renew_routes(now, id, |channel| applies(Family::of(channel.peer.ip())));
+    Ok(Reply::Refreshed(lifetime.as_secs() as u32))
+}
+
+/// What a request for a lifetime gets: at least the default, at most the maximum. RFC 8656 §7.2.
+pub fn granted_lifetime(limits: &Limits, asked: Option<u32>) -> Duration {
+    let asked = asked.map_or(limits.default_lifetime, |seconds| Duration::from_secs(u64::from(seconds)));
+    asked.min(limits.maximum_lifetime).max(limits.default_lifetime)
+}

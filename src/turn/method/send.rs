@@ -1,0 +1,48 @@
+//! Send: data to a peer without a channel. RFC 8656 §11.2.
+
+use super::unknown_attributes;
+use crate::turn::counters::Counters;
+use crate::turn::effect::Onward;
+use crate::turn::five_tuple::Client;
+use crate::turn::reject::Discard;
+use crate::turn::state::{Payload, State};
+use crate::turn::time::Instant;
+use crate::wire::attribute::{Family, read_xor_address};
+use crate::wire::{AttributeType, Message};
+use std::net::SocketAddr;
+
+/// Relays the DATA of a Send indication, or drops it.
+pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Message) -> Onward {
+    let Some((peer, payload)) = read(state, indication) else {
+        return state.discard(Discard::BadIndication);
+    };
+    let id = state.table.of_client(&client.five_tuple);
+    let Some((id, allocation)) = id.and_then(|id| Some((id, state.table.get(id)?))) else {
+        return state.discard(Discard::NoAllocation);
+    };
+    let Some(half) = allocation.halves.get(Family::of(peer.ip())) else {
+        return state.discard(Discard::PeerFamily);
+    };
+    let relayed = half.relayed;
+    let Some(permission) = allocation.permissions.find(peer.ip(), now) else {
+        return state.discard(Discard::NoPermission);
+    };
+    let reach = state.reach_of_permitted(permission.relayed_only, peer.ip());
+    if let Some(allocation) = state.table.get_mut(id) {
+        allocation.traffic.to_peers.add(payload.length());
+    }
+    Counters::flow(&state.counters.to_peers, client.five_tuple.transport).add(payload.length());
+    state.forward_to_peer(now, relayed, peer, reach, payload)
+}
+
+/// The peer and the data, if both are there and nothing is that is not understood.
+fn read(state: &State, indication: &Message) -> Option<(SocketAddr, Payload)> {
+    let peer = indication.attribute(AttributeType::XOR_PEER_ADDRESS)?;
+    let peer = read_xor_address(peer, &indication.transaction()).filter(|peer| peer.port() != 0)?;
+    let data = indication.range_of(indication.attribute(AttributeType::DATA)?)?;
+    if !unknown_attributes(&state.policy, indication).is_empty() {
+        return None;
+    }
+    let dont_fragment = indication.has(AttributeType::DONT_FRAGMENT);
+    Some((peer, Payload { start: data.start, end: data.end, dont_fragment }))
+}

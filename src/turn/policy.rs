@@ -1,0 +1,149 @@
+//! What the operator decided. A policy is replaced whole, never changed: a reload makes a new one, and what lives
+//! keeps what it was granted.
+
+use super::acl::Own;
+use super::auth::Realm;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that the protocol has to know and cannot decide.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The realms, the first of which is offered where nothing chooses another. At least one.
+    pub realms: Vec<Arc<Realm>>,
+    /// Where relayed transport addresses come from. A family without an address here is not supported (440).
+    pub relay_addresses: Vec<RelayAddress>,
+    /// This server's own addresses and listeners, which no relay may reach.
+    pub own: Own,
+    /// How long things last and how many there may be.
+    pub limits: Limits,
+    /// Whether RFC 8489's password algorithms are offered, and so SHA-256.
+    pub password_algorithms: bool,
+    /// Whether clients that know nothing newer than SHA-1 integrity and MD5 keys are served.
+    pub sha1: bool,
+    /// Whether a client may move its allocation to another five-tuple (RFC 8016); 405 otherwise.
+    pub mobility: bool,
+    /// Whether TCP relays are granted (RFC 6062); 442 otherwise.
+    pub tcp_relays: bool,
+    /// Whether UDP relays are granted; 403 otherwise (RFC 6062 §5.1).
+    pub udp_relays: bool,
+    /// What SOFTWARE says, or nothing.
+    pub software: Option<String>,
+    /// NAT behaviour discovery (RFC 5780), when the server has two addresses and two ports.
+    pub discovery: Option<Discovery>,
+    /// Where new clients are sent instead (300), because this server is leaving or the operator says so.
+    pub alternate: Option<Alternate>,
+    /// Whether new allocations are refused because this server is leaving: 300 with an alternate, 508 without.
+    pub draining: bool,
+}
+
+/// An address that relay sockets bind to, and what clients are told instead of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayAddress {
+    /// Where sockets bind.
+    pub local: IpAddr,
+    /// What XOR-RELAYED-ADDRESS says: the same, or the public side of a 1:1 NAT.
+    pub external: IpAddr,
+}
+
+/// The four listeners that RFC 5780 needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discovery {
+    /// The primary address and port.
+    pub primary: SocketAddr,
+    /// The alternate ones: both differ from the primary.
+    pub alternate: SocketAddr,
+}
+
+impl Discovery {
+    /// The listener with the primary or alternate address and port.
+    pub const fn listener(&self, alternate_address: bool, alternate_port: bool) -> SocketAddr {
+        let ip = if alternate_address { self.alternate.ip() } else { self.primary.ip() };
+        let port = if alternate_port { self.alternate.port() } else { self.primary.port() };
+        SocketAddr::new(ip, port)
+    }
+}
+
+/// Where a client is sent instead: ALTERNATE-SERVER, and for TLS the name that its certificate bears. RFC 8489 §10.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternate {
+    /// One address for each family.
+    pub servers: Vec<SocketAddr>,
+    /// ALTERNATE-DOMAIN.
+    pub domain: Option<String>,
+}
+
+/// How long things last, and how many there may be; every bound that the protocol keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time-to-expiry of an allocation that asks for no longer: 600 s. RFC 8656 §3.2.
+    pub default_lifetime: Duration,
+    /// The longest that is granted: 3600 s. RFC 8656 §7.2.
+    pub maximum_lifetime: Duration,
+    /// After this a nonce is stale: at most an hour by RFC 8656 §5.
+    pub nonce_lifetime: Duration,
+    /// Allocations in all, on all shards.
+    pub allocations: u32,
+    /// Allocations of one user (486 beyond).
+    pub allocations_per_user: u32,
+    /// Allocations from one client address (486 beyond).
+    pub allocations_per_address: u32,
+    /// Permissions of one allocation (508 beyond).
+    pub permissions: usize,
+    /// Channels of one allocation, bound or cooling off (508 beyond).
+    pub channels: usize,
+    /// Data connections of one allocation (508 beyond).
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            default_lifetime: Duration::from_secs(600),
+            maximum_lifetime: Duration::from_secs(3600),
+            nonce_lifetime: Duration::from_secs(3600),
+            allocations: u32::MAX,
+            allocations_per_user: u32::MAX,
+            allocations_per_address: u32::MAX,
+            permissions: 1024,
+            channels: 1024,
+            connections: 64,
+        }
+    }
+}
+
+impl Policy {
+    /// A policy with one realm and the defaults for everything else.
+    pub fn new(realm: Realm, relay_addresses: Vec<RelayAddress>) -> Policy {
+        Policy {
+            realms: vec![Arc::new(realm)],
+            relay_addresses,
+            own: Own::default(),
+            limits: Limits::default(),
+            password_algorithms: true,
+            sha1: true,
+            mobility: true,
+            tcp_relays: true,
+            udp_relays: true,
+            software: None,
+            discovery: None,
+            alternate: None,
+            draining: false,
+        }
+    }
+
+    /// What clients are told of a transport address of ours that a socket is bound to.
+    pub fn external(&self, local: SocketAddr) -> SocketAddr {
+        let address = self.relay_addresses.iter().find(|relay| relay.local == local.ip());
+        SocketAddr::new(address.map_or(local.ip(), |relay| relay.external), local.port())
+    }
+}
+
+/// The longest that a permission lasts. RFC 8656 §9: "The Permission Lifetime MUST be 300 seconds".
+pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
+/// The longest that a channel binding lasts. RFC 8656 §12.
+pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
+/// How long an expired channel's number and peer stay reserved for each other. RFC 8656 §12.
+pub const CHANNEL_COOLING: Duration = Duration::from_secs(300);

@@ -1,0 +1,179 @@
+//! Answers: what a granted request is told, and how any answer finds its way back, sealed as the request was.
+
+use super::auth::{self, PASSWORD_ALGORITHMS};
+use super::effect::Effect;
+use super::five_tuple::{Client, Transport};
+use super::policy::Policy;
+use super::reject::{Discard, Reject};
+use super::reservation::Token;
+use super::state::State;
+use super::time::Instant;
+use crate::wire::attribute::Family;
+use crate::wire::integrity::{Key, Seal};
+use crate::wire::{AttributeType, Class, ErrorCode, Message, Method, TransactionId, Writer};
+use std::net::SocketAddr;
+
+/// What a granted request is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// That it was granted, and nothing more: CreatePermission, ChannelBind.
+    Done,
+    /// Where the request came from: Binding.
+    Mapped(SocketAddr),
+    /// What was allocated.
+    Allocated(Box<Allocated>),
+    /// How long the allocation lasts now, in seconds.
+    Refreshed(u32),
+}
+
+/// An Allocate success response. RFC 8656 §7.2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allocated {
+    /// The relayed transport addresses: one, or IPv4 and IPv6.
+    pub relayed: Vec<SocketAddr>,
+    /// The half that could not be had, and why.
+    pub failed: Option<(Family, ErrorCode)>,
+    /// Time-to-expiry in seconds.
+    pub lifetime: u32,
+    /// What the reserved port can be redeemed with.
+    pub reserved: Option<Token>,
+    /// Where the request came from.
+    pub mapped: SocketAddr,
+}
+
+/// How an answer finds its request: kept while sockets are bound for it.
+#[derive(Clone, Debug)]
+pub struct ReturnPath {
+    /// Who asked.
+    pub client: Client,
+    /// What was asked.
+    pub method: Method,
+    /// In which transaction.
+    pub transaction: TransactionId,
+    /// How the answer is sealed; `None` until the request is authenticated.
+    pub sealed: Option<(Key, Seal)>,
+    /// Whether the request bore a FINGERPRINT, so that the answer does.
+    pub fingerprint: bool,
+}
+
+impl ReturnPath {
+    /// The way back to whoever sent `request`, unauthenticated.
+    pub fn of(client: &Client, request: &Message) -> ReturnPath {
+        ReturnPath {
+            client: *client,
+            method: request.method(),
+            transaction: request.transaction(),
+            sealed: None,
+            fingerprint: request.has_fingerprint(),
+        }
+    }
+}
+
+impl State {
+    /// Answers a request, and counts the answer; or keeps silent, and counts that.
+    pub(super) fn respond(&mut self, now: Instant, path: &ReturnPath, outcome: &Result<Reply, Reject>) {
+        if let Err(Reject::Silence(discard)) = outcome {
+            return self.counters.discarded(*discard);
+        }
+        let five_tuple = &path.client.five_tuple;
+        let forgeable = path.sealed.is_none() && five_tuple.transport == Transport::Udp;
+        if forgeable && !self.shared.answer_rate.allows(now, five_tuple.client.ip()) {
+            return self.counters.discarded(Discard::AnswerRate);
+        }
+        let class = if outcome.is_ok() { Class::Success } else { Class::Error };
+        let mut writer = Writer::new(&mut self.messages, class, path.method, &path.transaction);
+        match outcome {
+            Ok(reply) => write_reply(&mut writer, reply),
+            Err(reject) => {
+                let challenge =
+                    Challenge { policy: &self.policy, shared: &self.shared, now, client: five_tuple.client };
+                challenge.write(&mut writer, reject);
+            }
+        }
+        if let Some(software) = &self.policy.software {
+            writer.attribute(AttributeType::SOFTWARE, software.as_bytes());
+        }
+        match &path.sealed {
+            Some((key, Seal::Sha1)) => writer.integrity(key),
+            Some((key, Seal::Sha256)) => writer.integrity_sha256(key),
+            None => &mut writer,
+        };
+        if path.fingerprint {
+            writer.fingerprint();
+        }
+        let message = writer.finish();
+        self.counters.answered(path.method, outcome.as_ref().err().and_then(Reject::code));
+        self.effects.push(Effect::Send { to: path.client, from: None, message });
+    }
+}
+
+fn write_reply(writer: &mut Writer, reply: &Reply) {
+    match reply {
+        Reply::Done => {}
+        Reply::Mapped(address) => {
+            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, *address);
+        }
+        Reply::Refreshed(lifetime) => {
+            writer.number(AttributeType::LIFETIME, *lifetime);
+        }
+        Reply::Allocated(allocated) => {
+            for relayed in &allocated.relayed {
+                writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, *relayed);
+            }
+            if let Some((family, code)) = allocated.failed {
+                writer.address_error_code(family, code);
+            }
+            writer.number(AttributeType::LIFETIME, allocated.lifetime);
+            if let Some(token) = &allocated.reserved {
+                writer.attribute(AttributeType::RESERVATION_TOKEN, token);
+            }
+            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, allocated.mapped);
+        }
+    }
+}
+
+/// What an error response may have to carry besides its code.
+struct Challenge<'a> {
+    policy: &'a Policy,
+    shared: &'a super::Shared,
+    now: Instant,
+    client: SocketAddr,
+}
+
+impl Challenge<'_> {
+    fn write(&self, writer: &mut Writer, reject: &Reject) {
+        let Some(code) = reject.code() else { return };
+        let reason = match reject {
+            // Whoever is challenged may be a forged address: not one octet more than needed.
+            Reject::Challenge(_) => "",
+            _ => code.name().unwrap_or_default(),
+        };
+        writer.error_code(code, reason);
+        match reject {
+            Reject::Unknown(kinds) => {
+                writer.types(AttributeType::UNKNOWN_ATTRIBUTES, kinds);
+            }
+            Reject::Alternate(alternate) => {
+                let family = alternate.servers.iter().find(|server| server.is_ipv4() == self.client.is_ipv4());
+                if let Some(server) = family {
+                    writer.address(AttributeType::ALTERNATE_SERVER, *server);
+                }
+                if let Some(domain) = &alternate.domain {
+                    writer.attribute(AttributeType::ALTERNATE_DOMAIN, domain.as_bytes());
+                }
+            }
+            Reject::Challenge(_) => self.write_challenge(writer),
+            Reject::Code(_) | Reject::Silence(_) => {}
+        }
+    }
+
+    fn write_challenge(&self, writer: &mut Writer) {
+        let Some(realm) = self.policy.realms.first() else { return };
+        let features = auth::features(self.policy, realm);
+        writer.attribute(AttributeType::REALM, realm.name.as_bytes());
+        writer.attribute(AttributeType::NONCE, &self.shared.nonce_key.issue(self.now, self.client, features));
+        if self.policy.password_algorithms {
+            writer.attribute(AttributeType::PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS);
+        }
+    }
+}

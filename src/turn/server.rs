@@ -1,0 +1,226 @@
+//! The face of the protocol: every input, every output.
+
+use super::channel::Channel;
+use super::counters::Counters;
+use super::effect::{BindError, Effect, End, Icmp, Onward, Record, RelayedId};
+use super::five_tuple::Client;
+use super::method;
+use super::policy::Policy;
+use super::random::Random;
+use super::reject::Discard;
+use super::respond::ReturnPath;
+use super::route::Routes;
+use super::shared::Shared;
+use super::state::{Payload, State};
+use super::table::Table;
+use super::time::Instant;
+use super::timer::Timers;
+use crate::wire::{
+    AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data, integrity,
+};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The protocol of one shard.
+///
+/// Every call but [`Server::take_effects`], [`Server::message`] and the readers makes new effects and forgets the octets
+/// of old ones: take the effects after each.
+#[derive(Debug)]
+pub struct Server {
+    state: State,
+}
+
+/// What a server starts from.
+#[derive(Debug)]
+pub struct Setup {
+    /// What the operator decided.
+    pub policy: Arc<Policy>,
+    /// What it has in common with the other shards.
+    pub shared: Arc<Shared>,
+    /// Which shard it is.
+    pub shard: u16,
+    /// 32 octets of randomness, of its own.
+    pub seed: [u8; 32],
+    /// The time of day, since the Unix epoch, when its [`Instant`] is 0.
+    pub unix_at_epoch: Duration,
+}
+
+impl Server {
+    /// A server without allocations.
+    pub fn new(setup: Setup) -> Server {
+        Server {
+            state: State {
+                policy: setup.policy,
+                shared: setup.shared,
+                shard: setup.shard,
+                random: Random::new(setup.seed),
+                unix_at_epoch: setup.unix_at_epoch,
+                table: Table::default(),
+                routes: Routes::default(),
+                timers: Timers::default(),
+                counters: Arc::default(),
+                effects: Vec::new(),
+                messages: Vec::new(),
+                serial: 0,
+            },
+        }
+    }
+
+    /// A datagram, or one message of a stream, from a client.
+    pub fn from_client(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Onward {
+        self.state.messages.clear();
+        match Packet::classify(octets) {
+            Ok(Packet::ChannelData(data)) => self.channel_data(now, client, data),
+            Ok(Packet::Message(message)) => self.message_from_client(now, client, &message),
+            Ok(Packet::Dtls) => self.state.discard(Discard::Dtls),
+            Err(_) => self.state.discard(Discard::Malformed),
+        }
+    }
+
+    /// A datagram of `length` octets that a peer sent to a relayed transport address.
+    pub fn from_peer(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, length: usize) -> Onward {
+        self.state.messages.clear();
+        let peer = self.state.known_as(peer);
+        self.state.forward_to_client(now, relayed, peer, Payload { start: 0, end: length, dont_fragment: false })
+    }
+
+    /// An ICMP error came back for a datagram that a relay socket sent to `peer`: its client is told, if the peer is
+    /// permitted. RFC 8656 §11.5.
+    pub fn peer_error(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, icmp: Icmp) {
+        self.state.messages.clear();
+        let relevant = if peer.is_ipv4() { matches!(icmp.kind, 3 | 11) } else { matches!(icmp.kind, 1..=3) };
+        let Some(id) = self.state.table.relayed(relayed).map(|relayed| relayed.allocation).filter(|_| relevant) else {
+            return;
+        };
+        let peer = self.state.known_as(peer);
+        if !self.state.admits(now, id, peer) {
+            return self.state.counters.discarded(Discard::NoPermission);
+        }
+        let Some(client) = self.state.table.get(id).map(|allocation| allocation.client) else { return };
+        let transaction = self.state.random.octets();
+        let mut writer = Writer::new(&mut self.state.messages, Class::Indication, Method::DATA, &transaction);
+        writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
+        writer.attribute(AttributeType::ICMP, &attribute::icmp(icmp.kind, icmp.code, icmp.data.to_be_bytes()));
+        let message = writer.finish();
+        self.state.effects.push(Effect::Send { to: client, from: None, message });
+    }
+
+    /// How an [`Effect::Bind`] went.
+    pub fn bound(&mut self, now: Instant, relayed: RelayedId, outcome: Result<(), BindError>) {
+        self.state.messages.clear();
+        method::allocate::bound(&mut self.state, now, relayed, outcome);
+    }
+
+    /// A client's connection closed: its allocation ends with it.
+    pub fn client_gone(&mut self, now: Instant, client: &Client) {
+        self.state.messages.clear();
+        if let Some(id) = self.state.table.of_client(&client.five_tuple) {
+            self.state.end(now, id, End::Disconnected);
+        }
+    }
+
+    /// Does what is due.
+    pub fn timeout(&mut self, now: Instant) {
+        self.state.messages.clear();
+        self.state.expire(now);
+    }
+
+    /// When [`Server::timeout`] is to be called next.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.state.timers.next()
+    }
+
+    /// Moves the effects of the last call behind those in `into`.
+    pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
+        into.append(&mut self.state.effects);
+    }
+
+    /// The octets of an [`Effect::Send`], until the next call that makes effects.
+    pub fn message(&self, at: &Range<usize>) -> &[u8] {
+        self.state.messages.get(at.clone()).unwrap_or_default()
+    }
+
+    /// Ends all allocations.
+    pub fn end_all(&mut self, now: Instant, end: End) {
+        self.state.messages.clear();
+        let all: Vec<_> = self.state.table.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.state.end(now, id, end);
+        }
+    }
+
+    /// Goes by a new policy from here on. What was granted stays granted.
+    pub fn replace_policy(&mut self, policy: Arc<Policy>) {
+        self.state.policy = policy;
+    }
+
+    /// The time of day at the epoch of [`Instant`], when the clock was set.
+    pub fn set_clock(&mut self, unix_at_epoch: Duration) {
+        self.state.unix_at_epoch = unix_at_epoch;
+    }
+
+    /// What has been counted.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.state.counters
+    }
+
+    /// The allocations that live.
+    pub fn records(&self, now: Instant) -> impl Iterator<Item = Box<Record>> {
+        let table = &self.state.table;
+        table.iter().map(move |(id, allocation)| allocation.record(now, table.externals(id), None))
+    }
+
+    /// How many allocations live.
+    pub fn allocations(&self) -> usize {
+        self.state.table.count()
+    }
+
+    /// ChannelData from a client: the fast path. RFC 8656 §12.6.
+    fn channel_data(&mut self, now: Instant, client: &Client, data: ChannelData) -> Onward {
+        let state = &mut self.state;
+        let Some(route) = state.routes.to_peer(&client.five_tuple, data.number).filter(|route| now < route.expires)
+        else {
+            return self.no_route(client, data.number);
+        };
+        let (relayed, peer, reach) = (route.relayed, route.peer, route.reach);
+        if let Some(allocation) = state.table.get_mut(route.allocation) {
+            allocation.traffic.to_peers.add(data.payload.len());
+        }
+        Counters::flow(&state.counters.to_peers, client.five_tuple.transport).add(data.payload.len());
+        let (start, end) = (channel_data::HEADER, channel_data::HEADER + data.payload.len());
+        state.forward_to_peer(now, relayed, peer, reach, Payload { start, end, dont_fragment: false })
+    }
+
+    /// Says why ChannelData has nowhere to go.
+    fn no_route(&self, client: &Client, number: u16) -> Onward {
+        let id = self.state.table.of_client(&client.five_tuple);
+        let Some(allocation) = id.and_then(|id| self.state.table.get(id)) else {
+            return self.state.discard(Discard::NoAllocation);
+        };
+        let bound = |channel: &Channel| channel.number == number;
+        let discard = if allocation.channels.iter().any(bound) { Discard::NoPermission } else { Discard::NoChannel };
+        self.state.discard(discard)
+    }
+
+    fn message_from_client(&mut self, now: Instant, client: &Client, message: &Message) -> Onward {
+        if !integrity::fingerprint_matches(message) {
+            return self.state.discard(Discard::Fingerprint);
+        }
+        match (message.class(), message.method()) {
+            (Class::Request, _) => {}
+            (Class::Indication, Method::SEND) => return method::send::relay(&mut self.state, now, client, message),
+            // A keep-alive, which wants nothing but to have passed. RFC 8489 §5.
+            (Class::Indication, Method::BINDING) => return Onward::Answered,
+            _ => return self.state.discard(Discard::NotForServers),
+        }
+        let mut path = ReturnPath::of(client, message);
+        match method::answer(&mut self.state, now, message, &mut path) {
+            Ok(None) => {}
+            Ok(Some(reply)) => self.state.respond(now, &path, &Ok(reply)),
+            Err(reject) => self.state.respond(now, &path, &Err(reject)),
+        }
+        Onward::Answered
+    }
+}

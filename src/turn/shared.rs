@@ -1,0 +1,42 @@
+//! What all shards of a server have in common. None of it is on the packet path of an established channel.
+
+use super::answer_rate::AnswerRate;
+use super::auth::nonce::NonceKey;
+use super::ports::Ports;
+use super::quota::Ledger;
+use super::relays::Relays;
+use super::reservation::Reservations;
+use std::sync::Arc;
+
+/// One for a server, handed to each of its shards.
+#[derive(Debug)]
+pub struct Shared {
+    /// Who has how many allocations.
+    pub ledger: Arc<Ledger>,
+    /// Which relayed ports are taken.
+    pub ports: Arc<Ports>,
+    /// Which relayed transport addresses are live, and whose.
+    pub relays: Relays,
+    /// Ports held for a later allocation.
+    pub reservations: Reservations,
+    /// How often the unauthenticated are answered.
+    pub answer_rate: AnswerRate,
+    /// What nonces are sealed with: a client may meet another shard on its next connection.
+    pub nonce_key: NonceKey,
+}
+
+impl Shared {
+    /// For a server whose relayed ports are `ports`. `seed` is 32 octets of randomness; `answer_rate` is in answers a
+    /// second for a source prefix, 0 for no bound.
+    pub fn new(ports: Ports, seed: [u8; 32], answer_rate: u32) -> Shared {
+        let ports = Arc::new(ports);
+        Shared {
+            ledger: Arc::default(),
+            reservations: Reservations::new(ports.clone()),
+            ports,
+            relays: Relays::default(),
+            answer_rate: AnswerRate::new(answer_rate, seed),
+            nonce_key: NonceKey::new(seed),
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The parts of a server and the rules that span them: whom a relay may reach, how routes follow from channels and
+//! permissions, how an allocation ends.
+
+use super::allocation::{Allocation, AllocationId};
+use super::counters::Counters;
+use super::effect::{Effect, End, Onward, Path, RelayedId};
+use super::policy::Policy;
+use super::random::Random;
+use super::reject::{Discard, Reject};
+use super::relays::Relay;
+use super::reservation::Token;
+use super::route::{Reach, Routes, ToClient, ToPeer};
+use super::shared::Shared;
+use super::table::Table;
+use super::time::Instant;
+use super::timer::Timers;
+use super::{auth::Realm, channel::Channel};
+use crate::wire::ErrorCode;
+use crate::wire::attribute::Family;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that a shard's protocol knows.
+#[derive(Debug)]
+pub struct State {
+    pub(super) policy: Arc<Policy>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) shard: u16,
+    pub(super) random: Random,
+    /// The time of day at the epoch of [`Instant`].
+    pub(super) unix_at_epoch: Duration,
+    pub(super) table: Table,
+    pub(super) routes: Routes,
+    pub(super) timers: Timers,
+    pub(super) counters: Arc<Counters>,
+    pub(super) effects: Vec<Effect>,
+    /// The octets of [`Effect::Send`].
+    pub(super) messages: Vec<u8>,
+    pub(super) serial: u64,
+}
+
+/// A stretch of payload in a packet, from `start` to `end`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Payload {
+    pub start: usize,
+    pub end: usize,
+    pub dont_fragment: bool,
+}
+
+impl Payload {
+    pub fn length(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+impl State {
+    /// The time of day.
+    pub(super) fn unix(&self, now: Instant) -> Duration {
+        self.unix_at_epoch + now.since(Instant(0))
+    }
+
+    /// How a peer may be reached, as a permission or a channel is asked for.
+    ///
+    /// # Errors
+    /// 403 when the operator's rules refuse the peer and no live relayed address is there.
+    pub(super) fn reach(&self, realm: &Realm, peer: SocketAddr) -> Result<Reach, Reject> {
+        let forbidden = Err(Reject::Code(ErrorCode::FORBIDDEN));
+        if self.policy.own.listens(peer) {
+            return forbidden;
+        }
+        let own = self.policy.own.is(peer.ip());
+        let permitted = realm.peers.permits(peer.ip(), own);
+        match (permitted, own) {
+            (true, false) => Ok(Reach::Outside),
+            (true, true) => Ok(Reach::OwnAddress),
+            (false, _) if self.is_live(peer) => Ok(Reach::RelayedOnly),
+            (false, _) => forbidden,
+        }
+    }
+
+    /// How a peer of an existing permission is reached.
+    pub(super) fn reach_of_permitted(&self, relayed_only: bool, peer: IpAddr) -> Reach {
+        match (relayed_only, self.policy.own.is(peer)) {
+            (true, _) => Reach::RelayedOnly,
+            (false, true) => Reach::OwnAddress,
+            (false, false) => Reach::Outside,
+        }
+    }
+
+    /// Sends a payload on from a relayed transport address: to the wire, or, where another allocation is behind the
+    /// peer's address, straight to its client.
+    pub(super) fn forward_to_peer(
+        &mut self,
+        now: Instant,
+        from: RelayedId,
+        to: SocketAddr,
+        reach: Reach,
+        payload: Payload,
+    ) -> Onward {
+        let Payload { start, end, dont_fragment } = payload;
+        if reach == Reach::Outside {
+            return Onward::ToPeer { relayed: from, to, start, end, dont_fragment };
+        }
+        if let (Some(target), Some(source)) = (self.table.find_relayed(to), self.table.relayed(from)) {
+            let source = source.external;
+            self.counters.hairpinned.add(payload.length());
+            return self.forward_to_client(now, target, source, payload);
+        }
+        let to = match self.shared.relays.find(to) {
+            Some(relay) => relay.local,
+            None if reach == Reach::RelayedOnly || self.policy.own.listens(to) => {
+                return self.discard(Discard::PeerRefused);
+            }
+            None => to,
+        };
+        Onward::ToPeer { relayed: from, to, start, end, dont_fragment }
+    }
+
+    /// Sends a payload from a peer on to the client of a relayed transport address. RFC 8656 §11.3.
+    pub(super) fn forward_to_client(
+        &mut self,
+        now: Instant,
+        at: RelayedId,
+        peer: SocketAddr,
+        payload: Payload,
+    ) -> Onward {
+        let Payload { start, end, .. } = payload;
+        let route = self.routes.to_client(at, peer).filter(|route| now < route.expires);
+        let (id, channel) = match route {
+            Some(route) => (route.allocation, Some((route.client, route.channel))),
+            None => match self.table.relayed(at) {
+                Some(relayed) => (relayed.allocation, None),
+                None => return self.discard(Discard::NoRelayed),
+            },
+        };
+        let live = channel.is_some() || self.admits(now, id, peer);
+        let Some(allocation) = self.table.get_mut(id).filter(|_| live) else {
+            return self.discard(Discard::NoPermission);
+        };
+        allocation.traffic.to_client.add(payload.length());
+        let (client, framing) = match channel {
+            Some((client, number)) => (client, super::Framing::Channel(number)),
+            None => (allocation.client, super::Framing::Data(peer)),
+        };
+        Counters::flow(&self.counters.to_clients, client.five_tuple.transport).add(payload.length());
+        Onward::ToClient { client, start, end, framing }
+    }
+
+    /// Whether an allocation has a permission that a peer may use.
+    pub(super) fn admits(&self, now: Instant, id: AllocationId, peer: SocketAddr) -> bool {
+        let permission = self.table.get(id).and_then(|allocation| allocation.permissions.find(peer.ip(), now));
+        permission.is_some_and(|permission| !permission.relayed_only || self.is_live(peer))
+    }
+
+    /// Whether a transport address is a live relayed one of this server, on whatever shard.
+    pub(super) fn is_live(&self, address: SocketAddr) -> bool {
+        self.table.find_relayed(address).is_some() || self.shared.relays.find(address).is_some()
+    }
+
+    /// What clients call the sender of a datagram: behind a 1:1 NAT, a live relayed address of ours by its public side.
+    pub(super) fn known_as(&self, source: SocketAddr) -> SocketAddr {
+        let external = self.policy.external(source);
+        if external == source || !self.is_live(external) { source } else { external }
+    }
+
+    /// Counts a silence.
+    pub(super) fn discard(&self, discard: Discard) -> Onward {
+        self.counters.discarded(discard);
+        Onward::Discarded(discard)
+    }
+
+    /// Makes the routes of an allocation's channels follow what was refreshed: those that `which` names are laid until
+    /// the earliest of channel, permission and allocation, or taken up when the channel has expired.
+    pub(super) fn renew_routes(&mut self, now: Instant, id: AllocationId, which: impl Fn(&Channel) -> bool) {
+        let Some(allocation) = self.table.get(id) else { return };
+        let client = allocation.client;
+        for channel in allocation.channels.iter().filter(|channel| which(channel)) {
+            let half = allocation.halves.get(Family::of(channel.peer.ip()));
+            let permission = allocation.permissions.find(channel.peer.ip(), now);
+            let (Some(half), Some(permission), true) = (half, permission, now < channel.expires) else {
+                continue;
+            };
+            let Some(relayed) = self.table.relayed(half.relayed) else { continue };
+            let expires = channel.expires.min(permission.expires).min(half.expires);
+            let reach = self.reach_of_permitted(permission.relayed_only, channel.peer.ip());
+            let there = ToPeer { allocation: id, relayed: half.relayed, peer: channel.peer, reach, expires };
+            self.routes.lay(there, ToClient { allocation: id, client, channel: channel.number, expires });
+            let path = path(client.five_tuple, channel, relayed.local);
+            self.effects.push(Effect::Route { path: Box::new(path), expires });
+        }
+    }
+
+    /// Forgets the channels of an allocation that have expired and cooled off.
+    pub(super) fn purge_channels(&mut self, now: Instant, id: AllocationId) {
+        let Some(allocation) = self.table.get_mut(id) else { return };
+        let cold = allocation.channels.purge(now);
+        if cold.is_empty() {
+            return;
+        }
+        let five_tuple = allocation.client.five_tuple;
+        for channel in &cold {
+            self.routes.take_up(&five_tuple, channel.number);
+        }
+    }
+
+    /// Brings a new allocation to life: its sockets are bound.
+    pub(super) fn begin(&mut self, now: Instant, id: AllocationId, lifetime: Duration) {
+        let expires = now + lifetime;
+        let Some(allocation) = self.table.get_mut(id) else { return };
+        for family in [Family::V4, Family::V6] {
+            if let Some(half) = allocation.halves.place(family) {
+                half.expires = expires;
+            }
+        }
+        let transport = allocation.client.five_tuple.transport;
+        self.look_by_expiry(id);
+        self.counters.started.add(1);
+        if let Some(counter) = self.counters.allocations.get(transport.index()) {
+            counter.add(1);
+        }
+        if let Some(allocation) = self.table.get(id) {
+            for relayed in allocation.halves.iter().filter_map(|(_, half)| self.table.relayed(half.relayed)) {
+                self.shared.relays.insert(relayed.external, Relay { shard: self.shard, local: relayed.local });
+            }
+            self.effects.push(Effect::Started(allocation.record(now, self.table.externals(id), None)));
+        }
+    }
+
+    /// Ends an allocation that has come to life.
+    pub(super) fn end(&mut self, now: Instant, id: AllocationId, end: End) {
+        let externals = self.table.externals(id);
+        for family in [Family::V4, Family::V6] {
+            self.remove_half(id, family);
+        }
+        let Some(allocation) = self.table.remove(id) else { return };
+        self.counters.allocations.get(allocation.client.five_tuple.transport.index()).inspect(|c| c.subtract(1));
+        self.counters.ended.get(end.index()).inspect(|c| c.add(1));
+        self.effects.push(Effect::Ended(allocation.record(now, externals, Some(end))));
+    }
+
+    /// Takes an allocation's half away, with the permissions and channels of its family. RFC 8656 §8.1.
+    pub(super) fn remove_half(&mut self, id: AllocationId, family: Family) {
+        let Some(allocation) = self.table.get_mut(id) else { return };
+        let of_family = |address: IpAddr| Family::of(address) == family;
+        allocation.permissions.retain(|permission| !of_family(permission.address));
+        let gone = allocation.channels.extract(|channel| of_family(channel.peer.ip()));
+        let client = allocation.client;
+        let Some(half) = allocation.halves.place(family).take() else { return };
+        let local = self.table.relayed(half.relayed).map(|relayed| relayed.local);
+        for channel in &gone {
+            self.routes.take_up(&client.five_tuple, channel.number);
+            if let Some(local) = local {
+                self.effects.push(Effect::Unroute { path: Box::new(path(client.five_tuple, channel, local)) });
+            }
+        }
+        self.release(half.relayed);
+    }
+
+    /// Gives a relayed transport address back, with its port and its socket.
+    pub(super) fn release(&mut self, id: RelayedId) {
+        let Some(relayed) = self.table.remove_relayed(id) else { return };
+        if relayed.bound {
+            self.shared.relays.remove(relayed.external);
+            self.effects.push(Effect::Unbind { relayed: id });
+        }
+        self.shared.ports.release(relayed.local);
+    }
+
+    /// Looks after the allocations whose time has come.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some((at, id, serial)) = self.timers.due(now) {
+            let same = |allocation: &&mut Allocation| allocation.serial == serial && allocation.look == at;
+            let Some(allocation) = self.table.get_mut(id).filter(same) else { continue };
+            allocation.look = Instant::NEVER;
+            let halves = allocation.halves;
+            if halves.last_expiry() <= now {
+                self.end(now, id, End::Expired);
+                continue;
+            }
+            for (family, _) in halves.iter().filter(|(_, half)| half.expires <= now) {
+                self.remove_half(id, family);
+            }
+            self.look_by_expiry(id);
+            self.purge_channels(now, id);
+        }
+    }
+
+    /// Sees to it that an allocation is looked at when the first of its halves expires. A look that comes earlier
+    /// anyway will do, so that refreshing over and over leaves nothing behind.
+    pub(super) fn look_by_expiry(&mut self, id: AllocationId) {
+        let Some(allocation) = self.table.get_mut(id) else { return };
+        let expiry = allocation.halves.first_expiry();
+        if expiry < allocation.look {
+            allocation.look = expiry;
+            self.timers.set(expiry, id, allocation.serial);
+        }
+    }
+
+    /// Gives a reserved port back.
+    pub(super) fn release_reserved(&self, now: Instant, token: &Token) {
+        if let Some(local) = self.shared.reservations.redeem(now, token) {
+            self.shared.ports.release(local);
+        }
+    }
+
+    /// A serial number that no other allocation of this server has had.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        u64::from(self.shard) << 48 | self.serial
+    }
+}
+
+fn path(client: super::FiveTuple, channel: &Channel, local: SocketAddr) -> Path {
+    Path { client, channel: channel.number, local, peer: channel.peer }
+}
