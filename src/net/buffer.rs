@@ -47,6 +47,21 @@ impl Datagram {
     }
 }
 
+/// What one receive brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Which of [`Batch::datagrams`] are new.
+    pub datagrams: Range<usize>,
+    /// Nothing is left in the socket: the next call would only say so.
+    pub drained: bool,
+    /// An ICMP error was reported meanwhile: read [`UdpSocket::errors`](super::UdpSocket::errors).
+    pub errors: bool,
+    /// Datagrams that the kernel dropped, since the last receive that told, because the receive buffer was full.
+    pub overflowed: u32,
+    /// System calls made.
+    pub calls: u32,
+}
+
 impl Batch {
     /// Storage for `slots` datagrams or trains of up to 64 KiB (the memory is touched as it is used).
     pub fn new(slots: usize) -> Batch {

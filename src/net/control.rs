@@ -232,6 +232,7 @@ impl Ancillary {
 ///
 /// # Safety
 /// `msg_control` and `msg_controllen` of the header describe initialised memory, as after a successful receive.
+// SAFETY: the promise is the caller's, as said above.
 pub(super) unsafe fn each(header: &libc::msghdr, mut see: impl FnMut(libc::c_int, libc::c_int, &[u8])) {
     // SAFETY: the caller's promise; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside the described memory.
     unsafe {
@@ -255,6 +256,7 @@ pub(super) fn read<T: Copy + Plain>(data: &[u8]) -> Option<T> {
 ///
 /// # Safety
 /// Implement it for such structures only.
+// SAFETY: the promise is the implementer's, as said above.
 pub(super) unsafe trait Plain {}
 // SAFETY: integers only.
 unsafe impl Plain for libc::in_pktinfo {}

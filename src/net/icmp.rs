@@ -1,5 +1,6 @@
 //! What routers and hosts said about datagrams that a socket sent.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 /// One ICMP error, or the local equivalent of one, and the destination that it concerns.
@@ -29,4 +30,26 @@ pub enum Origin {
     V4,
     /// ICMP for IPv6.
     V6,
+}
+
+/// Whether an error of a socket call tells of an earlier datagram (an ICMP error, an interface that went) and not of
+/// the socket itself.
+pub(super) fn concerns_a_datagram(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNREFUSED
+                | libc::ECONNRESET
+                | libc::EHOSTUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETUNREACH
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EMSGSIZE
+                | libc::EOPNOTSUPP
+                | libc::EPROTO
+                | libc::EACCES
+                | libc::ENONET
+        )
+    )
 }

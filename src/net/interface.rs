@@ -53,6 +53,7 @@ pub fn default_source(v6: bool) -> Option<IpAddr> {
 
 /// # Safety
 /// Name and address of the node are valid, as in a list that `getifaddrs` made.
+// SAFETY: the promise is the caller's, as said above.
 unsafe fn describe(node: &libc::ifaddrs) -> Option<InterfaceAddress> {
     let flags = node.ifa_flags as libc::c_int;
     if node.ifa_addr.is_null() || flags & libc::IFF_UP == 0 {

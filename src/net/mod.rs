@@ -24,6 +24,7 @@ pub mod buffer;
 pub mod cpu;
 pub mod icmp;
 pub mod interface;
+pub mod options;
 pub mod outgoing;
 pub mod tcp;
 pub mod udp;
@@ -37,7 +38,8 @@ mod fixed;
 #[cfg(test)]
 mod tests;
 
-pub use buffer::{Batch, Datagram, HEADROOM};
+pub use buffer::{Batch, Datagram, HEADROOM, Received};
 pub use icmp::{IcmpError, Origin};
+pub use options::{Options, Path};
 pub use outgoing::{Octets, Outgoing, Piece, Place, Sent};
-pub use udp::{Messages, Options, Path, Received, UdpSocket};
+pub use udp::{Messages, UdpSocket};

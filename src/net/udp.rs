@@ -4,13 +4,13 @@
 mod linux;
 mod plain;
 
-use super::buffer::Batch;
+use super::buffer::{Batch, Received};
 use super::icmp::IcmpError;
+use super::options::{Options, Path};
 use super::outgoing::{Octets, Outgoing, Sent};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// A bound, non-blocking UDP socket.
@@ -20,71 +20,6 @@ pub struct UdpSocket {
     local: SocketAddr,
     #[cfg(target_os = "linux")]
     batched: Option<linux::State>,
-}
-
-/// How a socket is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Which calls move the packets.
-    pub path: Path,
-    /// Several sockets (one of each shard) share address and port, and the kernel spreads five-tuples over them.
-    pub reuse_port: bool,
-    /// Tell DSCP and ECN of what is received.
-    pub traffic_class: bool,
-    /// Tell TTL or hop limit of what is received.
-    pub hop_limit: bool,
-    /// Collect ICMP errors, for [`UdpSocket::errors`].
-    pub icmp_errors: bool,
-    /// IPv4: DF stays clear unless a datagram asks for it, and path MTUs are left to the routers. Else the system's default.
-    pub fragmentable: bool,
-    /// Coalesce what is received (GRO) and segment what is sent (GSO) where the system can.
-    pub offload: bool,
-    /// Octets of receive buffer to ask for.
-    pub receive_buffer: Option<usize>,
-    /// Octets of send buffer to ask for.
-    pub send_buffer: Option<usize>,
-}
-
-impl Default for Options {
-    /// A batched socket of its own with offload and nothing else.
-    fn default() -> Self {
-        Options {
-            path: Path::default(),
-            reuse_port: false,
-            traffic_class: false,
-            hop_limit: false,
-            icmp_errors: false,
-            fragmentable: false,
-            offload: true,
-            receive_buffer: None,
-            send_buffer: None,
-        }
-    }
-}
-
-/// Which calls move the packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Path {
-    /// `recvmmsg` and `sendmmsg` with GRO and GSO on Linux; elsewhere the same as `Plain`.
-    #[default]
-    Batched,
-    /// One packet a call, as every system can: no packet info, no DSCP or ECN, no hop limits, no ICMP errors.
-    Plain,
-}
-
-/// What one receive brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Which of [`Batch::datagrams`] are new.
-    pub datagrams: Range<usize>,
-    /// Nothing is left in the socket: the next call would only say so.
-    pub drained: bool,
-    /// An ICMP error was reported meanwhile: read [`UdpSocket::errors`].
-    pub errors: bool,
-    /// Datagrams that the kernel dropped, since the last receive that told, because the receive buffer was full.
-    pub overflowed: u32,
-    /// System calls made.
-    pub calls: u32,
 }
 
 /// Scratch of a send, reused for ever; one per thread serves all of its sockets.
@@ -191,26 +126,4 @@ impl AsFd for UdpSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Whether an error of a socket call tells of an earlier datagram (an ICMP error, an interface that went) and not of
-/// the socket itself.
-fn concerns_a_datagram(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ECONNREFUSED
-                | libc::ECONNRESET
-                | libc::EHOSTUNREACH
-                | libc::EHOSTDOWN
-                | libc::ENETUNREACH
-                | libc::ENETDOWN
-                | libc::ENOPROTOOPT
-                | libc::EMSGSIZE
-                | libc::EOPNOTSUPP
-                | libc::EPROTO
-                | libc::EACCES
-                | libc::ENONET
-        )
-    )
 }

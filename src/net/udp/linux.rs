@@ -1,10 +1,10 @@
 //! Linux: `recvmmsg` with GRO, `sendmmsg` with GSO, the error queue.
 
-use super::{Options, Received, concerns_a_datagram};
 use crate::net::address::{Name, v4_from_kernel};
-use crate::net::buffer::{Arrival, Batch};
+use crate::net::buffer::{Arrival, Batch, Received};
 use crate::net::control::{Ancillary, Control, each, read};
-use crate::net::icmp::{IcmpError, Origin};
+use crate::net::icmp::{IcmpError, Origin, concerns_a_datagram};
+use crate::net::options::Options;
 use crate::net::outgoing::{Octets, Outgoing, Sent};
 use socket2::Socket;
 use std::io;

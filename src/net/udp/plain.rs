@@ -1,7 +1,7 @@
 //! The portable way: one packet a call.
 
-use super::{Received, concerns_a_datagram};
-use crate::net::buffer::{Arrival, Batch};
+use crate::net::buffer::{Arrival, Batch, Received};
+use crate::net::icmp::concerns_a_datagram;
 use crate::net::outgoing::{Octets, Outgoing, Sent};
 use std::io;
 use std::net::UdpSocket;
