@@ -35,6 +35,9 @@ mod address;
 mod control;
 #[cfg(target_os = "linux")]
 mod fixed;
+#[cfg(target_os = "linux")]
+mod linux;
+mod plain;
 #[cfg(test)]
 mod tests;
 

@@ -1,13 +1,12 @@
 //! The UDP socket: batches in, batches out, whichever way the system offers.
 
-#[cfg(target_os = "linux")]
-mod linux;
-mod plain;
-
 use super::buffer::{Batch, Received};
 use super::icmp::IcmpError;
+#[cfg(target_os = "linux")]
+use super::linux;
 use super::options::{Options, Path};
 use super::outgoing::{Octets, Outgoing, Sent};
+use super::plain;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;

@@ -1,11 +1,11 @@
 //! Linux: `recvmmsg` with GRO, `sendmmsg` with GSO, the error queue.
 
-use crate::net::address::{Name, v4_from_kernel};
-use crate::net::buffer::{Arrival, Batch, Received};
-use crate::net::control::{Ancillary, Control, each, read};
-use crate::net::icmp::{IcmpError, Origin, concerns_a_datagram};
-use crate::net::options::Options;
-use crate::net::outgoing::{Octets, Outgoing, Sent};
+use super::address::{Name, v4_from_kernel};
+use super::buffer::{Arrival, Batch, Received};
+use super::control::{Ancillary, Control, each, read};
+use super::icmp::{IcmpError, Origin, concerns_a_datagram};
+use super::options::Options;
+use super::outgoing::{Octets, Outgoing, Sent};
 use socket2::Socket;
 use std::io;
 use std::mem::{size_of, zeroed};

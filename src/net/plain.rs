@@ -1,8 +1,8 @@
 //! The portable way: one packet a call.
 
-use crate::net::buffer::{Arrival, Batch, Received};
-use crate::net::icmp::concerns_a_datagram;
-use crate::net::outgoing::{Octets, Outgoing, Sent};
+use super::buffer::{Arrival, Batch, Received};
+use super::icmp::concerns_a_datagram;
+use super::outgoing::{Octets, Outgoing, Sent};
 use std::io;
 use std::net::UdpSocket;
 
