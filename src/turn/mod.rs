@@ -43,6 +43,9 @@ mod table;
 mod time;
 mod timer;
 
+#[cfg(test)]
+mod tests;
+
 pub use counters::Counters;
 pub use effect::{BindError, Effect, End, Framing, Icmp, Onward, Record, RelayedId};
 pub use five_tuple::{Client, FiveTuple, Link, Transport};

@@ -1,0 +1,192 @@
+//! The protocol in virtual time: a server and its clients, no socket between them.
+
+use super::auth::Realm;
+use super::client::{self, Answer, Event, Login, Request};
+use super::*;
+use crate::wire::ErrorCode;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A server, the time, and what its relay sockets are bound to.
+struct World {
+    server: Server,
+    now: Instant,
+    sent: Vec<(Client, Vec<u8>)>,
+    sockets: Vec<(RelayedId, SocketAddr)>,
+}
+
+impl World {
+    fn new() -> World {
+        let mut realm = Realm::new("hairpin");
+        realm.credentials.add_user("hairpin", "user", "pass");
+        let addresses: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let relays = addresses.iter().map(|&ip| RelayAddress { local: ip, external: ip }).collect();
+        let mut policy = Policy::new(realm, relays);
+        policy.own.addresses = addresses.clone();
+        policy.own.listeners = vec!["192.0.2.1:3478".parse().unwrap()];
+        let shared = Arc::new(Shared::new(Ports::new(addresses, 50_000..=50_099), [7; 32], 0));
+        let setup =
+            Setup { policy: Arc::new(policy), shared, shard: 0, seed: [9; 32], unix_at_epoch: Duration::from_secs(1) };
+        World { server: Server::new(setup), now: Instant(1_000_000_000), sent: vec![], sockets: vec![] }
+    }
+
+    fn settle(&mut self) {
+        let mut effects = Vec::new();
+        self.server.take_effects(&mut effects);
+        while !effects.is_empty() {
+            for effect in std::mem::take(&mut effects) {
+                match effect {
+                    Effect::Send { to, message, .. } => self.sent.push((to, self.server.message(&message).to_vec())),
+                    Effect::Bind { relayed, local } => {
+                        self.sockets.push((relayed, local));
+                        self.server.bound(self.now, relayed, Ok(()));
+                        self.server.take_effects(&mut effects);
+                    }
+                    Effect::Unbind { relayed } => self.sockets.retain(|(id, _)| *id != relayed),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, from: &Client, octets: &[u8]) -> Onward {
+        let onward = self.server.from_client(self.now, from, octets);
+        self.settle();
+        onward
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = self.now + Duration::from_secs(seconds);
+        self.server.timeout(self.now);
+        self.settle();
+    }
+
+    /// Asks until the server's last word.
+    fn ask(&mut self, from: &Client, client: &mut client::Client, request: Request) -> Result<Answer, ErrorCode> {
+        let mut out = Vec::new();
+        client.request(request, &mut out);
+        loop {
+            self.give(from, &std::mem::take(&mut out));
+            let (to, octets) = self.sent.pop().expect("an answer");
+            assert_eq!(to, *from);
+            match client.receive(&octets, &mut out) {
+                Event::Granted { answer, .. } => return Ok(answer),
+                Event::Refused { refusal, .. } => return Err(refusal.code),
+                Event::Retried { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn socket(&self, external: SocketAddr) -> RelayedId {
+        self.sockets.iter().find(|(_, local)| *local == external).expect("a socket").0
+    }
+}
+
+fn at(port: u16) -> Client {
+    let client = SocketAddr::new("198.51.100.7".parse().unwrap(), port);
+    let server = "192.0.2.1:3478".parse().unwrap();
+    Client { five_tuple: FiveTuple { client, server, transport: Transport::Udp }, link: Link(1) }
+}
+
+fn user() -> client::Client {
+    let login = Login { username: "user".into(), password: "pass".into() };
+    client::Client::new(Some(login), [3; 32])
+}
+
+const PEER: &str = "8.8.8.8:9000";
+
+fn allocated() -> (World, Client, client::Client, SocketAddr) {
+    let (mut world, here, mut client) = (World::new(), at(5000), user());
+    let request = Request::Allocate { family: None, lifetime: None };
+    let relayed = world.ask(&here, &mut client, request).unwrap().relayed.unwrap();
+    (world, here, client, relayed)
+}
+
+#[test]
+fn an_allocation_carries_data_both_ways_and_expires() {
+    let (mut world, here, mut client, relayed) = allocated();
+    let peer: SocketAddr = PEER.parse().unwrap();
+    let socket = world.socket(relayed);
+    assert_eq!(world.server.from_peer(world.now, socket, peer, 9), Onward::Discarded(Discard::NoPermission));
+    world.ask(&here, &mut client, Request::CreatePermission { peers: vec![peer] }).unwrap();
+    let framing = Framing::Data(peer);
+    let data = Onward::ToClient { client: here, start: 0, end: 9, framing };
+    assert_eq!(world.server.from_peer(world.now, socket, peer, 9), data);
+    world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer }).unwrap();
+    let channel = Onward::ToClient { client: here, start: 0, end: 9, framing: Framing::Channel(0x4000) };
+    assert_eq!(world.server.from_peer(world.now, socket, peer, 9), channel);
+    let there = Onward::ToPeer { relayed: socket, to: peer, start: 4, end: 6, dont_fragment: false };
+    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), there);
+    world.pass(299);
+    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), there);
+    world.pass(1);
+    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoPermission));
+    world.pass(299);
+    assert_eq!(world.server.allocations(), 1);
+    world.pass(1);
+    assert_eq!((world.server.allocations(), world.sockets.len()), (0, 0));
+    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoAllocation));
+}
+
+#[test]
+fn two_allocations_meet_without_leaving_the_server() {
+    let (mut world, here, mut client, relayed) = allocated();
+    let (there, mut other) = (at(6000), user());
+    let request = Request::Allocate { family: None, lifetime: None };
+    let other_relayed = world.ask(&there, &mut other, request).unwrap().relayed.unwrap();
+    world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer: other_relayed }).unwrap();
+    let message = [0x40, 0, 0, 2, 1, 2];
+    assert_eq!(world.give(&here, &message), Onward::Discarded(Discard::NoPermission), "the other has not permitted it");
+    world.ask(&there, &mut other, Request::CreatePermission { peers: vec![relayed] }).unwrap();
+    let framing = Framing::Data(relayed);
+    assert_eq!(world.give(&here, &message), Onward::ToClient { client: there, start: 4, end: 6, framing });
+    world.ask(&there, &mut other, Request::Refresh { lifetime: 0 }).unwrap();
+    assert_eq!(world.give(&here, &message), Onward::Discarded(Discard::PeerRefused), "nobody is there any more");
+}
+
+#[test]
+fn an_own_address_is_permitted_only_where_a_relayed_one_lives() {
+    let (mut world, here, mut client, relayed) = allocated();
+    let mut permit = |peer: SocketAddr| {
+        let peers = vec![peer];
+        world.ask(&here, &mut client, Request::CreatePermission { peers })
+    };
+    assert_eq!(permit(SocketAddr::new(relayed.ip(), 22)), Err(ErrorCode::FORBIDDEN));
+    assert_eq!(permit("192.0.2.1:3478".parse().unwrap()), Err(ErrorCode::FORBIDDEN));
+    assert_eq!(permit("127.0.0.1:9000".parse().unwrap()), Err(ErrorCode::FORBIDDEN));
+    assert!(permit(relayed).is_ok());
+    let mut out = Vec::new();
+    client.send("192.0.2.1:22".parse().unwrap(), b"x", &mut out);
+    assert_eq!(world.give(&here, &out), Onward::Discarded(Discard::PeerRefused));
+}
+
+#[test]
+fn refreshing_over_and_over_leaves_one_timer() {
+    let (mut world, here, mut client, _) = allocated();
+    for _ in 0..100 {
+        world.pass(1);
+        world.ask(&here, &mut client, Request::Refresh { lifetime: 3600 }).unwrap();
+    }
+    world.pass(3599);
+    assert_eq!(world.server.allocations(), 1);
+    world.pass(1);
+    assert_eq!(world.server.allocations(), 0);
+    assert_eq!(world.server.next_timeout(), None);
+}
+
+#[test]
+fn the_last_port_is_followed_by_508_and_comes_back() {
+    let mut world = World::new();
+    let allocate = || Request::Allocate { family: None, lifetime: None };
+    let mut clients: Vec<_> = (0..100).map(|n| (at(6000 + n), user())).collect();
+    for (here, client) in &mut clients {
+        world.ask(here, client, allocate()).unwrap();
+    }
+    let (here, mut late) = (at(7000), user());
+    assert_eq!(world.ask(&here, &mut late, allocate()), Err(ErrorCode::INSUFFICIENT_CAPACITY));
+    let (first, client) = &mut clients[0];
+    world.ask(first, client, Request::Refresh { lifetime: 0 }).unwrap();
+    assert!(world.ask(&here, &mut late, allocate()).is_ok());
+}
