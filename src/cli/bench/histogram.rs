@@ -1,0 +1,144 @@
+//! A histogram of durations: log-linear as HDR histograms are, 64 steps to each doubling, so that a value is known to
+//! within 1.6 % from one nanosecond to eighteen minutes, in 18 KB that never grow. (The `hdrhistogram` crate does the
+//! same and more, through allocations and fallible calls that a loader's inner loop has no use for.)
+
+/// Counts of durations in nanoseconds.
+#[derive(Clone)]
+pub struct Histogram {
+    counts: Box<[u64; BUCKETS]>,
+    total: u64,
+    sum: u128,
+    least: u64,
+    greatest: u64,
+}
+
+impl Histogram {
+    /// Counts one duration in nanoseconds.
+    pub fn record(&mut self, nanoseconds: u64) {
+        let value = nanoseconds.min(LIMIT);
+        self.counts[bucket(value)] += 1;
+        self.total += 1;
+        self.sum += u128::from(value);
+        self.least = self.least.min(value);
+        self.greatest = self.greatest.max(value);
+    }
+
+    /// Adds what another one counted.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (mine, theirs) in self.counts.iter_mut().zip(other.counts.iter()) {
+            *mine += theirs;
+        }
+        self.total += other.total;
+        self.sum += other.sum;
+        self.least = self.least.min(other.least);
+        self.greatest = self.greatest.max(other.greatest);
+    }
+
+    /// Durations counted.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The shortest, the mean and the longest duration, zero without any.
+    pub fn extent(&self) -> (u64, u64, u64) {
+        match self.total {
+            0 => (0, 0, 0),
+            total => (self.least, (self.sum / u128::from(total)) as u64, self.greatest),
+        }
+    }
+
+    /// The duration that the fraction `quantile` of all does not exceed, zero without any.
+    pub fn quantile(&self, quantile: f64) -> u64 {
+        let rank = ((self.total as f64 * quantile).ceil() as u64).clamp(1, self.total.max(1));
+        let mut seen = 0;
+        for (at, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return middle(at).clamp(self.least, self.greatest);
+            }
+        }
+        0
+    }
+
+    /// Durations counted in `from..to` nanoseconds, as exactly as the steps allow.
+    pub fn between(&self, from: u64, to: u64) -> u64 {
+        let here = |at: &usize| (from..to).contains(&middle(*at));
+        (0..BUCKETS).filter(here).map(|at| self.counts[at]).sum()
+    }
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { counts: Box::new([0; BUCKETS]), total: 0, sum: 0, least: u64::MAX, greatest: 0 }
+    }
+}
+
+/// Which bucket counts a value: one for each value below 64, then 64 for each doubling.
+fn bucket(value: u64) -> usize {
+    if value < STEPS {
+        return value as usize;
+    }
+    let doubling = value.ilog2() - STEPS.ilog2();
+    ((u64::from(doubling) + 1) * STEPS + ((value >> doubling) - STEPS)) as usize
+}
+
+/// The value in the middle of a bucket.
+fn middle(bucket: usize) -> u64 {
+    let bucket = bucket as u64;
+    if bucket < STEPS {
+        return bucket;
+    }
+    let doubling = bucket / STEPS - 1;
+    ((bucket % STEPS + STEPS) << doubling) + (1 << doubling) / 2
+}
+
+/// Steps to each doubling; a power of two.
+const STEPS: u64 = 64;
+/// Longer durations count as this one.
+const LIMIT: u64 = (1 << 40) - 1;
+/// Buckets up to the limit.
+const BUCKETS: usize = (40 - STEPS.ilog2() as usize + 1) * STEPS as usize;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn quantiles_of_a_known_distribution() {
+        let mut histogram = Histogram::default();
+        for value in 1..=100_000u64 {
+            histogram.record(value * 1000);
+        }
+        for (quantile, expected) in [(0.5, 50_000_000.0), (0.9, 90_000_000.0), (0.999, 99_900_000.0)] {
+            let got = histogram.quantile(quantile) as f64;
+            assert!((got / expected - 1.0).abs() < 0.01, "{quantile}: {got}");
+        }
+        assert_eq!(histogram.extent(), (1000, 50_000_500, 100_000_000));
+        assert_eq!(histogram.between(0, u64::MAX), 100_000);
+    }
+
+    #[test]
+    fn an_empty_one_says_zero() {
+        assert_eq!((Histogram::default().quantile(0.99), Histogram::default().extent()), (0, (0, 0, 0)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_lies_near_the_middle_of_its_bucket(value in 0u64..=LIMIT) {
+            let middle = middle(bucket(value)) as f64;
+            prop_assert!((middle - value as f64).abs() <= value as f64 / 100.0 + 0.5, "{value} {middle}");
+        }
+
+        #[test]
+        fn merging_is_recording_both(a in prop::collection::vec(0u64..1 << 36, 0..50), b in prop::collection::vec(0u64..1 << 36, 1..50)) {
+            let (mut first, mut second, mut both) = (Histogram::default(), Histogram::default(), Histogram::default());
+            for value in &a { first.record(*value); both.record(*value); }
+            for value in &b { second.record(*value); both.record(*value); }
+            first.merge(&second);
+            prop_assert_eq!(first.total(), both.total());
+            prop_assert_eq!(first.extent(), both.extent());
+            prop_assert_eq!(first.quantile(0.9), both.quantile(0.9));
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What a run does, resolved from the command line: where the server is, what is asked of it, how much and how long.
+
+use super::args::{Bench, Direction, Workload};
+use super::payload;
+use super::rate::Rate;
+use crate::turn::client::Login;
+use base64::Engine;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A resolved run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What is asked of the server.
+    pub workload: Workload,
+    /// The server.
+    pub server: Server,
+    /// Who we are to it.
+    pub login: Option<Login>,
+    /// Clients, each with a five-tuple of its own.
+    pub flows: usize,
+    /// Octets of payload in each packet.
+    pub size: usize,
+    /// Packets that one flow sends back to back.
+    pub burst: usize,
+    /// How fast.
+    pub rate: Rate,
+    /// How long.
+    pub duration: Duration,
+    /// Which way packets go.
+    pub direction: Direction,
+    /// Send and Data indications instead of channels.
+    pub indications: bool,
+    /// The process to measure.
+    pub pid: Option<u32>,
+    /// Threads that send and receive.
+    pub threads: usize,
+    /// Peer sockets of each thread.
+    pub peers: usize,
+}
+
+/// A server as a URI names it. RFC 7064, RFC 7065.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// As it was written.
+    pub uri: String,
+    /// The name in it, for TLS.
+    pub host: String,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How it is reached.
+    pub transport: Transport,
+}
+
+/// How clients reach the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+}
+
+impl Plan {
+    /// Resolves the command line.
+    ///
+    /// # Errors
+    /// A sentence that says what to change.
+    pub fn resolve(args: &Bench) -> Result<Plan, String> {
+        let server = Server::resolve(&args.server)?;
+        let threads = args.threads.unwrap_or_else(|| crate::net::cpu::allowed().len().saturating_sub(1).clamp(1, 4));
+        let pairs = args.direction == Direction::Hairpin && args.workload == Workload::Relay;
+        let plan = Plan {
+            workload: args.workload,
+            login: login(args)?,
+            flows: if pairs { args.flows.next_multiple_of(2) } else { args.flows },
+            size: args.size,
+            burst: args.burst,
+            rate: args.rate.unwrap_or(match args.workload {
+                Workload::Allocate => Rate::PerSecond(1_000.0),
+                _ => Rate::PerSecond(10_000.0),
+            }),
+            duration: args.duration,
+            direction: args.direction,
+            indications: args.indications,
+            pid: args.pid,
+            threads: threads.min(args.flows.div_ceil(2)),
+            peers: 1,
+            server,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let longest = if self.server.transport == Transport::Udp { payload::LONGEST - 64 } else { 60_000 };
+        if !(payload::HEADER..=longest).contains(&self.size) {
+            return Err(format!(
+                "--size must be {} to {longest} octets: each payload carries its own number, time and checksum",
+                payload::HEADER
+            ));
+        }
+        if self.flows == 0 || self.burst == 0 || self.threads == 0 {
+            return Err("--flows and --burst must be at least 1".into());
+        }
+        if matches!(self.rate, Rate::PerSecond(rate) if rate <= 0.0) {
+            return Err("--rate must be above 0, or max".into());
+        }
+        if self.duration < Duration::from_millis(100) {
+            return Err("--duration must be at least 100ms".into());
+        }
+        if self.workload == Workload::Binding && self.server.transport != Transport::Udp {
+            return Err("binding measures UDP only: leave ?transport and turns: away".into());
+        }
+        if let Some(pid) = self.pid {
+            super::process::spent(pid)
+                .map_err(|error| format!("--pid {pid}: {error}: give a process of this machine that you may read"))?;
+        }
+        Ok(())
+    }
+
+    /// The address of this host from which the server is reached, and at which the server's relay reaches us.
+    ///
+    /// # Errors
+    /// When there is no way to the server.
+    pub fn local(&self) -> std::io::Result<IpAddr> {
+        let any: IpAddr = match self.server.address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let probe = UdpSocket::bind((any, 0))?;
+        probe.connect(self.server.address)?;
+        Ok(probe.local_addr()?.ip())
+    }
+
+    /// How many streams of numbered packets a run has.
+    pub fn streams(&self) -> usize {
+        match (self.workload, self.direction) {
+            (Workload::Relay, Direction::Both) => self.flows * 2,
+            _ => self.flows,
+        }
+    }
+}
+
+impl Server {
+    /// Reads `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:…` (TLS) or `stun:…` and looks the name up.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn resolve(uri: &str) -> Result<Server, String> {
+        let usage = || {
+            format!(
+                "--server {uri}: expected turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT] or stun:HOST[:PORT]"
+            )
+        };
+        let (scheme, rest) = uri.split_once(':').ok_or_else(usage)?;
+        let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+        let over = query.map(|query| query.strip_prefix("transport=").ok_or_else(usage)).transpose()?;
+        let (transport, standard) = match (scheme, over) {
+            ("turn" | "stun", None | Some("udp")) => (Transport::Udp, 3478),
+            ("turn" | "stun", Some("tcp")) => (Transport::Tcp, 3478),
+            ("turns" | "stuns", None | Some("tcp")) => (Transport::Tls, 5349),
+            ("turns", Some("udp")) => {
+                return Err(format!("--server {uri}: bench does not speak DTLS; use turn: for UDP or turns: for TLS"));
+            }
+            _ => return Err(usage()),
+        };
+        let (host, port) = host_and_port(place).ok_or_else(usage)?;
+        let port = port.unwrap_or(standard);
+        let found = (host, port).to_socket_addrs().map_err(|error| format!("--server {uri}: {host}: {error}"))?.next();
+        let address = found.ok_or_else(|| format!("--server {uri}: {host} has no address"))?;
+        Ok(Server { uri: uri.to_owned(), host: host.to_owned(), address, transport })
+    }
+}
+
+/// `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`.
+fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, behind) = rest.split_once(']')?;
+            (host, behind.strip_prefix(':').or(behind.is_empty().then_some(""))?)
+        }
+        None => place.split_once(':').unwrap_or((place, "")),
+    };
+    let port = if port.is_empty() { None } else { Some(port.parse().ok()?) };
+    (!host.is_empty()).then_some((host, port))
+}
+
+fn login(args: &Bench) -> Result<Option<Login>, String> {
+    match (&args.user, &args.password, &args.shared_secret) {
+        (_, Some(_), Some(_)) => Err("give --password or --shared-secret, not both".into()),
+        (user, None, Some(secret)) => mint(secret, user.as_deref()).map(Some),
+        (Some(user), Some(password), None) => Ok(Some(Login { username: user.clone(), password: password.clone() })),
+        (None, None, None) => Ok(None),
+        _ => Err("--user and --password belong together".into()),
+    }
+}
+
+/// A username that ends in a day and its password, from a secret shared with the server
+/// (draft-uberti-behave-turn-rest).
+fn mint(secret: &str, user: Option<&str>) -> Result<Login, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let expiry = now.as_secs() + 86_400;
+    let username = user.map_or_else(|| expiry.to_string(), |user| format!("{expiry}:{user}"));
+    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.as_bytes()).map_err(|error| error.to_string())?;
+    mac.update(username.as_bytes());
+    let password = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
+    Ok(Login { username, password })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_read_with_their_defaults() {
+        let read = |uri: &str| Server::resolve(uri).map(|server| (server.address.to_string(), server.transport));
+        assert_eq!(read("turn:127.0.0.1"), Ok(("127.0.0.1:3478".into(), Transport::Udp)));
+        assert_eq!(read("turn:127.0.0.1:9?transport=tcp"), Ok(("127.0.0.1:9".into(), Transport::Tcp)));
+        assert_eq!(read("turns:[::1]"), Ok(("[::1]:5349".into(), Transport::Tls)));
+        assert_eq!(read("stun:[::1]:7"), Ok(("[::1]:7".into(), Transport::Udp)));
+        for wrong in [
+            "127.0.0.1",
+            "turn:",
+            "turn:[::1",
+            "turn:127.0.0.1:x",
+            "turn:127.0.0.1?x=y",
+            "turns:127.0.0.1?transport=udp",
+            "http:127.0.0.1",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_shared_secret_makes_a_login_that_names_its_end() {
+        let login = mint("secret", Some("me")).unwrap();
+        assert!(login.username.ends_with(":me") && login.username.split(':').next().unwrap().parse::<u64>().is_ok());
+        assert_eq!(login.password.len(), 28);
+    }
+}

@@ -1,0 +1,319 @@
+//! All crews of a run, each in a thread of its own: raised, driven as often as the plan needs, and released.
+
+use super::args::{Direction, Workload};
+use super::converse::{Exchange, converse};
+use super::crew::{Crew, Gauge};
+use super::failure::Failure;
+use super::histogram::Histogram;
+use super::load::{Load, bind, drive};
+use super::payload::Tally;
+use super::plan::Plan;
+use super::process::{Spent, spent};
+use super::rate::Rate;
+use crate::turn::client::{Client, Request};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The crews of a run.
+pub struct Team {
+    plan: Plan,
+    crews: Vec<Crew>,
+    gauge: Gauge,
+    runs: u32,
+}
+
+/// One measured run.
+#[derive(Clone, Default)]
+pub struct Run {
+    /// What all crews counted.
+    pub tally: Tally,
+    /// Seconds over which packets were sent.
+    pub seconds: f64,
+    /// Packets a second that were asked for, if a number was.
+    pub offered: Option<f64>,
+    /// What the server's process spent in the middle of the run, and over how many packets.
+    pub process: Option<Usage>,
+    /// Samples of the server's process in time.
+    pub samples: Vec<Sample>,
+    /// Length of one slice of the tally's timeline, in seconds.
+    pub slice: f64,
+}
+
+/// What a process spent between two moments.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// The difference.
+    pub spent: Spent,
+    /// Packets that were relayed meanwhile, or exchanges that were answered.
+    pub packets: u64,
+    /// Seconds that passed.
+    pub seconds: f64,
+}
+
+/// One look at the server's process.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Seconds since the run began.
+    pub at: f64,
+    /// Cores in use since the last look.
+    pub cores: f64,
+    /// Resident octets.
+    pub resident: u64,
+}
+
+/// One round of requests, by every client.
+pub struct Round {
+    /// How long each took.
+    pub latency: Histogram,
+    /// Seconds from the first request to the last answer.
+    pub seconds: f64,
+    /// How many were granted.
+    pub granted: usize,
+    /// What the server's process spent meanwhile.
+    pub process: Option<Usage>,
+}
+
+/// What each client of a crew was answered.
+type Answers = Vec<Option<Exchange>>;
+
+impl Team {
+    /// Opens the sockets of all clients, split over the plan's threads.
+    ///
+    /// # Errors
+    /// [`Failure::Dial`] when a socket or connection cannot be made.
+    pub fn enlist(plan: &Plan) -> Result<Team, Failure> {
+        let epoch = Instant::now();
+        // Pairs stay together.
+        let share = plan.flows.div_ceil(plan.threads).next_multiple_of(2);
+        let mut crews = Vec::new();
+        for from in (0..plan.flows).step_by(share) {
+            let crew = Crew::enlist(plan, from, plan.flows.min(from + share), epoch);
+            crews.push(crew.map_err(|error| Failure::Dial(plan.server.clone(), error))?);
+        }
+        Ok(Team { plan: plan.clone(), crews, gauge: Gauge::default(), runs: 0 })
+    }
+
+    /// What has happened so far, for whoever draws progress.
+    pub fn gauge(&self) -> &Gauge {
+        &self.gauge
+    }
+
+    /// Allocates for every client that has no relayed address, as a client that the server has never seen.
+    ///
+    /// # Errors
+    /// The [`Failure`] of the first that is refused or not answered.
+    pub fn allocate(&mut self, rate: Option<f64>) -> Result<Round, Failure> {
+        for agent in self.crews.iter_mut().flat_map(|crew| &mut crew.agents) {
+            let seed = super::crew::seed().map_err(Failure::Io)?;
+            agent.client = Client::new(self.plan.login.clone(), seed);
+        }
+        let family = self.plan.server.address.is_ipv6().then_some(crate::wire::attribute::Family::V6);
+        let request = Request::Allocate { family, lifetime: None };
+        let (round, exchanges) = self.round(rate, |_, _| Some(request.clone()))?;
+        for (crew, exchanges) in self.crews.iter_mut().zip(exchanges) {
+            for (agent, exchange) in crew.agents.iter_mut().zip(exchanges) {
+                agent.relayed = exchange.and_then(|exchange| exchange.answer.relayed);
+            }
+        }
+        Ok(round)
+    }
+
+    /// Opens the way from every client to its peer.
+    ///
+    /// # Errors
+    /// As [`Team::allocate`].
+    pub fn bind(&mut self) -> Result<Round, Failure> {
+        let plan = self.plan.clone();
+        let ask = |crew: &Crew, index| crew.peer_of(index, plan.direction).map(|peer| bind(&plan, peer));
+        let (round, _) = self.round(None, ask)?;
+        for crew in &mut self.crews {
+            for index in 0..crew.agents.len() {
+                if let Some(peer) = crew.peer_of(index, plan.direction) {
+                    crew.prepare(index, &plan, peer);
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    /// Deletes every allocation.
+    ///
+    /// # Errors
+    /// As [`Team::allocate`].
+    pub fn release(&mut self) -> Result<Round, Failure> {
+        let ask = |crew: &Crew, index: usize| crew.agents[index].relayed.map(|_| Request::Refresh { lifetime: 0 });
+        Ok(self.round(None, ask)?.0)
+    }
+
+    /// Asks once for every client's reflexive address: whether the server answers at all.
+    ///
+    /// # Errors
+    /// As [`Team::allocate`].
+    pub fn greet(&mut self) -> Result<Round, Failure> {
+        Ok(self.round(None, |_, index| (index == 0).then_some(Request::Binding))?.0)
+    }
+
+    /// One request by each client, in all threads.
+    fn round(
+        &mut self,
+        rate: Option<f64>,
+        ask: impl Fn(&Crew, usize) -> Option<Request> + Sync,
+    ) -> Result<(Round, Vec<Answers>), Failure> {
+        let Team { plan, crews, gauge, .. } = self;
+        let share = rate.map(|rate| rate / crews.len() as f64);
+        let begun = Instant::now();
+        let before = plan.pid.map(spent).transpose().map_err(Failure::Process)?;
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                crews.iter_mut().map(|crew| scope.spawn(|| converse(crew, plan, share, gauge, &ask))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Failure::Panicked))).collect()
+        });
+        let exchanges = outcomes.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let mut latency = Histogram::default();
+        exchanges.iter().flatten().flatten().for_each(|exchange| latency.record(exchange.took));
+        let granted = latency.total() as usize;
+        let process = usage(plan, before, granted as u64, seconds)?;
+        Ok((Round { latency, seconds, granted, process }, exchanges))
+    }
+
+    /// Sends packets at `rate` for `duration`. `look` is called ten times a second or oftener, with the elapsed time.
+    ///
+    /// # Errors
+    /// [`Failure`] of the first thread that cannot go on.
+    pub fn run(
+        &mut self,
+        rate: Rate,
+        duration: Duration,
+        mut look: impl FnMut(&Gauge, Duration),
+    ) -> Result<Run, Failure> {
+        self.runs += 1;
+        self.gauge = Gauge::default();
+        let Team { plan, crews, gauge, runs } = self;
+        let slice = (duration / SLICES).max(Duration::from_millis(20));
+        let share = match rate {
+            Rate::PerSecond(rate) => Rate::PerSecond(rate / crews.len() as f64),
+            Rate::Window(window) => Rate::Window(window.div_ceil(crews.len())),
+            Rate::Max => Rate::Max,
+        };
+        let load = Load { run: *runs, rate: share, duration, slice };
+        let mut watch = Watch::new(plan, duration);
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                crews.iter_mut().map(|crew| scope.spawn(|| drive(crew, plan, &load, gauge))).collect();
+            while !threads.iter().all(|thread| thread.is_finished()) {
+                let next = watch.look(gauge);
+                look(gauge, watch.begun.elapsed());
+                thread::park_timeout(next);
+            }
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Failure::Panicked))).collect()
+        });
+        let mut tally = Tally::default();
+        for outcome in outcomes {
+            tally.merge(&outcome?);
+        }
+        let offered = if let Rate::PerSecond(rate) = rate { Some(rate) } else { None };
+        let seconds = duration.as_secs_f64();
+        Ok(Run { tally, seconds, offered, process: watch.usage, samples: watch.samples, slice: slice.as_secs_f64() })
+    }
+
+    /// Everything that a relay run needs before packets can flow: allocations, and channels or permissions.
+    ///
+    /// # Errors
+    /// As [`Team::allocate`].
+    pub fn raise(&mut self) -> Result<Option<Round>, Failure> {
+        match self.plan.workload {
+            Workload::Relay => {
+                let round = self.allocate(None)?;
+                self.gauge.exchanges.store(0, Ordering::Relaxed);
+                self.bind()?;
+                Ok(Some(round))
+            }
+            Workload::Binding => self.greet().map(|_| None),
+            Workload::Allocate => Ok(None),
+        }
+    }
+
+    /// The plan that it works by.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Whether clients are each other's peers.
+    pub fn is_hairpin(&self) -> bool {
+        self.plan.direction == Direction::Hairpin
+    }
+}
+
+/// Looks at the server's process while a run goes on: over its middle for the figures, all the time for the plot.
+struct Watch {
+    pid: Option<u32>,
+    begun: Instant,
+    from: Duration,
+    to: Duration,
+    first: Option<(Spent, u64, Instant)>,
+    last: Option<(Spent, Instant)>,
+    usage: Option<Usage>,
+    samples: Vec<Sample>,
+}
+
+impl Watch {
+    fn new(plan: &Plan, duration: Duration) -> Watch {
+        Watch {
+            pid: plan.pid,
+            begun: Instant::now(),
+            from: duration / 10,
+            to: duration - duration / 20,
+            first: None,
+            last: None,
+            usage: None,
+            samples: Vec::new(),
+        }
+    }
+
+    /// Takes a look; how long to wait for the next.
+    fn look(&mut self, gauge: &Gauge) -> Duration {
+        let step = Duration::from_millis(50);
+        let at = self.begun.elapsed();
+        let Some(spent) = self.pid.and_then(|pid| spent(pid).ok()) else { return step };
+        let received = gauge.received.load(Ordering::Relaxed);
+        let now = Instant::now();
+        if let Some((before, when)) = self.last.filter(|_| at <= self.to) {
+            let passed = (now - when).as_secs_f64();
+            let cores = spent.cpu.saturating_sub(before.cpu) as f64 / 1e9 / passed;
+            self.samples.push(Sample { at: at.as_secs_f64(), cores, resident: spent.resident });
+        }
+        self.last = Some((spent, now));
+        match self.first {
+            None if at >= self.from => self.first = Some((spent, received, now)),
+            Some((before, packets, when)) if at <= self.to => {
+                let seconds = (now - when).as_secs_f64();
+                self.usage = Some(Usage { spent: difference(&before, &spent), packets: received - packets, seconds });
+            }
+            _ => {}
+        }
+        step
+    }
+}
+
+fn usage(plan: &Plan, before: Option<Spent>, packets: u64, seconds: f64) -> Result<Option<Usage>, Failure> {
+    let Some((pid, before)) = plan.pid.zip(before) else { return Ok(None) };
+    let after = spent(pid).map_err(Failure::Process)?;
+    Ok(Some(Usage { spent: difference(&before, &after), packets, seconds }))
+}
+
+/// What was spent between two looks; what is held, as of the second.
+fn difference(before: &Spent, after: &Spent) -> Spent {
+    Spent {
+        cpu: after.cpu.saturating_sub(before.cpu),
+        user: after.user.saturating_sub(before.user),
+        system: after.system.saturating_sub(before.system),
+        resident: after.resident,
+        threads: after.threads,
+        switches: after.switches.saturating_sub(before.switches),
+    }
+}
+
+/// Slices of a run's timeline.
+const SLICES: u32 = 100;
