@@ -54,6 +54,8 @@ pub struct ToClient {
     pub client: Client,
     /// On which channel.
     pub channel: u16,
+    /// What kind of address the peer's is.
+    pub reach: Reach,
     /// When the route ends.
     pub expires: Instant,
 }

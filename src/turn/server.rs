@@ -99,10 +99,13 @@ impl Server {
             return self.state.counters.discarded(Discard::NoPermission);
         }
         let Some(client) = self.state.table.get(id).map(|allocation| allocation.client) else { return };
+        // Error Data is the next hop's MTU where the error has one, and zero otherwise (§18.13).
+        let too_big = if peer.is_ipv4() { (icmp.kind, icmp.code) == (3, 4) } else { icmp.kind == 2 };
+        let data = if too_big { icmp.data } else { 0 };
         let transaction = self.state.random.octets();
         let mut writer = Writer::new(&mut self.state.messages, Class::Indication, Method::DATA, &transaction);
         writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
-        writer.attribute(AttributeType::ICMP, &attribute::icmp(icmp.kind, icmp.code, icmp.data.to_be_bytes()));
+        writer.attribute(AttributeType::ICMP, &attribute::icmp(icmp.kind, icmp.code, data.to_be_bytes()));
         let message = writer.finish();
         self.state.effects.push(Effect::Send { to: client, from: None, message });
     }

@@ -128,6 +128,10 @@ impl State {
         let Payload { start, end, .. } = payload;
         let route = self.routes.to_client(at, peer).filter(|route| now < route.expires);
         let (id, channel) = match route {
+            // Whoever has the port of a relayed address that is gone is no permitted peer.
+            Some(route) if route.reach == Reach::RelayedOnly && !self.is_live(peer) => {
+                return self.discard(Discard::NoPermission);
+            }
             Some(route) => (route.allocation, Some((route.client, route.channel))),
             None => match self.table.relayed(at) {
                 Some(relayed) => (relayed.allocation, None),
@@ -185,7 +189,7 @@ impl State {
             let expires = channel.expires.min(permission.expires).min(half.expires);
             let reach = self.reach_of_permitted(permission.relayed_only, channel.peer.ip());
             let there = ToPeer { allocation: id, relayed: half.relayed, peer: channel.peer, reach, expires };
-            self.routes.lay(there, ToClient { allocation: id, client, channel: channel.number, expires });
+            self.routes.lay(there, ToClient { allocation: id, client, channel: channel.number, reach, expires });
             let path = path(client.five_tuple, channel, relayed.local);
             self.effects.push(Effect::Route { path: Box::new(path), expires });
         }
