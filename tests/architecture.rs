@@ -472,8 +472,6 @@ const IMPURE: &[&str] = &[
     "TcpStream",
     "TcpListener",
     "SystemTime",
-    "Mutex",
-    "RwLock",
     "println",
     "eprintln",
 ];
