@@ -1,3 +1,5 @@
 //! The command line.
 
 pub mod bench;
+#[cfg(feature = "peer")]
+pub mod peer;

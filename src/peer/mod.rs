@@ -1,1 +1,26 @@
-//! The test peer.
+//! The other end of a call: a WebRTC peer that says which way it connected and why, and a doctor for TURN servers.
+//!
+//! Both are tools for operators, run on any machine against any server. The peer relays through the client of the crate `turn`, an implementation
+//! that is not ours; the doctor speaks through [`crate::turn::client`], which shows every code and every step.
+//!
+//! ```text
+//!   agent ── negotiation ── rendezvous      who offers; who is there, and a way to tell them
+//!     │  └── exchange, media       numbered messages; frames
+//!     ├── ledger ── verdict        what is known of candidates and pairs; the judgement
+//!     └── gather ── relayed ─┐     host, reflexive and relayed addresses
+//!                            line  one server over UDP, TCP or TLS (secure, ice_url)
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod agent;
+mod exchange;
+mod gather;
+pub mod ice_url;
+mod ledger;
+pub mod line;
+mod media;
+mod negotiation;
+mod relayed;
+mod rendezvous;
+pub mod secure;
+pub mod verdict;

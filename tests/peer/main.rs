@@ -1,0 +1,5 @@
+//! `hairpin peer` and `hairpin check` over loopback: real calls, real servers, no lab.
+
+mod call;
+mod coturn;
+mod rendezvous;

@@ -1,0 +1,58 @@
+//! A signaling endpoint of a few lines, speaking the format of the real one: what the peer is tested against must not be what it was written with.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio_tungstenite::tungstenite::Message;
+
+/// Who is there: an id and a way to speak to it.
+type Room = Arc<Mutex<Vec<(String, UnboundedSender<Value>)>>>;
+
+/// Starts an endpoint with one room that hands out `servers`; its URL.
+pub async fn start(servers: Value) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let room = Room::default();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(seat(stream, format!("p{number}"), room.clone(), servers.clone()));
+        }
+    });
+    format!("ws://{address}/signal")
+}
+
+async fn seat(stream: TcpStream, id: String, room: Room, servers: Value) {
+    let (mut sink, mut stream) = tokio_tungstenite::accept_async(stream).await.unwrap().split();
+    let (say, mut said) = unbounded_channel();
+    let peers: Vec<String> = room.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
+    say.send(json!({"type": "welcome", "id": id, "peers": peers, "iceServers": servers})).unwrap();
+    tell_others(&room, &id, &json!({"type": "joined", "id": id}));
+    room.lock().unwrap().push((id.clone(), say));
+    tokio::spawn(async move {
+        while let Some(message) = said.recv().await {
+            if sink.send(Message::text(message.to_string())).await.is_err() {
+                return;
+            }
+        }
+    });
+    while let Some(Ok(message)) = stream.next().await {
+        if let Message::Text(text) = message {
+            let mut message: Value = serde_json::from_str(text.as_str()).unwrap();
+            message["from"] = json!(id);
+            tell_others(&room, &id, &message);
+        }
+    }
+    room.lock().unwrap().retain(|(other, _)| *other != id);
+    tell_others(&room, &id, &json!({"type": "left", "id": id}));
+}
+
+fn tell_others(room: &Room, id: &str, message: &Value) {
+    for (_, say) in room.lock().unwrap().iter().filter(|(other, _)| other != id) {
+        let _gone = say.send(message.clone());
+    }
+}
