@@ -83,6 +83,19 @@ pub struct Client {
     pub five_tuple: FiveTuple,
     /// The caller's own word for the socket or connection.
     pub link: Link,
+    /// The realm that the TLS server name chose, where there is one.
+    pub realm: Option<RealmIndex>,
+}
+
+/// Which of a policy's realms: see [`super::Policy::realm_of_server_name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RealmIndex(pub u16);
+
+impl Client {
+    /// A client without a server name.
+    pub const fn new(five_tuple: FiveTuple, link: Link) -> Client {
+        Client { five_tuple, link, realm: None }
+    }
 }
 
 /// A peer as a table's key: its transport address, hashed as [`hash_address`] does.

@@ -3,6 +3,7 @@
 
 use super::acl::Own;
 use super::auth::Realm;
+use super::five_tuple::{Client, RealmIndex};
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,10 +32,12 @@ pub struct Policy {
     pub udp_relays: bool,
     /// What SOFTWARE says, or nothing.
     pub software: Option<String>,
-    /// NAT behaviour discovery (RFC 5780), when the server has two addresses and two ports.
-    pub discovery: Option<Discovery>,
-    /// Where new clients are sent instead (300), because this server is leaving or the operator says so.
+    /// NAT behaviour discovery (RFC 5780): two addresses and two ports, at most one such set for each family.
+    pub discovery: Vec<Discovery>,
+    /// Where new clients are sent instead (300) while [`Policy::redirect`] or [`Policy::draining`] says so.
     pub alternate: Option<Alternate>,
+    /// Whether new allocations are sent to the alternate although this server stays.
+    pub redirect: bool,
     /// Whether new allocations are refused because this server is leaving: 300 with an alternate, 508 without.
     pub draining: bool,
 }
@@ -58,11 +61,20 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// The listener with the primary or alternate address and port.
-    pub const fn listener(&self, alternate_address: bool, alternate_port: bool) -> SocketAddr {
-        let ip = if alternate_address { self.alternate.ip() } else { self.primary.ip() };
-        let port = if alternate_port { self.alternate.port() } else { self.primary.port() };
-        SocketAddr::new(ip, port)
+    /// All four: each address with each port.
+    pub fn listeners(&self) -> [SocketAddr; 4] {
+        let (a, b) = (self.primary, self.alternate);
+        [a, SocketAddr::new(a.ip(), b.port()), SocketAddr::new(b.ip(), a.port()), b]
+    }
+
+    /// From where a request that was sent to `to` is answered when its address or its port is to be another; `None`
+    /// when `to` is none of the four. RFC 5780 §6.1, table 1.
+    pub fn changed(&self, to: SocketAddr, address: bool, port: bool) -> Option<SocketAddr> {
+        let (a, b) = (self.primary, self.alternate);
+        let other_ip = if to.ip() == a.ip() { b.ip() } else { a.ip() };
+        let other_port = if to.port() == a.port() { b.port() } else { a.port() };
+        let from = SocketAddr::new(if address { other_ip } else { to.ip() }, if port { other_port } else { to.port() });
+        self.listeners().contains(&to).then_some(from)
     }
 }
 
@@ -128,10 +140,42 @@ impl Policy {
             tcp_relays: true,
             udp_relays: true,
             software: None,
-            discovery: None,
+            discovery: Vec::new(),
             alternate: None,
+            redirect: false,
             draining: false,
         }
+    }
+
+    /// The set of four listeners that a request was sent to one of.
+    pub fn discovery_at(&self, to: SocketAddr) -> Option<&Discovery> {
+        self.discovery.iter().find(|discovery| discovery.listeners().contains(&to))
+    }
+
+    /// The realm that a client without one is offered: the first whose origins, server names or listeners ask for it,
+    /// else the first of all.
+    pub fn realm_for(&self, client: &Client, origin: Option<&str>) -> Option<&Arc<Realm>> {
+        let by_origin = |realm: &&Arc<Realm>| origin.is_some_and(|origin| realm.origins.iter().any(|o| o == origin));
+        let by_name = |realm: &&Arc<Realm>| {
+            client.realm.and_then(|index| self.realm_at(index)).is_some_and(|named| Arc::ptr_eq(named, realm))
+        };
+        let by_listener = |realm: &&Arc<Realm>| realm.listens(client.five_tuple.server);
+        let realms = || self.realms.iter();
+        realms()
+            .find(by_origin)
+            .or_else(|| realms().find(by_name))
+            .or_else(|| realms().find(by_listener))
+            .or_else(|| self.realms.first())
+    }
+
+    /// Which realm a TLS server name chooses, for [`Client::realm`].
+    pub fn realm_of_server_name(&self, name: &str) -> Option<RealmIndex> {
+        let chosen = |realm: &Arc<Realm>| realm.server_names.iter().any(|n| n.eq_ignore_ascii_case(name));
+        self.realms.iter().position(chosen).and_then(|index| u16::try_from(index).ok()).map(RealmIndex)
+    }
+
+    fn realm_at(&self, index: RealmIndex) -> Option<&Arc<Realm>> {
+        self.realms.get(usize::from(index.0))
     }
 
     /// What clients are told of a transport address of ours that a socket is bound to.

@@ -1,6 +1,6 @@
 //! Answers: what a granted request is told, and how any answer finds its way back, sealed as the request was.
 
-use super::auth::{self, PASSWORD_ALGORITHMS};
+use super::auth::{self, PASSWORD_ALGORITHMS, Realm};
 use super::effect::Effect;
 use super::five_tuple::{Client, Transport};
 use super::policy::Policy;
@@ -20,6 +20,8 @@ pub enum Reply {
     Done,
     /// Where the request came from: Binding.
     Mapped(SocketAddr),
+    /// The same with what NAT behaviour discovery adds. RFC 5780 §6.1.
+    Discovered(Discovered),
     /// What was allocated.
     Allocated(Box<Allocated>),
     /// How long the allocation lasts now, in seconds.
@@ -41,6 +43,19 @@ pub struct Allocated {
     pub mapped: SocketAddr,
 }
 
+/// A Binding success response of a server that discovers NAT behaviour. RFC 5780 §6.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// Where the request came from.
+    pub mapped: SocketAddr,
+    /// Where the response comes from.
+    pub origin: SocketAddr,
+    /// Where it would come from with both address and port changed.
+    pub other: Option<SocketAddr>,
+    /// How many octets of PADDING it has.
+    pub padding: Option<usize>,
+}
+
 /// How an answer finds its request: kept while sockets are bound for it.
 #[derive(Clone, Debug)]
 pub struct ReturnPath {
@@ -54,6 +69,10 @@ pub struct ReturnPath {
     pub sealed: Option<(Key, Seal)>,
     /// Whether the request bore a FINGERPRINT, so that the answer does.
     pub fingerprint: bool,
+    /// From which of the server's addresses the answer leaves, where it is another than was written to (RFC 5780).
+    pub from: Option<SocketAddr>,
+    /// What the request said of its ORIGIN: it may choose the realm of a challenge.
+    pub origin: Option<Box<str>>,
 }
 
 impl ReturnPath {
@@ -65,6 +84,8 @@ impl ReturnPath {
             transaction: request.transaction(),
             sealed: None,
             fingerprint: request.has_fingerprint(),
+            from: None,
+            origin: request.text(AttributeType::ORIGIN).map(Box::from),
         }
     }
 }
@@ -85,8 +106,9 @@ impl State {
         match outcome {
             Ok(reply) => write_reply(&mut writer, reply),
             Err(reject) => {
-                let challenge =
-                    Challenge { policy: &self.policy, shared: &self.shared, now, client: five_tuple.client };
+                let realm = self.policy.realm_for(&path.client, path.origin.as_deref()).map(|realm| &**realm);
+                let client = five_tuple.client;
+                let challenge = Challenge { policy: &self.policy, shared: &self.shared, now, client, realm };
                 challenge.write(&mut writer, reject);
             }
         }
@@ -103,7 +125,7 @@ impl State {
         }
         let message = writer.finish();
         self.counters.answered(path.method, outcome.as_ref().err().and_then(Reject::code));
-        self.effects.push(Effect::Send { to: path.client, from: None, message });
+        self.effects.push(Effect::Send { to: path.client, from: path.from, message });
     }
 }
 
@@ -113,6 +135,7 @@ fn write_reply(writer: &mut Writer, reply: &Reply) {
         Reply::Mapped(address) => {
             writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, *address);
         }
+        Reply::Discovered(discovered) => write_discovered(writer, discovered),
         Reply::Refreshed(lifetime) => {
             writer.number(AttributeType::LIFETIME, *lifetime);
         }
@@ -132,12 +155,25 @@ fn write_reply(writer: &mut Writer, reply: &Reply) {
     }
 }
 
+fn write_discovered(writer: &mut Writer, discovered: &Discovered) {
+    writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, discovered.mapped);
+    writer.address(AttributeType::MAPPED_ADDRESS, discovered.mapped);
+    writer.address(AttributeType::RESPONSE_ORIGIN, discovered.origin);
+    if let Some(other) = discovered.other {
+        writer.address(AttributeType::OTHER_ADDRESS, other);
+    }
+    if let Some(length) = discovered.padding {
+        writer.attribute(AttributeType::PADDING, &vec![0; length]);
+    }
+}
+
 /// What an error response may have to carry besides its code.
 struct Challenge<'a> {
     policy: &'a Policy,
     shared: &'a super::Shared,
     now: Instant,
     client: SocketAddr,
+    realm: Option<&'a Realm>,
 }
 
 impl Challenge<'_> {
@@ -168,7 +204,7 @@ impl Challenge<'_> {
     }
 
     fn write_challenge(&self, writer: &mut Writer) {
-        let Some(realm) = self.policy.realms.first() else { return };
+        let Some(realm) = self.realm else { return };
         let features = auth::features(self.policy, realm);
         writer.attribute(AttributeType::REALM, realm.name.as_bytes());
         writer.attribute(AttributeType::NONCE, &self.shared.nonce_key.issue(self.now, self.client, features));

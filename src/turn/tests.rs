@@ -87,7 +87,7 @@ impl World {
 fn at(port: u16) -> Client {
     let client = SocketAddr::new("198.51.100.7".parse().unwrap(), port);
     let server = "192.0.2.1:3478".parse().unwrap();
-    Client { five_tuple: FiveTuple { client, server, transport: Transport::Udp }, link: Link(1) }
+    Client::new(FiveTuple { client, server, transport: Transport::Udp }, Link(1))
 }
 
 fn user() -> client::Client {

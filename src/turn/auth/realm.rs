@@ -2,6 +2,7 @@
 
 use super::Credentials;
 use crate::turn::acl::Acl;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// One realm of the server.
@@ -13,11 +14,32 @@ pub struct Realm {
     pub credentials: Credentials,
     /// Which peers they may reach.
     pub peers: Acl,
+    /// The values of ORIGIN that choose this realm.
+    pub origins: Vec<String>,
+    /// The TLS server names that do.
+    pub server_names: Vec<String>,
+    /// The listeners that do; an unspecified address stands for any.
+    pub listeners: Vec<SocketAddr>,
 }
 
 impl Realm {
     /// A realm without users.
     pub fn new(name: &str) -> Realm {
-        Realm { name: name.into(), credentials: Credentials::new(), peers: Acl::default() }
+        Realm {
+            name: name.into(),
+            credentials: Credentials::new(),
+            peers: Acl::default(),
+            origins: Vec::new(),
+            server_names: Vec::new(),
+            listeners: Vec::new(),
+        }
+    }
+
+    /// Whether a client of the listener `server` is offered this realm.
+    pub fn listens(&self, server: SocketAddr) -> bool {
+        let matches = |listener: &SocketAddr| {
+            listener.port() == server.port() && (listener.ip().is_unspecified() || listener.ip() == server.ip())
+        };
+        self.listeners.iter().any(matches)
     }
 }

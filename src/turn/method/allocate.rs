@@ -37,7 +37,7 @@ pub fn answer(
         return Ok(allocation.binding.is_none().then(|| success(state, now, id)));
     }
     let wanted = Wanted::read(&state.policy, request)?;
-    if state.policy.draining {
+    if state.policy.draining || state.policy.redirect {
         return Err(state.policy.alternate.clone().map_or(Reject::CAPACITY, Reject::Alternate));
     }
     let user = credentials::account(&caller.name).into();

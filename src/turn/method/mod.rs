@@ -32,7 +32,7 @@ pub fn answer(
 ) -> Result<Option<Reply>, Reject> {
     let client = path.client;
     match request.method() {
-        Method::BINDING => return binding::answer(state, request, &client).map(Some),
+        Method::BINDING => return binding::answer(state, request, path).map(Some),
         Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {}
         _ => return Err(Discard::UnknownMethod.into()),
     }
@@ -99,7 +99,7 @@ fn is_understood(policy: &Policy, kind: AttributeType) -> bool {
     match kind {
         AttributeType::PRIORITY | AttributeType::USE_CANDIDATE | AttributeType::CONNECTION_ID => false,
         AttributeType::CHANGE_REQUEST | AttributeType::PADDING | AttributeType::RESPONSE_PORT => {
-            policy.discovery.is_some()
+            !policy.discovery.is_empty()
         }
         AttributeType::ACCESS_TOKEN => false,
         AttributeType::PASSWORD_ALGORITHM => policy.password_algorithms,
