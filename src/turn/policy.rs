@@ -87,6 +87,13 @@ pub struct Alternate {
     pub domain: Option<String>,
 }
 
+impl Alternate {
+    /// Whether there is a server that a client of this family can be sent to: RFC 8489 §10 wants one.
+    pub fn serves(&self, client: SocketAddr) -> bool {
+        self.servers.iter().any(|server| server.is_ipv4() == client.is_ipv4())
+    }
+}
+
 /// How long things last, and how many there may be; every bound that the protocol keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

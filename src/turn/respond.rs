@@ -190,8 +190,10 @@ impl Challenge<'_> {
                 writer.types(AttributeType::UNKNOWN_ATTRIBUTES, kinds);
             }
             Reject::Alternate(alternate) => {
-                let family = alternate.servers.iter().find(|server| server.is_ipv4() == self.client.is_ipv4());
-                if let Some(server) = family {
+                let same_family = |server: &&SocketAddr| server.is_ipv4() == self.client.is_ipv4();
+                let same = alternate.servers.iter().find(same_family);
+                let other = alternate.servers.iter().find(|server| !same_family(server));
+                for server in same.into_iter().chain(other) {
                     writer.address(AttributeType::ALTERNATE_SERVER, *server);
                 }
                 if let Some(domain) = &alternate.domain {

@@ -38,7 +38,8 @@ pub fn answer(
     }
     let wanted = Wanted::read(&state.policy, request)?;
     if state.policy.draining || state.policy.redirect {
-        return Err(state.policy.alternate.clone().map_or(Reject::CAPACITY, Reject::Alternate));
+        let alternate = state.policy.alternate.clone().filter(|a| a.serves(path.client.five_tuple.client));
+        return Err(alternate.map_or(Reject::CAPACITY, Reject::Alternate));
     }
     let user = credentials::account(&caller.name).into();
     let address = path.client.five_tuple.client.ip();
