@@ -1,1 +1,23 @@
 //! The services around the relay: web page, signaling, ICE servers, metrics, admin.
+//!
+//! Two people who have nothing but a browser can call each other through them:
+//!
+//! ```text
+//!      browser A                     hairpin                        browser B
+//!          | GET /                     |                                |
+//!          |<------- the call page ----|---- the call page ------------>|
+//!          | GET /signal?room=R        |        GET /signal?room=R      |
+//!          |<- welcome (id, servers) --|-- welcome (id, servers) ------>|
+//!          |-- offer, candidates ----->|-- with "from" ---------------->|
+//!          |<==== media, through the relay where it must be ===========>|
+//! ```
+//!
+//! Nothing here is on the packet path: the relay does not know that these services exist, and they only know its
+//! addresses and the secret that its credentials are minted from. Whatever a client can make grow has a bound that
+//! an operator sets ([`signaling::Bounds`]).
+
+pub mod ice_servers;
+pub mod outbound;
+mod page;
+pub mod signaling;
+pub mod web;

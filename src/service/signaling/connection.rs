@@ -1,0 +1,289 @@
+//! One peer's WebSocket, from its upgrade to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+
+use super::bounds::Bounds;
+use super::message::{self, Forwarded, Welcome};
+use super::rate::{Rate, Verdict};
+use super::refusal::Refusal;
+use super::rooms::{Rooms, Seat, Ticket};
+use super::token::ResumeTokens;
+use crate::service::ice_servers::Answer;
+
+/// Who wants to come in, checked already except for what depends on the room.
+pub struct Admission {
+    /// The room's name.
+    pub room: String,
+    /// How many peers the room takes if it is new.
+    pub limit: usize,
+    /// The id that the peer proved to be its own.
+    pub known: Option<String>,
+}
+
+/// What every connection shares.
+pub struct Signaling {
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+    /// The tokens by which peers resume.
+    pub resume: ResumeTokens,
+}
+
+/// Upgrades to a WebSocket and serves it on a task of its own. A refusal is told inside, since a browser shows a
+/// page nothing of an upgrade that failed. `servers` makes the ICE servers for the peer of an id.
+pub fn upgrade(
+    upgrade: WebSocketUpgrade,
+    ticket: Ticket,
+    shared: Arc<Signaling>,
+    bounds: Bounds,
+    admission: Result<Admission, Refusal>,
+    servers: impl FnOnce(&Admission, &str) -> Answer + Send + 'static,
+) -> Response {
+    let most = bounds.message.saturating_mul(HUGE);
+    upgrade
+        .max_message_size(most)
+        .max_frame_size(most)
+        .on_upgrade(async move |socket| {
+            let (sink, stream) = socket.split();
+            let mut line = Line {
+                sink,
+                stream,
+                write_limit: bounds.silence,
+            };
+            if let Err(refusal) = serve(&mut line, &shared, &bounds, admission, servers).await {
+                line.refuse(refusal).await;
+            }
+            drop(ticket);
+        })
+}
+
+/// The two halves of the socket.
+struct Line {
+    sink: SplitSink<WebSocket, Message>,
+    stream: SplitStream<WebSocket>,
+    write_limit: Duration,
+}
+
+/// How a connection ended.
+enum End {
+    /// The peer closed it, or said good-bye before it broke.
+    Left,
+    /// It broke, or fell silent: the peer may resume.
+    Lost,
+    /// We end it.
+    Refused(Refusal),
+}
+
+async fn serve(
+    line: &mut Line,
+    shared: &Signaling,
+    bounds: &Bounds,
+    admission: Result<Admission, Refusal>,
+    servers: impl FnOnce(&Admission, &str) -> Answer,
+) -> Result<(), Refusal> {
+    let admission = admission?;
+    let seat = shared.rooms.join(
+        &admission.room,
+        admission.limit,
+        admission.known.as_deref(),
+        bounds,
+    )?;
+    let welcome = Welcome {
+        id: &seat.id,
+        peers: &seat.others,
+        servers: &servers(&admission, &seat.id),
+        resume: &shared.resume.mint(&seat.room, &seat.id),
+        resumed: seat.resumed,
+        limit: seat.limit,
+    };
+    tracing::debug!(
+        room = seat.room,
+        peer = seat.id,
+        resumed = seat.resumed,
+        "joined"
+    );
+    let end = match line.send(Message::Text(welcome.text())).await {
+        Ok(()) => converse(line, &shared.rooms, &seat, bounds).await,
+        Err(Broken) => End::Lost,
+    };
+    conclude(end, shared, seat, bounds).await
+}
+
+/// Takes the peer out of its room, at once or after the grace in which it may resume.
+async fn conclude(
+    end: End,
+    shared: &Signaling,
+    seat: Seat,
+    bounds: &Bounds,
+) -> Result<(), Refusal> {
+    let refused = match end {
+        End::Left => Ok(()),
+        End::Refused(refusal) => Err(refusal),
+        End::Lost => {
+            tokio::select! {
+                _ = seat.outbox.ended(seat.reader) => {}
+                () = sleep(bounds.grace) => {}
+            }
+            Ok(())
+        }
+    };
+    shared.rooms.leave(&seat);
+    tracing::debug!(room = seat.room, peer = seat.id, "left");
+    refused
+}
+
+/// Reads and writes at the same time until one of them ends: a peer that does not read must not keep us from
+/// noticing that it is gone.
+async fn converse(line: &mut Line, rooms: &Rooms, seat: &Seat, bounds: &Bounds) -> End {
+    let Line { sink, stream, .. } = line;
+    tokio::select! {
+        end = read(stream, rooms, seat, bounds) => end,
+        Broken = write(sink, seat, bounds.ping) => End::Lost,
+        refusal = seat.outbox.ended(seat.reader) => End::Refused(refusal),
+    }
+}
+
+async fn read(
+    stream: &mut SplitStream<WebSocket>,
+    rooms: &Rooms,
+    seat: &Seat,
+    bounds: &Bounds,
+) -> End {
+    let mut rate = Rate::new(bounds, Instant::now());
+    let mut spoke = Instant::now();
+    let mut bye = false;
+    loop {
+        let idle = bounds.idle.saturating_sub(spoke.elapsed());
+        let heard = match timeout(bounds.silence.min(idle), stream.next()).await {
+            Ok(heard) => heard,
+            Err(_) if spoke.elapsed() >= bounds.idle => return End::Refused(Refusal::Idle),
+            Err(_) => return End::Lost,
+        };
+        let frame = match heard {
+            Some(Ok(Message::Close(_))) => return End::Left,
+            Some(Ok(Message::Pong(_))) if spoke.elapsed() >= bounds.idle => {
+                return End::Refused(Refusal::Idle);
+            }
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) if is_huge(&error) => return End::Refused(Refusal::Huge),
+            Some(Err(_)) | None if bye => return End::Left,
+            Some(Err(_)) | None => return End::Lost,
+        };
+        let pong = matches!(frame, Message::Pong(_));
+        let outcome = match if pong {
+            Verdict::Pass
+        } else {
+            rate.take(Instant::now())
+        } {
+            Verdict::Pass => take(frame, rooms, seat, bounds, &mut spoke, &mut bye),
+            Verdict::Drop => Ok(()),
+            Verdict::Tell(refusal) => Err((refusal, None)),
+            Verdict::End(refusal) => return End::Refused(refusal),
+        };
+        if let Err((refusal, detail)) = outcome
+            && !seat.outbox.push(message::error(refusal, detail.as_deref()))
+        {
+            return End::Refused(Refusal::Slow);
+        }
+    }
+}
+
+/// Acts on one frame.
+fn take(
+    frame: Message,
+    rooms: &Rooms,
+    seat: &Seat,
+    bounds: &Bounds,
+    spoke: &mut Instant,
+    bye: &mut bool,
+) -> Result<(), (Refusal, Option<String>)> {
+    let text = match frame {
+        Message::Text(text) => text,
+        Message::Binary(_) => return Err((Refusal::Binary, None)),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
+    };
+    *spoke = Instant::now();
+    if text.len() > bounds.message {
+        return Err((
+            Refusal::TooLarge,
+            Some(format!(
+                "{} octets, the limit is {}",
+                text.len(),
+                bounds.message
+            )),
+        ));
+    }
+    let message = Forwarded::parse(text.as_str()).map_err(|refusal| (refusal, None))?;
+    *bye |= message.bye;
+    let to = message.to.clone();
+    rooms
+        .forward(&seat.room, &seat.id, to.as_deref(), message.from(&seat.id))
+        .map_err(|refusal| (refusal, to))
+}
+
+/// Writes what waits, and a ping every `every`, until a write fails.
+async fn write(sink: &mut SplitSink<WebSocket, Message>, seat: &Seat, every: Duration) -> Broken {
+    let mut ping = interval_at(Instant::now() + every, every);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let written = tokio::select! {
+            message = seat.outbox.next() => {
+                let written = sink.send(Message::Text(message)).await;
+                if written.is_ok() {
+                    seat.outbox.sent(seat.reader);
+                }
+                written
+            }
+            _ = ping.tick() => sink.send(Message::Ping(Default::default())).await,
+        };
+        if written.is_err() {
+            return Broken;
+        }
+    }
+}
+
+impl Line {
+    async fn send(&mut self, message: Message) -> Result<(), Broken> {
+        match timeout(self.write_limit, self.sink.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Broken),
+        }
+    }
+
+    /// Tells a refusal, closes, and waits for the other side's close, so that the words are not lost in a reset.
+    async fn refuse(mut self, refusal: Refusal) {
+        let close = CloseFrame {
+            code: refusal.close().unwrap_or(1011),
+            reason: refusal.words().into(),
+        };
+        let said = self
+            .send(Message::Text(message::error(refusal, None)))
+            .await;
+        if said.is_err() || self.send(Message::Close(Some(close))).await.is_err() {
+            return;
+        }
+        let closed = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        // Whoever does not close in return is cut off.
+        let _ = timeout(FAREWELL, closed).await;
+    }
+}
+
+/// A write failed or took too long.
+struct Broken;
+
+/// Whether reading failed because a message was over the hard limit.
+fn is_huge(error: &axum::Error) -> bool {
+    // axum hides the type of its WebSocket's errors; the text is that of tungstenite's `CapacityError`.
+    error.to_string().contains("too long")
+}
+
+/// How many times the message size may be read before the connection ends instead of going on with an error.
+const HUGE: usize = 4;
+/// How long the close handshake may take.
+const FAREWELL: Duration = Duration::from_secs(1);

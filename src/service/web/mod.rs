@@ -1,0 +1,194 @@
+//! The web listener: the call page, signaling and ICE servers over one HTTP port.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /` and the files that it names | the call page |
+//! | `GET /signal?room=…` | a WebSocket: see [`crate::service::signaling`] |
+//! | `GET /ice-servers?room=…` | `{"iceServers":[…],"ttl":…}`, to whom it is open ([`crate::service::ice_servers::Open`]) |
+//! | `POST /v1/turn/keys/{key}/credentials/generate-ice-servers` with `Authorization: Bearer …` and `{"ttl":…}` | 201 and the same |
+//!
+//! ```text
+//!     TcpListener --serve--+
+//!                          +--> serve_connection --> hyper --> router --> page | signal | ice_servers
+//!     TLS on 443 ----------+    (stream, Arrival)
+//! ```
+//!
+//! What is refused is answered with the error message of the table in [`crate::service::signaling`].
+
+mod asking;
+mod routes;
+mod settings;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep};
+
+pub use asking::Arrival;
+pub use settings::{Origins, Settings};
+
+use crate::service::signaling::{Counts, ResumeTokens, Rooms, Signaling};
+use routes::Shared;
+
+/// The web service: one for the process, served on any number of listeners. Cloning it shares it.
+#[derive(Clone)]
+pub struct Web {
+    shared: Arc<Shared>,
+    router: Router,
+    stopped: watch::Sender<bool>,
+}
+
+/// Serves a web service of its own on `listener` until `stop` is ready; see [`Web::serve`].
+///
+/// # Errors
+/// No randomness to be had.
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    Web::new(settings)?.serve(listener, stop).await;
+    Ok(())
+}
+
+/// The router of a web service of its own. Requests tell where they came from by an [`Arrival`] in their extensions;
+/// those without are taken for strangers'.
+///
+/// # Errors
+/// No randomness to be had.
+pub fn router(settings: Settings) -> io::Result<Router> {
+    Ok(Web::new(settings)?.router)
+}
+
+impl Web {
+    /// A service without rooms yet.
+    ///
+    /// # Errors
+    /// No randomness to be had.
+    pub fn new(settings: Settings) -> io::Result<Web> {
+        let signaling = Signaling {
+            rooms: Arc::new(Rooms::default()),
+            resume: ResumeTokens::random()?,
+        };
+        let shared = Arc::new(Shared {
+            settings: ArcSwap::from_pointee(settings),
+            signaling: Arc::new(signaling),
+        });
+        Ok(Web {
+            router: routes::router(shared.clone()),
+            shared,
+            stopped: watch::Sender::new(false),
+        })
+    }
+
+    /// Replaces the settings for whoever comes from now on.
+    pub fn replace(&self, settings: Settings) {
+        self.shared.settings.store(Arc::new(settings));
+    }
+
+    /// Rooms, peers and messages, for metrics.
+    pub fn counts(&self) -> Counts {
+        self.shared.signaling.rooms.counts()
+    }
+
+    /// Accepts connections until `stop` is ready, then ends the service: peers are told `stopping`, and requests under
+    /// way may finish for a moment.
+    pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let turns = Arc::new(Semaphore::new(self.shared.settings.load().connections));
+        tokio::select! {
+            () = stop => {}
+            () = self.accept(listener, &turns) => {}
+        }
+        self.stop().await;
+    }
+
+    /// Serves HTTP on one connection that was accepted elsewhere, until it ends or becomes a WebSocket.
+    pub async fn serve_connection<S>(&self, stream: S, arrival: Arrival)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = self.router.clone().layer(axum::Extension(arrival));
+        let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+        let patience = self.shared.settings.load().patience;
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(patience)
+            .max_buf_size(LARGEST_HEAD);
+        let connection = http
+            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
+        let mut connection = std::pin::pin!(connection);
+        let mut stopped = self.stopped.subscribe();
+        let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %arrival.peer, %error, "web connection ended");
+        }
+    }
+
+    /// Ends the service: everybody is told, nobody is let in; returns when they are gone, after two seconds at most.
+    pub async fn stop(&self) {
+        self.stopped.send_replace(true);
+        self.shared.signaling.rooms.stop();
+        let end = Instant::now() + FAREWELL;
+        while self.counts().connections > 0 && Instant::now() < end {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn accept(&self, listener: TcpListener, turns: &Arc<Semaphore>) {
+        loop {
+            let Ok(turn) = turns.clone().acquire_owned().await else {
+                return;
+            };
+            match listener.accept().await {
+                Ok((stream, _)) => self.spawn(stream, turn),
+                Err(error) => {
+                    // Out of file descriptors, mostly: some become free as connections end.
+                    tracing::warn!(%error, "a web connection could not be accepted");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, turn: OwnedSemaphorePermit) {
+        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+            return;
+        };
+        // Candidates are small and urgent.
+        let _ = stream.set_nodelay(true);
+        let web = self.clone();
+        tokio::spawn(async move {
+            web.serve_connection(
+                stream,
+                Arrival {
+                    peer,
+                    local,
+                    secure: false,
+                },
+            )
+            .await;
+            drop(turn);
+        });
+    }
+}
+
+/// How long peers have to take their leave when the service stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// The largest request head, in octets.
+const LARGEST_HEAD: usize = 16_384;

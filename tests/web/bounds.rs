@@ -1,0 +1,262 @@
+//! Every bound of the signaling, and the error that tells of it.
+
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use hairpin::service::signaling::Bounds;
+use hairpin::service::web::Settings;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::client::{Server, within};
+
+async fn start(bounds: Bounds) -> Server {
+    Server::start(Settings {
+        bounds,
+        ..Settings::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn room_names() {
+    let server = start(Bounds::default()).await;
+    let long = "x".repeat(65);
+    for query in [
+        "",
+        "room=",
+        "room=a%20b",
+        "room=a/b",
+        "room=%00",
+        "room=gr%C3%BCn",
+        "rom=blue",
+        &format!("room={long}"),
+    ] {
+        assert_eq!(
+            server.refused(query).await,
+            ("bad-room".into(), 4400),
+            "{query}"
+        );
+    }
+    server.join(&format!("room={}", "x".repeat(64))).await;
+    server.join("room=A-z_0.9~").await;
+    let own = start(Bounds {
+        room_alphabet: "äb".into(),
+        room_name: 2,
+        ..Bounds::default()
+    })
+    .await;
+    own.join("room=%C3%A4b").await;
+    assert_eq!(own.refused("room=bbb").await.0, "bad-room");
+    assert_eq!(own.refused("room=blue").await.0, "bad-room");
+}
+
+#[tokio::test]
+async fn peers_of_a_room() {
+    let server = start(Bounds::default()).await;
+    let ann = server.join("room=blue").await;
+    let mut bob = server.join("room=blue").await;
+    assert_eq!(
+        server.refused("room=blue").await,
+        ("room-full".into(), 4409)
+    );
+    assert_eq!(
+        server.refused("room=blue&peers=9").await,
+        ("room-full".into(), 4409),
+        "the first peer decides"
+    );
+    bob.nothing_else().await;
+    drop(ann);
+    for peers in ["0", "1", "17", "-1", "many", ""] {
+        assert_eq!(
+            server.refused(&format!("room=red&peers={peers}")).await,
+            ("bad-peers".into(), 4400),
+            "{peers}"
+        );
+    }
+    let mut sixteen = vec![server.join("room=green&peers=16").await];
+    for _ in 1..16 {
+        sixteen.push(server.join("room=green").await);
+    }
+    assert_eq!(server.refused("room=green").await.0, "room-full");
+}
+
+#[tokio::test]
+async fn rooms_and_connections() {
+    let server = start(Bounds {
+        rooms: 2,
+        connections: 4,
+        ..Bounds::default()
+    })
+    .await;
+    let one = server.join("room=one").await;
+    let _two = (server.join("room=two").await, server.join("room=two").await);
+    assert_eq!(
+        server.refused("room=three").await,
+        ("too-many-rooms".into(), 4503)
+    );
+    within(async {
+        while server.web.counts().connections > 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let _four = server.join("room=one").await;
+    let Err(tungstenite::Error::Http(answer)) = server.socket("room=one", &[]).await else {
+        panic!("a fifth connection")
+    };
+    assert_eq!(answer.status(), 503);
+    let body: serde_json::Value = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
+    assert_eq!(body["code"], "too-many-connections");
+    drop(one);
+}
+
+#[tokio::test]
+async fn message_size() {
+    let server = start(Bounds {
+        message: 100,
+        ..Bounds::default()
+    })
+    .await;
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
+    ann.next().await;
+    let sized = |octets: usize| {
+        let empty = json!({"type": "message", "x": ""}).to_string().len();
+        json!({"type": "message", "x": "x".repeat(octets - empty)}).to_string()
+    };
+    bob.say_text(&sized(100)).await;
+    assert_eq!(ann.next().await["type"], "message");
+    bob.say_text(&sized(101)).await;
+    assert_eq!(bob.error().await, "too-large");
+    bob.say_text(&sized(400)).await;
+    assert_eq!(bob.error().await, "too-large");
+    bob.say_text(&sized(99)).await;
+    assert_eq!(ann.next().await["type"], "message");
+    bob.say_text(&sized(401)).await;
+    assert_eq!(bob.error().await, "too-large");
+    assert_eq!(bob.closed().await, 1009);
+    assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
+}
+
+#[tokio::test]
+async fn rate() {
+    let server = start(Bounds {
+        rate: 1,
+        burst: 5,
+        ..Bounds::default()
+    })
+    .await;
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
+    ann.next().await;
+    for n in 0..7 {
+        bob.say(json!({"type": "message", "n": n})).await;
+    }
+    assert_eq!(bob.error().await, "too-fast");
+    for n in 0..5 {
+        assert_eq!(ann.next().await["n"], n);
+    }
+    // Pings count too, and patience ends.
+    for _ in 0..40 {
+        let _ = bob.socket.send(Message::Ping("x".into())).await;
+    }
+    while bob.error().await == "too-fast" {
+        if bob.socket.send(Message::text("{}")).await.is_err() {
+            break;
+        }
+        if let Some(4429) = closing(&mut bob).await {
+            break;
+        }
+    }
+    assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
+}
+
+async fn closing(peer: &mut crate::client::Peer) -> Option<u16> {
+    use futures_util::StreamExt;
+    while let Some(Ok(message)) = within(peer.socket.next()).await {
+        if let Message::Close(Some(frame)) = message {
+            return Some(frame.code.into());
+        }
+    }
+    None
+}
+
+#[tokio::test]
+async fn idle_time() {
+    let server = start(Bounds {
+        idle: Duration::from_millis(300),
+        ..Bounds::default()
+    })
+    .await;
+    let mut ann = server.join("room=blue").await;
+    assert_eq!(ann.error().await, "idle");
+    assert_eq!(ann.closed().await, 4408);
+    let ping = Bounds {
+        idle: Duration::from_millis(300),
+        ping: Duration::from_millis(20),
+        ..Bounds::default()
+    };
+    let server = start(ping).await;
+    let mut ann = server.join("room=blue").await;
+    assert_eq!(ann.error().await, "idle", "pongs are no messages");
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_dropped_and_its_queue_with_it() {
+    let bounds = Bounds {
+        rate: 1_000_000,
+        burst: 1_000_000,
+        queue: 64,
+        queue_octets: 256 << 10,
+        silence: Duration::from_secs(60),
+        ..Bounds::default()
+    };
+    let server = start(bounds).await;
+    let slow = server.join("room=blue").await;
+    let mut fast = server.join("room=blue").await;
+    let text = json!({"type": "message", "x": "x".repeat(60_000)}).to_string();
+    // The kernel's buffers hold some megabytes; nothing reads them, so the queue must fill well before this ends.
+    let mut sent = 0;
+    while server.web.counts().dropped == 0 {
+        fast.say_text(&text).await;
+        sent += 1;
+        assert!(
+            sent < 2_000,
+            "120 MB were taken for a peer that reads nothing"
+        );
+    }
+    assert_eq!(fast.next().await, json!({"type": "left", "id": slow.id}));
+    assert_eq!(server.web.counts().peers, 1);
+    fast.nothing_else().await;
+}
+
+#[tokio::test]
+async fn errors_fill_the_queue_of_who_does_not_read_them() {
+    let bounds = Bounds {
+        rate: 10_000_000,
+        burst: 10_000_000,
+        queue: 16,
+        ..Bounds::default()
+    };
+    let server = start(bounds).await;
+    let (mut deaf, mut ann) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
+    let nonsense = "x".repeat(50);
+    within(async {
+        // Until the kernel's buffers are full of errors, and the queue behind them.
+        while deaf.socket.feed(Message::text(&nonsense)).await.is_ok()
+            && server.web.counts().peers == 2
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(ann.next().await, json!({"type": "left", "id": deaf.id}));
+}
