@@ -137,32 +137,18 @@ impl IceServers {
     /// TURN URLs are left out where there are no credentials for them: a browser throws on a TURN URL without any.
     pub fn answer(&self, host: &str, name: &str, now: u64, ttl: Duration) -> Answer {
         let host = self.host.as_deref().unwrap_or(host);
-        let (turn, stun): (Vec<String>, Vec<String>) = self
-            .urls
-            .iter()
-            .map(|url| url.replace(HOST, host))
-            .partition(|url| url.starts_with("turn"));
+        let (turn, stun): (Vec<String>, Vec<String>) =
+            self.urls.iter().map(|url| url.replace(HOST, host)).partition(|url| url.starts_with("turn"));
         let mut ice_servers = Vec::new();
         if !stun.is_empty() {
-            ice_servers.push(Entry {
-                urls: stun,
-                username: None,
-                credential: None,
-            });
+            ice_servers.push(Entry { urls: stun, username: None, credential: None });
         }
         if let Some((username, credential)) = self.credentials.of(name, now, ttl)
             && !turn.is_empty()
         {
-            ice_servers.push(Entry {
-                urls: turn,
-                username: Some(username),
-                credential: Some(credential),
-            });
+            ice_servers.push(Entry { urls: turn, username: Some(username), credential: Some(credential) });
         }
-        Answer {
-            ice_servers,
-            ttl: ttl.as_secs(),
-        }
+        Answer { ice_servers, ttl: ttl.as_secs() }
     }
 }
 
@@ -171,9 +157,7 @@ impl Credentials {
         match self {
             Credentials::None => None,
             Credentials::Fixed { username, password } => Some((username.clone(), password.clone())),
-            Credentials::Minted { secret } => {
-                Some(mint(secret, name, now.saturating_add(ttl.as_secs())))
-            }
+            Credentials::Minted { secret } => Some(mint(secret, name, now.saturating_add(ttl.as_secs()))),
         }
     }
 }
@@ -183,13 +167,7 @@ pub fn mint(secret: &[u8], name: &str, expiry: u64) -> (String, String) {
     let username = format!("{expiry}:{name}");
     // HMAC takes keys of every length, so the constructor has no error to report.
     let password = Hmac::<Sha1>::new_from_slice(secret)
-        .map(|mac| {
-            STANDARD.encode(
-                mac.chain_update(username.as_bytes())
-                    .finalize()
-                    .into_bytes(),
-            )
-        })
+        .map(|mac| STANDARD.encode(mac.chain_update(username.as_bytes()).finalize().into_bytes()))
         .unwrap_or_default();
     (username, password)
 }
@@ -230,16 +208,10 @@ mod tests {
 
     fn settings() -> IceServers {
         IceServers {
-            urls: [
-                "stun:{host}:3478",
-                "turn:{host}:3478?transport=udp",
-                "turns:relay.example:5349",
-            ]
-            .map(String::from)
-            .into(),
-            credentials: Credentials::Minted {
-                secret: b"north".to_vec(),
-            },
+            urls: ["stun:{host}:3478", "turn:{host}:3478?transport=udp", "turns:relay.example:5349"]
+                .map(String::from)
+                .into(),
+            credentials: Credentials::Minted { secret: b"north".to_vec() },
             ..IceServers::default()
         }
     }
@@ -248,16 +220,10 @@ mod tests {
     fn the_answer_has_the_shape_that_browsers_take() {
         let answer = settings().answer("192.0.2.1", "room/ann", 1_000, Duration::from_secs(60));
         let json = serde_json::to_value(&answer).unwrap();
-        assert_eq!(
-            json["iceServers"][0],
-            serde_json::json!({"urls": ["stun:192.0.2.1:3478"]})
-        );
+        assert_eq!(json["iceServers"][0], serde_json::json!({"urls": ["stun:192.0.2.1:3478"]}));
         assert_eq!(
             json["iceServers"][1]["urls"],
-            serde_json::json!([
-                "turn:192.0.2.1:3478?transport=udp",
-                "turns:relay.example:5349"
-            ])
+            serde_json::json!(["turn:192.0.2.1:3478?transport=udp", "turns:relay.example:5349"])
         );
         assert_eq!(json["iceServers"][1]["username"], "1060:room/ann");
         assert_eq!(json["ttl"], 60);
@@ -266,18 +232,12 @@ mod tests {
     #[test]
     fn the_password_is_what_openssl_says() {
         // printf %s 1700000000:ann | openssl dgst -sha1 -hmac north -binary | base64
-        assert_eq!(
-            mint(b"north", "ann", 1_700_000_000),
-            ("1700000000:ann".into(), PASSWORD.into())
-        );
+        assert_eq!(mint(b"north", "ann", 1_700_000_000), ("1700000000:ann".into(), PASSWORD.into()));
     }
 
     #[test]
     fn turn_without_credentials_is_left_out() {
-        let none = IceServers {
-            credentials: Credentials::None,
-            ..settings()
-        };
+        let none = IceServers { credentials: Credentials::None, ..settings() };
         let answer = none.answer("h", "n", 0, Duration::from_secs(1));
         assert_eq!(answer.ice_servers.len(), 1);
     }

@@ -11,41 +11,21 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use crate::client::{Server, within};
 
 async fn start(bounds: Bounds) -> Server {
-    Server::start(Settings {
-        bounds,
-        ..Settings::default()
-    })
-    .await
+    Server::start(Settings { bounds, ..Settings::default() }).await
 }
 
 #[tokio::test]
 async fn room_names() {
     let server = start(Bounds::default()).await;
     let long = "x".repeat(65);
-    for query in [
-        "",
-        "room=",
-        "room=a%20b",
-        "room=a/b",
-        "room=%00",
-        "room=gr%C3%BCn",
-        "rom=blue",
-        &format!("room={long}"),
-    ] {
-        assert_eq!(
-            server.refused(query).await,
-            ("bad-room".into(), 4400),
-            "{query}"
-        );
+    for query in
+        ["", "room=", "room=a%20b", "room=a/b", "room=%00", "room=gr%C3%BCn", "rom=blue", &format!("room={long}")]
+    {
+        assert_eq!(server.refused(query).await, ("bad-room".into(), 4400), "{query}");
     }
     server.join(&format!("room={}", "x".repeat(64))).await;
     server.join("room=A-z_0.9~").await;
-    let own = start(Bounds {
-        room_alphabet: "äb".into(),
-        room_name: 2,
-        ..Bounds::default()
-    })
-    .await;
+    let own = start(Bounds { room_alphabet: "äb".into(), room_name: 2, ..Bounds::default() }).await;
     own.join("room=%C3%A4b").await;
     assert_eq!(own.refused("room=bbb").await.0, "bad-room");
     assert_eq!(own.refused("room=blue").await.0, "bad-room");
@@ -56,23 +36,12 @@ async fn peers_of_a_room() {
     let server = start(Bounds::default()).await;
     let ann = server.join("room=blue").await;
     let mut bob = server.join("room=blue").await;
-    assert_eq!(
-        server.refused("room=blue").await,
-        ("room-full".into(), 4409)
-    );
-    assert_eq!(
-        server.refused("room=blue&peers=9").await,
-        ("room-full".into(), 4409),
-        "the first peer decides"
-    );
+    assert_eq!(server.refused("room=blue").await, ("room-full".into(), 4409));
+    assert_eq!(server.refused("room=blue&peers=9").await, ("room-full".into(), 4409), "the first peer decides");
     bob.nothing_else().await;
     drop(ann);
     for peers in ["0", "1", "17", "-1", "many", ""] {
-        assert_eq!(
-            server.refused(&format!("room=red&peers={peers}")).await,
-            ("bad-peers".into(), 4400),
-            "{peers}"
-        );
+        assert_eq!(server.refused(&format!("room=red&peers={peers}")).await, ("bad-peers".into(), 4400), "{peers}");
     }
     let mut sixteen = vec![server.join("room=green&peers=16").await];
     for _ in 1..16 {
@@ -83,18 +52,10 @@ async fn peers_of_a_room() {
 
 #[tokio::test]
 async fn rooms_and_connections() {
-    let server = start(Bounds {
-        rooms: 2,
-        connections: 4,
-        ..Bounds::default()
-    })
-    .await;
+    let server = start(Bounds { rooms: 2, connections: 4, ..Bounds::default() }).await;
     let one = server.join("room=one").await;
     let _two = (server.join("room=two").await, server.join("room=two").await);
-    assert_eq!(
-        server.refused("room=three").await,
-        ("too-many-rooms".into(), 4503)
-    );
+    assert_eq!(server.refused("room=three").await, ("too-many-rooms".into(), 4503));
     within(async {
         while server.web.counts().connections > 3 {
             tokio::task::yield_now().await;
@@ -113,15 +74,8 @@ async fn rooms_and_connections() {
 
 #[tokio::test]
 async fn message_size() {
-    let server = start(Bounds {
-        message: 100,
-        ..Bounds::default()
-    })
-    .await;
-    let (mut ann, mut bob) = (
-        server.join("room=blue").await,
-        server.join("room=blue").await,
-    );
+    let server = start(Bounds { message: 100, ..Bounds::default() }).await;
+    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
     ann.next().await;
     let sized = |octets: usize| {
         let empty = json!({"type": "message", "x": ""}).to_string().len();
@@ -143,16 +97,8 @@ async fn message_size() {
 
 #[tokio::test]
 async fn rate() {
-    let server = start(Bounds {
-        rate: 1,
-        burst: 5,
-        ..Bounds::default()
-    })
-    .await;
-    let (mut ann, mut bob) = (
-        server.join("room=blue").await,
-        server.join("room=blue").await,
-    );
+    let server = start(Bounds { rate: 1, burst: 5, ..Bounds::default() }).await;
+    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
     ann.next().await;
     for n in 0..7 {
         bob.say(json!({"type": "message", "n": n})).await;
@@ -188,19 +134,11 @@ async fn closing(peer: &mut crate::client::Peer) -> Option<u16> {
 
 #[tokio::test]
 async fn idle_time() {
-    let server = start(Bounds {
-        idle: Duration::from_millis(300),
-        ..Bounds::default()
-    })
-    .await;
+    let server = start(Bounds { idle: Duration::from_millis(300), ..Bounds::default() }).await;
     let mut ann = server.join("room=blue").await;
     assert_eq!(ann.error().await, "idle");
     assert_eq!(ann.closed().await, 4408);
-    let ping = Bounds {
-        idle: Duration::from_millis(300),
-        ping: Duration::from_millis(20),
-        ..Bounds::default()
-    };
+    let ping = Bounds { idle: Duration::from_millis(300), ping: Duration::from_millis(20), ..Bounds::default() };
     let server = start(ping).await;
     let mut ann = server.join("room=blue").await;
     assert_eq!(ann.error().await, "idle", "pongs are no messages");
@@ -225,10 +163,7 @@ async fn a_slow_reader_is_dropped_and_its_queue_with_it() {
     while server.web.counts().dropped == 0 {
         fast.say_text(&text).await;
         sent += 1;
-        assert!(
-            sent < 2_000,
-            "120 MB were taken for a peer that reads nothing"
-        );
+        assert!(sent < 2_000, "120 MB were taken for a peer that reads nothing");
     }
     assert_eq!(fast.next().await, json!({"type": "left", "id": slow.id}));
     assert_eq!(server.web.counts().peers, 1);
@@ -237,23 +172,13 @@ async fn a_slow_reader_is_dropped_and_its_queue_with_it() {
 
 #[tokio::test]
 async fn errors_fill_the_queue_of_who_does_not_read_them() {
-    let bounds = Bounds {
-        rate: 10_000_000,
-        burst: 10_000_000,
-        queue: 16,
-        ..Bounds::default()
-    };
+    let bounds = Bounds { rate: 10_000_000, burst: 10_000_000, queue: 16, ..Bounds::default() };
     let server = start(bounds).await;
-    let (mut deaf, mut ann) = (
-        server.join("room=blue").await,
-        server.join("room=blue").await,
-    );
+    let (mut deaf, mut ann) = (server.join("room=blue").await, server.join("room=blue").await);
     let nonsense = "x".repeat(50);
     within(async {
         // Until the kernel's buffers are full of errors, and the queue behind them.
-        while deaf.socket.feed(Message::text(&nonsense)).await.is_ok()
-            && server.web.counts().peers == 2
-        {
+        while deaf.socket.feed(Message::text(&nonsense)).await.is_ok() && server.web.counts().peers == 2 {
             tokio::task::yield_now().await;
         }
     })

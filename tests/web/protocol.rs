@@ -7,11 +7,7 @@ use crate::client::{Server, servers};
 
 #[tokio::test]
 async fn two_peers_meet_talk_and_part() {
-    let server = Server::start(Settings {
-        ice: servers(),
-        ..Settings::default()
-    })
-    .await;
+    let server = Server::start(Settings { ice: servers(), ..Settings::default() }).await;
     let mut ann = server.join("room=blue").await;
     assert_eq!(ann.welcome["peers"], json!([]));
     assert_eq!(ann.welcome["resumed"], false);
@@ -20,29 +16,15 @@ async fn two_peers_meet_talk_and_part() {
     assert_ne!(ann.id, bob.id);
     assert_eq!(ann.next().await, json!({"type": "joined", "id": bob.id}));
 
-    bob.say(json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id}))
-        .await;
-    assert_eq!(
-        ann.next().await,
-        json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id, "from": bob.id})
-    );
-    ann.say(json!({"type": "answer", "sdp": "whatever it says"}))
-        .await;
-    assert_eq!(
-        bob.next().await,
-        json!({"type": "answer", "sdp": "whatever it says", "from": ann.id})
-    );
-    bob.say(json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}}))
-        .await;
+    bob.say(json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id})).await;
+    assert_eq!(ann.next().await, json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id, "from": bob.id}));
+    ann.say(json!({"type": "answer", "sdp": "whatever it says"})).await;
+    assert_eq!(bob.next().await, json!({"type": "answer", "sdp": "whatever it says", "from": ann.id}));
+    bob.say(json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}})).await;
     assert_eq!(ann.next().await["candidate"]["sdpMid"], "0");
-    bob.say(json!({"type": "candidate", "candidate": null}))
-        .await;
-    assert_eq!(
-        ann.next().await,
-        json!({"type": "candidate", "candidate": null, "from": bob.id})
-    );
-    ann.say(json!({"type": "message", "text": "Grüße 👋", "to": null}))
-        .await;
+    bob.say(json!({"type": "candidate", "candidate": null})).await;
+    assert_eq!(ann.next().await, json!({"type": "candidate", "candidate": null, "from": bob.id}));
+    ann.say(json!({"type": "message", "text": "Grüße 👋", "to": null})).await;
     assert_eq!(bob.next().await["text"], "Grüße 👋");
     ann.say(json!({"type": "bye"})).await;
     assert_eq!(bob.next().await, json!({"type": "bye", "from": ann.id}));
@@ -54,22 +36,12 @@ async fn two_peers_meet_talk_and_part() {
 
 #[tokio::test]
 async fn the_welcome_brings_servers_minted_for_this_peer() {
-    let server = Server::start(Settings {
-        ice: servers(),
-        ..Settings::default()
-    })
-    .await;
+    let server = Server::start(Settings { ice: servers(), ..Settings::default() }).await;
     let ann = server.join("room=blue").await;
     let address = server.address.ip();
-    assert_eq!(
-        ann.welcome["iceServers"][0],
-        json!({"urls": [format!("stun:{address}:3478")]})
-    );
+    assert_eq!(ann.welcome["iceServers"][0], json!({"urls": [format!("stun:{address}:3478")]}));
     let turn = &ann.welcome["iceServers"][1];
-    assert_eq!(
-        turn["urls"][1],
-        format!("turn:{address}:3478?transport=tcp")
-    );
+    assert_eq!(turn["urls"][1], format!("turn:{address}:3478?transport=tcp"));
     let (expiry, name) = turn["username"].as_str().unwrap().split_once(':').unwrap();
     assert_eq!(name, format!("blue/{}", ann.id));
     let expiry = expiry.parse().unwrap();
@@ -77,10 +49,7 @@ async fn the_welcome_brings_servers_minted_for_this_peer() {
     assert_eq!(turn["credential"], password);
     assert_eq!(ann.welcome["ttl"], 86_400);
     let in_a_day = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 86_400;
-    assert!(
-        (in_a_day - 60..=in_a_day).contains(&expiry),
-        "{expiry} is not a day from now"
-    );
+    assert!((in_a_day - 60..=in_a_day).contains(&expiry), "{expiry} is not a day from now");
 }
 
 #[tokio::test]
@@ -94,13 +63,9 @@ async fn to_names_one_of_several_and_its_absence_all() {
     ann.next().await;
     ann.next().await;
     bob.next().await;
-    ann.say(json!({"type": "message", "n": 1, "to": eve.id}))
-        .await;
+    ann.say(json!({"type": "message", "n": 1, "to": eve.id})).await;
     ann.say(json!({"type": "message", "n": 2})).await;
-    assert_eq!(
-        (eve.next().await["n"].clone(), eve.next().await["n"].clone()),
-        (json!(1), json!(2))
-    );
+    assert_eq!((eve.next().await["n"].clone(), eve.next().await["n"].clone()), (json!(1), json!(2)));
     assert_eq!(bob.next().await["n"], 2);
     ann.nothing_else().await;
     bob.nothing_else().await;
@@ -109,14 +74,10 @@ async fn to_names_one_of_several_and_its_absence_all() {
 #[tokio::test]
 async fn a_sender_cannot_be_faked_and_rooms_do_not_leak() {
     let server = Server::start(Settings::default()).await;
-    let (mut ann, mut bob) = (
-        server.join("room=blue").await,
-        server.join("room=blue").await,
-    );
+    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
     let mut eve = server.join("room=green").await;
     ann.next().await;
-    bob.say_text(r#"{"type":"message","from":"somebody","from":"else"}"#)
-        .await;
+    bob.say_text(r#"{"type":"message","from":"somebody","from":"else"}"#).await;
     assert_eq!(ann.next().await["from"], json!(bob.id));
     eve.say(json!({"type": "message", "to": ann.id})).await;
     assert_eq!(eve.error().await, "no-such-peer");
@@ -131,10 +92,7 @@ async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
     use tokio_tungstenite::tungstenite::Message;
 
     let server = Server::start(Settings::default()).await;
-    let (mut ann, mut bob) = (
-        server.join("room=blue").await,
-        server.join("room=blue").await,
-    );
+    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
     ann.next().await;
     for (text, code) in [
         ("{", "bad-json"),
@@ -151,23 +109,16 @@ async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
     }
     bob.say(json!({"type": "offer", "to": bob.id})).await;
     assert_eq!(bob.error().await, "no-such-peer", "oneself");
-    bob.socket
-        .send(Message::binary(vec![0, 159, 146, 150]))
-        .await
-        .unwrap();
+    bob.socket.send(Message::binary(vec![0, 159, 146, 150])).await.unwrap();
     assert_eq!(bob.error().await, "binary");
-    bob.say(json!({"type": "message", "after": "all that"}))
-        .await;
+    bob.say(json!({"type": "message", "after": "all that"})).await;
     assert_eq!(ann.next().await["after"], "all that");
 }
 
 #[tokio::test]
 async fn order_is_kept() {
     let server = Server::start(Settings::default()).await;
-    let (mut ann, mut bob) = (
-        server.join("room=blue").await,
-        server.join("room=blue").await,
-    );
+    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
     ann.next().await;
     for n in 0..150 {
         bob.say(json!({"type": "candidate", "n": n})).await;
@@ -191,20 +142,11 @@ async fn a_thousand_rooms_at_once() {
         newcomer.say(json!({"type": "offer", "n": n})).await;
     }
     for (n, (first, newcomer)) in pairs.iter_mut().enumerate() {
-        assert_eq!(
-            first.next().await,
-            json!({"type": "joined", "id": newcomer.id})
-        );
-        assert_eq!(
-            first.next().await,
-            json!({"type": "offer", "n": n, "from": newcomer.id})
-        );
+        assert_eq!(first.next().await, json!({"type": "joined", "id": newcomer.id}));
+        assert_eq!(first.next().await, json!({"type": "offer", "n": n, "from": newcomer.id}));
         first.say(json!({"type": "answer", "n": n})).await;
     }
     for (n, (first, newcomer)) in pairs.iter_mut().enumerate() {
-        assert_eq!(
-            newcomer.next().await,
-            json!({"type": "answer", "n": n, "from": first.id})
-        );
+        assert_eq!(newcomer.next().await, json!({"type": "answer", "n": n, "from": first.id}));
     }
 }

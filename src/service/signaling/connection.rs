@@ -46,21 +46,14 @@ pub fn upgrade(
     servers: impl FnOnce(&Admission, &str) -> Answer + Send + 'static,
 ) -> Response {
     let most = bounds.message.saturating_mul(HUGE);
-    upgrade
-        .max_message_size(most)
-        .max_frame_size(most)
-        .on_upgrade(async move |socket| {
-            let (sink, stream) = socket.split();
-            let mut line = Line {
-                sink,
-                stream,
-                write_limit: bounds.silence,
-            };
-            if let Err(refusal) = serve(&mut line, &shared, &bounds, admission, servers).await {
-                line.refuse(refusal).await;
-            }
-            drop(ticket);
-        })
+    upgrade.max_message_size(most).max_frame_size(most).on_upgrade(async move |socket| {
+        let (sink, stream) = socket.split();
+        let mut line = Line { sink, stream, write_limit: bounds.silence };
+        if let Err(refusal) = serve(&mut line, &shared, &bounds, admission, servers).await {
+            line.refuse(refusal).await;
+        }
+        drop(ticket);
+    })
 }
 
 /// The two halves of the socket.
@@ -88,12 +81,7 @@ async fn serve(
     servers: impl FnOnce(&Admission, &str) -> Answer,
 ) -> Result<(), Refusal> {
     let admission = admission?;
-    let seat = shared.rooms.join(
-        &admission.room,
-        admission.limit,
-        admission.known.as_deref(),
-        bounds,
-    )?;
+    let seat = shared.rooms.join(&admission.room, admission.limit, admission.known.as_deref(), bounds)?;
     let welcome = Welcome {
         id: &seat.id,
         peers: &seat.others,
@@ -102,12 +90,7 @@ async fn serve(
         resumed: seat.resumed,
         limit: seat.limit,
     };
-    tracing::debug!(
-        room = seat.room,
-        peer = seat.id,
-        resumed = seat.resumed,
-        "joined"
-    );
+    tracing::debug!(room = seat.room, peer = seat.id, resumed = seat.resumed, "joined");
     let end = match line.send(Message::Text(welcome.text())).await {
         Ok(()) => converse(line, &shared.rooms, &seat, bounds).await,
         Err(Broken) => End::Lost,
@@ -116,12 +99,7 @@ async fn serve(
 }
 
 /// Takes the peer out of its room, at once or after the grace in which it may resume.
-async fn conclude(
-    end: End,
-    shared: &Signaling,
-    seat: Seat,
-    bounds: &Bounds,
-) -> Result<(), Refusal> {
+async fn conclude(end: End, shared: &Signaling, seat: Seat, bounds: &Bounds) -> Result<(), Refusal> {
     let refused = match end {
         End::Left => Ok(()),
         End::Refused(refusal) => Err(refusal),
@@ -149,12 +127,7 @@ async fn converse(line: &mut Line, rooms: &Rooms, seat: &Seat, bounds: &Bounds) 
     }
 }
 
-async fn read(
-    stream: &mut SplitStream<WebSocket>,
-    rooms: &Rooms,
-    seat: &Seat,
-    bounds: &Bounds,
-) -> End {
+async fn read(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, seat: &Seat, bounds: &Bounds) -> End {
     let mut rate = Rate::new(bounds, Instant::now());
     let mut spoke = Instant::now();
     let mut bye = false;
@@ -176,11 +149,7 @@ async fn read(
             Some(Err(_)) | None => return End::Lost,
         };
         let pong = matches!(frame, Message::Pong(_));
-        let outcome = match if pong {
-            Verdict::Pass
-        } else {
-            rate.take(Instant::now())
-        } {
+        let outcome = match if pong { Verdict::Pass } else { rate.take(Instant::now()) } {
             Verdict::Pass => take(frame, rooms, seat, bounds, &mut spoke, &mut bye),
             Verdict::Drop => Ok(()),
             Verdict::Tell(refusal) => Err((refusal, None)),
@@ -210,21 +179,12 @@ fn take(
     };
     *spoke = Instant::now();
     if text.len() > bounds.message {
-        return Err((
-            Refusal::TooLarge,
-            Some(format!(
-                "{} octets, the limit is {}",
-                text.len(),
-                bounds.message
-            )),
-        ));
+        return Err((Refusal::TooLarge, Some(format!("{} octets, the limit is {}", text.len(), bounds.message))));
     }
     let message = Forwarded::parse(text.as_str()).map_err(|refusal| (refusal, None))?;
     *bye |= message.bye;
     let to = message.to.clone();
-    rooms
-        .forward(&seat.room, &seat.id, to.as_deref(), message.from(&seat.id))
-        .map_err(|refusal| (refusal, to))
+    rooms.forward(&seat.room, &seat.id, to.as_deref(), message.from(&seat.id)).map_err(|refusal| (refusal, to))
 }
 
 /// Writes what waits, and a ping every `every`, until a write fails.
@@ -258,13 +218,8 @@ impl Line {
 
     /// Tells a refusal, closes, and waits for the other side's close, so that the words are not lost in a reset.
     async fn refuse(mut self, refusal: Refusal) {
-        let close = CloseFrame {
-            code: refusal.close().unwrap_or(1011),
-            reason: refusal.words().into(),
-        };
-        let said = self
-            .send(Message::Text(message::error(refusal, None)))
-            .await;
+        let close = CloseFrame { code: refusal.close().unwrap_or(1011), reason: refusal.words().into() };
+        let said = self.send(Message::Text(message::error(refusal, None))).await;
         if said.is_err() || self.send(Message::Close(Some(close))).await.is_err() {
             return;
         }

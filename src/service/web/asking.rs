@@ -49,9 +49,7 @@ impl Asking<'_> {
 
     /// The `Origin` header; `null` for one that is not text.
     pub fn origin(&self) -> Option<&str> {
-        self.headers
-            .get(header::ORIGIN)
-            .map(|origin| origin.to_str().unwrap_or("null"))
+        self.headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null"))
     }
 
     /// Whether the page that asks, if it is one, is admitted.
@@ -59,10 +57,8 @@ impl Asking<'_> {
         let Some(origin) = self.origin() else {
             return true;
         };
-        let listed = |list: &[String]| {
-            list.iter()
-                .any(|listed| listed.trim_end_matches('/').eq_ignore_ascii_case(origin))
-        };
+        let listed =
+            |list: &[String]| list.iter().any(|listed| listed.trim_end_matches('/').eq_ignore_ascii_case(origin));
         match origins {
             Origins::Any => true,
             Origins::Same => self.is_ours(origin),
@@ -72,11 +68,7 @@ impl Asking<'_> {
 
     /// Whether the asker is, as far as a browser's word goes, a page of ours.
     pub fn is_our_page(&self) -> bool {
-        match (
-            self.text("sec-fetch-site"),
-            self.origin(),
-            self.text("referer"),
-        ) {
+        match (self.text("sec-fetch-site"), self.origin(), self.text("referer")) {
             (Some(site), ..) => site == "same-origin",
             (None, Some(origin), _) => self.is_ours(origin),
             (None, None, Some(referer)) => self.is_ours(referer),
@@ -86,10 +78,7 @@ impl Asking<'_> {
 
     /// Whether a browser says that a page of another site asks.
     pub fn is_foreign_page(&self) -> bool {
-        matches!(
-            self.text("sec-fetch-site"),
-            Some("cross-site" | "same-site")
-        )
+        matches!(self.text("sec-fetch-site"), Some("cross-site" | "same-site"))
     }
 
     /// Whether `url` has the authority that this request is addressed to.
@@ -102,17 +91,11 @@ impl Asking<'_> {
             Some("https") => 443,
             _ => return false,
         };
-        let Some(Ok(host)) = self
-            .text("host")
-            .map(str::parse::<axum::http::uri::Authority>)
-        else {
+        let Some(Ok(host)) = self.text("host").map(str::parse::<axum::http::uri::Authority>) else {
             return false;
         };
         let same_port = uri.port_u16().unwrap_or(standard) == host.port_u16().unwrap_or(standard);
-        same_port
-            && uri
-                .host()
-                .is_some_and(|name| name.eq_ignore_ascii_case(host.host()))
+        same_port && uri.host().is_some_and(|name| name.eq_ignore_ascii_case(host.host()))
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -121,32 +104,19 @@ impl Asking<'_> {
 }
 
 /// What reverse proxies add.
-const PROXIED: [&str; 5] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-real-ip",
-    "via",
-];
+const PROXIED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
     fn admitted(origin: &str, host: &str, origins: &Origins) -> bool {
         let headers = headers(&[("origin", origin), ("host", host)]);
-        Asking {
-            arrival: None,
-            headers: &headers,
-        }
-        .is_admitted(origins)
+        Asking { arrival: None, headers: &headers }.is_admitted(origins)
     }
 
     #[test]
@@ -162,64 +132,22 @@ mod tests {
             ("null", "call.example", false),
             ("file://", "call.example", false),
         ] {
-            assert_eq!(
-                admitted(origin, host, &Origins::Same),
-                ours,
-                "{origin} at {host}"
-            );
+            assert_eq!(admitted(origin, host, &Origins::Same), ours, "{origin} at {host}");
         }
-        assert!(admitted(
-            "https://app.example",
-            "call.example",
-            &Origins::Listed(vec!["https://app.example/".into()])
-        ));
-        assert!(!admitted(
-            "https://b.example",
-            "call.example",
-            &Origins::Listed(vec!["https://app.example".into()])
-        ));
+        assert!(admitted("https://app.example", "call.example", &Origins::Listed(vec!["https://app.example/".into()])));
+        assert!(!admitted("https://b.example", "call.example", &Origins::Listed(vec!["https://app.example".into()])));
         assert!(admitted("null", "call.example", &Origins::Any));
     }
 
     #[test]
     fn a_proxy_on_this_machine_is_not_its_client() {
-        let arrival = Arrival {
-            peer: "127.0.0.1:5".parse().unwrap(),
-            local: "127.0.0.1:80".parse().unwrap(),
-            secure: false,
-        };
+        let arrival =
+            Arrival { peer: "127.0.0.1:5".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), secure: false };
         let (direct, proxied) = (headers(&[]), headers(&[("x-forwarded-for", "192.0.2.7")]));
-        assert!(
-            Asking {
-                arrival: Some(arrival),
-                headers: &direct
-            }
-            .is_here()
-        );
-        assert!(
-            !Asking {
-                arrival: Some(arrival),
-                headers: &proxied
-            }
-            .is_here()
-        );
-        let remote = Arrival {
-            peer: "192.0.2.7:5".parse().unwrap(),
-            ..arrival
-        };
-        assert!(
-            !Asking {
-                arrival: Some(remote),
-                headers: &direct
-            }
-            .is_here()
-        );
-        assert!(
-            !Asking {
-                arrival: None,
-                headers: &direct
-            }
-            .is_here()
-        );
+        assert!(Asking { arrival: Some(arrival), headers: &direct }.is_here());
+        assert!(!Asking { arrival: Some(arrival), headers: &proxied }.is_here());
+        let remote = Arrival { peer: "192.0.2.7:5".parse().unwrap(), ..arrival };
+        assert!(!Asking { arrival: Some(remote), headers: &direct }.is_here());
+        assert!(!Asking { arrival: None, headers: &direct }.is_here());
     }
 }

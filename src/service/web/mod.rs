@@ -51,11 +51,7 @@ pub struct Web {
 ///
 /// # Errors
 /// No randomness to be had.
-pub async fn serve(
-    listener: TcpListener,
-    settings: Settings,
-    stop: impl Future<Output = ()>,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, settings: Settings, stop: impl Future<Output = ()>) -> io::Result<()> {
     Web::new(settings)?.serve(listener, stop).await;
     Ok(())
 }
@@ -75,19 +71,9 @@ impl Web {
     /// # Errors
     /// No randomness to be had.
     pub fn new(settings: Settings) -> io::Result<Web> {
-        let signaling = Signaling {
-            rooms: Arc::new(Rooms::default()),
-            resume: ResumeTokens::random()?,
-        };
-        let shared = Arc::new(Shared {
-            settings: ArcSwap::from_pointee(settings),
-            signaling: Arc::new(signaling),
-        });
-        Ok(Web {
-            router: routes::router(shared.clone()),
-            shared,
-            stopped: watch::Sender::new(false),
-        })
+        let signaling = Signaling { rooms: Arc::new(Rooms::default()), resume: ResumeTokens::random()? };
+        let shared = Arc::new(Shared { settings: ArcSwap::from_pointee(settings), signaling: Arc::new(signaling) });
+        Ok(Web { router: routes::router(shared.clone()), shared, stopped: watch::Sender::new(false) })
     }
 
     /// Replaces the settings for whoever comes from now on.
@@ -119,12 +105,8 @@ impl Web {
         let router = self.router.clone().layer(axum::Extension(arrival));
         let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
         let patience = self.shared.settings.load().patience;
-        http.http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(patience)
-            .max_buf_size(LARGEST_HEAD);
-        let connection = http
-            .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
+        http.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(LARGEST_HEAD);
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
         let mut connection = std::pin::pin!(connection);
         let mut stopped = self.stopped.subscribe();
         let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
@@ -174,15 +156,7 @@ impl Web {
         let _ = stream.set_nodelay(true);
         let web = self.clone();
         tokio::spawn(async move {
-            web.serve_connection(
-                stream,
-                Arrival {
-                    peer,
-                    local,
-                    secure: false,
-                },
-            )
-            .await;
+            web.serve_connection(stream, Arrival { peer, local, secure: false }).await;
             drop(turn);
         });
     }
