@@ -107,7 +107,11 @@ function welcome({ id, peers, iceServers }) {
     return;
   }
   if (peers.length === 0) return enter("waiting", "Waiting for somebody to join");
-  begin(peers[0], true);
+  // Who was here offers; if it does not, we do.
+  call.peer = peers[0];
+  enter("calling", "Somebody is here; connecting");
+  clearTimeout(call.wait);
+  call.wait = setTimeout(() => !call.connection && call.present.has(peers[0]) && begin(peers[0], true), NEWCOMER_OFFERS);
 }
 
 function joined(id) {
@@ -118,11 +122,7 @@ function joined(id) {
     return;
   }
   if (call.connection && call.present.has(call.peer)) return;
-  call.peer = id;
-  enter("calling", "Somebody is here; connecting");
-  // Who came offers. If it does not, we do.
-  clearTimeout(call.wait);
-  call.wait = setTimeout(() => !call.connection && call.present.has(id) && begin(id, true), 4000);
+  begin(id, true);
 }
 
 function left(id) {
@@ -464,5 +464,7 @@ globalThis.hairpin = Object.freeze({
 });
 
 const CONNECTED = "Connected";
+/** How long who came waits for an offer before it makes one, in milliseconds. */
+const NEWCOMER_OFFERS = 1_500;
 /** How long until we say that there is no path yet, in milliseconds. */
 const NO_PATH = 15_000;

@@ -154,11 +154,7 @@ export class Connection extends EventTarget {
   }
 
   #adopt(channel) {
-    if (channel.label === "echo") {
-      channel.binaryType = "arraybuffer";
-      channel.onmessage = ({ data }) => channel.readyState === "open" && channel.bufferedAmount < ECHO && channel.send(data);
-      return;
-    }
+    if (channel.label === "hairpin") return answerPings(channel);
     const use = () => {
       if (!this.canText) this.#channel = channel;
       this.#tell("channel");
@@ -195,7 +191,21 @@ export class Connection extends EventTarget {
   }
 }
 
+/** `hairpin peer` numbers its messages and wants each answered; it has no use for a chat. */
+function answerPings(channel) {
+  channel.onmessage = ({ data }) => {
+    if (typeof data !== "string" || channel.bufferedAmount > MOST_WAITING) return;
+    let ping;
+    try {
+      ping = JSON.parse(data);
+    } catch {
+      return;
+    }
+    if (ping?.hairpin === "ping") channel.send(JSON.stringify({ hairpin: "pong", n: ping.n }));
+  };
+}
+
 /** How long a path may be lost before another is looked for, in milliseconds. */
 const PATIENCE = 2_000;
-/** How much may wait on an `echo` channel, in octets; more is not echoed. */
-const ECHO = 1 << 20;
+/** How much may wait on a channel, in octets; more is not answered. */
+const MOST_WAITING = 1 << 20;

@@ -29,8 +29,9 @@
 //! | `{"type":"bye","to":ID?}` | the sender hangs up |
 //!
 //! Each goes to `to`, or to all others in the room, with `"from":ID` set by the server. The order between two peers is
-//! kept. Whoever finds others in its welcome makes the first offer; who was there waits for it. Both may offer later
-//! (perfect negotiation): of two peers the one whose id is the smaller, by code units, is the polite one.
+//! kept. Who was in the room first makes the offer when somebody joins; a newcomer that gets none within a second or two
+//! makes it itself. Both may offer later (perfect negotiation): of two peers the one whose id is the smaller, by code
+//! units, is the polite one.
 //!
 //! # What is refused
 //!
