@@ -4,13 +4,16 @@
 //! relayed addresses, 40 for its timer, and its name.
 
 use super::channel::Channels;
-use super::effect::{End, Record, RelayedId};
+use super::connection::{Connection, Stage};
+use super::effect::{End, Record};
 use super::five_tuple::Client;
 use super::permission::Permissions;
 use super::quota::Grant;
+use super::relayed::{Protocol, RelayedId};
 use super::reservation::Token;
-use super::respond::ReturnPath;
+use super::return_path::ReturnPath;
 use super::time::Instant;
+use super::traffic::Traffic;
 use crate::wire::attribute::Family;
 use crate::wire::integrity::Key;
 use crate::wire::{ErrorCode, TransactionId};
@@ -32,6 +35,8 @@ pub struct Allocation {
     pub owner: Owner,
     /// The transaction that made it: a retransmission gets the same answer.
     pub transaction: TransactionId,
+    /// What it relays.
+    pub protocol: Protocol,
     /// Its relayed transport addresses.
     pub halves: Halves,
     /// The request that is answered once its sockets are bound; `None` once it is.
@@ -44,9 +49,11 @@ pub struct Allocation {
     pub permissions: Permissions,
     /// Which numbers stand for which peers.
     pub channels: Channels,
+    /// Its data connections, of a TCP relay.
+    pub connections: Vec<Connection>,
     /// When it began.
     pub started: Instant,
-    /// When it is looked at next: never later than the first of its halves expires.
+    /// When it is looked at next: never later than the first of its halves or connections expires.
     pub look: Instant,
     /// What it carried.
     pub traffic: Traffic,
@@ -63,6 +70,8 @@ pub struct Owner {
     pub realm: Arc<str>,
     /// The key that sealed the request.
     pub key: Key,
+    /// Until when a third party authorized it; nothing that it grants lasts longer.
+    pub authorized_until: Instant,
 }
 
 /// One relayed transport address of an allocation and when it ends.
@@ -148,33 +157,16 @@ pub enum Wish {
     Reserved,
 }
 
-/// What an allocation carried, in datagrams and in octets of their payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// From the client to its peers.
-    pub to_peers: Volume,
-    /// From the peers to the client.
-    pub to_client: Volume,
-}
-
-/// Datagrams and the octets in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Volume {
-    /// How many datagrams.
-    pub packets: u64,
-    /// How many octets of payload.
-    pub octets: u64,
-}
-
-impl Volume {
-    /// Counts one datagram.
-    pub fn add(&mut self, octets: usize) {
-        self.packets += 1;
-        self.octets += octets as u64;
-    }
-}
-
 impl Allocation {
+    /// When it has to be looked at: the first of its halves expires, or a data connection has waited long enough.
+    pub fn deadline(&self) -> Instant {
+        let waits = self.connections.iter().filter_map(|connection| match connection.stage {
+            Stage::Pending(until) => Some(until),
+            Stage::Connecting(_) | Stage::Bound => None,
+        });
+        waits.fold(self.halves.first_expiry(), Instant::min)
+    }
+
     /// The allocation's life so far, with its relayed transport addresses as clients are told them.
     pub fn record(&self, now: Instant, relayed: Vec<SocketAddr>, end: Option<End>) -> Box<Record> {
         Box::new(Record {

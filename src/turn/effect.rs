@@ -1,16 +1,13 @@
 //! What the protocol asks of its caller. Effects are data: the socket path performs them, an offload may read them too.
 
-use super::allocation::Traffic;
+use super::connection::ConnectionId;
 use super::five_tuple::{Client, FiveTuple};
+use super::relayed::{Protocol, RelayedId};
 use super::time::Instant;
+use super::traffic::Traffic;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// One relayed transport address of a shard, and so one socket: a small number that is used again after
-/// [`Effect::Unbind`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RelayedId(pub u32);
 
 /// Something to be done, in order.
 #[derive(Debug)]
@@ -24,12 +21,37 @@ pub enum Effect {
         /// Which octets.
         message: Range<usize>,
     },
-    /// Bind a UDP socket and report to [`super::Server::bound`] at once.
+    /// Bind a UDP socket, or listen on TCP, and report to [`super::Server::bound`] at once.
     Bind {
         /// The new socket's number.
         relayed: RelayedId,
         /// Where.
         local: SocketAddr,
+        /// What for.
+        protocol: Protocol,
+    },
+    /// Connect over TCP, from a relayed address that is listened on, and report to [`super::Server::connected`]; give up
+    /// after 30 seconds. RFC 6062 §5.2.
+    Connect {
+        /// The new connection's name.
+        connection: ConnectionId,
+        /// From where.
+        local: SocketAddr,
+        /// To whom.
+        peer: SocketAddr,
+    },
+    /// From here on a client's connection carries a data connection's octets, both ways and as they are. The data
+    /// connection may be another shard's. When either end closes report to [`super::Server::connection_closed`].
+    Splice {
+        /// The client's connection.
+        client: Client,
+        /// The data connection.
+        connection: ConnectionId,
+    },
+    /// Close a data connection, and the client's that it may be joined to.
+    Hangup {
+        /// Which.
+        connection: ConnectionId,
     },
     /// Close a relay socket.
     Unbind {

@@ -4,24 +4,24 @@
 use super::policy::Limits;
 use super::reject::Reject;
 use crate::wire::ErrorCode;
-use std::collections::HashMap;
+use papaya::{Compute, HashMap, Operation};
+use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Counts allocations across all shards. Its lock is taken once for each allocation's start and end, never for a packet.
+/// Counts allocations across all shards, without a lock.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    all: u32,
+    all: AtomicU32,
     /// Key: realm and user, both from authenticated requests. Read at Allocate; the standard library's keyed hasher.
-    users: HashMap<(Arc<str>, Arc<str>), u32>,
+    users: HashMap<Owner, u32>,
     /// Key: a client's address, authenticated by then. Read at Allocate; the same hasher.
     addresses: HashMap<IpAddr, u32>,
 }
+
+/// A realm and a user of it.
+type Owner = (Arc<str>, Arc<str>);
 
 impl Ledger {
     /// Enters one more allocation.
@@ -35,30 +35,27 @@ impl Ledger {
         user: &Arc<str>,
         address: IpAddr,
     ) -> Result<Grant, Reject> {
+        const QUOTA: Reject = Reject::Code(ErrorCode::ALLOCATION_QUOTA_REACHED);
+        // What is entered comes out again when a later limit refuses and the grant is dropped.
+        let mut grant = Grant { ledger: self.clone(), owner: None, address: None };
+        let below = |all: u32| (all < limits.allocations).then_some(all + 1);
+        self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).map_err(|_| Reject::CAPACITY)?;
         let owner = (realm.clone(), user.clone());
-        let mut counts = self.lock();
-        let users = counts.users.get(&owner).copied().unwrap_or(0);
-        let addresses = counts.addresses.get(&address).copied().unwrap_or(0);
-        if users >= limits.allocations_per_user || addresses >= limits.allocations_per_address {
-            return Err(Reject::Code(ErrorCode::ALLOCATION_QUOTA_REACHED));
+        if !enter(&self.users, &owner, limits.allocations_per_user) {
+            self.all.fetch_sub(1, Ordering::Relaxed);
+            return Err(QUOTA);
         }
-        if counts.all >= limits.allocations {
-            return Err(Reject::CAPACITY);
+        grant.owner = Some(owner);
+        if !enter(&self.addresses, &address, limits.allocations_per_address) {
+            return Err(QUOTA);
         }
-        counts.all += 1;
-        *counts.users.entry(owner.clone()).or_default() += 1;
-        *counts.addresses.entry(address).or_default() += 1;
-        drop(counts);
-        Ok(Grant { ledger: self.clone(), owner, address })
+        grant.address = Some(address);
+        Ok(grant)
     }
 
     /// How many allocations there are.
     pub fn allocations(&self) -> u32 {
-        self.lock().all
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.load(Ordering::Relaxed)
     }
 }
 
@@ -66,27 +63,40 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Grant {
     ledger: Arc<Ledger>,
-    owner: (Arc<str>, Arc<str>),
-    address: IpAddr,
+    owner: Option<Owner>,
+    address: Option<IpAddr>,
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let mut counts = self.ledger.lock();
-        counts.all = counts.all.saturating_sub(1);
-        if let Some(count) = counts.users.get_mut(&self.owner) {
-            *count -= 1;
-            if *count == 0 {
-                counts.users.remove(&self.owner);
-            }
+        if let Some(owner) = &self.owner {
+            self.ledger.all.fetch_sub(1, Ordering::Relaxed);
+            leave(&self.ledger.users, owner);
         }
-        if let Some(count) = counts.addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.addresses.remove(&self.address);
-            }
+        if let Some(address) = &self.address {
+            leave(&self.ledger.addresses, address);
         }
     }
+}
+
+/// Counts one more under a key, unless there are `most`.
+fn enter<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K, most: u32) -> bool {
+    let counts = counts.pin();
+    let outcome = counts.compute(key.clone(), |entry| match entry {
+        Some((_, count)) if *count >= most => Operation::Abort(()),
+        None if most == 0 => Operation::Abort(()),
+        entry => Operation::Insert(entry.map_or(0, |(_, count)| *count) + 1),
+    });
+    !matches!(outcome, Compute::Aborted(()))
+}
+
+/// Counts one less, and forgets a key that has none.
+fn leave<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K) {
+    counts.pin().compute(key.clone(), |entry| match entry {
+        None => Operation::Abort(()),
+        Some((_, 0 | 1)) => Operation::Remove,
+        Some((_, count)) => Operation::Insert(count - 1),
+    });
 }
 
 #[cfg(test)]
@@ -107,6 +117,6 @@ mod tests {
         assert_eq!(grant(&b).unwrap_err(), Reject::CAPACITY);
         drop((first, third));
         assert_eq!(ledger.allocations(), 1);
-        assert_eq!(ledger.lock().users.len(), 1, "a user without allocations is forgotten");
+        assert_eq!(ledger.users.len(), 1, "a user without allocations is forgotten");
     }
 }

@@ -3,16 +3,16 @@
 
 use super::five_tuple::Peer;
 use foldhash::quality::RandomState;
-use std::collections::HashMap;
+use papaya::HashMap;
 use std::net::SocketAddr;
-use std::sync::{PoisonError, RwLock};
 
 /// Every live relayed transport address, as clients are told it. Written when an allocation starts or ends, read when
 /// a peer's address is one of the server's own.
 #[derive(Debug, Default)]
 pub struct Relays {
     /// Key: a relayed transport address, which the server chose. Keyed hasher all the same: clients choose what to ask.
-    table: RwLock<HashMap<Peer, Relay, RandomState>>,
+    /// Lock-free: any shard reads while another writes.
+    table: HashMap<Peer, Relay, RandomState>,
 }
 
 /// Where a live relayed transport address is.
@@ -27,16 +27,16 @@ pub struct Relay {
 impl Relays {
     /// Enters a relayed transport address.
     pub fn insert(&self, external: SocketAddr, relay: Relay) {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(Peer(external), relay);
+        self.table.pin().insert(Peer(external), relay);
     }
 
     /// Forgets one.
     pub fn remove(&self, external: SocketAddr) {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&Peer(external));
+        self.table.pin().remove(&Peer(external));
     }
 
     /// Who is behind a transport address, if it is a live relayed one.
     pub fn find(&self, external: SocketAddr) -> Option<Relay> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).get(&Peer(external)).copied()
+        self.table.pin().get(&Peer(external)).copied()
     }
 }

@@ -3,9 +3,9 @@
 
 use super::ports::Ports;
 use super::time::Instant;
-use std::collections::HashMap;
+use papaya::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A reservation's name: RESERVATION-TOKEN's eight octets.
@@ -15,8 +15,8 @@ pub type Token = [u8; 8];
 #[derive(Debug)]
 pub struct Reservations {
     ports: Arc<Ports>,
-    /// Key: tokens, which the server draws at random. Read at Allocate.
-    held: Mutex<HashMap<Token, Held>>,
+    /// Key: tokens, which the server draws at random. Read at Allocate; lock-free, the standard library's hasher.
+    held: HashMap<Token, Held>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,44 +28,33 @@ struct Held {
 impl Reservations {
     /// None yet; what expires goes back to `ports`.
     pub fn new(ports: Arc<Ports>) -> Reservations {
-        Reservations { ports, held: Mutex::default() }
+        Reservations { ports, held: HashMap::default() }
     }
 
     /// Holds a claimed port under a token for [`HOLD`]. False, and nothing held, when there are too many already.
     pub fn hold(&self, now: Instant, token: Token, local: SocketAddr) -> bool {
-        let mut held = self.lock();
-        self.purge(now, &mut held);
-        if held.len() >= MOST {
+        self.expire(now);
+        if self.held.len() >= MOST {
             return false;
         }
-        held.insert(token, Held { local, until: now + HOLD });
+        self.held.pin().insert(token, Held { local, until: now + HOLD });
         true
     }
 
-    /// Redeems a token: the port, still claimed, is the caller's from here on.
-    pub fn redeem(&self, now: Instant, token: &[u8]) -> Option<SocketAddr> {
-        let mut held = self.lock();
-        self.purge(now, &mut held);
-        held.remove(token).map(|held| held.local)
+    /// Redeems a token: the port, still claimed, is the caller's from here on, and nobody else's.
+    pub fn redeem(&self, now: Instant, token: &Token) -> Option<SocketAddr> {
+        self.expire(now);
+        self.held.pin().remove(token).map(|held| held.local)
     }
 
     /// Gives back what nobody redeemed in time.
     pub fn expire(&self, now: Instant) {
-        self.purge(now, &mut self.lock());
-    }
-
-    fn purge(&self, now: Instant, held: &mut HashMap<Token, Held>) {
-        held.retain(|_, reservation| {
-            let live = now < reservation.until;
-            if !live {
+        let held = self.held.pin();
+        for (token, _) in held.iter().filter(|(_, reservation)| reservation.until <= now) {
+            if let Some(reservation) = held.remove(token) {
                 self.ports.release(reservation.local);
             }
-            live
-        });
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Token, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 }
 

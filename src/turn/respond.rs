@@ -1,16 +1,18 @@
 //! Answers: what a granted request is told, and how any answer finds its way back, sealed as the request was.
 
 use super::auth::{self, PASSWORD_ALGORITHMS, Realm};
+use super::connection::ConnectionId;
 use super::effect::Effect;
-use super::five_tuple::{Client, Transport};
+use super::five_tuple::Transport;
 use super::policy::Policy;
 use super::reject::{Discard, Reject};
 use super::reservation::Token;
+use super::return_path::ReturnPath;
 use super::state::State;
 use super::time::Instant;
 use crate::wire::attribute::Family;
-use crate::wire::integrity::{Key, Seal};
-use crate::wire::{AttributeType, Class, ErrorCode, Message, Method, TransactionId, Writer};
+use crate::wire::integrity::Seal;
+use crate::wire::{AttributeType, Class, ErrorCode, Writer};
 use std::net::SocketAddr;
 
 /// What a granted request is told.
@@ -26,6 +28,8 @@ pub enum Reply {
     Allocated(Box<Allocated>),
     /// How long the allocation lasts now, in seconds.
     Refreshed(u32),
+    /// Which data connection there is now: Connect. RFC 6062 §5.2.
+    Connected(ConnectionId),
 }
 
 /// An Allocate success response. RFC 8656 §7.2.
@@ -54,40 +58,6 @@ pub struct Discovered {
     pub other: Option<SocketAddr>,
     /// How many octets of PADDING it has.
     pub padding: Option<usize>,
-}
-
-/// How an answer finds its request: kept while sockets are bound for it.
-#[derive(Clone, Debug)]
-pub struct ReturnPath {
-    /// Who asked.
-    pub client: Client,
-    /// What was asked.
-    pub method: Method,
-    /// In which transaction.
-    pub transaction: TransactionId,
-    /// How the answer is sealed; `None` until the request is authenticated.
-    pub sealed: Option<(Key, Seal)>,
-    /// Whether the request bore a FINGERPRINT, so that the answer does.
-    pub fingerprint: bool,
-    /// From which of the server's addresses the answer leaves, where it is another than was written to (RFC 5780).
-    pub from: Option<SocketAddr>,
-    /// What the request said of its ORIGIN: it may choose the realm of a challenge.
-    pub origin: Option<Box<str>>,
-}
-
-impl ReturnPath {
-    /// The way back to whoever sent `request`, unauthenticated.
-    pub fn of(client: &Client, request: &Message) -> ReturnPath {
-        ReturnPath {
-            client: *client,
-            method: request.method(),
-            transaction: request.transaction(),
-            sealed: None,
-            fingerprint: request.has_fingerprint(),
-            from: None,
-            origin: request.text(AttributeType::ORIGIN).map(Box::from),
-        }
-    }
 }
 
 impl State {
@@ -136,6 +106,9 @@ fn write_reply(writer: &mut Writer, reply: &Reply) {
             writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, *address);
         }
         Reply::Discovered(discovered) => write_discovered(writer, discovered),
+        Reply::Connected(connection) => {
+            writer.number(AttributeType::CONNECTION_ID, connection.0);
+        }
         Reply::Refreshed(lifetime) => {
             writer.number(AttributeType::LIFETIME, *lifetime);
         }
@@ -210,6 +183,9 @@ impl Challenge<'_> {
         let features = auth::features(self.policy, realm);
         writer.attribute(AttributeType::REALM, realm.name.as_bytes());
         writer.attribute(AttributeType::NONCE, &self.shared.nonce_key.issue(self.now, self.client, features));
+        if !realm.tokens.is_empty() {
+            writer.attribute(AttributeType::THIRD_PARTY_AUTHORIZATION, realm.tokens.server_name.as_bytes());
+        }
         if self.policy.password_algorithms {
             writer.attribute(AttributeType::PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS);
         }

@@ -2,8 +2,8 @@
 //! permission's and its allocation's expiry, so nothing else has to be asked.
 
 use super::allocation::AllocationId;
-use super::effect::RelayedId;
 use super::five_tuple::{Client, FiveTuple, Peer};
+use super::relayed::RelayedId;
 use super::time::Instant;
 use foldhash::quality::RandomState;
 use std::collections::HashMap;

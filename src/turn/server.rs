@@ -1,14 +1,16 @@
 //! The face of the protocol: every input, every output.
 
 use super::channel::Channel;
+use super::connection::ConnectionId;
 use super::counters::Counters;
-use super::effect::{BindError, Effect, End, Icmp, Onward, Record, RelayedId};
+use super::effect::{BindError, Effect, End, Icmp, Onward, Record};
 use super::five_tuple::Client;
 use super::method;
 use super::policy::Policy;
 use super::random::Random;
 use super::reject::Discard;
-use super::respond::ReturnPath;
+use super::relayed::RelayedId;
+use super::return_path::ReturnPath;
 use super::route::Routes;
 use super::shared::Shared;
 use super::state::{Payload, State};
@@ -114,6 +116,25 @@ impl Server {
     pub fn bound(&mut self, now: Instant, relayed: RelayedId, outcome: Result<(), BindError>) {
         self.state.messages.clear();
         method::allocate::bound(&mut self.state, now, relayed, outcome);
+    }
+
+    /// How an [`Effect::Connect`] went. RFC 6062 §5.2.
+    pub fn connected(&mut self, now: Instant, connection: ConnectionId, succeeded: bool) {
+        self.state.messages.clear();
+        method::connect::connected(&mut self.state, now, connection, succeeded);
+    }
+
+    /// A peer connected to a relayed address of a TCP relay. `None` when the connection must be closed at once; else it
+    /// is kept, with what it sends unread, until [`Effect::Splice`] or [`Effect::Hangup`]. RFC 6062 §5.3.
+    pub fn accepted(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr) -> Option<ConnectionId> {
+        self.state.messages.clear();
+        method::connect::accepted(&mut self.state, now, relayed, peer)
+    }
+
+    /// A data connection closed, at either end.
+    pub fn connection_closed(&mut self, connection: ConnectionId) {
+        self.state.messages.clear();
+        self.state.forget_connection(connection);
     }
 
     /// A client's connection closed: its allocation ends with it.

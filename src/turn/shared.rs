@@ -2,6 +2,7 @@
 
 use super::answer_rate::AnswerRate;
 use super::auth::nonce::NonceKey;
+use super::connection::Connections;
 use super::ports::Ports;
 use super::quota::Ledger;
 use super::relays::Relays;
@@ -17,6 +18,8 @@ pub struct Shared {
     pub ports: Arc<Ports>,
     /// Which relayed transport addresses are live, and whose.
     pub relays: Relays,
+    /// Which data connections of TCP relays wait to be bound.
+    pub connections: Connections,
     /// Ports held for a later allocation.
     pub reservations: Reservations,
     /// How often the unauthenticated are answered.
@@ -32,6 +35,7 @@ impl Shared {
         let ports = Arc::new(ports);
         Shared {
             ledger: Arc::default(),
+            connections: Connections::default(),
             reservations: Reservations::new(ports.clone()),
             ports,
             relays: Relays::default(),

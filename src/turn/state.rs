@@ -2,11 +2,13 @@
 //! permissions, how an allocation ends.
 
 use super::allocation::{Allocation, AllocationId};
+use super::connection::{ConnectionId, Stage};
 use super::counters::Counters;
-use super::effect::{Effect, End, Onward, Path, RelayedId};
+use super::effect::{Effect, End, Onward, Path};
 use super::policy::Policy;
 use super::random::Random;
 use super::reject::{Discard, Reject};
+use super::relayed::RelayedId;
 use super::relays::Relay;
 use super::reservation::Token;
 use super::route::{Reach, Routes, ToClient, ToPeer};
@@ -218,7 +220,7 @@ impl State {
             }
         }
         let transport = allocation.client.five_tuple.transport;
-        self.look_by_expiry(id);
+        self.look_in_time(id);
         self.counters.started.add(1);
         if let Some(counter) = self.counters.allocations.get(transport.index()) {
             counter.add(1);
@@ -238,6 +240,11 @@ impl State {
             self.remove_half(id, family);
         }
         let Some(allocation) = self.table.remove(id) else { return };
+        for connection in &allocation.connections {
+            self.table.forget_connection(connection.id);
+            self.shared.connections.withdraw(connection.id);
+            self.effects.push(Effect::Hangup { connection: connection.id });
+        }
         self.counters.allocations.get(allocation.client.five_tuple.transport.index()).inspect(|c| c.subtract(1));
         self.counters.ended.get(end.index()).inspect(|c| c.add(1));
         self.effects.push(Effect::Ended(allocation.record(now, externals, Some(end))));
@@ -285,19 +292,50 @@ impl State {
             for (family, _) in halves.iter().filter(|(_, half)| half.expires <= now) {
                 self.remove_half(id, family);
             }
-            self.look_by_expiry(id);
+            self.expire_connections(now, id);
+            self.look_in_time(id);
             self.purge_channels(now, id);
         }
     }
 
-    /// Sees to it that an allocation is looked at when the first of its halves expires. A look that comes earlier
-    /// anyway will do, so that refreshing over and over leaves nothing behind.
-    pub(super) fn look_by_expiry(&mut self, id: AllocationId) {
+    /// Closes the data connections that nobody bound in time. One that is not waiting any more was bound, here or by
+    /// another shard. RFC 6062 §5.2.
+    fn expire_connections(&mut self, now: Instant, id: AllocationId) {
         let Some(allocation) = self.table.get_mut(id) else { return };
-        let expiry = allocation.halves.first_expiry();
-        if expiry < allocation.look {
-            allocation.look = expiry;
-            self.timers.set(expiry, id, allocation.serial);
+        let mut unbound = Vec::new();
+        for connection in &mut allocation.connections {
+            if !matches!(connection.stage, Stage::Pending(until) if until <= now) {
+                continue;
+            }
+            if self.shared.connections.withdraw(connection.id) {
+                unbound.push(connection.id);
+            } else {
+                connection.stage = Stage::Bound;
+            }
+        }
+        for connection in unbound {
+            self.forget_connection(connection);
+            self.effects.push(Effect::Hangup { connection });
+        }
+    }
+
+    /// Forgets a data connection that is gone.
+    pub(super) fn forget_connection(&mut self, connection: ConnectionId) {
+        self.shared.connections.withdraw(connection);
+        let Some(id) = self.table.forget_connection(connection) else { return };
+        if let Some(allocation) = self.table.get_mut(id) {
+            allocation.connections.retain(|other| other.id != connection);
+        }
+    }
+
+    /// Sees to it that an allocation is looked at when its deadline comes. A look that comes earlier anyway will do, so
+    /// that refreshing over and over leaves nothing behind.
+    pub(super) fn look_in_time(&mut self, id: AllocationId) {
+        let Some(allocation) = self.table.get_mut(id) else { return };
+        let deadline = allocation.deadline();
+        if deadline < allocation.look {
+            allocation.look = deadline;
+            self.timers.set(deadline, id, allocation.serial);
         }
     }
 

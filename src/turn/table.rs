@@ -1,8 +1,9 @@
 //! A shard's allocations and the indices by which they are found.
 
 use super::allocation::{Allocation, AllocationId};
-use super::effect::RelayedId;
+use super::connection::ConnectionId;
 use super::five_tuple::{FiveTuple, Peer};
+use super::relayed::RelayedId;
 use crate::wire::attribute::Family;
 use foldhash::quality::RandomState;
 use slab::Slab;
@@ -20,6 +21,8 @@ pub struct Table {
     /// Key: live relayed transport addresses, as clients are told them; clients choose which to ask for. Read when a
     /// peer is one of this server's own addresses. The same hasher.
     by_external: HashMap<Peer, RelayedId, RandomState>,
+    /// Key: numbers that the server draws at random. Read when a data connection changes.
+    by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
 }
 
 /// One relayed transport address.
@@ -112,6 +115,21 @@ impl Table {
     /// What clients are told of all of an allocation's halves.
     pub fn externals(&self, id: AllocationId) -> Vec<SocketAddr> {
         [Family::V4, Family::V6].into_iter().filter_map(|family| self.external(id, family)).collect()
+    }
+
+    /// Notes whose a data connection is.
+    pub fn note_connection(&mut self, connection: ConnectionId, id: AllocationId) {
+        self.by_connection.insert(connection, id);
+    }
+
+    /// Forgets a data connection, and says whose it was.
+    pub fn forget_connection(&mut self, connection: ConnectionId) -> Option<AllocationId> {
+        self.by_connection.remove(&connection)
+    }
+
+    /// Whose a data connection is.
+    pub fn of_connection(&self, connection: ConnectionId) -> Option<AllocationId> {
+        self.by_connection.get(&connection).copied()
     }
 
     /// All allocations.

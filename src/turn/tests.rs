@@ -38,7 +38,7 @@ impl World {
             for effect in std::mem::take(&mut effects) {
                 match effect {
                     Effect::Send { to, message, .. } => self.sent.push((to, self.server.message(&message).to_vec())),
-                    Effect::Bind { relayed, local } => {
+                    Effect::Bind { relayed, local, .. } => {
                         self.sockets.push((relayed, local));
                         self.server.bound(self.now, relayed, Ok(()));
                         self.server.take_effects(&mut effects);

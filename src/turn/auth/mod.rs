@@ -8,10 +8,13 @@
 pub mod credentials;
 pub mod nonce;
 mod realm;
+mod token;
 
 pub use credentials::Credentials;
 pub use realm::Realm;
+pub use token::{TokenKey, TokenKeys};
 
+use super::allocation::Owner;
 use super::policy::Policy;
 use super::reject::Reject;
 use super::time::Instant;
@@ -32,8 +35,22 @@ pub struct Caller {
     pub realm: Arc<Realm>,
     /// What the request was sealed with.
     pub key: Key,
+    /// For how long a third party authorized it, where one did (RFC 7635): no allocation outlives that.
+    pub authorized: Option<Duration>,
     /// How the answer is sealed: as the request was, and with SHA-256 once algorithms were negotiated (§9.2.4).
     pub seal: Seal,
+}
+
+impl Caller {
+    /// The caller as the owner of an allocation.
+    pub fn owner(&self, now: Instant) -> Owner {
+        Owner {
+            name: self.name.clone(),
+            realm: self.realm.name.clone(),
+            key: self.key.clone(),
+            authorized_until: self.authorized.map_or(Instant::NEVER, |left| now + left),
+        }
+    }
 }
 
 /// What the check of a request depends on, besides the request.
@@ -70,13 +87,40 @@ impl Desk<'_> {
             return Err(Reject::UNAUTHENTICATED);
         }
         let realm = self.policy.realms.iter().find(|r| r.name.as_bytes() == realm).ok_or(Reject::UNAUTHENTICATED)?;
-        let name = user.name(realm).ok_or(Reject::UNAUTHENTICATED)?;
-        let key = self.key(request, seal, realm, &name, algorithm).ok_or(Reject::UNAUTHENTICATED)?;
+        let (name, key, authorized) = match request.attribute(AttributeType::ACCESS_TOKEN) {
+            Some(token) => self.authorized(request, seal, realm, &user, token)?,
+            None => {
+                let name = user.name(realm).ok_or(Reject::UNAUTHENTICATED)?;
+                let key = self.key(request, seal, realm, &name, algorithm).ok_or(Reject::UNAUTHENTICATED)?;
+                (name, key, None)
+            }
+        };
         if !self.nonces.is_valid(self.now, self.client, nonce, self.policy.limits.nonce_lifetime) {
             return Err(Reject::STALE_NONCE);
         }
         let seal = if agreed.is_some() { Seal::Sha256 } else { seal };
-        Ok(Caller { name, realm: realm.clone(), key, seal })
+        Ok(Caller { name, realm: realm.clone(), key, authorized, seal })
+    }
+
+    /// Who a third party says that the caller is. RFC 7635 §7.
+    fn authorized(
+        &self,
+        request: &Message,
+        seal: Seal,
+        realm: &Realm,
+        user: &User,
+        token: &[u8],
+    ) -> Result<(Arc<str>, Key, Option<Duration>), Reject> {
+        if realm.tokens.is_empty() {
+            return Err(Reject::Unknown(vec![AttributeType::ACCESS_TOKEN]));
+        }
+        let User::Name(kid) = user else { return Err(Reject::UNAUTHENTICATED) };
+        let kid = std::str::from_utf8(kid).map_err(|_| Reject::UNAUTHENTICATED)?;
+        let token = realm.tokens.open(kid, token, self.unix).ok_or(Reject::UNAUTHENTICATED)?;
+        if !integrity::verify(request, seal, &token.key) {
+            return Err(Reject::UNAUTHENTICATED);
+        }
+        Ok((kid.into(), token.key, Some(token.left)))
     }
 
     /// The key that the request was sealed with, if it is one of the user's.

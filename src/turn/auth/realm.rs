@@ -1,6 +1,6 @@
 //! A realm: who its users are and which peers they may reach. RFC 8489 §9.2.
 
-use super::Credentials;
+use super::{Credentials, TokenKeys};
 use crate::turn::acl::Acl;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ pub struct Realm {
     pub name: Arc<str>,
     /// Who may allocate.
     pub credentials: Credentials,
+    /// Which third parties may authorize users (RFC 7635).
+    pub tokens: TokenKeys,
     /// Which peers they may reach.
     pub peers: Acl,
     /// The values of ORIGIN that choose this realm.
@@ -28,6 +30,7 @@ impl Realm {
         Realm {
             name: name.into(),
             credentials: Credentials::new(),
+            tokens: TokenKeys::default(),
             peers: Acl::default(),
             origins: Vec::new(),
             server_names: Vec::new(),

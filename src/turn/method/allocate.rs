@@ -1,15 +1,18 @@
 //! Allocate: the RFC's checks in the RFC's order, then a port, then a socket, and only then the answer. RFC 8656 §7.2.
 
 use super::refresh::granted_lifetime;
-use super::requested_lifetime;
-use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, Owner, Wish};
+use super::request::requested_lifetime;
+use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, Wish};
 use crate::turn::auth::{Caller, credentials};
-use crate::turn::effect::{BindError, Effect, RelayedId};
+use crate::turn::effect::{BindError, Effect};
+use crate::turn::five_tuple::Transport;
 use crate::turn::policy::Policy;
 use crate::turn::quota::Grant;
 use crate::turn::reject::Reject;
+use crate::turn::relayed::{Protocol, RelayedId};
 use crate::turn::reservation::Token;
-use crate::turn::respond::{Allocated, Reply, ReturnPath};
+use crate::turn::respond::{Allocated, Reply};
+use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::turn::table::Relayed;
 use crate::turn::time::Instant;
@@ -36,7 +39,8 @@ pub fn answer(
         }
         return Ok(allocation.binding.is_none().then(|| success(state, now, id)));
     }
-    let wanted = Wanted::read(&state.policy, request)?;
+    let mut wanted = Wanted::read(&state.policy, request, path.client.five_tuple.transport)?;
+    wanted.lifetime = caller.authorized.map_or(wanted.lifetime, |left| wanted.lifetime.min(left));
     if state.policy.draining || state.policy.redirect {
         let alternate = state.policy.alternate.clone().filter(|a| a.serves(path.client.five_tuple.client));
         return Err(alternate.map_or(Reject::CAPACITY, Reject::Alternate));
@@ -79,6 +83,7 @@ pub fn bound(state: &mut State, now: Instant, relayed: RelayedId, outcome: Resul
 
 /// What an Allocate request asks for, in so far as it may ask for it.
 struct Wanted {
+    protocol: Protocol,
     /// The family, or IPv4 and IPv6 both.
     families: Families,
     wish: Wish,
@@ -92,8 +97,8 @@ enum Families {
 }
 
 impl Wanted {
-    fn read(policy: &Policy, request: &Message) -> Result<Wanted, Reject> {
-        transport(policy, request)?;
+    fn read(policy: &Policy, request: &Message, client: Transport) -> Result<Wanted, Reject> {
+        let protocol = protocol(policy, request, client)?;
         let family = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
         let additional = request.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
         let even = request.attribute(AttributeType::EVEN_PORT);
@@ -115,16 +120,19 @@ impl Wanted {
         };
         let families = families(policy, family, additional, token.is_some())?;
         let lifetime = granted_lifetime(&policy.limits, requested_lifetime(request)?);
-        Ok(Wanted { families, wish, token, lifetime })
+        Ok(Wanted { protocol, families, wish, token, lifetime })
     }
 }
 
-fn transport(policy: &Policy, request: &Message) -> Result<(), Reject> {
+fn protocol(policy: &Policy, request: &Message, client: Transport) -> Result<Protocol, Reject> {
     let value = request.attribute(AttributeType::REQUESTED_TRANSPORT).ok_or(Reject::BAD_REQUEST)?;
     match attribute::read_first_of_four(value).ok_or(Reject::BAD_REQUEST)? {
-        PROTOCOL_UDP if policy.udp_relays => Ok(()),
+        PROTOCOL_UDP if policy.udp_relays => Ok(Protocol::Udp),
         PROTOCOL_UDP => Err(Reject::Code(ErrorCode::FORBIDDEN)),
-        PROTOCOL_TCP => Err(Reject::Code(ErrorCode::UNSUPPORTED_TRANSPORT)),
+        PROTOCOL_TCP if policy.tcp_relays => {
+            let fits = client.is_stream() && !NOT_OF_TCP.iter().any(|kind| request.has(*kind));
+            if fits { Ok(Protocol::Tcp) } else { Err(Reject::BAD_REQUEST) }
+        }
         _ => Err(Reject::Code(ErrorCode::UNSUPPORTED_TRANSPORT)),
     }
 }
@@ -263,14 +271,16 @@ fn insert(
     let allocation = Allocation {
         serial: state.next_serial(),
         client: path.client,
-        owner: Owner { name: caller.name.clone(), realm: caller.realm.name.clone(), key: caller.key.clone() },
+        owner: caller.owner(now),
         transaction: request.transaction(),
+        protocol: wanted.protocol,
         halves: Halves::default(),
         binding: Some(Box::new(binding)),
         failed: claimed.failed,
         reserved: claimed.reserved,
         permissions: Permissions::default(),
         channels: Channels::default(),
+        connections: Vec::new(),
         started: now,
         look: Instant::NEVER,
         traffic: Default::default(),
@@ -283,7 +293,7 @@ fn insert(
         if let Some(allocation) = state.table.get_mut(id) {
             *allocation.halves.place(Family::of(local.ip())) = Some(Half { relayed, expires: now });
         }
-        state.effects.push(Effect::Bind { relayed, local });
+        state.effects.push(Effect::Bind { relayed, local, protocol: wanted.protocol });
     }
 }
 
@@ -292,7 +302,7 @@ fn insert(
 fn retry(state: &mut State, now: Instant, id: AllocationId, relayed: RelayedId) -> Option<()> {
     let taken = state.table.relayed(relayed)?.local;
     let allocation = state.table.get_mut(id)?;
-    let reserved = allocation.reserved;
+    let (reserved, protocol) = (allocation.reserved, allocation.protocol);
     let binding = allocation.binding.as_mut()?;
     binding.tries += 1;
     let (tries, wish) = (binding.tries, binding.wish);
@@ -311,7 +321,7 @@ fn retry(state: &mut State, now: Instant, id: AllocationId, relayed: RelayedId) 
     let external = state.policy.external(local);
     let place = state.table.relayed_mut(relayed)?;
     (place.local, place.external) = (local, external);
-    state.effects.push(Effect::Bind { relayed, local });
+    state.effects.push(Effect::Bind { relayed, local, protocol });
     Some(())
 }
 
@@ -339,6 +349,10 @@ fn success(state: &State, now: Instant, id: AllocationId) -> Reply {
         mapped: allocation.client.five_tuple.client,
     }))
 }
+
+/// What an Allocate request for a TCP relay must not have. RFC 6062 §5.1.
+const NOT_OF_TCP: [AttributeType; 3] =
+    [AttributeType::DONT_FRAGMENT, AttributeType::EVEN_PORT, AttributeType::RESERVATION_TOKEN];
 
 /// How many ports are tried before an allocation fails: whoever has so many ports of the range has it all.
 const MOST_TRIES: u8 = 32;

@@ -1,11 +1,12 @@
 //! Binding: where does a request come from? RFC 8489 §6.3; and, with two addresses and two ports, what is the NAT in
 //! between like? RFC 5780 §6.1.
 
-use super::understood;
+use super::request::understood;
 use crate::turn::five_tuple::Transport;
 use crate::turn::policy::Policy;
 use crate::turn::reject::Reject;
-use crate::turn::respond::{Discovered, Reply, ReturnPath};
+use crate::turn::respond::{Discovered, Reply};
+use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::wire::attribute::{read_channel_number, read_number};
 use crate::wire::{AttributeType, Message};

@@ -1,9 +1,10 @@
 //! ChannelBind: a number stands for a peer, and the peer is permitted. RFC 8656 §12.2.
 
-use super::{peer_address, same_family};
+use super::request::{peer_address, same_family};
 use crate::turn::allocation::AllocationId;
 use crate::turn::auth::Realm;
 use crate::turn::reject::Reject;
+use crate::turn::relayed::Protocol;
 use crate::turn::respond::Reply;
 use crate::turn::route::Reach;
 use crate::turn::state::State;
@@ -27,7 +28,7 @@ pub fn answer(
     }
     state.purge_channels(now, id);
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
-    if !allocation.channels.may_bind(number, peer) {
+    if allocation.protocol == Protocol::Tcp || !allocation.channels.may_bind(number, peer) {
         return Err(Reject::BAD_REQUEST);
     }
     same_family(state, id, peer)?;

@@ -1,6 +1,6 @@
 //! CreatePermission: install or refresh permissions, all that are asked for or none. RFC 8656 §10.2.
 
-use super::same_family;
+use super::request::same_family;
 use crate::turn::allocation::AllocationId;
 use crate::turn::auth::Realm;
 use crate::turn::reject::Reject;

@@ -1,7 +1,8 @@
 //! Refresh: an allocation lives on, or ends. RFC 8656 §8.2.
 
-use super::requested_lifetime;
+use super::request::requested_lifetime;
 use crate::turn::allocation::AllocationId;
+use crate::turn::auth::Caller;
 use crate::turn::effect::End;
 use crate::turn::policy::Limits;
 use crate::turn::reject::Reject;
@@ -13,7 +14,13 @@ use crate::wire::{AttributeType, ErrorCode, Message};
 use std::time::Duration;
 
 /// Sets the time-to-expiry of an allocation, or of one half of it; a lifetime of zero deletes.
-pub fn answer(state: &mut State, now: Instant, request: &Message, id: AllocationId) -> Result<Reply, Reject> {
+pub fn answer(
+    state: &mut State,
+    now: Instant,
+    request: &Message,
+    id: AllocationId,
+    caller: &Caller,
+) -> Result<Reply, Reject> {
     let asked = requested_lifetime(request)?;
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
     let family = match request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
@@ -35,12 +42,16 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, id: Allocation
     }
     let lifetime = granted_lifetime(&state.policy.limits, asked);
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
+    if caller.authorized.is_some() {
+        allocation.owner = caller.owner(now);
+    }
+    let lifetime = lifetime.min(allocation.owner.authorized_until.since(now));
     for family in [Family::V4, Family::V6].into_iter().filter(|family| applies(*family)) {
         if let Some(half) = allocation.halves.place(family) {
             half.expires = now + lifetime;
         }
     }
-    state.look_by_expiry(id);
+    state.look_in_time(id);
     state.purge_channels(now, id);
     state.renew_routes(now, id, |channel| applies(Family::of(channel.peer.ip())));
     Ok(Reply::Refreshed(lifetime.as_secs() as u32))

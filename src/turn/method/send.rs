@@ -1,10 +1,12 @@
 //! Send: data to a peer without a channel. RFC 8656 §11.2.
 
-use super::unknown_attributes;
+use super::request::unknown_attributes;
+use crate::turn::allocation::Allocation;
 use crate::turn::counters::Counters;
 use crate::turn::effect::Onward;
 use crate::turn::five_tuple::Client;
 use crate::turn::reject::Discard;
+use crate::turn::relayed::Protocol;
 use crate::turn::state::{Payload, State};
 use crate::turn::time::Instant;
 use crate::wire::attribute::{Family, read_xor_address};
@@ -17,7 +19,8 @@ pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Mess
         return state.discard(Discard::BadIndication);
     };
     let id = state.table.of_client(&client.five_tuple);
-    let Some((id, allocation)) = id.and_then(|id| Some((id, state.table.get(id)?))) else {
+    let of_datagrams = |allocation: &&Allocation| allocation.protocol == Protocol::Udp;
+    let Some((id, allocation)) = id.and_then(|id| Some((id, state.table.get(id).filter(of_datagrams)?))) else {
         return state.discard(Discard::NoAllocation);
     };
     let Some(half) = allocation.halves.get(Family::of(peer.ip())) else {

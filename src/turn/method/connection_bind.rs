@@ -1,0 +1,38 @@
+//! ConnectionBind: a connection of the client's becomes a data connection. RFC 6062 §5.4.
+
+use crate::turn::allocation::AllocationId;
+use crate::turn::auth::Caller;
+use crate::turn::connection::{ConnectionId, Unbindable};
+use crate::turn::effect::Effect;
+use crate::turn::reject::Reject;
+use crate::turn::respond::Reply;
+use crate::turn::return_path::ReturnPath;
+use crate::turn::state::State;
+use crate::turn::time::Instant;
+use crate::wire::attribute::read_number;
+use crate::wire::{AttributeType, ErrorCode, Message};
+
+/// Answers, and then joins the connection to the peer's: what follows the answer on it is data.
+pub fn answer(
+    state: &mut State,
+    now: Instant,
+    request: &Message,
+    path: &ReturnPath,
+    caller: &Caller,
+    existing: Option<AllocationId>,
+) -> Result<Option<Reply>, Reject> {
+    if !path.client.five_tuple.transport.is_stream() || existing.is_some() {
+        return Err(Reject::BAD_REQUEST);
+    }
+    let connection =
+        request.attribute(AttributeType::CONNECTION_ID).and_then(read_number).ok_or(Reject::BAD_REQUEST)?;
+    let connection = ConnectionId(connection);
+    match state.shared.connections.claim(connection, &caller.name, &caller.realm.name) {
+        Ok(()) => {}
+        Err(Unbindable::Unknown) => return Err(Reject::BAD_REQUEST),
+        Err(Unbindable::NotTheirs) => return Err(Reject::Code(ErrorCode::WRONG_CREDENTIALS)),
+    }
+    state.respond(now, path, &Ok(Reply::Done));
+    state.effects.push(Effect::Splice { client: path.client, connection });
+    Ok(None)
+}
