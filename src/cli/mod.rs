@@ -2,4 +2,6 @@
 
 pub mod bench;
 #[cfg(feature = "peer")]
+pub mod check;
+#[cfg(feature = "peer")]
 pub mod peer;

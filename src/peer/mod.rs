@@ -7,12 +7,16 @@
 //!   agent ── negotiation ── rendezvous      who offers; who is there, and a way to tell them
 //!     │  └── exchange, media       numbered messages; frames
 //!     ├── ledger ── verdict        what is known of candidates and pairs; the judgement
-//!     └── gather ── relayed ─┐     host, reflexive and relayed addresses
-//!                            line  one server over UDP, TCP or TLS (secure, ice_url)
+//!     └── gather ── relayed ─┐        host, reflexive and relayed addresses
+//!                            ├─ line  one server over UDP, TCP or TLS (secure, ice_url)
+//!   check ── talk ───────────┘        every step by itself, timed
+//!     └── diagnosis ── report         what is wrong, in words
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod agent;
+pub mod check;
+mod diagnosis;
 mod exchange;
 mod gather;
 pub mod ice_url;
@@ -22,5 +26,7 @@ mod media;
 mod negotiation;
 mod relayed;
 mod rendezvous;
+pub mod report;
 pub mod secure;
+mod talk;
 pub mod verdict;

@@ -1,0 +1,131 @@
+//! The doctor against Debian's coturn, in health and in every sickness that loopback can have.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hairpin::peer::check::{Credentials, Settings, check};
+use hairpin::peer::report::{Health, Outcome, Report, Severity};
+use hairpin::turn::client::Login;
+
+use crate::coturn::Coturn;
+
+async fn examine(urls: &[String], credentials: Credentials, ca: Option<&std::path::Path>) -> Report {
+    let urls = urls.iter().map(|url| url.parse().unwrap()).collect();
+    check(&Settings { urls, credentials, ca: ca.map(Into::into) }, |_| {}).await.unwrap()
+}
+
+fn login(username: &str, password: &str) -> Credentials {
+    Credentials::Login(Login { username: username.into(), password: password.into() })
+}
+
+fn codes(report: &Report) -> Vec<&'static str> {
+    report.findings.iter().filter(|finding| finding.severity == Severity::Problem).map(|finding| finding.code).collect()
+}
+
+#[tokio::test]
+async fn a_healthy_server_passes_every_step_over_udp_and_tcp() {
+    let Some(coturn) = Coturn::start(&STATIC_USER) else { return };
+    let report = examine(&[format!("turn:127.0.0.1:{}", coturn.port)], login("user", "pass"), None).await;
+    assert_eq!((report.health, report.servers.len()), (Health::Well, 2), "{report}");
+    for server in &report.servers {
+        assert!(server.steps.iter().all(|step| step.outcome == Outcome::Done), "{report}");
+        for step in ["binding", "allocate", "permission", "echo", "inward", "outward", "channel", "refresh", "release"]
+        {
+            assert!(server.did(step), "{step}: {report}");
+        }
+        assert!(server.relayed.is_some() && server.reflexive.is_some() && server.realm.as_deref() == Some("test"));
+    }
+    let warned = report.findings.iter().any(|finding| finding.code == "private-peers");
+    assert!(warned, "coturn permits private peers by default: {report}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
+    let Some(coturn) = Coturn::start(&["--use-auth-secret", "--static-auth-secret=north", "--no-tls", "--no-dtls"])
+    else {
+        return;
+    };
+    let url = [format!("turn:127.0.0.1:{}?transport=udp", coturn.port)];
+    let secret = |secret: &str| Credentials::Secret { secret: secret.into(), name: Some("me".into()) };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let expired = format!("{}:me", now - 5);
+    let expired_password = hairpin::turn::auth::credentials::password("north", &expired).to_string();
+    for (credentials, code) in [
+        (secret("south"), "wrong-credentials"),
+        (login(&format!("{}:me", now + 500), "guess"), "wrong-credentials"),
+        (login(&expired, &expired_password), "expired"),
+        (Credentials::None, "credentials-needed"),
+    ] {
+        let report = examine(&url, credentials, None).await;
+        assert_eq!((codes(&report), report.health), (vec![code], Health::Dead), "{report}");
+    }
+    // Its relay may not reach loopback here: nothing passes, but the secret is right.
+    let report = examine(&url, secret("north"), None).await;
+    assert!(report.servers[0].did("allocate"), "{report}");
+}
+
+#[tokio::test]
+async fn udp_that_does_not_pass_is_told_where_tcp_works() {
+    let Some(coturn) = Coturn::start(&[&STATIC_USER[..], &["--no-udp"]].concat()) else { return };
+    let report = examine(&[format!("turn:127.0.0.1:{}", coturn.port)], login("user", "pass"), None).await;
+    assert_eq!(report.health, Health::Ailing, "{report}");
+    assert!(report.findings.iter().any(|finding| finding.code == "udp-blocked"), "{report}");
+}
+
+#[tokio::test]
+async fn tls_shows_its_version_and_certificate() {
+    let directory = std::env::temp_dir().join(format!("hairpin-check-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (ca, certificate, key) = (directory.join("ca.pem"), directory.join("cert.pem"), directory.join("key.pem"));
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    std::fs::write(&ca, authority.self_signed(&authority_key).unwrap().pem()).unwrap();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let server_key = rcgen::KeyPair::generate().unwrap();
+    let mut server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    server.not_after = rcgen::date_time_ymd(2099, 1, 1);
+    std::fs::write(&certificate, server.signed_by(&server_key, &issuer).unwrap().pem()).unwrap();
+    std::fs::write(&key, server_key.serialize_pem()).unwrap();
+
+    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let files = [format!("--cert={}", certificate.display()), format!("--pkey={}", key.display())];
+    let further = ["--lt-cred-mech", "-u", "user:pass", "--allow-loopback-peers", "--tls-listening-port", &tls_port];
+    let further = [&further[..], &[&files[0], &files[1]]].concat();
+    let Some(_coturn) = Coturn::start(&further) else { return };
+    let url = [format!("turns:127.0.0.1:{tls_port}")];
+    let trusted = examine(&url, login("user", "pass"), Some(&ca)).await;
+    assert_eq!(trusted.health, Health::Well, "{trusted}");
+    let tls = trusted.servers[0].tls.clone().unwrap();
+    assert!(tls.version.unwrap().starts_with("TLS") && tls.problem.is_none());
+    assert!((20_000..40_000).contains(&tls.expires_in_days.unwrap()));
+    let unknown = examine(&url, login("user", "pass"), None).await;
+    assert_eq!((codes(&unknown), unknown.health), (vec!["certificate"], Health::Ailing), "{unknown}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_and_somebody_else_are_told() {
+    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in other.incoming() {
+            use std::io::{Read, Write};
+            let mut stream = stream.unwrap();
+            let _request = stream.read(&mut [0; 64]);
+            let _gone = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    for (url, code) in [
+        (format!("turn:127.0.0.1:{refused}?transport=tcp"), "refused"),
+        (format!("stun:127.0.0.1:{refused}"), "not-stun"),
+        (format!("turn:127.0.0.1:{port}?transport=tcp"), "not-stun"),
+        (format!("turns:127.0.0.1:{port}"), "tls"),
+        ("stun:no-such-host.invalid".to_owned(), "unresolved"),
+    ] {
+        let report = examine(&[url], login("user", "pass"), None).await;
+        assert_eq!((codes(&report), report.health), (vec![code], Health::Dead), "{report}");
+    }
+}
+
+const STATIC_USER: [&str; 6] = ["--lt-cred-mech", "-u", "user:pass", "--allow-loopback-peers", "--no-tls", "--no-dtls"];
