@@ -14,6 +14,7 @@
 //! * [`buffer`]: what one batch received, and where. [`outgoing`]: what one batch sends.
 //! * [`udp`]: the socket: `recvmmsg`, `sendmmsg`, GSO, GRO, packet info, DSCP and ECN, hop limits, ICMP errors; and
 //!   [`Path::Plain`], the portable way of doing the same with one packet a call, behind the same type.
+//! * [`port`]: the same socket, watched by a runtime.
 //! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
 //!   [`interface`]: the addresses of this host.
 //!
@@ -26,6 +27,7 @@ pub mod icmp;
 pub mod interface;
 pub mod options;
 pub mod outgoing;
+pub mod port;
 pub mod tcp;
 pub mod udp;
 
@@ -45,4 +47,5 @@ pub use buffer::{Batch, Datagram, HEADROOM, Received};
 pub use icmp::{IcmpError, Origin};
 pub use options::{Options, Path};
 pub use outgoing::{Octets, Outgoing, Piece, Place, Sent};
+pub use port::{Port, Rest};
 pub use udp::{Messages, UdpSocket};

@@ -6,11 +6,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// A non-blocking listener that shares address and port with those of other shards. IPv6 listeners take IPv6 only.
+/// A non-blocking listener; with `reuse_port` it shares address and port with those of other shards. IPv6 listeners
+/// take IPv6 only.
 ///
 /// # Errors
 /// Those of `socket`, `bind` and `listen`.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
@@ -18,7 +19,9 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // Connections of a process that ended must not keep the next one from its port.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

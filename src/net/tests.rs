@@ -417,16 +417,16 @@ fn families_are_apart() {
     let v6 = bind(IpAddr::V6(Ipv6Addr::UNSPECIFIED), Options::default());
     let same_port = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), v6.local_address().port());
     UdpSocket::bind(same_port, &Options::default()).unwrap();
-    let v6 = tcp::listen("[::]:0".parse().unwrap()).unwrap();
+    let v6 = tcp::listen("[::]:0".parse().unwrap(), false).unwrap();
     let port = v6.local_addr().unwrap().port();
-    tcp::listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).unwrap();
+    tcp::listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), false).unwrap();
 }
 
 #[test]
 fn tcp_listeners_share_a_port_and_connections_are_prepared() {
-    let one = tcp::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let one = tcp::listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
     let address = one.local_addr().unwrap();
-    let two = tcp::listen(address).unwrap();
+    let two = tcp::listen(address, true).unwrap();
     assert!(std::net::TcpListener::bind(address).is_err());
     let connection = std::net::TcpStream::connect(address).unwrap();
     tcp::prepare(&connection, Some(65_536)).unwrap();

@@ -73,7 +73,7 @@ pub fn hash_address<H: Hasher>(address: SocketAddr, state: &mut H) {
 }
 
 /// Which of the caller's sockets or connections carries a client: the protocol hands it back and never looks inside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Link(pub u64);
 
 /// A client as the server knows it: its five-tuple and where to send to reach it.

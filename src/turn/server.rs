@@ -4,7 +4,7 @@ use super::channel::Channel;
 use super::connection::ConnectionId;
 use super::counters::Counters;
 use super::effect::{BindError, Effect, End, Icmp, Onward, Record};
-use super::five_tuple::Client;
+use super::five_tuple::{Client, FiveTuple};
 use super::method;
 use super::policy::Policy;
 use super::random::Random;
@@ -173,6 +173,21 @@ impl Server {
         for id in all {
             self.state.end(now, id, end);
         }
+    }
+
+    /// Ends the allocation with this [`Record::id`]; tells whether there was one.
+    pub fn end_one(&mut self, now: Instant, serial: u64, end: End) -> bool {
+        self.state.messages.clear();
+        let found = self.state.table.iter().find(|(_, allocation)| allocation.serial == serial).map(|(id, _)| id);
+        if let Some(id) = found {
+            self.state.end(now, id, end);
+        }
+        found.is_some()
+    }
+
+    /// Whether the five-tuple has an allocation.
+    pub fn holds(&self, client: &FiveTuple) -> bool {
+        self.state.table.of_client(client).is_some()
     }
 
     /// Goes by a new policy from here on. What was granted stays granted.

@@ -1,0 +1,192 @@
+//! The way out: what was decided becomes datagrams and stream output, and leaves when the batch is done.
+
+use super::clients::{Clients, Way};
+use super::conn::Room;
+use super::outbox::{Outbox, Payload, Sender, source};
+use super::peers::Peers;
+use super::stats::Counters;
+use crate::net::{Batch, Datagram, Messages, Outgoing, Piece, Sent};
+use crate::turn::{Client, Framing, Onward};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Every socket and connection of a shard, and what waits to leave by them.
+pub(super) struct Egress {
+    /// The clients' side.
+    pub(super) clients: Clients,
+    /// The peers' side.
+    pub(super) peers: Peers,
+    outbox: Outbox,
+    messages: Messages,
+    hop_limit: bool,
+    counters: Arc<Counters>,
+}
+
+/// What is known of a packet beside its octets.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival {
+    /// Where it begins in the batch.
+    pub(super) start: usize,
+    /// Free octets in front of it.
+    pub(super) room: usize,
+    /// DSCP and ECN.
+    pub(super) traffic_class: u8,
+    /// TTL or hop limit; 0 where it is not known.
+    pub(super) hop_limit: u8,
+}
+
+impl Egress {
+    /// Nothing waits yet. With `hop_limit`, datagrams leave with one less than they came with.
+    pub(super) fn new(clients: Clients, peers: Peers, seed: u64, hop_limit: bool, counters: Arc<Counters>) -> Egress {
+        Egress { clients, peers, outbox: Outbox::new(seed), messages: Messages::default(), hop_limit, counters }
+    }
+
+    /// Queues a packet for where the protocol sends it.
+    pub(super) fn forward(&mut self, onward: Onward, arrival: Arrival, batch: &mut Batch) {
+        match onward {
+            Onward::ToPeer { relayed, to, start, end, dont_fragment } => {
+                let Some(hop_limit) = self.next_hop_limit(arrival.hop_limit) else { return };
+                let payload = Piece::received(arrival.start + start, end.saturating_sub(start));
+                let traffic_class = arrival.traffic_class;
+                let outgoing = Outgoing { traffic_class, hop_limit, dont_fragment, ..Outgoing::new(to, payload) };
+                self.outbox.push(Sender::Relay(relayed.0), outgoing);
+            }
+            Onward::ToClient { client, start, end, framing } => {
+                let payload = Payload {
+                    start: arrival.start + start,
+                    length: end.saturating_sub(start),
+                    room: arrival.room + start,
+                };
+                self.forward_to_client(&client, framing, payload, arrival, batch);
+            }
+            Onward::Discarded(_) | Onward::Answered => {}
+        }
+    }
+
+    fn forward_to_client(
+        &mut self,
+        client: &Client,
+        framing: Framing,
+        payload: Payload,
+        arrival: Arrival,
+        batch: &mut Batch,
+    ) {
+        let Some(header) = self.outbox.header(framing, payload.length) else {
+            return self.counters.unsendable.add(1);
+        };
+        match Way::of(client.link) {
+            Way::Listener(index) => {
+                let Some(wildcard) = self.clients.udp(index).map(|listener| listener.wildcard) else {
+                    return self.counters.unsendable.add(1);
+                };
+                let Some(hop_limit) = self.next_hop_limit(arrival.hop_limit) else { return };
+                let (first, second) = self.outbox.wrap(&header, payload, batch);
+                let outgoing = Outgoing {
+                    from: source(client.five_tuple.server, wildcard),
+                    header: first,
+                    padding: header.padding,
+                    traffic_class: arrival.traffic_class,
+                    hop_limit,
+                    ..Outgoing::new(client.five_tuple.client, second)
+                };
+                self.outbox.push(Sender::Listener(index), outgoing);
+            }
+            Way::Conn { .. } => {
+                let limit = self.clients.limits().output;
+                let range = payload.start..payload.start + payload.length;
+                let octets = batch.octets().get(range).unwrap_or_default();
+                let place = self.clients.place(client.link);
+                let Some((conn, pool)) = place.and_then(|index| self.clients.output(index)) else {
+                    return self.counters.unsendable.add(1);
+                };
+                if conn.relay(&header, octets, limit, pool) == Room::Full {
+                    self.counters.stream_dropped.add(1);
+                }
+            }
+        }
+    }
+
+    /// What a datagram that arrived with this TTL or hop limit leaves with; `None` when it may go no further.
+    fn next_hop_limit(&self, arrived: u8) -> Option<u8> {
+        match arrived {
+            _ if !self.hop_limit => Some(0),
+            0 => Some(0),
+            1 => {
+                self.counters.hop_limit_exceeded.add(1);
+                None
+            }
+            more => Some(more - 1),
+        }
+    }
+
+    /// Queues an answer; gives the place of a connection that has no room for it.
+    pub(super) fn answer(&mut self, to: &Client, from: Option<SocketAddr>, octets: &[u8]) -> Option<u32> {
+        match Way::of(to.link) {
+            Way::Listener(index) => {
+                let server = from.unwrap_or(to.five_tuple.server);
+                let index = from.map_or(Some(index), |address| self.clients.listener_at(address));
+                let found = index.and_then(|index| self.clients.udp(index).map(|listener| (index, listener.wildcard)));
+                let Some((index, wildcard)) = found else {
+                    self.counters.unsendable.add(1);
+                    return None;
+                };
+                let payload = self.outbox.write(octets);
+                let outgoing =
+                    Outgoing { from: source(server, wildcard), ..Outgoing::new(to.five_tuple.client, payload) };
+                self.outbox.push(Sender::Listener(index), outgoing);
+                None
+            }
+            Way::Conn { .. } => {
+                let limit = self.clients.limits().output * 2;
+                let Some(index) = self.clients.place(to.link) else {
+                    self.counters.unsendable.add(1);
+                    return None;
+                };
+                let (conn, pool) = self.clients.output(index)?;
+                (conn.answer(octets, limit, pool) == Room::Full).then_some(index)
+            }
+        }
+    }
+
+    /// Sends all that was decided on so far, and tells the places of connections that have failed. What was received stays
+    /// where it is.
+    pub(super) fn flush(&mut self, batch: &Batch) -> Vec<u32> {
+        if !self.outbox.is_empty() {
+            self.send(batch);
+        }
+        let touched = self.clients.take_touched();
+        let failed = touched.iter().copied().filter(|index| !self.clients.flush(*index)).collect();
+        self.clients.return_touched(touched);
+        failed
+    }
+
+    fn send(&mut self, batch: &Batch) {
+        let Egress { clients, peers, outbox, messages, .. } = self;
+        let mut total = Sent::default();
+        outbox.drain(batch.octets(), |sender, chained, octets| {
+            let port = match sender {
+                Sender::Listener(index) => clients.udp(index).map(|listener| &mut listener.port),
+                Sender::Relay(index) => peers.get(index),
+            };
+            if let Some(port) = port {
+                total += port.socket().send(messages, chained, octets);
+            }
+        });
+        self.counters.send_calls.add(total.calls);
+        self.counters.sent_datagrams.add(total.packets);
+        self.counters.send_dropped.add(total.dropped);
+        self.counters.send_failed.add(total.failed);
+    }
+}
+
+impl Arrival {
+    /// That of a datagram.
+    pub(super) fn of(datagram: &Datagram) -> Arrival {
+        Arrival {
+            start: datagram.start,
+            room: datagram.room,
+            traffic_class: datagram.traffic_class,
+            hop_limit: datagram.hop_limit,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What to run, resolved: every address, every bound, nothing left to look up.
+
+use crate::net::{self, Path};
+use crate::turn::acl::Own;
+use crate::turn::policy::Policy;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What a [`Supervisor`](super::Supervisor) runs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where clients arrive.
+    pub listeners: Vec<Listener>,
+    /// What the protocol goes by. Its `own` addresses are completed with what is bound and with what the host has.
+    pub policy: Policy,
+    /// Ports of relayed transport addresses.
+    pub relay_ports: RangeInclusive<u16>,
+    /// Answers a second to the unauthenticated of one source prefix; 0 for no bound.
+    pub answer_rate: u32,
+    /// Threads that relay; 0 for one on each core that the process may use.
+    pub shards: usize,
+    /// Keep each shard on a core of its own, where there are enough.
+    pub pin: bool,
+    /// Which calls move datagrams.
+    pub path: Path,
+    /// What UDP sockets are set to.
+    pub sockets: Sockets,
+    /// Bounds of client connections.
+    pub connections: Connections,
+}
+
+/// One address and port for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address (a wildcard too) and port; 0 for one that the system chooses, the same for UDP and TCP.
+    pub address: SocketAddr,
+    /// Datagrams are taken.
+    pub udp: bool,
+    /// Connections are taken.
+    pub tcp: bool,
+}
+
+impl Listener {
+    /// Both datagrams and connections.
+    pub const fn new(address: SocketAddr) -> Listener {
+        Listener { address, udp: true, tcp: true }
+    }
+}
+
+/// What UDP sockets are set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// Octets of kernel buffer of each listener of each shard, each way; the system may grant less.
+    pub listener_buffer: usize,
+    /// The same for relay sockets; `None` for the system's default.
+    pub relay_buffer: Option<usize>,
+    /// Carry DSCP and ECN across the relay. RFC 8656 §14.
+    pub traffic_class: bool,
+    /// Carry the TTL or hop limit across the relay, less one. RFC 8656 §14.
+    pub hop_limit: bool,
+    /// Use GSO and GRO where the kernel has them.
+    pub offload: bool,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Sockets { listener_buffer: 4 << 20, relay_buffer: None, traffic_class: true, hop_limit: true, offload: true }
+    }
+}
+
+/// Bounds of client connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// A connection without an allocation is closed after so long without a message.
+    pub idle: Duration,
+    /// Octets that may wait for a slow reader. Relayed packets beyond are dropped; answers beyond twice that close it.
+    pub output: usize,
+    /// Octets of kernel send buffer; `None` for the system's default.
+    pub send_buffer: Option<usize>,
+    /// Connections of one shard; more are closed at once.
+    pub maximum: usize,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Connections { idle: Duration::from_secs(30), output: 256 << 10, send_buffer: Some(512 << 10), maximum: 20_000 }
+    }
+}
+
+impl Plan {
+    /// Listens on `listeners` with UDP and TCP, goes by `policy`, and has the defaults for everything else.
+    pub fn new(listeners: impl IntoIterator<Item = SocketAddr>, policy: Policy) -> Plan {
+        Plan {
+            listeners: listeners.into_iter().map(Listener::new).collect(),
+            policy,
+            relay_ports: 49_152..=65_535,
+            answer_rate: 2_000,
+            shards: 0,
+            pin: true,
+            path: Path::default(),
+            sockets: Sockets::default(),
+            connections: Connections::default(),
+        }
+    }
+
+    /// How a listener's UDP socket is made.
+    pub(super) fn listener_options(&self, reuse_port: bool) -> net::Options {
+        net::Options {
+            path: self.path,
+            reuse_port,
+            traffic_class: self.sockets.traffic_class,
+            hop_limit: self.sockets.hop_limit,
+            icmp_errors: false,
+            fragmentable: false,
+            offload: self.sockets.offload,
+            receive_buffer: Some(self.sockets.listener_buffer),
+            send_buffer: Some(self.sockets.listener_buffer),
+        }
+    }
+
+    /// How a relay socket is made.
+    pub(super) fn relay_options(&self) -> net::Options {
+        net::Options {
+            path: self.path,
+            reuse_port: false,
+            traffic_class: self.sockets.traffic_class,
+            hop_limit: self.sockets.hop_limit,
+            icmp_errors: true,
+            fragmentable: true,
+            offload: self.sockets.offload,
+            receive_buffer: self.sockets.relay_buffer,
+            send_buffer: self.sockets.relay_buffer,
+        }
+    }
+}
+
+/// `own` with the listeners as they are bound, the addresses that relays use, and those that the host has.
+pub(super) fn complete(own: &Own, policy: &Policy, bound: &[SocketAddr]) -> Own {
+    let mut own = own.clone();
+    let host = net::interface::addresses().unwrap_or_default();
+    let relays = policy.relay_addresses.iter().flat_map(|relay| [relay.local, relay.external]);
+    let listened = bound.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
+    let addresses: Vec<IpAddr> = relays.chain(listened).chain(host.into_iter().map(|found| found.address)).collect();
+    for address in addresses {
+        if !own.addresses.contains(&address) {
+            own.addresses.push(address);
+        }
+    }
+    for listener in bound {
+        if !own.listeners.contains(listener) {
+            own.listeners.push(*listener);
+        }
+    }
+    own
+}

@@ -1,0 +1,462 @@
+//! The loop: receive a batch, decide, send a batch.
+
+use super::clients::{Clients, Way};
+use super::clock::{Clock, FOREVER};
+use super::conn::Read;
+use super::egress::{Arrival, Egress};
+use super::journal;
+use super::mailbox::{Letter, Receiver};
+use super::peers::Peers;
+use super::plan::Connections;
+use super::ready::{Ready, Source};
+use super::stats::Counters;
+use crate::net::{self, Batch, IcmpError, Rest, UdpSocket};
+use crate::turn::{
+    BindError, Client, Effect, End, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport,
+};
+use crate::wire::{Malformed, stream};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// One core's worth of relay: it owns every socket, connection and allocation that it serves.
+pub(super) struct Shard {
+    server: Server,
+    egress: Egress,
+    batch: Batch,
+    ready: Arc<Ready>,
+    /// Sources to serve in this turn.
+    due: Vec<Source>,
+    /// Sources that had more than one turn could take.
+    again: Vec<Source>,
+    /// Sources that failed for want of something, to be tried again at `retry`.
+    later: Vec<Source>,
+    retry: Option<Instant>,
+    effects: Vec<Effect>,
+    errors: Vec<IcmpError>,
+    mailbox: Receiver,
+    letters: Vec<Letter>,
+    clock: Clock,
+    now: Instant,
+    clock_set: Instant,
+    sleep: Pin<Box<Sleep>>,
+    armed: Instant,
+    counters: Arc<Counters>,
+    alive: bool,
+}
+
+/// What a shard starts from.
+pub(super) struct Parts {
+    pub(super) setup: Setup,
+    pub(super) udp: Vec<UdpSocket>,
+    pub(super) tcp: Vec<std::net::TcpListener>,
+    pub(super) relay_options: net::Options,
+    pub(super) connections: Connections,
+    pub(super) mailbox: Receiver,
+    pub(super) clock: Clock,
+    pub(super) counters: Arc<Counters>,
+    pub(super) seed: u64,
+}
+
+impl Shard {
+    /// Takes the sockets into the calling thread's runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch them.
+    pub(super) fn new(parts: Parts) -> io::Result<(Shard, Arc<crate::turn::Counters>)> {
+        let Parts { setup, udp, tcp, relay_options, connections, mailbox, clock, counters, seed } = parts;
+        let ready = Arc::new(Ready::default());
+        let now = clock.now();
+        let shard = setup.shard;
+        let server = Server::new(setup);
+        let protocol = server.counters().clone();
+        let clients = Clients::new(udp, tcp, connections, shard, &ready, &counters)?;
+        let peers = Peers::new(relay_options, ready.clone());
+        let shard = Shard {
+            server,
+            egress: Egress::new(clients, peers, seed, relay_options.hop_limit, counters.clone()),
+            batch: Batch::new(SLOTS),
+            ready,
+            due: Vec::new(),
+            again: Vec::new(),
+            later: Vec::new(),
+            retry: None,
+            effects: Vec::new(),
+            errors: Vec::new(),
+            mailbox,
+            letters: Vec::new(),
+            clock,
+            now,
+            clock_set: now,
+            sleep: Box::pin(tokio::time::sleep_until(clock.tokio(FOREVER))),
+            armed: FOREVER,
+            counters,
+            alive: true,
+        };
+        Ok((shard, protocol))
+    }
+
+    /// Relays until it is told to stop.
+    pub(super) async fn run(mut self) {
+        while self.alive {
+            self.wait().await;
+            let began = self.clock.now();
+            self.now = began;
+            self.turn();
+            self.counters.turns.add(1);
+            self.counters.busy_nanoseconds.add(self.clock.now().0.saturating_sub(began.0));
+        }
+    }
+
+    /// Waits until there is something to do; while there is, only lets the runtime look at its descriptors.
+    async fn wait(&mut self) {
+        if !self.again.is_empty() {
+            tokio::task::yield_now().await;
+            self.ready.take(&mut self.due, None);
+            self.due.append(&mut self.again);
+            while let Ok(letter) = self.mailbox.try_recv() {
+                self.letters.push(letter);
+            }
+            return;
+        }
+        self.arm();
+        poll_fn(|cx| {
+            self.ready.take(&mut self.due, Some(cx.waker()));
+            let mut woken = !self.due.is_empty();
+            while let Poll::Ready(letter) = self.mailbox.poll_recv(cx) {
+                woken = true;
+                let gone = letter.is_none();
+                self.letters.push(letter.unwrap_or(Letter::Stop));
+                if gone {
+                    break;
+                }
+            }
+            woken |= self.sleep.as_mut().poll(cx).is_ready();
+            if woken { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Sets the timer, unless it rings early enough already: waking for nothing is cheaper than setting it every turn.
+    fn arm(&mut self) {
+        let next =
+            [self.server.next_timeout(), self.egress.clients.next_check(), self.retry].into_iter().flatten().min();
+        let next = next.unwrap_or(FOREVER);
+        if next < self.armed || self.armed <= self.now {
+            self.armed = next;
+            self.sleep.as_mut().reset(self.clock.tokio(next));
+        }
+    }
+
+    /// Serves every source that is ready, then sends what came of it.
+    fn turn(&mut self) {
+        for letter in std::mem::take(&mut self.letters) {
+            self.read(letter);
+        }
+        let mut due = std::mem::take(&mut self.due);
+        for source in due.drain(..) {
+            if self.batch.free() < RESERVE {
+                self.finish();
+                self.now = self.clock.now();
+            }
+            self.serve(source);
+        }
+        self.due = due;
+        self.expire();
+        self.finish();
+    }
+
+    /// Sends everything and makes the batch free again.
+    fn finish(&mut self) {
+        self.flush();
+        self.batch.clear();
+    }
+
+    fn serve(&mut self, source: Source) {
+        let outcome = match source {
+            Source::Udp(index) => self.serve_listener(index),
+            Source::Relay(index) => self.serve_relay(index),
+            Source::Tcp(index) => self.egress.clients.accept(index, self.now),
+            Source::Conn(index) => {
+                self.serve_conn(index);
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(?source, %error, "a socket could not be read and is tried again");
+            self.later.push(source);
+            self.retry = Some(self.retry.unwrap_or(self.now + RETRY));
+        }
+    }
+
+    fn serve_listener(&mut self, index: u32) -> io::Result<()> {
+        let Some(listener) = self.egress.clients.udp(index) else { return Ok(()) };
+        let (address, wildcard) = (listener.address, listener.wildcard);
+        let Some((received, rest)) = listener.port.receive(&mut self.batch)? else { return Ok(()) };
+        self.count(&received, rest, Source::Udp(index));
+        self.counters.client_datagrams.add(received.datagrams.len() as u64);
+        let link = Way::Listener(index).link();
+        for place in received.datagrams {
+            let Some(datagram) = self.batch.datagrams().get(place).copied() else { break };
+            let server = match datagram.local {
+                Some(local) if wildcard => SocketAddr::new(local, address.port()),
+                _ => address,
+            };
+            let five_tuple = FiveTuple { client: datagram.source, server, transport: Transport::Udp };
+            let client = Client::new(five_tuple, link);
+            let onward = self.server.from_client(self.now, &client, self.batch.payload(&datagram));
+            self.egress.forward(onward, Arrival::of(&datagram), &mut self.batch);
+            self.perform();
+        }
+        Ok(())
+    }
+
+    fn serve_relay(&mut self, index: u32) -> io::Result<()> {
+        let Some(port) = self.egress.peers.get(index) else { return Ok(()) };
+        let Some((received, rest)) = port.receive(&mut self.batch)? else { return Ok(()) };
+        self.count(&received, rest, Source::Relay(index));
+        self.counters.peer_datagrams.add(received.datagrams.len() as u64);
+        let relayed = RelayedId(index);
+        for place in received.datagrams {
+            let Some(datagram) = self.batch.datagrams().get(place).copied() else { break };
+            let onward = self.server.from_peer(self.now, relayed, datagram.source, datagram.length);
+            self.egress.forward(onward, Arrival::of(&datagram), &mut self.batch);
+            self.perform();
+        }
+        if received.errors {
+            self.tell_errors(relayed);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, received: &net::Received, rest: Rest, source: Source) {
+        self.counters.receive_calls.add(u64::from(received.calls));
+        self.counters.receive_overflowed.add(u64::from(received.overflowed));
+        if let Rest::More = rest {
+            self.again.push(source);
+        }
+    }
+
+    /// Passes on what the network said about datagrams that a relay socket sent.
+    fn tell_errors(&mut self, relayed: RelayedId) {
+        let mut errors = std::mem::take(&mut self.errors);
+        if let Some(port) = self.egress.peers.get(relayed.0) {
+            port.socket().errors(&mut errors);
+            if port.socket().has_errors() {
+                self.again.push(Source::Relay(relayed.0));
+            }
+        }
+        self.counters.icmp_errors.add(errors.len() as u64);
+        for error in errors.drain(..) {
+            let icmp = Icmp { kind: error.kind, code: error.code, data: error.mtu };
+            self.server.peer_error(self.now, relayed, error.destination, icmp);
+            self.perform();
+        }
+        self.errors = errors;
+    }
+
+    fn serve_conn(&mut self, index: u32) {
+        if !self.egress.clients.flush(index) {
+            return self.hang_up(index);
+        }
+        for _ in 0..READS {
+            let Some(conn) = self.egress.clients.conn(index) else { return };
+            match conn.read(&mut self.batch) {
+                Read::None => return,
+                Read::End => return self.hang_up(index),
+                Read::Some(range) => {
+                    self.counters.stream_reads.add(1);
+                    self.frames(index, range);
+                }
+            }
+            if self.batch.free() == 0 {
+                break;
+            }
+        }
+        self.again.push(Source::Conn(index));
+    }
+
+    /// Takes the messages out of what a connection brought; what is left of it waits for the next read.
+    fn frames(&mut self, index: u32, mut range: Range<usize>) {
+        let Some((client, mut greeted)) = self.egress.clients.conn(index).map(|conn| (conn.client, conn.greeted))
+        else {
+            return;
+        };
+        loop {
+            let octets = self.batch.octets().get(range.clone()).unwrap_or_default();
+            // Before its first STUN message a client has no channel; other protocols' first words would pass for one.
+            let known = greeted || octets.first().is_none_or(|first| *first < 4);
+            let frame = match stream::frame(octets) {
+                _ if !known => Err(Malformed::Unrecognized),
+                other => other,
+            };
+            let frame = match frame {
+                Ok(Some(length)) => octets.get(..length),
+                Ok(None) => None,
+                Err(_) => {
+                    self.counters.connections_malformed.add(1);
+                    return self.hang_up(index);
+                }
+            };
+            let Some(frame) = frame else { break };
+            let arrival = Arrival { start: range.start, room: 0, traffic_class: 0, hop_limit: 0 };
+            range.start += frame.len();
+            let onward = self.server.from_client(self.now, &client, frame);
+            self.egress.forward(onward, arrival, &mut self.batch);
+            self.perform();
+            if self.egress.clients.place(client.link).is_none() {
+                return;
+            }
+            greeted = true;
+            if let Some(conn) = self.egress.clients.conn(index) {
+                conn.active = self.now;
+                conn.greeted = true;
+            }
+        }
+        let rest = self.batch.octets().get(range).unwrap_or_default();
+        if let Some(conn) = self.egress.clients.conn(index) {
+            conn.keep(rest);
+        }
+    }
+
+    /// Does what the protocol asked for in its last call.
+    fn perform(&mut self) {
+        self.server.take_effects(&mut self.effects);
+        if self.effects.is_empty() {
+            return;
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        // Answers first: their octets last until the server is called again.
+        let mut overfull = Vec::new();
+        for effect in &effects {
+            if let Effect::Send { to, from, message } = effect {
+                overfull.extend(self.egress.answer(to, *from, self.server.message(message)));
+            }
+        }
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Send { .. } => {}
+                Effect::Bind { relayed, local, protocol } => self.bind(relayed, local, protocol),
+                Effect::Unbind { relayed } => {
+                    // What it was given in this turn leaves before it closes.
+                    self.flush();
+                    self.egress.peers.unbind(relayed);
+                    self.note_sockets();
+                }
+                Effect::Disconnect { client } => {
+                    if let Some(index) = self.egress.clients.place(client.link) {
+                        self.egress.clients.flush(index);
+                        self.hang_up(index);
+                    }
+                }
+                Effect::Started(record) => journal::started(&record),
+                Effect::Ended(record) => journal::ended(&record),
+                // For an offload; the socket path finds its way by asking the server.
+                Effect::Route { .. } | Effect::Unroute { .. } => {}
+                Effect::Connect { .. } | Effect::Splice { .. } | Effect::Hangup { .. } => {}
+            }
+        }
+        if self.effects.capacity() == 0 {
+            self.effects = effects;
+        }
+        for index in overfull {
+            self.counters.connections_overfull.add(1);
+            self.hang_up(index);
+        }
+    }
+
+    fn bind(&mut self, relayed: RelayedId, local: SocketAddr, protocol: Protocol) {
+        let outcome = match protocol {
+            Protocol::Udp => self.egress.peers.bind(relayed, local),
+            Protocol::Tcp => Err(BindError::Failed),
+        };
+        if let Err(error) = outcome {
+            self.counters.relay_bind_failures.add(1);
+            if error == BindError::Failed {
+                tracing::warn!(%local, "a relay socket could not be bound");
+            }
+        }
+        self.note_sockets();
+        self.server.bound(self.now, relayed, outcome);
+        self.perform();
+    }
+
+    fn note_sockets(&self) {
+        let counted = self.counters.relay_sockets.get();
+        let open = self.egress.peers.open() as u64;
+        self.counters.relay_sockets.add(open.wrapping_sub(counted));
+    }
+
+    /// Closes a connection, and with it the allocation.
+    fn hang_up(&mut self, index: u32) {
+        if let Some(client) = self.egress.clients.close(index) {
+            self.server.client_gone(self.now, &client);
+            self.perform();
+        }
+    }
+
+    /// Does what is due by the clock.
+    fn expire(&mut self) {
+        if self.server.next_timeout().is_some_and(|at| at <= self.now) {
+            self.server.timeout(self.now);
+            self.perform();
+        }
+        while let Some(index) = self.egress.clients.silent(self.now, |client| self.server.holds(client)) {
+            self.counters.connections_idle.add(1);
+            self.hang_up(index);
+        }
+        if self.retry.is_some_and(|at| at <= self.now) {
+            self.retry = None;
+            self.again.append(&mut self.later);
+        }
+        if self.now.since(self.clock_set) > CLOCK_CHECK {
+            self.clock_set = self.now;
+            self.server.set_clock(self.clock.unix_at_epoch());
+        }
+    }
+
+    /// Sends all that was decided on so far. What was received stays where it is.
+    fn flush(&mut self) {
+        let failed = self.egress.flush(&self.batch);
+        for index in failed {
+            self.hang_up(index);
+        }
+    }
+
+    fn read(&mut self, letter: Letter) {
+        match letter {
+            Letter::Stop => {
+                self.server.end_all(self.now, End::Stopped);
+                self.perform();
+                self.alive = false;
+            }
+            Letter::ReplacePolicy(policy) => self.server.replace_policy(policy),
+            Letter::List(answer) => {
+                // Who asked may have left.
+                let _ = answer.send(self.server.records(self.now).map(|record| *record).collect());
+            }
+            Letter::Close(id, answer) => {
+                let found = self.server.end_one(self.now, id, End::Closed);
+                self.perform();
+                let _ = answer.send(found);
+            }
+        }
+    }
+}
+
+/// Slots of a shard's batch: datagrams, or trains of them, that one turn takes before it sends.
+const SLOTS: usize = 64;
+/// With fewer free slots the batch is sent before the next source is served.
+const RESERVE: usize = 8;
+/// Reads of one connection in one turn.
+const READS: usize = 4;
+/// After a failure that more of something would cure.
+const RETRY: Duration = Duration::from_millis(100);
+/// Between two looks at whether the system's clock was set.
+const CLOCK_CHECK: Duration = Duration::from_secs(10);
