@@ -1,9 +1,10 @@
 //! The clients' side: listeners and connections.
 
-use super::conn::{Conn, Pool, Stream};
+use super::conn::{Conn, Pool};
 use super::plan::Connections;
 use super::ready::{Ready, Source};
 use super::stats::Counters;
+use super::stream::Stream;
 use crate::net::{Port, UdpSocket, tcp};
 use crate::turn::{Client, FiveTuple, Instant, Link, Transport};
 use std::cmp::Reverse;
@@ -207,14 +208,14 @@ impl Clients {
         }
     }
 
-    /// Closes a connection and tells whose it was.
-    pub(super) fn close(&mut self, index: u32) -> Option<Client> {
+    /// Takes a connection out; dropped, it is closed.
+    pub(super) fn take(&mut self, index: u32) -> Option<Box<Conn>> {
         let slot = self.connections.get_mut(index as usize)?;
         let conn = slot.conn.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.vacant.push(index);
         self.counters.connections.subtract(1);
-        Some(conn.client)
+        Some(conn)
     }
 
     /// When the next connection is to be looked at for silence.

@@ -1,6 +1,7 @@
 //! A client on a stream: TCP, and whatever is spoken inside it.
 
 use super::outbox::Header;
+use super::stream::Stream;
 use crate::net::Batch;
 use crate::turn::{Client, Instant};
 use crate::wire::padded;
@@ -8,7 +9,6 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// One client's connection.
 ///
@@ -31,19 +31,6 @@ pub(super) struct Conn {
     output: Vec<u8>,
     written: usize,
 }
-
-/// What carries the octets.
-pub(super) enum Stream {
-    /// The connection itself.
-    Tcp(TcpStream),
-    /// Something inside a connection, such as TLS.
-    #[allow(dead_code, reason = "the place where secure transports come in")]
-    Inside(Box<dyn Duplex>),
-}
-
-/// A stream both ways.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// What a read brought.
 pub(super) enum Read {
@@ -89,10 +76,7 @@ impl Conn {
         head.copy_from_slice(&self.partial);
         let mut buffer = ReadBuf::new(space);
         let mut cx = Context::from_waker(&self.waker);
-        let outcome = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(&mut cx, &mut buffer),
-            Stream::Inside(stream) => Pin::new(stream).poll_read(&mut cx, &mut buffer),
-        };
+        let outcome = Pin::new(&mut self.stream).poll_read(&mut cx, &mut buffer);
         let read = buffer.filled().len();
         match outcome {
             Poll::Pending => Read::None,
@@ -147,11 +131,7 @@ impl Conn {
         let mut writes = 0;
         let mut cx = Context::from_waker(&self.waker);
         while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let outcome = match &mut self.stream {
-                Stream::Tcp(stream) => Pin::new(stream).poll_write(&mut cx, rest),
-                Stream::Inside(stream) => Pin::new(stream).poll_write(&mut cx, rest),
-            };
-            match outcome {
+            match Pin::new(&mut self.stream).poll_write(&mut cx, rest) {
                 Poll::Pending => return Ok(writes),
                 Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Poll::Ready(written) => self.written += written?,
@@ -160,9 +140,7 @@ impl Conn {
         }
         self.written = 0;
         pool.give(std::mem::take(&mut self.output));
-        if let Stream::Inside(stream) = &mut self.stream
-            && let Poll::Ready(Err(error)) = Pin::new(stream).poll_flush(&mut cx)
-        {
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(&mut cx) {
             return Err(error);
         }
         Ok(writes)
@@ -171,6 +149,12 @@ impl Conn {
     /// Octets that the client has not taken.
     pub(super) fn waiting(&self) -> usize {
         self.output.len() - self.written
+    }
+
+    /// The stream, and what waits to be written to it.
+    pub(super) fn into_parts(mut self) -> (Stream, Vec<u8>) {
+        self.output.drain(..self.written);
+        (self.stream, self.output)
     }
 
     fn begin(&mut self, pool: &mut Pool) {

@@ -27,6 +27,7 @@ mod outbox;
 mod peers;
 mod ready;
 mod shard;
+mod stream;
 
 pub mod mailbox;
 pub mod plan;

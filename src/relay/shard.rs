@@ -395,7 +395,9 @@ impl Shard {
 
     /// Closes a connection, and with it the allocation.
     fn hang_up(&mut self, index: u32) {
-        if let Some(client) = self.egress.clients.close(index) {
+        if let Some(conn) = self.egress.clients.take(index) {
+            let client = conn.client;
+            drop(conn);
             self.server.client_gone(self.now, &client);
             self.perform();
         }
