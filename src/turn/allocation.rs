@@ -7,6 +7,7 @@ use super::channel::Channels;
 use super::connection::{Connection, Stage};
 use super::effect::{End, Record};
 use super::five_tuple::Client;
+use super::mobile::Mobility;
 use super::permission::Permissions;
 use super::quota::Grant;
 use super::relayed::{Protocol, RelayedId};
@@ -49,6 +50,8 @@ pub struct Allocation {
     pub permissions: Permissions,
     /// Which numbers stand for which peers.
     pub channels: Channels,
+    /// What it has besides when its client may move; most may not, so it is boxed.
+    pub mobility: Option<Box<Mobility>>,
     /// Its data connections, of a TCP relay.
     pub connections: Vec<Connection>,
     /// When it began.
@@ -158,6 +161,11 @@ pub enum Wish {
 }
 
 impl Allocation {
+    /// The client on the five-tuple to which the allocation moves.
+    pub fn arriving(&self) -> Option<Client> {
+        self.mobility.as_ref().and_then(|mobility| mobility.arriving)
+    }
+
     /// When it has to be looked at: the first of its halves expires, or a data connection has waited long enough.
     pub fn deadline(&self) -> Instant {
         let waits = self.connections.iter().filter_map(|connection| match connection.stage {

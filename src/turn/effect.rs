@@ -200,6 +200,11 @@ pub enum Onward {
         /// In which wrapping.
         framing: Framing,
     },
+    /// The whole packet goes to another of the server's shards, as it came: its client's allocation lives there.
+    Pass {
+        /// Which shard.
+        shard: u16,
+    },
     /// It was dropped, and counted.
     Discarded(super::Discard),
     /// It was consumed; effects may hold an answer.

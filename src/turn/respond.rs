@@ -15,6 +15,23 @@ use crate::wire::integrity::Seal;
 use crate::wire::{AttributeType, Class, ErrorCode, Writer};
 use std::net::SocketAddr;
 
+/// What becomes of a request that is not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is answered.
+    Reply(Reply),
+    /// It is answered once a socket is bound or a peer connected to, or was answered already.
+    Later,
+    /// Another shard answers it.
+    Elsewhere(u16),
+}
+
+impl From<Reply> for Outcome {
+    fn from(reply: Reply) -> Outcome {
+        Outcome::Reply(reply)
+    }
+}
+
 /// What a granted request is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -28,6 +45,8 @@ pub enum Reply {
     Allocated(Box<Allocated>),
     /// How long the allocation lasts now, in seconds.
     Refreshed(u32),
+    /// The same after it moved, and what it can be moved with next. RFC 8016 §3.2.2.
+    Moved(u32, Vec<u8>),
     /// Which data connection there is now: Connect. RFC 6062 §5.2.
     Connected(ConnectionId),
 }
@@ -43,6 +62,8 @@ pub struct Allocated {
     pub lifetime: u32,
     /// What the reserved port can be redeemed with.
     pub reserved: Option<Token>,
+    /// What the allocation can be moved with. RFC 8016 §3.1.2.
+    pub ticket: Option<Vec<u8>>,
     /// Where the request came from.
     pub mapped: SocketAddr,
 }
@@ -112,6 +133,9 @@ fn write_reply(writer: &mut Writer, reply: &Reply) {
         Reply::Refreshed(lifetime) => {
             writer.number(AttributeType::LIFETIME, *lifetime);
         }
+        Reply::Moved(lifetime, ticket) => {
+            writer.number(AttributeType::LIFETIME, *lifetime).attribute(AttributeType::MOBILITY_TICKET, ticket);
+        }
         Reply::Allocated(allocated) => {
             for relayed in &allocated.relayed {
                 writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, *relayed);
@@ -122,6 +146,9 @@ fn write_reply(writer: &mut Writer, reply: &Reply) {
             writer.number(AttributeType::LIFETIME, allocated.lifetime);
             if let Some(token) = &allocated.reserved {
                 writer.attribute(AttributeType::RESERVATION_TOKEN, token);
+            }
+            if let Some(ticket) = &allocated.ticket {
+                writer.attribute(AttributeType::MOBILITY_TICKET, ticket);
             }
             writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, allocated.mapped);
         }

@@ -41,6 +41,8 @@ pub struct ToPeer {
     pub peer: SocketAddr,
     /// What kind of address the peer's is.
     pub reach: Reach,
+    /// Whether the first data that goes this way tells that the client has arrived here (RFC 8016).
+    pub arriving: bool,
     /// When the route ends.
     pub expires: Instant,
 }
@@ -75,6 +77,16 @@ impl Routes {
     pub fn lay(&mut self, there: ToPeer, back: ToClient) {
         self.to_clients.insert((there.relayed, Peer(there.peer)), back);
         self.to_peers.insert((back.client.five_tuple, back.channel), there);
+    }
+
+    /// Lays or renews the way to the peer only, from a client that is arriving.
+    pub fn lay_one_way(&mut self, client: &FiveTuple, channel: u16, there: ToPeer) {
+        self.to_peers.insert((*client, channel), there);
+    }
+
+    /// Takes up the way to the peer only.
+    pub fn take_up_one_way(&mut self, client: &FiveTuple, channel: u16) {
+        self.to_peers.remove(&(*client, channel));
     }
 
     /// Takes up both directions of a channel.

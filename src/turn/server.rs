@@ -6,12 +6,14 @@ use super::counters::Counters;
 use super::effect::{BindError, Effect, End, Icmp, Onward, Record};
 use super::five_tuple::{Client, FiveTuple};
 use super::method;
+use super::mobile::Guests;
 use super::policy::Policy;
 use super::random::Random;
 use super::reject::Discard;
 use super::relayed::RelayedId;
+use super::respond::Outcome;
 use super::return_path::ReturnPath;
-use super::route::Routes;
+use super::route::{Routes, ToPeer};
 use super::shared::Shared;
 use super::state::{Payload, State};
 use super::table::Table;
@@ -62,6 +64,7 @@ impl Server {
                 table: Table::default(),
                 routes: Routes::default(),
                 timers: Timers::default(),
+                guests: Guests::default(),
                 counters: Arc::default(),
                 effects: Vec::new(),
                 messages: Vec::new(),
@@ -137,12 +140,10 @@ impl Server {
         self.state.forget_connection(connection);
     }
 
-    /// A client's connection closed: its allocation ends with it.
+    /// A client's connection closed: its allocation ends with it, unless the client may come back with a ticket.
     pub fn client_gone(&mut self, now: Instant, client: &Client) {
         self.state.messages.clear();
-        if let Some(id) = self.state.table.of_client(&client.five_tuple) {
-            self.state.end(now, id, End::Disconnected);
-        }
+        self.state.client_gone(now, &client.five_tuple);
     }
 
     /// Does what is due.
@@ -221,10 +222,13 @@ impl Server {
         let state = &mut self.state;
         let Some(route) = state.routes.to_peer(&client.five_tuple, data.number).filter(|route| now < route.expires)
         else {
-            return self.no_route(client, data.number);
+            return self.no_route(now, client, data.number);
         };
-        let (relayed, peer, reach) = (route.relayed, route.peer, route.reach);
-        if let Some(allocation) = state.table.get_mut(route.allocation) {
+        let ToPeer { allocation, relayed, peer, reach, arriving, .. } = *route;
+        if arriving {
+            state.arrive(now, allocation);
+        }
+        if let Some(allocation) = state.table.get_mut(allocation) {
             allocation.traffic.to_peers.add(data.payload.len());
         }
         Counters::flow(&state.counters.to_peers, client.five_tuple.transport).add(data.payload.len());
@@ -233,7 +237,10 @@ impl Server {
     }
 
     /// Says why ChannelData has nowhere to go.
-    fn no_route(&self, client: &Client, number: u16) -> Onward {
+    fn no_route(&mut self, now: Instant, client: &Client, number: u16) -> Onward {
+        if let Some(shard) = self.state.guests.home(now, &client.five_tuple) {
+            return Onward::Pass { shard };
+        }
         let id = self.state.table.of_client(&client.five_tuple);
         let Some(allocation) = id.and_then(|id| self.state.table.get(id)) else {
             return self.state.discard(Discard::NoAllocation);
@@ -247,6 +254,10 @@ impl Server {
         if !integrity::fingerprint_matches(message) {
             return self.state.discard(Discard::Fingerprint);
         }
+        let binding = message.method() == Method::BINDING;
+        if let Some(shard) = self.state.guests.home(now, &client.five_tuple).filter(|_| !binding) {
+            return Onward::Pass { shard };
+        }
         match (message.class(), message.method()) {
             (Class::Request, _) => {}
             (Class::Indication, Method::SEND) => return method::send::relay(&mut self.state, now, client, message),
@@ -256,8 +267,9 @@ impl Server {
         }
         let mut path = ReturnPath::of(client, message);
         match method::answer(&mut self.state, now, message, &mut path) {
-            Ok(None) => {}
-            Ok(Some(reply)) => self.state.respond(now, &path, &Ok(reply)),
+            Ok(Outcome::Later) => {}
+            Ok(Outcome::Reply(reply)) => self.state.respond(now, &path, &Ok(reply)),
+            Ok(Outcome::Elsewhere(shard)) => return Onward::Pass { shard },
             Err(reject) => self.state.respond(now, &path, &Err(reject)),
         }
         Onward::Answered

@@ -7,6 +7,7 @@ use super::ports::Ports;
 use super::quota::Ledger;
 use super::relays::Relays;
 use super::reservation::Reservations;
+use super::ticket::TicketKey;
 use std::sync::Arc;
 
 /// One for a server, handed to each of its shards.
@@ -26,6 +27,8 @@ pub struct Shared {
     pub answer_rate: AnswerRate,
     /// What nonces are sealed with: a client may meet another shard on its next connection.
     pub nonce_key: NonceKey,
+    /// What mobility tickets are sealed with.
+    pub ticket_key: TicketKey,
 }
 
 impl Shared {
@@ -41,6 +44,7 @@ impl Shared {
             relays: Relays::default(),
             answer_rate: AnswerRate::new(answer_rate, seed),
             nonce_key: NonceKey::new(seed),
+            ticket_key: TicketKey::new(seed),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::allocation::{Allocation, AllocationId};
 use super::connection::{ConnectionId, Stage};
 use super::counters::Counters;
 use super::effect::{Effect, End, Onward, Path};
+use super::mobile::Guests;
 use super::policy::Policy;
 use super::random::Random;
 use super::reject::{Discard, Reject};
@@ -35,6 +36,7 @@ pub struct State {
     pub(super) table: Table,
     pub(super) routes: Routes,
     pub(super) timers: Timers,
+    pub(super) guests: Guests,
     pub(super) counters: Arc<Counters>,
     pub(super) effects: Vec<Effect>,
     /// The octets of [`Effect::Send`].
@@ -190,7 +192,11 @@ impl State {
             let Some(relayed) = self.table.relayed(half.relayed) else { continue };
             let expires = channel.expires.min(permission.expires).min(half.expires);
             let reach = self.reach_of_permitted(permission.relayed_only, channel.peer.ip());
-            let there = ToPeer { allocation: id, relayed: half.relayed, peer: channel.peer, reach, expires };
+            let there =
+                ToPeer { allocation: id, relayed: half.relayed, peer: channel.peer, reach, arriving: false, expires };
+            if let Some(arriving) = allocation.arriving() {
+                self.routes.lay_one_way(&arriving.five_tuple, channel.number, ToPeer { arriving: true, ..there });
+            }
             self.routes.lay(there, ToClient { allocation: id, client, channel: channel.number, reach, expires });
             let path = path(client.five_tuple, channel, relayed.local);
             self.effects.push(Effect::Route { path: Box::new(path), expires });
@@ -204,9 +210,10 @@ impl State {
         if cold.is_empty() {
             return;
         }
-        let five_tuple = allocation.client.five_tuple;
+        let (client, arriving) = (allocation.client, allocation.arriving());
         for channel in &cold {
-            self.routes.take_up(&five_tuple, channel.number);
+            self.routes.take_up(&client.five_tuple, channel.number);
+            arriving.inspect(|client| self.routes.take_up_one_way(&client.five_tuple, channel.number));
         }
     }
 
@@ -256,11 +263,12 @@ impl State {
         let of_family = |address: IpAddr| Family::of(address) == family;
         allocation.permissions.retain(|permission| !of_family(permission.address));
         let gone = allocation.channels.extract(|channel| of_family(channel.peer.ip()));
-        let client = allocation.client;
+        let (client, arriving) = (allocation.client, allocation.arriving());
         let Some(half) = allocation.halves.place(family).take() else { return };
         let local = self.table.relayed(half.relayed).map(|relayed| relayed.local);
         for channel in &gone {
             self.routes.take_up(&client.five_tuple, channel.number);
+            arriving.inspect(|client| self.routes.take_up_one_way(&client.five_tuple, channel.number));
             if let Some(local) = local {
                 self.effects.push(Effect::Unroute { path: Box::new(path(client.five_tuple, channel, local)) });
             }

@@ -50,7 +50,10 @@ impl Table {
     /// Takes an allocation out. Its relayed transport addresses must be out already.
     pub fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         let allocation = self.allocations.try_remove(id.0 as usize)?;
-        self.by_client.remove(&allocation.client.five_tuple);
+        self.remove_client(&allocation.client.five_tuple, id);
+        if let Some(arriving) = allocation.arriving() {
+            self.remove_client(&arriving.five_tuple, id);
+        }
         Some(allocation)
     }
 
@@ -62,6 +65,18 @@ impl Table {
     /// An allocation, to change it.
     pub fn get_mut(&mut self, id: AllocationId) -> Option<&mut Allocation> {
         self.allocations.get_mut(id.0 as usize)
+    }
+
+    /// Enters another five-tuple of an allocation.
+    pub fn add_client(&mut self, client: &FiveTuple, id: AllocationId) {
+        self.by_client.insert(*client, id);
+    }
+
+    /// Takes a five-tuple of an allocation out, if it is not another's by now.
+    pub fn remove_client(&mut self, client: &FiveTuple, id: AllocationId) {
+        if self.by_client.get(client) == Some(&id) {
+            self.by_client.remove(client);
+        }
     }
 
     /// The allocation of a five-tuple.

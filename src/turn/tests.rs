@@ -3,7 +3,9 @@
 use super::auth::Realm;
 use super::client::{self, Answer, Event, Login, Request};
 use super::*;
-use crate::wire::ErrorCode;
+use crate::wire::integrity::Key;
+use crate::wire::registry::PasswordAlgorithm;
+use crate::wire::{AttributeType, Class, ErrorCode, Message, Method, Writer, attribute};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,9 @@ struct World {
     now: Instant,
     sent: Vec<(Client, Vec<u8>)>,
     sockets: Vec<(RelayedId, SocketAddr)>,
+    connects: Vec<ConnectionId>,
+    spliced: Vec<ConnectionId>,
+    hung_up: Vec<ConnectionId>,
 }
 
 impl World {
@@ -28,7 +33,15 @@ impl World {
         let shared = Arc::new(Shared::new(Ports::new(addresses, 50_000..=50_099), [7; 32], 0));
         let setup =
             Setup { policy: Arc::new(policy), shared, shard: 0, seed: [9; 32], unix_at_epoch: Duration::from_secs(1) };
-        World { server: Server::new(setup), now: Instant(1_000_000_000), sent: vec![], sockets: vec![] }
+        World {
+            server: Server::new(setup),
+            now: Instant(1_000_000_000),
+            sent: vec![],
+            sockets: vec![],
+            connects: vec![],
+            spliced: vec![],
+            hung_up: vec![],
+        }
     }
 
     fn settle(&mut self) {
@@ -44,6 +57,9 @@ impl World {
                         self.server.take_effects(&mut effects);
                     }
                     Effect::Unbind { relayed } => self.sockets.retain(|(id, _)| *id != relayed),
+                    Effect::Connect { connection, .. } => self.connects.push(connection),
+                    Effect::Splice { connection, .. } => self.spliced.push(connection),
+                    Effect::Hangup { connection } => self.hung_up.push(connection),
                     _ => {}
                 }
             }
@@ -189,4 +205,141 @@ fn the_last_port_is_followed_by_508_and_comes_back() {
     let (first, client) = &mut clients[0];
     world.ask(first, client, Request::Refresh { lifetime: 0 }).unwrap();
     assert!(world.ask(&here, &mut late, allocate()).is_ok());
+}
+
+/// Asks something that the client cannot: any method, any attributes. Meets the challenge by itself.
+fn ask_raw(
+    world: &mut World,
+    from: &Client,
+    method: Method,
+    attributes: &[(AttributeType, &[u8])],
+) -> Result<Vec<(AttributeType, Vec<u8>)>, ErrorCode> {
+    let mut nonce = Vec::new();
+    let key = Key::long_term(PasswordAlgorithm::MD5, "user", "hairpin", "pass").unwrap();
+    for _ in 0..2 {
+        let mut out = Vec::new();
+        let transaction = [method.0 as u8; 12];
+        let mut writer = Writer::new(&mut out, Class::Request, method, &transaction);
+        for (kind, value) in attributes {
+            writer.attribute(*kind, value);
+        }
+        if !nonce.is_empty() {
+            writer.attribute(AttributeType::USERNAME, b"user").attribute(AttributeType::REALM, b"hairpin");
+            writer.attribute(AttributeType::NONCE, &nonce).integrity(&key);
+        }
+        writer.finish();
+        world.give(from, &out);
+        let Some((_, octets)) = world.sent.pop() else { return Ok(vec![]) };
+        let answer = Message::parse(&octets).unwrap();
+        let code = answer.attribute(AttributeType::ERROR_CODE).and_then(attribute::read_error_code);
+        match code {
+            Some(ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) => {
+                nonce = answer.attribute(AttributeType::NONCE).unwrap().to_vec();
+            }
+            Some(code) => return Err(code),
+            None => return Ok(answer.attributes().map(|(kind, value)| (kind, value.to_vec())).collect()),
+        }
+    }
+    Err(ErrorCode::UNAUTHENTICATED)
+}
+
+const UDP: (AttributeType, &[u8]) = (AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]);
+const TCP: (AttributeType, &[u8]) = (AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
+
+fn find(attributes: &[(AttributeType, Vec<u8>)], kind: AttributeType) -> Vec<u8> {
+    attributes.iter().find(|(found, _)| *found == kind).unwrap_or_else(|| panic!("{kind:?}")).1.clone()
+}
+
+#[test]
+fn an_allocation_follows_its_client_with_the_first_data() {
+    let (mut world, old, new) = (World::new(), at(5000), at(5001));
+    let peer: SocketAddr = PEER.parse().unwrap();
+    let answer = ask_raw(&mut world, &old, Method::ALLOCATE, &[UDP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
+    let mut client = user();
+    world.ask(&old, &mut client, Request::ChannelBind { number: 0x4000, peer }).unwrap();
+    let socket = world.sockets[0].0;
+    let show = |world: &mut World, from: &Client, ticket: &[u8]| {
+        ask_raw(world, from, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, ticket)])
+    };
+    assert_eq!(show(&mut world, &old, &ticket), Err(ErrorCode::BAD_REQUEST), "it has not moved");
+    let next = find(&show(&mut world, &new, &ticket).unwrap(), AttributeType::MOBILITY_TICKET);
+    assert_ne!(next, ticket);
+    assert_eq!(find(&show(&mut world, &new, &ticket).unwrap(), AttributeType::MOBILITY_TICKET), next, "repeated");
+    assert_eq!(show(&mut world, &at(5002), &ticket), Err(ErrorCode::BAD_REQUEST), "the ticket is spent");
+    let to = |client| Onward::ToClient { client, start: 0, end: 3, framing: Framing::Channel(0x4000) };
+    let onward = Onward::ToPeer { relayed: socket, to: peer, start: 4, end: 6, dont_fragment: false };
+    let data = [0x40, 0, 0, 2, 1, 2];
+    assert_eq!(world.server.from_peer(world.now, socket, peer, 3), to(old), "until data comes from the new one");
+    assert_eq!(world.give(&old, &data), onward);
+    assert_eq!(world.give(&new, &data), onward);
+    assert_eq!(world.server.from_peer(world.now, socket, peer, 3), to(new));
+    assert_eq!(world.give(&old, &data), Onward::Discarded(Discard::NoAllocation));
+    world.ask(&new, &mut user(), Request::Refresh { lifetime: 0 }).unwrap();
+    assert_eq!((world.server.allocations(), world.sockets.len()), (0, 0));
+}
+
+#[test]
+fn a_ticket_of_another_shard_makes_a_guest() {
+    let mut world = World::new();
+    let ticket =
+        super::ticket::Ticket { shard: 1, allocation: super::allocation::AllocationId(0), serial: 1, generation: 0 };
+    let ticket = super::ticket::TicketKey::new([7; 32]).seal(ticket);
+    let here = at(5000);
+    let _ = ask_raw(&mut world, &here, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]);
+    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), Onward::Pass { shard: 1 });
+    assert_eq!(world.give(&at(5001), &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoAllocation));
+}
+
+fn over_tcp(port: u16) -> Client {
+    let mut client = at(port);
+    client.five_tuple.transport = Transport::Tcp;
+    client
+}
+
+#[test]
+fn a_tcp_relay_connects_and_is_bound_by_its_user_only_once() {
+    let mut world = World::new();
+    let (control, data) = (over_tcp(5000), over_tcp(5001));
+    let peer: SocketAddr = PEER.parse().unwrap();
+    assert_eq!(ask_raw(&mut world, &at(5000), Method::ALLOCATE, &[TCP]), Err(ErrorCode::BAD_REQUEST), "over UDP");
+    ask_raw(&mut world, &control, Method::ALLOCATE, &[TCP]).unwrap();
+    let (octets, length) = attribute::xor_address(peer, &[Method::CONNECT.0 as u8; 12]);
+    let to_peer = [(AttributeType::XOR_PEER_ADDRESS, &octets[..length])];
+    ask_raw(&mut world, &control, Method::CONNECT, &to_peer).unwrap();
+    let connection = world.connects.pop().expect("a connect");
+    world.server.connected(world.now, connection, true);
+    world.settle();
+    let (_, octets) = world.sent.pop().expect("an answer");
+    let answer = Message::parse(&octets).unwrap();
+    assert_eq!(answer.attribute(AttributeType::CONNECTION_ID), Some(&connection.0.to_be_bytes()[..]));
+    let id = connection.0.to_be_bytes();
+    let bind =
+        |world: &mut World| ask_raw(world, &data, Method::CONNECTION_BIND, &[(AttributeType::CONNECTION_ID, &id)]);
+    assert!(bind(&mut world).is_ok());
+    assert_eq!(world.spliced, [connection]);
+    assert_eq!(bind(&mut world), Err(ErrorCode::BAD_REQUEST), "only once");
+    world.pass(31);
+    assert!(world.hung_up.is_empty(), "it is bound");
+    world.ask(&control, &mut user(), Request::Refresh { lifetime: 0 }).unwrap();
+    assert_eq!(world.hung_up, [connection], "it ends with its allocation");
+}
+
+#[test]
+fn a_data_connection_that_nobody_binds_is_closed_after_30_seconds() {
+    let mut world = World::new();
+    let control = over_tcp(5000);
+    let peer: SocketAddr = PEER.parse().unwrap();
+    ask_raw(&mut world, &control, Method::ALLOCATE, &[TCP]).unwrap();
+    let socket = world.sockets[0].0;
+    assert_eq!(world.server.accepted(world.now, socket, peer), None, "it is not permitted");
+    world.ask(&control, &mut user(), Request::CreatePermission { peers: vec![peer] }).unwrap();
+    let connection = world.server.accepted(world.now, socket, peer).expect("a connection");
+    world.settle();
+    let attempt = world.sent.pop().expect("an indication").1;
+    assert_eq!(Message::parse(&attempt).unwrap().method(), Method::CONNECTION_ATTEMPT);
+    world.pass(29);
+    assert!(world.hung_up.is_empty());
+    world.pass(1);
+    assert_eq!(world.hung_up, [connection]);
 }

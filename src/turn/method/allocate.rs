@@ -6,16 +6,17 @@ use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, W
 use crate::turn::auth::{Caller, credentials};
 use crate::turn::effect::{BindError, Effect};
 use crate::turn::five_tuple::Transport;
+use crate::turn::mobile::Mobility;
 use crate::turn::policy::Policy;
-use crate::turn::quota::Grant;
 use crate::turn::reject::Reject;
 use crate::turn::relayed::{Protocol, RelayedId};
 use crate::turn::reservation::Token;
-use crate::turn::respond::{Allocated, Reply};
+use crate::turn::respond::{Allocated, Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::turn::table::Relayed;
 use crate::turn::time::Instant;
+use crate::turn::traffic::Traffic;
 use crate::turn::{channel::Channels, permission::Permissions};
 use crate::wire::attribute::{self, Family};
 use crate::wire::registry::{PROTOCOL_TCP, PROTOCOL_UDP};
@@ -31,13 +32,14 @@ pub fn answer(
     path: &ReturnPath,
     caller: &Caller,
     existing: Option<AllocationId>,
-) -> Result<Option<Reply>, Reject> {
+) -> Result<Outcome, Reject> {
     if let Some(id) = existing {
         let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
         if allocation.transaction != request.transaction() {
             return Err(Reject::MISMATCH);
         }
-        return Ok(allocation.binding.is_none().then(|| success(state, now, id)));
+        let waits = allocation.binding.is_some();
+        return Ok(if waits { Outcome::Later } else { success(state, now, id).into() });
     }
     let mut wanted = Wanted::read(&state.policy, request, path.client.five_tuple.transport)?;
     wanted.lifetime = caller.authorized.map_or(wanted.lifetime, |left| wanted.lifetime.min(left));
@@ -47,10 +49,37 @@ pub fn answer(
     }
     let user = credentials::account(&caller.name).into();
     let address = path.client.five_tuple.client.ip();
+    let mobility = mobility(&state.policy, request)?;
     let grant = state.shared.ledger.grant(&state.policy.limits, &caller.realm.name, &user, address)?;
-    let ports = claim_all(state, now, &wanted)?;
-    insert(state, now, request, path, caller, &wanted, ports, grant);
-    Ok(None)
+    let claimed = claim_all(state, now, &wanted)?;
+    let binding = Binding {
+        path: path.clone(),
+        lifetime: wanted.lifetime,
+        outstanding: claimed.locals.len() as u8,
+        tries: 0,
+        wish: wanted.wish,
+    };
+    let allocation = Allocation {
+        serial: state.next_serial(),
+        client: path.client,
+        owner: caller.owner(now),
+        transaction: request.transaction(),
+        protocol: wanted.protocol,
+        halves: Halves::default(),
+        binding: Some(Box::new(binding)),
+        failed: claimed.failed,
+        reserved: claimed.reserved,
+        permissions: Permissions::default(),
+        channels: Channels::default(),
+        mobility,
+        connections: Vec::new(),
+        started: now,
+        look: Instant::NEVER,
+        traffic: Traffic::default(),
+        grant,
+    };
+    insert(state, now, allocation, claimed.locals);
+    Ok(Outcome::Later)
 }
 
 /// How a bind that an allocation waits for went: another port is tried while there is a chance, and with the last
@@ -121,6 +150,16 @@ impl Wanted {
         let families = families(policy, family, additional, token.is_some())?;
         let lifetime = granted_lifetime(&policy.limits, requested_lifetime(request)?);
         Ok(Wanted { protocol, families, wish, token, lifetime })
+    }
+}
+
+/// Whether the allocation is to be mobile: MOBILITY-TICKET, empty. RFC 8016 §3.1.2.
+fn mobility(policy: &Policy, request: &Message) -> Result<Option<Box<Mobility>>, Reject> {
+    match request.attribute(AttributeType::MOBILITY_TICKET) {
+        None => Ok(None),
+        Some(_) if !policy.mobility => Err(Reject::Code(ErrorCode::MOBILITY_FORBIDDEN)),
+        Some([]) => Ok(Some(Box::default())),
+        Some(_) => Err(Reject::BAD_REQUEST),
     }
 }
 
@@ -250,50 +289,17 @@ fn reserve_next(
     Err(Reject::CAPACITY)
 }
 
-#[allow(clippy::too_many_arguments)]
-fn insert(
-    state: &mut State,
-    now: Instant,
-    request: &Message,
-    path: &ReturnPath,
-    caller: &Caller,
-    wanted: &Wanted,
-    claimed: Claimed,
-    grant: Grant,
-) {
-    let binding = Binding {
-        path: path.clone(),
-        lifetime: wanted.lifetime,
-        outstanding: claimed.locals.len() as u8,
-        tries: 0,
-        wish: wanted.wish,
-    };
-    let allocation = Allocation {
-        serial: state.next_serial(),
-        client: path.client,
-        owner: caller.owner(now),
-        transaction: request.transaction(),
-        protocol: wanted.protocol,
-        halves: Halves::default(),
-        binding: Some(Box::new(binding)),
-        failed: claimed.failed,
-        reserved: claimed.reserved,
-        permissions: Permissions::default(),
-        channels: Channels::default(),
-        connections: Vec::new(),
-        started: now,
-        look: Instant::NEVER,
-        traffic: Default::default(),
-        grant,
-    };
+/// Enters an allocation, and has its sockets bound.
+fn insert(state: &mut State, now: Instant, allocation: Allocation, locals: Vec<SocketAddr>) {
+    let protocol = allocation.protocol;
     let id = state.table.insert(allocation);
-    for local in claimed.locals {
+    for local in locals {
         let external = state.policy.external(local);
         let relayed = state.table.insert_relayed(Relayed { allocation: id, local, external, bound: false });
         if let Some(allocation) = state.table.get_mut(id) {
             *allocation.halves.place(Family::of(local.ip())) = Some(Half { relayed, expires: now });
         }
-        state.effects.push(Effect::Bind { relayed, local, protocol: wanted.protocol });
+        state.effects.push(Effect::Bind { relayed, local, protocol });
     }
 }
 
@@ -346,6 +352,7 @@ fn success(state: &State, now: Instant, id: AllocationId) -> Reply {
         // Rounded up, so that a retransmission within the second gets the same answer.
         lifetime: left.as_millis().div_ceil(1000) as u32,
         reserved: allocation.reserved,
+        ticket: state.ticket(id),
         mapped: allocation.client.five_tuple.client,
     }))
 }

@@ -7,7 +7,7 @@ use crate::turn::connection::{Connection, ConnectionId, PATIENCE, Stage};
 use crate::turn::effect::Effect;
 use crate::turn::reject::{Discard, Reject};
 use crate::turn::relayed::{Protocol, RelayedId};
-use crate::turn::respond::Reply;
+use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::turn::time::Instant;
@@ -22,7 +22,7 @@ pub fn answer(
     path: &ReturnPath,
     id: AllocationId,
     realm: &Realm,
-) -> Result<Option<Reply>, Reject> {
+) -> Result<Outcome, Reject> {
     let peer = peer_address(request)?;
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
     if allocation.protocol != Protocol::Tcp || peer.port() == 0 {
@@ -30,7 +30,7 @@ pub fn answer(
     }
     if let Some(connection) = allocation.connections.iter().find(|connection| connection.peer == peer) {
         return match &connection.stage {
-            Stage::Connecting(first) if first.transaction == path.transaction => Ok(None),
+            Stage::Connecting(first) if first.transaction == path.transaction => Ok(Outcome::Later),
             _ => Err(Reject::Code(ErrorCode::CONNECTION_ALREADY_EXISTS)),
         };
     }
@@ -43,7 +43,7 @@ pub fn answer(
     let connection = ConnectionId(state.random.number());
     enter(state, id, Connection { id: connection, peer, stage: Stage::Connecting(Box::new(path.clone())) });
     state.effects.push(Effect::Connect { connection, local, peer });
-    Ok(None)
+    Ok(Outcome::Later)
 }
 
 /// How an [`Effect::Connect`] went: the request that waited is answered.

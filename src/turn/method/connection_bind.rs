@@ -5,7 +5,7 @@ use crate::turn::auth::Caller;
 use crate::turn::connection::{ConnectionId, Unbindable};
 use crate::turn::effect::Effect;
 use crate::turn::reject::Reject;
-use crate::turn::respond::Reply;
+use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::turn::time::Instant;
@@ -20,7 +20,7 @@ pub fn answer(
     path: &ReturnPath,
     caller: &Caller,
     existing: Option<AllocationId>,
-) -> Result<Option<Reply>, Reject> {
+) -> Result<Outcome, Reject> {
     if !path.client.five_tuple.transport.is_stream() || existing.is_some() {
         return Err(Reject::BAD_REQUEST);
     }
@@ -34,5 +34,5 @@ pub fn answer(
     }
     state.respond(now, path, &Ok(Reply::Done));
     state.effects.push(Effect::Splice { client: path.client, connection });
-    Ok(None)
+    Ok(Outcome::Later)
 }

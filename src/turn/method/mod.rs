@@ -15,26 +15,21 @@ use super::allocation::AllocationId;
 use super::auth::{Caller, Desk};
 use super::five_tuple::Client;
 use super::reject::{Discard, Reject};
-use super::respond::Reply;
+use super::respond::Outcome;
 use super::return_path::ReturnPath;
 use super::state::State;
 use super::time::Instant;
-use crate::wire::{ErrorCode, Message, Method};
-use request::understood;
+use crate::wire::{AttributeType, Message, Method};
+use request::{owned, understood};
 
-/// Answers a request; `None` when the answer has to wait. RFC 8489 §6.3, RFC 8656 §5.
+/// Decides on a request. RFC 8489 §6.3, RFC 8656 §5.
 ///
 /// # Errors
 /// The error response, or a silence.
-pub fn answer(
-    state: &mut State,
-    now: Instant,
-    request: &Message,
-    path: &mut ReturnPath,
-) -> Result<Option<Reply>, Reject> {
+pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut ReturnPath) -> Result<Outcome, Reject> {
     let client = path.client;
     match request.method() {
-        Method::BINDING => return binding::answer(state, request, path).map(Some),
+        Method::BINDING => return binding::answer(state, request, path).map(Outcome::from),
         Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {}
         Method::CONNECT | Method::CONNECTION_BIND if state.policy.tcp_relays => {}
         _ => return Err(Discard::UnknownMethod.into()),
@@ -48,6 +43,9 @@ pub fn answer(
         Method::CONNECTION_BIND => return connection_bind::answer(state, now, request, path, &caller, existing),
         _ => {}
     }
+    if request.method() == Method::REFRESH && request.has(AttributeType::MOBILITY_TICKET) {
+        return refresh::relocate(state, now, request, path, &caller, existing);
+    }
     let id = existing.ok_or(Reject::MISMATCH)?;
     owned(state, id, &caller)?;
     match request.method() {
@@ -56,7 +54,7 @@ pub fn answer(
         Method::CREATE_PERMISSION => create_permission::answer(state, now, request, id, &caller.realm),
         _ => channel_bind::answer(state, now, request, id, &caller.realm),
     }
-    .map(Some)
+    .map(Outcome::from)
 }
 
 fn authenticate(
@@ -76,11 +74,4 @@ fn authenticate(
         known: owner.map(|owner| (&owner.name, &owner.realm, &owner.key)),
     };
     desk.authenticate(request)
-}
-
-/// Only whoever made an allocation may use it. RFC 8656 §5.
-fn owned(state: &State, id: AllocationId, caller: &Caller) -> Result<(), Reject> {
-    let owner = state.table.get(id).map(|allocation| &allocation.owner).ok_or(Reject::MISMATCH)?;
-    let same = owner.name == caller.name && owner.realm == caller.realm.name;
-    if same { Ok(()) } else { Err(Reject::Code(ErrorCode::WRONG_CREDENTIALS)) }
 }

@@ -1,12 +1,13 @@
 //! Refresh: an allocation lives on, or ends. RFC 8656 §8.2.
 
-use super::request::requested_lifetime;
+use super::request::{owned, requested_lifetime};
 use crate::turn::allocation::AllocationId;
 use crate::turn::auth::Caller;
 use crate::turn::effect::End;
 use crate::turn::policy::Limits;
 use crate::turn::reject::Reject;
-use crate::turn::respond::Reply;
+use crate::turn::respond::{Outcome, Reply};
+use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::turn::time::Instant;
 use crate::wire::attribute::{Family, read_first_of_four};
@@ -55,6 +56,46 @@ pub fn answer(
     state.purge_channels(now, id);
     state.renew_routes(now, id, |channel| applies(Family::of(channel.peer.ip())));
     Ok(Reply::Refreshed(lifetime.as_secs() as u32))
+}
+
+/// Moves an allocation to the five-tuple that its client writes from, by the ticket that it shows. RFC 8016 §3.2.2.
+pub fn relocate(
+    state: &mut State,
+    now: Instant,
+    request: &Message,
+    path: &ReturnPath,
+    caller: &Caller,
+    existing: Option<AllocationId>,
+) -> Result<Outcome, Reject> {
+    if !state.policy.mobility {
+        return Err(Reject::Code(ErrorCode::MOBILITY_FORBIDDEN));
+    }
+    let value = request.attribute(AttributeType::MOBILITY_TICKET).ok_or(Reject::BAD_REQUEST)?;
+    let ticket = state.shared.ticket_key.open(value).ok_or(Reject::BAD_REQUEST)?;
+    let here = path.client.five_tuple;
+    if ticket.shard != state.shard {
+        existing.map_or(Ok(()), |_| Err(Reject::MISMATCH))?;
+        state.guests.welcome(now, &here, ticket.shard);
+        return Ok(Outcome::Elsewhere(ticket.shard));
+    }
+    let id = ticket.allocation;
+    let allocation = state.table.get(id).filter(|a| a.serial == ticket.serial).ok_or(Reject::MISMATCH)?;
+    let mobility = allocation.mobility.as_ref().ok_or(Reject::BAD_REQUEST)?;
+    let repeated = mobility.moved_by == Some(request.transaction()) && existing == Some(id);
+    if !repeated && (allocation.client.five_tuple == here || ticket.generation != mobility.generation) {
+        return Err(Reject::BAD_REQUEST);
+    }
+    owned(state, id, caller)?;
+    if existing.is_some_and(|other| other != id) {
+        return Err(Reject::MISMATCH);
+    }
+    if !repeated {
+        state.relocate(now, id, &path.client, request.transaction());
+    }
+    match (answer(state, now, request, id, caller)?, state.ticket(id)) {
+        (Reply::Refreshed(lifetime), Some(ticket)) => Ok(Reply::Moved(lifetime, ticket).into()),
+        (reply, _) => Ok(reply.into()),
+    }
 }
 
 /// What a request for a lifetime gets: at least the default, at most the maximum. RFC 8656 §7.2.

@@ -1,12 +1,20 @@
 //! What several methods read of a request, and the rules that come with it.
 
 use crate::turn::allocation::AllocationId;
+use crate::turn::auth::Caller;
 use crate::turn::policy::Policy;
 use crate::turn::reject::Reject;
 use crate::turn::state::State;
 use crate::wire::attribute::{self, Family};
 use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::SocketAddr;
+
+/// Only whoever made an allocation may use it. RFC 8656 §5.
+pub fn owned(state: &State, id: AllocationId, caller: &Caller) -> Result<(), Reject> {
+    let owner = state.table.get(id).map(|allocation| &allocation.owner).ok_or(Reject::MISMATCH)?;
+    let same = owner.name == caller.name && owner.realm == caller.realm.name;
+    if same { Ok(()) } else { Err(Reject::Code(ErrorCode::WRONG_CREDENTIALS)) }
+}
 
 /// Refuses comprehension-required attributes that are not understood. RFC 8489 §6.3.1.
 pub fn understood(policy: &Policy, request: &Message) -> Result<(), Reject> {

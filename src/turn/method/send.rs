@@ -31,6 +31,9 @@ pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Mess
         return state.discard(Discard::NoPermission);
     };
     let reach = state.reach_of_permitted(permission.relayed_only, peer.ip());
+    if state.is_arriving(id, &client.five_tuple) {
+        state.arrive(now, id);
+    }
     if let Some(allocation) = state.table.get_mut(id) {
         allocation.traffic.to_peers.add(payload.length());
     }
