@@ -240,6 +240,11 @@ impl Clients {
         None
     }
 
+    /// Which shard this is.
+    pub(super) fn shard(&self) -> u16 {
+        self.shard
+    }
+
     /// Bounds of connections.
     pub(super) fn limits(&self) -> &Connections {
         &self.limits

@@ -2,11 +2,13 @@
 
 use super::clients::{Clients, Way};
 use super::conn::Room;
+use super::neighbours::{Neighbours, Passed};
 use super::outbox::{Outbox, Payload, Sender, source};
 use super::peers::Peers;
 use super::stats::Counters;
 use crate::net::{Batch, Datagram, Messages, Outgoing, Piece, Sent};
 use crate::turn::{Client, Framing, Onward};
+use crate::wire::padded;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ pub(super) struct Egress {
     outbox: Outbox,
     messages: Messages,
     hop_limit: bool,
+    /// The way to the other shards.
+    pub(super) neighbours: Neighbours,
     counters: Arc<Counters>,
 }
 
@@ -37,8 +41,16 @@ pub(super) struct Arrival {
 
 impl Egress {
     /// Nothing waits yet. With `hop_limit`, datagrams leave with one less than they came with.
-    pub(super) fn new(clients: Clients, peers: Peers, seed: u64, hop_limit: bool, counters: Arc<Counters>) -> Egress {
-        Egress { clients, peers, outbox: Outbox::new(seed), messages: Messages::default(), hop_limit, counters }
+    pub(super) fn new(
+        clients: Clients,
+        peers: Peers,
+        neighbours: Neighbours,
+        seed: u64,
+        hop_limit: bool,
+        counters: Arc<Counters>,
+    ) -> Egress {
+        let (outbox, messages) = (Outbox::new(seed), Messages::default());
+        Egress { clients, peers, outbox, messages, hop_limit, neighbours, counters }
     }
 
     /// Queues a packet for where the protocol sends it.
@@ -59,7 +71,8 @@ impl Egress {
                 };
                 self.forward_to_client(&client, framing, payload, arrival, batch);
             }
-            Onward::Discarded(_) | Onward::Answered => {}
+            // The shard has passed it on; see `guests`.
+            Onward::Pass { .. } | Onward::Discarded(_) | Onward::Answered => {}
         }
     }
 
@@ -90,6 +103,13 @@ impl Egress {
                     ..Outgoing::new(client.five_tuple.client, second)
                 };
                 self.outbox.push(Sender::Listener(index), outgoing);
+            }
+            Way::Conn { shard, .. } if shard != self.clients.shard() => {
+                let range = payload.start..payload.start + payload.length;
+                let mut octets = header.octets().to_vec();
+                octets.extend_from_slice(batch.octets().get(range).unwrap_or_default());
+                octets.resize(padded(octets.len()), 0);
+                self.pass(shard, Passed::Output(client.link, octets));
             }
             Way::Conn { .. } => {
                 let limit = self.clients.limits().output;
@@ -136,6 +156,10 @@ impl Egress {
                 self.outbox.push(Sender::Listener(index), outgoing);
                 None
             }
+            Way::Conn { shard, .. } if shard != self.clients.shard() => {
+                self.pass(shard, Passed::Output(to.link, octets.to_vec()));
+                None
+            }
             Way::Conn { .. } => {
                 let limit = self.clients.limits().output * 2;
                 let Some(index) = self.clients.place(to.link) else {
@@ -146,6 +170,12 @@ impl Egress {
                 (conn.answer(octets, limit, pool) == Room::Full).then_some(index)
             }
         }
+    }
+
+    /// Says something to another shard, and counts whether it was heard.
+    pub(super) fn pass(&self, shard: u16, passed: Passed) {
+        let heard = self.neighbours.pass(shard, passed);
+        if heard { self.counters.passed_on.add(1) } else { self.counters.pass_dropped.add(1) }
     }
 
     /// Sends all that was decided on so far, and tells the places of connections that have failed. What was received stays

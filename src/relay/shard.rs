@@ -6,6 +6,7 @@ use super::conn::Read;
 use super::egress::{Arrival, Egress};
 use super::journal;
 use super::mailbox::{Letter, Receiver};
+use super::neighbours::{Inbox, Neighbours, Passed};
 use super::peers::Peers;
 use super::plan::Connections;
 use super::ready::{Ready, Source};
@@ -27,9 +28,9 @@ use tokio::time::Sleep;
 
 /// One core's worth of relay: it owns every socket, connection and allocation that it serves.
 pub(super) struct Shard {
-    server: Server,
-    egress: Egress,
-    batch: Batch,
+    pub(super) server: Server,
+    pub(super) egress: Egress,
+    pub(super) batch: Batch,
     ready: Arc<Ready>,
     /// Sources to serve in this turn.
     due: Vec<Source>,
@@ -42,12 +43,14 @@ pub(super) struct Shard {
     errors: Vec<IcmpError>,
     mailbox: Receiver,
     letters: Vec<Letter>,
+    inbox: Inbox,
+    passed: Vec<Passed>,
     clock: Clock,
-    now: Instant,
+    pub(super) now: Instant,
     clock_set: Instant,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     alive: bool,
 }
 
@@ -59,6 +62,8 @@ pub(super) struct Parts {
     pub(super) relay_options: net::Options,
     pub(super) connections: Connections,
     pub(super) mailbox: Receiver,
+    pub(super) neighbours: Neighbours,
+    pub(super) inbox: Inbox,
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
     pub(super) seed: u64,
@@ -70,7 +75,8 @@ impl Shard {
     /// # Errors
     /// When the runtime cannot watch them.
     pub(super) fn new(parts: Parts) -> io::Result<(Shard, Arc<crate::turn::Counters>)> {
-        let Parts { setup, udp, tcp, relay_options, connections, mailbox, clock, counters, seed } = parts;
+        let Parts { setup, udp, tcp, relay_options, connections, mailbox, neighbours, inbox, clock, counters, seed } =
+            parts;
         let ready = Arc::new(Ready::default());
         let now = clock.now();
         let shard = setup.shard;
@@ -80,7 +86,7 @@ impl Shard {
         let peers = Peers::new(relay_options, ready.clone());
         let shard = Shard {
             server,
-            egress: Egress::new(clients, peers, seed, relay_options.hop_limit, counters.clone()),
+            egress: Egress::new(clients, peers, neighbours, seed, relay_options.hop_limit, counters.clone()),
             batch: Batch::new(SLOTS),
             ready,
             due: Vec::new(),
@@ -91,6 +97,8 @@ impl Shard {
             errors: Vec::new(),
             mailbox,
             letters: Vec::new(),
+            inbox,
+            passed: Vec::new(),
             clock,
             now,
             clock_set: now,
@@ -123,6 +131,9 @@ impl Shard {
             while let Ok(letter) = self.mailbox.try_recv() {
                 self.letters.push(letter);
             }
+            while let Ok(passed) = self.inbox.try_recv() {
+                self.passed.push(passed);
+            }
             return;
         }
         self.arm();
@@ -136,6 +147,10 @@ impl Shard {
                 if gone {
                     break;
                 }
+            }
+            while let Poll::Ready(Some(passed)) = self.inbox.poll_recv(cx) {
+                woken = true;
+                self.passed.push(passed);
             }
             woken |= self.sleep.as_mut().poll(cx).is_ready();
             if woken { Poll::Ready(()) } else { Poll::Pending }
@@ -159,6 +174,9 @@ impl Shard {
         for letter in std::mem::take(&mut self.letters) {
             self.read(letter);
         }
+        for passed in std::mem::take(&mut self.passed) {
+            self.hear(passed);
+        }
         let mut due = std::mem::take(&mut self.due);
         for source in due.drain(..) {
             if self.batch.free() < RESERVE {
@@ -173,7 +191,7 @@ impl Shard {
     }
 
     /// Sends everything and makes the batch free again.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.flush();
         self.batch.clear();
     }
@@ -210,7 +228,9 @@ impl Shard {
             };
             let five_tuple = FiveTuple { client: datagram.source, server, transport: Transport::Udp };
             let client = Client::new(five_tuple, link);
-            let onward = self.server.from_client(self.now, &client, self.batch.payload(&datagram));
+            let octets = self.batch.payload(&datagram);
+            let onward = self.server.from_client(self.now, &client, octets);
+            let onward = self.pass_on(onward, &client, octets);
             self.egress.forward(onward, Arrival::of(&datagram), &mut self.batch);
             self.perform();
         }
@@ -308,6 +328,7 @@ impl Shard {
             let arrival = Arrival { start: range.start, room: 0, traffic_class: 0, hop_limit: 0 };
             range.start += frame.len();
             let onward = self.server.from_client(self.now, &client, frame);
+            let onward = self.pass_on(onward, &client, frame);
             self.egress.forward(onward, arrival, &mut self.batch);
             self.perform();
             if self.egress.clients.place(client.link).is_none() {
@@ -326,7 +347,7 @@ impl Shard {
     }
 
     /// Does what the protocol asked for in its last call.
-    fn perform(&mut self) {
+    pub(super) fn perform(&mut self) {
         self.server.take_effects(&mut self.effects);
         if self.effects.is_empty() {
             return;
@@ -398,7 +419,9 @@ impl Shard {
         if let Some(conn) = self.egress.clients.take(index) {
             let client = conn.client;
             drop(conn);
-            self.server.client_gone(self.now, &client);
+            if let Some(home) = self.server.client_gone(self.now, &client) {
+                self.egress.pass(home, Passed::Gone(client));
+            }
             self.perform();
         }
     }

@@ -46,6 +46,8 @@ counters! {
     stream_reads Total "Reads from client connections.";
     stream_writes Total "Writes to client connections.";
     stream_dropped Total "Relayed packets dropped because a connection's output was full.";
+    passed_on Total "Packets passed to another shard: clients that moved there (RFC 8016), and their answers.";
+    pass_dropped Total "Packets that could not be passed because too many waited.";
     unsendable Total "Packets for clients whose listener or connection is gone.";
 }
 

@@ -2,6 +2,7 @@
 
 use super::clock::Clock;
 use super::mailbox::{self, Letter, mailbox};
+use super::neighbours::{Inbox, Neighbours};
 use super::plan::{self, Listener, Plan};
 use super::shard::{Parts, Shard};
 use super::stats::{Counters, ShardStatistics, Statistics};
@@ -51,8 +52,9 @@ impl Supervisor {
             addresses: bound.addresses,
         };
         let policy = Arc::new(policy);
+        let (neighbours, inboxes) = Neighbours::of(bound.sockets.len());
         let mut started = Vec::new();
-        for (number, (udp, tcp)) in bound.sockets.into_iter().enumerate() {
+        for (number, ((udp, tcp), inbox)) in bound.sockets.into_iter().zip(inboxes).enumerate() {
             let core = cores.get(number).copied().filter(|_| plan.pin && count > 1 && count <= cores.len());
             let setup = Setup {
                 policy: policy.clone(),
@@ -61,7 +63,8 @@ impl Supervisor {
                 seed: random()?,
                 unix_at_epoch: supervisor.clock.unix_at_epoch(),
             };
-            started.push(supervisor.start_shard(&plan, setup, udp, tcp, core)?);
+            let doors = (neighbours.clone(), inbox);
+            started.push(supervisor.start_shard(&plan, setup, (udp, tcp), doors, core)?);
         }
         for answer in started {
             let statistics = answer.recv().map_err(|_| io::Error::other("a shard did not start"))??;
@@ -140,8 +143,8 @@ impl Supervisor {
         &mut self,
         plan: &Plan,
         setup: Setup,
-        udp: Vec<UdpSocket>,
-        tcp: Vec<TcpListener>,
+        (udp, tcp): (Vec<UdpSocket>, Vec<TcpListener>),
+        (neighbours, inbox): (Neighbours, Inbox),
         core: Option<usize>,
     ) -> io::Result<Started> {
         let (sender, receiver) = mailbox();
@@ -153,6 +156,8 @@ impl Supervisor {
             relay_options: plan.relay_options(),
             connections: plan.connections,
             mailbox: receiver,
+            neighbours,
+            inbox,
             clock: self.clock,
             counters: counters.clone(),
             seed,

@@ -141,9 +141,12 @@ impl Server {
     }
 
     /// A client's connection closed: its allocation ends with it, unless the client may come back with a ticket.
-    pub fn client_gone(&mut self, now: Instant, client: &Client) {
+    /// The shard where its allocation lives, if that is another: it must be told.
+    pub fn client_gone(&mut self, now: Instant, client: &Client) -> Option<u16> {
         self.state.messages.clear();
+        let home = self.state.guests.home(now, &client.five_tuple);
         self.state.client_gone(now, &client.five_tuple);
+        home
     }
 
     /// Does what is due.

@@ -1,0 +1,54 @@
+//! Clients whose allocation lives on another shard: mobility (RFC 8016) may bring a client to a five-tuple that hashes to
+//! another shard than its old one did. Its packets are passed home, and what home writes to its connection comes back.
+
+use super::egress::Arrival;
+use super::neighbours::Passed;
+use super::shard::Shard;
+use crate::net::HEADROOM;
+use crate::turn::{Client, Onward};
+
+impl Shard {
+    /// Passes a packet home, where the protocol says so; gives back what the protocol said.
+    pub(super) fn pass_on(&self, onward: Onward, client: &Client, octets: &[u8]) -> Onward {
+        if let Onward::Pass { shard } = onward {
+            self.egress.pass(shard, Passed::Packet(*client, octets.to_vec()));
+        }
+        onward
+    }
+
+    /// Takes what another shard said.
+    pub(super) fn hear(&mut self, passed: Passed) {
+        match passed {
+            Passed::Packet(client, octets) => self.hear_packet(&client, &octets),
+            Passed::Output(link, octets) => self.hear_output(link, &octets),
+            Passed::Gone(client) => {
+                let _ = self.server.client_gone(self.now, &client);
+                self.perform();
+            }
+        }
+    }
+
+    fn hear_packet(&mut self, client: &Client, octets: &[u8]) {
+        if self.batch.free() == 0 {
+            self.finish();
+        }
+        let Some(slot) = self.batch.vacant().get_mut(..octets.len()) else { return };
+        slot.copy_from_slice(octets);
+        let start = self.batch.occupy();
+        let onward = self.server.from_client(self.now, client, octets);
+        let arrival = Arrival { start, room: HEADROOM, traffic_class: 0, hop_limit: 0 };
+        self.egress.forward(onward, arrival, &mut self.batch);
+        self.perform();
+    }
+
+    fn hear_output(&mut self, link: crate::turn::Link, octets: &[u8]) {
+        let limit = self.egress.clients.limits().output;
+        let place = self.egress.clients.place(link);
+        let taken = place
+            .and_then(|index| self.egress.clients.output(index))
+            .map(|(conn, pool)| conn.answer(octets, limit, pool));
+        if taken != Some(super::conn::Room::Taken) {
+            self.counters.stream_dropped.add(1);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What shards say to each other: packets of a client whose allocation lives elsewhere (a mobile client that moved to a
+//! five-tuple of another shard), and what is to be written to another shard's connections. Nothing else crosses.
+
+use crate::turn::{Client, Link};
+use tokio::sync::mpsc;
+
+/// One thing said by one shard to another.
+#[derive(Debug)]
+pub(super) enum Passed {
+    /// A packet from a client, for the shard of its allocation.
+    Packet(Client, Vec<u8>),
+    /// Octets for a connection, for the shard that holds it.
+    Output(Link, Vec<u8>),
+    /// A client's connection is gone.
+    Gone(Client),
+}
+
+/// A shard's way to all others.
+#[derive(Clone, Debug)]
+pub(super) struct Neighbours(Vec<mpsc::Sender<Passed>>);
+
+/// Where a shard finds what others said to it.
+pub(super) type Inbox = mpsc::Receiver<Passed>;
+
+impl Neighbours {
+    /// For `count` shards: the way to all of them, and each one's inbox.
+    pub(super) fn of(count: usize) -> (Neighbours, Vec<Inbox>) {
+        let (senders, inboxes) = (0..count).map(|_| mpsc::channel(WAITING)).unzip();
+        (Neighbours(senders), inboxes)
+    }
+
+    /// Says something to a shard. False when too much waits there, or nobody is there: it is dropped.
+    pub(super) fn pass(&self, shard: u16, passed: Passed) -> bool {
+        self.0.get(usize::from(shard)).is_some_and(|sender| sender.try_send(passed).is_ok())
+    }
+}
+
+/// What may wait for a shard before more is dropped.
+const WAITING: usize = 1024;
