@@ -1,1 +1,34 @@
-//! The configuration: a file or flags, resolved into a plan.
+//! From what an operator wrote to what the server does.
+//!
+//! ```text
+//!   default ◄── file ◄── environment ◄── flags       each hides what lies under it
+//!      └─────────┴── Written ──┴───────────┘         texts, and where each stands
+//!                       │ resolve, with what the Host knows
+//!                       ▼
+//!                   Settings                         what is meant: a Plan, a Policy, addresses, logs
+//! ```
+//!
+//! * [`schema`]: every key with its default and explanation, once. [`written`]: layers of texts. [`file`]: TOML.
+//! * [`value`]: how texts are read. [`resolve`]: what they mean together. [`render`]: the schema as a complete file.
+//!
+//! Errors name the file, the line and the column, or the flag, or the variable ([`Fault`]).
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod error;
+pub mod file;
+mod host;
+mod reach;
+mod realms;
+pub mod render;
+pub mod resolve;
+pub mod schema;
+pub mod value;
+mod web;
+pub mod written;
+
+pub use error::{Error, Fault, Origin};
+pub use host::Host;
+pub use realms::Login;
+pub use resolve::{Logs, Settings, resolve};
+pub use web::Web;
+pub use written::{Given, Written};

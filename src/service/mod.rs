@@ -16,8 +16,11 @@
 //! addresses and the secret that its credentials are minted from. Whatever a client can make grow has a bound that
 //! an operator sets ([`signaling::Bounds`]).
 
+pub mod admin;
 pub mod ice_servers;
+pub mod metrics;
 pub mod outbound;
 mod page;
+mod process;
 pub mod signaling;
 pub mod web;

@@ -1,0 +1,49 @@
+//! `hairpin config`: what an operator does with a configuration before a server runs on it.
+
+use super::{ice, usage};
+use crate::config::{Error, Host, Written, file, render, resolve};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Check, print or convert a configuration file
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Verb {
+    /// Say what is wrong with a file: line, column, and what would be right. Exits with 2 when something is
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print a complete, commented file: every key with its default
+    Print,
+}
+
+/// Runs it.
+pub fn run(args: &Config) -> ExitCode {
+    match &args.verb {
+        Verb::Print => {
+            print!("{}", render::file());
+            ExitCode::SUCCESS
+        }
+        Verb::Check { file } => match check(file) {
+            Ok(()) => {
+                println!("{}: right", file.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => usage(&error),
+        },
+    }
+}
+
+/// Contradictions count here, although a server would run with them.
+fn check(path: &Path) -> Result<(), Error> {
+    let written: Written = file::read(path)?.open_files();
+    let settings = resolve(&written, &Host::look(ice::random_secret()))?;
+    if settings.warnings.is_empty() { Ok(()) } else { Err(Error { faults: settings.warnings }) }
+}

@@ -1,0 +1,91 @@
+//! The flags of `hairpin serve`: one for each key of the schema, and `--config`.
+
+use crate::config::schema::{self, Key, Shape};
+use crate::config::{self, Error, Given, Origin, Written, file};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use std::path::{Path, PathBuf};
+
+/// What the command line says about a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    config: Option<PathBuf>,
+    written: Written,
+}
+
+impl Flags {
+    /// The file that counts: the one that was named, else the usual one where it exists.
+    pub fn file(&self) -> Option<&Path> {
+        let usual = Path::new(USUAL);
+        self.config.as_deref().or_else(|| usual.exists().then_some(usual))
+    }
+
+    /// All that was written: the file, over it the environment, over it the flags; and the files that these name.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn written(&self) -> Result<Written, Error> {
+        let file = self.file().map(file::read).transpose()?.unwrap_or_default();
+        let environment = Written::from_environment(|name| std::env::var(name).ok());
+        Ok(file.overlay(environment).overlay(self.written.clone()).open_files())
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(clap::value_parser!(PathBuf))
+            .help(format!("The configuration file [env: HAIRPIN_CONFIG] [default: {USUAL} when it exists]"))
+            .env("HAIRPIN_CONFIG")
+            .hide_env(true);
+        let command = command.arg(file);
+        schema::GROUPS.iter().fold(command, |command, group| {
+            command.next_help_heading(group.title).args(group.keys.iter().map(argument))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Flags::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Flags, clap::Error> {
+        let mut flags = Flags { config: matches.get_one::<PathBuf>("config").cloned(), written: Written::default() };
+        for key in schema::keys() {
+            let Some(values) = matches.get_many::<String>(key.name) else { continue };
+            let origin = Origin::Flag(format!("--{}", key.flag()));
+            let values = values.map(|text| Given::new(text, &origin));
+            flags.written.set(key, values.collect());
+        }
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Flags::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn argument(key: &Key) -> Arg {
+    let default = match key.default {
+        "" => String::new(),
+        default => format!(" [default: {}]", default.replace(['"', '[', ']'], "")),
+    };
+    let argument = Arg::new(key.name)
+        .long(key.flag())
+        .value_name(key.placeholder)
+        .help(format!("{} [env: {}]{default}", key.summary(), key.variable()))
+        .long_help(format!("{}\n\n[env: {}]{default}", config::render::flags(key.about), key.variable()));
+    match key.shape {
+        Shape::One => argument.action(ArgAction::Set),
+        Shape::Many => argument.action(ArgAction::Append),
+        Shape::Switch => {
+            argument.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
+        }
+    }
+}
+
+/// Where the file is looked for.
+const USUAL: &str = "/etc/hairpin/hairpin.toml";

@@ -1,0 +1,40 @@
+//! What a configuration depends on besides what is written: the addresses of this host, and a secret drawn for it.
+
+use crate::net::interface;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+
+/// The host that a configuration is meant for.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// The addresses of its interfaces.
+    pub addresses: Vec<IpAddr>,
+    /// Where packets to the world leave from, IPv4.
+    pub source_v4: Option<IpAddr>,
+    /// The same for IPv6.
+    pub source_v6: Option<IpAddr>,
+    /// Whether it has IPv6 sockets at all.
+    pub ipv6: bool,
+    /// What stands in for users and secrets when there are none.
+    pub secret: String,
+}
+
+impl Host {
+    /// Looks at this host; `secret` is what stands in for users when there are none.
+    pub fn look(secret: String) -> Host {
+        let addresses = interface::addresses().unwrap_or_default();
+        Host {
+            addresses: addresses.into_iter().map(|found| found.address).collect(),
+            source_v4: interface::default_source(false),
+            source_v6: interface::default_source(true),
+            ipv6: UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok(),
+            secret,
+        }
+    }
+
+    /// Where relay sockets bind unless somebody says otherwise: the source address of each family's default route, and
+    /// where there is none at all, loopback.
+    pub fn relay_addresses(&self) -> Vec<IpAddr> {
+        let found: Vec<IpAddr> = [self.source_v4, self.source_v6].into_iter().flatten().collect();
+        if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+    }
+}

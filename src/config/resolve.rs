@@ -1,0 +1,297 @@
+//! What a configuration means: every text understood, every default filled in, every contradiction found.
+
+use super::error::{Error, Fault};
+use super::host::Host;
+use super::realms::{self, Login};
+use super::schema::{self, Key};
+use super::web::{self, Web};
+use super::written::{Reader, Written};
+use super::{reach, value};
+use crate::net::Path;
+use crate::relay::{Listener, Plan};
+use crate::turn::acl::{Acl, Own};
+use crate::turn::auth::Realm;
+use crate::turn::policy::{Alternate, Discovery};
+use crate::turn::{Limits, Policy, RelayAddress};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A configuration as it is meant.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the relay runs.
+    pub plan: Plan,
+    /// The operators' listener.
+    pub admin: Option<SocketAddr>,
+    /// The web listener.
+    pub web: Web,
+    /// How it logs.
+    pub logs: Logs,
+    /// What clients log in with, in words for `iceServers`.
+    pub login: Login,
+    /// What holds but should not: a contradiction that a server can run with.
+    pub warnings: Vec<Fault>,
+}
+
+/// How a server logs, to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// How much: a level, or a list of targets with levels.
+    pub level: String,
+    /// An object a line instead of a sentence.
+    pub json: bool,
+}
+
+/// Understands a configuration.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
+    let mut reader = Reader::new(written);
+    let listeners = listeners(&mut reader, host);
+    let relay_addresses = relay_addresses(&mut reader, host);
+    let relay_ports = reader.one(&schema::RELAY_PORTS, value::ports).unwrap_or(49_152..=65_535);
+    let (realms, login) = realms::all(&mut reader, written, host);
+    let admin = reader.one(&schema::ADMIN, value::optional_address).unwrap_or(Some(ADMIN));
+    let web = web::settings(&mut reader, &login);
+    let mut policy = Policy::new(Realm::new(""), relay_addresses);
+    policy.realms = realms.into_iter().map(Arc::new).collect();
+    policy.limits = limits(&mut reader);
+    redirection(&mut reader, &mut policy);
+    policy.password_algorithms = reader.one(&schema::PASSWORD_ALGORITHMS, value::switch).unwrap_or(true);
+    policy.sha1 = reader.one(&schema::SHA1, value::switch).unwrap_or(true);
+    policy.mobility = reader.one(&schema::MOBILITY, value::switch).unwrap_or(true);
+    policy.tcp_relays = reader.one(&schema::TCP_RELAYS, value::switch).unwrap_or(true);
+    policy.software = reader.one(&schema::SOFTWARE, software);
+    policy.own = Own { listeners: admin.into_iter().chain(web.address).collect(), addresses: Vec::new() };
+    let mut listeners = listeners;
+    policy.discovery = discovery(&mut reader, &mut listeners);
+    let mut plan = Plan::new([], policy);
+    plan.listeners = listeners;
+    plan.relay_ports = relay_ports;
+    plan.answer_rate = reader.one(&schema::ANSWER_RATE, value::number).unwrap_or(2_000);
+    plan.shards = reader.one(&schema::SHARDS, value::shards).unwrap_or(0);
+    plan.path = reader.one(&schema::SOCKETS, |text| value::choice(text, SOCKETS)).unwrap_or_default();
+    let logs = Logs {
+        level: reader.one(&schema::LOG_LEVEL, value::filter).unwrap_or_else(|| "info".into()),
+        json: reader.one(&schema::LOG_FORMAT, |text| value::choice(text, FORMATS)).unwrap_or(false),
+    };
+    if !reader.faults.is_empty() {
+        return Err(Error { faults: reader.faults });
+    }
+    contradictions(&mut reader, &plan, written);
+    Ok(Settings { plan, admin, web, logs, login, warnings: reader.faults })
+}
+
+impl Settings {
+    /// The hosts and ports under which clients reach the listeners, given where those are bound.
+    pub fn reachable(&self, bound: &[SocketAddr], host: &Host) -> Vec<SocketAddr> {
+        reach::reachable(bound, &self.plan.policy.relay_addresses, host)
+    }
+}
+
+fn listeners(reader: &mut Reader, host: &Host) -> Vec<Listener> {
+    let faults = reader.faults.len();
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for (origin, address) in reader.many_at(&schema::LISTEN, value::transport_address) {
+        if addresses.contains(&address) && address.port() != 0 {
+            reader.wrong_at(&origin, &schema::LISTEN, &format!("{address} is there twice; leave one out"));
+        }
+        addresses.push(address);
+    }
+    let default: [SocketAddr; 2] = [(Ipv4Addr::UNSPECIFIED, 3478).into(), (Ipv6Addr::UNSPECIFIED, 3478).into()];
+    if !reader.has(&schema::LISTEN) || addresses == default {
+        addresses = default.into_iter().filter(|address| address.is_ipv4() || host.ipv6).collect();
+    }
+    if addresses.is_empty() && reader.faults.len() == faults {
+        reader.wrong(&schema::LISTEN, "a server without a listener serves nobody; write at least one IP:PORT");
+    }
+    addresses.into_iter().map(Listener::new).collect()
+}
+
+/// An external address as it is written: for the relay address that it names, or for the next of its family.
+struct External {
+    of: Option<IpAddr>,
+    address: IpAddr,
+}
+
+fn external(text: &str) -> Result<External, String> {
+    match text.split_once('=') {
+        Some((of, address)) => Ok(External { of: Some(value::ip(of)?), address: value::ip(address)? }),
+        None => Ok(External { of: None, address: value::ip(text)? }),
+    }
+}
+
+fn relay_addresses(reader: &mut Reader, host: &Host) -> Vec<RelayAddress> {
+    let mut locals: Vec<IpAddr> = Vec::new();
+    for (origin, local) in reader.many_at(&schema::RELAY_ADDRESS, value::ip) {
+        if locals.contains(&local) {
+            reader.wrong_at(&origin, &schema::RELAY_ADDRESS, &format!("{local} is there twice; leave one out"));
+        }
+        locals.push(local);
+    }
+    if locals.is_empty() {
+        locals = host.relay_addresses();
+    }
+    let mut relays: Vec<RelayAddress> =
+        locals.into_iter().map(|local| RelayAddress { local, external: local }).collect();
+    let mut told: Vec<IpAddr> = Vec::new();
+    for (origin, External { of, address }) in reader.many_at(&schema::EXTERNAL_ADDRESS, external) {
+        let matches = |relay: &&mut RelayAddress| match of {
+            Some(of) => relay.local == of,
+            None => relay.local.is_ipv4() == address.is_ipv4() && !told.contains(&relay.local),
+        };
+        match relays.iter_mut().find(matches) {
+            Some(relay) if relay.local.is_ipv4() == address.is_ipv4() => {
+                relay.external = address;
+                told.push(relay.local);
+            }
+            Some(relay) => {
+                let message = format!("{address} is of another family than the relay address {}", relay.local);
+                reader.wrong_at(&origin, &schema::EXTERNAL_ADDRESS, &message);
+            }
+            None => {
+                let message = format!("no relay address is left for {address}; name one more with relay_address");
+                reader.wrong_at(&origin, &schema::EXTERNAL_ADDRESS, &message);
+            }
+        }
+    }
+    relays
+}
+
+/// SOFTWARE has at most 127 characters. RFC 8489 §14.14.
+fn software(text: &str) -> Result<String, String> {
+    if text.chars().count() > 127 {
+        return Err("SOFTWARE has at most 127 characters".into());
+    }
+    value::text(text)
+}
+
+/// Where new clients are sent instead of being served here.
+fn redirection(reader: &mut Reader, policy: &mut Policy) {
+    let servers = reader.many(&schema::ALTERNATE_SERVER, value::transport_address);
+    let domain = reader.one(&schema::ALTERNATE_DOMAIN, value::text);
+    policy.redirect = reader.one(&schema::REDIRECT, value::switch).unwrap_or(false);
+    if servers.is_empty() {
+        if domain.is_some() {
+            reader.wrong(&schema::ALTERNATE_DOMAIN, "a name alone leads nowhere; set alternate_server too");
+        }
+        if policy.redirect {
+            reader.wrong(&schema::REDIRECT, "there is nowhere to send clients; set alternate_server too");
+        }
+        return;
+    }
+    policy.alternate = Some(Alternate { servers, domain });
+}
+
+/// The four addresses of RFC 5780, for each family that has a second address; all four listen.
+fn discovery(reader: &mut Reader, listeners: &mut Vec<Listener>) -> Vec<Discovery> {
+    let key = &schema::ALTERNATE_LISTEN;
+    let mut found: Vec<Discovery> = Vec::new();
+    for (origin, alternate) in reader.many_at(key, value::transport_address) {
+        let family = |address: SocketAddr| address.is_ipv4() == alternate.is_ipv4();
+        let primary = listeners.iter().map(|listener| listener.address).find(|address| family(*address));
+        let message = match primary {
+            None => format!("no listener has the family of {alternate}"),
+            Some(_) if found.iter().any(|known| family(known.primary)) => "one of each family is enough".into(),
+            Some(primary) if primary.ip().is_unspecified() || alternate.ip().is_unspecified() => {
+                format!("{primary} and {alternate} must both name an address of this host")
+            }
+            Some(primary) if primary.ip() == alternate.ip() || primary.port() == alternate.port() => {
+                format!("{alternate} must differ from {primary} in address and port")
+            }
+            Some(primary) => {
+                found.push(Discovery { primary, alternate });
+                continue;
+            }
+        };
+        reader.wrong_at(&origin, key, &message);
+    }
+    for address in found.iter().flat_map(Discovery::listeners) {
+        if !listeners.iter().any(|listener| listener.address == address) {
+            listeners.push(Listener::new(address));
+        }
+    }
+    found
+}
+
+fn limits(reader: &mut Reader) -> Limits {
+    let default = Limits::default();
+    let mut bound = |key: &Key| match reader.one(key, value::number::<u32>) {
+        None | Some(0) => u32::MAX,
+        Some(bound) => bound,
+    };
+    let (allocations, per_user, per_address) =
+        (bound(&schema::MAX_ALLOCATIONS), bound(&schema::USER_ALLOCATIONS), bound(&schema::ADDRESS_ALLOCATIONS));
+    Limits {
+        allocations,
+        allocations_per_user: per_user,
+        allocations_per_address: per_address,
+        permissions: reader.one(&schema::PERMISSIONS, value::number).unwrap_or(default.permissions),
+        channels: reader.one(&schema::CHANNELS, value::number).unwrap_or(default.channels),
+        maximum_lifetime: reader.one(&schema::MAX_LIFETIME, lifetime).unwrap_or(default.maximum_lifetime),
+        nonce_lifetime: reader.one(&schema::NONCE_LIFETIME, nonce_lifetime).unwrap_or(default.nonce_lifetime),
+        ..default
+    }
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = value::duration(text)?;
+    if lifetime < Limits::default().default_lifetime {
+        return Err(format!("`{text}` is shorter than the 10m which RFC 8656 makes the default"));
+    }
+    Ok(lifetime)
+}
+
+fn nonce_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = value::duration(text)?;
+    if lifetime.is_zero() || lifetime > Duration::from_secs(3600) {
+        return Err(format!("`{text}` is not between 1s and the 1h that RFC 8656 allows"));
+    }
+    Ok(lifetime)
+}
+
+/// What a server can run with, but what its operator cannot have meant.
+fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
+    let ports = u32::from(*plan.relay_ports.end()) - u32::from(*plan.relay_ports.start()) + 1;
+    let relays = &plan.policy.relay_addresses;
+    let room =
+        [true, false].map(|v4| ports.saturating_mul(relays.iter().filter(|r| r.local.is_ipv4() == v4).count() as u32));
+    let (room, wanted) = (room.into_iter().max().unwrap_or(0), plan.policy.limits.allocations);
+    if wanted != u32::MAX && wanted > room {
+        let message = format!(
+            "{wanted} allocations do not fit into {room} relayed ports; widen relay_ports or add a relay_address"
+        );
+        reader.wrong(&schema::MAX_ALLOCATIONS, &message);
+    }
+    let private = Acl::default();
+    for relay in relays.iter().filter(|relay| relay.local != relay.external) {
+        if !private.permits(relay.external, false) {
+            let message = format!("{} is not a public address, so clients elsewhere cannot reach it", relay.external);
+            reader.wrong(&schema::EXTERNAL_ADDRESS, &message);
+        }
+    }
+    realms::short_secrets(reader, written);
+    same_port(reader, plan, written);
+}
+
+fn same_port(reader: &mut Reader, plan: &Plan, written: &Written) {
+    for listener in &plan.listeners {
+        let relay =
+            |relay: &RelayAddress| listener.address.ip().is_unspecified() || relay.local == listener.address.ip();
+        if plan.relay_ports.contains(&listener.address.port()) && plan.policy.relay_addresses.iter().any(relay) {
+            let key = if written.has(&schema::RELAY_PORTS) { &schema::RELAY_PORTS } else { &schema::LISTEN };
+            let message = format!("the listener {} lies in the range of relayed ports", listener.address);
+            reader.wrong(key, &message);
+        }
+    }
+}
+
+/// The default of `admin`.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9641);
+const SOCKETS: &[(&str, Path)] = &[("batched", Path::Batched), ("plain", Path::Plain)];
+const FORMATS: &[(&str, bool)] = &[("human", false), ("json", true)];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+use super::*;
+use crate::config::file;
+use crate::turn::acl::Verdict;
+
+fn host() -> Host {
+    Host {
+        addresses: vec!["127.0.0.1".parse().unwrap(), "10.0.0.5".parse().unwrap()],
+        source_v4: Some("10.0.0.5".parse().unwrap()),
+        source_v6: Some("2001:db8::5".parse().unwrap()),
+        ipv6: true,
+        secret: "drawn for this run alone".into(),
+    }
+}
+
+fn settings(text: &str) -> Settings {
+    resolve(&file::parse(std::path::Path::new("f"), text).unwrap().open_files(), &host()).unwrap()
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let written = file::parse(std::path::Path::new("f"), text).unwrap().open_files();
+    resolve(&written, &host()).unwrap_err().faults.iter().map(Fault::to_string).collect()
+}
+
+#[test]
+fn nothing_written_is_safe_and_useful() {
+    let settings = settings("");
+    let listeners: Vec<String> = settings.plan.listeners.iter().map(|l| l.address.to_string()).collect();
+    assert_eq!(listeners, ["0.0.0.0:3478", "[::]:3478"]);
+    assert_eq!(settings.plan.policy.relay_addresses.len(), 2);
+    assert_eq!(settings.admin, Some("127.0.0.1:9641".parse().unwrap()));
+    assert_eq!(settings.login, Login::Secret { secret: host().secret, drawn: true });
+    assert!(!settings.plan.policy.realms[0].credentials.is_empty());
+    assert_eq!(settings.plan.policy.realms[0].peers.judge("169.254.169.254".parse().unwrap()), Verdict::Refused);
+    let web = settings.web.address.unwrap();
+    assert_eq!(settings.plan.policy.own.listeners, [ADMIN, web]);
+    assert!(settings.warnings.is_empty());
+}
+
+#[test]
+fn a_host_without_ipv6_listens_on_ipv4_alone() {
+    let host = Host { ipv6: false, source_v6: None, ..host() };
+    let settings = resolve(&Written::default(), &host).unwrap();
+    assert_eq!(settings.plan.listeners.len(), 1);
+    assert_eq!(settings.plan.policy.relay_addresses.len(), 1);
+}
+
+#[test]
+fn external_addresses_pair_with_relay_addresses_of_their_family_in_order() {
+    let relays = |text: &str| -> Vec<(String, String)> {
+        let settings = settings(text);
+        let relays = settings.plan.policy.relay_addresses.iter();
+        relays.map(|relay| (relay.local.to_string(), relay.external.to_string())).collect()
+    };
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(
+        relays(
+            "relay_address = ['10.0.0.1', '2001:db8::1', '10.0.0.2']\n\
+             external_address = ['198.18.0.1', '198.18.0.2', '2001:db8::f']"
+        ),
+        [pair("10.0.0.1", "198.18.0.1"), pair("2001:db8::1", "2001:db8::f"), pair("10.0.0.2", "198.18.0.2")]
+    );
+    assert_eq!(
+        relays("relay_address = ['10.0.0.1', '10.0.0.2']\nexternal_address = ['10.0.0.2=203.0.113.2', '203.0.113.1']"),
+        [pair("10.0.0.1", "203.0.113.1"), pair("10.0.0.2", "203.0.113.2")]
+    );
+    assert_eq!(
+        faults("relay_address = ['10.0.0.1']\nexternal_address = ['203.0.113.1', '203.0.113.2']"),
+        ["f:2:36: external_address: no relay address is left for 203.0.113.2; name one more with relay_address"]
+    );
+}
+
+#[test]
+fn values_that_cannot_be_are_told_all_at_once() {
+    assert_eq!(
+        faults("listen = ['localhost']\nrelay_ports = '9-5'\nuser = ['a']\nmax_lifetime = '1m'\nsockets = 'x'"),
+        [
+            "f:1:11: listen: `localhost` is not IP:PORT; write 0.0.0.0:3478 or [::]:3478",
+            "f:2:15: relay_ports: `9-5` ends before it starts; write 5-9",
+            "f:3:9: user: a user is NAME:PASSWORD, with a colon between",
+            "f:4:16: max_lifetime: `1m` is shorter than the 10m which RFC 8656 makes the default",
+            "f:5:11: sockets: `x` is not one of batched, plain",
+        ]
+    );
+}
+
+#[test]
+fn contradictions_are_told_with_their_places() {
+    let warnings = settings(
+        "relay_ports = '50000-50009'\nmax_allocations = 11\nrelay_address = ['127.0.0.1']\n\
+         external_address = ['10.1.1.1']\nshared_secret = ['short']\nlisten = ['127.0.0.1:50003']",
+    )
+    .warnings;
+    let warnings: Vec<String> = warnings.iter().map(Fault::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "f:2:19: max_allocations: 11 allocations do not fit into 10 relayed ports; widen relay_ports or add a \
+             relay_address",
+            "f:4:21: external_address: 10.1.1.1 is not a public address, so clients elsewhere cannot reach it",
+            "f:5:18: a secret of 5 characters can be guessed; take 16 or more",
+            "f:1:15: relay_ports: the listener 127.0.0.1:50003 lies in the range of relayed ports",
+        ]
+    );
+}
+
+#[test]
+fn secrets_come_from_files() {
+    let directory = std::env::temp_dir().join(format!("hairpin-resolve-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (secret, users) = (directory.join("secret"), directory.join("users"));
+    std::fs::write(&secret, "a secret from a file\n").unwrap();
+    std::fs::write(&users, "# staff\n\nann:one\nbob:two:three\n").unwrap();
+    let text = format!("shared_secret_file = ['{}']\nuser_file = '{}'", secret.display(), users.display());
+    let settings = settings(&text);
+    assert_eq!(settings.login, Login::Secret { secret: "a secret from a file".into(), drawn: false });
+    assert_eq!(format!("{:?}", settings.plan.policy.realms[0].credentials), "Credentials(2 users, 1 secrets)");
+    std::fs::write(&users, "ann\n").unwrap();
+    assert!(faults(&text)[0].contains("users:1: a user is NAME:PASSWORD"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(faults(&text)[0].contains("cannot be read"));
+}
+
+#[test]
+fn the_environment_hides_the_file_and_flags_hide_both() {
+    let file = file::parse(std::path::Path::new("f"), "realm = 'file'\nshards = 3").unwrap();
+    let environment = Written::from_environment(|name| match name {
+        "HAIRPIN_REALM" => Some("environment".into()),
+        "HAIRPIN_LISTEN" => Some("127.0.0.1:1, 127.0.0.1:2".into()),
+        "HAIRPIN_SHARDS" => Some(String::new()),
+        _ => None,
+    });
+    let written = file.overlay(environment);
+    let settings = resolve(&written, &host()).unwrap();
+    assert_eq!(&*settings.plan.policy.realms[0].name, "environment");
+    assert_eq!((settings.plan.listeners.len(), settings.plan.shards), (2, 3));
+}
+
+#[test]
+fn further_realms_have_users_and_something_that_chooses_them() {
+    let settings = settings(
+        "realm = 'first'\n[[realms]]\nname = 'second'\nuser = ['a:b']\norigin = ['https://x']\nallow_peer = ['10.0.0.0/8']",
+    );
+    let [first, second] = settings.plan.policy.realms.as_slice() else { panic!() };
+    assert_eq!((&*first.name, &*second.name), ("first", "second"));
+    assert_eq!(second.peers.judge("10.1.1.1".parse().unwrap()), Verdict::Permitted);
+    assert_eq!(first.peers.judge("10.1.1.1".parse().unwrap()), Verdict::Refused);
+    assert_eq!(
+        faults("[[realms]]\nname = 'hairpin'"),
+        [
+            "f:2:8: name: there is a realm `hairpin` already",
+            "f:2:8: name: nobody is a user of `hairpin`; write user or shared_secret",
+            "f:2:8: name: nothing chooses `hairpin`; write listener, origin or server_name",
+        ]
+    );
+}
+
+#[test]
+fn nat_discovery_listens_on_four_addresses() {
+    let settings = settings("listen = ['127.0.0.1:3478']\nalternate_listen = ['127.0.0.2:3479']");
+    let listeners: Vec<String> = settings.plan.listeners.iter().map(|l| l.address.to_string()).collect();
+    assert_eq!(listeners.len(), 4);
+    for address in ["127.0.0.1:3478", "127.0.0.1:3479", "127.0.0.2:3478", "127.0.0.2:3479"] {
+        assert!(listeners.iter().any(|listener| listener == address), "{address}");
+    }
+    for (text, sentence) in [
+        ("alternate_listen = ['127.0.0.2:3479']", "must both name an address of this host"),
+        ("listen = ['127.0.0.1:1']\nalternate_listen = ['127.0.0.2:1']", "must differ"),
+        ("listen = ['[::1]:1']\nalternate_listen = ['127.0.0.2:1']", "no listener has the family"),
+    ] {
+        assert!(faults(text)[0].contains(sentence), "{text}");
+    }
+}

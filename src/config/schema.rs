@@ -1,0 +1,465 @@
+//! Every key that an operator may write, once: its name, its default, what it means, and whether a reload is enough.
+//! The command line, the environment, the file, `deploy/hairpin.toml` and the help text all come from here.
+
+/// One thing that can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// As the file says it; with hyphens it is the flag, in capitals behind `HAIRPIN_` the variable.
+    pub name: &'static str,
+    /// What a value looks like.
+    pub placeholder: &'static str,
+    /// How many values it takes.
+    pub shape: Shape,
+    /// The default as the file would say it; empty when there is none.
+    pub default: &'static str,
+    /// A value as the file would say it, for keys without a default.
+    pub example: &'static str,
+    /// What it is for. The first sentence stands in the help text too.
+    pub about: &'static str,
+    /// Its value is never shown.
+    pub secret: bool,
+    /// Its value names a file, whose content counts.
+    pub file: bool,
+    /// A changed value needs a restart; all others take effect on reload.
+    pub restart: bool,
+}
+
+/// How many values a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// One.
+    One,
+    /// Any number: a list in the file, a repeated flag, separated by commas in the environment.
+    Many,
+    /// `true` or `false`; the flag alone says `true`.
+    Switch,
+}
+
+/// Keys that belong together.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// What they are about.
+    pub title: &'static str,
+    /// The keys, in the order of the file.
+    pub keys: &'static [Key],
+}
+
+impl Key {
+    const fn new(name: &'static str, placeholder: &'static str, shape: Shape) -> Key {
+        Key {
+            name,
+            placeholder,
+            shape,
+            default: "",
+            example: "",
+            about: "",
+            secret: false,
+            file: false,
+            restart: false,
+        }
+    }
+
+    const fn one(name: &'static str, placeholder: &'static str) -> Key {
+        Key::new(name, placeholder, Shape::One)
+    }
+
+    const fn many(name: &'static str, placeholder: &'static str) -> Key {
+        Key::new(name, placeholder, Shape::Many)
+    }
+
+    const fn switch(name: &'static str, default: &'static str) -> Key {
+        Key::new(name, "true|false", Shape::Switch).default(default)
+    }
+
+    const fn default(self, default: &'static str) -> Key {
+        Key { default, ..self }
+    }
+
+    const fn example(self, example: &'static str) -> Key {
+        Key { example, ..self }
+    }
+
+    const fn about(self, about: &'static str) -> Key {
+        Key { about, ..self }
+    }
+
+    const fn secret(self) -> Key {
+        Key { secret: true, ..self }
+    }
+
+    const fn file(self) -> Key {
+        Key { file: true, ..self }
+    }
+
+    const fn restart(self) -> Key {
+        Key { restart: true, ..self }
+    }
+
+    /// The flag without its two hyphens.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable.
+    pub fn variable(&self) -> String {
+        format!("HAIRPIN_{}", self.name.to_uppercase())
+    }
+
+    /// The first sentence of what it is for.
+    pub fn summary(&self) -> &'static str {
+        self.about.split_once(". ").map_or(self.about, |(first, _)| first).trim_end_matches('.')
+    }
+}
+
+/// Every key of the file's top level, each of which is a flag and a variable too.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    GROUPS.iter().flat_map(|group| group.keys)
+}
+
+/// The key of that name.
+pub fn key(name: &str) -> Option<&'static Key> {
+    keys().find(|key| key.name == name)
+}
+
+/// Where clients reach the server.
+pub const LISTEN: Key = Key::many("listen", "IP:PORT")
+    .default(r#"["0.0.0.0:3478", "[::]:3478"]"#)
+    .about("Where clients reach the server, by UDP and TCP. The default leaves IPv6 out where the host has none.");
+/// Where relay sockets bind.
+pub const RELAY_ADDRESS: Key = Key::many("relay_address", "IP").example(r#"["10.0.0.5"]"#).restart().about(
+    "Where relay sockets bind. Without it, the source addresses of the default routes, one for each family. Several \
+         addresses of a family are used in turn.",
+);
+/// What clients are told instead.
+pub const EXTERNAL_ADDRESS: Key = Key::many("external_address", "IP").example(r#"["203.0.113.7"]"#).restart().about(
+    "What clients are told instead of a relay address, for clouds with 1:1 NAT. The first of a family stands for the \
+     first relay address of that family, and so on; `10.0.0.5=203.0.113.7` stands for the relay address that it names.",
+);
+/// The range of relayed ports.
+pub const RELAY_PORTS: Key = Key::one("relay_ports", "MIN-MAX").default(r#""49152-65535""#).restart().about(
+    "The ports of relayed transport addresses: open them for UDP in the firewall. Which of them an allocation gets \
+     cannot be foretold.",
+);
+
+/// The realm's name.
+pub const REALM: Key = Key::one("realm", "NAME")
+    .default(r#""hairpin""#)
+    .about("The realm of users and secrets: any text, usually a domain name. Clients see it.");
+/// Static users.
+pub const USER: Key = Key::many("user", "NAME:PASSWORD").example(r#"["alice:a long password"]"#).secret().about(
+    "A user whose credentials do not expire. Without any user and any shared secret the server draws a secret and \
+     prints credentials at its start.",
+);
+/// Static users, from a file.
+pub const USER_FILE: Key = Key::one("user_file", "FILE")
+    .example(r#""/etc/hairpin/users""#)
+    .file()
+    .about("A file of users, one NAME:PASSWORD a line; empty lines and lines that start with # are passed over.");
+/// The secrets of time-limited credentials.
+pub const SHARED_SECRET: Key = Key::many("shared_secret", "SECRET").example(r#"["a long random text"]"#).secret().about(
+    "A secret that time-limited credentials are made with, here and in the application's back end: user name \
+     `EXPIRY:NAME`, password base64(HMAC-SHA1(secret, user name)). Two may be valid at once while one replaces the other.",
+);
+/// The same from files.
+pub const SHARED_SECRET_FILE: Key = Key::many("shared_secret_file", "FILE")
+    .example(r#"["/run/secrets/hairpin"]"#)
+    .file()
+    .about("A file that holds one shared secret; the line break at its end does not count.");
+
+/// Peers that may be reached all the same.
+pub const ALLOW_PEER: Key = Key::many("allow_peer", "CIDR").example(r#"["10.1.0.0/16"]"#).about(
+    "Peers that may be reached although they lie in a range that is refused by default: loopback, private, \
+     link-local, shared, multicast, documentation, reserved. The longest prefix decides between this and deny_peer.",
+);
+/// Peers that may not.
+pub const DENY_PEER: Key =
+    Key::many("deny_peer", "CIDR").example(r#"["198.18.0.0/15"]"#).about("Peers that may not be reached (403).");
+
+/// Unauthenticated answers.
+pub const ANSWER_RATE: Key = Key::one("answer_rate", "N").default("2000").about(
+    "Unauthenticated answers a second for each source prefix, an IPv4 /24 or an IPv6 /48; 0 for no bound. Whoever \
+     sends more from there, or pretends to, gets no answer. Loopback is exempt.",
+);
+/// Allocations in all.
+pub const MAX_ALLOCATIONS: Key = Key::one("max_allocations", "N")
+    .default("0")
+    .about("Allocations in all, on all cores; 0 for as many as there are ports. Beyond it, 508.");
+/// Allocations of a user.
+pub const USER_ALLOCATIONS: Key =
+    Key::one("user_allocations", "N").default("0").about("Allocations of one user; 0 for no bound. Beyond it, 486.");
+/// Allocations of an address.
+pub const ADDRESS_ALLOCATIONS: Key = Key::one("address_allocations", "N").default("0").about(
+    "Allocations from one client address; 0 for no bound. Beyond it, 486. Mind that many clients share an address \
+     behind a carrier's NAT.",
+);
+/// Permissions of an allocation.
+pub const PERMISSIONS: Key =
+    Key::one("permissions", "N").default("1024").about("Permissions of one allocation. Beyond it, 508.");
+/// Channels of an allocation.
+pub const CHANNELS: Key =
+    Key::one("channels", "N").default("1024").about("Channels of one allocation. Beyond it, 508.");
+/// The longest lifetime.
+pub const MAX_LIFETIME: Key = Key::one("max_lifetime", "DURATION")
+    .default(r#""1h""#)
+    .about("The longest lifetime that an allocation is granted at a time, at least 10m; clients refresh it.");
+
+/// SHA-256 and its negotiation.
+pub const PASSWORD_ALGORITHMS: Key = Key::switch("password_algorithms", "true").about(
+    "Offer the password algorithms of RFC 8489, and with them SHA-256. Clients that know nothing of it are served as \
+     before.",
+);
+/// Old clients.
+pub const SHA1: Key = Key::switch("sha1", "true").about(
+    "Serve clients that know only SHA-1 integrity and MD5 keys, as all browsers do today. Without it they get 401.",
+);
+/// RFC 8016.
+pub const MOBILITY: Key =
+    Key::switch("mobility", "true").about("Let clients keep their allocation when their address changes (RFC 8016).");
+/// RFC 6062.
+pub const TCP_RELAYS: Key = Key::switch("tcp_relays", "true").about("Grant relays toward TCP peers (RFC 6062).");
+/// What SOFTWARE says.
+pub const SOFTWARE: Key = Key::one("software", "TEXT").example(r#""hairpin""#).about(
+    "What the SOFTWARE attribute of answers says. Without it there is none, which keeps answers small and tells \
+     nobody what runs here.",
+);
+
+/// RFC 5780.
+pub const ALTERNATE_LISTEN: Key = Key::many("alternate_listen", "IP:PORT")
+    .example(r#"["198.51.100.2:3479"]"#)
+    .restart()
+    .about(
+        "A second address with a second port for NAT behaviour discovery (RFC 5780), one for each family. The server then \
+         listens on both addresses and both ports, four in all; the listener of that family must name its address.",
+    );
+/// Where clients are sent instead.
+pub const ALTERNATE_SERVER: Key = Key::many("alternate_server", "IP:PORT").example(r#"["203.0.113.8:3478"]"#).about(
+    "A sibling that takes new clients while this server drains or redirects (300 Try Alternate), one for each family. \
+     Without it they get 508 while it drains.",
+);
+/// The sibling's name.
+pub const ALTERNATE_DOMAIN: Key = Key::one("alternate_domain", "NAME")
+    .example(r#""relay-2.example.net""#)
+    .about("The name that the sibling's certificate bears (ALTERNATE-DOMAIN).");
+/// Always somewhere else.
+pub const REDIRECT: Key =
+    Key::switch("redirect", "false").about("Send all new allocations to alternate_server, although this server stays.");
+/// How long a nonce is good.
+pub const NONCE_LIFETIME: Key = Key::one("nonce_lifetime", "DURATION")
+    .default(r#""1h""#)
+    .about("After this a nonce is stale and clients get a new one (438): at most 1h by RFC 8656.");
+
+/// The web page's listener.
+pub const WEB: Key = Key::one("web", "IP:PORT").default(r#""127.0.0.1:8080""#).restart().about(
+    "Where people reach the server by HTTP: the call page, signaling, ICE servers. `off` opens nothing. Browsers open \
+     cameras only on localhost and on pages that came by TLS.",
+);
+/// Whose pages may signal.
+pub const WEB_ORIGIN: Key = Key::many("web_origin", "ORIGIN").example(r#"["https://app.example.net"]"#).about(
+    "Other sites whose pages may use the signaling, as scheme://host[:port]; `any` for all. This server's own pages \
+     always may.",
+);
+/// HTTP connections.
+pub const WEB_CONNECTIONS: Key = Key::one("web_connections", "N")
+    .default("1024")
+    .about("HTTP connections that are served at once, WebSockets not counted; more wait.");
+/// Who may ask for ICE servers.
+pub const ICE_OPEN: Key = Key::one("ice_open", "page|loopback|anyone|nobody").default(r#""page""#).about(
+    "Who may ask for ICE servers and credentials: this server's own page in a room (and this host), this host alone, \
+     anyone, or nobody but API keys.",
+);
+/// How long they are good.
+pub const ICE_TTL: Key = Key::one("ice_ttl", "DURATION")
+    .default(r#""24h""#)
+    .about("How long credentials that the web listener hands out are good.");
+/// How long they may be.
+pub const ICE_LONGEST_TTL: Key =
+    Key::one("ice_longest_ttl", "DURATION").default(r#""48h""#).about("The longest that an API key may ask for.");
+/// API keys.
+pub const ICE_KEY: Key = Key::many("ice_key", "KEY:BEARER").example(r#"["app:a long random text"]"#).secret().about(
+    "A back end's key and bearer token for POST /v1/turn/keys/KEY/credentials/generate-ice-servers, the form that \
+     hosted services use.",
+);
+/// API keys, from a file.
+pub const ICE_KEY_FILE: Key = Key::one("ice_key_file", "FILE")
+    .example(r#""/etc/hairpin/ice-keys""#)
+    .file()
+    .about("A file of such keys, one KEY:BEARER a line.");
+/// Room access tokens.
+pub const ROOM_SECRET: Key = Key::one("room_secret", "SECRET").example(r#""a long random text""#).secret().about(
+    "The secret of room access tokens, which the application's back end makes. Without it whoever reaches the page may \
+     enter any room.",
+);
+/// The same from a file.
+pub const ROOM_SECRET_FILE: Key =
+    Key::one("room_secret_file", "FILE").example(r#""/run/secrets/rooms""#).file().about("A file that holds it.");
+/// The authentication hook.
+pub const ROOM_HOOK: Key = Key::one("room_hook", "URL").example(r#""https://app.example.net/may-enter""#).about(
+    "A URL that is asked, by POST with JSON, whether somebody may enter a room: 2xx lets in, anything else keeps out.",
+);
+/// The largest signaling message.
+pub const SIGNAL_MESSAGE: Key =
+    Key::one("signal_message", "SIZE").default(r#""64Ki""#).about("The largest signaling message.");
+/// Messages a second.
+pub const SIGNAL_RATE: Key =
+    Key::one("signal_rate", "N").default("50").about("Signaling messages a second that one peer may send for long.");
+/// Messages at once.
+pub const SIGNAL_BURST: Key =
+    Key::one("signal_burst", "N").default("200").about("Signaling messages that it may send at once after a silence.");
+/// Rooms.
+pub const ROOMS: Key = Key::one("rooms", "N").default("10000").about("Rooms at a time.");
+/// WebSocket connections.
+pub const SIGNAL_CONNECTIONS: Key =
+    Key::one("signal_connections", "N").default("20000").about("WebSocket connections at a time.");
+/// Peers of a room.
+pub const ROOM_PEERS: Key =
+    Key::one("room_peers", "N").default("2").about("Peers that a room takes when the first of them does not say.");
+/// Peers that it may say.
+pub const ROOM_MOST_PEERS: Key = Key::one("room_most_peers", "N").default("16").about("Peers that it may say.");
+/// The longest room name.
+pub const ROOM_NAME: Key = Key::one("room_name", "N").default("64").about("Characters of the longest room name.");
+/// Its characters.
+pub const ROOM_ALPHABET: Key = Key::one("room_alphabet", "CHARACTERS")
+    .default(r#""abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~""#)
+    .about("Every character that a room name may have.");
+/// Messages that may wait.
+pub const SIGNAL_QUEUE: Key = Key::one("signal_queue", "N")
+    .default("256")
+    .about("Messages that may wait for one peer before it counts as too slow and is sent away.");
+/// Octets that may wait.
+pub const SIGNAL_QUEUE_BYTES: Key =
+    Key::one("signal_queue_bytes", "SIZE").default(r#""1Mi""#).about("Bytes that may wait for one peer before that.");
+/// Pings.
+pub const SIGNAL_PING: Key =
+    Key::one("signal_ping", "DURATION").default(r#""2s""#).about("How often a peer is pinged.");
+/// Silence.
+pub const SIGNAL_SILENCE: Key = Key::one("signal_silence", "DURATION")
+    .default(r#""5s""#)
+    .about("After how long without any sign of life a peer's connection counts as lost.");
+/// Grace.
+pub const SIGNAL_GRACE: Key = Key::one("signal_grace", "DURATION")
+    .default(r#""3s""#)
+    .about("How long a peer whose connection was lost may take to come back before the others hear that it left.");
+/// Idleness.
+pub const SIGNAL_IDLE: Key = Key::one("signal_idle", "DURATION")
+    .default(r#""2h""#)
+    .about("After how long without a message from it a peer is sent away.");
+
+/// The number of shards.
+pub const SHARDS: Key = Key::one("shards", "N")
+    .example("4")
+    .restart()
+    .about("Cores that relay, each with its own thread and sockets. Without it, as many as this process may run on.");
+/// How packets are moved.
+pub const SOCKETS: Key = Key::one("sockets", "batched|plain").default(r#""batched""#).restart().about(
+    "How packets are moved: many a system call where the kernel can, or one by one as every system can. For comparing \
+     and for tests.",
+);
+/// The operators' listener.
+pub const ADMIN: Key = Key::one("admin", "IP:PORT")
+    .default(r#""127.0.0.1:9641""#)
+    .restart()
+    .about("Where operators reach the server: metrics, health, allocations, reload, drain. `off` opens nothing.");
+/// How much is logged.
+pub const LOG_LEVEL: Key = Key::one("log_level", "FILTER")
+    .default(r#""info""#)
+    .about("How much is logged: error, warn, info, debug or trace, or a list such as `info,hairpin::relay=debug`.");
+/// How it is logged.
+pub const LOG_FORMAT: Key = Key::one("log_format", "human|json")
+    .default(r#""human""#)
+    .restart()
+    .about("How it is logged, on standard error: lines for people, or an object a line for machines.");
+
+/// What chooses a further realm.
+pub const ORIGIN: Key = Key::many("origin", "ORIGIN")
+    .example(r#"["https://app.example.net"]"#)
+    .about("The values of a request's ORIGIN that choose this realm.");
+/// The same by TLS.
+pub const SERVER_NAME: Key = Key::many("server_name", "NAME")
+    .example(r#"["relay.example.net"]"#)
+    .about("The TLS server names that choose this realm.");
+/// The same by listener.
+pub const OF_LISTENER: Key = Key::many("listener", "IP:PORT")
+    .example(r#"["0.0.0.0:3479"]"#)
+    .about("The listeners that choose this realm; an unspecified address stands for any.");
+/// The name of a further realm.
+pub const NAME: Key = Key::one("name", "NAME").example(r#""example.com""#).about("The realm's name.");
+
+/// The keys of a further realm, each a `[[realms]]` table at the end of the file.
+pub const REALM_KEYS: &[Key] = &[
+    NAME,
+    OF_LISTENER,
+    ORIGIN,
+    SERVER_NAME,
+    USER,
+    USER_FILE,
+    SHARED_SECRET,
+    SHARED_SECRET_FILE,
+    ALLOW_PEER,
+    DENY_PEER,
+];
+
+/// Every key, in the order of the file.
+pub const GROUPS: &[Group] = &[
+    Group { title: "Addresses", keys: &[LISTEN, RELAY_ADDRESS, EXTERNAL_ADDRESS, RELAY_PORTS] },
+    Group { title: "Users", keys: &[REALM, USER, USER_FILE, SHARED_SECRET, SHARED_SECRET_FILE] },
+    Group { title: "Peers", keys: &[ALLOW_PEER, DENY_PEER] },
+    Group {
+        title: "Bounds",
+        keys: &[
+            ANSWER_RATE,
+            MAX_ALLOCATIONS,
+            USER_ALLOCATIONS,
+            ADDRESS_ALLOCATIONS,
+            PERMISSIONS,
+            CHANNELS,
+            MAX_LIFETIME,
+        ],
+    },
+    Group {
+        title: "Protocol",
+        keys: &[
+            PASSWORD_ALGORITHMS,
+            SHA1,
+            MOBILITY,
+            TCP_RELAYS,
+            SOFTWARE,
+            NONCE_LIFETIME,
+            ALTERNATE_LISTEN,
+            ALTERNATE_SERVER,
+            ALTERNATE_DOMAIN,
+            REDIRECT,
+        ],
+    },
+    Group {
+        title: "Web page, signaling, ICE servers",
+        keys: &[
+            WEB,
+            WEB_ORIGIN,
+            WEB_CONNECTIONS,
+            ICE_OPEN,
+            ICE_TTL,
+            ICE_LONGEST_TTL,
+            ICE_KEY,
+            ICE_KEY_FILE,
+            ROOM_SECRET,
+            ROOM_SECRET_FILE,
+            ROOM_HOOK,
+            ROOMS,
+            ROOM_PEERS,
+            ROOM_MOST_PEERS,
+            ROOM_NAME,
+            ROOM_ALPHABET,
+            SIGNAL_CONNECTIONS,
+            SIGNAL_MESSAGE,
+            SIGNAL_RATE,
+            SIGNAL_BURST,
+            SIGNAL_QUEUE,
+            SIGNAL_QUEUE_BYTES,
+            SIGNAL_PING,
+            SIGNAL_SILENCE,
+            SIGNAL_GRACE,
+            SIGNAL_IDLE,
+        ],
+    },
+    Group { title: "Running", keys: &[SHARDS, SOCKETS, ADMIN, LOG_LEVEL, LOG_FORMAT] },
+];

@@ -1,0 +1,149 @@
+//! The web listener: its address, and every bound of the signaling.
+
+use super::realms::{self, Login};
+use super::schema::{self, Key};
+use super::value;
+use super::written::Reader;
+use crate::service::ice_servers::{ApiKey, Credentials, IceServers, Open};
+use crate::service::signaling::{Bounds, Hook, RoomTokens};
+use crate::service::web::{Origins, Settings};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// What the web listener is to do.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// Where it listens; nowhere when it is off.
+    pub address: Option<SocketAddr>,
+    /// How it serves; the relay's URLs are filled in once it listens.
+    pub settings: Settings,
+}
+
+/// Understands the keys of the web listener.
+pub(super) fn settings(reader: &mut Reader, login: &Login) -> Web {
+    let default = Settings::default();
+    let mut secrets: Vec<String> = reader.one(&schema::ROOM_SECRET, value::text).into_iter().collect();
+    secrets.extend(realms::secrets_of_files(reader, &schema::ROOM_SECRET_FILE));
+    let settings = Settings {
+        ice: ice(reader, login),
+        bounds: bounds(reader),
+        origins: origins(reader),
+        tokens: secrets.first().map(|secret| RoomTokens::new(secret.as_bytes())),
+        hook: reader.one(&schema::ROOM_HOOK, url).map(|url| Hook::new(&url)),
+        connections: reader.one(&schema::WEB_CONNECTIONS, at_least_one).unwrap_or(default.connections),
+        ..default
+    };
+    Web { address: reader.one(&schema::WEB, value::optional_address).unwrap_or(Some(ADDRESS)), settings }
+}
+
+fn ice(reader: &mut Reader, login: &Login) -> IceServers {
+    let default = IceServers::default();
+    let credentials = match login {
+        Login::Secret { secret, .. } => Credentials::Minted { secret: secret.as_bytes().to_vec() },
+        Login::User { name, password } => Credentials::Fixed { username: name.clone(), password: password.clone() },
+    };
+    let mut keys = reader.many(&schema::ICE_KEY, value::user);
+    keys.extend(realms::pairs_of_file(reader, &schema::ICE_KEY_FILE));
+    IceServers {
+        credentials,
+        ttl: reader.one(&schema::ICE_TTL, span).unwrap_or(default.ttl),
+        longest_ttl: reader.one(&schema::ICE_LONGEST_TTL, span).unwrap_or(default.longest_ttl),
+        open: reader.one(&schema::ICE_OPEN, |text| value::choice(text, OPEN)).unwrap_or(default.open),
+        keys: keys.into_iter().map(|(key, bearer)| ApiKey { key, bearer }).collect(),
+        ..default
+    }
+}
+
+fn bounds(reader: &mut Reader) -> Bounds {
+    let default = Bounds::default();
+    let mut count = |key: &Key, or: usize| reader.one(key, at_least_one).unwrap_or(or);
+    let (rooms, peers) = (count(&schema::ROOMS, default.rooms), count(&schema::ROOM_PEERS, default.peers));
+    let most_peers = count(&schema::ROOM_MOST_PEERS, default.most_peers);
+    let room_name = count(&schema::ROOM_NAME, default.room_name);
+    let connections = count(&schema::SIGNAL_CONNECTIONS, default.connections);
+    let queue = count(&schema::SIGNAL_QUEUE, default.queue);
+    let mut size = |key: &Key, or: usize| reader.one(key, octets).unwrap_or(or);
+    let message = size(&schema::SIGNAL_MESSAGE, default.message);
+    let queue_octets = size(&schema::SIGNAL_QUEUE_BYTES, default.queue_octets);
+    let mut time = |key: &Key, or: Duration| reader.one(key, span).unwrap_or(or);
+    let (ping, silence) = (time(&schema::SIGNAL_PING, default.ping), time(&schema::SIGNAL_SILENCE, default.silence));
+    let (grace, idle) = (time(&schema::SIGNAL_GRACE, default.grace), time(&schema::SIGNAL_IDLE, default.idle));
+    if peers > most_peers {
+        reader.wrong(&schema::ROOM_PEERS, &format!("{peers} is more than room_most_peers, {most_peers}"));
+    }
+    if ping >= silence {
+        reader.wrong(
+            &schema::SIGNAL_PING,
+            "a peer that is pinged so rarely counts as lost; make it shorter than signal_silence",
+        );
+    }
+    Bounds {
+        message,
+        rate: reader.one(&schema::SIGNAL_RATE, value::number).unwrap_or(default.rate),
+        burst: reader.one(&schema::SIGNAL_BURST, value::number).unwrap_or(default.burst),
+        rooms,
+        connections,
+        peers,
+        most_peers,
+        room_name,
+        room_alphabet: reader.one(&schema::ROOM_ALPHABET, value::text).unwrap_or(default.room_alphabet),
+        queue,
+        queue_octets,
+        ping,
+        silence,
+        grace,
+        idle,
+    }
+}
+
+fn origins(reader: &mut Reader) -> Origins {
+    let listed = reader.many(&schema::WEB_ORIGIN, origin);
+    match listed.as_slice() {
+        [] => Origins::Same,
+        listed if listed.iter().any(|origin| origin == "any") => Origins::Any,
+        listed => Origins::Listed(listed.to_vec()),
+    }
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        Some(host) if !host.is_empty() && !host.contains(['/', ' ']) => Ok(text.to_lowercase()),
+        None if text == "any" => Ok("any".into()),
+        _ => Err(format!("`{text}` is no origin; write https://app.example.net or any")),
+    }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    match text.starts_with("https://") || text.starts_with("http://") {
+        true => Ok(text.into()),
+        false => Err(format!("`{text}` is no URL; write https://app.example.net/may-enter")),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match value::number(text)? {
+        0 => Err("0 would let nobody in".into()),
+        count => Ok(count),
+    }
+}
+
+fn octets(text: &str) -> Result<usize, String> {
+    let octets = value::octets(text)?;
+    usize::try_from(octets)
+        .ok()
+        .filter(|octets| *octets >= 256)
+        .ok_or_else(|| format!("`{text}` is less than 256 bytes"))
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    match value::duration(text)? {
+        Duration::ZERO => Err("it must last longer than nothing".into()),
+        span => Ok(span),
+    }
+}
+
+const OPEN: &[(&str, Open)] =
+    &[("page", Open::Page), ("loopback", Open::Loopback), ("anyone", Open::Anyone), ("nobody", Open::Nobody)];
+/// The default of `web`.
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
