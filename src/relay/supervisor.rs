@@ -41,13 +41,16 @@ impl Supervisor {
         let own = policy.own.clone();
         policy.own = plan::complete(&own, &policy, &bound.addresses);
         let locals: Vec<_> = policy.relay_addresses.iter().map(|relay| relay.local).collect();
+        let relay_addresses = locals.len() as u64;
+        let mut shared = Shared::new(Ports::new(locals, plan.relay_ports.clone()), random()?, plan.answer_rate);
+        shared.crosses = count > 1;
         let mut supervisor = Supervisor {
             own,
             mailboxes: Vec::new(),
             threads: Vec::new(),
             shards: Vec::new(),
-            relay_addresses: locals.len() as u64,
-            shared: Arc::new(Shared::new(Ports::new(locals, plan.relay_ports.clone()), random()?, plan.answer_rate)),
+            relay_addresses,
+            shared: Arc::new(shared),
             clock: Clock::start(),
             addresses: bound.addresses,
         };

@@ -54,6 +54,8 @@ pub struct Allocation {
     pub mobility: Option<Box<Mobility>>,
     /// Its data connections, of a TCP relay.
     pub connections: Vec<Connection>,
+    /// The doors that it keeps open for other shards: relayed transport address, and peer.
+    pub doors: Vec<(SocketAddr, SocketAddr)>,
     /// When it began.
     pub started: Instant,
     /// When it is looked at next: never later than the first of its halves or connections expires.

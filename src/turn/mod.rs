@@ -24,6 +24,8 @@ mod channel;
 pub mod client;
 mod connection;
 pub mod counters;
+mod doorkeeper;
+mod doors;
 pub mod effect;
 mod five_tuple;
 mod method;

@@ -3,6 +3,7 @@
 use super::answer_rate::AnswerRate;
 use super::auth::nonce::NonceKey;
 use super::connection::Connections;
+use super::doors::Doors;
 use super::ports::Ports;
 use super::quota::Ledger;
 use super::relays::Relays;
@@ -21,6 +22,10 @@ pub struct Shared {
     pub relays: Relays,
     /// Which data connections of TCP relays wait to be bound.
     pub connections: Connections,
+    /// Ways into allocations for other shards.
+    pub doors: Doors,
+    /// Whether there are other shards.
+    pub crosses: bool,
     /// Ports held for a later allocation.
     pub reservations: Reservations,
     /// How often the unauthenticated are answered.
@@ -39,6 +44,8 @@ impl Shared {
         Shared {
             ledger: Arc::default(),
             connections: Connections::default(),
+            doors: Doors::default(),
+            crosses: true,
             reservations: Reservations::new(ports.clone()),
             ports,
             relays: Relays::default(),

@@ -112,13 +112,26 @@ impl State {
             return self.forward_to_client(now, target, source, payload);
         }
         let to = match self.shared.relays.find(to) {
-            Some(relay) => relay.local,
+            Some(relay) => match self.through_door(now, from, to, payload) {
+                Some(onward) => return onward,
+                None => relay.local,
+            },
             None if reach == Reach::RelayedOnly || self.policy.own.listens(to) => {
                 return self.discard(Discard::PeerRefused);
             }
             None => to,
         };
         Onward::ToPeer { relayed: from, to, start, end, dont_fragment }
+    }
+
+    /// Sends a payload on to the client of another shard's relayed transport address, if there is a door.
+    fn through_door(&self, now: Instant, from: RelayedId, to: SocketAddr, payload: Payload) -> Option<Onward> {
+        let source = self.table.relayed(from)?.external;
+        let (client, channel) = self.shared.doors.enter(now, to, source, payload.length())?;
+        self.counters.hairpinned.add(payload.length());
+        Counters::flow(&self.counters.to_clients, client.five_tuple.transport).add(payload.length());
+        let framing = channel.map_or(super::Framing::Data(source), super::Framing::Channel);
+        Some(Onward::ToClient { client, start: payload.start, end: payload.end, framing })
     }
 
     /// Sends a payload from a peer on to the client of a relayed transport address. RFC 8656 §11.3.
@@ -201,6 +214,7 @@ impl State {
             let path = path(client.five_tuple, channel, relayed.local);
             self.effects.push(Effect::Route { path: Box::new(path), expires });
         }
+        self.renew_doors(now, id);
     }
 
     /// Forgets the channels of an allocation that have expired and cooled off.
@@ -244,7 +258,7 @@ impl State {
     pub(super) fn end(&mut self, now: Instant, id: AllocationId, end: End) {
         let externals = self.table.externals(id);
         for family in [Family::V4, Family::V6] {
-            self.remove_half(id, family);
+            self.remove_half(now, id, family);
         }
         let Some(allocation) = self.table.remove(id) else { return };
         for connection in &allocation.connections {
@@ -258,7 +272,7 @@ impl State {
     }
 
     /// Takes an allocation's half away, with the permissions and channels of its family. RFC 8656 §8.1.
-    pub(super) fn remove_half(&mut self, id: AllocationId, family: Family) {
+    pub(super) fn remove_half(&mut self, now: Instant, id: AllocationId, family: Family) {
         let Some(allocation) = self.table.get_mut(id) else { return };
         let of_family = |address: IpAddr| Family::of(address) == family;
         allocation.permissions.retain(|permission| !of_family(permission.address));
@@ -273,6 +287,7 @@ impl State {
                 self.effects.push(Effect::Unroute { path: Box::new(path(client.five_tuple, channel, local)) });
             }
         }
+        self.renew_doors(now, id);
         self.release(half.relayed);
     }
 
@@ -298,7 +313,7 @@ impl State {
                 continue;
             }
             for (family, _) in halves.iter().filter(|(_, half)| half.expires <= now) {
-                self.remove_half(id, family);
+                self.remove_half(now, id, family);
             }
             self.expire_connections(now, id);
             self.look_in_time(id);

@@ -23,16 +23,24 @@ struct World {
 
 impl World {
     fn new() -> World {
+        let shared = Arc::new(Shared::new(Ports::new(World::addresses(), 50_000..=50_099), [7; 32], 0));
+        World::of_shard(0, shared)
+    }
+
+    fn addresses() -> Vec<IpAddr> {
+        vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()]
+    }
+
+    fn of_shard(shard: u16, shared: Arc<Shared>) -> World {
         let mut realm = Realm::new("hairpin");
         realm.credentials.add_user("hairpin", "user", "pass");
-        let addresses: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let addresses = World::addresses();
         let relays = addresses.iter().map(|&ip| RelayAddress { local: ip, external: ip }).collect();
         let mut policy = Policy::new(realm, relays);
-        policy.own.addresses = addresses.clone();
+        policy.own.addresses = addresses;
         policy.own.listeners = vec!["192.0.2.1:3478".parse().unwrap()];
-        let shared = Arc::new(Shared::new(Ports::new(addresses, 50_000..=50_099), [7; 32], 0));
         let setup =
-            Setup { policy: Arc::new(policy), shared, shard: 0, seed: [9; 32], unix_at_epoch: Duration::from_secs(1) };
+            Setup { policy: Arc::new(policy), shared, shard, seed: [9; 32], unix_at_epoch: Duration::from_secs(1) };
         World {
             server: Server::new(setup),
             now: Instant(1_000_000_000),
@@ -342,4 +350,36 @@ fn a_data_connection_that_nobody_binds_is_closed_after_30_seconds() {
     assert!(world.hung_up.is_empty());
     world.pass(1);
     assert_eq!(world.hung_up, [connection]);
+}
+
+#[test]
+fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
+    let shared = Arc::new(Shared::new(Ports::new(World::addresses(), 50_000..=50_099), [7; 32], 0));
+    let (mut a, mut b) = (World::of_shard(0, shared.clone()), World::of_shard(1, shared));
+    let (here, there, mut alice, mut bob) = (at(5000), at(6000), user(), user());
+    let allocate = || Request::Allocate { family: None, lifetime: None };
+    let from = a.ask(&here, &mut alice, allocate()).unwrap().relayed.unwrap();
+    let to = b.ask(&there, &mut bob, allocate()).unwrap().relayed.unwrap();
+    a.ask(&here, &mut alice, Request::ChannelBind { number: 0x4000, peer: to }).unwrap();
+    let data = [0x40, 0, 0, 2, 1, 2];
+    let socket = a.socket(from);
+    let long_way = Onward::ToPeer { relayed: socket, to, start: 4, end: 6, dont_fragment: false };
+    assert_eq!(a.give(&here, &data), long_way, "no door: the other shard decides");
+    b.ask(&there, &mut bob, Request::CreatePermission { peers: vec![from] }).unwrap();
+    let arrives = |framing| Onward::ToClient { client: there, start: 4, end: 6, framing };
+    assert_eq!(a.give(&here, &data), arrives(Framing::Data(from)));
+    b.ask(&there, &mut bob, Request::ChannelBind { number: 0x4001, peer: from }).unwrap();
+    assert_eq!(a.give(&here, &data), arrives(Framing::Channel(0x4001)));
+    for _ in 0..2 {
+        a.pass(150);
+        b.pass(150);
+        a.ask(&here, &mut alice, Request::ChannelBind { number: 0x4000, peer: to }).unwrap();
+    }
+    assert_eq!(a.give(&here, &data), long_way, "its permission expired");
+    b.ask(&there, &mut bob, Request::CreatePermission { peers: vec![from] }).unwrap();
+    assert_eq!(a.give(&here, &data), arrives(Framing::Channel(0x4001)));
+    let record = b.server.records(b.now).next().unwrap();
+    assert_eq!(record.traffic.to_client.packets, 2, "what came in by the doors before they were renewed");
+    b.ask(&there, &mut bob, Request::Refresh { lifetime: 0 }).unwrap();
+    assert_eq!(a.give(&here, &data), Onward::Discarded(Discard::PeerRefused));
 }

@@ -25,3 +25,10 @@ impl Volume {
         self.octets += octets as u64;
     }
 }
+
+impl std::ops::AddAssign for Volume {
+    fn add_assign(&mut self, more: Volume) {
+        self.packets += more.packets;
+        self.octets += more.octets;
+    }
+}

@@ -73,6 +73,7 @@ pub fn answer(
         channels: Channels::default(),
         mobility,
         connections: Vec::new(),
+        doors: Vec::new(),
         started: now,
         look: Instant::NEVER,
         traffic: Traffic::default(),

@@ -37,7 +37,7 @@ pub fn answer(
         if allocation.halves.iter().all(|(family, _)| applies(family)) {
             state.end(now, id, End::Deleted);
         } else if let Some(family) = family {
-            state.remove_half(id, family);
+            state.remove_half(now, id, family);
         }
         return Ok(Reply::Refreshed(0));
     }
