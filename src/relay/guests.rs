@@ -21,6 +21,10 @@ impl Shard {
         match passed {
             Passed::Packet(client, octets) => self.hear_packet(&client, &octets),
             Passed::Output(link, octets) => self.hear_output(link, &octets),
+            Passed::Hangup(connection) => {
+                self.tcp_relays.hang_up_here(connection);
+            }
+            Passed::Closed(connection) => self.connection_closed(connection),
             Passed::Gone(client) => {
                 let _ = self.server.client_gone(self.now, &client);
                 self.perform();

@@ -29,7 +29,10 @@ mod outbox;
 mod peers;
 mod ready;
 mod shard;
+mod splice;
 mod stream;
+mod tcp_relays;
+mod waiting;
 
 pub mod mailbox;
 pub mod plan;

@@ -1,7 +1,8 @@
 //! What shards say to each other: packets of a client whose allocation lives elsewhere (a mobile client that moved to a
-//! five-tuple of another shard), and what is to be written to another shard's connections. Nothing else crosses.
+//! five-tuple of another shard), what is to be written to another shard's connections, and the end of data connections
+//! (RFC 6062) whose two ends are on different shards. Nothing else crosses.
 
-use crate::turn::{Client, Link};
+use crate::turn::{Client, ConnectionId, Link};
 use tokio::sync::mpsc;
 
 /// One thing said by one shard to another.
@@ -13,6 +14,10 @@ pub(super) enum Passed {
     Output(Link, Vec<u8>),
     /// A client's connection is gone.
     Gone(Client),
+    /// An allocation is done with a data connection, which may be joined at the shard that hears it.
+    Hangup(ConnectionId),
+    /// A data connection of an allocation of the shard that hears it is over.
+    Closed(ConnectionId),
 }
 
 /// A shard's way to all others.
@@ -27,6 +32,20 @@ impl Neighbours {
     pub(super) fn of(count: usize) -> (Neighbours, Vec<Inbox>) {
         let (senders, inboxes) = (0..count).map(|_| mpsc::channel(WAITING)).unzip();
         (Neighbours(senders), inboxes)
+    }
+
+    /// Says what must not be lost: where too much waits, as soon as there is room.
+    pub(super) fn tell(&self, shard: u16, passed: Passed) {
+        let Some(sender) = self.0.get(usize::from(shard)) else { return };
+        if let Err(mpsc::error::TrySendError::Full(passed)) = sender.try_send(passed) {
+            let sender = sender.clone();
+            tokio::spawn(async move { sender.send(passed).await });
+        }
+    }
+
+    /// How many shards there are.
+    pub(super) fn count(&self) -> u16 {
+        self.0.len() as u16
     }
 
     /// Says something to a shard. False when too much waits there, or nobody is there: it is dropped.

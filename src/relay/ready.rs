@@ -1,5 +1,6 @@
 //! Which sources of a shard have something: a queue that wakers fill, so that nobody looks at a source that has nothing.
 
+use crate::turn::ConnectionId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
@@ -14,6 +15,12 @@ pub(super) enum Source {
     Relay(u32),
     /// A client's connection.
     Conn(u32),
+    /// A relayed transport address that listens for peers' connections.
+    RelayTcp(u32),
+    /// A connection on its way to a peer.
+    Dial(ConnectionId),
+    /// A client's connection joined to a peer's.
+    Pair(u32),
 }
 
 /// The queue of one shard. Its lock is never contended: wakers run on the shard's own thread, when the runtime polls.

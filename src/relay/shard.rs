@@ -11,9 +11,12 @@ use super::peers::Peers;
 use super::plan::Connections;
 use super::ready::{Ready, Source};
 use super::stats::Counters;
+use super::tcp_relays::TcpRelays;
+use super::waiting::Waiting;
 use crate::net::{self, Batch, IcmpError, Rest, UdpSocket};
 use crate::turn::{
-    BindError, Client, Effect, End, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport,
+    BindError, Client, ConnectionId, Effect, End, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup,
+    Transport,
 };
 use crate::wire::{Malformed, stream};
 use std::future::poll_fn;
@@ -30,6 +33,9 @@ use tokio::time::Sleep;
 pub(super) struct Shard {
     pub(super) server: Server,
     pub(super) egress: Egress,
+    pub(super) tcp_relays: TcpRelays,
+    /// The pair that the packet at hand made of its connection.
+    joined: Option<u32>,
     pub(super) batch: Batch,
     ready: Arc<Ready>,
     /// Sources to serve in this turn.
@@ -67,6 +73,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
     pub(super) seed: u64,
+    pub(super) waiting: Arc<Waiting>,
 }
 
 impl Shard {
@@ -75,8 +82,20 @@ impl Shard {
     /// # Errors
     /// When the runtime cannot watch them.
     pub(super) fn new(parts: Parts) -> io::Result<(Shard, Arc<crate::turn::Counters>)> {
-        let Parts { setup, udp, tcp, relay_options, connections, mailbox, neighbours, inbox, clock, counters, seed } =
-            parts;
+        let Parts {
+            setup,
+            udp,
+            tcp,
+            relay_options,
+            connections,
+            mailbox,
+            neighbours,
+            inbox,
+            clock,
+            counters,
+            seed,
+            waiting,
+        } = parts;
         let ready = Arc::new(Ready::default());
         let now = clock.now();
         let shard = setup.shard;
@@ -86,6 +105,8 @@ impl Shard {
         let peers = Peers::new(relay_options, ready.clone());
         let shard = Shard {
             server,
+            tcp_relays: TcpRelays::new(waiting, neighbours.clone(), shard, &ready, &counters),
+            joined: None,
             egress: Egress::new(clients, peers, neighbours, seed, relay_options.hop_limit, counters.clone()),
             batch: Batch::new(SLOTS),
             ready,
@@ -161,7 +182,10 @@ impl Shard {
     /// Sets the timer, unless it rings early enough already: waking for nothing is cheaper than setting it every turn.
     fn arm(&mut self) {
         let next =
-            [self.server.next_timeout(), self.egress.clients.next_check(), self.retry].into_iter().flatten().min();
+            [self.server.next_timeout(), self.egress.clients.next_check(), self.tcp_relays.next_overdue(), self.retry]
+                .into_iter()
+                .flatten()
+                .min();
         let next = next.unwrap_or(FOREVER);
         if next < self.armed || self.armed <= self.now {
             self.armed = next;
@@ -203,6 +227,19 @@ impl Shard {
             Source::Tcp(index) => self.egress.clients.accept(index, self.now),
             Source::Conn(index) => {
                 self.serve_conn(index);
+                Ok(())
+            }
+            Source::RelayTcp(index) => self.serve_tcp_relay(index),
+            Source::Dial(connection) => {
+                if let Some(succeeded) = self.tcp_relays.dialed(connection) {
+                    self.connected(connection, succeeded);
+                }
+                Ok(())
+            }
+            Source::Pair(number) => {
+                if let Some(connection) = self.tcp_relays.pump(number) {
+                    self.connection_closed(connection);
+                }
                 Ok(())
             }
         };
@@ -332,6 +369,10 @@ impl Shard {
             self.egress.forward(onward, arrival, &mut self.batch);
             self.perform();
             if self.egress.clients.place(client.link).is_none() {
+                let rest = self.batch.octets().get(range).unwrap_or_default();
+                if let Some(pair) = self.joined.take() {
+                    self.tcp_relays.owe_peer(pair, rest);
+                }
                 return;
             }
             greeted = true;
@@ -368,6 +409,7 @@ impl Shard {
                     // What it was given in this turn leaves before it closes.
                     self.flush();
                     self.egress.peers.unbind(relayed);
+                    self.tcp_relays.unlisten(relayed);
                     self.note_sockets();
                 }
                 Effect::Disconnect { client } => {
@@ -380,7 +422,13 @@ impl Shard {
                 Effect::Ended(record) => journal::ended(&record),
                 // For an offload; the socket path finds its way by asking the server.
                 Effect::Route { .. } | Effect::Unroute { .. } => {}
-                Effect::Connect { .. } | Effect::Splice { .. } | Effect::Hangup { .. } => {}
+                Effect::Connect { connection, local, peer } => {
+                    if self.tcp_relays.dial(connection, local, peer, self.now).is_err() {
+                        self.connected(connection, false);
+                    }
+                }
+                Effect::Splice { client, connection } => self.join(&client, connection),
+                Effect::Hangup { connection } => self.tcp_relays.hang_up(connection),
             }
         }
         if self.effects.capacity() == 0 {
@@ -395,7 +443,7 @@ impl Shard {
     fn bind(&mut self, relayed: RelayedId, local: SocketAddr, protocol: Protocol) {
         let outcome = match protocol {
             Protocol::Udp => self.egress.peers.bind(relayed, local),
-            Protocol::Tcp => Err(BindError::Failed),
+            Protocol::Tcp => self.tcp_relays.listen(relayed, local),
         };
         if let Err(error) = outcome {
             self.counters.relay_bind_failures.add(1);
@@ -406,6 +454,41 @@ impl Shard {
         self.note_sockets();
         self.server.bound(self.now, relayed, outcome);
         self.perform();
+    }
+
+    /// Joins a client's connection to the peer's that it asked for.
+    fn join(&mut self, client: &Client, connection: ConnectionId) {
+        let index = self.egress.clients.place(client.link);
+        if let Some(conn) = index.and_then(|index| self.egress.clients.take(index)) {
+            let (stream, owed) = conn.into_parts();
+            self.joined = self.tcp_relays.join(connection, stream, owed);
+        }
+    }
+
+    fn connected(&mut self, connection: ConnectionId, succeeded: bool) {
+        self.server.connected(self.now, connection, succeeded);
+        self.perform();
+    }
+
+    pub(super) fn connection_closed(&mut self, connection: ConnectionId) {
+        self.server.connection_closed(connection);
+        self.perform();
+    }
+
+    /// Takes the peers that connected to a relayed address, up to some.
+    fn serve_tcp_relay(&mut self, index: u32) -> io::Result<()> {
+        for _ in 0..ACCEPTS {
+            let Some((stream, peer)) = self.tcp_relays.accept(index)? else { return Ok(()) };
+            if let Some(connection) = self.server.accepted(self.now, RelayedId(index), peer)
+                && !self.tcp_relays.keep(connection, stream)
+            {
+                self.perform();
+                self.connection_closed(connection);
+            }
+            self.perform();
+        }
+        self.again.push(Source::RelayTcp(index));
+        Ok(())
     }
 
     fn note_sockets(&self) {
@@ -431,6 +514,9 @@ impl Shard {
         if self.server.next_timeout().is_some_and(|at| at <= self.now) {
             self.server.timeout(self.now);
             self.perform();
+        }
+        while let Some(connection) = self.tcp_relays.overdue(self.now) {
+            self.connected(connection, false);
         }
         while let Some(index) = self.egress.clients.silent(self.now, |client| self.server.holds(client)) {
             self.counters.connections_idle.add(1);
@@ -479,6 +565,8 @@ impl Shard {
 const SLOTS: usize = 64;
 /// With fewer free slots the batch is sent before the next source is served.
 const RESERVE: usize = 8;
+/// Peers' connections taken at once before others have their turn.
+const ACCEPTS: usize = 16;
 /// Reads of one connection in one turn.
 const READS: usize = 4;
 /// After a failure that more of something would cure.

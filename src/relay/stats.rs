@@ -48,6 +48,9 @@ counters! {
     stream_dropped Total "Relayed packets dropped because a connection's output was full.";
     passed_on Total "Packets passed to another shard: clients that moved there (RFC 8016), and their answers.";
     pass_dropped Total "Packets that could not be passed because too many waited.";
+    data_connections Gauge "Client connections joined to a peer's (RFC 6062).";
+    data_octets_to_peers Total "Octets carried from clients to peers on joined connections.";
+    data_octets_to_clients Total "Octets carried from peers to clients on joined connections.";
     unsendable Total "Packets for clients whose listener or connection is gone.";
 }
 

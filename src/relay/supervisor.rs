@@ -2,10 +2,11 @@
 
 use super::clock::Clock;
 use super::mailbox::{self, Letter, mailbox};
-use super::neighbours::{Inbox, Neighbours};
+use super::neighbours::Neighbours;
 use super::plan::{self, Listener, Plan};
 use super::shard::{Parts, Shard};
-use super::stats::{Counters, ShardStatistics, Statistics};
+use super::stats::{ShardStatistics, Statistics};
+use super::waiting::Waiting;
 use crate::net::{UdpSocket, cpu, tcp};
 use crate::turn::acl::Own;
 use crate::turn::{Policy, Ports, Record, Setup, Shared};
@@ -55,10 +56,13 @@ impl Supervisor {
             addresses: bound.addresses,
         };
         let policy = Arc::new(policy);
-        let (neighbours, inboxes) = Neighbours::of(bound.sockets.len());
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mailbox()).unzip();
+        let (neighbours, inboxes) = Neighbours::of(count);
+        let waiting: Arc<Waiting> = Arc::default();
+        supervisor.mailboxes = senders;
         let mut started = Vec::new();
-        for (number, ((udp, tcp), inbox)) in bound.sockets.into_iter().zip(inboxes).enumerate() {
-            let core = cores.get(number).copied().filter(|_| plan.pin && count > 1 && count <= cores.len());
+        let sockets = bound.sockets.into_iter().zip(receivers).zip(inboxes);
+        for (number, (((udp, tcp), mailbox), inbox)) in sockets.enumerate() {
             let setup = Setup {
                 policy: policy.clone(),
                 shared: supervisor.shared.clone(),
@@ -66,8 +70,22 @@ impl Supervisor {
                 seed: random()?,
                 unix_at_epoch: supervisor.clock.unix_at_epoch(),
             };
-            let doors = (neighbours.clone(), inbox);
-            started.push(supervisor.start_shard(&plan, setup, (udp, tcp), doors, core)?);
+            let parts = Parts {
+                udp,
+                tcp,
+                relay_options: plan.relay_options(),
+                connections: plan.connections,
+                mailbox,
+                clock: supervisor.clock,
+                counters: Arc::default(),
+                seed: random()?.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets)),
+                waiting: waiting.clone(),
+                neighbours: neighbours.clone(),
+                inbox,
+                setup,
+            };
+            let core = cores.get(number).copied().filter(|_| plan.pin && count > 1 && count <= cores.len());
+            started.push(supervisor.start_shard(parts, core)?);
         }
         for answer in started {
             let statistics = answer.recv().map_err(|_| io::Error::other("a shard did not start"))??;
@@ -142,30 +160,7 @@ impl Supervisor {
         }
     }
 
-    fn start_shard(
-        &mut self,
-        plan: &Plan,
-        setup: Setup,
-        (udp, tcp): (Vec<UdpSocket>, Vec<TcpListener>),
-        (neighbours, inbox): (Neighbours, Inbox),
-        core: Option<usize>,
-    ) -> io::Result<Started> {
-        let (sender, receiver) = mailbox();
-        let counters = Arc::new(Counters::default());
-        let seed = random()?.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets));
-        let parts = Parts {
-            udp,
-            tcp,
-            relay_options: plan.relay_options(),
-            connections: plan.connections,
-            mailbox: receiver,
-            neighbours,
-            inbox,
-            clock: self.clock,
-            counters: counters.clone(),
-            seed,
-            setup,
-        };
+    fn start_shard(&mut self, parts: Parts, core: Option<usize>) -> io::Result<Started> {
         let name = format!("shard-{}", self.threads.len());
         let (answer, started) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -174,10 +169,9 @@ impl Supervisor {
             {
                 tracing::debug!(core, %error, "a shard could not be kept on its core");
             }
-            live(parts, counters, &answer);
+            live(parts, &answer);
         })?;
         self.threads.push(thread);
-        self.mailboxes.push(sender);
         Ok(started)
     }
 }
@@ -192,7 +186,8 @@ impl Drop for Supervisor {
 type Started = std::sync::mpsc::Receiver<io::Result<ShardStatistics>>;
 
 /// The life of a shard's thread.
-fn live(parts: Parts, counters: Arc<Counters>, started: &std::sync::mpsc::Sender<io::Result<ShardStatistics>>) {
+fn live(parts: Parts, started: &std::sync::mpsc::Sender<io::Result<ShardStatistics>>) {
+    let counters = parts.counters.clone();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,0 +1,146 @@
+//! Two streams joined: what one end sends the other gets, as fast as it takes it and no faster. RFC 6062 §5.5.
+
+use super::stream::Stream;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A client's connection and a peer's, joined. An end that stops sending stops one direction only.
+pub(super) struct Pair {
+    client: Stream,
+    peer: Stream,
+    to_peer: Half,
+    to_client: Half,
+    waker: Waker,
+}
+
+/// One direction. It holds octets only while its reader takes none, and reads no more meanwhile.
+#[derive(Default)]
+struct Half {
+    waiting: Vec<u8>,
+    written: usize,
+    /// The sender will send no more.
+    ended: bool,
+    /// The receiver has been told so.
+    shut: bool,
+    /// Octets carried since they were last asked for.
+    carried: u64,
+}
+
+/// What a pair came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing more for now; the waker will tell.
+    Idle,
+    /// There may be more, and the waker will not tell.
+    More,
+    /// Both directions have ended, or an end has failed.
+    Over,
+}
+
+impl Pair {
+    /// Joins the two; `to_client` is what the client is owed already.
+    pub(super) fn new(client: Stream, peer: Stream, to_client: Vec<u8>, waker: Waker) -> Pair {
+        let owed = Half { waiting: to_client, ..Half::default() };
+        Pair { client, peer, to_peer: Half::default(), to_client: owed, waker }
+    }
+
+    /// What the client sent before it was joined.
+    pub(super) fn owe_peer(&mut self, octets: &[u8]) {
+        self.to_peer.waiting.extend_from_slice(octets);
+    }
+
+    /// Carries what can be carried, by way of `scratch`.
+    pub(super) fn pump(&mut self, scratch: &mut [u8]) -> Progress {
+        let mut cx = Context::from_waker(&self.waker);
+        let up = self.to_peer.pump(&mut cx, &mut self.client, &mut self.peer, scratch);
+        let down = self.to_client.pump(&mut cx, &mut self.peer, &mut self.client, scratch);
+        match (up, down) {
+            (Ok(_), Ok(_)) if self.to_peer.shut && self.to_client.shut => Progress::Over,
+            (Ok(Progress::Idle), Ok(Progress::Idle)) => Progress::Idle,
+            (Ok(_), Ok(_)) => Progress::More,
+            _ => Progress::Over,
+        }
+    }
+
+    /// Octets carried to the peer and to the client since this was last asked.
+    pub(super) fn take_carried(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.to_peer.carried), std::mem::take(&mut self.to_client.carried))
+    }
+}
+
+impl Half {
+    fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        scratch: &mut [u8],
+    ) -> io::Result<Progress> {
+        for _ in 0..ROUNDS {
+            if !self.write_waiting(cx, to)? {
+                return Ok(Progress::Idle);
+            }
+            if self.ended {
+                return self.shut_down(cx, to);
+            }
+            let mut buffer = ReadBuf::new(scratch);
+            if Pin::new(&mut *from).poll_read(cx, &mut buffer)?.is_pending() {
+                let _ = Pin::new(&mut *to).poll_flush(cx)?;
+                return Ok(Progress::Idle);
+            }
+            self.ended = buffer.filled().is_empty();
+            self.carry(cx, to, buffer.filled())?;
+        }
+        Ok(Progress::More)
+    }
+
+    /// Writes what waits; `false` when the receiver takes no more for now.
+    fn write_waiting(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> io::Result<bool> {
+        while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut *to).poll_write(cx, rest)? {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => {
+                    self.written += count;
+                    self.carried += count as u64;
+                }
+            }
+        }
+        if self.waiting.capacity() > 0 {
+            self.waiting = Vec::new();
+            self.written = 0;
+        }
+        Ok(true)
+    }
+
+    /// Writes what was just read, and keeps what the receiver does not take.
+    fn carry(&mut self, cx: &mut Context<'_>, to: &mut Stream, mut octets: &[u8]) -> io::Result<()> {
+        while !octets.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, octets)? {
+                Poll::Pending => {
+                    self.waiting.extend_from_slice(octets);
+                    return Ok(());
+                }
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(count) => {
+                    octets = octets.get(count..).unwrap_or_default();
+                    self.carried += count as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shut_down(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> io::Result<Progress> {
+        // An end that is gone already needs not be told.
+        if !self.shut && Pin::new(to).poll_shutdown(cx).is_ready() {
+            self.shut = true;
+        }
+        Ok(Progress::Idle)
+    }
+}
+
+/// Reads of one direction before others have their turn.
+const ROUNDS: usize = 4;
