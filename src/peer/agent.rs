@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 
 use super::exchange::{Exchange, Heard};
 use super::gather::{Found, Host, IceServer, gather, resolve};
-use super::ice_url::{IceUrl, Transport};
+use super::ice_url::Transport;
 use super::ledger::Ledger;
 use super::line::Packet;
 use super::media::Tracks;
 use super::negotiation::{LABEL, Negotiation, channel_config};
-use super::relayed::Relayed;
+use super::relays::{Ready, Relays};
 use super::rendezvous::Signal;
 use super::secure;
 use super::verdict::{Expected, Failure, Kind, Move, Path, Steps, Types, Verdict};
@@ -74,7 +74,7 @@ struct Agent<'a> {
     rtc: Rtc,
     negotiation: Negotiation,
     hosts: Vec<Host>,
-    relays: Vec<(IceUrl, Relayed)>,
+    relays: Relays,
     ledger: Ledger,
     exchange: Exchange,
     tracks: Tracks,
@@ -101,7 +101,7 @@ impl<'a> Agent<'a> {
             rtc: build_rtc(began),
             negotiation: Negotiation::default(),
             hosts: Vec::new(),
-            relays: Vec::new(),
+            relays: Relays::default(),
             ledger: Ledger::default(),
             exchange: Exchange::default(),
             tracks: Tracks::new(began),
@@ -130,6 +130,7 @@ impl<'a> Agent<'a> {
         let (packets, mut incoming) = mpsc::channel(1_024);
         self.hosts = self.open_hosts(&servers, &packets).await?;
         let tls = secure::verifying(ca.as_deref()).map_err(|error| Failure::new("network", error.to_string()))?;
+        self.relays.expect(&servers);
         let mut found = gather(&self.hosts, servers, tls, packets);
         let mut tick = tokio::time::interval(BETWEEN_PINGS);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -202,9 +203,10 @@ impl<'a> Agent<'a> {
     fn transmit(&mut self, transmit: &Transmit) {
         let Transmit { source, destination, contents, .. } = transmit;
         self.ledger.sent(*source, *destination, contents);
-        if let Some((_, relay)) = self.relays.iter().find(|(_, relay)| relay.address == *source) {
-            relay.send(*destination, contents);
-        } else if let Some(host) = self.hosts.iter().find(|host| host.address == *source) {
+        if self.relays.send(*source, *destination, contents) {
+            return;
+        }
+        if let Some(host) = self.hosts.iter().find(|host| host.address == *source) {
             host.send(*destination, contents);
         }
     }
@@ -323,12 +325,14 @@ impl<'a> Agent<'a> {
                 Candidate::server_reflexive(address, base, "udp")
             }
             Found::Relayed { url, relayed } => {
-                let (address, base) = (relayed.address, relayed.base);
-                self.ledger.local(Kind::Relay, address, address, Some(url.clone()), at);
-                self.relays.push((url, relayed));
-                Candidate::relayed(address, base, "udp")
+                let ready = self.relays.granted(url, relayed);
+                return self.add_relayed(ready);
             }
-            Found::Nothing { url, why } => return self.ledger.nothing(url, why, at),
+            Found::Nothing { url, why } => {
+                let ready = self.relays.refused(&url);
+                self.ledger.nothing(url, why, at);
+                return self.add_relayed(ready);
+            }
             Found::End => {
                 self.steps.gathered = Some(at);
                 return self.negotiation.trickle(None);
@@ -336,6 +340,15 @@ impl<'a> Agent<'a> {
         };
         if let Ok(candidate) = candidate {
             self.add_local(candidate);
+        }
+    }
+
+    fn add_relayed(&mut self, ready: Vec<Ready>) {
+        for Ready { url, address, base } in ready {
+            self.ledger.local(Kind::Relay, address, address, Some(url), self.now_ms());
+            if let Ok(candidate) = Candidate::relayed(address, base, "udp") {
+                self.add_local(candidate);
+            }
         }
     }
 
@@ -365,6 +378,7 @@ impl<'a> Agent<'a> {
             Signal::Candidate { from, candidate: Some(text) } if negotiation.is_them(&from) => {
                 negotiation.remote_candidate(rtc, ledger, at, &text);
             }
+            Signal::View { from, types } if negotiation.is_them(&from) => self.exchange.theirs = Some(types),
             Signal::Bye(from) | Signal::Left(from) if negotiation.is_them(&from) => self.other_gone = true,
             Signal::Refused { code, message } => tracing::warn!("signaling: {code}: {message}"),
             Signal::Gone(why) if self.open_since.is_none() => return Err(Failure::new("signaling", why)),
@@ -389,7 +403,7 @@ impl<'a> Agent<'a> {
             (None, Some(together)) => together + *patience,
             (None, None) => self.began + *wait,
         };
-        let others = [self.negotiation.next_due(), self.tracks.next()];
+        let others = [self.negotiation.next_due(), self.relays.next_due(), self.tracks.next()];
         others.into_iter().flatten().fold(timeout.min(end), Instant::min)
     }
 
@@ -398,6 +412,8 @@ impl<'a> Agent<'a> {
         let at = self.since(now);
         let ours = self.negotiation.due(&mut self.rtc, &mut self.ledger, at, self.settings.media)?;
         self.ours.extend(ours);
+        let ready = self.relays.let_go(now);
+        self.add_relayed(ready);
         self.tracks.send(&mut self.rtc, now);
         self.restart_if_dead(now);
         Ok(())
@@ -458,19 +474,13 @@ impl<'a> Agent<'a> {
         let _closed = self.rtc.close();
         let _drained = self.drain();
         let verdict = self.verdict(failure);
-        for (_, relay) in self.relays.drain(..) {
-            relay.release().await;
-        }
+        self.relays.release().await;
         verdict
     }
 
     fn verdict(&self, failure: Option<Failure>) -> Verdict {
         let connected = self.open_since.is_some() && failure.is_none();
         let selected = self.selected.filter(|_| self.open_since.is_some());
-        let refusal = |local, peer| {
-            let relay = self.relays.iter().find(|(_, relay)| relay.address == local)?;
-            relay.1.refusal(peer)
-        };
         let pair = selected.map(|(local, remote)| self.ledger.pair(local, remote));
         let theirs = self.exchange.theirs;
         let relayed = |types: Types| types.local == Kind::Relay || types.remote == Kind::Relay;
@@ -487,7 +497,7 @@ impl<'a> Agent<'a> {
             failure,
             pair,
             theirs,
-            candidates: self.ledger.candidates(selected, refusal),
+            candidates: self.ledger.candidates(selected, |local, peer| self.relays.refusal(local, peer)),
             checks: self.ledger.checks(),
             steps: self.steps,
             messages: self.exchange.messages(),

@@ -80,7 +80,7 @@ impl Host {
         let mut hosts: Vec<Host> = Vec::new();
         for target in toward.iter().chain(&ANYWHERE) {
             let Ok(address) = source_toward(*target).await else { continue };
-            if hosts.iter().any(|host| host.address.ip() == address) {
+            if hosts.iter().any(|host| host.address.ip() == address) || is_link_local(address) {
                 continue;
             }
             hosts.push(Host::open(address, packets.clone()).await?);
@@ -281,6 +281,14 @@ async fn source_toward(target: SocketAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(target).await?;
     Ok(socket.local_addr()?.ip())
+}
+
+/// Such an address means nothing without its interface, and ICE leaves it out. RFC 8445 §5.1.1.1.
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
 }
 
 /// Addresses that stand for the Internet when asking for a route.

@@ -7,6 +7,7 @@
 //!   agent ── negotiation ── rendezvous      who offers; who is there, and a way to tell them
 //!     │  └── exchange, media       numbered messages; frames
 //!     ├── ledger ── verdict        what is known of candidates and pairs; the judgement
+//!     ├── relays                   the allocations that there are, those over UDP first
 //!     └── gather ── relayed ─┐        host, reflexive and relayed addresses
 //!                            ├─ line  one server over UDP, TCP or TLS (secure, ice_url)
 //!   check ── talk ───────────┘        every step by itself, timed
@@ -25,6 +26,7 @@ pub mod line;
 mod media;
 mod negotiation;
 mod relayed;
+mod relays;
 mod rendezvous;
 pub mod report;
 pub mod secure;

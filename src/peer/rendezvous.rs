@@ -11,6 +11,7 @@ use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
 use super::gather::IceServer;
 use super::secure;
+use super::verdict::{Kind, Types};
 
 /// What the signaling endpoint told us.
 #[derive(Debug)]
@@ -48,6 +49,13 @@ pub enum Signal {
         from: String,
         /// `candidate:…`
         candidate: Option<String>,
+    },
+    /// The types of the other's selected pair, as the call page tells them.
+    View {
+        /// Whose.
+        from: String,
+        /// Its own end, and ours as it sees it.
+        types: Types,
     },
     /// The other hung up.
     Bye(String),
@@ -177,9 +185,16 @@ impl Signal {
                 let candidate = candidate.and_then(Value::as_str).filter(|text| !text.is_empty());
                 Signal::Candidate { from: word("from")?, candidate: candidate.map(str::to_owned) }
             }
+            "message" => Signal::View { from: word("from")?, types: read_view(message.get("path")?)? },
             _ => return None,
         })
     }
+}
+
+/// Reads `{"local":{"type":"host",…},"remote":{"type":"relay"}}`.
+fn read_view(path: &Value) -> Option<Types> {
+    let kind = |end: &str| Kind::from_name(path.get(end)?.get("type")?.as_str()?);
+    Some(Types { local: kind("local")?, remote: kind("remote")? })
 }
 
 /// Reads `iceServers`: the servers, and the entries that could not be read.
@@ -240,6 +255,13 @@ mod tests {
         assert_eq!(urls, ["stun:h:3478", "turn:h:3478?transport=udp", "turns:h:5349?transport=tcp", "stun:i:3478"]);
         assert_eq!((servers[1].username.as_str(), servers[1].credential.as_str()), ("u", "c"));
         assert_eq!(unread.len(), 1);
+    }
+
+    #[test]
+    fn a_page_tells_the_path_that_it_sees() {
+        let text = r#"{"type":"message","from":"you","path":{"nat":null,"local":{"type":"relay","relayProtocol":"tls"},"remote":{"type":"srflx"}}}"#;
+        let Some(Signal::View { types, .. }) = Signal::read(text) else { panic!() };
+        assert_eq!(types, Types { local: Kind::Relay, remote: Kind::Srflx });
     }
 
     #[test]
