@@ -7,11 +7,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
-use sha1::Sha1;
+
+use crate::turn::auth::credentials;
 
 /// Which servers are handed out, and with what credentials. Plain data, resolved elsewhere.
 #[derive(Clone, Debug)]
@@ -48,8 +46,8 @@ pub enum Credentials {
     },
     /// Minted for each asker from the secret that the relay checks them with.
     Minted {
-        /// The shared secret, as octets.
-        secret: Vec<u8>,
+        /// The shared secret.
+        secret: String,
     },
 }
 
@@ -163,13 +161,10 @@ impl Credentials {
 }
 
 /// The user name `EXPIRY:NAME` and its password, from the shared `secret`; `expiry` in seconds since 1970.
-pub fn mint(secret: &[u8], name: &str, expiry: u64) -> (String, String) {
-    let username = format!("{expiry}:{name}");
-    // HMAC takes keys of every length, so the constructor has no error to report.
-    let password = Hmac::<Sha1>::new_from_slice(secret)
-        .map(|mac| STANDARD.encode(mac.chain_update(username.as_bytes()).finalize().into_bytes()))
-        .unwrap_or_default();
-    (username, password)
+pub fn mint(secret: &str, name: &str, expiry: u64) -> (String, String) {
+    let username = credentials::time_limited_name(expiry, Some(name));
+    let password = credentials::password(secret, &username);
+    (username, String::clone(&password))
 }
 
 /// The host part of a `Host` header, fit to stand in a URL: without its port, IPv6 in brackets; none if it is not a
@@ -211,7 +206,7 @@ mod tests {
             urls: ["stun:{host}:3478", "turn:{host}:3478?transport=udp", "turns:relay.example:5349"]
                 .map(String::from)
                 .into(),
-            credentials: Credentials::Minted { secret: b"north".to_vec() },
+            credentials: Credentials::Minted { secret: "north".into() },
             ..IceServers::default()
         }
     }
@@ -232,7 +227,7 @@ mod tests {
     #[test]
     fn the_password_is_what_openssl_says() {
         // printf %s 1700000000:ann | openssl dgst -sha1 -hmac north -binary | base64
-        assert_eq!(mint(b"north", "ann", 1_700_000_000), ("1700000000:ann".into(), PASSWORD.into()));
+        assert_eq!(mint("north", "ann", 1_700_000_000), ("1700000000:ann".into(), PASSWORD.into()));
     }
 
     #[test]

@@ -152,7 +152,7 @@ pub fn servers() -> IceServers {
     let urls = ["stun:{host}:3478", "turn:{host}:3478?transport=udp", "turn:{host}:3478?transport=tcp"];
     IceServers {
         urls: urls.map(String::from).into(),
-        credentials: Credentials::Minted { secret: b"north".to_vec() },
+        credentials: Credentials::Minted { secret: "north".into() },
         ..IceServers::default()
     }
 }

@@ -82,7 +82,7 @@ async fn ice_servers_have_their_exact_shape() {
     let username = turn["username"].as_str().unwrap();
     let (expiry, name) = username.split_once(':').unwrap();
     assert_eq!(
-        mint(b"north", name, expiry.parse().unwrap()),
+        mint("north", name, expiry.parse().unwrap()),
         (username.into(), turn["credential"].as_str().unwrap().into())
     );
     assert_eq!(json["iceServers"].as_array().unwrap().len(), 2);
@@ -191,4 +191,15 @@ async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
     within(near.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "a stranger: {answer}");
     within(served).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_link_to_a_call_opens_a_room_of_its_own() {
+    let server = start(servers()).await;
+    let url = hairpin::service::web::call_url(server.address).unwrap();
+    let room = url.strip_prefix(&format!("http://{}/?", server.address)).expect("the listener's address");
+    server.join(room).await;
+    let wildcard = hairpin::service::web::call_url("[::]:80".parse().unwrap()).unwrap();
+    assert!(wildcard.starts_with("http://localhost:80/?room="), "{wildcard}");
+    assert_ne!(wildcard.split_once('?').unwrap().1, room);
 }

@@ -45,7 +45,7 @@ async fn the_welcome_brings_servers_minted_for_this_peer() {
     let (expiry, name) = turn["username"].as_str().unwrap().split_once(':').unwrap();
     assert_eq!(name, format!("blue/{}", ann.id));
     let expiry = expiry.parse().unwrap();
-    let (_, password) = hairpin::service::ice_servers::mint(b"north", name, expiry);
+    let (_, password) = hairpin::service::ice_servers::mint("north", name, expiry);
     assert_eq!(turn["credential"], password);
     assert_eq!(ann.welcome["ttl"], 86_400);
     let in_a_day = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 86_400;

@@ -20,11 +20,14 @@ mod routes;
 mod settings;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -36,6 +39,7 @@ use tokio::time::{Instant, sleep};
 pub use asking::Arrival;
 pub use settings::{Origins, Settings};
 
+use crate::service::ice_servers;
 use crate::service::signaling::{Counts, ResumeTokens, Rooms, Signaling};
 use routes::Shared;
 
@@ -63,6 +67,21 @@ pub async fn serve(listener: TcpListener, settings: Settings, stop: impl Future<
 /// No randomness to be had.
 pub fn router(settings: Settings) -> io::Result<Router> {
     Ok(Web::new(settings)?.router)
+}
+
+/// The link to a call of one's own on a listener at `address`: a room that nobody guesses, ready to be opened by two.
+///
+/// # Errors
+/// No randomness to be had.
+pub fn call_url(address: SocketAddr) -> io::Result<String> {
+    let mut octets = [0; 9];
+    getrandom::fill(&mut octets)?;
+    // Browsers give camera and microphone to this name as they do to https.
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => "localhost".into(),
+        ip => ice_servers::literal(ip),
+    };
+    Ok(format!("http://{host}:{}/?room={}", address.port(), URL_SAFE_NO_PAD.encode(octets)))
 }
 
 impl Web {

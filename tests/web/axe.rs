@@ -1,0 +1,38 @@
+//! axe-core, the accessibility checker: fetched once through npm into the build's folder, never committed or shipped.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::browser::needs;
+
+/// Fetches it, if it is not here yet. The world of the browser tests has no way out, so this comes before.
+pub fn fetch() {
+    if file().is_file() {
+        return;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--prefix"]);
+    let fetched = npm.arg(folder()).arg("axe-core@4").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !fetched.is_ok_and(|status| status.success()) {
+        eprintln!("npm could not fetch axe-core");
+    }
+}
+
+/// The script, if it is here.
+pub fn script() -> Option<String> {
+    let script = std::fs::read_to_string(file()).ok();
+    needs("axe-core (npm install axe-core)", script.is_some());
+    script
+}
+
+fn file() -> PathBuf {
+    folder().join("node_modules/axe-core/axe.min.js")
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("axe")
+}
+
+/// Runs it: what it finds wrong, each with the elements concerned.
+pub const RUN: &str = "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) =>
+    violations.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map(({ html, any }) => [html, any.map((check) => check.message)]) })))";

@@ -1,0 +1,355 @@
+//! The call page in Chromium: real calls with fake media, through a real relay.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use hairpin::service::ice_servers::{Credentials, IceServers};
+use hairpin::service::web::{Settings, Web};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use crate::axe;
+use crate::browser::{Browser, Look, Page};
+use crate::relay::Relay;
+
+/// A relay, and a web service that hands it out, on a thread of their own.
+struct Site {
+    address: SocketAddr,
+    running: RefCell<(Option<oneshot::Sender<()>>, mpsc::Receiver<(SocketAddr, oneshot::Sender<()>)>)>,
+    _relay: Relay,
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn a_call_through_the_relay_and_its_end() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let (ann, bob) = site.call(&browser, "relayed", "&relay=only");
+    for page in [&ann, &bob] {
+        page.wait("document.getElementById('path-words').textContent === 'relayed over udp'");
+        page.wait("hairpin.snapshot().reading.decoded >= 30");
+        page.wait("document.getElementById('theirs').videoWidth > 0");
+        let path = page.evaluate("hairpin.snapshot().path");
+        assert_eq!((&path["local"]["type"], &path["remote"]["type"]), (&json!("relay"), &json!("relay")));
+    }
+    portraits(&ann, "call");
+
+    // Chat, both ways.
+    ann.wait("!document.getElementById('words').disabled");
+    ann.fill("words", "Grüße <b>an dich</b> 👋");
+    ann.evaluate("document.getElementById('say').requestSubmit()");
+    bob.wait(
+        "[...document.querySelectorAll('#log .them')].some(p => p.textContent.includes('Grüße <b>an dich</b> 👋'))",
+    );
+    bob.fill("words", "and back");
+    bob.evaluate("document.getElementById('say').requestSubmit()");
+    ann.wait("document.querySelector('#log .them')?.textContent.includes('and back')");
+    portraits(&ann, "chat");
+
+    // Mute and camera are seen on the other side.
+    bob.click("mute");
+    ann.wait("document.getElementById('their-media').textContent === 'muted'");
+    bob.click("camera");
+    ann.wait("document.getElementById('their-media').textContent === 'no camera, no sound'");
+    bob.click("camera");
+    bob.click("mute");
+    ann.wait("document.getElementById('their-media').hidden");
+    let decoded = ann.evaluate("hairpin.snapshot().reading.decoded");
+    ann.wait(&format!("hairpin.snapshot().reading.decoded > {decoded} + 20"));
+
+    // A new path, while the call goes on.
+    ann.click("restart");
+    bob.wait("hairpin.snapshot().connection === 'connected'");
+    let decoded = bob.evaluate("hairpin.snapshot().reading.decoded");
+    bob.wait(&format!("hairpin.snapshot().reading.decoded > {decoded} + 20"));
+
+    ann.click("hang-up");
+    ann.wait("hairpin.snapshot().state === 'idle'");
+    bob.wait("document.getElementById('waiting-words').textContent.startsWith('They hung up')");
+    ann.wait("document.getElementById('ours').srcObject === null");
+
+    // And again, in the same room.
+    ann.click("enter");
+    for page in [&ann, &bob] {
+        page.wait("hairpin.snapshot().state === 'connected'");
+    }
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn everybody_can_use_it() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let url = format!("http://{}/?room=everybody", site.address);
+    let [ann, bob] = [(); 2].map(|()| {
+        let page = browser.page("about:blank#");
+        page.bypass_policy();
+        page.open(&url);
+        page
+    });
+    accessible(&ann, "idle");
+    ann.click("enter");
+    ann.wait("hairpin.snapshot().state === 'waiting'");
+    accessible(&ann, "waiting");
+    bob.click("enter");
+    ann.wait("hairpin.snapshot().reading?.decoded >= 10");
+    ann.wait("!document.getElementById('words').disabled");
+    ann.fill("words", "hello");
+    ann.evaluate("document.getElementById('say').requestSubmit()");
+    accessible(&ann, "in call");
+    bob.click("camera");
+    let eve = browser.page("about:blank#");
+    eve.bypass_policy();
+    eve.open(&url);
+    eve.click("enter");
+    eve.wait("document.querySelector('[data-code=room-full]')");
+    accessible(&eve, "refused");
+    ann.click("test");
+    ann.wait_for("document.getElementById('test-words').textContent.includes('work')", Duration::from_secs(60));
+    accessible(&ann, "after the test");
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn the_keyboard_is_enough() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let page = site.page(&browser, "keys", "");
+    let focused = || page.evaluate("document.activeElement.id || document.activeElement.className");
+    let mut seen = Vec::new();
+    for _ in 0..9 {
+        page.press("Tab");
+        seen.push(focused().as_str().unwrap_or_default().to_owned());
+    }
+    assert_eq!(
+        seen[..9],
+        ["mark", "room", "fresh", "with-video", "with-audio", "with-relay", "enter", "invite", "test"]
+            .map(String::from)
+    );
+    page.evaluate("document.getElementById('with-relay').focus()");
+    page.press(" ");
+    page.evaluate("document.getElementById('room').focus()");
+    page.press("Enter");
+    page.wait("hairpin.snapshot().state === 'waiting'");
+    assert_eq!(page.evaluate("document.getElementById('relay').getAttribute('aria-pressed')"), json!("true"));
+    assert_eq!(focused(), "mute");
+    for _ in 0..4 {
+        page.press("Tab");
+    }
+    assert_eq!(focused(), "hang-up");
+    page.press("Enter");
+    page.wait("hairpin.snapshot().state === 'idle'");
+    assert_eq!(focused(), "enter");
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn forcing_the_relay_in_mid_call() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let (ann, bob) = site.call(&browser, "forced", "");
+    for page in [&ann, &bob] {
+        page.wait("document.getElementById('path-words').textContent === 'direct over udp'");
+    }
+    portraits(&ann, "direct");
+    ann.click("relay");
+    for page in [&ann, &bob] {
+        page.wait("document.getElementById('path-words').textContent === 'relayed over udp'");
+    }
+    ann.click("relay");
+    for page in [&ann, &bob] {
+        page.wait("document.getElementById('path-words').textContent === 'direct over udp'");
+    }
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn a_peer_that_crashes_is_noticed() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let (ann, bob) = site.call(&browser, "crash", "");
+    bob.crash();
+    ann.wait("document.getElementById('waiting-words').textContent.startsWith('They left')");
+    let bob = site.page(&browser, "crash", "");
+    bob.click("enter");
+    for page in [&ann, &bob] {
+        page.wait("hairpin.snapshot().state === 'connected'");
+    }
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn a_call_outlives_the_server_that_brought_it_together() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let (ann, bob) = site.call(&browser, "outlives", "");
+    let before = ann.evaluate("hairpin.snapshot().id");
+    site.restart();
+    for page in [&ann, &bob] {
+        page.wait("document.getElementById('status').textContent === 'Connected'");
+    }
+    ann.wait(&format!("hairpin.snapshot().id !== {before}"));
+    bob.wait(&format!("hairpin.snapshot().peer === {}", ann.evaluate("hairpin.snapshot().id")));
+    let decoded = ann.evaluate("hairpin.snapshot().reading.decoded");
+    assert!(decoded.as_u64().unwrap() > 0, "the same call goes on: its count did not start anew");
+    ann.wait(&format!("hairpin.snapshot().reading.decoded > {decoded} + 20"));
+    // What they tell each other by way of the server works again.
+    bob.click("mute");
+    ann.wait("document.getElementById('their-media').textContent === 'muted'");
+    bob.click("hang-up");
+    ann.wait("document.getElementById('waiting-words').textContent.startsWith('They hung up')");
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn without_camera_and_microphone_there_is_still_a_call() {
+    let site = Site::start();
+    let browser = Browser::launch_with(&[], &["--use-fake-device-for-media-stream"]);
+    let (ann, bob) = (site.page(&browser, "refused", ""), site.page(&browser, "refused", ""));
+    for page in [&ann, &bob] {
+        page.permit("camera", page as *const Page == &bob as *const Page);
+        page.permit("microphone", page as *const Page == &bob as *const Page);
+        page.click("enter");
+    }
+    for page in [&ann, &bob] {
+        page.wait("hairpin.snapshot().state === 'connected'");
+    }
+    ann.wait("document.querySelector('[data-code=media]')?.textContent.includes('NotAllowedError')");
+    bob.wait("document.querySelector('[data-code=media]')?.textContent.includes('The other side has a problem')");
+    ann.wait("hairpin.snapshot().reading.decoded >= 10");
+    ann.wait("!document.getElementById('words').disabled");
+    ann.fill("words", "I cannot be seen");
+    ann.evaluate("document.getElementById('say').requestSubmit()");
+    bob.wait("document.querySelector('#log .them')?.textContent.includes('I cannot be seen')");
+    portraits(&ann, "refused");
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn testing_the_relay() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let page = site.page(&browser, "test", "");
+    page.click("test");
+    page.wait_for("document.getElementById('test-words').textContent.includes('work')", Duration::from_secs(60));
+    portraits(&page, "test");
+    let works = page.evaluate("[...document.querySelectorAll('#results tbody tr')].map(row => row.dataset.works)");
+    assert_eq!(works, json!(["true", "true", "true", "false"]), "the last is a port where nobody is");
+    let times =
+        page.evaluate("[...document.querySelectorAll('#results tbody tr')].map(row => row.cells[3].textContent)");
+    assert!(times.as_array().unwrap()[..3].iter().all(|time| time.as_str().unwrap().ends_with(" ms")), "{times}");
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
+fn what_the_server_refuses_is_said_in_words() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let (ann, _bob) = site.call(&browser, "full", "");
+    let eve = site.page(&browser, "full", "");
+    portraits(&eve, "idle");
+    eve.click("enter");
+    eve.wait("document.querySelector('[data-code=room-full]')?.textContent.includes('RoomFullError')");
+    eve.wait("hairpin.snapshot().state === 'idle'");
+    portraits(&eve, "error");
+    ann.wait("hairpin.snapshot().state === 'connected'");
+}
+
+impl Site {
+    fn start() -> Site {
+        let relay = Relay::start("north");
+        let (tell, told) = mpsc::channel();
+        let settings = Settings { ice: servers(relay.port()), ..Settings::default() };
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            let mut wanted = true;
+            while wanted {
+                wanted = runtime.block_on(async {
+                    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+                    address = listener.local_addr().unwrap();
+                    let (stop, stopped) = oneshot::channel();
+                    let wanted = tell.send((address, stop)).is_ok();
+                    let stopped = async { drop(stopped.await) };
+                    Web::new(settings.clone()).unwrap().serve(listener, stopped).await;
+                    wanted
+                });
+            }
+        });
+        let (address, stop) = told.recv().unwrap();
+        Site { address, running: RefCell::new((Some(stop), told)), _relay: relay }
+    }
+
+    /// Ends the web service as a restart does, and starts another on the same port that knows nothing of the first.
+    fn restart(&self) {
+        let mut running = self.running.borrow_mut();
+        drop(running.0.take());
+        let (address, stop) = running.1.recv().unwrap();
+        assert_eq!(address, self.address);
+        running.0 = Some(stop);
+    }
+
+    fn page(&self, browser: &Browser, room: &str, more: &str) -> Page {
+        browser.page(&format!("http://{}/?room={room}{more}", self.address))
+    }
+
+    /// Two pages in a call.
+    fn call(&self, browser: &Browser, room: &str, more: &str) -> (Page, Page) {
+        let (ann, bob) = (self.page(browser, room, more), self.page(browser, room, more));
+        ann.click("enter");
+        ann.wait("hairpin.snapshot().state === 'waiting'");
+        bob.click("enter");
+        for page in [&ann, &bob] {
+            page.wait("hairpin.snapshot().state === 'connected'");
+        }
+        (ann, bob)
+    }
+}
+
+/// Looks at a page as people with assistive technology do, in light and dark, on a desk and on a phone: no violation.
+fn accessible(page: &Page, name: &str) {
+    let Some(script) = axe::script() else { return };
+    page.evaluate(&format!("{script}; 0"));
+    page.evaluate("document.querySelector('main').append(document.createElement('img')); 0");
+    assert_ne!(page.evaluate(axe::RUN), json!([]), "a planted picture without words is found");
+    page.evaluate("document.querySelector('main > img').remove(); 0");
+    for look in looks() {
+        page.look(look);
+        let violations = page.evaluate(axe::RUN);
+        assert_eq!(violations, json!([]), "{name}, {look:?}: {violations:#}");
+    }
+}
+
+/// Pictures of a page in every look, for people, beside the build's other products.
+fn portraits(page: &Page, name: &str) {
+    for look in looks() {
+        page.look(look);
+        let (device, light) = (if look.phone { "phone" } else { "desk" }, if look.dark { "dark" } else { "light" });
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("call-page");
+        page.screenshot(&folder.join(format!("{name}-{device}-{light}.png")));
+    }
+    page.look(Look { width: 1280, height: 860, dark: false, phone: false });
+}
+
+fn looks() -> impl Iterator<Item = Look> {
+    let sizes = [(1280, 860, false), (390, 844, true)];
+    sizes.into_iter().flat_map(|(width, height, phone)| [false, true].map(|dark| Look { width, height, dark, phone }))
+}
+
+/// The relay at `port` by every way, and a server that is not there.
+fn servers(port: u16) -> IceServers {
+    let urls = [
+        format!("stun:{{host}}:{port}"),
+        format!("turn:{{host}}:{port}?transport=udp"),
+        format!("turn:{{host}}:{port}?transport=tcp"),
+        "turn:127.0.0.1:9?transport=tcp".into(),
+    ];
+    IceServers {
+        urls: urls.into(),
+        credentials: Credentials::Minted { secret: "north".into() },
+        ..IceServers::default()
+    }
+}
