@@ -187,6 +187,9 @@ fn announce(
     for (name, listener) in services {
         if let Some(address) = listener.as_ref().and_then(|listener| listener.local_addr().ok()) {
             writeln!(out, "listening {name} http://{address}/")?;
+            if name == "web" {
+                writeln!(out, "call {}", web::call_url(address)?)?;
+            }
         }
     }
     if let Login::Secret { secret, drawn: true } = &settings.login {

@@ -39,7 +39,7 @@ pub(super) fn settings(reader: &mut Reader, login: &Login) -> Web {
 fn ice(reader: &mut Reader, login: &Login) -> IceServers {
     let default = IceServers::default();
     let credentials = match login {
-        Login::Secret { secret, .. } => Credentials::Minted { secret: secret.as_bytes().to_vec() },
+        Login::Secret { secret, .. } => Credentials::Minted { secret: secret.to_string() },
         Login::User { name, password } => Credentials::Fixed { username: name.clone(), password: password.clone() },
     };
     let mut keys = reader.many(&schema::ICE_KEY, value::user);
