@@ -21,6 +21,7 @@
 mod clients;
 mod clock;
 mod conn;
+mod data_connections;
 mod egress;
 mod guests;
 mod journal;

@@ -35,13 +35,13 @@ pub(super) struct Shard {
     pub(super) egress: Egress,
     pub(super) tcp_relays: TcpRelays,
     /// The pair that the packet at hand made of its connection.
-    joined: Option<u32>,
+    pub(super) joined: Option<u32>,
     pub(super) batch: Batch,
     ready: Arc<Ready>,
     /// Sources to serve in this turn.
     due: Vec<Source>,
     /// Sources that had more than one turn could take.
-    again: Vec<Source>,
+    pub(super) again: Vec<Source>,
     /// Sources that failed for want of something, to be tried again at `retry`.
     later: Vec<Source>,
     retry: Option<Instant>,
@@ -456,41 +456,6 @@ impl Shard {
         self.perform();
     }
 
-    /// Joins a client's connection to the peer's that it asked for.
-    fn join(&mut self, client: &Client, connection: ConnectionId) {
-        let index = self.egress.clients.place(client.link);
-        if let Some(conn) = index.and_then(|index| self.egress.clients.take(index)) {
-            let (stream, owed) = conn.into_parts();
-            self.joined = self.tcp_relays.join(connection, stream, owed);
-        }
-    }
-
-    fn connected(&mut self, connection: ConnectionId, succeeded: bool) {
-        self.server.connected(self.now, connection, succeeded);
-        self.perform();
-    }
-
-    pub(super) fn connection_closed(&mut self, connection: ConnectionId) {
-        self.server.connection_closed(connection);
-        self.perform();
-    }
-
-    /// Takes the peers that connected to a relayed address, up to some.
-    fn serve_tcp_relay(&mut self, index: u32) -> io::Result<()> {
-        for _ in 0..ACCEPTS {
-            let Some((stream, peer)) = self.tcp_relays.accept(index)? else { return Ok(()) };
-            if let Some(connection) = self.server.accepted(self.now, RelayedId(index), peer)
-                && !self.tcp_relays.keep(connection, stream)
-            {
-                self.perform();
-                self.connection_closed(connection);
-            }
-            self.perform();
-        }
-        self.again.push(Source::RelayTcp(index));
-        Ok(())
-    }
-
     fn note_sockets(&self) {
         let counted = self.counters.relay_sockets.get();
         let open = self.egress.peers.open() as u64;
@@ -565,8 +530,6 @@ impl Shard {
 const SLOTS: usize = 64;
 /// With fewer free slots the batch is sent before the next source is served.
 const RESERVE: usize = 8;
-/// Peers' connections taken at once before others have their turn.
-const ACCEPTS: usize = 16;
 /// Reads of one connection in one turn.
 const READS: usize = 4;
 /// After a failure that more of something would cure.

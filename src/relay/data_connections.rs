@@ -1,0 +1,48 @@
+//! What a shard does about TCP relays: peers' connections are taken, made, joined to clients', and forgotten. RFC 6062.
+
+use super::ready::Source;
+use super::shard::Shard;
+use crate::turn::{Client, ConnectionId, RelayedId};
+use std::io;
+
+impl Shard {
+    /// Joins a client's connection to the peer's that it asked for.
+    pub(super) fn join(&mut self, client: &Client, connection: ConnectionId) {
+        let index = self.egress.clients.place(client.link);
+        if let Some(conn) = index.and_then(|index| self.egress.clients.take(index)) {
+            let (stream, owed) = conn.into_parts();
+            self.joined = self.tcp_relays.join(connection, stream, owed);
+        }
+    }
+
+    /// A connection to a peer was made, or was not.
+    pub(super) fn connected(&mut self, connection: ConnectionId, succeeded: bool) {
+        self.server.connected(self.now, connection, succeeded);
+        self.perform();
+    }
+
+    /// A data connection is over.
+    pub(super) fn connection_closed(&mut self, connection: ConnectionId) {
+        self.server.connection_closed(connection);
+        self.perform();
+    }
+
+    /// Takes the peers that connected to a relayed address, up to some.
+    pub(super) fn serve_tcp_relay(&mut self, index: u32) -> io::Result<()> {
+        for _ in 0..ACCEPTS {
+            let Some((stream, peer)) = self.tcp_relays.accept(index)? else { return Ok(()) };
+            if let Some(connection) = self.server.accepted(self.now, RelayedId(index), peer)
+                && !self.tcp_relays.keep(connection, stream)
+            {
+                self.perform();
+                self.connection_closed(connection);
+            }
+            self.perform();
+        }
+        self.again.push(Source::RelayTcp(index));
+        Ok(())
+    }
+}
+
+/// Peers' connections taken at once before others have their turn.
+const ACCEPTS: usize = 16;
