@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 /// A ChannelData message, read in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelData<'a> {
-    /// The channel number, 0x4000 to 0x4FFF.
+    /// The channel number, 0x4000 to 0x4FFF, or to 0x7FFF from a client of RFC 5766.
     pub number: u16,
     /// The application data, without padding.
     pub payload: &'a [u8],
@@ -22,7 +22,7 @@ impl<'a> ChannelData<'a> {
         let (header, rest) = octets.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
         let [n0, n1, l0, l1] = *header;
         let number = u16::from_be_bytes([n0, n1]);
-        if !NUMBERS.contains(&number) {
+        if !NUMBERS_OF_RFC_5766.contains(&number) {
             return Err(Malformed::Unrecognized);
         }
         let length = usize::from(u16::from_be_bytes([l0, l1]));
@@ -42,6 +42,8 @@ pub const fn header(number: u16, length: u16) -> [u8; HEADER] {
 pub const HEADER: usize = 4;
 /// The numbers that a channel may have. RFC 8656 §12: the rest of 0x4000–0xFFFF is reserved.
 pub const NUMBERS: RangeInclusive<u16> = 0x4000..=0x4fff;
+/// The numbers that a channel could have before. RFC 5766 §11.
+pub const NUMBERS_OF_RFC_5766: RangeInclusive<u16> = 0x4000..=0x7fff;
 
 #[cfg(test)]
 mod tests {
@@ -57,7 +59,7 @@ mod tests {
 
     #[test]
     fn refuses_reserved_numbers_and_short_payloads() {
-        assert_eq!(ChannelData::parse(&header(0x5000, 0)), Err(Malformed::Unrecognized));
+        assert_eq!(ChannelData::parse(&header(0x8000, 0)), Err(Malformed::Unrecognized));
         assert_eq!(ChannelData::parse(&header(0x3fff, 0)), Err(Malformed::Unrecognized));
         assert_eq!(ChannelData::parse(&header(0x4000, 1)), Err(Malformed::Short));
         assert_eq!(ChannelData::parse(&[0x40, 0, 0]), Err(Malformed::Short));

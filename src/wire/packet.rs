@@ -25,7 +25,7 @@ impl<'a> Packet<'a> {
             None => Err(Malformed::Short),
             Some(0..=3) => Message::parse(octets).map(Packet::Message),
             Some(20..=63) => Ok(Packet::Dtls),
-            Some(64..=79) => ChannelData::parse(octets).map(Packet::ChannelData),
+            Some(64..=127) => ChannelData::parse(octets).map(Packet::ChannelData),
             Some(_) => Err(Malformed::Unrecognized),
         }
     }

@@ -12,7 +12,7 @@ pub fn frame(stream: &[u8]) -> Result<Option<usize>, Malformed> {
         return Ok(None);
     };
     let Some(&[n0, n1, l0, l1]) = stream.first_chunk() else {
-        return if first < 0x50 { Ok(None) } else { Err(Malformed::Unrecognized) };
+        return if first < 0x80 { Ok(None) } else { Err(Malformed::Unrecognized) };
     };
     let length = usize::from(u16::from_be_bytes([l0, l1]));
     match n0 {
@@ -25,7 +25,7 @@ pub fn frame(stream: &[u8]) -> Result<Option<usize>, Malformed> {
                 _ => Ok(Some(20 + length)),
             }
         }
-        _ if channel_data::NUMBERS.contains(&u16::from_be_bytes([n0, n1])) => {
+        _ if channel_data::NUMBERS_OF_RFC_5766.contains(&u16::from_be_bytes([n0, n1])) => {
             Ok(Some(padded(channel_data::HEADER + length)))
         }
         _ => Err(Malformed::Unrecognized),
@@ -58,8 +58,7 @@ mod tests {
     #[test]
     fn noise_is_told_at_once() {
         assert_eq!(frame(b"\xff"), Err(Malformed::Unrecognized));
-        assert_eq!(frame(b"POST / HTTP/1.1"), Err(Malformed::Unrecognized));
-        assert_eq!(frame(&[0x50, 0, 0, 0]), Err(Malformed::Unrecognized));
+        assert_eq!(frame(&[0x80, 0, 0, 0]), Err(Malformed::Unrecognized));
         assert_eq!(frame(&[0, 1, 0, 3]), Err(Malformed::Length));
         assert_eq!(frame(&[0, 1, 0, 0, 1, 2, 3, 4]), Err(Malformed::Cookie));
     }

@@ -11,6 +11,7 @@ use crate::turn::state::State;
 use crate::turn::time::Instant;
 use crate::wire::attribute::read_channel_number;
 use crate::wire::{AttributeType, Message, channel_data};
+use std::ops::RangeInclusive;
 
 /// Binds or refreshes a channel.
 pub fn answer(
@@ -23,7 +24,7 @@ pub fn answer(
     let number = request.attribute(AttributeType::CHANNEL_NUMBER).ok_or(Reject::BAD_REQUEST)?;
     let number = read_channel_number(number).ok_or(Reject::BAD_REQUEST)?;
     let peer = peer_address(request)?;
-    if !channel_data::NUMBERS.contains(&number) || peer.port() == 0 {
+    if !numbers(request).contains(&number) || peer.port() == 0 {
         return Err(Reject::BAD_REQUEST);
     }
     state.purge_channels(now, id);
@@ -43,4 +44,11 @@ pub fn answer(
     allocation.permissions.install(now, peer.ip(), reach == Reach::RelayedOnly);
     state.renew_routes(now, id, |channel| channel.peer.ip() == peer.ip());
     Ok(Reply::Done)
+}
+
+/// The numbers that a channel may have. Clients of RFC 5766, which allowed more, draw them at random (coturn's library,
+/// and so its tools): one that ignores what RFC 8489 offers it and seals its requests with FINGERPRINT keeps that range.
+fn numbers(request: &Message) -> RangeInclusive<u16> {
+    let old = request.has_fingerprint() && !request.has(AttributeType::PASSWORD_ALGORITHM);
+    if old { channel_data::NUMBERS_OF_RFC_5766 } else { channel_data::NUMBERS }
 }
