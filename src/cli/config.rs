@@ -1,7 +1,9 @@
 //! `hairpin config`: what an operator does with a configuration before a server runs on it.
 
-use super::{ice, usage};
-use crate::config::{Error, Host, Written, file, render, resolve};
+use super::ice;
+use super::outcome::usage;
+use crate::config::resolve::resolve;
+use crate::config::{Error, Host, Written, file, render};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! `hairpin credentials`: a username and a password that expire, made from the secret that the server shares.
 
-use super::{ice, usage};
+use super::ice;
+use super::outcome::usage;
 use crate::config::{Host, value};
 use clap::Args;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -29,6 +29,6 @@ pub mod written;
 pub use error::{Error, Fault, Origin};
 pub use host::Host;
 pub use realms::Login;
-pub use resolve::{Logs, Settings, resolve};
+pub use resolve::{Logs, Settings};
 pub use web::Web;
 pub use written::{Given, Written};

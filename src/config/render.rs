@@ -78,7 +78,8 @@ const WIDTH: usize = 116;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Host, file, resolve};
+    use crate::config::resolve::resolve;
+    use crate::config::{Host, file};
     use std::path::Path;
 
     fn uncommented(choose: impl Fn(&Key) -> bool) -> String {

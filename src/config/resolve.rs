@@ -6,6 +6,7 @@ use super::realms::{self, Login};
 use super::schema::{self, Key};
 use super::web::{self, Web};
 use super::written::{Reader, Written};
+use super::value::Place;
 use super::{reach, value};
 use crate::net::Path;
 use crate::relay::{Listener, Plan};
@@ -23,7 +24,11 @@ pub struct Settings {
     /// What the relay runs.
     pub plan: Plan,
     /// The operators' listener.
-    pub admin: Option<SocketAddr>,
+    pub admin: Option<Place>,
+    /// What operators show to be let in.
+    pub admin_token: Option<String>,
+    /// How long allocations may live on once the server leaves.
+    pub drain: Duration,
     /// The web listener.
     pub web: Web,
     /// How it logs.
@@ -53,7 +58,10 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let relay_addresses = relay_addresses(&mut reader, host);
     let relay_ports = reader.one(&schema::RELAY_PORTS, value::ports).unwrap_or(49_152..=65_535);
     let (realms, login) = realms::all(&mut reader, written, host);
-    let admin = reader.one(&schema::ADMIN, value::optional_address).unwrap_or(Some(ADMIN));
+    let admin = reader.one(&schema::ADMIN, value::place).unwrap_or(Some(Place::Address(ADMIN)));
+    let mut tokens: Vec<String> = reader.one(&schema::ADMIN_TOKEN, value::text).into_iter().collect();
+    tokens.extend(realms::secrets_of_files(&mut reader, &schema::ADMIN_TOKEN_FILE));
+    let drain = reader.one(&schema::DRAIN_TIMEOUT, value::duration).unwrap_or(DRAIN);
     let web = web::settings(&mut reader, &login);
     let mut policy = Policy::new(Realm::new(""), relay_addresses);
     policy.realms = realms.into_iter().map(Arc::new).collect();
@@ -64,7 +72,11 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     policy.mobility = reader.one(&schema::MOBILITY, value::switch).unwrap_or(true);
     policy.tcp_relays = reader.one(&schema::TCP_RELAYS, value::switch).unwrap_or(true);
     policy.software = reader.one(&schema::SOFTWARE, software);
-    policy.own = Own { listeners: admin.into_iter().chain(web.address).collect(), addresses: Vec::new() };
+    let operators = match admin {
+        Some(Place::Address(address)) => Some(address),
+        _ => None,
+    };
+    policy.own = Own { listeners: operators.into_iter().chain(web.address).collect(), addresses: Vec::new() };
     let mut listeners = listeners;
     policy.discovery = discovery(&mut reader, &mut listeners);
     let mut plan = Plan::new([], policy);
@@ -81,7 +93,8 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
         return Err(Error { faults: reader.faults });
     }
     contradictions(&mut reader, &plan, written);
-    Ok(Settings { plan, admin, web, logs, login, warnings: reader.faults })
+    let admin_token = tokens.into_iter().next();
+    Ok(Settings { plan, admin, admin_token, drain, web, logs, login, warnings: reader.faults })
 }
 
 impl Settings {
@@ -290,6 +303,8 @@ fn same_port(reader: &mut Reader, plan: &Plan, written: &Written) {
 
 /// The default of `admin`.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9641);
+/// The default of `drain_timeout`.
+const DRAIN: Duration = Duration::from_secs(5);
 const SOCKETS: &[(&str, Path)] = &[("batched", Path::Batched), ("plain", Path::Plain)];
 const FORMATS: &[(&str, bool)] = &[("human", false), ("json", true)];
 

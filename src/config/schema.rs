@@ -124,6 +124,7 @@ pub fn key(name: &str) -> Option<&'static Key> {
 /// Where clients reach the server.
 pub const LISTEN: Key = Key::many("listen", "IP:PORT")
     .default(r#"["0.0.0.0:3478", "[::]:3478"]"#)
+    .restart()
     .about("Where clients reach the server, by UDP and TCP. The default leaves IPv6 out where the host has none.");
 /// Where relay sockets bind.
 pub const RELAY_ADDRESS: Key = Key::many("relay_address", "IP").example(r#"["10.0.0.5"]"#).restart().about(
@@ -461,5 +462,8 @@ pub const GROUPS: &[Group] = &[
             SIGNAL_IDLE,
         ],
     },
-    Group { title: "Running", keys: &[SHARDS, SOCKETS, ADMIN, LOG_LEVEL, LOG_FORMAT] },
+    Group {
+        title: "Running",
+        keys: &[SHARDS, SOCKETS, ADMIN, ADMIN_TOKEN, ADMIN_TOKEN_FILE, DRAIN_TIMEOUT, LOG_LEVEL, LOG_FORMAT],
+    },
 ];

@@ -1,7 +1,9 @@
 //! Values as texts: how each kind is read, with errors that say what would be right.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A transport address: `IP:PORT`, IPv6 in brackets.
@@ -22,6 +24,36 @@ pub fn optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
     }
     let or_off = |message: String| format!("{message}, or off");
     transport_address(text).map(Some).map_err(or_off)
+}
+
+/// Where operators come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An address.
+    Address(SocketAddr),
+    /// A UNIX socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Address(address) => write!(f, "{address}"),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A transport address, `unix:PATH`, or `off`.
+///
+/// # Errors
+/// Anything else.
+pub fn place(text: &str) -> Result<Option<Place>, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("unix: wants a path behind it; write unix:/run/hairpin/admin.sock".into()),
+        Some(path) => Ok(Some(Place::Unix(path.into()))),
+        None => Ok(optional_address(text)?.map(Place::Address)),
+    }
 }
 
 /// An IP address, also in brackets.

@@ -94,6 +94,17 @@ impl Written {
         self
     }
 
+    /// What was written, key by key, for operators: secrets stay hidden.
+    pub fn describe(&self) -> Vec<Described> {
+        let described = |key: &'static Key| {
+            let given = self.get(key);
+            let texts = given.iter().map(|given| if key.secret { "…".to_owned() } else { given.text.clone() });
+            let origins = given.iter().map(|given| given.origin.to_string());
+            Described { key: key.name, values: texts.collect(), origins: origins.collect(), default: key.default }
+        };
+        schema::keys().map(described).collect()
+    }
+
     /// The keys whose values differ between two configurations, in the order of the schema.
     pub fn differences<'a>(&'a self, other: &'a Written) -> impl Iterator<Item = &'static Key> + 'a {
         let says = |written: &'a Written, key: &Key| -> Vec<_> {
@@ -101,6 +112,19 @@ impl Written {
         };
         schema::keys().filter(move |key| says(self, key) != says(other, key))
     }
+}
+
+/// One key as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Described {
+    /// Its name.
+    pub key: &'static str,
+    /// What was written; nothing where the default holds.
+    pub values: Vec<String>,
+    /// Where.
+    pub origins: Vec<String>,
+    /// What holds when nothing is written.
+    pub default: &'static str,
 }
 
 /// Understands what was written, one key at a time, and gathers everything that is wrong on the way.

@@ -27,7 +27,7 @@ fn nothing_written_is_safe_and_useful() {
     let listeners: Vec<String> = settings.plan.listeners.iter().map(|l| l.address.to_string()).collect();
     assert_eq!(listeners, ["0.0.0.0:3478", "[::]:3478"]);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 2);
-    assert_eq!(settings.admin, Some("127.0.0.1:9641".parse().unwrap()));
+    assert_eq!(settings.admin, Some(Place::Address(ADMIN)));
     assert_eq!(settings.login, Login::Secret { secret: host().secret, drawn: true });
     assert!(!settings.plan.policy.realms[0].credentials.is_empty());
     assert_eq!(settings.plan.policy.realms[0].peers.judge("169.254.169.254".parse().unwrap()), Verdict::Refused);

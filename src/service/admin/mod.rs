@@ -2,64 +2,36 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `GET /` | the status page |
 //! | `GET /metrics` | everything that is counted, for Prometheus |
 //! | `GET /healthz` | 200 while the process serves requests |
 //! | `GET /readyz` | 200 while new allocations are taken, 503 once the server leaves |
+//! | `GET /allocations`, `GET`, `DELETE /allocations/{id}` | who relays, a page at a time; one of them; its end |
+//! | `GET /users`, `DELETE /users/{user}/allocations`, `PUT`, `DELETE /users/{user}/block` | totals; close; keep out for a time |
+//! | `GET /plan`, `GET /status` | what was written and where; the numbers that the status page draws |
+//! | `GET`, `PUT /log-level`, `POST /drain`, `POST /reload` | what an operator may change while it runs |
+//! | `GET /openapi.json` | all of this for machines |
 //!
-//! It listens on loopback unless told otherwise, and what it answers names no user.
+//! ```text
+//!   request ──► guard: host, origin, token ──► read: Supervisor            (metrics, allocations, status)
+//!                                          └─► order ──► the server's loop  (reload, drain, block, log level)
+//! ```
+//!
+//! It listens on loopback or a UNIX socket; anywhere else it wants a bearer token for all but metrics and health.
 
-use crate::relay::Supervisor;
-use crate::service::metrics;
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::net::TcpListener;
+mod allocations;
+mod desk;
+mod guard;
+mod metrics_page;
+mod openapi;
+mod order;
+mod orders;
+mod routes;
+mod status;
+mod users;
 
-/// What the operators' listener knows of the server.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    relay: Arc<Supervisor>,
-    draining: Arc<AtomicBool>,
-}
-
-impl Admin {
-    /// An operators' listener for a relay; `draining` says that it leaves.
-    pub fn new(relay: Arc<Supervisor>, draining: Arc<AtomicBool>) -> Admin {
-        Admin { relay, draining }
-    }
-
-    /// Answers until `stop` is ready.
-    ///
-    /// # Errors
-    /// Those of the listener.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        axum::serve(listener, self.router()).with_graceful_shutdown(stop).await
-    }
-
-    fn router(self) -> Router {
-        Router::new()
-            .route("/metrics", get(page))
-            .route("/healthz", get(async || "ok\n"))
-            .route("/readyz", get(ready))
-            .with_state(self)
-    }
-}
-
-async fn page(State(admin): State<Admin>) -> Response {
-    match metrics::page(&admin.relay.statistics(), admin.draining.load(Ordering::Relaxed)) {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
-}
-
-async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    match admin.draining.load(Ordering::Relaxed) {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        false => (StatusCode::OK, "ready\n"),
-    }
-}
+pub use allocations::Described;
+pub use desk::{Admin, Condition};
+pub use guard::Guard;
+pub use order::{Answer, Order, Orders, Refused};
+pub use routes::{Listener, serve};

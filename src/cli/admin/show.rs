@@ -1,0 +1,71 @@
+//! Answers as tables.
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::{Map, Value};
+
+/// Any answer as a table: a list of objects becomes a row each, an object a line for each of its members.
+pub(super) fn table(answer: &Value) -> String {
+    let Value::Object(members) = answer else { return text(answer) };
+    let list = members.values().find_map(Value::as_array).filter(|list| list.iter().all(Value::is_object));
+    match list {
+        Some(list) => listed(members, list),
+        None => described(members),
+    }
+}
+
+fn listed(members: &Map<String, Value>, list: &[Value]) -> String {
+    let total = members.get("total").and_then(Value::as_u64).unwrap_or(list.len() as u64);
+    let Some(Value::Object(first)) = list.first() else { return "none".into() };
+    let mut table = empty();
+    table.set_header(first.keys().map(|name| name.replace('_', " ")));
+    for row in list {
+        table.add_row(first.keys().map(|name| row.get(name).map(text).unwrap_or_default()));
+    }
+    format!("{table}\n{} of {total}", list.len())
+}
+
+fn described(members: &Map<String, Value>) -> String {
+    let mut table = empty();
+    for (name, value) in members {
+        table.add_row([name.replace('_', " "), text(value)]);
+    }
+    table.to_string()
+}
+
+fn empty() -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| format!("{name} {}", text(value))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => format!("{float:.1}"),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn lists_become_rows_and_objects_lines() {
+        let shown = table(&json!({ "total": 7, "users": [{ "user": "ann", "to_peers_bytes": 5 }] }));
+        assert!(shown.contains("to peers bytes") && shown.contains("ann") && shown.ends_with("1 of 7"), "{shown}");
+        let shown = table(&json!({ "draining": true, "seconds": 1.25 }));
+        assert!(shown.contains("seconds") && shown.contains("1.2"), "{shown}");
+        assert_eq!(table(&json!({ "total": 0, "users": [] })), "none");
+    }
+}

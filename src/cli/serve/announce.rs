@@ -1,0 +1,64 @@
+//! Says on standard output, for people and for scripts, where the server is and how a client gets in.
+
+use crate::cli::ice;
+use crate::config::{Host, Login, Settings};
+use crate::relay::Supervisor;
+use crate::service::ice_servers::HOST;
+use crate::service::web;
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+/// Prints a line for each listener and relay address, and the `iceServers` object on the last.
+pub(super) fn announce(
+    settings: &Settings,
+    relay: &Supervisor,
+    host: &Host,
+    services: &[(&str, Option<String>)],
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for address in relay.addresses() {
+        writeln!(out, "listening udp {address}")?;
+        writeln!(out, "listening tcp {address}")?;
+    }
+    for relay in &settings.plan.policy.relay_addresses {
+        writeln!(out, "relaying {}", Relaying(relay.local, relay.external))?;
+    }
+    for (name, url) in services {
+        if let Some(url) = url {
+            writeln!(out, "listening {name} {url}")?;
+        }
+    }
+    if let Login::Secret { secret, drawn: true } = &settings.login {
+        writeln!(out, "shared-secret {secret}")?;
+    }
+    let servers: Vec<String> = settings.reachable(relay.addresses(), host).iter().map(SocketAddr::to_string).collect();
+    writeln!(out, "{}", ice::json(&servers, &ice::Pair::of(&settings.login)))?;
+    out.flush()
+}
+
+/// The web listener's settings with the relay's URLs: under the host that a browser reached this one by where the relay
+/// listens everywhere and stands behind no NAT that maps addresses.
+pub(super) fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web::Settings {
+    let mapped = settings.plan.policy.relay_addresses.iter().any(|relay| relay.local != relay.external);
+    let (anywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        relay.addresses().iter().partition(|address| address.ip().is_unspecified() && !mapped);
+    let mut servers: Vec<String> = anywhere.iter().map(|address| format!("{HOST}:{}", address.port())).collect();
+    servers.extend(settings.reachable(&named, host).iter().map(SocketAddr::to_string));
+    servers.dedup();
+    let mut web = settings.web.settings.clone();
+    web.ice.urls = ice::urls(&servers);
+    web
+}
+
+/// A relay address, and what clients are told instead.
+struct Relaying(IpAddr, IpAddr);
+
+impl fmt::Display for Relaying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 == self.1 {
+            true => write!(f, "{}", self.0),
+            false => write!(f, "{} as {}", self.0, self.1),
+        }
+    }
+}

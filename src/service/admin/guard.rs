@@ -1,0 +1,109 @@
+//! Who may ask what. A browser that shows a stranger's page must not be able to give orders to a listener on loopback, and whoever
+//! comes from elsewhere must show a token.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Whom the operators' listener trusts.
+#[derive(Clone)]
+pub struct Guard {
+    token: Option<Zeroizing<String>>,
+    local: bool,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Guard(token: {}, local: {})", self.token.is_some(), self.local)
+    }
+}
+
+impl Guard {
+    /// A guard that wants `token` from everybody, or without one lets in whom a local listener brings.
+    pub fn new(token: Option<String>, local: bool) -> Guard {
+        Guard { token: token.map(Zeroizing::new), local }
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+        let Some(token) = &self.token else {
+            let elsewhere = "this listener is not local: set admin_token to use more than metrics and health\n";
+            return if self.local { Ok(()) } else { Err((StatusCode::FORBIDDEN, elsewhere)) };
+        };
+        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        match bool::from(shown.as_bytes().ct_eq(token.as_bytes())) {
+            true => Ok(()),
+            false => Err((StatusCode::UNAUTHORIZED, "send Authorization: Bearer and the admin_token\n")),
+        }
+    }
+}
+
+/// Lets through who shows the token, or needs none.
+pub(super) async fn authorized(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    match guard.admits(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err((status, sentence)) => (status, [(header::WWW_AUTHENTICATE, "Bearer")], sentence).into_response(),
+    }
+}
+
+/// Turns away what a browser sends in the name of another site: a foreign Origin, or a name that was made to lead here.
+pub(super) async fn same_site(request: Request, next: Next) -> Response {
+    if is_foreign(request.headers()) {
+        return (StatusCode::FORBIDDEN, "another site's page asks\n").into_response();
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let cross = text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
+    let Some(origin) = text(header::ORIGIN) else { return cross };
+    let of_origin = origin.split_once("://").map_or(origin, |(_, host)| host);
+    cross || text(header::HOST) != Some(of_origin) || is_name(of_origin)
+}
+
+/// Whether a host is a name that somebody else's DNS answers for.
+fn is_name(host: &str) -> bool {
+    let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
+    let bare = bare.trim_matches(['[', ']']);
+    bare != "localhost" && bare.parse::<std::net::IpAddr>().is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_foreign() {
+        for (pairs, foreign) in [
+            (&[("host", "127.0.0.1:9641")][..], false),
+            (&[("host", "127.0.0.1:9641"), ("origin", "http://127.0.0.1:9641")], false),
+            (&[("host", "localhost:9641"), ("origin", "http://localhost:9641")], false),
+            (&[("host", "[::1]:9641"), ("origin", "http://[::1]:9641")], false),
+            (&[("host", "127.0.0.1:9641"), ("origin", "https://evil.example")], true),
+            (&[("host", "evil.example:9641"), ("origin", "http://evil.example:9641")], true),
+            (&[("host", "127.0.0.1:9641"), ("origin", "null")], true),
+            (&[("host", "127.0.0.1:9641"), ("sec-fetch-site", "cross-site")], true),
+        ] {
+            assert_eq!(is_foreign(&headers(pairs)), foreign, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_wanted_whole() {
+        let guard = Guard::new(Some("north".into()), true);
+        assert!(guard.admits(&headers(&[("authorization", "Bearer north")])).is_ok());
+        for wrong in ["Bearer nort", "Bearer northh", "north", "Bearer "] {
+            assert!(guard.admits(&headers(&[("authorization", wrong)])).is_err(), "{wrong}");
+        }
+        assert!(Guard::new(None, true).admits(&headers(&[])).is_ok());
+        assert_eq!(Guard::new(None, false).admits(&headers(&[])).unwrap_err().0, StatusCode::FORBIDDEN);
+    }
+}
