@@ -356,10 +356,26 @@ pub const SOCKETS: Key = Key::one("sockets", "batched|plain").default(r#""batche
      and for tests.",
 );
 /// The operators' listener.
-pub const ADMIN: Key = Key::one("admin", "IP:PORT")
-    .default(r#""127.0.0.1:9641""#)
+pub const ADMIN: Key = Key::one("admin", "IP:PORT|unix:PATH").default(r#""127.0.0.1:9641""#).restart().about(
+    "Where operators reach the server: status page, metrics, health, allocations, reload, drain. An address, or \
+     unix:/run/hairpin/admin.sock for a UNIX socket; `off` opens nothing.",
+);
+/// What operators show.
+pub const ADMIN_TOKEN: Key = Key::one("admin_token", "TOKEN").example(r#""a long random text""#).secret().restart().about(
+    "A bearer token that operators must show for everything but metrics and health. Without it only a listener on \
+     loopback or a UNIX socket answers them.",
+);
+/// The same from a file.
+pub const ADMIN_TOKEN_FILE: Key = Key::one("admin_token_file", "FILE")
+    .example(r#""/run/secrets/hairpin-admin""#)
+    .file()
     .restart()
-    .about("Where operators reach the server: metrics, health, allocations, reload, drain. `off` opens nothing.");
+    .about("A file that holds it.");
+/// How long allocations may live on.
+pub const DRAIN_TIMEOUT: Key = Key::one("drain_timeout", "DURATION").default(r#""5s""#).about(
+    "How long allocations may live on after SIGTERM. Until then the server takes no new ones; it ends with the last of \
+     them. A second SIGTERM ends it at once. For restarts that nobody notices, set as long as calls last.",
+);
 /// How much is logged.
 pub const LOG_LEVEL: Key = Key::one("log_level", "FILTER")
     .default(r#""info""#)

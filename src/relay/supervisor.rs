@@ -110,6 +110,11 @@ impl Supervisor {
         }
     }
 
+    /// Changes how often the unauthenticated of one source prefix are answered, in answers a second; 0 for no bound.
+    pub fn set_answer_rate(&self, rate: u32) {
+        self.shared.answer_rate.set(rate);
+    }
+
     /// Makes every shard go by a new policy. What was granted stays granted.
     pub async fn replace_policy(&self, mut policy: Policy) {
         policy.own = plan::complete(&merged(&policy.own, &self.own), &policy, &self.addresses);

@@ -40,6 +40,8 @@ pub struct Policy {
     pub redirect: bool,
     /// Whether new allocations are refused because this server is leaving: 300 with an alternate, 508 without.
     pub draining: bool,
+    /// Users whom the operator keeps out (403), by the name that quotas count by, and until when in Unix time.
+    pub blocked: Vec<(Arc<str>, Duration)>,
 }
 
 /// An address that relay sockets bind to, and what clients are told instead of it.
@@ -151,6 +153,7 @@ impl Policy {
             alternate: None,
             redirect: false,
             draining: false,
+            blocked: Vec::new(),
         }
     }
 
@@ -183,6 +186,11 @@ impl Policy {
 
     fn realm_at(&self, index: RealmIndex) -> Option<&Arc<Realm>> {
         self.realms.get(usize::from(index.0))
+    }
+
+    /// Whether a user is kept out at a time of day.
+    pub fn blocks(&self, user: &str, unix: Duration) -> bool {
+        self.blocked.iter().any(|(blocked, until)| **blocked == *user && unix < *until)
     }
 
     /// What clients are told of a transport address of ours that a socket is bound to.

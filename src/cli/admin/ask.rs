@@ -79,8 +79,7 @@ where
     let (mut sender, connection) =
         http1::handshake::<_, Body>(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
-    let mut built =
-        hyper::Request::builder().method(&request.method).uri(&request.path).header(header::HOST, host);
+    let mut built = hyper::Request::builder().method(&request.method).uri(&request.path).header(header::HOST, host);
     if let Some(token) = token {
         built = built.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
@@ -95,7 +94,9 @@ where
 /// A text as part of a path or a query.
 pub(super) fn escaped(text: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
-    text.bytes().map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") }).collect()
+    text.bytes()
+        .map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
+        .collect()
 }
 
 /// How long an answer may take.

@@ -79,7 +79,9 @@ fn unix(path: &Path) -> Result<UnixListener, String> {
 pub(super) fn bindable(address: IpAddr) -> Result<(), String> {
     let bound = std::net::UdpSocket::bind((address, 0));
     bound.map(drop).map_err(|error| {
-        format!("the relay address {address} cannot be used: {error}; write an address of this host with --relay-address")
+        format!(
+            "the relay address {address} cannot be used: {error}; write an address of this host with --relay-address"
+        )
     })
 }
 

@@ -100,7 +100,9 @@ impl Running {
             Order::Drain(deadline) => Ok(self.drain(deadline.unwrap_or(self.parts.settings.drain)).await),
             Order::LogLevel(filter) => match self.parts.level.set(&filter) {
                 true => Ok(json!({ "filter": filter })),
-                false => Err(Refused::wrong(format!("`{filter}` is no log filter; write info or info,hairpin::relay=debug"))),
+                false => {
+                    Err(Refused::wrong(format!("`{filter}` is no log filter; write info or info,hairpin::relay=debug")))
+                }
             },
             Order::TellLogLevel => Ok(json!({ "filter": self.parts.level.get() })),
             Order::Block { user, time } => {

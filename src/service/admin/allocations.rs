@@ -112,10 +112,7 @@ pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<u64>) -> Resu
 }
 
 /// `DELETE /allocations/{id}`.
-pub(super) async fn close(
-    State(admin): State<Admin>,
-    Path(id): Path<u64>,
-) -> Result<Json<serde_json::Value>, Refused> {
+pub(super) async fn close(State(admin): State<Admin>, Path(id): Path<u64>) -> Result<Json<serde_json::Value>, Refused> {
     match admin.relay.close(id).await {
         true => Ok(Json(serde_json::json!({ "closed": 1 }))),
         false => Err(missing(id)),

@@ -12,7 +12,8 @@ fn describe() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in OPERATIONS {
         let of_path = operation.path.split(['{', '}']).skip(1).step_by(2);
-        let in_path = of_path.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+        let in_path =
+            of_path.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
         let in_query = operation.query.iter().map(|(name, about)| {
             json!({ "name": name, "in": "query", "description": about, "schema": { "type": "string" } })
         });

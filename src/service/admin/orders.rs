@@ -1,7 +1,7 @@
 //! Requests that change something: each becomes an order to the server's loop.
 
-use super::order::{Order, Refused};
 use super::desk::Admin;
+use super::order::{Order, Refused};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;

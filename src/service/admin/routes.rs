@@ -21,7 +21,11 @@ pub enum Listener {
 ///
 /// # Errors
 /// Those of the listener.
-pub async fn serve(admin: Admin, listener: Listener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub async fn serve(
+    admin: Admin,
+    listener: Listener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let router = router(admin);
     match listener {
         Listener::Tcp(listener) => axum::serve(listener, router).with_graceful_shutdown(stop).await,

@@ -28,7 +28,8 @@ pub(super) async fn style() -> impl IntoResponse {
 /// `GET /status`: totals since the start, from which the page makes rates.
 pub(super) async fn numbers(State(admin): State<Admin>) -> Json<Value> {
     let statistics = admin.relay.statistics();
-    let all = |read: &dyn Fn(&Counters) -> u64| -> u64 { statistics.shards.iter().map(|shard| read(&shard.turn)).sum() };
+    let all =
+        |read: &dyn Fn(&Counters) -> u64| -> u64 { statistics.shards.iter().map(|shard| read(&shard.turn)).sum() };
     let discards = Discard::ALL.iter().map(|discard| {
         let count = all(&|counters| counters.discards.get(discard.index()).map_or(0, |count| count.get()));
         (discard.name().to_owned(), json!(count))

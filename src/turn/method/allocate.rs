@@ -22,6 +22,7 @@ use crate::wire::attribute::{self, Family};
 use crate::wire::registry::{PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Makes an allocation whose answer waits for its sockets, or repeats the answer of one that the same request made.
@@ -47,7 +48,10 @@ pub fn answer(
         let alternate = state.policy.alternate.clone().filter(|a| a.serves(path.client.five_tuple.client));
         return Err(alternate.map_or(Reject::CAPACITY, Reject::Alternate));
     }
-    let user = credentials::account(&caller.name).into();
+    let user: Arc<str> = credentials::account(&caller.name).into();
+    if state.policy.blocks(&user, state.unix(now)) {
+        return Err(Reject::Code(ErrorCode::FORBIDDEN));
+    }
     let address = path.client.five_tuple.client.ip();
     let mobility = mobility(&state.policy, request)?;
     let grant = state.shared.ledger.grant(&state.policy.limits, &caller.realm.name, &user, address)?;
