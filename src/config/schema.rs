@@ -361,10 +361,11 @@ pub const ADMIN: Key = Key::one("admin", "IP:PORT|unix:PATH").default(r#""127.0.
      unix:/run/hairpin/admin.sock for a UNIX socket; `off` opens nothing.",
 );
 /// What operators show.
-pub const ADMIN_TOKEN: Key = Key::one("admin_token", "TOKEN").example(r#""a long random text""#).secret().restart().about(
-    "A bearer token that operators must show for everything but metrics and health. Without it only a listener on \
+pub const ADMIN_TOKEN: Key =
+    Key::one("admin_token", "TOKEN").example(r#""a long random text""#).secret().restart().about(
+        "A bearer token that operators must show for everything but metrics and health. Without it only a listener on \
      loopback or a UNIX socket answers them.",
-);
+    );
 /// The same from a file.
 pub const ADMIN_TOKEN_FILE: Key = Key::one("admin_token_file", "FILE")
     .example(r#""/run/secrets/hairpin-admin""#)

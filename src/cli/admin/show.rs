@@ -17,10 +17,12 @@ pub(super) fn table(answer: &Value) -> String {
 fn listed(members: &Map<String, Value>, list: &[Value]) -> String {
     let total = members.get("total").and_then(Value::as_u64).unwrap_or(list.len() as u64);
     let Some(Value::Object(first)) = list.first() else { return "none".into() };
+    let mut columns: Vec<&String> = first.keys().collect();
+    columns.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
     let mut table = empty();
-    table.set_header(first.keys().map(|name| name.replace('_', " ")));
+    table.set_header(columns.iter().map(|name| name.replace('_', " ")));
     for row in list {
-        table.add_row(first.keys().map(|name| row.get(name).map(text).unwrap_or_default()));
+        table.add_row(columns.iter().map(|name| row.get(*name).map(text).unwrap_or_default()));
     }
     format!("{table}\n{} of {total}", list.len())
 }
@@ -45,7 +47,8 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(members) => {
-            members.iter().map(|(name, value)| format!("{name} {}", text(value))).collect::<Vec<_>>().join(", ")
+            let told = members.iter().filter(|(_, value)| value.as_f64() != Some(0.0));
+            told.map(|(name, value)| format!("{name} {}", text(value))).collect::<Vec<_>>().join(", ")
         }
         Value::Number(number) => match number.as_f64() {
             Some(float) if number.is_f64() => format!("{float:.1}"),
@@ -54,6 +57,10 @@ fn text(value: &Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// Columns that come first, in this order.
+const FIRST: &[&str] =
+    &["key", "id", "user", "realm", "transport", "client", "server", "relayed", "seconds", "allocations", "values"];
 
 #[cfg(test)]
 mod tests {
