@@ -91,7 +91,11 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         bindable(relay.local)?;
     }
     let relay = Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
-    let services = [("admin", listen::url(operators.as_ref())), ("web", listen::tcp_url(people.as_ref()))];
+    let services = [
+        ("listening admin", listen::url(operators.as_ref())),
+        ("listening web", listen::tcp_url(people.as_ref())),
+        ("call", listen::call_url(people.as_ref())),
+    ];
     announce::announce(&settings, &relay, &host, &services).map_err(|error| error.to_string())?;
 
     let (stop, stopped) = watch::channel(false);

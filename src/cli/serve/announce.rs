@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-/// Prints a line for each listener and relay address, and the `iceServers` object on the last.
+/// Prints a line for each listener, relay address and service, and the `iceServers` object on the last.
 pub(super) fn announce(
     settings: &Settings,
     relay: &Supervisor,
@@ -26,7 +26,7 @@ pub(super) fn announce(
     }
     for (name, url) in services {
         if let Some(url) = url {
-            writeln!(out, "listening {name} {url}")?;
+            writeln!(out, "{name} {url}")?;
         }
     }
     if let Login::Secret { secret, drawn: true } = &settings.login {

@@ -2,6 +2,7 @@
 
 use crate::config::value::Place;
 use crate::service::admin::Listener;
+use crate::service::web;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -47,6 +48,11 @@ pub(super) fn url(listener: Option<&Listener>) -> Option<String> {
 /// Where browsers find a listener.
 pub(super) fn tcp_url(listener: Option<&TcpListener>) -> Option<String> {
     Some(format!("http://{}/", listener?.local_addr().ok()?))
+}
+
+/// A link that two people can open to call each other.
+pub(super) fn call_url(listener: Option<&TcpListener>) -> Option<String> {
+    web::call_url(listener?.local_addr().ok()?).ok()
 }
 
 async fn tcp(flag: &str, address: SocketAddr, asked: bool) -> Result<Option<TcpListener>, String> {
