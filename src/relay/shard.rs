@@ -15,8 +15,7 @@ use super::tcp_relays::TcpRelays;
 use super::waiting::Waiting;
 use crate::net::{self, Batch, IcmpError, Rest, UdpSocket};
 use crate::turn::{
-    BindError, Client, ConnectionId, Effect, End, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup,
-    Transport,
+    BindError, Client, Effect, End, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport,
 };
 use crate::wire::{Malformed, stream};
 use std::future::poll_fn;
