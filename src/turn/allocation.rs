@@ -7,6 +7,7 @@ use super::channel::Channels;
 use super::connection::{Connection, Stage};
 use super::effect::{End, Record};
 use super::five_tuple::Client;
+use super::meter::Pace;
 use super::mobile::Mobility;
 use super::permission::Permissions;
 use super::quota::Grant;
@@ -62,6 +63,8 @@ pub struct Allocation {
     pub look: Instant,
     /// What it carried.
     pub traffic: Traffic,
+    /// How fast new peers came.
+    pub pace: Pace,
     /// Its place in the ledger.
     pub grant: Grant,
 }

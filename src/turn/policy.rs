@@ -4,6 +4,7 @@
 use super::acl::Own;
 use super::auth::Realm;
 use super::five_tuple::{Client, RealmIndex};
+use super::limits::Limits;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -96,45 +97,6 @@ impl Alternate {
     }
 }
 
-/// How long things last, and how many there may be; every bound that the protocol keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Time-to-expiry of an allocation that asks for no longer: 600 s. RFC 8656 §3.2.
-    pub default_lifetime: Duration,
-    /// The longest that is granted: 3600 s. RFC 8656 §7.2.
-    pub maximum_lifetime: Duration,
-    /// After this a nonce is stale: at most an hour by RFC 8656 §5.
-    pub nonce_lifetime: Duration,
-    /// Allocations in all, on all shards.
-    pub allocations: u32,
-    /// Allocations of one user (486 beyond).
-    pub allocations_per_user: u32,
-    /// Allocations from one client address (486 beyond).
-    pub allocations_per_address: u32,
-    /// Permissions of one allocation (508 beyond).
-    pub permissions: usize,
-    /// Channels of one allocation, bound or cooling off (508 beyond).
-    pub channels: usize,
-    /// Data connections of one allocation (508 beyond).
-    pub connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            default_lifetime: Duration::from_secs(600),
-            maximum_lifetime: Duration::from_secs(3600),
-            nonce_lifetime: Duration::from_secs(3600),
-            allocations: u32::MAX,
-            allocations_per_user: u32::MAX,
-            allocations_per_address: u32::MAX,
-            permissions: 1024,
-            channels: 1024,
-            connections: 64,
-        }
-    }
-}
-
 impl Policy {
     /// A policy with one realm and the defaults for everything else.
     pub fn new(realm: Realm, relay_addresses: Vec<RelayAddress>) -> Policy {
@@ -191,6 +153,15 @@ impl Policy {
     /// Whether a user is kept out at a time of day.
     pub fn blocks(&self, user: &str, unix: Duration) -> bool {
         self.blocked.iter().any(|(blocked, until)| **blocked == *user && unix < *until)
+    }
+
+    /// The limits of a realm's users: its own, or the server's. How many allocations there may be in all, and how fast all
+    /// may be, is always the server's to say.
+    pub fn limits_of(&self, realm: &Realm) -> Limits {
+        let mut limits = realm.limits.clone().unwrap_or_else(|| self.limits.clone());
+        limits.allocations = self.limits.allocations;
+        limits.bandwidth.all = self.limits.bandwidth.all;
+        limits
     }
 
     /// What clients are told of a transport address of ours that a socket is bound to.

@@ -231,10 +231,9 @@ impl Server {
         if arriving {
             state.arrive(now, allocation);
         }
-        if let Some(allocation) = state.table.get_mut(allocation) {
-            allocation.traffic.to_peers.add(data.payload.len());
+        if !state.note_to_peer(now, allocation, client, data.payload.len()) {
+            return state.discard(Discard::Bandwidth);
         }
-        Counters::flow(&state.counters.to_peers, client.five_tuple.transport).add(data.payload.len());
         let (start, end) = (channel_data::HEADER, channel_data::HEADER + data.payload.len());
         state.forward_to_peer(now, relayed, peer, reach, Payload { start, end, dont_fragment: false })
     }

@@ -5,6 +5,7 @@ use super::allocation::{Allocation, AllocationId};
 use super::connection::{ConnectionId, Stage};
 use super::counters::Counters;
 use super::effect::{Effect, End, Onward, Path};
+use super::five_tuple::Client;
 use super::mobile::Guests;
 use super::policy::Policy;
 use super::random::Random;
@@ -92,6 +93,18 @@ impl State {
         }
     }
 
+    /// Counts a payload on its way to a peer; false when it is more than its client may have relayed.
+    pub(super) fn note_to_peer(&mut self, now: Instant, id: AllocationId, client: &Client, octets: usize) -> bool {
+        let unix_at_epoch = self.unix_at_epoch;
+        let Some(allocation) = self.table.get_mut(id) else { return false };
+        if !allocation.grant.admits(now, || unix_at_epoch + now.since(Instant(0)), octets) {
+            return false;
+        }
+        allocation.traffic.to_peers.add(octets);
+        Counters::flow(&self.counters.to_peers, client.five_tuple.transport).add(octets);
+        true
+    }
+
     /// Sends a payload on from a relayed transport address: to the wire, or, where another allocation is behind the
     /// peer's address, straight to its client.
     pub(super) fn forward_to_peer(
@@ -156,9 +169,13 @@ impl State {
             },
         };
         let live = channel.is_some() || self.admits(now, id, peer);
+        let unix_at_epoch = self.unix_at_epoch;
         let Some(allocation) = self.table.get_mut(id).filter(|_| live) else {
             return self.discard(Discard::NoPermission);
         };
+        if !allocation.grant.admits(now, || unix_at_epoch + now.since(Instant(0)), payload.length()) {
+            return self.discard(Discard::Bandwidth);
+        }
         allocation.traffic.to_client.add(payload.length());
         let (client, framing) = match channel {
             Some((client, number)) => (client, super::Framing::Channel(number)),

@@ -13,6 +13,7 @@ use std::time::Duration;
 /// A server, the time, and what its relay sockets are bound to.
 struct World {
     server: Server,
+    policy: Policy,
     now: Instant,
     sent: Vec<(Client, Vec<u8>)>,
     sockets: Vec<(RelayedId, SocketAddr)>,
@@ -39,10 +40,16 @@ impl World {
         let mut policy = Policy::new(realm, relays);
         policy.own.addresses = addresses;
         policy.own.listeners = vec!["192.0.2.1:3478".parse().unwrap()];
-        let setup =
-            Setup { policy: Arc::new(policy), shared, shard, seed: [9; 32], unix_at_epoch: Duration::from_secs(1) };
+        let setup = Setup {
+            policy: Arc::new(policy.clone()),
+            shared,
+            shard,
+            seed: [9; 32],
+            unix_at_epoch: Duration::from_secs(1),
+        };
         World {
             server: Server::new(setup),
+            policy,
             now: Instant(1_000_000_000),
             sent: vec![],
             sockets: vec![],
@@ -382,4 +389,33 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
     assert_eq!(record.traffic.to_client.packets, 2, "what came in by the doors before they were renewed");
     b.ask(&there, &mut bob, Request::Refresh { lifetime: 0 }).unwrap();
     assert_eq!(a.give(&here, &data), Onward::Discarded(Discard::PeerRefused));
+}
+
+#[test]
+fn more_than_the_bandwidth_is_dropped_and_counted() {
+    let mut world = World::new();
+    let mut policy = world.policy.clone();
+    policy.limits.bandwidth.allocation = Some(10_000);
+    policy.limits.new_peers = 5;
+    world.server.replace_policy(Arc::new(policy));
+    let (here, mut client) = (at(5000), user());
+    world.ask(&here, &mut client, Request::Allocate { family: None, lifetime: None }).unwrap();
+    let peer: SocketAddr = PEER.parse().unwrap();
+    world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer }).unwrap();
+    let message = [&[0x40, 0, 0, 100][..], &[0; 100]].concat();
+    let onward =
+        |world: &mut World| (0..20).filter(|_| matches!(world.give(&here, &message), Onward::ToPeer { .. })).count();
+    assert_eq!(onward(&mut world), 10, "100 ms of it");
+    assert_eq!(world.give(&here, &message), Onward::Discarded(Discard::Bandwidth));
+    world.pass(1);
+    assert_eq!(onward(&mut world), 10);
+    world.pass(1);
+    let mut scan = |port| {
+        let mut out = Vec::new();
+        client.send(SocketAddr::new(peer.ip(), port), b"x", &mut out);
+        world.give(&here, &out)
+    };
+    let reached = (1..100).filter(|port| matches!(scan(*port), Onward::ToPeer { .. })).count();
+    assert_eq!(reached, 5, "new peers a second");
+    assert_eq!(scan(99), Onward::Discarded(Discard::PeerRate));
 }

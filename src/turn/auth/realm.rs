@@ -2,6 +2,7 @@
 
 use super::{Credentials, TokenKeys};
 use crate::turn::acl::Acl;
+use crate::turn::limits::Limits;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub struct Realm {
     pub tokens: TokenKeys,
     /// Which peers they may reach.
     pub peers: Acl,
+    /// What its users may have, where that is not what the server's policy says for all.
+    pub limits: Option<Limits>,
     /// The values of ORIGIN that choose this realm.
     pub origins: Vec<String>,
     /// The TLS server names that do.
@@ -32,6 +35,7 @@ impl Realm {
             credentials: Credentials::new(),
             tokens: TokenKeys::default(),
             peers: Acl::default(),
+            limits: None,
             origins: Vec::new(),
             server_names: Vec::new(),
             listeners: Vec::new(),

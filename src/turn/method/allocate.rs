@@ -6,8 +6,11 @@ use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, W
 use crate::turn::auth::{Caller, credentials};
 use crate::turn::effect::{BindError, Effect};
 use crate::turn::five_tuple::Transport;
+use crate::turn::limits::Limits;
+use crate::turn::meter::Pace;
 use crate::turn::mobile::Mobility;
 use crate::turn::policy::Policy;
+use crate::turn::quota::Applicant;
 use crate::turn::reject::Reject;
 use crate::turn::relayed::{Protocol, RelayedId};
 use crate::turn::reservation::Token;
@@ -42,7 +45,8 @@ pub fn answer(
         let waits = allocation.binding.is_some();
         return Ok(if waits { Outcome::Later } else { success(state, now, id).into() });
     }
-    let mut wanted = Wanted::read(&state.policy, request, path.client.five_tuple.transport)?;
+    let limits = state.policy.limits_of(&caller.realm);
+    let mut wanted = Wanted::read(&state.policy, &limits, request, path.client.five_tuple.transport)?;
     wanted.lifetime = caller.authorized.map_or(wanted.lifetime, |left| wanted.lifetime.min(left));
     if state.policy.draining || state.policy.redirect {
         let alternate = state.policy.alternate.clone().filter(|a| a.serves(path.client.five_tuple.client));
@@ -54,7 +58,8 @@ pub fn answer(
     }
     let address = path.client.five_tuple.client.ip();
     let mobility = mobility(&state.policy, request)?;
-    let grant = state.shared.ledger.grant(&state.policy.limits, &caller.realm.name, &user, address)?;
+    let applicant = Applicant { realm: &caller.realm.name, user: &user, address, unix: state.unix(now) };
+    let grant = state.shared.ledger.grant(&limits, &applicant)?;
     let claimed = claim_all(state, now, &wanted)?;
     let binding = Binding {
         path: path.clone(),
@@ -81,6 +86,7 @@ pub fn answer(
         started: now,
         look: Instant::NEVER,
         traffic: Traffic::default(),
+        pace: Pace::new(limits.new_peers),
         grant,
     };
     insert(state, now, allocation, claimed.locals);
@@ -131,7 +137,7 @@ enum Families {
 }
 
 impl Wanted {
-    fn read(policy: &Policy, request: &Message, client: Transport) -> Result<Wanted, Reject> {
+    fn read(policy: &Policy, limits: &Limits, request: &Message, client: Transport) -> Result<Wanted, Reject> {
         let protocol = protocol(policy, request, client)?;
         let family = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
         let additional = request.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
@@ -153,7 +159,7 @@ impl Wanted {
             Some(Some(true)) => Wish::EvenAndNext,
         };
         let families = families(policy, family, additional, token.is_some())?;
-        let lifetime = granted_lifetime(&policy.limits, requested_lifetime(request)?);
+        let lifetime = granted_lifetime(limits, requested_lifetime(request)?);
         Ok(Wanted { protocol, families, wish, token, lifetime })
     }
 }

@@ -34,10 +34,13 @@ pub fn answer(
     }
     same_family(state, id, peer)?;
     let reach = state.reach(realm, peer)?;
-    let limits = &state.policy.limits;
+    let limits = state.policy.limits_of(realm);
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
     let full = !allocation.channels.has(number) && allocation.channels.count() >= limits.channels;
     if full || !allocation.permissions.has_room_for(now, [peer.ip()].into_iter(), limits.permissions) {
+        return Err(Reject::CAPACITY);
+    }
+    if !allocation.pace.admits_peer(now, peer) {
         return Err(Reject::CAPACITY);
     }
     allocation.channels.bind(now, number, peer);

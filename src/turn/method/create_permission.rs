@@ -31,9 +31,13 @@ pub fn answer(
     if wanted.is_empty() {
         return Err(Reject::BAD_REQUEST);
     }
-    let most = state.policy.limits.permissions;
+    let most = state.policy.limits_of(realm).permissions;
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
     if !allocation.permissions.has_room_for(now, wanted.iter().map(|(address, _)| *address), most) {
+        return Err(Reject::CAPACITY);
+    }
+    let fresh = wanted.iter().filter(|(address, _)| allocation.permissions.find(*address, now).is_none()).count();
+    if !(0..fresh).all(|_| allocation.pace.admits(now)) {
         return Err(Reject::CAPACITY);
     }
     for &(address, relayed_only) in &wanted {

@@ -4,7 +4,7 @@ use super::request::{owned, requested_lifetime};
 use crate::turn::allocation::AllocationId;
 use crate::turn::auth::Caller;
 use crate::turn::effect::End;
-use crate::turn::policy::Limits;
+use crate::turn::limits::Limits;
 use crate::turn::reject::Reject;
 use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
@@ -41,7 +41,7 @@ pub fn answer(
         }
         return Ok(Reply::Refreshed(0));
     }
-    let lifetime = granted_lifetime(&state.policy.limits, asked);
+    let lifetime = granted_lifetime(&state.policy.limits_of(&caller.realm), asked);
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
     if caller.authorized.is_some() {
         allocation.owner = caller.owner(now);

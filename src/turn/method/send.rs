@@ -2,7 +2,6 @@
 
 use super::request::unknown_attributes;
 use crate::turn::allocation::Allocation;
-use crate::turn::counters::Counters;
 use crate::turn::effect::Onward;
 use crate::turn::five_tuple::Client;
 use crate::turn::reject::Discard;
@@ -34,10 +33,12 @@ pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Mess
     if state.is_arriving(id, &client.five_tuple) {
         state.arrive(now, id);
     }
-    if let Some(allocation) = state.table.get_mut(id) {
-        allocation.traffic.to_peers.add(payload.length());
+    if state.table.get_mut(id).is_some_and(|allocation| !allocation.pace.admits_peer(now, peer)) {
+        return state.discard(Discard::PeerRate);
     }
-    Counters::flow(&state.counters.to_peers, client.five_tuple.transport).add(payload.length());
+    if !state.note_to_peer(now, id, client, payload.length()) {
+        return state.discard(Discard::Bandwidth);
+    }
     state.forward_to_peer(now, relayed, peer, reach, payload)
 }
 
