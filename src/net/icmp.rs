@@ -49,7 +49,6 @@ pub(super) fn concerns_a_datagram(error: &io::Error) -> bool {
                 | libc::EOPNOTSUPP
                 | libc::EPROTO
                 | libc::EACCES
-                | libc::ENONET
         )
     )
 }
