@@ -48,14 +48,8 @@ pub fn answer(
     let limits = state.policy.limits_of(&caller.realm);
     let mut wanted = Wanted::read(&state.policy, &limits, request, path.client.five_tuple.transport)?;
     wanted.lifetime = caller.authorized.map_or(wanted.lifetime, |left| wanted.lifetime.min(left));
-    if state.policy.draining || state.policy.redirect {
-        let alternate = state.policy.alternate.clone().filter(|a| a.serves(path.client.five_tuple.client));
-        return Err(alternate.map_or(Reject::CAPACITY, Reject::Alternate));
-    }
     let user: Arc<str> = credentials::account(&caller.name).into();
-    if state.policy.blocks(&user, state.unix(now)) {
-        return Err(Reject::Code(ErrorCode::FORBIDDEN));
-    }
+    welcome(state, now, path, &user)?;
     let address = path.client.five_tuple.client.ip();
     let mobility = mobility(&state.policy, request)?;
     let applicant = Applicant { realm: &caller.realm.name, user: &user, address, unix: state.unix(now) };
@@ -91,6 +85,19 @@ pub fn answer(
     };
     insert(state, now, allocation, claimed.locals);
     Ok(Outcome::Later)
+}
+
+/// Whether a new allocation of a user's is welcome: not while this server sends its clients elsewhere (300, or 508 when
+/// it is leaving and there is no elsewhere), nor from a user whom the operator keeps out (403).
+fn welcome(state: &State, now: Instant, path: &ReturnPath, user: &str) -> Result<(), Reject> {
+    if state.policy.draining || state.policy.redirect {
+        let alternate = state.policy.alternate.clone().filter(|a| a.serves(path.client.five_tuple.client));
+        return Err(alternate.map_or(Reject::CAPACITY, Reject::Alternate));
+    }
+    if state.policy.blocks(user, state.unix(now)) {
+        return Err(Reject::Code(ErrorCode::FORBIDDEN));
+    }
+    Ok(())
 }
 
 /// How a bind that an allocation waits for went: another port is tried while there is a chance, and with the last
