@@ -35,6 +35,11 @@ pub enum Origin {
 /// Whether an error of a socket call tells of an earlier datagram (an ICMP error, an interface that went) and not of
 /// the socket itself.
 pub(super) fn concerns_a_datagram(error: &io::Error) -> bool {
+    // Linux has a word of its own for ICMP "source host isolated".
+    #[cfg(target_os = "linux")]
+    if error.raw_os_error() == Some(libc::ENONET) {
+        return true;
+    }
     matches!(
         error.raw_os_error(),
         Some(
