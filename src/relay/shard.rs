@@ -413,7 +413,6 @@ impl Shard {
                 }
                 Effect::Disconnect { client } => {
                     if let Some(index) = self.egress.clients.place(client.link) {
-                        self.egress.clients.flush(index);
                         self.hang_up(index);
                     }
                 }
@@ -461,8 +460,9 @@ impl Shard {
         self.counters.relay_sockets.add(open.wrapping_sub(counted));
     }
 
-    /// Closes a connection, and with it the allocation.
+    /// Closes a connection, and with it the allocation. What was answered before goes out first, as far as the client takes it.
     fn hang_up(&mut self, index: u32) {
+        self.egress.clients.flush(index);
         if let Some(conn) = self.egress.clients.take(index) {
             let client = conn.client;
             drop(conn);
