@@ -1,0 +1,259 @@
+//! The built binary on free ports, ended with the test.
+
+use crate::client::{Client, PASSWORD, PATIENCE, USER};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// What `hairpin serve` is started with.
+#[derive(Clone)]
+pub struct Setup {
+    flags: Vec<String>,
+    relay_addresses: bool,
+    users: bool,
+}
+
+/// A running server.
+pub struct Server {
+    shell: Child,
+    /// Its own process id.
+    pub pid: u32,
+    pub v4: SocketAddr,
+    pub v6: SocketAddr,
+    pub admin: SocketAddr,
+    /// What it printed, both streams.
+    pub log: PathBuf,
+}
+
+impl Setup {
+    /// Loopback peers are allowed, two users are known, answers come from 127.0.0.1 and ::1.
+    pub fn new() -> Setup {
+        Setup::strict().flag("--allow-peer", "127.0.0.0/8").flag("--allow-peer", "::1/128")
+    }
+
+    /// The default rules about peers.
+    pub fn strict() -> Setup {
+        Setup { flags: vec![], relay_addresses: true, users: true }.flag("--realm", REALM_NAME).flag("--shards", "2")
+    }
+
+    pub fn flag(mut self, name: &str, value: &str) -> Setup {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+    pub fn switch(mut self, name: &str) -> Setup {
+        self.flags.push(name.to_owned());
+        self
+    }
+    /// Replaces a flag that [`Setup::new`] set.
+    pub fn replace(mut self, name: &str, value: &str) -> Setup {
+        let at = self.flags.iter().position(|f| f == name).unwrap();
+        self.flags[at + 1] = value.to_owned();
+        self
+    }
+    /// No relay addresses but those given as flags.
+    pub fn without_relay_addresses(mut self) -> Setup {
+        self.relay_addresses = false;
+        self
+    }
+    /// No users but those given as flags.
+    pub fn without_users(mut self) -> Setup {
+        self.users = false;
+        self
+    }
+
+    /// The whole command line for these listeners.
+    pub fn arguments(&self, v4: SocketAddr, v6: SocketAddr, admin: SocketAddr) -> Vec<String> {
+        let mut all = vec!["serve".to_owned()];
+        let mut push = |name: &str, value: String| all.extend([name.to_owned(), value]);
+        push("--listen", v4.to_string());
+        push("--listen", v6.to_string());
+        push("--admin", admin.to_string());
+        if self.relay_addresses {
+            push("--relay-address", "127.0.0.1".into());
+            push("--relay-address", "::1".into());
+        }
+        if self.users {
+            push("--user", format!("{USER}:{PASSWORD}"));
+            push("--user", format!("{OTHER_USER}:{OTHER_PASSWORD}"));
+        }
+        all.extend(self.flags.iter().cloned());
+        all
+    }
+
+    /// Starts and waits until every listener answers.
+    pub fn start(&self) -> Server {
+        let port = free_port();
+        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let server = Server::spawn(&self.arguments(v4, v6, admin), v4, v6, admin);
+        server.wait_until_ready()
+    }
+}
+
+impl Server {
+    /// A server that several tests share; it ends with the test process.
+    pub fn shared() -> &'static Server {
+        static SHARED: std::sync::OnceLock<Server> = std::sync::OnceLock::new();
+        SHARED.get_or_init(|| Setup::new().flag("--shared-secret", SECRET).flag("--shared-secret", OLD_SECRET).start())
+    }
+
+    /// The same with the default rules about peers.
+    pub fn shared_strict() -> &'static Server {
+        static SHARED: std::sync::OnceLock<Server> = std::sync::OnceLock::new();
+        SHARED.get_or_init(|| Setup::strict().start())
+    }
+
+    pub fn udp(&self) -> Client {
+        Client::udp(self.v4)
+    }
+    pub fn tcp(&self) -> Client {
+        Client::tcp(self.v4)
+    }
+    /// One client over each of UDP and TCP, IPv4 and IPv6.
+    pub fn each(&self) -> [Client; 4] {
+        [Client::udp(self.v4), Client::tcp(self.v4), Client::udp(self.v6), Client::tcp(self.v6)]
+    }
+    /// One client over UDP and one over TCP.
+    pub fn both(&self) -> [Client; 2] {
+        [Client::udp(self.v4), Client::tcp(self.v4)]
+    }
+
+    /// Everything printed so far.
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has printed this.
+    pub fn wait_for_line(&self, wanted: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = self.printed().lines().find(|l| l.contains(wanted)) {
+                return line.to_owned();
+            }
+            assert!(Instant::now() < end, "never printed {wanted:?}:\n{}", self.printed());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Body of a GET on the operator's address, and the status line.
+    pub fn get(&self, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect_timeout(&self.admin, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
+    }
+
+    /// The value of one line of `/metrics`, whose name and labels contain all of these; the sum when there are several.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let (_, body) = self.get("/metrics");
+        let belongs = |line: &&str| {
+            let (key, rest) = line.split_at(line.find([' ', '{']).unwrap_or(line.len()));
+            key == name && labels.iter().all(|l| rest.contains(l))
+        };
+        body.lines().filter(belongs).filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    fn spawn(arguments: &[String], v4: SocketAddr, v6: SocketAddr, admin: SocketAddr) -> Server {
+        static COUNT: AtomicU16 = AtomicU16::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("server-{}-{number}.log", std::process::id()));
+        let mut shell = Command::new("sh")
+            .args(["-c", REAPER, "reaper", env!("CARGO_BIN_EXE_hairpin")])
+            .args(arguments)
+            .env("LOG", &log)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Server { shell, pid: line.trim().parse().unwrap(), v4, v6, admin, log }
+    }
+
+    fn wait_until_ready(mut self) -> Server {
+        let end = Instant::now() + Duration::from_secs(20);
+        for address in [self.v4, self.v6] {
+            let probe = UdpSocket::bind((address.ip(), 0)).unwrap();
+            probe.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let request = crate::codec::Outgoing::request(crate::codec::BINDING).encode(None);
+            while probe.send_to(&request, address).and_then(|_| probe.recv(&mut [0; 64])).is_err() {
+                let ended = self.shell.try_wait().unwrap();
+                assert!(ended.is_none() && Instant::now() < end, "did not start ({ended:?}):\n{}", self.printed());
+            }
+        }
+        self
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        drop(self.shell.wait());
+        if !std::thread::panicking() {
+            drop(std::fs::remove_file(&self.log));
+        }
+    }
+}
+
+/// A port that is free for UDP and TCP on both loopbacks, outside the range that the system hands out by itself.
+pub fn free_port() -> u16 {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    next_free_port()
+}
+
+fn next_free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let seed = (std::process::id() % 1000) as u16 * 20;
+    loop {
+        let port = FIRST_PORT + seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let free = |ip: std::net::IpAddr| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok();
+        if free(Ipv4Addr::LOCALHOST.into()) && free(Ipv6Addr::LOCALHOST.into()) {
+            return port;
+        }
+    }
+}
+
+/// Runs its arguments with the output in $LOG, prints the process id, and ends that process when its own input ends, which happens
+/// at the latest with the test process, however that ends.
+const REAPER: &str = r#"
+exec 3<&0
+"$@" >"$LOG" 2>&1 3<&- & server=$!
+echo $server
+{ read -r _ <&3; kill $server 2>/dev/null; } & watch=$!
+exec 3<&-
+wait $server; code=$?
+kill $watch 2>/dev/null
+exit $code
+"#;
+/// The first of so many ports that are free in a row, an even one.
+pub fn free_ports(count: u16) -> u16 {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    loop {
+        let ports: Vec<u16> = (0..=count).map(|_| next_free_port()).collect();
+        let first = ports[0].next_multiple_of(2);
+        if ports[0] + count == ports[usize::from(count)] {
+            return first;
+        }
+    }
+}
+
+/// Who looks for ports, one at a time, so that ports in a row stay one test's.
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+const FIRST_PORT: u16 = 10_000;
+const PORTS: u16 = 20_000;
+
+/// Eight octets, as long as the size limits of issue 2 presume.
+pub const REALM_NAME: &str = "test.org";
+pub const OTHER_USER: &str = "bob";
+pub const OTHER_PASSWORD: &str = "builder";
+pub const SECRET: &str = "new secret";
+pub const OLD_SECRET: &str = "old secret";

@@ -1,0 +1,371 @@
+//! RFC 6062: TCP relays. The 30-second limits are in `virtual_time`.
+
+use crate::client::{Client, PASSWORD, PATIENCE, Packet, USER};
+use crate::codec::*;
+use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Server};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// RFC 6062 §5.1: "If the client connection transport is not TCP or TLS, the server MUST reject the request with a 400 (Bad Request)
+/// error."
+#[test]
+fn a_tcp_relay_needs_a_tcp_client() {
+    let mut client = Server::shared().udp();
+    client.login(USER, PASSWORD);
+    assert_eq!(client.ask(allocate()).error(), Some(400));
+}
+
+/// RFC 6062 §5.1: "If the request contains the DONT-FRAGMENT, EVEN-PORT, or RESERVATION-TOKEN attribute, the server MUST reject the
+/// request with a 400 (Bad Request) error."
+#[test]
+fn a_tcp_relay_has_no_datagram_options() {
+    let mut client = Server::shared().tcp();
+    client.login(USER, PASSWORD);
+    let options = [
+        Attribute::plain(DONT_FRAGMENT, b""),
+        Attribute::even_port(true),
+        Attribute::plain(RESERVATION_TOKEN, b"12345678"),
+    ];
+    for option in options {
+        let answer = client.ask(allocate().with(option.clone()));
+        assert_eq!(answer.error(), Some(400), "{option:?}");
+    }
+}
+
+/// RFC 6062 §5.1: "the server MUST start accepting incoming TCP connections on the relayed transport address"; "The RESERVATION-TOKEN
+/// attribute MUST NOT be present in the success response."
+#[test]
+fn the_relayed_address_accepts_connections() {
+    for family in [1, 2] {
+        let mut client = Server::shared().tcp();
+        client.login(USER, PASSWORD);
+        let answer = client.ask(allocate().with(Attribute::family(family)));
+        assert!(answer.is_success() && !answer.has(RESERVATION_TOKEN), "{answer:?}");
+        TcpStream::connect(answer.address(XOR_RELAYED_ADDRESS).unwrap()).unwrap();
+    }
+}
+
+/// RFC 6062 §5.2: "the server MUST initiate an outgoing TCP connection. The local endpoint is the relayed transport address"; §5.4: data
+/// goes "as-is" both ways, also what came before the ConnectionBind.
+#[test]
+fn connect_and_bind_join_client_and_peer() {
+    let server = Server::shared();
+    for v6 in [false, true] {
+        let mut control = server.tcp();
+        let relayed = control.allocate_with(if v6 { allocate().with(Attribute::family(2)) } else { allocate() });
+        let listener = TcpListener::bind(if v6 { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
+        let (mut peer, mut data, from) = join(server, &mut control, &listener, b"early");
+        assert_eq!(from, relayed);
+        data.write_all(b"to the peer").unwrap();
+        expect(&mut peer, b"to the peer");
+        peer.write_all(&[0, 1, 0, 0, 0x21, 0x12]).unwrap();
+        expect(&mut data, &[0, 1, 0, 0, 0x21, 0x12]);
+        control.fence();
+    }
+}
+
+/// RFC 6062 §5.4: "Data received on it MUST be sent as-is to the associated peer data connection", however much.
+#[test]
+fn large_transfers_arrive_whole_both_ways() {
+    let server = Server::shared();
+    let mut control = server.tcp();
+    control.allocate_with(allocate());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (peer, data, _) = join(server, &mut control, &listener, b"");
+    let bulk: Vec<u8> = (0..4_000_000_u32).map(|i| ((i * 31) >> 3) as u8).collect();
+    for (from, to) in [(&data, &peer), (&peer, &data)] {
+        let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        let sent = bulk.clone();
+        let sender = std::thread::spawn(move || from.write_all(&sent).unwrap());
+        let mut received = vec![0; bulk.len()];
+        to.read_exact(&mut received).unwrap();
+        assert!(received == bulk);
+        sender.join().unwrap();
+    }
+}
+
+/// Issue 3: "backpressure both ways (a slow end stops the other, nothing grows)".
+#[test]
+fn a_slow_end_stops_the_other() {
+    let server = Server::shared();
+    let mut control = server.tcp();
+    control.allocate_with(allocate());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut peer, mut data, _) = join(server, &mut control, &listener, b"");
+    data.set_nonblocking(true).unwrap();
+    let chunk = [7; 65_536];
+    let mut written = 0;
+    let mut last_progress = Instant::now();
+    while last_progress.elapsed() < Duration::from_millis(500) {
+        match data.write(&chunk) {
+            Ok(length) => (written, last_progress) = (written + length, Instant::now()),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => std::thread::park_timeout(Duration::from_millis(1)),
+            Err(e) => panic!("{e}"),
+        }
+        assert!(written < 64 << 20, "the server takes everything");
+    }
+    let mut received = 0;
+    let mut buffer = vec![0; 1 << 20];
+    while received < written {
+        received += peer.read(&mut buffer).unwrap();
+    }
+    assert_eq!(received, written);
+    data.set_nonblocking(false).unwrap();
+    data.write_all(b"and on it goes").unwrap();
+    expect(&mut peer, b"and on it goes");
+}
+
+/// RFC 6062 §5.2: "it MUST return a 446 (Connection Already Exists) error" while the connection to that peer is pending or active.
+#[test]
+fn a_second_connect_to_the_same_peer_gets_446() {
+    let server = Server::shared();
+    let mut control = server.tcp();
+    control.allocate_with(allocate());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let pending = control.ask(connect(address));
+    assert!(pending.is_success());
+    assert_eq!(control.ask(connect(address)).error(), Some(446), "pending");
+    let (_peer, _) = listener.accept().unwrap();
+    let mut data = server.tcp();
+    data.credentials = control.credentials.clone();
+    bind(&mut data, pending.get(CONNECTION_ID).unwrap());
+    assert_eq!(control.ask(connect(address)).error(), Some(446), "active");
+}
+
+/// RFC 6062 §5.2: a missing or invalid XOR-PEER-ADDRESS gets 400, no allocation 437, a forbidden peer 403.
+#[test]
+fn connect_is_checked() {
+    let server = Server::shared_strict();
+    let mut control = server.tcp();
+    control.login(USER, PASSWORD);
+    assert_eq!(control.ask(connect("8.8.8.8:80".parse().unwrap())).error(), Some(437));
+    control.allocate_with(allocate());
+    assert_eq!(control.ask(Outgoing::request(CONNECT)).error(), Some(400));
+    let broken = Outgoing::request(CONNECT).with(Attribute::plain(XOR_PEER_ADDRESS, b"\0\x01\0"));
+    assert_eq!(control.ask(broken).error(), Some(400));
+    for forbidden in ["127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80"] {
+        assert_eq!(control.ask(connect(forbidden.parse().unwrap())).error(), Some(403), "{forbidden}");
+    }
+}
+
+/// RFC 6062 §5.2: "If the connection attempt fails or times out, the server MUST return a 447 (Connection Timeout or Failure) error";
+/// then another attempt may be made.
+#[test]
+fn a_refused_connection_gets_447() {
+    let mut control = Server::shared().tcp();
+    control.allocate_with(allocate());
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(control.ask(connect(address)).error(), Some(447));
+    assert_eq!(control.ask(connect(address)).error(), Some(447));
+    let listener = TcpListener::bind(address).unwrap();
+    assert!(control.ask(connect(address)).is_success());
+    listener.accept().unwrap();
+}
+
+/// RFC 6062 §5.3: "The indication MUST include an XOR-PEER-ADDRESS attribute containing the peer's transport address, as well as a
+/// CONNECTION-ID attribute".
+#[test]
+fn a_permitted_peer_may_connect() {
+    let server = Server::shared();
+    let mut control = server.tcp();
+    let relayed = control.allocate_with(allocate());
+    control.permit("127.0.0.1:9".parse().unwrap());
+    let mut peer = TcpStream::connect(relayed).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.write_all(b"before anybody bound").unwrap();
+    let Packet::Stun(attempt) = control.receive() else { panic!("no indication") };
+    assert_eq!((attempt.class, attempt.method), (INDICATION, CONNECTION_ATTEMPT));
+    assert_eq!(attempt.address(XOR_PEER_ADDRESS), Some(peer.local_addr().unwrap()));
+    let mut data = server.tcp();
+    data.credentials = control.credentials.clone();
+    bind(&mut data, attempt.get(CONNECTION_ID).unwrap());
+    let (mut data, early) = data.into_stream();
+    expect_behind(&mut data, early, b"before anybody bound");
+    data.write_all(b"welcome").unwrap();
+    expect(&mut peer, b"welcome");
+}
+
+/// RFC 6062 §5.3: "If no permission for this peer has been installed for this allocation, the server MUST close the connection with the
+/// peer immediately".
+#[test]
+fn a_peer_without_permission_is_turned_away() {
+    let mut control = Server::shared().tcp();
+    let relayed = control.allocate_with(allocate());
+    let mut peer = TcpStream::connect(relayed).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(matches!(peer.read(&mut [0; 8]), Ok(0) | Err(_)));
+    assert!(control.fence().is_empty());
+}
+
+/// RFC 6062 §5.4: a CONNECTION-ID that is missing or refers to no pending connection gets 400, and so does a connection over UDP.
+#[test]
+fn connection_bind_is_checked() {
+    let server = Server::shared();
+    let mut control = server.tcp();
+    control.allocate_with(allocate());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let answer = control.ask(connect(listener.local_addr().unwrap()));
+    let id = answer.get(CONNECTION_ID).unwrap();
+    for mut client in server.both() {
+        client.login(USER, PASSWORD);
+        assert_eq!(client.ask(Outgoing::request(CONNECTION_BIND)).error(), Some(400));
+        let bogus = Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, b"nope"));
+        assert_eq!(client.ask(bogus).error(), Some(400));
+    }
+    let mut over_udp = server.udp();
+    over_udp.login(USER, PASSWORD);
+    assert_eq!(over_udp.ask(connection_bind(id)).error(), Some(400));
+    let mut stranger = server.tcp();
+    stranger.login(OTHER_USER, OTHER_PASSWORD);
+    assert!(matches!(stranger.ask(connection_bind(id)).error(), Some(400 | 441)), "another user's connection");
+    let mut anonymous = server.tcp();
+    assert_eq!(anonymous.exchange(&connection_bind(id)).error(), Some(401));
+    let mut first = server.tcp();
+    first.login(USER, PASSWORD);
+    bind(&mut first, id);
+    let mut second = server.tcp();
+    second.login(USER, PASSWORD);
+    assert_eq!(second.ask(connection_bind(id)).error(), Some(400), "bound already");
+}
+
+/// RFC 6062 §5.5: "When a client data connection is closed, the server MUST close the corresponding peer data connection", and the
+/// other way round; half-closes pass through (issue 3), data first.
+#[test]
+fn closing_passes_through() {
+    let server = Server::shared();
+    for peer_first in [false, true] {
+        let mut control = server.tcp();
+        control.allocate_with(allocate());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (peer, data, _) = join(server, &mut control, &listener, b"");
+        let (mut one, mut two) = if peer_first { (peer, data) } else { (data, peer) };
+        one.write_all(b"last words").unwrap();
+        one.shutdown(Shutdown::Write).unwrap();
+        expect(&mut two, b"last words");
+        assert_eq!(two.read(&mut [0; 8]).unwrap(), 0);
+        two.write_all(b"still heard").unwrap();
+        expect(&mut one, b"still heard");
+        drop(two);
+        assert!(matches!(one.read(&mut [0; 8]), Ok(0) | Err(_)));
+        let again = control.ask(connect(listener.local_addr().unwrap()));
+        assert!(again.is_success(), "its place is free: {again:?}");
+    }
+}
+
+/// RFC 6062 §5.5: "If the allocation associated with a data connection expires, the data connection MUST be closed."
+#[test]
+fn the_end_of_an_allocation_closes_its_connections() {
+    let server = Server::shared();
+    for delete in [true, false] {
+        let mut control = server.tcp();
+        control.allocate_with(allocate());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut peer, mut data, _) = join(server, &mut control, &listener, b"");
+        match delete {
+            true => assert!(control.refresh(0).is_success()),
+            false => drop(control),
+        }
+        assert!(matches!(peer.read(&mut [0; 8]), Ok(0) | Err(_)));
+        assert!(matches!(data.read(&mut [0; 8]), Ok(0) | Err(_)));
+    }
+}
+
+/// Several connections of one allocation do not mix, though their ConnectionBinds may come on any shard.
+#[test]
+fn connections_do_not_mix() {
+    let server = Server::shared();
+    let mut control = server.tcp();
+    control.allocate_with(allocate());
+    let mut joined: Vec<(TcpStream, TcpStream)> = (0..10)
+        .map(|_| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let (peer, data, _) = join(server, &mut control, &listener, b"");
+            (peer, data)
+        })
+        .collect();
+    for (number, (peer, data)) in joined.iter_mut().enumerate() {
+        peer.write_all(&[number as u8; 3]).unwrap();
+        data.write_all(&[number as u8 + 100; 3]).unwrap();
+    }
+    for (number, (peer, data)) in joined.iter_mut().enumerate() {
+        expect(data, &[number as u8; 3]);
+        expect(peer, &[number as u8 + 100; 3]);
+    }
+}
+
+/// Two TCP allocations of one server reach each other.
+#[test]
+fn two_tcp_relays_meet() {
+    let server = Server::shared();
+    let (mut one, mut two) = (server.tcp(), server.tcp());
+    let (a, b) = (one.allocate_with(allocate()), two.allocate_with(allocate()));
+    two.permit(a);
+    let connected = one.ask(connect(b));
+    assert!(connected.is_success(), "{connected:?}");
+    let Packet::Stun(attempt) = two.receive() else { panic!("no indication") };
+    assert_eq!(attempt.address(XOR_PEER_ADDRESS), Some(a));
+    let mut ends = [(&one, connected.get(CONNECTION_ID)), (&two, attempt.get(CONNECTION_ID))].map(|(control, id)| {
+        let mut data = server.tcp();
+        data.credentials = control.credentials.clone();
+        bind(&mut data, id.unwrap());
+        data.into_stream().0
+    });
+    ends[0].write_all(b"hello").unwrap();
+    expect(&mut ends[1], b"hello");
+    ends[1].write_all(b"hello yourself").unwrap();
+    expect(&mut ends[0], b"hello yourself");
+}
+
+fn allocate() -> Outgoing {
+    Outgoing::request(ALLOCATE).with(Attribute::transport(6))
+}
+
+fn connect(peer: SocketAddr) -> Outgoing {
+    Outgoing::request(CONNECT).with(Attribute::peer(peer))
+}
+
+fn connection_bind(id: &[u8]) -> Outgoing {
+    Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, id))
+}
+
+/// Binds a data connection. Its nonce is its own, as its address is.
+fn bind(data: &mut Client, id: &[u8]) {
+    let (username, password) = data.credentials.as_ref().map(|c| (c.username.clone(), c.password.clone())).unwrap();
+    let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
+    data.login(&text(username), &text(password));
+    let answer = data.ask(connection_bind(id));
+    assert!(answer.is_success(), "{answer:?}");
+}
+
+/// Connects an allocation to a peer, which says something at once that arrives: both ends, and where the peer was connected from.
+fn join(
+    server: &Server,
+    control: &mut Client,
+    listener: &TcpListener,
+    early: &[u8],
+) -> (TcpStream, TcpStream, SocketAddr) {
+    let answer = control.ask(connect(listener.local_addr().unwrap()));
+    assert!(answer.is_success(), "{answer:?}");
+    let (mut peer, from) = listener.accept().unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.write_all(early).unwrap();
+    let mut data = server.tcp();
+    data.credentials = control.credentials.clone();
+    bind(&mut data, answer.get(CONNECTION_ID).unwrap());
+    let (mut data, buffered) = data.into_stream();
+    expect_behind(&mut data, buffered, early);
+    (peer, data, from)
+}
+
+fn expect(stream: &mut TcpStream, octets: &[u8]) {
+    expect_behind(stream, vec![], octets);
+}
+
+fn expect_behind(stream: &mut TcpStream, mut early: Vec<u8>, octets: &[u8]) {
+    let mut rest = vec![0; octets.len() - early.len()];
+    stream.read_exact(&mut rest).unwrap();
+    early.extend(rest);
+    assert_eq!(early, octets);
+}
