@@ -1,0 +1,45 @@
+//! Issue 2: "`hairpin credentials --shared-secret S [--user NAME] [--ttl 24h]` mints a username and password and prints them as
+//! `iceServers` JSON too."
+
+use crate::codec::{Outgoing, hmac_sha1};
+use crate::fixture::{SECRET, Server};
+use crate::{find_text, hairpin, json_in, stderr, stdout};
+use base64::Engine;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[test]
+fn minted_credentials_follow_the_convention() {
+    for (flags, name, lifetime) in [
+        (&[][..], None, 86_400),
+        (&["--user", "carol"], Some("carol"), 86_400),
+        (&["--user", "carol", "--ttl", "1h"], Some("carol"), 3600),
+        (&["--ttl", "90s"], None, 90),
+    ] {
+        let output = hairpin(&[&["credentials", "--shared-secret", SECRET], flags].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        let json = json_in(&text);
+        let username = find_text(&json, "username").unwrap();
+        let password = find_text(&json, "credential").unwrap();
+        let (expiry, rest) = username.split_once(':').map_or((&username[..], None), |(e, r)| (e, Some(r)));
+        assert_eq!(rest, name);
+        let left = expiry.parse::<u64>().unwrap() - now();
+        assert!((lifetime - 5..=lifetime).contains(&left), "{left} s left of {lifetime}");
+        let mac = hmac_sha1(SECRET.as_bytes(), username.as_bytes());
+        assert_eq!(password, base64::engine::general_purpose::STANDARD.encode(mac));
+        assert!(text.matches(&username).count() >= 2 && text.matches(&password).count() >= 2, "as JSON too:\n{text}");
+    }
+}
+
+#[test]
+fn minted_credentials_work() {
+    let output = hairpin(&["credentials", "--shared-secret", SECRET, "--user", "carol", "--ttl", "60s"]);
+    let json = json_in(&stdout(&output));
+    let mut client = Server::shared().udp();
+    client.login(&find_text(&json, "username").unwrap(), &find_text(&json, "credential").unwrap());
+    assert!(client.ask(Outgoing::allocate()).is_success());
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}

@@ -1,0 +1,90 @@
+//! What an operator sees: metrics, health, logs.
+
+use crate::client::{PATIENCE, Peer};
+use crate::codec::{BINDING, Outgoing};
+use crate::fixture::Setup;
+use std::time::Instant;
+
+/// Issue 2: "`/healthz`".
+#[test]
+fn healthz_is_ok() {
+    let server = Setup::new().start();
+    let (status, _) = server.get("/healthz");
+    assert!(status.contains("200"), "{status}");
+    assert!(server.get("/no-such-page").0.contains("404"));
+}
+
+/// Issue 2: "`/metrics` [...]: allocations, bytes and packets per direction and transport, requests by method and outcome, every
+/// `Discard` by name, per-shard load, build info."
+#[test]
+fn metrics_count_what_happens() {
+    let server = Setup::new().start();
+    assert!(server.get("/metrics").1.contains("hairpin_build_info"));
+    let mut client = server.udp();
+    let relayed = client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    for _ in 0..10 {
+        client.send_channel(0x4000, &[1; 100]);
+        peer.receive();
+        peer.send(relayed, &[2; 50]);
+        client.channel_data();
+    }
+    client.send_channel(0x4001, b"unbound");
+    client.exchange(&Outgoing::request(BINDING));
+    let (_, text) = server.get("/metrics");
+    for family in ["allocations", "bytes", "packets", "requests", "discards"] {
+        assert!(text.lines().any(|l| l.starts_with("hairpin_") && l.contains(family)), "{family}:\n{text}");
+    }
+    assert!(server.metric("hairpin_discards_total", &[]) >= 1.0, "{text}");
+    for line in text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
+        assert!(!line.contains("alice"), "a user is no label: {line}");
+        assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+    }
+}
+
+/// Issue 2: "a line for an allocation's start and end (user, client transport, relayed address, bytes both ways, duration, reason)."
+#[test]
+fn an_allocation_is_logged_at_its_start_and_end() {
+    let server = Setup::new().start();
+    let mut client = server.udp();
+    let relayed = client.allocate().to_string();
+    let started = server.wait_for_line(&relayed);
+    assert!(started.contains("alice") && started.to_lowercase().contains("udp"), "{started}");
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    client.send_channel(0x4000, &[1; 123]);
+    peer.receive();
+    client.refresh(0);
+    let end = Instant::now() + PATIENCE;
+    let ended = loop {
+        let lines: Vec<String> = server.printed().lines().filter(|l| l.contains(&relayed)).map(str::to_owned).collect();
+        if lines.len() > 1 {
+            break lines[1].clone();
+        }
+        assert!(Instant::now() < end, "no line for the end:\n{}", server.printed());
+        std::thread::yield_now();
+    };
+    assert!(ended.contains("alice") && ended.contains("123"), "{ended}");
+}
+
+/// Issue 2: "A wrong or malformed packet is [...] never logged above debug level."
+#[test]
+fn wrong_packets_are_not_logged() {
+    let server = Setup::new().start();
+    let mut client = server.udp();
+    client.fence();
+    let before = server.printed();
+    for octets in [&b"garbage"[..], &[0; 20], &[0x40, 0, 0, 0], &[0x16; 100]] {
+        client.send_raw(octets);
+    }
+    client.login("mallory", "guess");
+    for _ in 0..20 {
+        client.ask(Outgoing::allocate());
+    }
+    let mut tcp = server.tcp();
+    tcp.send_raw(&[0xff; 100]);
+    assert!(tcp.is_closed_within(PATIENCE));
+    client.fence();
+    assert_eq!(server.printed(), before);
+}
