@@ -63,7 +63,8 @@ function signalIn() {
   on("candidate", (message) => isOurs(message) && call.connection?.candidate(message));
   on("message", told);
   on("bye", bye);
-  on("refused", (why) => view.trouble(why));
+  // Who is told of a peer that just left has nothing to do about it.
+  on("refused", (why) => why.code !== "no-such-peer" && view.trouble(why));
   on("lost", () => view.status("The server cannot be reached; trying again"));
   on("ended", ended);
   signal.open();
@@ -89,6 +90,8 @@ function leave(words) {
 }
 
 function ended(why) {
+  // A call needs no words to be a call.
+  if (why.code === "idle" && call.connection?.state === "connected") return call.signal.revive();
   leave(why.words);
   view.trouble(why);
 }
@@ -449,6 +452,9 @@ addEventListener("pagehide", () => {
   call.signal?.close();
 });
 
+// A page that the browser kept has no call any more.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
 /** What the page knows, for tests and for the curious: `hairpin.snapshot()` in the console. */
 globalThis.hairpin = Object.freeze({
   snapshot: () => ({
@@ -456,6 +462,7 @@ globalThis.hairpin = Object.freeze({
     room: call.room,
     id: call.id,
     peer: call.peer,
+    call: call.connection?.call ?? null,
     connection: call.connection?.state ?? null,
     path: call.path,
     theirPath: call.theirPath,

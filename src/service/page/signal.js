@@ -52,6 +52,13 @@ export class Signal extends EventTarget {
     if (old) old.onclose = old.onmessage = null;
   }
 
+  /** Comes back after the end, with the id it had. */
+  revive() {
+    this.#closed = false;
+    this.#last = null;
+    this.open();
+  }
+
   close() {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -62,8 +69,9 @@ export class Signal extends EventTarget {
   #hear(text) {
     const message = JSON.parse(text);
     if (message.type === "error") {
-      this.#last = refusal(message);
-      this.#tell("refused", this.#last);
+      const why = refusal(message);
+      if (GOES_ON.has(why.code)) this.#tell("refused", why);
+      else this.#last = why;
       return;
     }
     if (message.type === "welcome") {
@@ -110,6 +118,8 @@ export class Signal extends EventTarget {
   }
 }
 
+/** Refusals that leave the connection as it is. */
+const GOES_ON = new Set(["too-large", "too-fast", "binary", "bad-json", "bad-message", "unknown-type", "no-such-peer"]);
 /** Close codes after which trying again changes nothing. */
 const FINAL = new Set([4400, 4401, 4403, 4408, 4409, 4410]);
 const FINAL_CODES = new Set(["origin"]);
