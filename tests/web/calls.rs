@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -169,6 +170,31 @@ fn forcing_the_relay_in_mid_call() {
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
+fn the_page_and_the_test_peer_meet_whoever_came_first() {
+    let site = Site::start();
+    let browser = Browser::launch();
+    let page = site.page(&browser, "mixed", "");
+    page.click("enter");
+    page.wait("hairpin.snapshot().state === 'waiting'");
+    for media in [&[][..], &["--media"]] {
+        let verdict = site.peer("mixed", media).wait_with_output().expect("a verdict");
+        let words = String::from_utf8_lossy(&verdict.stdout);
+        assert!(verdict.status.success(), "{words} {}", String::from_utf8_lossy(&verdict.stderr));
+        page.wait("hairpin.snapshot().state === 'waiting'");
+    }
+    page.click("hang-up");
+    page.wait("hairpin.snapshot().state === 'idle'");
+    let peer = site.peer("mixed", &[]);
+    page.wait("document.querySelector('#enter')");
+    page.evaluate("new Promise(done => setTimeout(done, 1000))");
+    page.click("enter");
+    page.wait("document.getElementById('path-words').textContent === 'relayed over udp'");
+    let verdict = peer.wait_with_output().expect("a verdict");
+    assert!(verdict.status.success(), "{}", String::from_utf8_lossy(&verdict.stderr));
+}
+
+#[test]
+#[ignore = "run by world::the_call_page_in_a_browser"]
 fn a_peer_that_crashes_is_noticed() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -318,6 +344,14 @@ impl Site {
 
     fn page(&self, browser: &Browser, room: &str, more: &str) -> Page {
         browser.page(&format!("http://{}/?room={room}{more}", self.address))
+    }
+
+    /// `hairpin peer` in a room, through the relay only, until it has a verdict.
+    fn peer(&self, room: &str, more: &[&str]) -> Child {
+        let mut peer = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+        peer.args(["peer", "--room", room, "--policy", "relay", "--expect", "relay", "--duration", "3s", "--signal"]);
+        peer.arg(format!("ws://{}/signal", self.address)).args(more);
+        peer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the peer starts")
     }
 
     /// Two pages in a call.
