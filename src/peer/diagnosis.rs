@@ -210,6 +210,11 @@ fn binding(trouble: &Trouble, server: &Examined) -> Said {
             "the connection stands, but STUN gets no answer",
             "look whether another service owns this port",
         ),
+        Trouble::Broken(error) if server.transport == "udp" => problem(
+            "udp-refused",
+            format!("UDP is refused, by a firewall on the way or because nothing listens there: {error}"),
+            "open the UDP port and start the server; where this network blocks UDP, offer turns: on port 443",
+        ),
         Trouble::Broken(error) => problem(
             "not-stun",
             format!("no STUN server answers here: {error}"),

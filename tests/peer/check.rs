@@ -118,7 +118,7 @@ async fn nobody_and_somebody_else_are_told() {
     });
     for (url, code) in [
         (format!("turn:127.0.0.1:{refused}?transport=tcp"), "refused"),
-        (format!("stun:127.0.0.1:{refused}"), "not-stun"),
+        (format!("stun:127.0.0.1:{refused}"), "udp-refused"),
         (format!("turn:127.0.0.1:{port}?transport=tcp"), "not-stun"),
         (format!("turns:127.0.0.1:{port}"), "tls"),
         ("stun:no-such-host.invalid".to_owned(), "unresolved"),
