@@ -34,7 +34,8 @@ pub fn enter() -> Boxed {
         return Boxed::Impossible(format!("may not unshare: {}", io::Error::last_os_error()));
     }
     let mut inner = Command::new(env::current_exe().expect("own path"));
-    inner.args(env::args_os().skip(1)).env(INSIDE, "1");
+    // Browsers leave their profiles where temporary files go: in the box they are gone with it.
+    inner.args(env::args_os().skip(1)).env(INSIDE, "1").env("TMPDIR", room());
     // SAFETY: prctl is async-signal-safe and takes no pointer here.
     unsafe {
         inner.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {

@@ -4,11 +4,17 @@
 //! The whole binary runs boxed (see `boxed`); without root or nftables it says what it skipped and passes, or fails where `CI=true`.
 
 mod boxed;
+#[path = "../browser/mod.rs"]
+mod browser;
+mod browsers;
+mod calls;
+mod clients;
 mod lab;
 mod namespace;
 mod nat;
 mod proof;
 mod report;
+mod serving;
 mod stun;
 
 use std::env;
@@ -35,5 +41,8 @@ fn main() -> ExitCode {
     let filters = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut report = Report::new(filters);
     proof::run(&mut report);
+    clients::run(&mut report);
+    calls::run(&mut report);
+    browsers::run(&mut report);
     report.finish()
 }

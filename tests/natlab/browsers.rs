@@ -1,0 +1,171 @@
+//! Layer 3: headless Chromium on the real call page, with Chromium and with `hairpin peer`, through a real `hairpin serve`.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::browser::{Browser, Page, chromium};
+use crate::calls::{Way, agreed_one, start_peer};
+use crate::lab::{Lab, Side, Wiring};
+use crate::nat::{Nat, Router};
+use crate::report::{Report, in_ci};
+use crate::serving::Serving;
+
+/// Calls between pages, then between a page and a peer.
+pub fn run(report: &mut Report) {
+    if !report.wants(PAGES) && !report.wants(MIXED) {
+        return;
+    }
+    if chromium().is_none() {
+        eprintln!("SKIPPED: calls of browsers in the NAT lab: chromium is not installed");
+        if in_ci() {
+            report.scenario(PAGES, "chromium", "installed", || Ok("missing, and CI=true".into()));
+        }
+        return;
+    }
+    use Nat::{FullCone, Ipv6Only, PortRestricted, Symmetric, UdpDropped, UdpRejected};
+    let mut lab = Lab::new(Wiring::Apart, Router::plain(PortRestricted), Router::plain(PortRestricted));
+    let serving = Serving::start(&lab, &[]);
+    let browsers = Side::BOTH.map(|side| lab.home(side).enter(|| Browser::launch_with(&[], &FLAGS)));
+    for (a, b, forced) in [
+        (PortRestricted, PortRestricted, false),
+        (FullCone, Symmetric, false),
+        (PortRestricted, Symmetric, false),
+        (Symmetric, Symmetric, false),
+        (UdpDropped, PortRestricted, false),
+        (UdpRejected, UdpDropped, false),
+        (PortRestricted, PortRestricted, true),
+        (Ipv6Only, PortRestricted, false),
+        (Ipv6Only, Ipv6Only, false),
+    ] {
+        let way = if forced { Way::RelayUdp } else { Way::in_theory(a, b) };
+        let name = format!("{a} - {b}{}", if forced { ", forced to relay" } else { "" });
+        report.scenario(PAGES, name, way.name(), || {
+            lab.become_kind(Side::A, Router::plain(a));
+            lab.become_kind(Side::B, Router::plain(b));
+            between_pages(&lab, &serving, &browsers, way, if forced { "&relay=only" } else { "" })
+        });
+    }
+    report.scenario(PAGES, "direct path cut in mid-call", "moves from direct to relay", || {
+        lab.become_kind(Side::A, Router::plain(PortRestricted));
+        lab.become_kind(Side::B, Router::plain(PortRestricted));
+        let outcome = cut_in_mid_call(&lab, &browsers);
+        lab.heal();
+        outcome
+    });
+    for (a, b) in [(PortRestricted, PortRestricted), (Symmetric, Symmetric), (UdpDropped, PortRestricted)] {
+        let way = Way::in_theory(a, b);
+        report.scenario(MIXED, format!("{a} - {b}"), way.name(), || {
+            lab.become_kind(Side::A, Router::plain(a));
+            lab.become_kind(Side::B, Router::plain(b));
+            page_with_peer(&lab, &serving, &browsers[0], way)
+        });
+    }
+}
+
+/// A call of two pages, judged by both pages' statistics, the core's counters and the server's metrics.
+fn between_pages(
+    lab: &Lab,
+    serving: &Serving,
+    browsers: &[Browser; 2],
+    way: Way,
+    more: &str,
+) -> Result<String, String> {
+    lab.count_afresh();
+    let before = serving.relayed(lab);
+    let pages = enter(browsers, more);
+    for page in &pages {
+        page.wait("hairpin.snapshot().reading?.decoded >= 30 && hairpin.snapshot().path");
+    }
+    let mut frames = 0;
+    for page in &pages {
+        let snapshot = page.evaluate("JSON.parse(JSON.stringify(hairpin.snapshot()))");
+        let seen = way_of(&snapshot["path"]);
+        if (seen == Way::Direct) != (way == Way::Direct) {
+            return Err(format!("a page says {}", snapshot["path"]));
+        }
+        frames += snapshot["reading"]["decoded"].as_u64().unwrap_or(0);
+    }
+    // Which end shows the relay is a race; the server knows over what its clients came.
+    way.witnessed(frames, lab.carried(), serving.relayed(lab) - before)?;
+    pages.into_iter().for_each(Page::close);
+    Ok(way.name().into())
+}
+
+fn page_with_peer(lab: &Lab, serving: &Serving, browser: &Browser, way: Way) -> Result<String, String> {
+    lab.count_afresh();
+    let before = serving.relayed(lab);
+    let room = room();
+    let page = browser.page(&format!("{PAGE}/?room={room}"));
+    page.click("enter");
+    page.wait("hairpin.snapshot().state === 'waiting'");
+    let peer = start_peer(lab, Side::B, &room, &["--media", "--duration", "4s"]);
+    page.wait("hairpin.snapshot().reading?.decoded >= 10 && hairpin.snapshot().path");
+    let path = page.evaluate("JSON.parse(JSON.stringify(hairpin.snapshot().path))");
+    let said = peer.join().expect("the thread of a peer")?;
+    let exchanged = agreed_one(&said, way)?;
+    if (way_of(&path) == Way::Direct) != (way == Way::Direct) {
+        return Err(format!("the page says {path}"));
+    }
+    way.witnessed(exchanged, lab.carried(), serving.relayed(lab) - before)?;
+    page.close();
+    Ok(way.name().into())
+}
+
+/// The browsers must find the relay by themselves, and go on showing pictures.
+fn cut_in_mid_call(lab: &Lab, browsers: &[Browser; 2]) -> Result<String, String> {
+    let pages = enter(browsers, "");
+    for page in &pages {
+        page.wait("hairpin.snapshot().reading?.decoded >= 20 && hairpin.snapshot().path");
+        let path = page.evaluate("JSON.parse(JSON.stringify(hairpin.snapshot().path))");
+        if way_of(&path) != Way::Direct {
+            return Err(format!("not direct before the cut: {path}"));
+        }
+    }
+    let decoded = pages.each_ref().map(|page| page.evaluate("hairpin.snapshot().reading.decoded"));
+    lab.cut();
+    let began = Instant::now();
+    for (page, decoded) in pages.iter().zip(decoded) {
+        let relayed = "[hairpin.snapshot().path?.local.type, hairpin.snapshot().path?.remote.type].includes('relay')";
+        page.wait(&format!("{relayed} && hairpin.snapshot().reading?.decoded > {decoded} + 20"));
+    }
+    eprintln!("natlab: pages moved to the relay within {:.1} s", began.elapsed().as_secs_f32());
+    pages.into_iter().for_each(Page::close);
+    Ok("moves from direct to relay".into())
+}
+
+/// Two pages in a room, connected.
+fn enter(browsers: &[Browser; 2], more: &str) -> [Page; 2] {
+    let room = room();
+    let pages = browsers.each_ref().map(|browser| browser.page(&format!("{PAGE}/?room={room}{more}")));
+    pages[0].click("enter");
+    pages[0].wait("hairpin.snapshot().state === 'waiting'");
+    pages[1].click("enter");
+    for page in &pages {
+        page.wait_for("hairpin.snapshot().state === 'connected'", Duration::from_secs(30));
+    }
+    pages
+}
+
+/// What a page's statistics say of its selected pair.
+fn way_of(path: &Value) -> Way {
+    match [&path["local"]["type"], &path["remote"]["type"]].iter().any(|kind| *kind == "relay") {
+        true => Way::RelayUdp,
+        false => Way::Direct,
+    }
+}
+
+/// A room that nobody else has used.
+fn room() -> String {
+    static ROOMS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    format!("page-{}", ROOMS.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
+
+const PAGES: &str = "Chromium with Chromium";
+const MIXED: &str = "Chromium with hairpin peer";
+const PAGE: &str = "http://app.test:443";
+const FLAGS: [&str; 3] = [
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--unsafely-treat-insecure-origin-as-secure=http://app.test:443",
+];

@@ -1,0 +1,104 @@
+//! Layer 1: STUN and TURN clients in the homes, through a real `hairpin serve`: `hairpin check`, which takes every step by itself, behind every kind of router.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, Side, Wiring};
+use crate::nat::{Behaviour, Nat, Router};
+use crate::report::Report;
+use crate::serving::{SECRET, Serving, hairpin};
+
+/// Every kind of router, then wrong credentials and a server that is not there.
+pub fn run(report: &mut Report) {
+    if !report.wants(GROUP) {
+        return;
+    }
+    let mut lab = Lab::new(Wiring::Apart, Router::plain(Nat::Open), Router::plain(Nat::Open));
+    let serving = Serving::start(&lab, &[]);
+    for nat in Nat::ALL {
+        let host = if nat == Nat::Ipv6Only { "[2001:db8::11]" } else { "198.18.0.11" };
+        report.scenario(GROUP, nat, expected(nat), || {
+            lab.become_kind(Side::A, Router::plain(nat));
+            let before = serving.relayed(&lab);
+            let told = check(&lab, &format!("turn:{host}:443"), SECRET)?;
+            let relayed = serving.relayed(&lab) - before;
+            if relayed.stream == 0 {
+                return Err(format!("the server says that it relayed nothing over TCP: {told}"));
+            }
+            summary(&told)
+        });
+    }
+    for (name, url, secret, expected) in [
+        (
+            "wrong secret",
+            "turn:198.18.0.11:443?transport=udp",
+            "another secret than the lab's",
+            "dead: wrong-credentials",
+        ),
+        ("no server", "turn:198.18.0.10:9?transport=tcp", SECRET, "dead: refused"),
+    ] {
+        report.scenario(GROUP, name, expected, || {
+            lab.become_kind(Side::A, Router::plain(Nat::PortRestricted));
+            summary(&check(&lab, url, secret)?)
+        });
+    }
+}
+
+/// Over UDP and TCP: well. Without UDP the doctor says so, and TCP works.
+fn expected(nat: Nat) -> &'static str {
+    match nat.claims() {
+        Behaviour::Udp { .. } => "well: udp works, tcp works",
+        Behaviour::Blocked { rejected: true, .. } => "ailing: udp-refused, udp-blocked: udp fails, tcp works",
+        Behaviour::Blocked { rejected: false, .. } => "ailing: udp-silent, udp-blocked: udp fails, tcp works",
+    }
+}
+
+fn check(lab: &Lab, url: &str, secret: &str) -> Result<Value, String> {
+    let mut command = Command::new(hairpin());
+    command.args(["check", "--json", "--shared-secret", secret, url]);
+    let output = lab.home(Side::A).enter(|| command.output()).map_err(|error| format!("hairpin check: {error}"))?;
+    let told: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("no report: {error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let code = match told["health"].as_str() {
+        Some("well") => 0,
+        Some("ailing") => 3,
+        _ => 4,
+    };
+    if output.status.code() == Some(code) {
+        Ok(told)
+    } else {
+        Err(format!("exit code {:?}: {told}", output.status.code()))
+    }
+}
+
+/// `health: findings: transport works, …`; a step that failed where the server works is an error, and so are permitted private peers.
+fn summary(told: &Value) -> Result<String, String> {
+    let mut parts = vec![told["health"].as_str().unwrap_or("?").to_owned()];
+    let findings: Vec<&str> =
+        told["findings"].as_array().into_iter().flatten().filter_map(|one| one["code"].as_str()).collect();
+    if !findings.is_empty() {
+        parts.push(findings.join(", "));
+    }
+    let servers = told["servers"].as_array().into_iter().flatten();
+    let each = servers.filter_map(|server| {
+        let steps = server["steps"].as_array()?;
+        let failed: Vec<&str> =
+            steps.iter().filter(|step| step["outcome"] != "done").filter_map(|step| step["step"].as_str()).collect();
+        let works = server["works"] == true;
+        Some(match (works, failed.is_empty()) {
+            (true, true) => format!("{} works", server["transport"].as_str()?),
+            // Behind a router that blocks UDP no plain socket can be a peer.
+            (true, false) if failed == ["inward"] => format!("{} works", server["transport"].as_str()?),
+            (true, false) => format!("{} works but for {}", server["transport"].as_str()?, failed.join(", ")),
+            (false, _) => format!("{} fails", server["transport"].as_str()?),
+        })
+    });
+    let each: Vec<String> = each.collect();
+    if each.iter().any(|one| one.ends_with("works")) {
+        parts.push(each.join(", "));
+    }
+    Ok(parts.join(": "))
+}
+
+const GROUP: &str = "hairpin check in a home";

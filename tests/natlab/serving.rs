@@ -1,0 +1,127 @@
+//! A real `hairpin serve` in the lab's server, and what its metrics say.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::lab::Lab;
+
+/// A running server: TURN on 198.18.0.11 and 2001:db8::11, port 443, UDP and TCP; page and signaling on 198.18.0.10 and 2001:db8::10, port 443.
+/// Dropped, it is gone.
+pub struct Serving {
+    child: Child,
+}
+
+/// Packets that the server says it has relayed, by the transport of the client, both directions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Relayed {
+    /// For clients over UDP.
+    pub udp: u64,
+    /// For clients over TCP and TLS.
+    pub stream: u64,
+}
+
+impl Serving {
+    /// Starts it with these arguments beside the usual ones; it listens when this returns. It may relay to the lab's homes, which lie in a range that
+    /// is refused by default.
+    pub fn start(lab: &Lab, further: &[&str]) -> Serving {
+        // The page has an address of its own but no privilege: whoever asks for port 443 there is led to it.
+        lab.server.nft(PAGE_ON_443);
+        let mut child = lab.server.enter(|| {
+            let mut command = Command::new(hairpin());
+            command.arg("serve").args(ARGUMENTS).args(further);
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start hairpin serve")
+        });
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("{\"iceServers\""));
+        assert!(ready, "hairpin serve ended before it listened");
+        // It must be able to go on printing.
+        std::thread::spawn(move || lines.for_each(drop));
+        Serving { child }
+    }
+
+    /// What it has relayed since its start.
+    pub fn relayed(&self, lab: &Lab) -> Relayed {
+        let metrics = self.metrics(lab);
+        let over = |transport: &str| {
+            let label = format!("transport=\"{transport}\"");
+            let lines = metrics
+                .lines()
+                .filter(|line| line.starts_with("hairpin_relayed_packets_total{") && line.contains(&label));
+            let values = lines.map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0));
+            values.sum::<u64>()
+        };
+        assert!(metrics.contains("hairpin_relayed_packets_total{"), "no such metric:\n{metrics}");
+        Relayed { udp: over("udp") + over("dtls"), stream: over("tcp") + over("tls") }
+    }
+
+    /// The text of its metrics.
+    pub fn metrics(&self, lab: &Lab) -> String {
+        lab.server.enter(|| {
+            let mut stream = TcpStream::connect("127.0.0.1:9641").expect("its admin listener");
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .expect("a request");
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("an answer");
+            text
+        })
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl std::ops::Sub for Relayed {
+    type Output = Relayed;
+
+    fn sub(self, earlier: Relayed) -> Relayed {
+        Relayed { udp: self.udp - earlier.udp, stream: self.stream - earlier.stream }
+    }
+}
+
+/// The program that is tested: the one just built, or the one that `HAIRPIN_UNDER_TEST` names (a packaged one, say).
+pub fn hairpin() -> PathBuf {
+    std::env::var_os("HAIRPIN_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_hairpin").into(), PathBuf::from)
+}
+
+/// The URL of the signaling endpoint.
+pub const SIGNAL: &str = "ws://app.test:443/signal";
+
+/// The server's shared secret.
+pub const SECRET: &str = "the secret of the NAT lab";
+
+const ARGUMENTS: [&str; 18] = [
+    "--listen",
+    "198.18.0.11:443",
+    "--listen",
+    "[2001:db8::11]:443",
+    "--relay-address",
+    "198.18.0.11",
+    "--relay-address",
+    "2001:db8::11",
+    "--allow-peer",
+    "198.18.0.0/15",
+    "--allow-peer",
+    "2001:db8::/32",
+    "--shared-secret",
+    SECRET,
+    "--web",
+    "[::]:80",
+    "--admin",
+    "127.0.0.1:9641",
+];
+
+const PAGE_ON_443: &str = "flush ruleset
+table inet page {
+  chain arriving { type nat hook prerouting priority dstnat;
+    ip daddr 198.18.0.10 tcp dport 443 redirect to :80
+    ip6 daddr 2001:db8::10 tcp dport 443 redirect to :80
+  }
+}
+";
