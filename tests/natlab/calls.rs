@@ -33,9 +33,6 @@ pub struct Said {
 
 /// The matrix, then the special paths.
 pub fn run(report: &mut Report) {
-    if !report.wants(MATRIX) && !report.wants(SPECIAL) {
-        return;
-    }
     let mut lab = Lab::new(Wiring::Apart, Router::plain(Nat::Open), Router::plain(Nat::Open));
     let serving = Serving::start(&lab, &[]);
     for (i, a) in Nat::ALL.into_iter().enumerate() {
@@ -178,9 +175,6 @@ fn cut_in_mid_call(lab: &mut Lab) -> Result<String, String> {
 fn negative(report: &mut Report, lab: &mut Lab) {
     use Nat::{PortRestricted, Symmetric, UdpDropped};
     let pairs = [(Symmetric, Symmetric), (UdpDropped, PortRestricted)];
-    if !report.wants(NEGATIVE) {
-        return;
-    }
     let serving = Serving::start(lab, &[]);
     for (a, b) in pairs {
         report.scenario(NEGATIVE, format!("{a} - {b}"), Way::Nowhere.name(), || {
@@ -195,9 +189,6 @@ fn negative(report: &mut Report, lab: &mut Lab) {
 
 /// Two homes behind one router.
 fn behind_one_router(report: &mut Report) {
-    if !report.wants(SPECIAL) {
-        return;
-    }
     let plain = Router::plain(Nat::PortRestricted);
     let lab = Lab::new(Wiring::Switch, plain, plain);
     let serving = Serving::start(&lab, &[]);

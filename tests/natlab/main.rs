@@ -1,6 +1,7 @@
 //! The NAT lab: machines, routers and an Internet of network namespaces, on which calls prove which path they take.
 //!
-//! `cargo test --test natlab` runs everything and prints tables; words after `--` choose scenarios whose group or name contains one of them.
+//! `cargo test --test natlab` runs everything and prints tables; words after `--` choose scenarios whose group or name contains one of them
+//! (browsers are started only for their groups).
 //! The whole binary runs boxed (see `boxed`); without root or nftables it says what it skipped and passes, or fails where `CI=true`.
 
 mod boxed;
