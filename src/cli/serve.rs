@@ -17,7 +17,9 @@ use crate::config::schema;
 use crate::config::value::Place;
 use crate::config::{self, Host, Settings};
 use crate::relay::Supervisor;
+use crate::relay::journal::Keeper;
 use crate::service::admin::{self, Admin, Condition, Guard, Orders};
+use crate::service::usage;
 use crate::service::web::Web;
 use clap::Args;
 use listen::{bindable, cannot_listen};
@@ -90,6 +92,8 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     for relay in &settings.plan.policy.relay_addresses {
         bindable(relay.local)?;
     }
+    let (keeper, records) = Keeper::channel(RECORDS);
+    settings.plan.journal.keeper = settings.usage.wanted().then_some(keeper);
     let relay = Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
     let services = [
         ("listening admin", listen::url(operators.as_ref())),
@@ -102,8 +106,21 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let mut services = JoinSet::new();
     let condition = Arc::new(Condition::default());
     let (orders, ordered) = Orders::channel();
+    let counts = Arc::new(usage::Counts::default());
+    let kept = settings
+        .plan
+        .journal
+        .keeper
+        .take()
+        .map(|_| tokio::spawn(usage::run(settings.usage.clone(), Arc::downgrade(&relay), records, counts.clone())));
     if let Some(listener) = operators {
-        let admin = Admin { relay: relay.clone(), condition: condition.clone(), orders, guard: guard(&settings) };
+        let admin = Admin {
+            relay: relay.clone(),
+            condition: condition.clone(),
+            usage: counts,
+            orders,
+            guard: guard(&settings),
+        };
         services.spawn(admin::serve(admin, listener, wait(stopped.clone())));
     }
     let web = match people {
@@ -117,9 +134,12 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let ended = async { while services.join_next().await.is_some() {} };
     // A client that keeps a connection open does not keep the server.
     let _ = tokio::time::timeout(FAREWELL, ended).await;
-    services.abort_all();
+    services.shutdown().await;
     drop(relay);
-    Ok(())
+    match kept {
+        Some(kept) => kept.await.map_err(|error| error.to_string())?.map_err(|error| Failure::Io(error.to_string())),
+        None => Ok(()),
+    }
 }
 
 fn start_web(
@@ -155,3 +175,5 @@ async fn wait(mut stopped: watch::Receiver<bool>) {
 
 /// How long the services may take to answer what was asked before the end.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// Records that may wait for whoever keeps accounts: a second of them at ten thousand allocations a second.
+const RECORDS: usize = 10_000;

@@ -10,11 +10,13 @@ use super::written::{Reader, Written};
 use super::{reach, value};
 use crate::net::Path;
 use crate::relay::{Listener, Plan};
+use crate::service::usage;
 use crate::turn::acl::{Acl, Own};
 use crate::turn::auth::Realm;
 use crate::turn::policy::{Alternate, Discovery};
 use crate::turn::{Limits, Policy, RelayAddress};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,8 @@ pub struct Settings {
     pub drain: Duration,
     /// The web listener.
     pub web: Web,
+    /// Who gets to know what users used.
+    pub usage: usage::Settings,
     /// How it logs.
     pub logs: Logs,
     /// What clients log in with, in words for `iceServers`.
@@ -85,6 +89,8 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     plan.answer_rate = reader.one(&schema::ANSWER_RATE, value::number).unwrap_or(2_000);
     plan.shards = reader.one(&schema::SHARDS, value::shards).unwrap_or(0);
     plan.path = reader.one(&schema::SOCKETS, |text| value::choice(text, SOCKETS)).unwrap_or_default();
+    plan.journal.anonymous = reader.one(&schema::LOG_ADDRESSES, |text| value::choice(text, ADDRESSES)).unwrap_or(false);
+    let usage = usage(&mut reader);
     let logs = Logs {
         level: reader.one(&schema::LOG_LEVEL, value::filter).unwrap_or_else(|| "info".into()),
         json: reader.one(&schema::LOG_FORMAT, |text| value::choice(text, FORMATS)).unwrap_or(false),
@@ -94,7 +100,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     }
     contradictions(&mut reader, &plan, written);
     let admin_token = tokens.into_iter().next();
-    Ok(Settings { plan, admin, admin_token, drain, web, logs, login, warnings: reader.faults })
+    Ok(Settings { plan, admin, admin_token, drain, web, usage, logs, login, warnings: reader.faults })
 }
 
 impl Settings {
@@ -179,6 +185,20 @@ fn software(text: &str) -> Result<String, String> {
         return Err("SOFTWARE has at most 127 characters".into());
     }
     value::text(text)
+}
+
+fn usage(reader: &mut Reader) -> usage::Settings {
+    let interval = reader.one(&schema::USAGE_INTERVAL, value::duration).unwrap_or(INTERVAL);
+    if interval < Duration::from_secs(1) {
+        reader.wrong(&schema::USAGE_INTERVAL, "so many lines are of no use; write 1s or more");
+    }
+    usage::Settings {
+        file: reader.one(&schema::USAGE_FILE, value::text).map(PathBuf::from),
+        webhook: reader.one(&schema::USAGE_WEBHOOK, value::url),
+        spool: reader.one(&schema::USAGE_SPOOL, value::text).map_or_else(|| SPOOL.into(), PathBuf::from),
+        spool_octets: reader.one(&schema::USAGE_SPOOL_SIZE, value::octets).unwrap_or(64 << 20),
+        interval,
+    }
 }
 
 /// Where new clients are sent instead of being served here.
@@ -305,6 +325,11 @@ fn same_port(reader: &mut Reader, plan: &Plan, written: &Written) {
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9641);
 /// The default of `drain_timeout`.
 const DRAIN: Duration = Duration::from_secs(5);
+/// The default of `usage_interval`.
+const INTERVAL: Duration = Duration::from_secs(300);
+/// The default of `usage_spool`.
+const SPOOL: &str = "/var/lib/hairpin/usage";
+const ADDRESSES: &[(&str, bool)] = &[("full", false), ("network", true)];
 const SOCKETS: &[(&str, Path)] = &[("batched", Path::Batched), ("plain", Path::Plain)];
 const FORMATS: &[(&str, bool)] = &[("human", false), ("json", true)];
 

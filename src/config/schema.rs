@@ -387,6 +387,41 @@ pub const LOG_FORMAT: Key = Key::one("log_format", "human|json")
     .restart()
     .about("How it is logged, on standard error: lines for people, or an object a line for machines.");
 
+/// Whose addresses the log tells.
+pub const LOG_ADDRESSES: Key = Key::one("log_addresses", "full|network")
+    .default(r#""full""#)
+    .restart()
+    .about("Whether the log tells clients' addresses, or only their networks: an IPv4 /24 or an IPv6 /48.");
+
+/// Usage as a file.
+pub const USAGE_FILE: Key = Key::one("usage_file", "FILE")
+    .example(r#""/var/log/hairpin/usage.jsonl""#)
+    .restart()
+    .about(
+        "A file that a JSON object is appended to when an allocation starts, every usage_interval of its life, and when \
+         it ends: who, from where, how many bytes and packets each way, peers, how long, why it ended.",
+    );
+/// Usage as posts.
+pub const USAGE_WEBHOOK: Key =
+    Key::one("usage_webhook", "URL").example(r#""https://billing.example.net/usage""#).restart().about(
+        "A URL that the same objects are posted to, in arrays, until it answers 2xx; in order, and each at least once.",
+    );
+/// How often.
+pub const USAGE_INTERVAL: Key = Key::one("usage_interval", "DURATION")
+    .default(r#""5m""#)
+    .restart()
+    .about("How often an allocation that lives is told.");
+/// Where lines wait.
+pub const USAGE_SPOOL: Key = Key::one("usage_spool", "DIRECTORY")
+    .default(r#""/var/lib/hairpin/usage""#)
+    .restart()
+    .about("Where objects wait on disk while the webhook does not take them, also over restarts.");
+/// How many.
+pub const USAGE_SPOOL_SIZE: Key = Key::one("usage_spool_size", "SIZE")
+    .default(r#""64Mi""#)
+    .restart()
+    .about("How much may wait there; what comes when it is full is lost, and counted.");
+
 /// What chooses a further realm.
 pub const ORIGIN: Key = Key::many("origin", "ORIGIN")
     .example(r#"["https://app.example.net"]"#)
@@ -481,6 +516,17 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         title: "Running",
-        keys: &[SHARDS, SOCKETS, ADMIN, ADMIN_TOKEN, ADMIN_TOKEN_FILE, DRAIN_TIMEOUT, LOG_LEVEL, LOG_FORMAT],
+        keys: &[
+            SHARDS,
+            SOCKETS,
+            ADMIN,
+            ADMIN_TOKEN,
+            ADMIN_TOKEN_FILE,
+            DRAIN_TIMEOUT,
+            LOG_LEVEL,
+            LOG_FORMAT,
+            LOG_ADDRESSES,
+        ],
     },
+    Group { title: "Usage", keys: &[USAGE_FILE, USAGE_WEBHOOK, USAGE_INTERVAL, USAGE_SPOOL, USAGE_SPOOL_SIZE] },
 ];

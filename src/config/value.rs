@@ -189,6 +189,17 @@ pub fn text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("it must not be empty".into()) } else { Ok(text.into()) }
 }
 
+/// An `http` or `https` URL.
+///
+/// # Errors
+/// Anything else.
+pub fn url(text: &str) -> Result<String, String> {
+    match text.starts_with("https://") || text.starts_with("http://") {
+        true => Ok(text.into()),
+        false => Err(format!("`{text}` is no URL; write https://app.example.net/path")),
+    }
+}
+
 /// A log filter: a level, or a list of targets with levels.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ pub(super) fn settings(reader: &mut Reader, login: &Login) -> Web {
         bounds: bounds(reader),
         origins: origins(reader),
         tokens: secrets.first().map(|secret| RoomTokens::new(secret.as_bytes())),
-        hook: reader.one(&schema::ROOM_HOOK, url).map(|url| Hook::new(&url)),
+        hook: reader.one(&schema::ROOM_HOOK, value::url).map(|url| Hook::new(&url)),
         connections: reader.one(&schema::WEB_CONNECTIONS, at_least_one).unwrap_or(default.connections),
         ..default
     };
@@ -111,13 +111,6 @@ fn origin(text: &str) -> Result<String, String> {
         Some(host) if !host.is_empty() && !host.contains(['/', ' ']) => Ok(text.to_lowercase()),
         None if text == "any" => Ok("any".into()),
         _ => Err(format!("`{text}` is no origin; write https://app.example.net or any")),
-    }
-}
-
-fn url(text: &str) -> Result<String, String> {
-    match text.starts_with("https://") || text.starts_with("http://") {
-        true => Ok(text.into()),
-        false => Err(format!("`{text}` is no URL; write https://app.example.net/may-enter")),
     }
 }
 

@@ -24,7 +24,6 @@ mod conn;
 mod data_connections;
 mod egress;
 mod guests;
-mod journal;
 mod neighbours;
 mod outbox;
 mod peers;
@@ -35,6 +34,7 @@ mod stream;
 mod tcp_relays;
 mod waiting;
 
+pub mod journal;
 pub mod mailbox;
 pub mod plan;
 pub mod stats;

@@ -1,5 +1,6 @@
 //! What to run, resolved: every address, every bound, nothing left to look up.
 
+use super::journal::Journal;
 use crate::net::{self, Path};
 use crate::turn::acl::Own;
 use crate::turn::policy::Policy;
@@ -28,6 +29,8 @@ pub struct Plan {
     pub sockets: Sockets,
     /// Bounds of client connections.
     pub connections: Connections,
+    /// Where the lives of allocations are told.
+    pub journal: Journal,
 }
 
 /// One address and port for clients.
@@ -101,6 +104,7 @@ impl Plan {
             path: Path::default(),
             sockets: Sockets::default(),
             connections: Connections::default(),
+            journal: Journal::default(),
         }
     }
 

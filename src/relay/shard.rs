@@ -4,7 +4,7 @@ use super::clients::{Clients, Way};
 use super::clock::{Clock, FOREVER};
 use super::conn::Read;
 use super::egress::{Arrival, Egress};
-use super::journal;
+use super::journal::Journal;
 use super::mailbox::{Letter, Receiver};
 use super::neighbours::{Inbox, Neighbours, Passed};
 use super::peers::Peers;
@@ -56,6 +56,7 @@ pub(super) struct Shard {
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
     pub(super) counters: Arc<Counters>,
+    journal: Journal,
     alive: bool,
 }
 
@@ -73,6 +74,7 @@ pub(super) struct Parts {
     pub(super) counters: Arc<Counters>,
     pub(super) seed: u64,
     pub(super) waiting: Arc<Waiting>,
+    pub(super) journal: Journal,
 }
 
 impl Shard {
@@ -94,6 +96,7 @@ impl Shard {
             counters,
             seed,
             waiting,
+            journal,
         } = parts;
         let ready = Arc::new(Ready::default());
         let now = clock.now();
@@ -125,6 +128,7 @@ impl Shard {
             sleep: Box::pin(tokio::time::sleep_until(clock.tokio(FOREVER))),
             armed: FOREVER,
             counters,
+            journal,
             alive: true,
         };
         Ok((shard, protocol))
@@ -416,8 +420,8 @@ impl Shard {
                         self.hang_up(index);
                     }
                 }
-                Effect::Started(record) => journal::started(&record),
-                Effect::Ended(record) => journal::ended(&record),
+                Effect::Started(record) => self.journal.started(*record),
+                Effect::Ended(record) => self.journal.ended(*record),
                 // For an offload; the socket path finds its way by asking the server.
                 Effect::Route { .. } | Effect::Unroute { .. } => {}
                 Effect::Connect { connection, local, peer } => {

@@ -80,6 +80,7 @@ impl Supervisor {
                 counters: Arc::default(),
                 seed: random()?.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets)),
                 waiting: waiting.clone(),
+                journal: plan.journal.clone(),
                 neighbours: neighbours.clone(),
                 inbox,
                 setup,

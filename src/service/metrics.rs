@@ -6,6 +6,7 @@
 use crate::relay::Statistics;
 use crate::relay::stats::Kind;
 use crate::service::process;
+use crate::service::usage;
 use crate::turn::counters::Flow;
 use crate::turn::{Counters, Discard, End, Transport};
 use crate::wire::{ErrorCode, Method};
@@ -16,9 +17,12 @@ use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts, 
 ///
 /// # Errors
 /// A name that Prometheus does not allow: a fault of the program.
-pub fn page(statistics: &Statistics, draining: bool) -> prometheus::Result<String> {
+pub fn page(statistics: &Statistics, draining: bool, usage: &usage::Counts) -> prometheus::Result<String> {
     let page = Page { registry: Registry::new() };
     page.server(statistics, draining)?;
+    for (name, help, count) in usage.each() {
+        page.counter(name, help, [], [([], count)])?;
+    }
     page.allocations(statistics)?;
     page.traffic(statistics)?;
     page.protocol(statistics)?;
@@ -28,13 +32,13 @@ pub fn page(statistics: &Statistics, draining: bool) -> prometheus::Result<Strin
 }
 
 /// Where metrics are gathered for one answer.
-pub(super) struct Page {
+struct Page {
     registry: Registry,
 }
 
 impl Page {
     /// A counter, one row for each set of labels.
-    pub(super) fn counter<const N: usize>(
+    fn counter<const N: usize>(
         &self,
         name: &str,
         help: &str,
@@ -50,7 +54,7 @@ impl Page {
     }
 
     /// A gauge, one row for each set of labels.
-    pub(super) fn gauge<const N: usize>(
+    fn gauge<const N: usize>(
         &self,
         name: &str,
         help: &str,
@@ -66,14 +70,14 @@ impl Page {
     }
 
     /// One number that goes up and down.
-    pub(super) fn value(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
+    fn value(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
         let gauge = Gauge::new(name, help)?;
         gauge.set(value);
         self.register(gauge)
     }
 
     /// One number that only grows.
-    pub(super) fn total(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
+    fn total(&self, name: &str, help: &str, value: f64) -> prometheus::Result<()> {
         let counter = prometheus::Counter::new(name, help)?;
         counter.inc_by(value);
         self.register(counter)

@@ -23,4 +23,5 @@ pub mod outbound;
 mod page;
 mod process;
 pub mod signaling;
+pub mod usage;
 pub mod web;

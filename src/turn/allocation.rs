@@ -188,6 +188,7 @@ impl Allocation {
             realm: self.owner.realm.clone(),
             client: self.client.five_tuple,
             relayed,
+            peers: self.permissions.iter().map(|permission| permission.address).collect(),
             started: self.started,
             elapsed: now.since(self.started),
             traffic: self.traffic,

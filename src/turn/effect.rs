@@ -5,7 +5,7 @@ use super::five_tuple::{Client, FiveTuple};
 use super::relayed::{Protocol, RelayedId};
 use super::time::Instant;
 use super::traffic::Traffic;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -107,6 +107,8 @@ pub struct Record {
     pub client: FiveTuple,
     /// The relayed transport addresses, as clients are told them.
     pub relayed: Vec<SocketAddr>,
+    /// The addresses that its permissions let reach it, or did when it ended.
+    pub peers: Vec<IpAddr>,
     /// When it began.
     pub started: Instant,
     /// Its lifetime so far.

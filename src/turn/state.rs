@@ -274,6 +274,8 @@ impl State {
     /// Ends an allocation that has come to life.
     pub(super) fn end(&mut self, now: Instant, id: AllocationId, end: End) {
         let externals = self.table.externals(id);
+        let permitted = self.table.get(id).into_iter().flat_map(|allocation| allocation.permissions.iter());
+        let peers = permitted.map(|permission| permission.address).collect();
         for family in [Family::V4, Family::V6] {
             self.remove_half(now, id, family);
         }
@@ -285,7 +287,9 @@ impl State {
         }
         self.counters.allocations.get(allocation.client.five_tuple.transport.index()).inspect(|c| c.subtract(1));
         self.counters.ended.get(end.index()).inspect(|c| c.add(1));
-        self.effects.push(Effect::Ended(allocation.record(now, externals, Some(end))));
+        let mut record = allocation.record(now, externals, Some(end));
+        record.peers = peers;
+        self.effects.push(Effect::Ended(record));
     }
 
     /// Takes an allocation's half away, with the permissions and channels of its family. RFC 8656 §8.1.

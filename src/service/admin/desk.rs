@@ -3,6 +3,7 @@
 use super::guard::Guard;
 use super::order::Orders;
 use crate::relay::Supervisor;
+use crate::service::usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +14,8 @@ pub struct Admin {
     pub relay: Arc<Supervisor>,
     /// How the server is.
     pub condition: Arc<Condition>,
+    /// How usage goes.
+    pub usage: Arc<usage::Counts>,
     /// Where orders go.
     pub orders: Orders,
     /// Who is let in.

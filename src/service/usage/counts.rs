@@ -1,0 +1,49 @@
+//! How usage itself goes, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Lines written, delivered and lost.
+#[derive(Debug, Default)]
+pub struct Counts {
+    written: AtomicU64,
+    delivered: AtomicU64,
+    failures: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counts {
+    /// A line went into the file.
+    pub(super) fn written(&self) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The webhook took lines.
+    pub(super) fn delivered(&self, lines: u64) {
+        self.delivered.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// The webhook did not answer, or not with 2xx.
+    pub(super) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A line went nowhere.
+    pub(super) fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Name, explanation and value of each.
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 4] {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("hairpin_usage_lines_written_total", "Usage lines written to the file.", get(&self.written)),
+            ("hairpin_usage_lines_delivered_total", "Usage lines that the webhook took.", get(&self.delivered)),
+            ("hairpin_usage_webhook_failures_total", "Posts that the webhook did not take.", get(&self.failures)),
+            (
+                "hairpin_usage_lines_lost_total",
+                "Usage lines lost: a full spool, or a disk that fails.",
+                get(&self.lost),
+            ),
+        ]
+    }
+}

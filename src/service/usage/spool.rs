@@ -1,0 +1,149 @@
+//! Lines that wait on disk for a sink that is down: a file of lines, and beside it how far the sink has come.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// A queue of lines in a directory.
+#[derive(Debug)]
+pub struct Spool {
+    file: File,
+    place: PathBuf,
+    /// Octets of the file that were taken.
+    taken: u64,
+    /// Octets of the file.
+    length: u64,
+    most: u64,
+}
+
+impl Spool {
+    /// Opens the spool of a directory, which is made when it is not there; at most `most` octets may wait in it. Lines that
+    /// an earlier run left are still there.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn open(directory: &Path, most: u64) -> io::Result<Spool> {
+        fs::create_dir_all(directory)?;
+        let file = OpenOptions::new().create(true).append(true).read(true).open(directory.join("usage.jsonl"))?;
+        let place = directory.join("usage.taken");
+        let length = file.metadata()?.len();
+        let taken = fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        Ok(Spool { file, place, taken: if taken > length { 0 } else { taken }, length, most })
+    }
+
+    /// Adds a line, which ends in a line break; false, and nothing added, when too much waits already.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn push(&mut self, line: &str) -> io::Result<bool> {
+        if self.length - self.taken + line.len() as u64 > self.most {
+            return Ok(false);
+        }
+        self.file.write_all(line.as_bytes())?;
+        self.length += line.len() as u64;
+        Ok(true)
+    }
+
+    /// The oldest lines that wait, at most so many, without their line breaks; and what to tell [`Spool::take`] once they
+    /// are where they should be.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn peek(&mut self, lines: usize) -> io::Result<(Vec<String>, u64)> {
+        self.file.seek(SeekFrom::Start(self.taken))?;
+        let mut reader = BufReader::new(&self.file);
+        let (mut found, mut end) = (Vec::new(), self.taken);
+        while found.len() < lines && end < self.length {
+            let mut line = String::new();
+            let read = reader.read_line(&mut line)? as u64;
+            if read == 0 {
+                break;
+            }
+            end += read;
+            found.push(line.trim_end().to_owned());
+        }
+        Ok((found, end))
+    }
+
+    /// Forgets the lines up to an end that [`Spool::peek`] told.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn take(&mut self, end: u64) -> io::Result<()> {
+        self.taken = end.min(self.length);
+        if self.taken == self.length {
+            self.file.set_len(0)?;
+            (self.taken, self.length) = (0, 0);
+        } else if self.taken > self.most {
+            self.compact()?;
+        }
+        fs::write(&self.place, self.taken.to_string())
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.taken == self.length
+    }
+
+    /// Rewrites the file without what was taken, which a busy sink that never catches up would let grow.
+    fn compact(&mut self) -> io::Result<()> {
+        let (rest, _) = self.peek(usize::MAX)?;
+        self.file.set_len(0)?;
+        (self.taken, self.length) = (0, 0);
+        for line in rest {
+            let line = line + "\n";
+            self.file.write_all(line.as_bytes())?;
+            self.length += line.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_wait_in_order_within_bounds_and_survive_a_restart() {
+        let directory = std::env::temp_dir().join(format!("hairpin-spool-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let mut spool = Spool::open(&directory, 20).unwrap();
+        assert!(spool.push("one\n").unwrap() && spool.push("two\n").unwrap() && spool.push("three\n").unwrap());
+        assert!(!spool.push("seventh\n").unwrap(), "22 octets");
+        let (lines, end) = spool.peek(2).unwrap();
+        assert_eq!(lines, ["one", "two"]);
+        spool.take(end).unwrap();
+        drop(spool);
+        let mut spool = Spool::open(&directory, 20).unwrap();
+        assert!(spool.push("four\n").unwrap());
+        let (lines, end) = spool.peek(9).unwrap();
+        assert_eq!(lines, ["three", "four"]);
+        assert!(!spool.is_empty());
+        spool.take(end).unwrap();
+        assert!(spool.is_empty());
+        assert_eq!(
+            fs::metadata(directory.join("usage.jsonl")).unwrap().len(),
+            0,
+            "a spool that is empty takes no room"
+        );
+        assert!(spool.push("five\n").unwrap());
+        assert_eq!(spool.peek(9).unwrap().0, ["five"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_spool_that_never_runs_empty_does_not_grow() {
+        let directory = std::env::temp_dir().join(format!("hairpin-spool-busy-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let mut spool = Spool::open(&directory, 100).unwrap();
+        spool.push("0\n").unwrap();
+        for number in 1..1000 {
+            assert!(spool.push(&format!("{number}\n")).unwrap());
+            let (lines, end) = spool.peek(1).unwrap();
+            assert_eq!(lines, [(number - 1).to_string()]);
+            spool.take(end).unwrap();
+        }
+        assert!(fs::metadata(directory.join("usage.jsonl")).unwrap().len() < 200);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
