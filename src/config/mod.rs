@@ -17,6 +17,7 @@
 mod error;
 pub mod file;
 mod host;
+mod limits;
 mod reach;
 mod realms;
 pub mod render;

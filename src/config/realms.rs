@@ -3,8 +3,9 @@
 use super::error::Fault;
 use super::host::Host;
 use super::schema::{self, Key};
-use super::value;
 use super::written::{Reader, Written};
+use super::{limits, value};
+use crate::turn::Limits;
 use crate::turn::acl::{Acl, Cidr};
 use crate::turn::auth::{Credentials, Realm};
 
@@ -37,7 +38,7 @@ impl std::fmt::Debug for Login {
 }
 
 /// The realms of a configuration, the one of its top level first, and what clients of that one log in with.
-pub(super) fn all(reader: &mut Reader, written: &Written, host: &Host) -> (Vec<Realm>, Login) {
+pub(super) fn all(reader: &mut Reader, written: &Written, host: &Host, base: &Limits) -> (Vec<Realm>, Login) {
     let name = reader.one(&schema::REALM, name).unwrap_or_else(|| "hairpin".into());
     let (mut users, mut secrets) = (users(reader), secrets(reader));
     let login = match (secrets.first(), users.first()) {
@@ -51,14 +52,14 @@ pub(super) fn all(reader: &mut Reader, written: &Written, host: &Host) -> (Vec<R
     let mut realms = vec![realm(reader, &name, &mut users, secrets)];
     for written in &written.realms {
         let mut inner = Reader::new(written);
-        realms.extend(further(&mut inner, &realms));
+        realms.extend(further(&mut inner, &realms, base));
         reader.faults.append(&mut inner.faults);
     }
     (realms, login)
 }
 
 /// A realm of the list at the end of the file.
-fn further(reader: &mut Reader, known: &[Realm]) -> Option<Realm> {
+fn further(reader: &mut Reader, known: &[Realm], base: &Limits) -> Option<Realm> {
     let name = reader.one(&schema::NAME, name)?;
     if known.iter().any(|realm| *realm.name == *name) {
         reader.wrong(&schema::NAME, &format!("there is a realm `{name}` already"));
@@ -68,6 +69,7 @@ fn further(reader: &mut Reader, known: &[Realm]) -> Option<Realm> {
     realm.listeners = reader.many(&schema::OF_LISTENER, value::transport_address);
     realm.origins = reader.many(&schema::ORIGIN, value::text);
     realm.server_names = reader.many(&schema::SERVER_NAME, value::text);
+    realm.limits = limits::are_written(reader).then(|| limits::limits(reader, base.clone()));
     if realm.credentials.is_empty() {
         reader.wrong(&schema::NAME, &format!("nobody is a user of `{name}`; write user or shared_secret"));
     }

@@ -3,11 +3,11 @@
 use super::error::{Error, Fault};
 use super::host::Host;
 use super::realms::{self, Login};
-use super::schema::{self, Key};
+use super::schema;
 use super::value::Place;
 use super::web::{self, Web};
 use super::written::{Reader, Written};
-use super::{reach, value};
+use super::{limits, reach, value};
 use crate::net::Path;
 use crate::relay::{Listener, Plan};
 use crate::service::usage;
@@ -61,7 +61,8 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let listeners = listeners(&mut reader, host);
     let relay_addresses = relay_addresses(&mut reader, host);
     let relay_ports = reader.one(&schema::RELAY_PORTS, value::ports).unwrap_or(49_152..=65_535);
-    let (realms, login) = realms::all(&mut reader, written, host);
+    let limits = limits::limits(&mut reader, Limits::default());
+    let (realms, login) = realms::all(&mut reader, written, host, &limits);
     let admin = reader.one(&schema::ADMIN, value::place).unwrap_or(Some(Place::Address(ADMIN)));
     let mut tokens: Vec<String> = reader.one(&schema::ADMIN_TOKEN, value::text).into_iter().collect();
     tokens.extend(realms::secrets_of_files(&mut reader, &schema::ADMIN_TOKEN_FILE));
@@ -69,7 +70,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let web = web::settings(&mut reader, &login);
     let mut policy = Policy::new(Realm::new(""), relay_addresses);
     policy.realms = realms.into_iter().map(Arc::new).collect();
-    policy.limits = limits(&mut reader);
+    policy.limits = limits;
     redirection(&mut reader, &mut policy);
     policy.password_algorithms = reader.one(&schema::PASSWORD_ALGORITHMS, value::switch).unwrap_or(true);
     policy.sha1 = reader.one(&schema::SHA1, value::switch).unwrap_or(true);
@@ -247,42 +248,6 @@ fn discovery(reader: &mut Reader, listeners: &mut Vec<Listener>) -> Vec<Discover
         }
     }
     found
-}
-
-fn limits(reader: &mut Reader) -> Limits {
-    let default = Limits::default();
-    let mut bound = |key: &Key| match reader.one(key, value::number::<u32>) {
-        None | Some(0) => u32::MAX,
-        Some(bound) => bound,
-    };
-    let (allocations, per_user, per_address) =
-        (bound(&schema::MAX_ALLOCATIONS), bound(&schema::USER_ALLOCATIONS), bound(&schema::ADDRESS_ALLOCATIONS));
-    Limits {
-        allocations,
-        allocations_per_user: per_user,
-        allocations_per_address: per_address,
-        permissions: reader.one(&schema::PERMISSIONS, value::number).unwrap_or(default.permissions),
-        channels: reader.one(&schema::CHANNELS, value::number).unwrap_or(default.channels),
-        maximum_lifetime: reader.one(&schema::MAX_LIFETIME, lifetime).unwrap_or(default.maximum_lifetime),
-        nonce_lifetime: reader.one(&schema::NONCE_LIFETIME, nonce_lifetime).unwrap_or(default.nonce_lifetime),
-        ..default
-    }
-}
-
-fn lifetime(text: &str) -> Result<Duration, String> {
-    let lifetime = value::duration(text)?;
-    if lifetime < Limits::default().default_lifetime {
-        return Err(format!("`{text}` is shorter than the 10m which RFC 8656 makes the default"));
-    }
-    Ok(lifetime)
-}
-
-fn nonce_lifetime(text: &str) -> Result<Duration, String> {
-    let lifetime = value::duration(text)?;
-    if lifetime.is_zero() || lifetime > Duration::from_secs(3600) {
-        return Err(format!("`{text}` is not between 1s and the 1h that RFC 8656 allows"));
-    }
-    Ok(lifetime)
 }
 
 /// What a server can run with, but what its operator cannot have meant.

@@ -116,6 +116,11 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
     GROUPS.iter().flat_map(|group| group.keys)
 }
 
+/// The keys of a group.
+pub fn group(title: &str) -> impl Iterator<Item = &'static Key> {
+    GROUPS.iter().filter(move |group| group.title == title).flat_map(|group| group.keys)
+}
+
 /// The key of that name.
 pub fn key(name: &str) -> Option<&'static Key> {
     keys().find(|key| key.name == name)
@@ -193,6 +198,41 @@ pub const ADDRESS_ALLOCATIONS: Key = Key::one("address_allocations", "N").defaul
     "Allocations from one client address; 0 for no bound. Beyond it, 486. Mind that many clients share an address \
      behind a carrier's NAT.",
 );
+/// Allocations of a realm.
+pub const REALM_ALLOCATIONS: Key =
+    Key::one("realm_allocations", "N").default("0").about("Allocations of one realm; 0 for no bound. Beyond it, 486.");
+/// Bandwidth of an allocation.
+pub const ALLOCATION_BANDWIDTH: Key = Key::one("allocation_bandwidth", "SIZE").default(r#""0""#).about(
+    "Bytes of payload a second that one allocation may relay, both directions together; 0 for no bound. What is more is \
+     dropped and counted; bursts of 100 ms pass.",
+);
+/// Bandwidth of a user.
+pub const USER_BANDWIDTH: Key = Key::one("user_bandwidth", "SIZE")
+    .default(r#""0""#)
+    .about("Bytes a second that all allocations of one user may relay together; 0 for no bound.");
+/// Bandwidth of a realm.
+pub const REALM_BANDWIDTH: Key = Key::one("realm_bandwidth", "SIZE")
+    .default(r#""0""#)
+    .about("Bytes a second that all users of one realm may relay together; 0 for no bound.");
+/// Bandwidth of all.
+pub const MAX_BANDWIDTH: Key =
+    Key::one("max_bandwidth", "SIZE").default(r#""0""#).about("Bytes a second in all; 0 for no bound.");
+/// Bytes of a user.
+pub const USER_BYTES: Key = Key::one("user_bytes", "SIZE").default(r#""0""#).about(
+    "Bytes that one user may relay in each user_period; 0 for no bound. Beyond it new allocations get 486 and what is \
+     relayed is dropped.",
+);
+/// In which time.
+pub const USER_PERIOD: Key = Key::one("user_period", "DURATION").default(r#""1d""#).about("The period of user_bytes.");
+/// New peers.
+pub const NEW_PEERS: Key = Key::one("new_peers", "N").default("0").about(
+    "New peers a second that one allocation may reach, against port scans through the relay; 0 for no bound. A second's \
+     worth may come at once.",
+);
+/// Data connections.
+pub const DATA_CONNECTIONS: Key = Key::one("data_connections", "N")
+    .default("64")
+    .about("TCP connections to peers of one allocation. Beyond it, 508.");
 /// Permissions of an allocation.
 pub const PERMISSIONS: Key =
     Key::one("permissions", "N").default("1024").about("Permissions of one allocation. Beyond it, 508.");
@@ -449,6 +489,20 @@ pub const REALM_KEYS: &[Key] = &[
     SHARED_SECRET_FILE,
     ALLOW_PEER,
     DENY_PEER,
+    USER_ALLOCATIONS,
+    REALM_ALLOCATIONS,
+    ADDRESS_ALLOCATIONS,
+    ALLOCATION_BANDWIDTH,
+    USER_BANDWIDTH,
+    REALM_BANDWIDTH,
+    USER_BYTES,
+    USER_PERIOD,
+    NEW_PEERS,
+    PERMISSIONS,
+    CHANNELS,
+    DATA_CONNECTIONS,
+    MAX_LIFETIME,
+    NONCE_LIFETIME,
 ];
 
 /// Every key, in the order of the file.
@@ -462,9 +516,18 @@ pub const GROUPS: &[Group] = &[
             ANSWER_RATE,
             MAX_ALLOCATIONS,
             USER_ALLOCATIONS,
+            REALM_ALLOCATIONS,
             ADDRESS_ALLOCATIONS,
+            ALLOCATION_BANDWIDTH,
+            USER_BANDWIDTH,
+            REALM_BANDWIDTH,
+            MAX_BANDWIDTH,
+            USER_BYTES,
+            USER_PERIOD,
+            NEW_PEERS,
             PERMISSIONS,
             CHANNELS,
+            DATA_CONNECTIONS,
             MAX_LIFETIME,
         ],
     },

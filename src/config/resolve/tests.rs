@@ -170,3 +170,17 @@ fn nat_discovery_listens_on_four_addresses() {
         assert!(faults(text)[0].contains(sentence), "{text}");
     }
 }
+
+#[test]
+fn a_realm_has_the_servers_limits_but_for_its_own() {
+    let settings = settings(
+        "user_bandwidth = '1M'\nuser_bytes = '10G'\nuser_period = '7d'\nmax_bandwidth = '1G'\n[[realms]]\nname = 'a'\n\
+         user = ['a:b']\norigin = ['https://a']\nuser_bandwidth = '2M'\n[[realms]]\nname = 'b'\nuser = ['a:b']\n\
+         origin = ['https://b']",
+    );
+    let policy = &settings.plan.policy;
+    assert_eq!(policy.limits.user_octets, Some((10_000_000_000, Duration::from_secs(604_800))));
+    let of = |realm: usize| policy.limits_of(&policy.realms[realm]).bandwidth;
+    assert_eq!((of(0).user, of(1).user, of(2).user), (Some(1_000_000), Some(2_000_000), Some(1_000_000)));
+    assert_eq!((of(1).all, of(1).realm, of(1).allocation), (Some(1_000_000_000), None, None));
+}
