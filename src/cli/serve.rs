@@ -6,6 +6,7 @@
 
 mod announce;
 mod listen;
+mod notify;
 mod running;
 mod signals;
 
@@ -23,6 +24,7 @@ use crate::service::usage;
 use crate::service::web::Web;
 use clap::Args;
 use listen::{bindable, cannot_listen};
+use notify::notify;
 use running::Running;
 use signals::Signals;
 use std::process::ExitCode;
@@ -101,26 +103,19 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         ("call", listen::call_url(people.as_ref())),
     ];
     announce::announce(&settings, &relay, &host, &services).map_err(|error| error.to_string())?;
+    notify("READY=1");
 
     let (stop, stopped) = watch::channel(false);
     let mut services = JoinSet::new();
     let condition = Arc::new(Condition::default());
     let (orders, ordered) = Orders::channel();
     let counts = Arc::new(usage::Counts::default());
-    let kept = settings
-        .plan
-        .journal
-        .keeper
-        .take()
-        .map(|_| tokio::spawn(usage::run(settings.usage.clone(), Arc::downgrade(&relay), records, counts.clone())));
+    let keeping = settings.plan.journal.keeper.take();
+    let kept = keeping.map(|_| usage::run(settings.usage.clone(), Arc::downgrade(&relay), records, counts.clone()));
+    let kept = kept.map(tokio::spawn);
     if let Some(listener) = operators {
-        let admin = Admin {
-            relay: relay.clone(),
-            condition: condition.clone(),
-            usage: counts,
-            orders,
-            guard: guard(&settings),
-        };
+        let (relay, condition, guard) = (relay.clone(), condition.clone(), guard(&settings));
+        let admin = Admin { relay, condition, usage: counts, orders, guard };
         services.spawn(admin::serve(admin, listener, wait(stopped.clone())));
     }
     let web = match people {
@@ -130,16 +125,21 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let flags = args.flags.clone();
     let running = Running::new(running::Parts { flags, host, written, settings, relay, web, level, condition });
     let relay = running.run(signals, ordered).await;
+    notify("STOPPING=1");
     let _ = stop.send(true);
-    let ended = async { while services.join_next().await.is_some() {} };
-    // A client that keeps a connection open does not keep the server.
-    let _ = tokio::time::timeout(FAREWELL, ended).await;
-    services.shutdown().await;
+    end(services).await;
     drop(relay);
     match kept {
         Some(kept) => kept.await.map_err(|error| error.to_string())?.map_err(|error| Failure::Io(error.to_string())),
         None => Ok(()),
     }
+}
+
+/// Ends the services: a client that keeps a connection open does not keep the server.
+async fn end(mut services: JoinSet<std::io::Result<()>>) {
+    let ended = async { while services.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FAREWELL, ended).await;
+    services.shutdown().await;
 }
 
 fn start_web(

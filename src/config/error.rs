@@ -67,6 +67,17 @@ pub struct Error {
     pub faults: Vec<Fault>,
 }
 
+impl Error {
+    /// An error of at least one fault; those of files come in the order of writing.
+    pub fn new(mut faults: Vec<Fault>) -> Error {
+        faults.sort_by_key(|fault| match fault.origin {
+            Origin::File { line, column, .. } => (line, column),
+            _ => (0, 0),
+        });
+        Error { faults }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, fault) in self.faults.iter().enumerate() {

@@ -32,11 +32,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Written, Error> {
     })?;
     let mut faults = Vec::new();
     let written = place.table(table.get_ref(), &TOP, &mut faults);
-    faults.sort_by_key(|fault| match fault.origin {
-        Origin::File { line, column, .. } => (line, column),
-        _ => (0, 0),
-    });
-    if faults.is_empty() { Ok(written) } else { Err(Error { faults }) }
+    if faults.is_empty() { Ok(written) } else { Err(Error::new(faults)) }
 }
 
 /// Offsets into a text as places in its file.

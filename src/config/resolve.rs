@@ -97,7 +97,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
         json: reader.one(&schema::LOG_FORMAT, |text| value::choice(text, FORMATS)).unwrap_or(false),
     };
     if !reader.faults.is_empty() {
-        return Err(Error { faults: reader.faults });
+        return Err(Error::new(reader.faults));
     }
     contradictions(&mut reader, &plan, written);
     let admin_token = tokens.into_iter().next();

@@ -13,18 +13,18 @@ use tokio::time::timeout;
 
 /// What is asked.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
+pub struct Request {
     /// How.
-    pub(super) method: Method,
+    pub method: Method,
     /// Path and query.
-    pub(super) path: String,
+    pub path: String,
     /// The body, as text.
-    pub(super) body: String,
+    pub body: String,
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The server said no, and why.
     Refused(String),
     /// There is no server, or none that can be understood.
@@ -35,7 +35,7 @@ pub(super) enum Failure {
 ///
 /// # Errors
 /// No server there, or its refusal.
-pub(super) async fn ask(place: &Place, token: Option<&str>, request: &Request) -> Result<Value, Failure> {
+pub async fn ask(place: &Place, token: Option<&str>, request: &Request) -> Result<Value, Failure> {
     let unreachable = |why: String| {
         Failure::Unreachable(format!("no server answers at {place}: {why}; say where it is with --admin"))
     };
@@ -92,7 +92,7 @@ where
 }
 
 /// A text as part of a path or a query.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
     text.bytes()
         .map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })

@@ -5,7 +5,7 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
 
 /// Any answer as a table: a list of objects becomes a row each, an object a line for each of its members.
-pub(super) fn table(answer: &Value) -> String {
+pub fn table(answer: &Value) -> String {
     let Value::Object(members) = answer else { return text(answer) };
     let list = members.values().find_map(Value::as_array).filter(|list| list.iter().all(Value::is_object));
     match list {

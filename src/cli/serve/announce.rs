@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 /// Prints a line for each listener, relay address and service, and the `iceServers` object on the last.
-pub(super) fn announce(
+pub fn announce(
     settings: &Settings,
     relay: &Supervisor,
     host: &Host,
@@ -39,7 +39,7 @@ pub(super) fn announce(
 
 /// The web listener's settings with the relay's URLs: under the host that a browser reached this one by where the relay
 /// listens everywhere and stands behind no NAT that maps addresses.
-pub(super) fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web::Settings {
+pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web::Settings {
     let mapped = settings.plan.policy.relay_addresses.iter().any(|relay| relay.local != relay.external);
     let (anywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) =
         relay.addresses().iter().partition(|address| address.ip().is_unspecified() && !mapped);

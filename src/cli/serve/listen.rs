@@ -9,7 +9,7 @@ use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 
 /// Opens the operators' listener. One that nobody asked for is done without when its port is taken.
-pub(super) async fn operators(place: Option<&Place>, asked: bool) -> Result<Option<Listener>, String> {
+pub async fn operators(place: Option<&Place>, asked: bool) -> Result<Option<Listener>, String> {
     match place {
         None => Ok(None),
         Some(Place::Address(address)) => Ok(tcp("admin", *address, asked).await?.map(Listener::Tcp)),
@@ -18,7 +18,7 @@ pub(super) async fn operators(place: Option<&Place>, asked: bool) -> Result<Opti
 }
 
 /// Opens the web listener, in the same way.
-pub(super) async fn people(address: Option<SocketAddr>, asked: bool) -> Result<Option<TcpListener>, String> {
+pub async fn people(address: Option<SocketAddr>, asked: bool) -> Result<Option<TcpListener>, String> {
     match address {
         None => Ok(None),
         Some(address) => tcp("web", address, asked).await,
@@ -26,7 +26,7 @@ pub(super) async fn people(address: Option<SocketAddr>, asked: bool) -> Result<O
 }
 
 /// The addresses that the services listen on, which no relay may reach.
-pub(super) fn addresses(operators: Option<&Listener>, people: Option<&TcpListener>) -> Vec<SocketAddr> {
+pub fn addresses(operators: Option<&Listener>, people: Option<&TcpListener>) -> Vec<SocketAddr> {
     let operators = match operators {
         Some(Listener::Tcp(listener)) => Some(listener),
         _ => None,
@@ -35,7 +35,7 @@ pub(super) fn addresses(operators: Option<&Listener>, people: Option<&TcpListene
 }
 
 /// Where operators find the listener.
-pub(super) fn url(listener: Option<&Listener>) -> Option<String> {
+pub fn url(listener: Option<&Listener>) -> Option<String> {
     match listener? {
         Listener::Tcp(listener) => tcp_url(Some(listener)),
         Listener::Unix(listener) => {
@@ -46,12 +46,12 @@ pub(super) fn url(listener: Option<&Listener>) -> Option<String> {
 }
 
 /// Where browsers find a listener.
-pub(super) fn tcp_url(listener: Option<&TcpListener>) -> Option<String> {
+pub fn tcp_url(listener: Option<&TcpListener>) -> Option<String> {
     Some(format!("http://{}/", listener?.local_addr().ok()?))
 }
 
 /// A link that two people can open to call each other.
-pub(super) fn call_url(listener: Option<&TcpListener>) -> Option<String> {
+pub fn call_url(listener: Option<&TcpListener>) -> Option<String> {
     web::call_url(listener?.local_addr().ok()?).ok()
 }
 
@@ -82,7 +82,7 @@ fn unix(path: &Path) -> Result<UnixListener, String> {
 }
 
 /// Whether relay sockets can be bound to an address at all: clients would hear of it as 508 only.
-pub(super) fn bindable(address: IpAddr) -> Result<(), String> {
+pub fn bindable(address: IpAddr) -> Result<(), String> {
     let bound = std::net::UdpSocket::bind((address, 0));
     bound.map(drop).map_err(|error| {
         format!(
@@ -92,7 +92,7 @@ pub(super) fn bindable(address: IpAddr) -> Result<(), String> {
 }
 
 /// What an error of the relay's start means to whoever started it.
-pub(super) fn cannot_listen(error: &io::Error) -> String {
+pub fn cannot_listen(error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => "; end the other server, or choose another address or port with --listen",
         io::ErrorKind::AddrNotAvailable => "; write an address of this host with --listen",

@@ -16,27 +16,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// What a running server consists of.
-pub(super) struct Parts {
+pub struct Parts {
     /// The command line, which is read again with the file.
-    pub(super) flags: Flags,
+    pub flags: Flags,
     /// The host at the start.
-    pub(super) host: Host,
+    pub host: Host,
     /// What was written.
-    pub(super) written: Written,
+    pub written: Written,
     /// What it means.
-    pub(super) settings: Settings,
+    pub settings: Settings,
     /// The relay.
-    pub(super) relay: Arc<Supervisor>,
+    pub relay: Arc<Supervisor>,
     /// The web service.
-    pub(super) web: Option<Web>,
+    pub web: Option<Web>,
     /// How much is logged.
-    pub(super) level: Level,
+    pub level: Level,
     /// How the server is, for the operators' listener.
-    pub(super) condition: Arc<Condition>,
+    pub condition: Arc<Condition>,
 }
 
 /// A server that runs.
-pub(super) struct Running {
+pub struct Running {
     parts: Parts,
     /// Until when allocations may live on, once the server leaves.
     leaving: Option<Instant>,
@@ -46,12 +46,12 @@ pub(super) struct Running {
 
 impl Running {
     /// A server that has just started.
-    pub(super) fn new(parts: Parts) -> Running {
+    pub fn new(parts: Parts) -> Running {
         Running { parts, leaving: None, blocked: Vec::new() }
     }
 
     /// Does what signals and operators ask until the end; gives the relay back to be stopped.
-    pub(super) async fn run(
+    pub async fn run(
         mut self,
         mut signals: Signals,
         mut orders: mpsc::Receiver<(Order, oneshot::Sender<Answer>)>,

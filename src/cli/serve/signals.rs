@@ -5,7 +5,7 @@ use tokio::signal::unix::{self, SignalKind, signal};
 
 /// What somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
+pub enum Signal {
     /// SIGINT: the end, now.
     Interrupt,
     /// SIGTERM: the end, once nobody relays any more.
@@ -15,7 +15,7 @@ pub(super) enum Signal {
 }
 
 /// Catches them from its making on.
-pub(super) struct Signals {
+pub struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hang_up: unix::Signal,
@@ -26,7 +26,7 @@ impl Signals {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn new() -> io::Result<Signals> {
+    pub fn new() -> io::Result<Signals> {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -35,7 +35,7 @@ impl Signals {
     }
 
     /// The next.
-    pub(super) async fn next(&mut self) -> Signal {
+    pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,

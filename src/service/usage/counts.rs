@@ -13,22 +13,22 @@ pub struct Counts {
 
 impl Counts {
     /// A line went into the file.
-    pub(super) fn written(&self) {
+    pub fn written(&self) {
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The webhook took lines.
-    pub(super) fn delivered(&self, lines: u64) {
+    pub fn delivered(&self, lines: u64) {
         self.delivered.fetch_add(lines, Ordering::Relaxed);
     }
 
     /// The webhook did not answer, or not with 2xx.
-    pub(super) fn failed(&self) {
+    pub fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A line went nowhere.
-    pub(super) fn lost(&self) {
+    pub fn lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -62,7 +62,10 @@ pub async fn run(
     counts: Arc<Counts>,
 ) -> std::io::Result<()> {
     let more = Arc::new(Notify::new());
-    let spool = settings.webhook.as_ref().map(|_| Spool::open(&settings.spool, settings.spool_octets)).transpose()?;
+    let opened = settings.webhook.as_ref().map(|_| Spool::open(&settings.spool, settings.spool_octets)).transpose();
+    let spool = opened.inspect_err(|error| {
+        tracing::error!(spool = %settings.spool.display(), %error, "no usage is told: the spool cannot be opened");
+    })?;
     let spool = spool.map(|spool| Arc::new(std::sync::Mutex::new(spool)));
     let poster = settings
         .webhook

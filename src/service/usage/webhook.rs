@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Posts the oldest lines again and again until they are taken, then the next. It ends when it is aborted.
-pub(super) async fn deliver(url: String, spool: Arc<Mutex<Spool>>, more: Arc<Notify>, counts: Arc<Counts>) {
+pub async fn deliver(url: String, spool: Arc<Mutex<Spool>>, more: Arc<Notify>, counts: Arc<Counts>) {
     let mut pause = SHORTEST;
     loop {
         let waiting = lock(&spool).peek(LINES);
@@ -44,7 +44,7 @@ pub(super) async fn deliver(url: String, spool: Arc<Mutex<Spool>>, more: Arc<Not
 }
 
 /// The spool, whoever failed while holding it.
-pub(super) fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
+pub fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
     spool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
