@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::browser::{Browser, Page, chromium};
 use crate::calls::{Way, agreed_one, start_peer};
+use crate::firefox::{Firefox, PROGRAM};
 use crate::lab::{Lab, Side, Wiring};
 use crate::nat::{Nat, Router};
 use crate::report::{Report, in_ci};
@@ -13,19 +14,19 @@ use crate::serving::Serving;
 
 /// Calls between pages, then between a page and a peer.
 pub fn run(report: &mut Report) {
-    if !report.wants(PAGES) && !report.wants(MIXED) {
-        return;
-    }
-    if chromium().is_none() {
-        eprintln!("SKIPPED: calls of browsers in the NAT lab: chromium is not installed");
-        if in_ci() {
-            report.scenario(PAGES, "chromium", "installed", || Ok("missing, and CI=true".into()));
-        }
+    if ![PAGES, MIXED, FIREFOX].into_iter().any(|group| report.wants(group)) {
         return;
     }
     use Nat::{FullCone, Ipv6Only, PortRestricted, Symmetric, UdpDropped, UdpRejected};
     let mut lab = Lab::new(Wiring::Apart, Router::plain(PortRestricted), Router::plain(PortRestricted));
     let serving = Serving::start(&lab, &[]);
+    firefoxes(report, &mut lab, &serving);
+    if !report.wants(PAGES) && !report.wants(MIXED) {
+        return;
+    }
+    if chromium().is_none() {
+        return missing(report, PAGES, "chromium");
+    }
     let browsers = Side::BOTH.map(|side| lab.home(side).enter(|| Browser::launch_with(&[], &FLAGS)));
     for (a, b, forced) in [
         (PortRestricted, PortRestricted, false),
@@ -63,6 +64,59 @@ pub fn run(report: &mut Report) {
     }
 }
 
+/// Says aloud what is skipped; with CI=true it is a failure.
+fn missing(report: &mut Report, group: &'static str, program: &str) {
+    eprintln!("SKIPPED: {group} in the NAT lab: {program} is not installed");
+    if in_ci() {
+        report.scenario(group, program, "installed", || Ok("not installed, and CI=true".into()));
+    }
+}
+
+/// One pair of Firefoxes, first directly, then where only a relay helps.
+fn firefoxes(report: &mut Report, lab: &mut Lab, serving: &Serving) {
+    if !report.wants(FIREFOX) {
+        return;
+    }
+    if !crate::boxed::have(PROGRAM) {
+        return missing(report, FIREFOX, PROGRAM);
+    }
+    let mut pair = Side::BOTH.map(|side| Firefox::launch(lab.home(side), if side == Side::A { "a" } else { "b" }));
+    for nat in [Nat::PortRestricted, Nat::Symmetric] {
+        let way = Way::in_theory(nat, nat);
+        report.scenario(FIREFOX, format!("{nat} - {nat}"), way.name(), || {
+            lab.become_kind(Side::A, Router::plain(nat));
+            lab.become_kind(Side::B, Router::plain(nat));
+            between_firefoxes(lab, serving, &mut pair, way)
+        });
+    }
+}
+
+fn between_firefoxes(lab: &Lab, serving: &Serving, pair: &mut [Firefox; 2], way: Way) -> Result<String, String> {
+    lab.count_afresh();
+    let before = serving.relayed(lab);
+    let url = format!("{PAGE}/?room={}", room());
+    for (firefox, state) in pair.iter_mut().zip(["waiting", "connected"]) {
+        firefox.open(&url);
+        firefox.wait("document.getElementById('enter') && globalThis.hairpin")?;
+        firefox.evaluate("document.getElementById('enter').click()");
+        firefox.wait(&format!("hairpin.snapshot().state === '{state}'"))?;
+    }
+    let mut frames = 0;
+    for firefox in pair.iter_mut() {
+        firefox.wait(&format!("hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"))?;
+        let snapshot = firefox.evaluate("hairpin.snapshot()");
+        if (way_of(&snapshot["path"]) == Way::Direct) != (way == Way::Direct) {
+            return Err(format!("a page says {}", snapshot["path"]));
+        }
+        frames += snapshot["reading"]["decoded"].as_u64().unwrap_or(0);
+    }
+    way.witnessed(frames, lab.carried(), serving.relayed(lab) - before)?;
+    for firefox in pair {
+        firefox.open("about:blank");
+    }
+    Ok(way.name().into())
+}
+
 /// A call of two pages, judged by both pages' statistics, the core's counters and the server's metrics.
 fn between_pages(
     lab: &Lab,
@@ -75,7 +129,7 @@ fn between_pages(
     let before = serving.relayed(lab);
     let pages = enter(browsers, more);
     for page in &pages {
-        page.wait("hairpin.snapshot().reading?.decoded >= 30 && hairpin.snapshot().path");
+        page.wait(&format!("hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"));
     }
     let mut frames = 0;
     for page in &pages {
@@ -163,6 +217,9 @@ fn room() -> String {
 
 const PAGES: &str = "Chromium with Chromium";
 const MIXED: &str = "Chromium with hairpin peer";
+const FIREFOX: &str = "Firefox with Firefox";
+/// Frames that a page must have decoded.
+const ENOUGH: u32 = 15;
 const PAGE: &str = "http://app.test:443";
 const FLAGS: [&str; 3] = [
     "--use-fake-device-for-media-stream",

@@ -10,6 +10,7 @@ mod browser;
 mod browsers;
 mod calls;
 mod clients;
+mod firefox;
 mod lab;
 mod namespace;
 mod nat;
