@@ -455,6 +455,7 @@ pub const CONNECT: u16 = 0x00a;
 pub const CONNECTION_BIND: u16 = 0x00b;
 pub const CONNECTION_ATTEMPT: u16 = 0x00c;
 
+pub const MAPPED_ADDRESS: u16 = 0x0001;
 pub const CHANGE_REQUEST: u16 = 0x0003;
 pub const USERNAME: u16 = 0x0006;
 pub const MESSAGE_INTEGRITY: u16 = 0x0008;

@@ -21,6 +21,7 @@ mod permission;
 mod refresh;
 mod relay;
 mod requirements;
+mod rfc5780;
 mod rfc6062;
 mod rfc7635;
 mod rfc8016;

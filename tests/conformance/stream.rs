@@ -3,6 +3,8 @@
 use crate::client::{Client, Packet, Peer};
 use crate::codec::*;
 use crate::fixture::Server;
+use hairpin::relay::{Plan, Supervisor};
+use hairpin::turn::Policy;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -124,6 +126,30 @@ fn a_request_is_answered_before_the_connection_closes() {
     client.stream().shutdown(std::net::Shutdown::Write).unwrap();
     assert!(client.answer(request.id).is_success());
     assert!(client.is_closed_within(Duration::from_secs(20)));
+}
+
+/// Issue 2: a TCP client that sends "nothing, is closed (after a bounded time)", also one that sends half a message and no more, and one
+/// that pings without ever allocating is not; here with a bound of half a second, in this process.
+#[test]
+fn a_silent_connection_is_closed() {
+    let realm = hairpin::turn::auth::Realm::new("test.org");
+    let mut plan = Plan::new(["127.0.0.1:0".parse().unwrap()], Policy::new(realm, vec![]));
+    plan.shards = 1;
+    plan.connections.idle = Duration::from_millis(500);
+    let supervisor = Supervisor::start(plan).unwrap();
+    let mut silent = Client::tcp(supervisor.addresses()[0]);
+    let mut halting = Client::tcp(supervisor.addresses()[0]);
+    let mut lively = Client::tcp(supervisor.addresses()[0]);
+    halting.send_raw(&Outgoing::request(BINDING).encode(None)[..10]);
+    let end = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < end {
+        assert!(lively.fence().is_empty());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    for client in [&mut silent, &mut halting] {
+        assert!(client.is_closed_within(Duration::from_secs(10)));
+    }
+    supervisor.stop();
 }
 
 /// Issue 2: "a slow reader is bounded: a relay toward a full TCP connection drops packets, counts them, and never grows without limit";

@@ -1,0 +1,132 @@
+//! RFC 5780: NAT behaviour discovery, on two addresses with two ports each.
+
+use crate::client::{PATIENCE, Peer};
+use crate::codec::*;
+use crate::fixture::{Server, Setup, free_port};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::OnceLock;
+
+/// RFC 5780 §6.1: OTHER-ADDRESS is the other address and the other port, RESPONSE-ORIGIN where the answer comes from, and both
+/// MAPPED-ADDRESS and XOR-MAPPED-ADDRESS are there: on each of the four.
+#[test]
+fn each_of_four_listeners_tells_of_its_opposite() {
+    for from in four() {
+        let (answer, source) = exchange(from, &Outgoing::request(BINDING));
+        let other = opposite(from);
+        assert_eq!(source, from);
+        assert_eq!(answer.plain_address(RESPONSE_ORIGIN), Some(from));
+        assert_eq!(answer.plain_address(OTHER_ADDRESS), Some(other));
+        assert_eq!(answer.plain_address(MAPPED_ADDRESS), answer.address(XOR_MAPPED_ADDRESS));
+    }
+}
+
+/// RFC 5780 §6.1, table 1: the flags of CHANGE-REQUEST choose the source of the answer; RESPONSE-ORIGIN tells it.
+#[test]
+fn change_request_chooses_the_source() {
+    for to in four() {
+        let other = opposite(to);
+        for (flags, expected) in [
+            (0, to),
+            (CHANGE_PORT, SocketAddr::new(to.ip(), other.port())),
+            (CHANGE_IP, SocketAddr::new(other.ip(), to.port())),
+            (CHANGE_IP | CHANGE_PORT, other),
+        ] {
+            let request = Outgoing::request(BINDING).with(change(flags));
+            let (answer, source) = exchange(to, &request);
+            assert!(answer.is_success(), "{answer:?}");
+            assert_eq!(source, expected, "flags {flags:#x} to {to}");
+            assert_eq!(answer.plain_address(RESPONSE_ORIGIN), Some(expected));
+            assert_eq!(answer.plain_address(OTHER_ADDRESS), Some(other), "regardless of the flags");
+        }
+    }
+}
+
+/// RFC 5780 §6.1: without an alternate address the server "MUST generate an error response of type 420", and tells of no other address.
+#[test]
+fn change_request_without_an_alternate_gets_420() {
+    let server = Server::shared();
+    let mut client = server.udp();
+    let answer = client.exchange(&Outgoing::request(BINDING).with(change(CHANGE_IP)));
+    assert_eq!((answer.error(), answer.unknown()), (Some(420), vec![CHANGE_REQUEST]));
+    let plain = client.exchange(&Outgoing::request(BINDING));
+    assert!(!plain.has(OTHER_ADDRESS) && !plain.has(RESPONSE_ORIGIN));
+}
+
+/// RFC 5780 §7.5: "the Binding Response MUST be transmitted to the source IP address of the Binding Request and the port contained in
+/// RESPONSE-PORT."
+#[test]
+fn response_port_chooses_the_port_of_the_answer() {
+    let to = four()[0];
+    let (asking, listening) = (Peer::v4(), Peer::v4());
+    let [a, b] = listening.address.port().to_be_bytes();
+    let request = Outgoing::request(BINDING).with(Attribute::plain(RESPONSE_PORT, &[a, b, 0, 0]));
+    asking.send(to, &request.encode(None));
+    let (source, octets) = listening.receive();
+    let answer = Incoming::parse(&octets).unwrap();
+    assert_eq!((source, answer.id), (to, request.id));
+    assert_eq!(answer.address(XOR_MAPPED_ADDRESS), Some(asking.address));
+}
+
+/// RFC 5780 §6.1: PADDING is answered with PADDING; with RESPONSE-PORT it gets 400, as it would be an amplifier.
+#[test]
+fn padding_is_answered_but_not_sent_elsewhere() {
+    let to = four()[0];
+    let padding = Attribute::plain(PADDING, &[0x5a; 1500]);
+    let request = Outgoing::request(BINDING).with(padding.clone());
+    let sent = request.encode(None).len();
+    let (answer, _) = exchange(to, &request);
+    let padded = answer.get(PADDING).unwrap().len();
+    assert!(padded >= 1000 && answer.octets.len() <= sent + 100, "{padded} octets");
+    let elsewhere = Outgoing::request(BINDING).with(padding).with(Attribute::plain(RESPONSE_PORT, &[0x12, 0x34, 0, 0]));
+    assert_eq!(exchange(to, &elsewhere).0.error(), Some(400));
+    let small = Outgoing::request(BINDING).with(Attribute::plain(PADDING, b"1234"));
+    assert!(exchange(to, &small).0.octets.len() < 200, "nobody gets back much more than was sent");
+}
+
+/// The alternate listeners are TURN servers like the others.
+#[test]
+fn the_alternate_listeners_relay() {
+    for to in four() {
+        let mut client = crate::client::Client::udp(to);
+        client.allocate();
+    }
+}
+
+fn change(flags: u32) -> Attribute {
+    Attribute::Plain(CHANGE_REQUEST, flags.to_be_bytes().to_vec())
+}
+
+/// The answer, and where it came from.
+fn exchange(to: SocketAddr, request: &Outgoing) -> (Incoming, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(&request.encode(None), to).unwrap();
+    let mut buffer = [0; 4096];
+    let (length, from) = socket.recv_from(&mut buffer).unwrap();
+    (Incoming::parse(&buffer[..length]).unwrap(), from)
+}
+
+/// Both addresses with both ports.
+fn four() -> [SocketAddr; 4] {
+    let (one, two) = corners();
+    [one, SocketAddr::new(one.ip(), two.port()), SocketAddr::new(two.ip(), one.port()), two]
+}
+
+fn opposite(corner: SocketAddr) -> SocketAddr {
+    let (one, two) = corners();
+    let ip = if corner.ip() == one.ip() { two.ip() } else { one.ip() };
+    let port = if corner.port() == one.port() { two.port() } else { one.port() };
+    SocketAddr::new(ip, port)
+}
+
+fn corners() -> (SocketAddr, SocketAddr) {
+    static SERVER: OnceLock<(Server, SocketAddr)> = OnceLock::new();
+    let (server, alternate) = SERVER.get_or_init(|| {
+        let alternate = SocketAddr::from(([127, 0, 0, 2], free_port()));
+        (Setup::new().flag("--alternate-listen", &alternate.to_string()).start(), alternate)
+    });
+    (server.v4, *alternate)
+}
+
+const CHANGE_IP: u32 = 4;
+const CHANGE_PORT: u32 = 2;
