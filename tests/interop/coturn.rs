@@ -1,7 +1,7 @@
 //! Debian's coturn tools: `turnutils_uclient` with `turnutils_peer`, `turnutils_stunclient`.
 
 use crate::client::{PASSWORD, USER};
-use crate::fixture::{SECRET, Server, free_ports};
+use crate::fixture::{SECRET, Server, Setup, free_ports};
 use crate::is_installed;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -101,12 +101,6 @@ fn mobility() {
     relays(&["-M", "-y", "-s"]);
 }
 
-/// `-Z`: a dual allocation.
-#[test]
-fn dual_allocation() {
-    relays(&["-Z"]);
-}
-
 /// Large messages, many of them.
 #[test]
 fn large_messages() {
@@ -147,6 +141,23 @@ fn stunclient() {
         Command::new("turnutils_stunclient").args(["-p", &server.v4.port().to_string(), "127.0.0.1"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("UDP reflexive addr: 127.0.0.1"), "{text}");
+}
+
+/// `turnutils_natdiscovery`: mapping and filtering tests of RFC 5780 against two addresses and two ports.
+#[test]
+fn natdiscovery() {
+    if !is_installed("turnutils_natdiscovery") {
+        return;
+    }
+    let alternate = SocketAddr::from(([127, 0, 0, 2], free_ports(1)));
+    let server = Setup::new().flag("--alternate-listen", &alternate.to_string()).start();
+    let output = Command::new("turnutils_natdiscovery")
+        .args(["-m", "-f", "-p", &server.v4.port().to_string(), "-L", "127.0.0.1", "127.0.0.1"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("NAT with Endpoint Independent Mapping") || text.contains("No NAT"), "{text}");
+    assert!(text.contains("Endpoint Independent Filtering"), "{text}");
 }
 
 fn relays(flags: &[&str]) {
