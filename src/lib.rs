@@ -16,6 +16,11 @@
 //!
 //! Imports go down only; `turn` and `net` do not know each other. `tests/architecture.rs` keeps it so.
 //!
+//! Each floor's `mod.rs` opens with an essay and a drawing; `ls src/turn` reads like the index of RFC 8656. Where the code
+//! taught better than the plan: what all shards share (ledger, live relays, reservations, doors for the hairpin across
+//! shards) is lock-free and lives in `turn`; DSCP, TTL and DF never enter the protocol, `relay` carries them; a mobile
+//! client (RFC 8016) that lands on another shard is passed home through a mailbox instead of moving its sockets.
+//!
 //! The command line is one user of the relay; another Rust program is one in ten lines:
 //!
 //! ```
