@@ -17,10 +17,15 @@ use crate::axe;
 use crate::browser::{Browser, Look, Page};
 use crate::relay::Relay;
 
+type Stop = oneshot::Sender<()>;
+
 /// A relay, and a web service that hands it out, on a thread of their own.
 struct Site {
     address: SocketAddr,
-    running: RefCell<(Option<oneshot::Sender<()>>, mpsc::Receiver<(SocketAddr, oneshot::Sender<()>)>)>,
+    /// Ends the web service that runs when it is dropped.
+    stop: RefCell<Option<Stop>>,
+    /// Each web service that starts: where, and how to end it.
+    started: mpsc::Receiver<(SocketAddr, Stop)>,
     _relay: Relay,
 }
 
@@ -255,9 +260,9 @@ fn without_camera_and_microphone_there_is_still_a_call() {
     let site = Site::start();
     let browser = Browser::launch_with(&[], &["--use-fake-device-for-media-stream"]);
     let (ann, bob) = (site.page(&browser, "refused", ""), site.page(&browser, "refused", ""));
-    for page in [&ann, &bob] {
-        page.permit("camera", page as *const Page == &bob as *const Page);
-        page.permit("microphone", page as *const Page == &bob as *const Page);
+    for (page, granted) in [(&ann, false), (&bob, true)] {
+        page.permit("camera", granted);
+        page.permit("microphone", granted);
         page.click("enter");
     }
     for page in [&ann, &bob] {
@@ -330,16 +335,15 @@ impl Site {
             }
         });
         let (address, stop) = told.recv().unwrap();
-        Site { address, running: RefCell::new((Some(stop), told)), _relay: relay }
+        Site { address, stop: RefCell::new(Some(stop)), started: told, _relay: relay }
     }
 
     /// Ends the web service as a restart does, and starts another on the same port that knows nothing of the first.
     fn restart(&self) {
-        let mut running = self.running.borrow_mut();
-        drop(running.0.take());
-        let (address, stop) = running.1.recv().unwrap();
+        drop(self.stop.take());
+        let (address, stop) = self.started.recv().unwrap();
         assert_eq!(address, self.address);
-        running.0 = Some(stop);
+        self.stop.replace(Some(stop));
     }
 
     fn page(&self, browser: &Browser, room: &str, more: &str) -> Page {
