@@ -3,7 +3,7 @@
 use super::ice;
 use super::outcome::usage;
 use crate::config::resolve::resolve;
-use crate::config::{Error, Host, Written, file, render};
+use crate::config::{Error, Host, Written, coturn, file, render};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +22,11 @@ enum Verb {
         /// The file
         file: PathBuf,
     },
+    /// Print what a turnserver.conf of coturn would be here, and list on standard error what could not be converted
+    FromCoturn {
+        /// The file
+        file: PathBuf,
+    },
     /// Print a complete, commented file: every key with its default
     Print,
 }
@@ -33,6 +38,17 @@ pub fn run(args: &Config) -> ExitCode {
             print!("{}", render::file());
             ExitCode::SUCCESS
         }
+        Verb::FromCoturn { file } => match std::fs::read_to_string(file) {
+            Ok(text) => {
+                let converted = coturn::convert(&text);
+                print!("{}", converted.text);
+                for (line, what, why) in converted.left {
+                    eprintln!("{}:{line}: {what}: {why}", file.display());
+                }
+                ExitCode::SUCCESS
+            }
+            Err(error) => usage(&format!("{} cannot be read: {error}", file.display())),
+        },
         Verb::Check { file } => match check(file) {
             Ok(()) => {
                 println!("{}: right", file.display());

@@ -79,8 +79,8 @@ pub fn run(args: &Serve) -> ExitCode {
 }
 
 async fn serve(args: &Serve) -> Result<(), Failure> {
-    let host = Host::look(ice::random_secret());
     let written = args.flags.written()?;
+    let host = Host::look(ice::random_secret()).asking(&written);
     let mut settings = resolve(&written, &host)?;
     let level = logs::start(&settings.logs);
     for warning in &settings.warnings {

@@ -1,5 +1,8 @@
 //! What a configuration depends on besides what is written: the addresses of this host, and a secret drawn for it.
 
+use super::public::{self, Public};
+use super::schema;
+use super::written::Written;
 use crate::net::interface;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
@@ -14,6 +17,8 @@ pub struct Host {
     pub source_v6: Option<IpAddr>,
     /// Whether it has IPv6 sockets at all.
     pub ipv6: bool,
+    /// What it is called from outside; `None` when nobody was asked.
+    pub public: Option<Public>,
     /// What stands in for users and secrets when there are none.
     pub secret: String,
 }
@@ -27,8 +32,18 @@ impl Host {
             source_v4: interface::default_source(false),
             source_v6: interface::default_source(true),
             ipv6: UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok(),
+            public: None,
             secret,
         }
+    }
+
+    /// Asks for the public address where `external_address = "auto"` wants to know it.
+    pub fn asking(mut self, written: &Written) -> Host {
+        if written.get(&schema::EXTERNAL_ADDRESS).iter().any(|given| given.text == AUTO) {
+            let stun = written.get(&schema::EXTERNAL_STUN).last().map(|given| given.text.as_str());
+            self.public = Some(public::find(stun));
+        }
+        self
     }
 
     /// Where relay sockets bind unless somebody says otherwise: the source address of each family's default route, and
@@ -38,3 +53,6 @@ impl Host {
         if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
     }
 }
+
+/// What `external_address` says when somebody else is to be asked.
+pub const AUTO: &str = "auto";

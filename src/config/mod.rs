@@ -10,14 +10,17 @@
 //!
 //! * [`schema`]: every key with its default and explanation, once. [`written`]: layers of texts. [`file`]: TOML.
 //! * [`value`]: how texts are read. [`resolve`]: what they mean together. [`render`]: the schema as a complete file.
+//! * [`coturn`]: what another server's file would be here.
 //!
 //! Errors name the file, the line and the column, or the flag, or the variable ([`Fault`]).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod coturn;
 mod error;
 pub mod file;
 mod host;
 mod limits;
+pub mod public;
 mod reach;
 mod realms;
 pub mod render;

@@ -7,7 +7,9 @@ use super::written::{Reader, Written};
 use super::{limits, value};
 use crate::turn::Limits;
 use crate::turn::acl::{Acl, Cidr};
-use crate::turn::auth::{Credentials, Realm};
+use crate::turn::auth::{Credentials, Realm, TokenKey, TokenKeys};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 /// What the credentials are made from that a server hands out.
 #[derive(Clone, PartialEq, Eq)]
@@ -70,7 +72,7 @@ fn further(reader: &mut Reader, known: &[Realm], base: &Limits) -> Option<Realm>
     realm.origins = reader.many(&schema::ORIGIN, value::text);
     realm.server_names = reader.many(&schema::SERVER_NAME, value::text);
     realm.limits = limits::are_written(reader).then(|| limits::limits(reader, base.clone()));
-    if realm.credentials.is_empty() {
+    if realm.credentials.is_empty() && realm.tokens.is_empty() {
         reader.wrong(&schema::NAME, &format!("nobody is a user of `{name}`; write user or shared_secret"));
     }
     if realm.listeners.is_empty() && realm.origins.is_empty() && realm.server_names.is_empty() {
@@ -89,11 +91,35 @@ fn realm(reader: &mut Reader, name: &str, users: &mut Vec<(String, String)>, sec
         credentials.add_secret(secret);
     }
     realm.credentials = credentials;
+    realm.tokens = tokens(reader);
     realm.peers = Acl {
         allow: reader.many(&schema::ALLOW_PEER, str::parse::<Cidr>),
         deny: reader.many(&schema::DENY_PEER, str::parse::<Cidr>),
     };
     realm
+}
+
+/// What access tokens are opened with. RFC 7635.
+fn tokens(reader: &mut Reader) -> TokenKeys {
+    let mut keys = reader.many(&schema::TOKEN_KEY, token_key);
+    for (kid, key) in pairs_of_file(reader, &schema::TOKEN_KEY_FILE) {
+        match token_key(&format!("{kid}:{key}")) {
+            Ok(key) => keys.push(key),
+            Err(message) => reader.wrong(&schema::TOKEN_KEY_FILE, &message),
+        }
+    }
+    let server_name = reader.one(&schema::TOKEN_SERVER, value::text).unwrap_or_default();
+    if !keys.is_empty() && server_name.is_empty() {
+        reader.wrong(&schema::TOKEN_KEY, "tokens are bound to a server's name; set token_server too");
+    }
+    TokenKeys { server_name, keys }
+}
+
+fn token_key(text: &str) -> Result<TokenKey, String> {
+    let wrong = || "a token key is KID:BASE64 of 16 or 32 octets".to_owned();
+    let (kid, key) = value::user(text).map_err(|_| wrong())?;
+    let octets = STANDARD.decode(key).map_err(|_| wrong())?;
+    TokenKey::new(&kid, octets).ok_or_else(wrong)
 }
 
 fn users(reader: &mut Reader) -> Vec<(String, String)> {

@@ -1,7 +1,8 @@
 //! What a configuration means: every text understood, every default filled in, every contradiction found.
 
-use super::error::{Error, Fault};
-use super::host::Host;
+use super::error::{Error, Fault, Origin};
+use super::host::{AUTO, Host};
+use super::public::Public;
 use super::realms::{self, Login};
 use super::schema;
 use super::value::Place;
@@ -130,16 +131,19 @@ fn listeners(reader: &mut Reader, host: &Host) -> Vec<Listener> {
     addresses.into_iter().map(Listener::new).collect()
 }
 
-/// An external address as it is written: for the relay address that it names, or for the next of its family.
-struct External {
-    of: Option<IpAddr>,
-    address: IpAddr,
+/// An external address as it is written.
+enum External {
+    /// For the relay address that it names, or for the next of its family.
+    Address { of: Option<IpAddr>, address: IpAddr },
+    /// Somebody else says.
+    Auto,
 }
 
 fn external(text: &str) -> Result<External, String> {
     match text.split_once('=') {
-        Some((of, address)) => Ok(External { of: Some(value::ip(of)?), address: value::ip(address)? }),
-        None => Ok(External { of: None, address: value::ip(text)? }),
+        Some((of, address)) => Ok(External::Address { of: Some(value::ip(of)?), address: value::ip(address)? }),
+        None if text == AUTO => Ok(External::Auto),
+        None => Ok(External::Address { of: None, address: value::ip(text)? }),
     }
 }
 
@@ -157,7 +161,11 @@ fn relay_addresses(reader: &mut Reader, host: &Host) -> Vec<RelayAddress> {
     let mut relays: Vec<RelayAddress> =
         locals.into_iter().map(|local| RelayAddress { local, external: local }).collect();
     let mut told: Vec<IpAddr> = Vec::new();
-    for (origin, External { of, address }) in reader.many_at(&schema::EXTERNAL_ADDRESS, external) {
+    for (origin, external) in reader.many_at(&schema::EXTERNAL_ADDRESS, external) {
+        let External::Address { of, address } = external else {
+            ask_others(reader, &origin, &mut relays, host);
+            continue;
+        };
         let matches = |relay: &&mut RelayAddress| match of {
             Some(of) => relay.local == of,
             None => relay.local.is_ipv4() == address.is_ipv4() && !told.contains(&relay.local),
@@ -186,6 +194,19 @@ fn software(text: &str) -> Result<String, String> {
         return Err("SOFTWARE has at most 127 characters".into());
     }
     value::text(text)
+}
+
+/// Tells clients what somebody outside says. Where only one of the families is known the other stays as it is.
+fn ask_others(reader: &mut Reader, origin: &Origin, relays: &mut [RelayAddress], host: &Host) {
+    let Some(public) = host.public else { return };
+    if public == Public::default() {
+        let message = "nobody says what this host is called from outside; set external_stun, or write the address";
+        reader.wrong_at(origin, &schema::EXTERNAL_ADDRESS, message);
+    }
+    for relay in relays.iter_mut() {
+        let told = if relay.local.is_ipv4() { public.v4 } else { public.v6 };
+        relay.external = told.unwrap_or(relay.external);
+    }
 }
 
 fn usage(reader: &mut Reader) -> usage::Settings {

@@ -139,8 +139,14 @@ pub const RELAY_ADDRESS: Key = Key::many("relay_address", "IP").example(r#"["10.
 /// What clients are told instead.
 pub const EXTERNAL_ADDRESS: Key = Key::many("external_address", "IP").example(r#"["203.0.113.7"]"#).restart().about(
     "What clients are told instead of a relay address, for clouds with 1:1 NAT. The first of a family stands for the \
-     first relay address of that family, and so on; `10.0.0.5=203.0.113.7` stands for the relay address that it names.",
+     first relay address of that family, and so on; `10.0.0.5=203.0.113.7` stands for the relay address that it \
+     names. `auto` asks external_stun, or without one the metadata service of the cloud.",
 );
+/// Who is asked.
+pub const EXTERNAL_STUN: Key = Key::one("external_stun", "HOST:PORT")
+    .example(r#""stun.example.net:3478""#)
+    .restart()
+    .about("The STUN server that external_address = \"auto\" asks; it must lie outside the NAT.");
 /// The range of relayed ports.
 pub const RELAY_PORTS: Key = Key::one("relay_ports", "MIN-MAX").default(r#""49152-65535""#).restart().about(
     "The ports of relayed transport addresses: open them for UDP in the firewall. Which of them an allocation gets \
@@ -171,6 +177,21 @@ pub const SHARED_SECRET_FILE: Key = Key::many("shared_secret_file", "FILE")
     .example(r#"["/run/secrets/hairpin"]"#)
     .file()
     .about("A file that holds one shared secret; the line break at its end does not count.");
+
+/// RFC 7635.
+pub const TOKEN_KEY: Key = Key::many("token_key", "KID:BASE64").example(r#"["auth-1:MDEyMzQ1Njc4OWFiY2RlZg=="]"#).secret().about(
+    "A key, 16 or 32 octets in Base64, with which an authorization server seals access tokens (RFC 7635), and the name \
+     that it goes by. Several are good at once while one replaces the other.",
+);
+/// The same, from a file.
+pub const TOKEN_KEY_FILE: Key = Key::one("token_key_file", "FILE")
+    .example(r#""/etc/hairpin/token-keys""#)
+    .file()
+    .about("A file of such keys, one KID:BASE64 a line.");
+/// To whom tokens are bound.
+pub const TOKEN_SERVER: Key = Key::one("token_server", "NAME")
+    .example(r#""relay.example.net""#)
+    .about("This server's name, which every token is bound to and which clients are told (THIRD-PARTY-AUTHORIZATION).");
 
 /// Peers that may be reached all the same.
 pub const ALLOW_PEER: Key = Key::many("allow_peer", "CIDR").example(r#"["10.1.0.0/16"]"#).about(
@@ -487,6 +508,9 @@ pub const REALM_KEYS: &[Key] = &[
     USER_FILE,
     SHARED_SECRET,
     SHARED_SECRET_FILE,
+    TOKEN_KEY,
+    TOKEN_KEY_FILE,
+    TOKEN_SERVER,
     ALLOW_PEER,
     DENY_PEER,
     USER_ALLOCATIONS,
@@ -507,8 +531,11 @@ pub const REALM_KEYS: &[Key] = &[
 
 /// Every key, in the order of the file.
 pub const GROUPS: &[Group] = &[
-    Group { title: "Addresses", keys: &[LISTEN, RELAY_ADDRESS, EXTERNAL_ADDRESS, RELAY_PORTS] },
-    Group { title: "Users", keys: &[REALM, USER, USER_FILE, SHARED_SECRET, SHARED_SECRET_FILE] },
+    Group { title: "Addresses", keys: &[LISTEN, RELAY_ADDRESS, EXTERNAL_ADDRESS, EXTERNAL_STUN, RELAY_PORTS] },
+    Group {
+        title: "Users",
+        keys: &[REALM, USER, USER_FILE, SHARED_SECRET, SHARED_SECRET_FILE, TOKEN_KEY, TOKEN_KEY_FILE, TOKEN_SERVER],
+    },
     Group { title: "Peers", keys: &[ALLOW_PEER, DENY_PEER] },
     Group {
         title: "Bounds",

@@ -10,8 +10,15 @@ mod codec;
 #[path = "../conformance/fixture.rs"]
 mod fixture;
 
+mod admin;
+mod config;
 mod credentials;
+mod drain;
+mod operating;
 mod operator;
+mod quota;
+mod records;
+mod reload;
 mod serve;
 mod usage;
 

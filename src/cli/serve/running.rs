@@ -129,7 +129,8 @@ impl Running {
     /// Reads the configuration again and goes by it; what needs a restart stays as it is.
     async fn reload(&mut self) -> Result<Value, Error> {
         let fresh = self.parts.flags.written()?;
-        let host = Host::look(self.parts.host.secret.clone());
+        let known = &self.parts.host;
+        let host = Host { public: known.public, ..Host::look(known.secret.clone()) };
         // The whole must be right, also what only a restart would bring.
         resolve(&fresh, &host)?;
         let changed: Vec<_> = self.parts.written.differences(&fresh).collect();

@@ -8,6 +8,7 @@ fn host() -> Host {
         source_v4: Some("10.0.0.5".parse().unwrap()),
         source_v6: Some("2001:db8::5".parse().unwrap()),
         ipv6: true,
+        public: None,
         secret: "drawn for this run alone".into(),
     }
 }
@@ -183,4 +184,16 @@ fn a_realm_has_the_servers_limits_but_for_its_own() {
     let of = |realm: usize| policy.limits_of(&policy.realms[realm]).bandwidth;
     assert_eq!((of(0).user, of(1).user, of(2).user), (Some(1_000_000), Some(2_000_000), Some(1_000_000)));
     assert_eq!((of(1).all, of(1).realm, of(1).allocation), (Some(1_000_000_000), None, None));
+}
+
+#[test]
+fn auto_is_what_somebody_outside_says() {
+    let written = file::parse(std::path::Path::new("f"), "external_address = ['auto']").unwrap();
+    let public = Public { v4: "203.0.113.7".parse().ok(), v6: None };
+    let settings = resolve(&written, &Host { public: Some(public), ..host() }).unwrap();
+    let told: Vec<String> =
+        settings.plan.policy.relay_addresses.iter().map(|relay| relay.external.to_string()).collect();
+    assert_eq!(told, ["203.0.113.7", "2001:db8::5"]);
+    let nobody = Host { public: Some(Public::default()), ..host() };
+    assert!(resolve(&written, &nobody).unwrap_err().to_string().contains("set external_stun"));
 }

@@ -1,0 +1,96 @@
+//! Issue 8: "Config file (TOML, `--config` [...]): every flag and more; flags and environment override it."
+
+use crate::operating::Directory;
+use crate::{command, hairpin, stderr, stdout};
+
+#[test]
+fn check_says_line_and_column_and_the_nearest_key() {
+    let directory = Directory::new("config-check");
+    let file = directory.write("wrong.toml", "realm = \"a\"\nrelay_prots = \"1-2\"\nlisten = [\"nowhere\"]\n");
+    let output = hairpin(&["config", "check", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.contains("wrong.toml:2:1: ") && text.contains("`relay_ports`"), "{text}");
+    let file = directory.write("values.toml", "relay_ports = \"9-5\"\nlisten = [\"127.0.0.1:1\",\n  \"nowhere\"]\n");
+    let text = stderr(&hairpin(&["config", "check", &file]));
+    assert!(text.contains("values.toml:1:15: ") && text.contains("values.toml:3:3: "), "{text}");
+}
+
+#[test]
+fn check_finds_contradictions_that_serve_would_run_with() {
+    let directory = Directory::new("config-contradictions");
+    for (text, word) in [
+        ("relay_ports = \"50000-50009\"\nmax_allocations = 11\nrelay_address = [\"127.0.0.1\"]", "11 allocations"),
+        ("relay_address = [\"127.0.0.1\"]\nexternal_address = [\"10.1.1.1\"]", "10.1.1.1 is not a public address"),
+        ("shared_secret = [\"short\"]", "can be guessed"),
+    ] {
+        let file = directory.write("contradiction.toml", text);
+        let output = hairpin(&["config", "check", &file]);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+    }
+    let file = directory.write("right.toml", "shared_secret = [\"long enough to be one\"]");
+    assert_eq!(hairpin(&["config", "check", &file]).status.code(), Some(0));
+}
+
+#[test]
+fn print_is_what_is_deployed_and_checks_out() {
+    let directory = Directory::new("config-print");
+    let printed = stdout(&hairpin(&["config", "print"]));
+    assert_eq!(printed, include_str!("../../deploy/hairpin.toml"));
+    let file = directory.write("printed.toml", &printed);
+    assert_eq!(hairpin(&["config", "check", &file]).status.code(), Some(0));
+}
+
+#[test]
+fn serve_refuses_a_wrong_file_and_names_the_place() {
+    let directory = Directory::new("config-serve");
+    let file = directory.write("hairpin.toml", "shards = \"many\"\n");
+    let output = hairpin(&["serve", "--config", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("hairpin.toml:1:10: "), "{}", stderr(&output));
+    let missing = hairpin(&["serve", "--config", "/no/such/file.toml"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stderr(&missing).contains("/no/such/file.toml"));
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let directory = Directory::new("config-layers");
+    let file = directory.write("hairpin.toml", "listen = [\"file\"]\nrelay_ports = \"file\"\nshards = \"file\"\n");
+    let mut command = command(&["serve", "--config", &file, "--listen", "flag"]);
+    let output = command.env("HAIRPIN_LISTEN", "variable").env("HAIRPIN_RELAY_PORTS", "variable").output().unwrap();
+    let text = stderr(&output);
+    assert!(text.contains("--listen: `flag`"), "{text}");
+    assert!(text.contains("HAIRPIN_RELAY_PORTS: `variable`"), "{text}");
+    assert!(text.contains("hairpin.toml:3:10: shards: `file`"), "{text}");
+}
+
+#[test]
+fn a_coturn_file_is_converted_and_what_is_left_is_listed() {
+    let directory = Directory::new("config-coturn");
+    let coturn = "listening-port=3479\nlistening-ip=10.0.0.5\nmin-port=50000\nmax-port=50999\nexternal-ip=20.30.40.50/10.0.0.5\n\
+                  realm=example.org\nuse-auth-secret\nstatic-auth-secret=a secret of some length\nuser=ann:password\n\
+                  denied-peer-ip=10.0.0.0-10.255.255.255\nuser-quota=5\ntotal-quota=100\nno-such-option=1\n# comment\n";
+    let file = directory.write("turnserver.conf", coturn);
+    let output = hairpin(&["config", "from-coturn", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    for line in [
+        "listen = [\"10.0.0.5:3479\"]",
+        "relay_ports = \"50000-50999\"",
+        "realm = \"example.org\"",
+        "shared_secret = [\"a secret of some length\"]",
+        "user = [\"ann:password\"]",
+        "external_address = [\"10.0.0.5=20.30.40.50\"]",
+        "deny_peer = [\"10.0.0.0/8\"]",
+        "user_allocations = 5",
+        "max_allocations = 100",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
+    }
+    assert!(stderr(&output).contains("13: no-such-option"), "{}", stderr(&output));
+    let converted = directory.write("converted.toml", &text);
+    let checked = hairpin(&["config", "check", &converted]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+}
