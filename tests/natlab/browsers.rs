@@ -127,23 +127,26 @@ fn between_pages(
 ) -> Result<String, String> {
     lab.count_afresh();
     let before = serving.relayed(lab);
-    let pages = enter(browsers, more);
-    for page in &pages {
-        page.wait(&format!("hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"));
-    }
-    let mut frames = 0;
-    for page in &pages {
-        let snapshot = page.evaluate("JSON.parse(JSON.stringify(hairpin.snapshot()))");
-        let seen = way_of(&snapshot["path"]);
-        if (seen == Way::Direct) != (way == Way::Direct) {
-            return Err(format!("a page says {}", snapshot["path"]));
-        }
-        frames += snapshot["reading"]["decoded"].as_u64().unwrap_or(0);
-    }
+    let pages = between(browsers, PAGE, more, None);
+    let frames = witnessed_pages(&pages, way)?;
     // Which end shows the relay is a race; the server knows over what its clients came.
     way.witnessed(frames, lab.carried(), serving.relayed(lab) - before)?;
     pages.into_iter().for_each(Page::close);
     Ok(way.name().into())
+}
+
+/// What two connected pages say, once both have decoded enough: the way that is wanted, and how many frames.
+pub fn witnessed_pages(pages: &[Page; 2], way: Way) -> Result<u64, String> {
+    let mut frames = 0;
+    for page in pages {
+        page.wait(&format!("hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"));
+        let snapshot = page.evaluate("JSON.parse(JSON.stringify(hairpin.snapshot()))");
+        if (way_of(&snapshot["path"]) == Way::Direct) != (way == Way::Direct) {
+            return Err(format!("a page says {}", snapshot["path"]));
+        }
+        frames += snapshot["reading"]["decoded"].as_u64().unwrap_or(0);
+    }
+    Ok(frames)
 }
 
 fn page_with_peer(lab: &Lab, serving: &Serving, browser: &Browser, way: Way) -> Result<String, String> {
@@ -168,7 +171,7 @@ fn page_with_peer(lab: &Lab, serving: &Serving, browser: &Browser, way: Way) -> 
 
 /// The browsers must find the relay by themselves, and go on showing pictures.
 fn cut_in_mid_call(lab: &Lab, browsers: &[Browser; 2]) -> Result<String, String> {
-    let pages = enter(browsers, "");
+    let pages = between(browsers, PAGE, "", None);
     for page in &pages {
         page.wait("hairpin.snapshot().reading?.decoded >= 20 && hairpin.snapshot().path");
         let path = page.evaluate("JSON.parse(JSON.stringify(hairpin.snapshot().path))");
@@ -188,10 +191,17 @@ fn cut_in_mid_call(lab: &Lab, browsers: &[Browser; 2]) -> Result<String, String>
     Ok("moves from direct to relay".into())
 }
 
-/// Two pages in a room, connected.
-fn enter(browsers: &[Browser; 2], more: &str) -> [Page; 2] {
-    let room = room();
-    let pages = browsers.each_ref().map(|browser| browser.page(&format!("{PAGE}/?room={room}{more}")));
+/// Two pages in a room, connected; `script` runs in each before its own.
+pub fn between(browsers: &[Browser; 2], site: &str, more: &str, script: Option<&str>) -> [Page; 2] {
+    let url = format!("{site}/?room={}{more}", room());
+    let pages = browsers.each_ref().map(|browser| {
+        let page = browser.page("about:blank#");
+        if let Some(script) = script {
+            page.prepare(script);
+        }
+        page.open(&url);
+        page
+    });
     pages[0].click("enter");
     pages[0].wait("hairpin.snapshot().state === 'waiting'");
     pages[1].click("enter");

@@ -75,12 +75,12 @@ impl Way {
     /// Judges by what the core carried and the server relayed, of a call in which the peers exchanged `exchanged` packets at least.
     pub fn witnessed(self, exchanged: u64, carried: Carried, relayed: Relayed) -> Result<(), String> {
         // A path that is not taken still carries checks, so that it can be: it must carry less than half of the one that is.
-        let (through, direct) = (relayed.udp + relayed.stream, carried.home_to_home);
+        let (through, direct) = (relayed.all(), carried.home_to_home);
         let sound = match self {
             // Each packet is counted once on its way to the server's relay and once more when both ends are relayed.
             Way::Direct => direct >= exchanged && direct > through / 2,
             Way::RelayUdp => through >= exchanged && through / 2 > direct && relayed.udp >= exchanged / 2,
-            Way::RelayStream => through >= exchanged && through / 2 > direct && relayed.stream >= exchanged / 2,
+            Way::RelayStream => through >= exchanged && through / 2 > direct && relayed.stream() >= exchanged / 2,
             Way::Nowhere => through == 0,
         };
         if sound {
@@ -200,11 +200,7 @@ fn behind_one_router(report: &mut Report) {
         let exchanged = agreed(&said, Way::Direct)?;
         let relayed = serving.relayed(&lab) - before;
         let core = lab.carried().home_to_home;
-        if relayed.udp + relayed.stream < exchanged && core == 0 {
-            Ok("direct".into())
-        } else {
-            Err(format!("{relayed:?}, {core}"))
-        }
+        if relayed.all() < exchanged && core == 0 { Ok("direct".into()) } else { Err(format!("{relayed:?}, {core}")) }
     });
     drop(serving);
     let mut lab = Lab::new(Wiring::Isolated, plain, plain);
@@ -222,7 +218,7 @@ fn behind_one_router(report: &mut Report) {
             let said = converse(&lab, &["--media"], &["--media"])?;
             let exchanged = agreed(&said, way)?;
             let relayed = serving.relayed(&lab) - before;
-            let through = relayed.udp + relayed.stream >= exchanged;
+            let through = relayed.all() >= exchanged;
             if through == (way == Way::RelayUdp) {
                 Ok(way.name().into())
             } else {
@@ -258,8 +254,19 @@ pub fn start_peer(
     room: &str,
     arguments: &[&str],
 ) -> std::thread::JoinHandle<Result<Said, String>> {
+    start_peer_at(lab, side, SIGNAL, room, arguments)
+}
+
+/// The same, at another signaling endpoint than the usual one.
+pub fn start_peer_at(
+    lab: &Lab,
+    side: Side,
+    signal: &str,
+    room: &str,
+    arguments: &[&str],
+) -> std::thread::JoinHandle<Result<Said, String>> {
     let mut command = Command::new(hairpin());
-    command.args(["peer", "--json", "--signal", SIGNAL, "--room", room]).args(arguments).stdin(Stdio::null());
+    command.args(["peer", "--json", "--signal", signal, "--room", room]).args(arguments).stdin(Stdio::null());
     for usual in [["--duration", "1s"], ["--timeout", "20s"], ["--wait", "20s"]] {
         if !arguments.contains(&usual[0]) {
             command.args(usual);

@@ -20,7 +20,7 @@ pub fn run(report: &mut Report) {
             let before = serving.relayed(&lab);
             let told = check(&lab, &format!("turn:{host}:443"), SECRET)?;
             let relayed = serving.relayed(&lab) - before;
-            if relayed.stream == 0 {
+            if relayed.stream() == 0 {
                 return Err(format!("the server says that it relayed nothing over TCP: {told}"));
             }
             summary(&told)

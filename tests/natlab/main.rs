@@ -16,6 +16,7 @@ mod namespace;
 mod nat;
 mod proof;
 mod report;
+mod secure;
 mod serving;
 mod stun;
 
@@ -46,5 +47,6 @@ fn main() -> ExitCode {
     clients::run(&mut report);
     calls::run(&mut report);
     browsers::run(&mut report);
+    secure::run(&mut report);
     report.finish()
 }

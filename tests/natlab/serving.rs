@@ -18,8 +18,10 @@ pub struct Serving {
 pub struct Relayed {
     /// For clients over UDP.
     pub udp: u64,
-    /// For clients over TCP and TLS.
-    pub stream: u64,
+    /// For clients over TCP.
+    pub tcp: u64,
+    /// For clients over TLS.
+    pub tls: u64,
 }
 
 impl Serving {
@@ -53,7 +55,7 @@ impl Serving {
             values.sum::<u64>()
         };
         assert!(metrics.contains("hairpin_relayed_packets_total{"), "no such metric:\n{metrics}");
-        Relayed { udp: over("udp") + over("dtls"), stream: over("tcp") + over("tls") }
+        Relayed { udp: over("udp") + over("dtls"), tcp: over("tcp"), tls: over("tls") }
     }
 
     /// The text of its metrics.
@@ -77,11 +79,23 @@ impl Drop for Serving {
     }
 }
 
+impl Relayed {
+    /// For all clients.
+    pub fn all(self) -> u64 {
+        self.udp + self.stream()
+    }
+
+    /// For clients over TCP or TLS.
+    pub fn stream(self) -> u64 {
+        self.tcp + self.tls
+    }
+}
+
 impl std::ops::Sub for Relayed {
     type Output = Relayed;
 
     fn sub(self, earlier: Relayed) -> Relayed {
-        Relayed { udp: self.udp - earlier.udp, stream: self.stream - earlier.stream }
+        Relayed { udp: self.udp - earlier.udp, tcp: self.tcp - earlier.tcp, tls: self.tls - earlier.tls }
     }
 }
 
