@@ -22,6 +22,8 @@ pub(super) struct Outbox {
     listeners: Vec<Chain>,
     relays: Vec<Chain>,
     touched: Vec<Sender>,
+    /// Scratch of [`gather`].
+    order: Vec<u64>,
     random: u64,
 }
 
@@ -73,6 +75,7 @@ impl Outbox {
             listeners: Vec::new(),
             relays: Vec::new(),
             touched: Vec::new(),
+            order: Vec::new(),
             random: seed,
         }
     }
@@ -140,7 +143,7 @@ impl Outbox {
         self.touched.is_empty()
     }
 
-    /// Gives each sender its datagrams, and is empty.
+    /// Gives each sender its datagrams, those to one place side by side, and is empty.
     pub(super) fn drain(&mut self, received: &[u8], mut send: impl FnMut(Sender, Chained<'_>, Octets<'_>)) {
         for sender in self.touched.drain(..) {
             let chain = match sender {
@@ -148,7 +151,8 @@ impl Outbox {
                 Sender::Relay(index) => self.relays.get_mut(index as usize),
             };
             let Some(chain) = chain else { continue };
-            let at = std::mem::replace(chain, Chain::EMPTY).first;
+            let first = std::mem::replace(chain, Chain::EMPTY).first;
+            let at = gather(&mut self.entries, &mut self.order, first);
             send(sender, Chained { entries: &self.entries, at }, Octets { received, written: &self.arena });
         }
         self.entries.clear();
@@ -170,6 +174,31 @@ impl Outbox {
         }
         id
     }
+}
+
+/// Links the chain that starts at `first` anew, so that datagrams to one place stand side by side and can leave as one
+/// GSO message; their order among themselves stays. The new first one. Ports tell places apart well enough: where two
+/// hosts use the same port, some neighbours do not match, and leave one by one.
+fn gather(entries: &mut [Entry], order: &mut Vec<u64>, first: u32) -> u32 {
+    order.clear();
+    let mut at = first;
+    while let Some(entry) = entries.get(at as usize) {
+        order.push(u64::from(entry.outgoing.to.port()) << 32 | u64::from(at));
+        at = entry.next;
+    }
+    if order.len() < 3 || order.is_sorted_by_key(|place| place >> 32) {
+        return first;
+    }
+    order.sort_unstable();
+    let mut next = NONE;
+    for place in order.iter().rev() {
+        let at = *place as u32;
+        if let Some(entry) = entries.get_mut(at as usize) {
+            entry.next = next;
+        }
+        next = at;
+    }
+    next
 }
 
 /// The datagrams of one sender, in order.
@@ -232,6 +261,17 @@ mod tests {
             assert_eq!(drained(&mut outbox), expected);
             assert!(outbox.is_empty() && drained(&mut outbox).is_empty());
         }
+    }
+
+    #[test]
+    fn datagrams_to_one_place_stand_side_by_side_in_their_order() {
+        let mut outbox = Outbox::new(1);
+        for (n, port) in [7, 9, 7, 8, 9, 7].into_iter().enumerate() {
+            outbox.push(Sender::Listener(0), Outgoing { hop_limit: n as u8, ..to(port) });
+        }
+        let mut all = Vec::new();
+        outbox.drain(&[], |_, chained, _| all.extend(chained.map(|o| (o.to.port(), o.hop_limit))));
+        assert_eq!(all, [(7, 0), (7, 2), (7, 5), (8, 3), (9, 1), (9, 4)]);
     }
 
     #[test]

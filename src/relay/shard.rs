@@ -530,7 +530,7 @@ impl Shard {
 }
 
 /// Slots of a shard's batch: datagrams, or trains of them, that one turn takes before it sends.
-const SLOTS: usize = 64;
+const SLOTS: usize = 128;
 /// With fewer free slots the batch is sent before the next source is served.
 const RESERVE: usize = 8;
 /// Reads of one connection in one turn.
