@@ -1,0 +1,223 @@
+//! The servers that are compared, and how each is started.
+
+use crate::{crate_server, floor};
+use hairpin::cli::bench::crew::Gauge;
+use hairpin::cli::bench::plan::{Plan, Server, Transport};
+use hairpin::cli::bench::rate::Rate;
+use hairpin::cli::bench::team::Team;
+use hairpin::cli::bench::{Direction, Workload};
+use hairpin::net::cpu;
+use hairpin::turn::client::Login;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// One server, in the settings that suit it.
+#[derive(Clone, Debug)]
+pub struct Contender {
+    /// As the table calls it.
+    pub name: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Hairpin,
+    Coturn {
+        /// `--udp-recvmmsg` and its like are known.
+        batches: bool,
+    },
+    Crate,
+    Floor,
+}
+
+/// What a row needs of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// Trains of packets: coturn's GSO, which works where every flow has a peer of its own.
+    pub trains: bool,
+    /// TCP clients.
+    pub tcp: bool,
+    /// Allocations that are peers of each other.
+    pub hairpin: bool,
+}
+
+/// A server that runs, until dropped.
+pub struct Running {
+    child: Child,
+    port: u16,
+}
+
+impl Contender {
+    /// Ours, those on PATH, the crate's, and the floor where it is asked for.
+    pub fn found(with_floor: bool) -> Vec<Contender> {
+        let mut found = vec![Contender { name: "hairpin".into(), kind: Kind::Hairpin }];
+        if let Ok(output) = Command::new("turnserver").arg("--version").output() {
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let version = said.lines().last().unwrap_or("?").trim().to_owned();
+            let help =
+                Command::new("turnserver").arg("--help").output().map(|output| output.stdout).unwrap_or_default();
+            let batches = String::from_utf8_lossy(&help).contains("--udp-recvmmsg");
+            found.push(Contender { name: format!("coturn {version}"), kind: Kind::Coturn { batches } });
+        }
+        found.push(Contender { name: "turn 0.17.2".into(), kind: Kind::Crate });
+        if with_floor {
+            found.push(Contender { name: "floor".into(), kind: Kind::Floor });
+        }
+        found
+    }
+
+    /// Whether it can do what a row needs.
+    pub fn can(&self, needs: Needs) -> bool {
+        !needs.tcp || !matches!(self.kind, Kind::Crate | Kind::Floor)
+    }
+
+    /// Whether the table's ratios are to it.
+    pub fn is_reference(&self) -> bool {
+        matches!(self.kind, Kind::Coturn { .. })
+    }
+
+    /// Peer sockets that a row of so many flows needs for this server's best settings.
+    pub fn peers(&self, needs: Needs, flows: usize) -> usize {
+        match self.kind {
+            Kind::Coturn { batches: true } if needs.trains => flows,
+            _ => 1,
+        }
+    }
+
+    /// Starts it on the first core, and waits until it answers; `None`, with a word, when it does not.
+    pub fn start(&self, needs: Needs) -> Option<Running> {
+        let port = free_port();
+        let cores = cores();
+        let _ = cpu::pin(cores[0]);
+        let mut command = self.command(needs, port);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        if let Some(last) = cores.last().filter(|_| cores.len() > 1) {
+            let _ = cpu::pin(*last);
+        }
+        let child = child.inspect_err(|error| eprintln!("{}: {error}", self.name)).ok()?;
+        let mut running = Running { child, port };
+        running.answers().then_some(running).or_else(|| {
+            eprintln!("{} does not answer on port {port}", self.name);
+            None
+        })
+    }
+
+    fn command(&self, needs: Needs, port: u16) -> Command {
+        match self.kind {
+            Kind::Hairpin => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+                command.args(["serve", "--shards", "1", "--relay-address", "127.0.0.1", "--realm", "bench"]);
+                command.args(["--user", "user:pass", "--allow-peer", "127.0.0.0/8", "--relay-ports", RELAY_PORTS]);
+                command.args(["--listen", &format!("127.0.0.1:{port}")]);
+                command
+            }
+            Kind::Coturn { batches } => {
+                let (min, max) = RELAY_PORTS.split_once('-').expect("a range");
+                let mut command = Command::new("turnserver");
+                command.args(["-n", "-L", "127.0.0.1", "-E", "127.0.0.1", "-m", "1", "-p", &port.to_string()]);
+                command.args(["--lt-cred-mech", "-u", "user:pass", "-r", "bench", "--allow-loopback-peers"]);
+                command.args(["--no-tls", "--no-dtls", "--no-cli", "--min-port", min, "--max-port", max]);
+                command.args(["--pidfile", "/dev/null", "--log-file", "/dev/null"]);
+                if batches {
+                    command.arg("--udp-recvmmsg");
+                }
+                if batches && needs.trains {
+                    command.args(["--multiplex-peer", "--udp-gso"]);
+                }
+                command
+            }
+            Kind::Crate | Kind::Floor => {
+                let mut command = Command::new(std::env::current_exe().expect("our own path"));
+                let flag = if self.kind == Kind::Floor { floor::FLAG } else { crate_server::FLAG };
+                command.args([flag, &port.to_string()]);
+                command
+            }
+        }
+    }
+}
+
+impl Running {
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A plan for this server, to be completed by a row.
+    pub fn plan(&self) -> Plan {
+        Plan {
+            workload: Workload::Relay,
+            server: Server {
+                uri: format!("turn:127.0.0.1:{}", self.port),
+                host: "127.0.0.1".into(),
+                address: (Ipv4Addr::LOCALHOST, self.port).into(),
+                transport: Transport::Udp,
+            },
+            login: Some(Login { username: "user".into(), password: "pass".into() }),
+            flows: 50,
+            size: 1200,
+            burst: 1,
+            rate: Rate::Window(WINDOW),
+            duration: Duration::from_secs(1),
+            direction: Direction::Up,
+            indications: false,
+            pid: Some(self.pid()),
+            threads: 1,
+            peers: 1,
+        }
+    }
+
+    /// Whether it answers, before long.
+    fn answers(&mut self) -> bool {
+        let plan = Plan { workload: Workload::Binding, flows: 1, pid: None, ..self.plan() };
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+            let greeted = Team::enlist(&plan)
+                .and_then(|mut team| team.run(Rate::PerSecond(50.0), Duration::from_millis(100), |_: &Gauge, _| {}));
+            if greeted.is_ok_and(|run| run.tally.received > 0) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The cores of this process as it began: pinning narrows what it may use.
+fn cores() -> &'static [usize] {
+    static CORES: LazyLock<Vec<usize>> = LazyLock::new(cpu::allowed);
+    &CORES
+}
+
+/// Makes this process and its children outrank the rest of the machine, where it may: other work there would be measured
+/// too. Linux groups processes by session, so the session is raised as well.
+pub fn outrank() {
+    let _ = std::fs::write("/proc/self/autogroup", "-20");
+    let own = std::process::id().to_string();
+    let _ = Command::new("renice").args(["-n", "-20", "-p", &own]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}
+
+/// A UDP port that nobody has, outside the relayed ones.
+fn free_port() -> u16 {
+    loop {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = socket.local_addr().expect("its address").port();
+        if port >= 41_000 {
+            return port;
+        }
+    }
+}
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Packets in flight that keep a server saturated, without a queue that overflows.
+const WINDOW: usize = 512;
+/// Relayed ports, where the ephemeral ones are not.
+const RELAY_PORTS: &str = "10000-32000";

@@ -1,0 +1,207 @@
+//! The floor: the least that a relay in user space can do for a packet through the same sockets. It answers requests
+//! with `turn::Server` like any of ours, but once a channel is bound, ChannelData passes by a look into a small table
+//! that assumes well-behaved clients: no permission, no expiry, no counters, no limits. What a real server takes above
+//! this is its own; what this takes is the kernel's. (`compare --floor` shows it beside the others.)
+
+use hairpin::net::{Batch, Messages, Octets, Options, Outgoing, Piece, UdpSocket};
+use hairpin::turn::auth::Realm;
+use hairpin::turn::{
+    Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server, Setup, Shared, Transport,
+};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The argument that makes this executable that server.
+pub const FLAG: &str = "--serve-floor";
+
+/// Serves on a port of 127.0.0.1 until killed.
+pub fn serve(port: u16) -> ExitCode {
+    let mut floor = Floor::new(port);
+    let mut events = Events::with_capacity(1024);
+    loop {
+        floor.poll.poll(&mut events, None).expect("events");
+        let mut waiting: Vec<usize> = events.iter().map(|event| event.token().0).collect();
+        while !waiting.is_empty() {
+            waiting.retain(|token| !floor.turn(*token));
+        }
+    }
+}
+
+/// The sockets, and who is behind each.
+struct Floor {
+    poll: Poll,
+    server: Server,
+    listener: UdpSocket,
+    relays: Vec<Option<Relay>>,
+    /// By client port, as all clients are on this host: which relay is its, and where its channel leads.
+    there: Vec<Option<(usize, SocketAddr)>>,
+    /// Relays by their own port, for the hairpin.
+    ports: HashMap<u16, usize>,
+    batch: Batch,
+    messages: Messages,
+    written: Vec<u8>,
+    outgoing: Vec<(usize, Outgoing)>,
+}
+
+struct Relay {
+    socket: UdpSocket,
+    client: SocketAddr,
+    header: [u8; 2],
+}
+
+impl Floor {
+    fn new(port: u16) -> Floor {
+        let poll = Poll::new().expect("a poll");
+        let here: IpAddr = Ipv4Addr::LOCALHOST.into();
+        let options = Options { receive_buffer: Some(4 << 20), ..Options::default() };
+        let listener = UdpSocket::bind(SocketAddr::new(here, port), &options).expect("the port");
+        poll.registry()
+            .register(&mut SourceFd(&listener.as_raw_fd()), Token(LISTENER), Interest::READABLE)
+            .expect("to be told");
+        let mut realm = Realm::new("bench");
+        realm.credentials.add_user("bench", "user", "pass");
+        realm.peers.allow = vec!["127.0.0.0/8".parse().expect("a network")];
+        let relay_addresses = vec![RelayAddress { local: here, external: here }];
+        let policy = Policy::new(realm, relay_addresses);
+        let setup = Setup {
+            policy: Arc::new(policy),
+            shared: Arc::new(Shared::new(Ports::new([here], 10_000..=32_000), [7; 32], 0)),
+            shard: 0,
+            seed: [9; 32],
+            unix_at_epoch: Duration::from_secs(1_800_000_000),
+        };
+        Floor {
+            poll,
+            server: Server::new(setup),
+            listener,
+            relays: Vec::new(),
+            there: vec![None; 1 << 16],
+            ports: HashMap::new(),
+            batch: Batch::new(64),
+            messages: Messages::default(),
+            written: Vec::new(),
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Receives one batch and sends it on; true once the socket is drained.
+    fn turn(&mut self, token: usize) -> bool {
+        self.batch.clear();
+        self.outgoing.clear();
+        self.written.clear();
+        if token == LISTENER {
+            let drained = self.listener.receive(&mut self.batch).expect("packets").drained;
+            self.onward();
+            self.send();
+            return drained;
+        }
+        let Some(relay) = self.relays[token].as_mut() else { return true };
+        let drained = relay.socket.receive(&mut self.batch).is_ok_and(|received| received.drained);
+        for datagram in self.batch.datagrams() {
+            let length = (datagram.length as u16).to_be_bytes();
+            let at = self.written.len();
+            self.written.extend_from_slice(&[relay.header[0], relay.header[1], length[0], length[1]]);
+            let payload = Piece::received(datagram.start, datagram.length);
+            let outgoing = Outgoing { header: Piece::written(at, 4), ..Outgoing::new(relay.client, payload) };
+            self.outgoing.push((LISTENER, outgoing));
+        }
+        self.send();
+        drained
+    }
+
+    fn onward(&mut self) {
+        for at in 0..self.batch.datagrams().len() {
+            let datagram = self.batch.datagrams()[at];
+            let first = self.batch.octets()[datagram.start];
+            if first < 0x40 {
+                let request = self.batch.payload(&datagram).to_vec();
+                self.request(datagram.source, &request);
+                continue;
+            }
+            let Some((relay, peer)) = self.there[datagram.source.port() as usize] else { continue };
+            let whole = Piece::received(datagram.start, datagram.length);
+            match self.ports.get(&peer.port()).and_then(|other| self.relays[*other].as_ref()) {
+                // The other end's client: the same header does, as every client binds the same channel.
+                Some(other) => self.outgoing.push((LISTENER, Outgoing::new(other.client, whole))),
+                None => {
+                    let payload = Piece::received(datagram.start + 4, datagram.length - 4);
+                    self.outgoing.push((relay, Outgoing::new(peer, payload)));
+                }
+            }
+        }
+    }
+
+    /// A request goes through the protocol, which also says what was bound.
+    fn request(&mut self, source: SocketAddr, octets: &[u8]) {
+        let five_tuple = FiveTuple { client: source, server: self.listener.local_address(), transport: Transport::Udp };
+        let now = Instant(1_000_000_000);
+        let _ = self.server.from_client(now, &Client::new(five_tuple, Link(0)), octets);
+        let mut effects = Vec::new();
+        self.server.take_effects(&mut effects);
+        while !effects.is_empty() {
+            for effect in std::mem::take(&mut effects) {
+                self.perform(effect, source);
+            }
+            self.server.take_effects(&mut effects);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, source: SocketAddr) {
+        match effect {
+            Effect::Send { to, message, .. } => {
+                let at = self.written.len();
+                self.written.extend_from_slice(self.server.message(&message));
+                let piece = Piece::written(at, self.written.len() - at);
+                self.outgoing.push((LISTENER, Outgoing::new(to.five_tuple.client, piece)));
+            }
+            Effect::Bind { relayed: RelayedId(id), local, .. } => {
+                let options = Options { receive_buffer: Some(4 << 20), ..Options::default() };
+                let socket = UdpSocket::bind(local, &options).expect("a relay socket");
+                let token = id as usize;
+                self.poll
+                    .registry()
+                    .register(&mut SourceFd(&socket.as_raw_fd()), Token(token), Interest::READABLE)
+                    .expect("to be told");
+                self.relays.resize_with(self.relays.len().max(token + 1), || None);
+                self.relays[token] = Some(Relay { socket, client: source, header: [0x40, 0] });
+                self.ports.insert(local.port(), token);
+                self.server.bound(Instant(1_000_000_000), RelayedId(id), Ok(()));
+            }
+            Effect::Route { path, .. } => {
+                let relay = self.ports[&path.local.port()];
+                self.there[path.client.client.port() as usize] = Some((relay, path.peer));
+            }
+            Effect::Unbind { relayed: RelayedId(id) } => {
+                if let Some(relay) = self.relays[id as usize].take() {
+                    self.ports.remove(&relay.socket.local_address().port());
+                    self.there[relay.client.port() as usize] = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends everything, socket by socket, neighbours to one place in one call.
+    fn send(&mut self) {
+        self.outgoing.sort_by_key(|(socket, outgoing)| (*socket, outgoing.to.port()));
+        let octets = Octets { received: self.batch.octets(), written: &self.written };
+        for group in self.outgoing.chunk_by(|a, b| a.0 == b.0) {
+            let socket = match group[0].0 {
+                LISTENER => &mut self.listener,
+                relay => match self.relays[relay].as_mut() {
+                    Some(relay) => &mut relay.socket,
+                    None => continue,
+                },
+            };
+            socket.send(&mut self.messages, group.iter().map(|(_, outgoing)| outgoing), octets);
+        }
+    }
+}
+
+const LISTENER: usize = usize::MAX;
