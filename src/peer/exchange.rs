@@ -18,6 +18,8 @@ pub struct Exchange {
     open: VecDeque<(u64, Instant)>,
     trips: Trips,
     last: Option<Instant>,
+    /// The latest time that is known.
+    now: Option<Instant>,
     silence: Duration,
     /// The other end's selected pair, as it last told.
     pub theirs: Option<Types>,
@@ -46,6 +48,7 @@ impl Exchange {
     /// The next ping to send.
     pub fn ping(&mut self, now: Instant, view: Option<Types>) -> String {
         self.sent += 1;
+        self.now = Some(now);
         self.open.push_back((self.sent, now));
         if self.open.len() > MOST_OPEN {
             self.open.pop_front();
@@ -55,6 +58,7 @@ impl Exchange {
 
     /// Takes in what came.
     pub fn hear(&mut self, now: Instant, octets: &[u8]) -> Heard {
+        self.now = Some(now);
         if let Some(last) = self.last.replace(now) {
             self.silence = self.silence.max(now.saturating_duration_since(last));
         }
@@ -91,7 +95,10 @@ impl Exchange {
 
     /// The figures.
     pub fn messages(&self) -> Messages {
-        let lost = self.sent.saturating_sub(self.answered);
+        // What was sent just before the other hung up is not lost on the way.
+        let young = |asked: &Instant| self.now.is_some_and(|now| now.saturating_duration_since(*asked) < STILL_COMING);
+        let coming = self.open.iter().filter(|(_, asked)| young(asked)).count() as u64;
+        let lost = self.sent.saturating_sub(self.answered + coming);
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
         Messages {
             sent: self.sent,
@@ -127,6 +134,9 @@ fn read_view(message: &Value) -> Option<Types> {
 /// Pings that are waited for at most; an older one counts as lost.
 const MOST_OPEN: usize = 512;
 
+/// How long an answer may be on its way.
+const STILL_COMING: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,16 +148,16 @@ mod tests {
         let view = Types { local: Kind::Host, remote: Kind::Relay };
         let (mut one, mut other) = (Exchange::default(), Exchange::default());
         for (n, lost) in [(0, false), (1, true), (2, false), (3, false)] {
-            let ping = one.ping(at(n * 100), Some(view));
+            let ping = one.ping(at(n * 1000), Some(view));
             if lost {
                 continue;
             }
-            let Heard::Ping(pong) = other.hear(at(n * 100 + 5), ping.as_bytes()) else { panic!("{ping}") };
-            assert_eq!(one.hear(at(n * 100 + 10), pong.as_bytes()), Heard::Pong);
+            let Heard::Ping(pong) = other.hear(at(n * 1000 + 5), ping.as_bytes()) else { panic!("{ping}") };
+            assert_eq!(one.hear(at(n * 1000 + 10), pong.as_bytes()), Heard::Pong);
         }
         let messages = one.messages();
         assert_eq!((messages.sent, messages.answered, messages.lost_percent), (4, 3, 25.0));
-        assert_eq!((messages.longest_silence_ms, messages.rtt_ms.unwrap().mean.round()), (200, 10.0));
+        assert_eq!((messages.longest_silence_ms, messages.rtt_ms.unwrap().mean.round()), (2000, 10.0));
         assert_eq!((other.messages().received, other.theirs), (3, Some(view)));
         assert!(!one.is_settled() && other.is_settled());
     }
