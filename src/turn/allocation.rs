@@ -171,6 +171,11 @@ impl Allocation {
         self.mobility.as_ref().and_then(|mobility| mobility.arriving)
     }
 
+    /// Whether its client's connection is gone, and may come back with a ticket.
+    pub fn is_away(&self) -> bool {
+        self.mobility.as_ref().is_some_and(|mobility| mobility.away)
+    }
+
     /// When it has to be looked at: the first of its halves expires, or a data connection has waited long enough.
     pub fn deadline(&self) -> Instant {
         let waits = self.connections.iter().filter_map(|connection| match connection.stage {

@@ -51,11 +51,10 @@ impl State {
         let Some(arriving) = mobility.arriving.take() else { return };
         mobility.away = false;
         let old = std::mem::replace(&mut allocation.client, arriving);
-        let numbers: Vec<u16> = allocation.channels.iter().map(|channel| channel.number).collect();
-        for number in numbers {
-            self.routes.take_up(&old.five_tuple, number);
+        self.take_up_routes(id, old.five_tuple);
+        if old.five_tuple != arriving.five_tuple {
+            self.table.remove_client(&old.five_tuple, id);
         }
-        self.table.remove_client(&old.five_tuple, id);
         let (was, is) = (old.five_tuple.transport, arriving.five_tuple.transport);
         self.counters.allocations.get(was.index()).inspect(|counter| counter.subtract(1));
         self.counters.allocations.get(is.index()).inspect(|counter| counter.add(1));
@@ -77,6 +76,8 @@ impl State {
             return self.arrive(now, id);
         }
         mobility.away = true;
+        // Whoever comes from there next is somebody else.
+        self.take_up_routes(id, *client);
         self.table.remove_client(client, id);
     }
 
@@ -86,7 +87,7 @@ impl State {
         let Some(arriving) = arriving else { return };
         let numbers: Vec<u16> = allocation.channels.iter().map(|channel| channel.number).collect();
         for number in numbers {
-            self.routes.take_up_one_way(&arriving.five_tuple, number);
+            self.routes.take_up_one_way(&arriving.five_tuple, number, id);
         }
         self.table.remove_client(&arriving.five_tuple, id);
     }

@@ -2,6 +2,7 @@
 //! addresses, and the answer tells whether another allocation is there.
 
 use super::five_tuple::Peer;
+use super::relayed::Protocol;
 use foldhash::quality::RandomState;
 use papaya::HashMap;
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ pub struct Relays {
 pub struct Relay {
     /// The shard that owns it.
     pub shard: u16,
+    /// What is relayed there.
+    pub protocol: Protocol,
     /// What its socket is bound to, which differs from what clients are told behind a 1:1 NAT.
     pub local: SocketAddr,
 }

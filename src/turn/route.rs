@@ -84,15 +84,19 @@ impl Routes {
         self.to_peers.insert((*client, channel), there);
     }
 
-    /// Takes up the way to the peer only.
-    pub fn take_up_one_way(&mut self, client: &FiveTuple, channel: u16) {
-        self.to_peers.remove(&(*client, channel));
+    /// Takes up the way to the peer only, unless it is another allocation's by now; gives it back.
+    pub fn take_up_one_way(&mut self, client: &FiveTuple, channel: u16, of: AllocationId) -> Option<ToPeer> {
+        let key = (*client, channel);
+        self.to_peers.get(&key).filter(|there| there.allocation == of)?;
+        self.to_peers.remove(&key)
     }
 
-    /// Takes up both directions of a channel.
-    pub fn take_up(&mut self, client: &FiveTuple, channel: u16) {
-        if let Some(there) = self.to_peers.remove(&(*client, channel)) {
+    /// Takes up both directions of a channel, unless they are another allocation's by now; tells whether they were there.
+    pub fn take_up(&mut self, client: &FiveTuple, channel: u16, of: AllocationId) -> bool {
+        let there = self.take_up_one_way(client, channel, of);
+        if let Some(there) = &there {
             self.to_clients.remove(&(there.relayed, Peer(there.peer)));
         }
+        there.is_some()
     }
 }

@@ -10,7 +10,7 @@ use super::mobile::Guests;
 use super::policy::Policy;
 use super::random::Random;
 use super::reject::{Discard, Reject};
-use super::relayed::RelayedId;
+use super::relayed::{Protocol, RelayedId};
 use super::relays::Relay;
 use super::reservation::Token;
 use super::route::{Reach, Routes, ToClient, ToPeer};
@@ -18,7 +18,7 @@ use super::shared::Shared;
 use super::table::Table;
 use super::time::Instant;
 use super::timer::Timers;
-use super::{auth::Realm, channel::Channel};
+use super::{FiveTuple, auth::Realm, channel::Channel};
 use crate::wire::ErrorCode;
 use crate::wire::attribute::Family;
 use std::net::{IpAddr, SocketAddr};
@@ -65,11 +65,11 @@ impl State {
         self.unix_at_epoch + now.since(Instant(0))
     }
 
-    /// How a peer may be reached, as a permission or a channel is asked for.
+    /// How a peer may be reached over `protocol`, as a permission, a channel or a connection is asked for.
     ///
     /// # Errors
     /// 403 when the operator's rules refuse the peer and no live relayed address is there.
-    pub(super) fn reach(&self, realm: &Realm, peer: SocketAddr) -> Result<Reach, Reject> {
+    pub(super) fn reach(&self, realm: &Realm, peer: SocketAddr, protocol: Protocol) -> Result<Reach, Reject> {
         let forbidden = Err(Reject::Code(ErrorCode::FORBIDDEN));
         if self.policy.own.listens(peer) {
             return forbidden;
@@ -79,7 +79,7 @@ impl State {
         match (permitted, own) {
             (true, false) => Ok(Reach::Outside),
             (true, true) => Ok(Reach::OwnAddress),
-            (false, _) if self.is_live(peer) => Ok(Reach::RelayedOnly),
+            (false, _) if self.is_live(peer, protocol) => Ok(Reach::RelayedOnly),
             (false, _) => forbidden,
         }
     }
@@ -119,12 +119,12 @@ impl State {
         if reach == Reach::Outside {
             return Onward::ToPeer { relayed: from, to, start, end, dont_fragment };
         }
-        if let (Some(target), Some(source)) = (self.table.find_relayed(to), self.table.relayed(from)) {
+        if let (Some(target), Some(source)) = (self.find_relayed(to, Protocol::Udp), self.table.relayed(from)) {
             let source = source.external;
             self.counters.hairpinned.add(payload.length());
             return self.forward_to_client(now, target, source, payload);
         }
-        let to = match self.shared.relays.find(to) {
+        let to = match self.shared.relays.find(to).filter(|relay| relay.protocol == Protocol::Udp) {
             Some(relay) => match self.through_door(now, from, to, payload) {
                 Some(onward) => return onward,
                 None => relay.local,
@@ -159,7 +159,7 @@ impl State {
         let route = self.routes.to_client(at, peer).filter(|route| now < route.expires);
         let (id, channel) = match route {
             // Whoever has the port of a relayed address that is gone is no permitted peer.
-            Some(route) if route.reach == Reach::RelayedOnly && !self.is_live(peer) => {
+            Some(route) if route.reach == Reach::RelayedOnly && !self.is_live(peer, Protocol::Udp) => {
                 return self.discard(Discard::NoPermission);
             }
             Some(route) => (route.allocation, Some((route.client, route.channel))),
@@ -185,21 +185,30 @@ impl State {
         Onward::ToClient { client, start, end, framing }
     }
 
-    /// Whether an allocation has a permission that a peer may use.
+    /// Whether an allocation has a permission that a peer may use, and a client to hear of it.
     pub(super) fn admits(&self, now: Instant, id: AllocationId, peer: SocketAddr) -> bool {
-        let permission = self.table.get(id).and_then(|allocation| allocation.permissions.find(peer.ip(), now));
-        permission.is_some_and(|permission| !permission.relayed_only || self.is_live(peer))
+        let Some(allocation) = self.table.get(id).filter(|allocation| !allocation.is_away()) else { return false };
+        let permission = allocation.permissions.find(peer.ip(), now);
+        permission.is_some_and(|permission| !permission.relayed_only || self.is_live(peer, allocation.protocol))
     }
 
-    /// Whether a transport address is a live relayed one of this server, on whatever shard.
-    pub(super) fn is_live(&self, address: SocketAddr) -> bool {
-        self.table.find_relayed(address).is_some() || self.shared.relays.find(address).is_some()
+    /// Whether a transport address is a live relayed one of this server, on whatever shard, over `protocol`: another
+    /// protocol's port of that number may be anybody's.
+    fn is_live(&self, address: SocketAddr, protocol: Protocol) -> bool {
+        self.find_relayed(address, protocol).is_some()
+            || self.shared.relays.find(address).is_some_and(|relay| relay.protocol == protocol)
+    }
+
+    /// The live relayed transport address of this shard over `protocol` that clients know as `external`.
+    fn find_relayed(&self, external: SocketAddr, protocol: Protocol) -> Option<RelayedId> {
+        let id = self.table.find_relayed(external)?;
+        self.table.relayed(id).filter(|relayed| relayed.protocol == protocol).map(|_| id)
     }
 
     /// What clients call the sender of a datagram: behind a 1:1 NAT, a live relayed address of ours by its public side.
     pub(super) fn known_as(&self, source: SocketAddr) -> SocketAddr {
         let external = self.policy.external(source);
-        if external == source || !self.is_live(external) { source } else { external }
+        if external == source || self.shared.relays.find(external).is_none() { source } else { external }
     }
 
     /// Counts a silence.
@@ -234,6 +243,19 @@ impl State {
         self.renew_doors(now, id);
     }
 
+    /// Takes up the routes of all of an allocation's channels that start from `client`.
+    pub(super) fn take_up_routes(&mut self, id: AllocationId, client: FiveTuple) {
+        let Some(allocation) = self.table.get(id) else { return };
+        for channel in allocation.channels.iter() {
+            let half = allocation.halves.get(Family::of(channel.peer.ip()));
+            let local = half.and_then(|half| self.table.relayed(half.relayed)).map(|relayed| relayed.local);
+            let taken_up = self.routes.take_up(&client, channel.number, id);
+            if let Some(local) = local.filter(|_| taken_up) {
+                self.effects.push(Effect::Unroute { path: Box::new(path(client, channel, local)) });
+            }
+        }
+    }
+
     /// Forgets the channels of an allocation that have expired and cooled off.
     pub(super) fn purge_channels(&mut self, now: Instant, id: AllocationId) {
         let Some(allocation) = self.table.get_mut(id) else { return };
@@ -243,8 +265,10 @@ impl State {
         }
         let (client, arriving) = (allocation.client, allocation.arriving());
         for channel in &cold {
-            self.routes.take_up(&client.five_tuple, channel.number);
-            arriving.inspect(|client| self.routes.take_up_one_way(&client.five_tuple, channel.number));
+            self.routes.take_up(&client.five_tuple, channel.number, id);
+            if let Some(arriving) = &arriving {
+                self.routes.take_up_one_way(&arriving.five_tuple, channel.number, id);
+            }
         }
     }
 
@@ -265,7 +289,10 @@ impl State {
         }
         if let Some(allocation) = self.table.get(id) {
             for relayed in allocation.halves.iter().filter_map(|(_, half)| self.table.relayed(half.relayed)) {
-                self.shared.relays.insert(relayed.external, Relay { shard: self.shard, local: relayed.local });
+                self.shared.relays.insert(
+                    relayed.external,
+                    Relay { shard: self.shard, protocol: relayed.protocol, local: relayed.local },
+                );
             }
             self.effects.push(Effect::Started(allocation.record(now, self.table.externals(id), None)));
         }
@@ -302,9 +329,11 @@ impl State {
         let Some(half) = allocation.halves.place(family).take() else { return };
         let local = self.table.relayed(half.relayed).map(|relayed| relayed.local);
         for channel in &gone {
-            self.routes.take_up(&client.five_tuple, channel.number);
-            arriving.inspect(|client| self.routes.take_up_one_way(&client.five_tuple, channel.number));
-            if let Some(local) = local {
+            if let Some(arriving) = &arriving {
+                self.routes.take_up_one_way(&arriving.five_tuple, channel.number, id);
+            }
+            let taken_up = self.routes.take_up(&client.five_tuple, channel.number, id);
+            if let Some(local) = local.filter(|_| taken_up) {
                 self.effects.push(Effect::Unroute { path: Box::new(path(client.five_tuple, channel, local)) });
             }
         }
@@ -397,6 +426,6 @@ impl State {
     }
 }
 
-fn path(client: super::FiveTuple, channel: &Channel, local: SocketAddr) -> Path {
+fn path(client: FiveTuple, channel: &Channel, local: SocketAddr) -> Path {
     Path { client, channel: channel.number, local, peer: channel.peer }
 }

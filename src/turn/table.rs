@@ -3,7 +3,7 @@
 use super::allocation::{Allocation, AllocationId};
 use super::connection::ConnectionId;
 use super::five_tuple::{FiveTuple, Peer};
-use super::relayed::RelayedId;
+use super::relayed::{Protocol, RelayedId};
 use crate::wire::attribute::Family;
 use foldhash::quality::RandomState;
 use slab::Slab;
@@ -30,6 +30,8 @@ pub struct Table {
 pub struct Relayed {
     /// Whose it is.
     pub allocation: AllocationId,
+    /// What is relayed there.
+    pub protocol: Protocol,
     /// What its socket is bound to.
     pub local: SocketAddr,
     /// What clients are told.

@@ -419,3 +419,47 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
     assert_eq!(reached, 5, "new peers a second");
     assert_eq!(scan(99), Onward::Discarded(Discard::PeerRate));
 }
+
+#[test]
+fn a_ticket_is_not_spent_on_a_refused_request() {
+    let (mut world, old, new) = (World::new(), at(5000), at(5001));
+    let answer = ask_raw(&mut world, &old, Method::ALLOCATE, &[UDP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
+    let v6: (AttributeType, &[u8]) = (AttributeType::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
+    let show = (AttributeType::MOBILITY_TICKET, &ticket[..]);
+    let refused = ask_raw(&mut world, &new, Method::REFRESH, &[show, v6]);
+    assert_eq!(refused, Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH));
+    assert!(!world.server.holds(&new.five_tuple));
+    assert!(ask_raw(&mut world, &new, Method::REFRESH, &[show]).is_ok());
+}
+
+#[test]
+fn whoever_comes_where_a_client_went_is_somebody_else() {
+    let (mut world, here) = (World::new(), over_tcp(5000));
+    let peer: SocketAddr = PEER.parse().unwrap();
+    let answer = ask_raw(&mut world, &here, Method::ALLOCATE, &[UDP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
+    world.ask(&here, &mut user(), Request::ChannelBind { number: 0x4000, peer }).unwrap();
+    let socket = world.sockets[0].0;
+    world.server.client_gone(world.now, &here);
+    world.settle();
+    let again = Client { link: Link(2), ..here };
+    let data = [0x40, 0, 0, 2, 1, 2];
+    assert_eq!(world.give(&again, &data), Onward::Discarded(Discard::NoAllocation));
+    let lost = world.server.from_peer(world.now, socket, peer, 3);
+    assert_eq!(lost, Onward::Discarded(Discard::NoPermission), "there is nobody to take it");
+    ask_raw(&mut world, &again, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]).unwrap();
+    let onward = Onward::ToPeer { relayed: socket, to: peer, start: 4, end: 6, dont_fragment: false };
+    assert_eq!(world.give(&again, &data), onward, "it came back, to where it was");
+}
+
+#[test]
+fn datagrams_do_not_reach_a_tcp_relay() {
+    let (mut world, control) = (World::new(), over_tcp(7000));
+    ask_raw(&mut world, &control, Method::ALLOCATE, &[TCP]).unwrap();
+    let listening = world.sockets[0].1;
+    let (here, mut client) = (at(5000), user());
+    world.ask(&here, &mut client, Request::Allocate { family: None, lifetime: None }).unwrap();
+    let bound = world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer: listening });
+    assert_eq!(bound, Err(ErrorCode::FORBIDDEN), "no datagram socket of ours is there");
+}

@@ -1,7 +1,7 @@
 //! Allocate: the RFC's checks in the RFC's order, then a port, then a socket, and only then the answer. RFC 8656 §7.2.
 
 use super::refresh::granted_lifetime;
-use super::request::requested_lifetime;
+use super::request::{owned, requested_lifetime};
 use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, Wish};
 use crate::turn::auth::{Caller, credentials};
 use crate::turn::effect::{BindError, Effect};
@@ -39,7 +39,8 @@ pub fn answer(
 ) -> Result<Outcome, Reject> {
     if let Some(id) = existing {
         let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
-        if allocation.transaction != request.transaction() {
+        let repeated = allocation.transaction == request.transaction() && owned(state, id, caller).is_ok();
+        if !repeated {
             return Err(Reject::MISMATCH);
         }
         let waits = allocation.binding.is_some();
@@ -313,7 +314,7 @@ fn insert(state: &mut State, now: Instant, allocation: Allocation, locals: Vec<S
     let id = state.table.insert(allocation);
     for local in locals {
         let external = state.policy.external(local);
-        let relayed = state.table.insert_relayed(Relayed { allocation: id, local, external, bound: false });
+        let relayed = state.table.insert_relayed(Relayed { allocation: id, protocol, local, external, bound: false });
         if let Some(allocation) = state.table.get_mut(id) {
             *allocation.halves.place(Family::of(local.ip())) = Some(Half { relayed, expires: now });
         }
@@ -333,6 +334,7 @@ fn retry(state: &mut State, now: Instant, id: AllocationId, relayed: RelayedId) 
     if tries >= MOST_TRIES || wish == Wish::Reserved {
         return None;
     }
+    state.shared.reservations.expire(now);
     // The taken port stays claimed until another is, so that it is not chosen again.
     let local = claim_on(state, taken.ip(), wish)?;
     if let Some(token) = reserved {

@@ -33,7 +33,7 @@ pub fn answer(
         return Err(Reject::BAD_REQUEST);
     }
     same_family(state, id, peer)?;
-    let reach = state.reach(realm, peer)?;
+    let reach = state.reach(realm, peer, Protocol::Udp)?;
     let limits = state.policy.limits_of(realm);
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
     let full = !allocation.channels.has(number) && allocation.channels.count() >= limits.channels;

@@ -35,7 +35,7 @@ pub fn answer(
         };
     }
     same_family(state, id, peer)?;
-    state.reach(realm, peer)?;
+    state.reach(realm, peer, Protocol::Tcp)?;
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
     let half = allocation.halves.get(Family::of(peer.ip())).ok_or(Reject::MISMATCH)?;
     let local = state.table.relayed(half.relayed).ok_or(Reject::MISMATCH)?.local;

@@ -20,12 +20,13 @@ pub fn answer(
     id: AllocationId,
     realm: &Realm,
 ) -> Result<Reply, Reject> {
+    let protocol = state.table.get(id).ok_or(Reject::MISMATCH)?.protocol;
     let mut wanted: Vec<(IpAddr, bool)> = Vec::new();
     let values = request.attributes().filter(|(kind, _)| *kind == AttributeType::XOR_PEER_ADDRESS);
     for (_, value) in values {
         let peer = read_xor_address(value, &request.transaction()).ok_or(Reject::BAD_REQUEST)?;
         same_family(state, id, peer)?;
-        let reach = state.reach(realm, peer)?;
+        let reach = state.reach(realm, peer, protocol)?;
         wanted.push((peer.ip(), reach == Reach::RelayedOnly));
     }
     if wanted.is_empty() {

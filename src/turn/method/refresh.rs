@@ -22,18 +22,10 @@ pub fn answer(
     id: AllocationId,
     caller: &Caller,
 ) -> Result<Reply, Reject> {
-    let asked = requested_lifetime(request)?;
-    let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
-    let family = match request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) {
-        None => None,
-        Some(value) => {
-            let code = read_first_of_four(value).ok_or(Reject::BAD_REQUEST)?;
-            let family = Family::from_code(code).filter(|family| allocation.halves.get(*family).is_some());
-            Some(family.ok_or(Reject::Code(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH))?)
-        }
-    };
+    let (asked, family) = read(state, request, id)?;
     let applies = move |other: Family| family.is_none_or(|family| family == other);
     if asked == Some(0) {
+        let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
         if allocation.halves.iter().all(|(family, _)| applies(family)) {
             state.end(now, id, End::Deleted);
         } else if let Some(family) = family {
@@ -56,6 +48,16 @@ pub fn answer(
     state.purge_channels(now, id);
     state.renew_routes(now, id, |channel| applies(Family::of(channel.peer.ip())));
     Ok(Reply::Refreshed(lifetime.as_secs() as u32))
+}
+
+/// The lifetime that is asked for, and for which family, where only one is meant.
+fn read(state: &State, request: &Message, id: AllocationId) -> Result<(Option<u32>, Option<Family>), Reject> {
+    let asked = requested_lifetime(request)?;
+    let Some(value) = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) else { return Ok((asked, None)) };
+    let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
+    let code = read_first_of_four(value).ok_or(Reject::BAD_REQUEST)?;
+    let family = Family::from_code(code).filter(|family| allocation.halves.get(*family).is_some());
+    Ok((asked, Some(family.ok_or(Reject::Code(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH))?)))
 }
 
 /// Moves an allocation to the five-tuple that its client writes from, by the ticket that it shows. RFC 8016 §3.2.2.
@@ -82,13 +84,16 @@ pub fn relocate(
     let allocation = state.table.get(id).filter(|a| a.serial == ticket.serial).ok_or(Reject::MISMATCH)?;
     let mobility = allocation.mobility.as_ref().ok_or(Reject::BAD_REQUEST)?;
     let repeated = mobility.moved_by == Some(request.transaction()) && existing == Some(id);
-    if !repeated && (allocation.client.five_tuple == here || ticket.generation != mobility.generation) {
+    let has_moved = allocation.client.five_tuple != here || mobility.away;
+    if !repeated && (!has_moved || ticket.generation != mobility.generation) {
         return Err(Reject::BAD_REQUEST);
     }
     owned(state, id, caller)?;
     if existing.is_some_and(|other| other != id) {
         return Err(Reject::MISMATCH);
     }
+    // Before anything changes: a ticket is not spent on a request that is refused.
+    read(state, request, id)?;
     if !repeated {
         state.relocate(now, id, &path.client, request.transaction());
     }
