@@ -17,18 +17,27 @@
 //! * [`port`]: the same socket, watched by a runtime.
 //! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
 //!   [`interface`]: the addresses of this host.
+//! * [`tls`], [`certificate`]: secure streams, and what a server proves its name with, replaceable while it runs.
+//!   [`dtls`]: the same on datagrams, behind a door that remembers nobody; [`hello`]: what knocks there.
+//!   [`prefixed`]: a stream of which something was read already. [`proxy_protocol`]: whom a balancer carries.
 //!
 //! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`Sent`] and never stops the others.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod buffer;
+pub mod certificate;
 pub mod cpu;
+pub mod dtls;
+pub mod hello;
 pub mod icmp;
 pub mod interface;
 pub mod options;
 pub mod outgoing;
 pub mod port;
+pub mod prefixed;
+pub mod proxy_protocol;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 #[cfg(target_os = "linux")]
@@ -44,8 +53,11 @@ mod plain;
 mod tests;
 
 pub use buffer::{Batch, Datagram, HEADROOM, Received};
+pub use certificate::Certificate;
 pub use icmp::{IcmpError, Origin};
 pub use options::{Options, Path};
 pub use outgoing::{Octets, Outgoing, Piece, Place, Sent};
 pub use port::{Port, Rest};
+pub use prefixed::Prefixed;
+pub use tls::Tls;
 pub use udp::{Messages, UdpSocket};
