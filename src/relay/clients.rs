@@ -6,6 +6,7 @@ use super::ready::{Ready, Source};
 use super::stats::Counters;
 use super::stream::Stream;
 use crate::net::{Port, UdpSocket, tcp};
+use crate::turn::acl::Cidr;
 use crate::turn::{Client, FiveTuple, Instant, Link, Transport};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,6 +28,7 @@ pub(super) struct Clients {
     /// Spare output buffers.
     pub(super) pool: Pool,
     limits: Connections,
+    balancers: Vec<Cidr>,
     shard: u16,
     ready: Arc<Ready>,
     counters: Arc<Counters>,
@@ -55,6 +57,8 @@ pub(super) enum Way {
     Listener(u32),
     /// A connection of the shard `shard`.
     Conn { shard: u16, generation: u16, index: u32 },
+    /// A DTLS association of the shard `shard`.
+    Association { shard: u16, generation: u16, index: u32 },
 }
 
 impl Clients {
@@ -65,7 +69,7 @@ impl Clients {
     pub(super) fn new(
         udp: Vec<UdpSocket>,
         tcp: Vec<std::net::TcpListener>,
-        limits: Connections,
+        (limits, balancers): (Connections, Vec<Cidr>),
         shard: u16,
         ready: &Arc<Ready>,
         counters: &Arc<Counters>,
@@ -89,6 +93,7 @@ impl Clients {
             touched: Vec::new(),
             pool: Pool::default(),
             limits,
+            balancers,
             shard,
             ready: ready.clone(),
             counters: counters.clone(),
@@ -153,9 +158,11 @@ impl Clients {
         let five_tuple = FiveTuple { client, server, transport: Transport::Tcp };
         let source = Source::Conn(index);
         let client = Client::new(five_tuple, link);
-        slot.conn = Some(Box::new(Conn::new(Stream::Tcp(stream), client, self.ready.waker(source), now)));
+        let mut conn = Conn::new(Stream::Tcp(stream), client, self.ready.waker(source), now);
+        conn.balanced = self.balancers.iter().any(|balancer| balancer.contains(five_tuple.client.ip().to_canonical()));
+        slot.conn = Some(Box::new(conn));
         self.ready.push(source);
-        self.checks.push(Reverse((now + self.limits.idle, link)));
+        self.checks.push(Reverse((now + self.limits.idle.min(self.limits.handshakes.patience), link)));
     }
 
     /// The connection at a place.
@@ -227,11 +234,11 @@ impl Clients {
     pub(super) fn silent(&mut self, now: Instant, holds: impl Fn(&FiveTuple) -> bool) -> Option<u32> {
         while self.next_check().is_some_and(|at| at <= now) {
             let Some(Reverse((_, link))) = self.checks.pop() else { break };
-            let idle = self.limits.idle;
+            let limits = self.limits;
             let Some(index) = self.place(link) else { continue };
             let Some(conn) = self.conn(index) else { continue };
-            let due = conn.active + idle;
-            let again = if holds(&conn.client.five_tuple) { now + idle } else { due };
+            let due = conn.deadline(&limits);
+            let again = if holds(&conn.client.five_tuple) { now + limits.idle } else { due };
             if again <= now {
                 return Some(index);
             }
@@ -256,8 +263,9 @@ impl Way {
     pub(super) fn link(self) -> Link {
         Link(match self {
             Way::Listener(index) => u64::from(index),
-            Way::Conn { shard, generation, index } => {
-                CONNECTION | u64::from(shard & 0x7fff) << 48 | u64::from(generation) << 32 | u64::from(index)
+            Way::Conn { shard, generation, index } => CONNECTION | placed(shard, generation, index),
+            Way::Association { shard, generation, index } => {
+                CONNECTION | ASSOCIATION | placed(shard, generation, index)
             }
         })
     }
@@ -267,8 +275,16 @@ impl Way {
         if link.0 & CONNECTION == 0 {
             return Way::Listener(link.0 as u32);
         }
-        Way::Conn { shard: (link.0 >> 48) as u16 & 0x7fff, generation: (link.0 >> 32) as u16, index: link.0 as u32 }
+        let (shard, generation, index) = ((link.0 >> 48) as u16 & SHARD, (link.0 >> 32) as u16, link.0 as u32);
+        match link.0 & ASSOCIATION {
+            0 => Way::Conn { shard, generation, index },
+            _ => Way::Association { shard, generation, index },
+        }
     }
+}
+
+fn placed(shard: u16, generation: u16, index: u32) -> u64 {
+    u64::from(shard & SHARD) << 48 | u64::from(generation) << 32 | u64::from(index)
 }
 
 /// Errors of `accept` that the next call has nothing to do with.
@@ -279,6 +295,10 @@ fn is_about_one_connection(error: &io::Error) -> bool {
         || error.raw_os_error().is_some_and(|code| network.contains(&code))
 }
 
+/// What a link has room for of a shard's number.
+const SHARD: u16 = 0x3fff;
+/// Marks a link to a DTLS association, among those to connections.
+const ASSOCIATION: u64 = 1 << 62;
 /// Marks a link to a connection.
 const CONNECTION: u64 = 1 << 63;
 /// Connections taken at once before others have their turn.
@@ -294,7 +314,9 @@ mod tests {
             Way::Listener(0),
             Way::Listener(7),
             Way::Conn { shard: 0, generation: 0, index: 0 },
-            Way::Conn { shard: 0x7fff, generation: 0xffff, index: u32::MAX },
+            Way::Conn { shard: 0x3fff, generation: 0xffff, index: u32::MAX },
+            Way::Association { shard: 0x3fff, generation: 0xffff, index: u32::MAX },
+            Way::Association { shard: 0, generation: 0, index: 0 },
             Way::Conn { shard: 3, generation: 9, index: 70_000 },
         ];
         for way in ways {

@@ -26,9 +26,20 @@ impl Clock {
         unix.saturating_sub(self.epoch.elapsed())
     }
 
+    /// A time as the system counts it.
+    pub(super) fn std(&self, at: Instant) -> std::time::Instant {
+        self.epoch + Duration::from_nanos(at.0.min(FOREVER.0))
+    }
+
+    /// A time of the system's as the protocol counts it.
+    pub(super) fn instant(&self, at: std::time::Instant) -> Instant {
+        let since = at.saturating_duration_since(self.epoch).as_nanos();
+        Instant(u64::try_from(since).unwrap_or(u64::MAX).min(FOREVER.0))
+    }
+
     /// A time as the runtime's timers count it.
     pub(super) fn tokio(&self, at: Instant) -> tokio::time::Instant {
-        (self.epoch + Duration::from_nanos(at.0.min(FOREVER.0))).into()
+        self.std(at).into()
     }
 }
 

@@ -1,14 +1,19 @@
 //! A client on a stream: TCP, and whatever is spoken inside it.
 
 use super::outbox::Header;
+use super::plan::Connections;
 use super::stream::Stream;
 use crate::net::Batch;
-use crate::turn::{Client, Instant};
-use crate::wire::padded;
+use crate::net::tls::{Handshake, Secured, is_validation};
+use crate::turn::{Client, Instant, Transport};
+use crate::wire::{padded, stream};
+use std::future::Future;
+use std::io::Write;
 use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// One client's connection.
 ///
@@ -22,14 +27,19 @@ pub(super) struct Conn {
     pub(super) active: Instant,
     /// It has sent a whole message.
     pub(super) greeted: bool,
+    /// A balancer has to say first whom it carries.
+    pub(super) balanced: bool,
     /// It waits in the list of connections to flush.
     pub(super) touched: bool,
     waker: Waker,
+    negotiating_since: Option<Instant>,
     /// The beginning of a message whose end has not arrived.
     partial: Vec<u8>,
     /// What has not been written yet; `written` octets of it have.
     output: Vec<u8>,
     written: usize,
+    /// Octets that are still to come of the message that was being put into a TLS record.
+    record: usize,
 }
 
 /// What a read brought.
@@ -40,6 +50,23 @@ pub(super) enum Read {
     None,
     /// The client closed, or the connection failed.
     End,
+}
+
+/// How far TLS is.
+pub(super) enum Negotiated {
+    /// It can be read: TLS is not spoken, or was agreed on before.
+    Already,
+    /// The client has to say more.
+    UnderWay,
+    /// TLS has just been agreed on.
+    Now {
+        /// The server name that the client asked for.
+        server_name: Option<String>,
+        /// It came only to validate a name (ACME).
+        validation: bool,
+    },
+    /// There will be no TLS.
+    Failed,
 }
 
 /// Whether something found room in the output.
@@ -59,11 +86,14 @@ impl Conn {
             client,
             active: now,
             greeted: false,
+            balanced: false,
+            negotiating_since: None,
             touched: false,
             waker,
             partial: Vec::new(),
             output: Vec::new(),
             written: 0,
+            record: 0,
         }
     }
 
@@ -131,7 +161,11 @@ impl Conn {
         let mut writes = 0;
         let mut cx = Context::from_waker(&self.waker);
         while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match Pin::new(&mut self.stream).poll_write(&mut cx, rest) {
+            let outcome = match &mut self.stream {
+                Stream::Tls(stream) => records(stream, rest, &mut self.record, &mut cx),
+                stream => Pin::new(stream).poll_write(&mut cx, rest),
+            };
+            match outcome {
                 Poll::Pending => return Ok(writes),
                 Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
                 Poll::Ready(written) => self.written += written?,
@@ -151,6 +185,63 @@ impl Conn {
         self.output.len() - self.written
     }
 
+    /// Whether it is TCP and nothing else.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Tcp(_))
+    }
+
+    /// Whether TLS is being negotiated.
+    pub(super) fn is_negotiating(&self) -> bool {
+        self.negotiating_since.is_some()
+    }
+
+    /// When it is to be closed if nothing more happens.
+    pub(super) fn deadline(&self, limits: &Connections) -> Instant {
+        match self.negotiating_since {
+            Some(since) => since + limits.handshakes.patience,
+            None => self.active + limits.idle,
+        }
+    }
+
+    /// Begins TLS.
+    pub(super) fn secure(&mut self, now: Instant, accept: impl FnOnce(TcpStream) -> Handshake) {
+        if let Stream::Tcp(stream) = std::mem::replace(&mut self.stream, Stream::Gone) {
+            self.stream = Stream::Handshake(Box::new(accept(stream)));
+            self.negotiating_since = Some(now);
+        }
+    }
+
+    /// Goes on with TLS.
+    pub(super) fn negotiate(&mut self, now: Instant) -> Negotiated {
+        let Stream::Handshake(handshake) = &mut self.stream else { return Negotiated::Already };
+        match Pin::new(handshake.as_mut()).poll(&mut Context::from_waker(&self.waker)) {
+            Poll::Pending => Negotiated::UnderWay,
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(client = %self.client.five_tuple.client, %error, "no TLS");
+                self.stream = Stream::Gone;
+                Negotiated::Failed
+            }
+            Poll::Ready(Ok(mut secured)) => {
+                secured.get_mut().0.trust();
+                let server_name = secured.get_ref().1.server_name().map(str::to_owned);
+                let validation = is_validation(&secured);
+                self.stream = Stream::Tls(Box::new(secured));
+                self.negotiating_since = None;
+                self.active = now;
+                self.client.five_tuple.transport = Transport::Tls;
+                Negotiated::Now { server_name, validation }
+            }
+        }
+    }
+
+    /// Tells the client, where TLS has a word for it, that the connection ends here.
+    pub(super) fn farewell(&mut self) {
+        if let Stream::Tls(stream) = &mut self.stream {
+            // One that does not take it at once goes without.
+            let _ = Pin::new(stream.as_mut()).poll_shutdown(&mut Context::from_waker(&self.waker));
+        }
+    }
+
     /// The stream, and what waits to be written to it.
     pub(super) fn into_parts(mut self) -> (Stream, Vec<u8>) {
         self.output.drain(..self.written);
@@ -164,6 +255,40 @@ impl Conn {
             self.output.drain(..self.written);
             self.written = 0;
         }
+    }
+}
+
+/// Puts messages into TLS records, one each, as far as there is room for them, and writes all of these at once; tells how many
+/// octets were taken. Some clients (coturn's) take a record for a message.
+fn records(
+    stream: &mut Secured,
+    messages: &[u8],
+    begun: &mut usize,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Result<usize>> {
+    let mut taken = 0;
+    while let Some(rest) = messages.get(taken..).filter(|rest| !rest.is_empty()) {
+        let length = match *begun {
+            0 => stream::frame(rest).ok().flatten().unwrap_or(rest.len()),
+            left => left,
+        };
+        let message = rest.get(..length).unwrap_or(rest);
+        let written = stream.get_mut().1.writer().write(message)?;
+        taken += written;
+        *begun = message.len() - written;
+        if *begun > 0 {
+            break;
+        }
+    }
+    match Pin::new(stream).poll_flush(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        Poll::Pending if taken == 0 => Poll::Pending,
+        // There is room again, and next time something is taken.
+        Poll::Ready(Ok(())) if taken == 0 => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        _ => Poll::Ready(Ok(taken)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The way out: what was decided becomes datagrams and stream output, and leaves when the batch is done.
 
+use super::associations::Associations;
 use super::clients::{Clients, Way};
 use super::conn::Room;
 use super::neighbours::{Neighbours, Passed};
@@ -18,12 +19,16 @@ pub(super) struct Egress {
     pub(super) clients: Clients,
     /// The peers' side.
     pub(super) peers: Peers,
-    outbox: Outbox,
+    /// The DTLS clients.
+    pub(super) associations: Associations,
+    pub(super) outbox: Outbox,
+    /// What DTLS records are made in.
+    pub(super) sealed: Vec<u8>,
     messages: Messages,
     hop_limit: bool,
     /// The way to the other shards.
     pub(super) neighbours: Neighbours,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// What is known of a packet beside its octets.
@@ -44,13 +49,14 @@ impl Egress {
     pub(super) fn new(
         clients: Clients,
         peers: Peers,
-        neighbours: Neighbours,
+        (neighbours, maximum): (Neighbours, usize),
         seed: u64,
         hop_limit: bool,
         counters: Arc<Counters>,
     ) -> Egress {
         let (outbox, messages) = (Outbox::new(seed), Messages::default());
-        Egress { clients, peers, outbox, messages, hop_limit, neighbours, counters }
+        let associations = Associations::new(clients.shard(), maximum);
+        Egress { associations, sealed: Vec::new(), clients, peers, outbox, messages, hop_limit, neighbours, counters }
     }
 
     /// Queues a packet for where the protocol sends it.
@@ -104,14 +110,24 @@ impl Egress {
                 };
                 self.outbox.push(Sender::Listener(index), outgoing);
             }
-            Way::Conn { shard, .. } if shard != self.clients.shard() => {
+            Way::Association { shard, .. } if shard == self.clients.shard() => {
+                let Some(hop_limit) = self.next_hop_limit(arrival.hop_limit) else { return };
+                let range = payload.start..payload.start + payload.length;
+                let plain = &mut self.associations.plain;
+                plain.clear();
+                plain.extend_from_slice(header.octets());
+                plain.extend_from_slice(batch.octets().get(range).unwrap_or_default());
+                plain.resize(plain.len() + usize::from(header.padding), 0);
+                self.seal(client.link, Arrival { hop_limit, ..arrival });
+            }
+            Way::Conn { shard, .. } | Way::Association { shard, .. } if shard != self.clients.shard() => {
                 let range = payload.start..payload.start + payload.length;
                 let mut octets = header.octets().to_vec();
                 octets.extend_from_slice(batch.octets().get(range).unwrap_or_default());
                 octets.resize(padded(octets.len()), 0);
                 self.pass(shard, Passed::Output(client.link, octets));
             }
-            Way::Conn { .. } => {
+            Way::Conn { .. } | Way::Association { .. } => {
                 let limit = self.clients.limits().output;
                 let range = payload.start..payload.start + payload.length;
                 let octets = batch.octets().get(range).unwrap_or_default();
@@ -156,11 +172,17 @@ impl Egress {
                 self.outbox.push(Sender::Listener(index), outgoing);
                 None
             }
-            Way::Conn { shard, .. } if shard != self.clients.shard() => {
+            Way::Association { shard, .. } if shard == self.clients.shard() => {
+                self.associations.plain.clear();
+                self.associations.plain.extend_from_slice(octets);
+                self.seal(to.link, Arrival::NOWHERE);
+                None
+            }
+            Way::Conn { shard, .. } | Way::Association { shard, .. } if shard != self.clients.shard() => {
                 self.pass(shard, Passed::Output(to.link, octets.to_vec()));
                 None
             }
-            Way::Conn { .. } => {
+            Way::Conn { .. } | Way::Association { .. } => {
                 let limit = self.clients.limits().output * 2;
                 let Some(index) = self.clients.place(to.link) else {
                     self.counters.unsendable.add(1);
@@ -210,6 +232,9 @@ impl Egress {
 }
 
 impl Arrival {
+    /// That of what did not arrive.
+    pub(super) const NOWHERE: Arrival = Arrival { start: 0, room: 0, traffic_class: 0, hop_limit: 0 };
+
     /// That of a datagram.
     pub(super) fn of(datagram: &Datagram) -> Arrival {
         Arrival {

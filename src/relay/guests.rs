@@ -1,7 +1,7 @@
 //! Clients whose allocation lives on another shard: mobility (RFC 8016) may bring a client to a five-tuple that hashes to
 //! another shard than its old one did. Its packets are passed home, and what home writes to its connection comes back.
 
-use super::egress::Arrival;
+use super::egress::{Arrival, Egress};
 use super::neighbours::Passed;
 use super::shard::Shard;
 use crate::net::HEADROOM;
@@ -46,6 +46,11 @@ impl Shard {
     }
 
     fn hear_output(&mut self, link: crate::turn::Link, octets: &[u8]) {
+        if let Some(_shard) = Egress::association_of(link) {
+            self.egress.associations.plain.clear();
+            self.egress.associations.plain.extend_from_slice(octets);
+            return self.egress.seal(link, Arrival::NOWHERE);
+        }
         let limit = self.egress.clients.limits().output;
         let place = self.egress.clients.place(link);
         let taken = place

@@ -18,20 +18,26 @@
 //! all that came of it, grouped by socket. A source that had more than a batch goes to the back of the queue.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod associations;
 mod clients;
 mod clock;
 mod conn;
 mod data_connections;
 mod egress;
+mod gate;
 mod guests;
+mod handshakes;
 mod neighbours;
+mod opening;
 mod outbox;
 mod peers;
 mod ready;
+mod secured;
 mod shard;
 mod splice;
 mod stream;
 mod tcp_relays;
+mod upkeep;
 mod waiting;
 
 pub mod journal;
@@ -40,6 +46,6 @@ pub mod plan;
 pub mod stats;
 pub mod supervisor;
 
-pub use plan::{Connections, Listener, Plan, Sockets};
+pub use plan::{Connections, Duplex, Handshakes, Listener, Plan, Secure, Sockets, Visitor};
 pub use stats::{ShardStatistics, Statistics};
 pub use supervisor::Supervisor;

@@ -1,12 +1,18 @@
 //! What to run, resolved: every address, every bound, nothing left to look up.
 
+pub use super::handshakes::Handshakes;
 use super::journal::Journal;
-use crate::net::{self, Path};
-use crate::turn::acl::Own;
+use crate::net::dtls::Dtls;
+use crate::net::{self, Path, Tls};
+use crate::turn::acl::{Cidr, Own};
 use crate::turn::policy::Policy;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 /// What a [`Supervisor`](super::Supervisor) runs.
 #[derive(Clone, Debug)]
@@ -31,6 +37,8 @@ pub struct Plan {
     pub connections: Connections,
     /// Where the lives of allocations are told.
     pub journal: Journal,
+    /// What is spoken beside plain STUN and TURN, on the same ports.
+    pub secure: Secure,
 }
 
 /// One address and port for clients.
@@ -72,6 +80,31 @@ impl Default for Sockets {
     }
 }
 
+/// What is spoken beside plain STUN and TURN, on the same ports: told apart by the first octets.
+#[derive(Clone, Debug, Default)]
+pub struct Secure {
+    /// What TLS and DTLS show; without it neither is spoken.
+    pub tls: Option<Arc<Tls>>,
+    /// Connections from here begin with a PROXY header, and are whose it says; nobody else's word is taken.
+    pub balancers: Vec<Cidr>,
+    /// Where connections go that speak HTTP inside TLS; without it they are closed.
+    pub visitors: Option<mpsc::Sender<Visitor>>,
+}
+
+/// A connection that speaks HTTP inside TLS: nothing of it has been lost.
+pub struct Visitor {
+    /// Its octets, deciphered.
+    pub stream: Box<dyn Duplex>,
+    /// The client.
+    pub peer: SocketAddr,
+    /// The address it came to.
+    pub local: SocketAddr,
+}
+
+/// A stream both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
 /// Bounds of client connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
@@ -81,13 +114,21 @@ pub struct Connections {
     pub output: usize,
     /// Octets of kernel send buffer; `None` for the system's default.
     pub send_buffer: Option<usize>,
-    /// Connections of one shard; more are closed at once.
+    /// Connections of one shard, and DTLS associations; more are closed at once.
     pub maximum: usize,
+    /// Bounds of TLS and DTLS handshakes.
+    pub handshakes: Handshakes,
 }
 
 impl Default for Connections {
     fn default() -> Self {
-        Connections { idle: Duration::from_secs(30), output: 256 << 10, send_buffer: Some(512 << 10), maximum: 20_000 }
+        Connections {
+            idle: Duration::from_secs(30),
+            output: 256 << 10,
+            send_buffer: Some(512 << 10),
+            maximum: 20_000,
+            handshakes: Handshakes::default(),
+        }
     }
 }
 
@@ -105,6 +146,7 @@ impl Plan {
             sockets: Sockets::default(),
             connections: Connections::default(),
             journal: Journal::default(),
+            secure: Secure::default(),
         }
     }
 
@@ -121,6 +163,13 @@ impl Plan {
             receive_buffer: Some(self.sockets.listener_buffer),
             send_buffer: Some(self.sockets.listener_buffer),
         }
+    }
+
+    /// What DTLS begins with, where there is a certificate.
+    pub(super) fn dtls(&self) -> io::Result<Option<Arc<Dtls>>> {
+        let patience = self.connections.handshakes.patience;
+        let dtls = self.secure.tls.clone().map(|tls| Dtls::new(tls, patience));
+        Ok(dtls.transpose()?.map(Arc::new))
     }
 
     /// How a relay socket is made.

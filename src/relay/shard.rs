@@ -4,15 +4,17 @@ use super::clients::{Clients, Way};
 use super::clock::{Clock, FOREVER};
 use super::conn::Read;
 use super::egress::{Arrival, Egress};
+use super::gate::Gate;
 use super::journal::Journal;
 use super::mailbox::{Letter, Receiver};
 use super::neighbours::{Inbox, Neighbours, Passed};
 use super::peers::Peers;
-use super::plan::Connections;
+use super::plan::{Connections, Secure};
 use super::ready::{Ready, Source};
 use super::stats::Counters;
 use super::tcp_relays::TcpRelays;
 use super::waiting::Waiting;
+use crate::net::dtls::Dtls;
 use crate::net::{self, Batch, IcmpError, Rest, UdpSocket};
 use crate::turn::{
     BindError, Client, Effect, End, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport,
@@ -21,7 +23,7 @@ use crate::wire::{Malformed, stream};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -36,23 +38,26 @@ pub(super) struct Shard {
     /// The pair that the packet at hand made of its connection.
     pub(super) joined: Option<u32>,
     pub(super) batch: Batch,
+    pub(super) gate: Gate,
+    /// What a DTLS client said, in the batch.
+    pub(super) said: Vec<Range<usize>>,
     ready: Arc<Ready>,
     /// Sources to serve in this turn.
     due: Vec<Source>,
     /// Sources that had more than one turn could take.
     pub(super) again: Vec<Source>,
     /// Sources that failed for want of something, to be tried again at `retry`.
-    later: Vec<Source>,
-    retry: Option<Instant>,
+    pub(super) later: Vec<Source>,
+    pub(super) retry: Option<Instant>,
     effects: Vec<Effect>,
     errors: Vec<IcmpError>,
     mailbox: Receiver,
     letters: Vec<Letter>,
     inbox: Inbox,
     passed: Vec<Passed>,
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) now: Instant,
-    clock_set: Instant,
+    pub(super) clock_set: Instant,
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
     pub(super) counters: Arc<Counters>,
@@ -67,6 +72,8 @@ pub(super) struct Parts {
     pub(super) tcp: Vec<std::net::TcpListener>,
     pub(super) relay_options: net::Options,
     pub(super) connections: Connections,
+    pub(super) secure: Secure,
+    pub(super) dtls: Option<Arc<Dtls>>,
     pub(super) mailbox: Receiver,
     pub(super) neighbours: Neighbours,
     pub(super) inbox: Inbox,
@@ -84,6 +91,8 @@ impl Shard {
     /// When the runtime cannot watch them.
     pub(super) fn new(parts: Parts) -> io::Result<(Shard, Arc<crate::turn::Counters>)> {
         let Parts {
+            secure,
+            dtls,
             setup,
             udp,
             tcp,
@@ -101,16 +110,21 @@ impl Shard {
         let ready = Arc::new(Ready::default());
         let now = clock.now();
         let shard = setup.shard;
+        let balancers = secure.balancers.clone();
+        let gate = Gate::new(secure, dtls, connections.handshakes, &setup);
         let server = Server::new(setup);
         let protocol = server.counters().clone();
-        let clients = Clients::new(udp, tcp, connections, shard, &ready, &counters)?;
+        let maximum = connections.maximum;
+        let clients = Clients::new(udp, tcp, (connections, balancers), shard, &ready, &counters)?;
         let peers = Peers::new(relay_options, ready.clone());
         let shard = Shard {
             server,
             tcp_relays: TcpRelays::new(waiting, neighbours.clone(), shard, &ready, &counters),
             joined: None,
-            egress: Egress::new(clients, peers, neighbours, seed, relay_options.hop_limit, counters.clone()),
+            egress: Egress::new(clients, peers, (neighbours, maximum), seed, relay_options.hop_limit, counters.clone()),
             batch: Batch::new(SLOTS),
+            gate,
+            said: Vec::new(),
             ready,
             due: Vec::new(),
             again: Vec::new(),
@@ -184,11 +198,16 @@ impl Shard {
 
     /// Sets the timer, unless it rings early enough already: waking for nothing is cheaper than setting it every turn.
     fn arm(&mut self) {
-        let next =
-            [self.server.next_timeout(), self.egress.clients.next_check(), self.tcp_relays.next_overdue(), self.retry]
-                .into_iter()
-                .flatten()
-                .min();
+        let next = [
+            self.server.next_timeout(),
+            self.egress.clients.next_check(),
+            self.egress.associations.next_timeout(),
+            self.tcp_relays.next_overdue(),
+            self.retry,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let next = next.unwrap_or(FOREVER);
         if next < self.armed || self.armed <= self.now {
             self.armed = next;
@@ -266,9 +285,13 @@ impl Shard {
                 Some(local) if wildcard => SocketAddr::new(local, address.port()),
                 _ => address,
             };
+            let octets = self.batch.payload(&datagram);
+            if octets.first().is_some_and(|first| RECORDS.contains(first)) {
+                self.take_records(index, server, &datagram);
+                continue;
+            }
             let five_tuple = FiveTuple { client: datagram.source, server, transport: Transport::Udp };
             let client = Client::new(five_tuple, link);
-            let octets = self.batch.payload(&datagram);
             let onward = self.server.from_client(self.now, &client, octets);
             let onward = self.pass_on(onward, &client, octets);
             self.egress.forward(onward, Arrival::of(&datagram), &mut self.batch);
@@ -326,13 +349,19 @@ impl Shard {
             return self.hang_up(index);
         }
         for _ in 0..READS {
+            if !self.negotiate(index) {
+                return;
+            }
             let Some(conn) = self.egress.clients.conn(index) else { return };
             match conn.read(&mut self.batch) {
                 Read::None => return,
                 Read::End => return self.hang_up(index),
                 Read::Some(range) => {
                     self.counters.stream_reads.add(1);
-                    self.frames(index, range);
+                    let range = if conn.greeted { Some(range) } else { self.open(index, range) };
+                    if let Some(range) = range {
+                        self.frames(index, range);
+                    }
                 }
             }
             if self.batch.free() == 0 {
@@ -419,6 +448,9 @@ impl Shard {
                     if let Some(index) = self.egress.clients.place(client.link) {
                         self.hang_up(index);
                     }
+                    if let Some(index) = self.egress.associations.place(client.link) {
+                        self.dismiss(index);
+                    }
                 }
                 Effect::Started(record) => self.journal.started(*record),
                 Effect::Ended(record) => self.journal.ended(*record),
@@ -464,42 +496,6 @@ impl Shard {
         self.counters.relay_sockets.add(open.wrapping_sub(counted));
     }
 
-    /// Closes a connection, and with it the allocation. What was answered before goes out first, as far as the client takes it.
-    fn hang_up(&mut self, index: u32) {
-        self.egress.clients.flush(index);
-        if let Some(conn) = self.egress.clients.take(index) {
-            let client = conn.client;
-            drop(conn);
-            if let Some(home) = self.server.client_gone(self.now, &client) {
-                self.egress.pass(home, Passed::Gone(client));
-            }
-            self.perform();
-        }
-    }
-
-    /// Does what is due by the clock.
-    fn expire(&mut self) {
-        if self.server.next_timeout().is_some_and(|at| at <= self.now) {
-            self.server.timeout(self.now);
-            self.perform();
-        }
-        while let Some(connection) = self.tcp_relays.overdue(self.now) {
-            self.connected(connection, false);
-        }
-        while let Some(index) = self.egress.clients.silent(self.now, |client| self.server.holds(client)) {
-            self.counters.connections_idle.add(1);
-            self.hang_up(index);
-        }
-        if self.retry.is_some_and(|at| at <= self.now) {
-            self.retry = None;
-            self.again.append(&mut self.later);
-        }
-        if self.now.since(self.clock_set) > CLOCK_CHECK {
-            self.clock_set = self.now;
-            self.server.set_clock(self.clock.unix_at_epoch());
-        }
-    }
-
     /// Sends all that was decided on so far. What was received stays where it is.
     fn flush(&mut self) {
         let failed = self.egress.flush(&self.batch);
@@ -515,7 +511,10 @@ impl Shard {
                 self.perform();
                 self.alive = false;
             }
-            Letter::ReplacePolicy(policy) => self.server.replace_policy(policy),
+            Letter::ReplacePolicy(policy) => {
+                self.gate.policy = policy.clone();
+                self.server.replace_policy(policy);
+            }
             Letter::List(answer) => {
                 // Who asked may have left.
                 let _ = answer.send(self.server.records(self.now).map(|record| *record).collect());
@@ -531,11 +530,11 @@ impl Shard {
 
 /// Slots of a shard's batch: datagrams, or trains of them, that one turn takes before it sends.
 const SLOTS: usize = 128;
+/// First octets of DTLS records. RFC 7983 §7.
+const RECORDS: RangeInclusive<u8> = 20..=63;
 /// With fewer free slots the batch is sent before the next source is served.
 const RESERVE: usize = 8;
 /// Reads of one connection in one turn.
 const READS: usize = 4;
 /// After a failure that more of something would cure.
 const RETRY: Duration = Duration::from_millis(100);
-/// Between two looks at whether the system's clock was set.
-const CLOCK_CHECK: Duration = Duration::from_secs(10);

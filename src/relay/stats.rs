@@ -1,5 +1,6 @@
 //! What a shard counts beside the protocol: one writer, any reader, no lock. Every counter stands here once.
 
+use crate::net::Tls;
 use crate::turn;
 use crate::turn::counters::Counter;
 use std::sync::Arc;
@@ -43,6 +44,14 @@ counters! {
     connections_idle Total "Client connections closed because they were silent and had no allocation.";
     connections_malformed Total "Client connections closed because what they sent is no STUN, TURN or ChannelData.";
     connections_overfull Total "Client connections closed because answers were not read.";
+    tls_handshakes Total "TLS handshakes completed.";
+    dtls_handshakes Total "DTLS handshakes completed.";
+    handshakes_failed Total "TLS and DTLS handshakes that failed or took too long.";
+    handshakes_refused Total "TLS and DTLS handshakes refused because too many were under way.";
+    dtls_challenged Total "DTLS clients sent back for a cookie.";
+    dtls_discarded Total "DTLS datagrams that belong to no association or ask for none.";
+    visitors Total "Connections handed to the web service.";
+    visitors_refused Total "Connections for the web service that it had no room for.";
     stream_reads Total "Reads from client connections.";
     stream_writes Total "Writes to client connections.";
     stream_dropped Total "Relayed packets dropped because a connection's output was full.";
@@ -85,4 +94,6 @@ pub struct Statistics {
     pub ports_taken: u64,
     /// Relayed ports there are, on all relay addresses.
     pub ports: u64,
+    /// What TLS shows, and how often it could not be replaced; `None` where TLS is not spoken.
+    pub tls: Option<Arc<Tls>>,
 }

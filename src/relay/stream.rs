@@ -1,5 +1,6 @@
 //! What carries a connection's octets.
 
+use crate::net::tls::{Handshake, Secured};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,20 +11,21 @@ use tokio::net::TcpStream;
 pub(super) enum Stream {
     /// The connection itself.
     Tcp(TcpStream),
-    /// Something inside a connection, such as TLS.
-    #[allow(dead_code, reason = "the place where secure transports come in")]
-    Inside(Box<dyn Duplex>),
+    /// TLS that is still being negotiated: nothing can be read or written yet.
+    Handshake(Box<Handshake>),
+    /// TLS.
+    Tls(Box<Secured>),
+    /// It has failed.
+    Gone,
 }
-
-/// A stream both ways.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
-            Stream::Inside(stream) => Pin::new(stream).poll_read(cx, into),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, into),
+            Stream::Handshake(_) => Poll::Pending,
+            Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }
@@ -32,21 +34,24 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
-            Stream::Inside(stream) => Pin::new(stream).poll_write(cx, octets),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, octets),
+            Stream::Handshake(_) => Poll::Pending,
+            Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Tcp(_) => Poll::Ready(Ok(())),
-            Stream::Inside(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tcp(_) | Stream::Handshake(_) | Stream::Gone => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Inside(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Handshake(_) | Stream::Gone => Poll::Ready(Ok(())),
         }
     }
 }

@@ -7,7 +7,8 @@ use super::plan::{self, Listener, Plan};
 use super::shard::{Parts, Shard};
 use super::stats::{ShardStatistics, Statistics};
 use super::waiting::Waiting;
-use crate::net::{UdpSocket, cpu, tcp};
+use crate::net::dtls::Dtls;
+use crate::net::{Tls, UdpSocket, cpu, tcp};
 use crate::turn::acl::Own;
 use crate::turn::{Policy, Ports, Record, Setup, Shared};
 use std::io;
@@ -27,6 +28,8 @@ pub struct Supervisor {
     shared: Arc<Shared>,
     relay_addresses: u64,
     clock: Clock,
+    tls: Option<Arc<Tls>>,
+    dtls: Option<Arc<Dtls>>,
 }
 
 impl Supervisor {
@@ -53,6 +56,8 @@ impl Supervisor {
             relay_addresses,
             shared: Arc::new(shared),
             clock: Clock::start(),
+            tls: plan.secure.tls.clone(),
+            dtls: plan.dtls()?,
             addresses: bound.addresses,
         };
         let policy = Arc::new(policy);
@@ -63,18 +68,14 @@ impl Supervisor {
         let mut started = Vec::new();
         let sockets = bound.sockets.into_iter().zip(receivers).zip(inboxes);
         for (number, (((udp, tcp), mailbox), inbox)) in sockets.enumerate() {
-            let setup = Setup {
-                policy: policy.clone(),
-                shared: supervisor.shared.clone(),
-                shard: u16::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
-                seed: random()?,
-                unix_at_epoch: supervisor.clock.unix_at_epoch(),
-            };
+            let setup = supervisor.setup(number, &policy)?;
             let parts = Parts {
                 udp,
                 tcp,
                 relay_options: plan.relay_options(),
                 connections: plan.connections,
+                secure: plan.secure.clone(),
+                dtls: supervisor.dtls.clone(),
                 mailbox,
                 clock: supervisor.clock,
                 counters: Arc::default(),
@@ -108,6 +109,7 @@ impl Supervisor {
             allocations: self.shared.ledger.allocations(),
             ports_taken: self.shared.ports.taken(),
             ports: u64::from(self.shared.ports.count()) * self.relay_addresses,
+            tls: self.tls.clone(),
         }
     }
 
@@ -164,6 +166,17 @@ impl Supervisor {
                 tracing::error!("a shard ended in a panic");
             }
         }
+    }
+
+    /// What the protocol of a shard starts from.
+    fn setup(&self, number: usize, policy: &Arc<Policy>) -> io::Result<Setup> {
+        Ok(Setup {
+            policy: policy.clone(),
+            shared: self.shared.clone(),
+            shard: u16::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+            seed: random()?,
+            unix_at_epoch: self.clock.unix_at_epoch(),
+        })
     }
 
     fn start_shard(&mut self, parts: Parts, core: Option<usize>) -> io::Result<Started> {

@@ -1,0 +1,147 @@
+//! The DTLS associations of a shard: who they are with, and when each wants attention.
+
+use super::clients::Way;
+use super::clock::FOREVER;
+use crate::net::dtls::Association;
+use crate::turn::{Client, FiveTuple, Instant, Link, Transport};
+use foldhash::quality::RandomState;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+
+/// A client's and our end.
+pub(super) type Ends = (SocketAddr, SocketAddr);
+
+/// All DTLS associations of a shard.
+pub(super) struct Associations {
+    slots: Vec<Slot>,
+    vacant: Vec<u32>,
+    /// Key: the two ends of an association, of which the client chose one: keyed hasher. Bounded by `maximum`.
+    of: HashMap<Ends, u32, RandomState>,
+    timers: BinaryHeap<Reverse<(Instant, u32, u16)>>,
+    shard: u16,
+    maximum: usize,
+    /// What an association is polled into.
+    pub(super) scratch: Vec<u8>,
+    /// What is about to be sealed.
+    pub(super) plain: Vec<u8>,
+}
+
+/// One association.
+pub(super) struct Entry {
+    /// Its state.
+    pub(super) association: Association,
+    /// Whom it is with.
+    pub(super) client: Client,
+    /// Which listener it came to.
+    pub(super) listener: u32,
+    /// When the client last sent something.
+    pub(super) active: Instant,
+    due: Instant,
+    armed: Instant,
+}
+
+struct Slot {
+    generation: u16,
+    entry: Option<Box<Entry>>,
+}
+
+impl Associations {
+    /// None yet, and never more than `maximum`.
+    pub(super) fn new(shard: u16, maximum: usize) -> Associations {
+        Associations {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            of: HashMap::default(),
+            timers: BinaryHeap::new(),
+            shard,
+            maximum,
+            scratch: Vec::new(),
+            plain: Vec::new(),
+        }
+    }
+
+    /// The place of the association between two ends.
+    pub(super) fn find(&self, ends: &Ends) -> Option<u32> {
+        self.of.get(ends).copied()
+    }
+
+    /// Whether there is room for one more.
+    pub(super) fn has_room(&self) -> bool {
+        self.of.len() < self.maximum
+    }
+
+    /// Enters one and tells its place.
+    pub(super) fn insert(&mut self, ends: Ends, listener: u32, association: Association, now: Instant) -> u32 {
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, entry: None });
+            (self.slots.len() - 1) as u32
+        });
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            let link = Way::Association { shard: self.shard, generation: slot.generation, index }.link();
+            let five_tuple = FiveTuple { client: ends.0, server: ends.1, transport: Transport::Dtls };
+            let client = Client::new(five_tuple, link);
+            let entry = Entry { association, client, listener, active: now, due: FOREVER, armed: FOREVER };
+            slot.entry = Some(Box::new(entry));
+            self.of.insert(ends, index);
+        }
+        index
+    }
+
+    /// The association at a place.
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut Entry> {
+        self.slots.get_mut(index as usize)?.entry.as_deref_mut()
+    }
+
+    /// The place of the association that a link leads to, if it is still there.
+    pub(super) fn place(&self, link: Link) -> Option<u32> {
+        let Way::Association { shard, generation, index } = Way::of(link) else { return None };
+        let slot = self.slots.get(index as usize)?;
+        (shard == self.shard && slot.generation == generation && slot.entry.is_some()).then_some(index)
+    }
+
+    /// Takes one out.
+    pub(super) fn take(&mut self, index: u32) -> Option<Box<Entry>> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let entry = slot.entry.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.vacant.push(index);
+        self.of.remove(&(entry.client.five_tuple.client, entry.client.five_tuple.server));
+        Some(entry)
+    }
+
+    /// Has the association at `index` looked after at `at`, and not before.
+    pub(super) fn schedule(&mut self, index: u32, at: Instant) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(entry) = &mut slot.entry else { return };
+        entry.due = at;
+        if at < entry.armed {
+            entry.armed = at;
+            self.timers.push(Reverse((at, index, slot.generation)));
+        }
+    }
+
+    /// When the next one wants attention.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// The place of one that wants attention now.
+    pub(super) fn due(&mut self, now: Instant) -> Option<u32> {
+        while self.next_timeout().is_some_and(|at| at <= now) {
+            let Some(Reverse((at, index, generation))) = self.timers.pop() else { break };
+            let slot = self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation);
+            let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) else { continue };
+            if entry.armed != at {
+                continue;
+            }
+            entry.armed = FOREVER;
+            if entry.due <= now {
+                return Some(index);
+            }
+            let due = entry.due;
+            self.schedule(index, due);
+        }
+        None
+    }
+}
