@@ -12,6 +12,8 @@ use crate::turn::{Counters, Discard, End, Transport};
 use crate::wire::{ErrorCode, Method};
 use prometheus::core::Collector;
 use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The page, from what all shards have counted.
 ///
@@ -27,6 +29,7 @@ pub fn page(statistics: &Statistics, draining: bool, usage: &usage::Counts) -> p
     page.traffic(statistics)?;
     page.protocol(statistics)?;
     page.shards(statistics)?;
+    page.certificates(statistics)?;
     page.process()?;
     TextEncoder::new().encode_to_string(&page.registry.gather())
 }
@@ -95,6 +98,22 @@ impl Page {
         self.value("hairpin_draining", "1 while the server leaves and takes no new allocations.", f64::from(draining))?;
         self.value("hairpin_relay_ports", "Relayed ports there are, on all relay addresses.", statistics.ports as f64)?;
         self.value("hairpin_relay_ports_taken", "Relayed ports in use or reserved.", statistics.ports_taken as f64)
+    }
+
+    fn certificates(&self, statistics: &Statistics) -> prometheus::Result<()> {
+        let Some(tls) = &statistics.tls else { return Ok(()) };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+        let mut left = BTreeMap::new();
+        for certificate in tls.certificates() {
+            let name = certificate.names().first().cloned().unwrap_or_else(|| certificate.serial().to_owned());
+            let seconds = certificate.expires().as_secs() as i64 - now;
+            left.entry(name).and_modify(|least: &mut i64| *least = seconds.min(*least)).or_insert(seconds);
+        }
+        let help = "Time until a certificate expires, by its first name; negative once it has.";
+        let rows = left.into_iter().map(|(name, seconds)| ([name], seconds as u64));
+        self.gauge("hairpin_certificate_expiry_seconds", help, ["name"], rows)?;
+        let help = "Times that new certificates could not be used and the old ones stayed.";
+        self.counter("hairpin_certificate_reload_failures", help, [], [([], tls.failures())])
     }
 
     fn allocations(&self, statistics: &Statistics) -> prometheus::Result<()> {

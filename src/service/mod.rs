@@ -18,7 +18,9 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod acme;
 pub mod admin;
+pub mod certificates;
 pub mod ice_servers;
 pub mod metrics;
 pub mod outbound;

@@ -1,0 +1,272 @@
+//! Certificates by themselves: ordered from an ACME server (RFC 8555), which finds out by TLS-ALPN-01 (RFC 8737), on the
+//! port that clients use, that the name is ours.
+//!
+//! Everything that has to outlive the process lies in a state directory: `account.json`, and for the names the chain
+//! and its key as `acme.pem` and `acme.key`, readable by the owner alone.
+
+use super::certificates::{Certificates, Pair, read};
+use crate::net::Certificate;
+use axum::body::Body;
+use axum::http::{Request, Uri, header};
+use hyper_util::rt::TokioIo;
+use instant_acme::{
+    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, HttpClient,
+    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore};
+use std::fs::{self, OpenOptions};
+use std::future::Future;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// What is ordered, and from whom.
+#[derive(Clone, Debug)]
+pub struct Acme {
+    /// The names that the certificate is to be for.
+    pub names: Vec<String>,
+    /// The ACME server's directory URL.
+    pub directory: String,
+    /// Whom the ACME server may write to, as `mailto:…`.
+    pub contact: Option<String>,
+    /// Authorities that the ACME server's own certificate may come from besides the well-known ones.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// Where account and certificates are kept.
+    pub state: PathBuf,
+}
+
+impl Acme {
+    /// What was ordered before and is still in the state directory.
+    pub fn kept(&self) -> Option<Arc<Certificate>> {
+        let kept = read(&self.pair()).ok()?;
+        let wanted = self.names.iter().all(|name| kept.is_for(name));
+        wanted.then_some(kept)
+    }
+
+    /// Keeps the certificate fresh, for ever: orders one when there is none, and the next when a third of its time is left.
+    /// After a failure it is tried again, ever more rarely up to once an hour.
+    pub async fn renew(self, certificates: Certificates) -> io::Result<()> {
+        let mut current = self.kept();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let wait = current.as_ref().map_or(Duration::ZERO, |current| due(current));
+            tokio::time::sleep(wait).await;
+            if !wait.is_zero() {
+                // Long waits are cut into shorter ones: the system's clock may be set meanwhile.
+                continue;
+            }
+            match self.obtain(&certificates).await {
+                Ok(new) => {
+                    tracing::info!(names = %self.names.join(", "), serial = new.serial(), "certificate obtained by ACME");
+                    current = Some(new);
+                    pause = FIRST_PAUSE;
+                }
+                Err(error) => {
+                    certificates.tls().note_failure();
+                    let seconds = pause.as_secs();
+                    tracing::error!(directory = %self.directory, seconds, "no certificate by ACME, tried again: {error}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Orders a certificate, keeps it, and shows it.
+    async fn obtain(&self, certificates: &Certificates) -> io::Result<Arc<Certificate>> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state)?;
+        let account = self.account().await?;
+        let identifiers: Vec<Identifier> = self.names.iter().cloned().map(Identifier::Dns).collect();
+        let mut order = account.new_order(&NewOrder::new(&identifiers)).await.map_err(io::Error::other)?;
+        let proven = prove(&mut order, certificates).await;
+        for name in &self.names {
+            certificates.tls().challenge(name, None);
+        }
+        proven?;
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let mut params = CertificateParams::new(self.names.clone()).map_err(io::Error::other)?;
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&key).map_err(io::Error::other)?;
+        order.finalize_csr(request.der()).await.map_err(io::Error::other)?;
+        let chain = order.poll_certificate(&patience()).await.map_err(io::Error::other)?;
+        let key = key.serialize_pem();
+        let certificate = Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes())?);
+        certificates.add(certificate.clone())?;
+        let pair = self.pair();
+        write_private(&pair.private_key, key.as_bytes())?;
+        write_private(&pair.certificate, chain.as_bytes())?;
+        Ok(certificate)
+    }
+
+    /// The account, as it was kept, or a new one. With an account of another server nothing can be ordered here.
+    async fn account(&self) -> io::Result<Account> {
+        let path = self.state.join("account.json");
+        let builder = || Ok::<_, io::Error>(Account::builder_with_http(Box::new(Http::new(&self.authorities)?)));
+        let kept = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+        if let Some(kept) = kept.filter(|kept| kept.directory == self.directory) {
+            return builder()?.from_credentials(kept.credentials).await.map_err(io::Error::other);
+        }
+        let contact: Vec<&str> = self.contact.as_deref().into_iter().collect();
+        let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+        let created = builder()?.create(&new, self.directory.clone(), None).await;
+        let (account, credentials) = created.map_err(io::Error::other)?;
+        let kept = Kept { directory: self.directory.clone(), credentials };
+        write_private(&path, &serde_json::to_vec(&kept).map_err(io::Error::other)?)?;
+        Ok(account)
+    }
+
+    fn pair(&self) -> Pair {
+        Pair { certificate: self.state.join("acme.pem"), private_key: self.state.join("acme.key") }
+    }
+}
+
+/// An account as it is kept.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Kept {
+    directory: String,
+    credentials: AccountCredentials,
+}
+
+/// Proves each name of an order.
+async fn prove(order: &mut Order, certificates: &Certificates) -> io::Result<()> {
+    let mut authorizations = order.authorizations();
+    while let Some(authorization) = authorizations.next().await {
+        let mut authorization = authorization.map_err(io::Error::other)?;
+        if authorization.status == AuthorizationStatus::Valid {
+            continue;
+        }
+        let Some(mut challenge) = authorization.challenge(ChallengeType::TlsAlpn01) else {
+            return Err(io::Error::other("the ACME server does not offer TLS-ALPN-01"));
+        };
+        let name = challenge.identifier().to_string();
+        let answer = answer(&name, challenge.key_authorization().digest().as_ref())?;
+        certificates.tls().challenge(&name, Some(Arc::new(answer)));
+        challenge.set_ready().await.map_err(io::Error::other)?;
+    }
+    match order.poll_ready(&patience()).await.map_err(io::Error::other)? {
+        OrderStatus::Ready => Ok(()),
+        status => Err(io::Error::other(format!(
+            "the order is {status:?}: the ACME server reaches port 443 of the name somewhere else, or not at all"
+        ))),
+    }
+}
+
+/// What is shown to who validates a name. RFC 8737 §3.
+fn answer(name: &str, digest: &[u8]) -> io::Result<CertifiedKey> {
+    let key = KeyPair::generate().map_err(io::Error::other)?;
+    let mut params = CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?;
+    params.custom_extensions.push(CustomExtension::new_acme_identifier(digest));
+    let certificate = params.self_signed(&key).map_err(io::Error::other)?;
+    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
+    CertifiedKey::from_der(vec![certificate.der().clone()], key, &aws_lc_rs::default_provider())
+        .map_err(io::Error::other)
+}
+
+/// How long a certificate may still be shown before the next is ordered, at most an hour: until a third of its time is left.
+fn due(certificate: &Certificate) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (begins, expires) = (certificate.begins(), certificate.expires());
+    let renewal = expires.saturating_sub(expires.saturating_sub(begins) / 3);
+    renewal.saturating_sub(now).min(LONGEST_PAUSE)
+}
+
+fn patience() -> RetryPolicy {
+    RetryPolicy::default().timeout(ORDER)
+}
+
+/// Writes a file that only its owner reads, whole or not at all.
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+/// HTTP to the ACME server: one request on a connection of its own, over TLS verified against known authorities.
+struct Http {
+    tls: Arc<ClientConfig>,
+}
+
+impl Http {
+    fn new(authorities: &[CertificateDer<'static>]) -> io::Result<Http> {
+        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        for authority in authorities {
+            roots.add(authority.clone()).map_err(io::Error::other)?;
+        }
+        let crypto = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
+        let tls = builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+        Ok(Http { tls: Arc::new(tls) })
+    }
+}
+
+type Asked = Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>>;
+
+impl HttpClient for Http {
+    fn request(&self, request: Request<BodyWrapper<axum::body::Bytes>>) -> Asked {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            let asked = tokio::time::timeout(REQUEST, ask(tls, request)).await;
+            let asked = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            asked.map_err(|error| instant_acme::Error::Other(Box::new(error)))
+        })
+    }
+}
+
+async fn ask(
+    tls: Arc<ClientConfig>,
+    mut request: Request<BodyWrapper<axum::body::Bytes>>,
+) -> io::Result<BytesResponse> {
+    let uri = std::mem::take(request.uri_mut());
+    let authority = uri.authority().ok_or(io::ErrorKind::InvalidInput)?.clone();
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse::<Uri>().map_err(io::Error::other)?;
+    let name = authority.as_str().parse().map_err(io::Error::other)?;
+    request.headers_mut().insert(header::HOST, name);
+    request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(AGENT));
+    if uri.scheme_str() != Some("https") {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an ACME server is reached by https (RFC 8555 §6.1)"));
+    }
+    let stream = TcpStream::connect((host.as_str(), authority.port_u16().unwrap_or(443))).await?;
+    let name = ServerName::try_from(host).map_err(io::Error::other)?;
+    exchange(TlsConnector::from(tls).connect(name, stream).await?, request).await
+}
+
+async fn exchange<S>(stream: S, request: Request<BodyWrapper<axum::body::Bytes>>) -> io::Result<BytesResponse>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::spawn(async move {
+        // What goes wrong on it the request hears of.
+        let _ = connection.await;
+    });
+    let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+    let octets = axum::body::to_bytes(Body::new(body), LONGEST_ANSWER).await.map_err(io::Error::other)?;
+    Ok(BytesResponse { parts, body: Box::new(octets) })
+}
+
+/// After the first failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
+/// After many of them.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(30);
+/// How long an ACME server may take to validate, or to issue.
+const ORDER: Duration = Duration::from_secs(120);
+/// Octets of the longest answer that is read.
+const LONGEST_ANSWER: usize = 1 << 20;
+const AGENT: &str = concat!("hairpin/", env!("CARGO_PKG_VERSION"));
