@@ -35,7 +35,7 @@ pub fn run(args: &Credentials) -> ExitCode {
     let servers = if args.server.is_empty() { vec![here()] } else { args.server.clone() };
     println!("username {}", pair.username);
     println!("password {}", pair.password);
-    println!("{}", ice::json(&servers, &pair));
+    println!("{}", ice::json(&servers, &[], &pair));
     ExitCode::SUCCESS
 }
 

@@ -35,10 +35,10 @@ impl Pair {
     }
 }
 
-/// The object to paste into `new RTCPeerConnection(…)`, on one line; each server is `HOST:PORT`.
-pub fn json(servers: &[String], pair: &Pair) -> String {
+/// The object to paste into `new RTCPeerConnection(…)`, on one line; each server is `HOST:PORT`, those of `secure` by TLS.
+pub fn json(servers: &[String], secure: &[String], pair: &Pair) -> String {
     let stun = servers.iter().map(|server| format!("stun:{server}")).collect();
-    let turn = turn_urls(servers).collect();
+    let turn = turn_urls(servers, secure).collect();
     let entries = [
         Entry { urls: stun, username: None, credential: None },
         Entry { urls: turn, username: Some(pair.username.clone()), credential: Some(pair.password.clone()) },
@@ -54,14 +54,15 @@ struct Configuration {
 }
 
 /// The URLs for the web listener, which fills in the host that the asker used where any host leads here.
-pub fn urls(servers: &[String]) -> Vec<String> {
+pub fn urls(servers: &[String], secure: &[String]) -> Vec<String> {
     let stun = servers.iter().map(|server| format!("stun:{server}"));
-    stun.chain(turn_urls(servers)).collect()
+    stun.chain(turn_urls(servers, secure)).collect()
 }
 
-fn turn_urls(servers: &[String]) -> impl Iterator<Item = String> {
+fn turn_urls(servers: &[String], secure: &[String]) -> impl Iterator<Item = String> {
     let each = |server: &String| ["udp", "tcp"].map(|transport| format!("turn:{server}?transport={transport}"));
-    servers.iter().flat_map(each)
+    let secure = secure.iter().map(|server| format!("turns:{server}?transport=tcp"));
+    servers.iter().flat_map(each).chain(secure)
 }
 
 /// A secret that nobody can guess: 192 random bits as text; empty, and so refused, where there is no randomness.

@@ -17,11 +17,12 @@ use crate::config::resolve::resolve;
 use crate::config::schema;
 use crate::config::value::Place;
 use crate::config::{self, Host, Settings};
-use crate::relay::Supervisor;
 use crate::relay::journal::Keeper;
+use crate::relay::{Supervisor, Visitor};
 use crate::service::admin::{self, Admin, Condition, Guard, Orders};
+use crate::service::certificates::Certificates;
 use crate::service::usage;
-use crate::service::web::Web;
+use crate::service::web::{Arrival, Web};
 use clap::Args;
 use listen::{bindable, cannot_listen};
 use notify::notify;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Runs a STUN and TURN server
@@ -91,11 +92,11 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let operators = listen::operators(settings.admin.as_ref(), written.has(&schema::ADMIN)).await?;
     let people = listen::people(settings.web.address, written.has(&schema::WEB)).await?;
     settings.plan.policy.own.listeners = listen::addresses(operators.as_ref(), people.as_ref());
-    for relay in &settings.plan.policy.relay_addresses {
-        bindable(relay.local)?;
-    }
+    settings.plan.policy.relay_addresses.iter().try_for_each(|relay| bindable(relay.local))?;
     let (keeper, records) = Keeper::channel(RECORDS);
     settings.plan.journal.keeper = settings.usage.wanted().then_some(keeper);
+    let (visitors, visiting) = mpsc::channel(VISITORS);
+    settings.plan.secure.visitors = settings.web.address.is_some().then_some(visitors);
     let relay = Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
     let services = [
         ("listening admin", listen::url(operators.as_ref())),
@@ -118,12 +119,18 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         let admin = Admin { relay, condition, usage: counts, orders, guard };
         services.spawn(admin::serve(admin, listener, wait(stopped.clone())));
     }
-    let web = match people {
-        Some(listener) => Some(start_web(&mut services, listener, stopped, &settings, &relay, &host)?),
+    let web = match settings.web.address {
+        Some(_) => {
+            let web = Web::new(announce::web_settings(&settings, &relay, &host)).map_err(|error| error.to_string())?;
+            serve_web(&mut services, &web, (people, visiting), stopped);
+            Some(web)
+        }
         None => None,
     };
+    let certificates = keep_certificates(&mut services, &settings).map_err(|error| error.to_string())?;
     let flags = args.flags.clone();
-    let running = Running::new(running::Parts { flags, host, written, settings, relay, web, level, condition });
+    let running =
+        Running::new(running::Parts { flags, host, written, settings, relay, web, certificates, level, condition });
     let relay = running.run(signals, ordered).await;
     notify("STOPPING=1");
     let _ = stop.send(true);
@@ -142,21 +149,51 @@ async fn end(mut services: JoinSet<std::io::Result<()>>) {
     services.shutdown().await;
 }
 
-fn start_web(
+/// Serves the web's own listener, where it could be opened, and who came for it elsewhere.
+fn serve_web(
     services: &mut JoinSet<std::io::Result<()>>,
-    listener: TcpListener,
+    web: &Web,
+    (listener, visiting): (Option<TcpListener>, mpsc::Receiver<Visitor>),
     stopped: watch::Receiver<bool>,
-    settings: &Settings,
-    relay: &Supervisor,
-    host: &Host,
-) -> Result<Web, Failure> {
-    let web = Web::new(announce::web_settings(settings, relay, host)).map_err(|error| error.to_string())?;
-    let serving = web.clone();
+) {
+    services.spawn(receive(visiting, web.clone()));
+    let web = web.clone();
     services.spawn(async move {
-        serving.serve(listener, wait(stopped)).await;
+        match listener {
+            Some(listener) => web.serve(listener, wait(stopped)).await,
+            None => {
+                wait(stopped).await;
+                web.stop().await;
+            }
+        }
         Ok(())
     });
-    Ok(web)
+}
+
+/// Watches the certificates' files; shows what was ordered by ACME before, and orders what comes next.
+fn keep_certificates(
+    services: &mut JoinSet<std::io::Result<()>>,
+    settings: &Settings,
+) -> std::io::Result<Option<Certificates>> {
+    let Some(tls) = settings.plan.secure.tls.clone() else { return Ok(None) };
+    let certificates = Certificates::new(tls, settings.secure.pairs.clone());
+    if let Some(acme) = settings.secure.acme.clone() {
+        if let Some(kept) = acme.kept() {
+            certificates.add(kept)?;
+        }
+        services.spawn(acme.renew(certificates.clone()));
+    }
+    services.spawn(certificates.clone().watch());
+    Ok(Some(certificates))
+}
+
+/// Serves those who came for the web to a port of the relay.
+async fn receive(mut visiting: mpsc::Receiver<Visitor>, web: Web) -> std::io::Result<()> {
+    while let Some(Visitor { stream, peer, local }) = visiting.recv().await {
+        let web = web.clone();
+        tokio::spawn(async move { web.serve_connection(stream, Arrival { peer, local, secure: true }).await });
+    }
+    Ok(())
 }
 
 /// Operators on loopback or a UNIX socket need no token.
@@ -173,6 +210,8 @@ async fn wait(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
+/// Connections that may wait for the web service: it takes them at once.
+const VISITORS: usize = 256;
 /// How long the services may take to answer what was asked before the end.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Records that may wait for whoever keeps accounts: a second of them at ten thousand allocations a second.

@@ -26,6 +26,7 @@ mod realms;
 pub mod render;
 pub mod resolve;
 pub mod schema;
+pub mod secure;
 pub mod value;
 mod web;
 pub mod written;

@@ -5,6 +5,7 @@ use super::host::{AUTO, Host};
 use super::public::Public;
 use super::realms::{self, Login};
 use super::schema;
+use super::secure::{self, Secure};
 use super::value::Place;
 use super::web::{self, Web};
 use super::written::{Reader, Written};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub web: Web,
     /// Who gets to know what users used.
     pub usage: usage::Settings,
+    /// TLS and what comes with it; its plan is in the relay's.
+    pub secure: Secure,
     /// How it logs.
     pub logs: Logs,
     /// What clients log in with, in words for `iceServers`.
@@ -59,7 +62,8 @@ pub struct Logs {
 /// Everything that is wrong with it, each with its place.
 pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let mut reader = Reader::new(written);
-    let listeners = listeners(&mut reader, host);
+    let encrypted = reader.has(&schema::CERTIFICATE) || reader.has(&schema::ACME_DOMAIN);
+    let listeners = listeners(&mut reader, host, encrypted);
     let relay_addresses = relay_addresses(&mut reader, host);
     let relay_ports = reader.one(&schema::RELAY_PORTS, value::ports).unwrap_or(49_152..=65_535);
     let limits = limits::limits(&mut reader, Limits::default());
@@ -69,6 +73,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     tokens.extend(realms::secrets_of_files(&mut reader, &schema::ADMIN_TOKEN_FILE));
     let drain = reader.one(&schema::DRAIN_TIMEOUT, value::duration).unwrap_or(DRAIN);
     let web = web::settings(&mut reader, &login);
+    let secure = secure::settings(&mut reader, web.address.is_some());
     let mut policy = Policy::new(Realm::new(""), relay_addresses);
     policy.realms = realms.into_iter().map(Arc::new).collect();
     policy.limits = limits;
@@ -87,6 +92,8 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     policy.discovery = discovery(&mut reader, &mut listeners);
     let mut plan = Plan::new([], policy);
     plan.listeners = listeners;
+    plan.secure = secure.plan.clone();
+    plan.connections.handshakes = secure::handshakes(&mut reader);
     plan.relay_ports = relay_ports;
     plan.answer_rate = reader.one(&schema::ANSWER_RATE, value::number).unwrap_or(2_000);
     plan.shards = reader.one(&schema::SHARDS, value::shards).unwrap_or(0);
@@ -102,7 +109,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     }
     contradictions(&mut reader, &plan, written);
     let admin_token = tokens.into_iter().next();
-    Ok(Settings { plan, admin, admin_token, drain, web, usage, logs, login, warnings: reader.faults })
+    Ok(Settings { plan, admin, admin_token, drain, web, usage, secure, logs, login, warnings: reader.faults })
 }
 
 impl Settings {
@@ -112,7 +119,7 @@ impl Settings {
     }
 }
 
-fn listeners(reader: &mut Reader, host: &Host) -> Vec<Listener> {
+fn listeners(reader: &mut Reader, host: &Host, encrypted: bool) -> Vec<Listener> {
     let faults = reader.faults.len();
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for (origin, address) in reader.many_at(&schema::LISTEN, value::transport_address) {
@@ -123,7 +130,9 @@ fn listeners(reader: &mut Reader, host: &Host) -> Vec<Listener> {
     }
     let default: [SocketAddr; 2] = [(Ipv4Addr::UNSPECIFIED, 3478).into(), (Ipv6Addr::UNSPECIFIED, 3478).into()];
     if !reader.has(&schema::LISTEN) || addresses == default {
-        addresses = default.into_iter().filter(|address| address.is_ipv4() || host.ipv6).collect();
+        let ports: &[u16] = if encrypted && !reader.has(&schema::LISTEN) { &[3478, 5349, 443] } else { &[3478] };
+        let wildcards = default.into_iter().filter(|address| address.is_ipv4() || host.ipv6);
+        addresses = wildcards.flat_map(|all| ports.iter().map(move |port| SocketAddr::new(all.ip(), *port))).collect();
     }
     if addresses.is_empty() && reader.faults.len() == faults {
         reader.wrong(&schema::LISTEN, "a server without a listener serves nobody; write at least one IP:PORT");

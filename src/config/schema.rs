@@ -127,10 +127,10 @@ pub fn key(name: &str) -> Option<&'static Key> {
 }
 
 /// Where clients reach the server.
-pub const LISTEN: Key = Key::many("listen", "IP:PORT")
-    .default(r#"["0.0.0.0:3478", "[::]:3478"]"#)
-    .restart()
-    .about("Where clients reach the server, by UDP and TCP. The default leaves IPv6 out where the host has none.");
+pub const LISTEN: Key = Key::many("listen", "IP:PORT").default(r#"["0.0.0.0:3478", "[::]:3478"]"#).restart().about(
+    "Where clients reach the server, by UDP and TCP, and with a certificate by DTLS and TLS on the same ports. The \
+         default leaves IPv6 out where the host has none, and with a certificate has ports 5349 and 443 too.",
+);
 /// Where relay sockets bind.
 pub const RELAY_ADDRESS: Key = Key::many("relay_address", "IP").example(r#"["10.0.0.5"]"#).restart().about(
     "Where relay sockets bind. Without it, the source addresses of the default routes, one for each family. Several \
@@ -192,6 +192,66 @@ pub const TOKEN_KEY_FILE: Key = Key::one("token_key_file", "FILE")
 pub const TOKEN_SERVER: Key = Key::one("token_server", "NAME")
     .example(r#""relay.example.net""#)
     .about("This server's name, which every token is bound to and which clients are told (THIRD-PARTY-AUTHORIZATION).");
+/// Certificates.
+pub const CERTIFICATE: Key = Key::many("certificate", "FILE").example(r#"["/etc/hairpin/fullchain.pem"]"#).file().about(
+    "A certificate chain in PEM, the server's own first: with it every listener speaks TLS and DTLS too. Of several, the \
+     one for the server name that a client asks for is shown. A file that changes is read again by itself.",
+);
+/// Their keys.
+pub const PRIVATE_KEY: Key = Key::many("private_key", "FILE")
+    .example(r#"["/etc/hairpin/privkey.pem"]"#)
+    .file()
+    .about("The certificate's private key in PEM; one for each certificate, in the same order.");
+/// Automatic certificates.
+pub const ACME_DOMAIN: Key = Key::many("acme_domain", "NAME").example(r#"["relay.example.net"]"#).restart().about(
+    "Names to order a certificate for by ACME (RFC 8555), instead of certificate or beside it. The names must lead to this \
+     server's port 443, where it proves itself (TLS-ALPN-01); ordering agrees to the authority's terms of service.",
+);
+/// Whom from.
+pub const ACME_DIRECTORY: Key = Key::one("acme_directory", "URL")
+    .default(r#""https://acme-v02.api.letsencrypt.org/directory""#)
+    .restart()
+    .about("The ACME server's directory.");
+/// Whom to write to.
+pub const ACME_CONTACT: Key = Key::one("acme_contact", "ADDRESS")
+    .example(r#""operator@example.net""#)
+    .restart()
+    .about("The mail address that the authority may write to.");
+/// Its own certificate's authority.
+pub const ACME_AUTHORITY: Key = Key::one("acme_authority", "FILE")
+    .example(r#""/etc/hairpin/acme-root.pem""#)
+    .file()
+    .restart()
+    .about("Certificates in PEM that the ACME server's own may come from, besides the well-known authorities.");
+/// Where things are kept.
+pub const STATE_DIRECTORY: Key = Key::one("state_directory", "DIRECTORY")
+    .default(r#""/var/lib/hairpin""#)
+    .restart()
+    .about("Where the ACME account and what it ordered are kept.");
+/// Mutual TLS.
+pub const CLIENT_AUTHORITY: Key =
+    Key::many("client_authority", "FILE").example(r#"["/etc/hairpin/clients.pem"]"#).file().restart().about(
+        "Certificates in PEM of authorities: TLS and DTLS clients must show a certificate that one of them signed (over \
+     DTLS without others in between).",
+    );
+/// Balancers in front.
+pub const BALANCER: Key = Key::many("balancer", "CIDR").example(r#"["10.0.0.7"]"#).restart().about(
+    "Load balancers whose TCP connections begin with a PROXY protocol header, version 1 or 2: the client's address is \
+     the one it says, everywhere. Nobody else may send one.",
+);
+/// How long a handshake may take.
+pub const HANDSHAKE_TIME: Key = Key::one("handshake_time", "DURATION")
+    .default(r#""10s""#)
+    .restart()
+    .about("How long a TLS or DTLS handshake may take.");
+/// Handshakes of an address.
+pub const ADDRESS_HANDSHAKES: Key = Key::one("address_handshakes", "N")
+    .default("128")
+    .restart()
+    .about("Handshakes at a time of one IPv4 address or IPv6 /64, on each core; more are refused.");
+/// Handshakes of all.
+pub const HANDSHAKES: Key =
+    Key::one("handshakes", "N").default("4096").restart().about("Handshakes at a time of all clients, on each core.");
 
 /// Peers that may be reached all the same.
 pub const ALLOW_PEER: Key = Key::many("allow_peer", "CIDR").example(r#"["10.1.0.0/16"]"#).about(
@@ -535,6 +595,23 @@ pub const GROUPS: &[Group] = &[
     Group {
         title: "Users",
         keys: &[REALM, USER, USER_FILE, SHARED_SECRET, SHARED_SECRET_FILE, TOKEN_KEY, TOKEN_KEY_FILE, TOKEN_SERVER],
+    },
+    Group {
+        title: "Encryption",
+        keys: &[
+            CERTIFICATE,
+            PRIVATE_KEY,
+            ACME_DOMAIN,
+            ACME_DIRECTORY,
+            ACME_CONTACT,
+            ACME_AUTHORITY,
+            STATE_DIRECTORY,
+            CLIENT_AUTHORITY,
+            BALANCER,
+            HANDSHAKE_TIME,
+            ADDRESS_HANDSHAKES,
+            HANDSHAKES,
+        ],
     },
     Group { title: "Peers", keys: &[ALLOW_PEER, DENY_PEER] },
     Group {

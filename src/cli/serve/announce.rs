@@ -20,6 +20,10 @@ pub fn announce(
     for address in relay.addresses() {
         writeln!(out, "listening udp {address}")?;
         writeln!(out, "listening tcp {address}")?;
+        if settings.plan.secure.tls.is_some() {
+            writeln!(out, "listening tls {address}")?;
+            writeln!(out, "listening dtls {address}")?;
+        }
     }
     for relay in &settings.plan.policy.relay_addresses {
         writeln!(out, "relaying {}", Relaying(relay.local, relay.external))?;
@@ -32,8 +36,10 @@ pub fn announce(
     if let Login::Secret { secret, drawn: true } = &settings.login {
         writeln!(out, "shared-secret {secret}")?;
     }
-    let servers: Vec<String> = settings.reachable(relay.addresses(), host).iter().map(SocketAddr::to_string).collect();
-    writeln!(out, "{}", ice::json(&servers, &ice::Pair::of(&settings.login)))?;
+    let reached = settings.reachable(relay.addresses(), host);
+    let servers: Vec<String> = reached.iter().map(SocketAddr::to_string).collect();
+    let secure = secure_servers(settings, &reached);
+    writeln!(out, "{}", ice::json(&servers, &secure, &ice::Pair::of(&settings.login)))?;
     out.flush()
 }
 
@@ -47,8 +53,24 @@ pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web
     servers.extend(settings.reachable(&named, host).iter().map(SocketAddr::to_string));
     servers.dedup();
     let mut web = settings.web.settings.clone();
-    web.ice.urls = ice::urls(&servers);
+    web.ice.urls = ice::urls(&servers, &secure_servers(settings, relay.addresses()));
     web
+}
+
+/// Where clients come in by TLS, as `NAME:PORT`: under a name that the certificate bears, by the port that gets through most
+/// firewalls.
+fn secure_servers(settings: &Settings, reached: &[SocketAddr]) -> Vec<String> {
+    let Some(tls) = &settings.plan.secure.tls else { return Vec::new() };
+    let port = |wanted: u16| reached.iter().map(SocketAddr::port).find(|port| *port == wanted);
+    let Some(port) = port(443).or_else(|| port(5349)).or_else(|| reached.first().map(SocketAddr::port)) else {
+        return Vec::new();
+    };
+    let certificates = tls.certificates();
+    let mut names = certificates.iter().flat_map(|certificate| certificate.names());
+    match names.find(|name| !name.starts_with('*')) {
+        Some(name) => vec![format!("{name}:{port}")],
+        None => reached.iter().filter(|address| address.port() == port).map(SocketAddr::to_string).collect(),
+    }
 }
 
 /// A relay address, and what clients are told instead.

@@ -8,6 +8,7 @@ use crate::config::resolve::resolve;
 use crate::config::{Error, Host, Settings, Written};
 use crate::relay::Supervisor;
 use crate::service::admin::{Answer, Condition, Order, Refused};
+use crate::service::certificates::Certificates;
 use crate::service::web::Web;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct Parts {
     pub relay: Arc<Supervisor>,
     /// The web service.
     pub web: Option<Web>,
+    /// The certificates, where TLS is spoken.
+    pub certificates: Option<Certificates>,
     /// How much is logged.
     pub level: Level,
     /// How the server is, for the operators' listener.
@@ -128,6 +131,10 @@ impl Running {
 
     /// Reads the configuration again and goes by it; what needs a restart stays as it is.
     async fn reload(&mut self) -> Result<Value, Error> {
+        // Whatever becomes of the rest: a bad certificate is counted, a good one is shown.
+        if let Some(certificates) = &self.parts.certificates {
+            certificates.reload();
+        }
         let fresh = self.parts.flags.written()?;
         let known = &self.parts.host;
         let host = Host { public: known.public, ..Host::look(known.secret.clone()) };
@@ -163,6 +170,9 @@ impl Running {
         policy.blocked = self.blocked.iter().map(|(user, until)| (user.as_str().into(), *until)).collect();
         parts.relay.set_answer_rate(parts.settings.plan.answer_rate);
         parts.relay.replace_policy(policy).await;
+        if let Some(certificates) = &parts.certificates {
+            certificates.follow(parts.settings.secure.pairs.clone());
+        }
         if let Some(web) = &parts.web {
             web.replace(web_settings(&parts.settings, &parts.relay, &parts.host));
         }
