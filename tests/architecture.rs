@@ -7,6 +7,8 @@ use std::path::Path;
 
 /// Path below `src` to text.
 type Sources = BTreeMap<String, String>;
+/// Every file's re-exports.
+type PassedOn<'a> = BTreeMap<&'a str, Vec<Vec<String>>>;
 
 #[test]
 fn imports_go_down_only() {
@@ -78,9 +80,11 @@ fn floor_faults(sources: &Sources) -> Vec<String> {
 /// No circle between files; a name that a module re-exports stands for the file it comes from.
 fn circle_faults(sources: &Sources) -> Vec<String> {
     let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let passed_on: PassedOn =
+        sources.iter().map(|(file, text)| (file.as_str(), reexports(file, text, sources))).collect();
     for (file, text) in sources {
         let needed = needed_paths(file, text, sources);
-        let targets = needed.iter().filter_map(|path| resolve(path, sources, 0));
+        let targets = needed.iter().filter_map(|path| resolve(path, sources, &passed_on, 0));
         edges.insert(file, targets.filter(|target| target != file).collect());
     }
     let mut faults = vec![];
@@ -230,6 +234,12 @@ fn needed_paths(file: &str, text: &str, sources: &Sources) -> Vec<Vec<String>> {
     needed
 }
 
+/// What a file passes on, from the crate's root on.
+fn reexports(file: &str, text: &str, sources: &Sources) -> Vec<Vec<String>> {
+    let code = without_tests(text);
+    code.split_inclusive(';').filter(|statement| is_reexport(statement)).flat_map(|s| paths(file, s, sources)).collect()
+}
+
 fn is_reexport(statement: &str) -> bool {
     let tokens = tokens(statement);
     let visible = tokens.iter().rposition(|t| t == "pub");
@@ -237,15 +247,13 @@ fn is_reexport(statement: &str) -> bool {
 }
 
 /// The file that defines what a path names: the deepest module on it, or where that module re-exports the next name from.
-fn resolve<'a>(path: &[String], sources: &'a Sources, depth: u8) -> Option<&'a str> {
+fn resolve<'a>(path: &[String], sources: &'a Sources, passed_on: &PassedOn, depth: u8) -> Option<&'a str> {
     let known = (0..=path.len()).rev().find(|n| file_of(&path[..*n], sources).is_some())?;
     let file = file_of(&path[..known], sources)?;
     let Some(name) = path.get(known).filter(|_| depth < 8) else { return Some(file) };
-    let text = without_tests(&sources[file]);
-    let reexports = text.split_inclusive(';').filter(|s| is_reexport(s)).flat_map(|s| paths(file, s, sources));
-    for target in reexports {
-        if target.last() == Some(name) && target != path[..=known] {
-            return resolve(&target, sources, depth + 1);
+    for target in &passed_on[file] {
+        if target.last() == Some(name) && *target != path[..=known] {
+            return resolve(target, sources, passed_on, depth + 1);
         }
     }
     Some(file)
