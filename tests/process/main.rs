@@ -13,6 +13,7 @@ mod fixture;
 mod admin;
 mod config;
 mod credentials;
+mod deploy;
 mod drain;
 mod operating;
 mod operator;

@@ -55,7 +55,8 @@ fn the_environment_may_hold_lists() {
     let (second, _) = addresses();
     let mut process = command(&["serve", "--relay-address", "127.0.0.1"]);
     process.env("HAIRPIN_LISTEN", format!("{listen},{second}")).env("HAIRPIN_ADMIN", admin.to_string());
-    let _process = Running::start(process, listen);
+    // Listeners are opened in order.
+    let _process = Running::start(process, second);
     assert!(Client::udp(second).fence().is_empty());
     assert!(Client::tcp(second).fence().is_empty());
 }
