@@ -116,7 +116,8 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let kept = kept.map(tokio::spawn);
     if let Some(listener) = operators {
         let (relay, condition, guard) = (relay.clone(), condition.clone(), guard(&settings));
-        let admin = Admin { relay, condition, usage: counts, orders, guard };
+        let lifetimes = settings.plan.journal.lifetimes.clone();
+        let admin = Admin { relay, condition, usage: counts, lifetimes, orders, guard };
         services.spawn(admin::serve(admin, listener, wait(stopped.clone())));
     }
     let web = match settings.web.address {

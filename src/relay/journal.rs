@@ -1,6 +1,7 @@
 //! An allocation's life: lines of the log, and records for whoever keeps accounts.
 
 use crate::turn::{End, Record};
+use prometheus::{Histogram, HistogramOpts};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,33 @@ pub struct Journal {
     pub anonymous: bool,
     /// Who gets the records besides the log.
     pub keeper: Option<Keeper>,
+    /// How long allocations lived.
+    pub lifetimes: Lifetimes,
+}
+
+/// A histogram of allocations' lifetimes, in seconds.
+#[derive(Clone, Debug)]
+pub struct Lifetimes(Option<Histogram>);
+
+impl Lifetimes {
+    /// The histogram, for whoever shows it.
+    pub fn histogram(&self) -> Option<Histogram> {
+        self.0.clone()
+    }
+
+    fn observe(&self, record: &Record) {
+        if let Some(histogram) = &self.0 {
+            histogram.observe(record.elapsed.as_secs_f64());
+        }
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Lifetimes {
+        let options =
+            HistogramOpts::new("hairpin_allocation_lifetime_seconds", "How long allocations lived that ended.");
+        Lifetimes(Histogram::with_opts(options.buckets(LIFETIMES.to_vec())).ok())
+    }
 }
 
 /// The shards' end of the way to whoever keeps accounts. A shard never waits: what finds no room is counted as lost.
@@ -60,6 +88,7 @@ impl Journal {
 
     /// An allocation ended.
     pub(super) fn ended(&self, record: Record) {
+        self.lifetimes.observe(&record);
         tracing::info!(
             id = record.id,
             user = %record.user,
@@ -93,13 +122,16 @@ impl Journal {
     }
 }
 
+/// Upper ends of the histogram's buckets: from a check to a day's call.
+const LIFETIMES: [f64; 10] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_anonymous_journal_tells_networks() {
-        let journal = Journal { anonymous: true, keeper: None };
+        let journal = Journal { anonymous: true, ..Journal::default() };
         assert_eq!(journal.shown("192.0.2.77:5000".parse().unwrap()), "192.0.2.0/24");
         assert_eq!(journal.shown("[2001:db8:1:2::3]:5000".parse().unwrap()), "2001:db8:1::/48");
         assert_eq!(journal.shown("[::ffff:192.0.2.77]:5000".parse().unwrap()), "192.0.2.0/24");

@@ -1,6 +1,6 @@
 //! What a supervisor may say to a shard, off the packet path.
 
-use crate::turn::{Policy, Record};
+use crate::turn::{Detail, Policy, Record};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,6 +13,8 @@ pub enum Letter {
     ReplacePolicy(Arc<Policy>),
     /// Tell the allocations that live.
     List(oneshot::Sender<Vec<Record>>),
+    /// Tell all of the allocation with this [`Record::id`].
+    Detail(u64, oneshot::Sender<Option<Box<Detail>>>),
     /// End the allocation with this [`Record::id`]; tells whether it was there.
     Close(u64, oneshot::Sender<bool>),
 }

@@ -519,6 +519,9 @@ impl Shard {
                 // Who asked may have left.
                 let _ = answer.send(self.server.records(self.now).map(|record| *record).collect());
             }
+            Letter::Detail(id, answer) => {
+                let _ = answer.send(self.server.detail(self.now, id).map(Box::new));
+            }
             Letter::Close(id, answer) => {
                 let found = self.server.end_one(self.now, id, End::Closed);
                 self.perform();

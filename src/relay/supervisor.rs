@@ -10,7 +10,7 @@ use super::waiting::Waiting;
 use crate::net::dtls::Dtls;
 use crate::net::{Tls, UdpSocket, cpu, tcp};
 use crate::turn::acl::Own;
-use crate::turn::{Policy, Ports, Record, Setup, Shared};
+use crate::turn::{Detail, Policy, Ports, Record, Setup, Shared};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -138,6 +138,19 @@ impl Supervisor {
             }
         }
         all
+    }
+
+    /// All that is known of the allocation with this [`Record::id`].
+    pub async fn allocation(&self, id: u64) -> Option<Detail> {
+        for mailbox in &self.mailboxes {
+            let (answer, told) = oneshot::channel();
+            if mailbox.send(Letter::Detail(id, answer)).await.is_ok()
+                && let Some(detail) = told.await.ok().flatten()
+            {
+                return Some(*detail);
+            }
+        }
+        None
     }
 
     /// Ends the allocation with this [`Record::id`]; tells whether there was one.

@@ -4,6 +4,7 @@
 //! read from the shards' counters when somebody asks; nothing is kept here.
 
 use crate::relay::Statistics;
+use crate::relay::journal::Lifetimes;
 use crate::relay::stats::Kind;
 use crate::service::process;
 use crate::service::usage;
@@ -19,13 +20,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// # Errors
 /// A name that Prometheus does not allow: a fault of the program.
-pub fn page(statistics: &Statistics, draining: bool, usage: &usage::Counts) -> prometheus::Result<String> {
+pub fn page(
+    statistics: &Statistics,
+    draining: bool,
+    usage: &usage::Counts,
+    lifetimes: &Lifetimes,
+) -> prometheus::Result<String> {
     let page = Page { registry: Registry::new() };
     page.server(statistics, draining)?;
     for (name, help, count) in usage.each() {
         page.counter(name, help, [], [([], count)])?;
     }
     page.allocations(statistics)?;
+    if let Some(histogram) = lifetimes.histogram() {
+        page.register(histogram)?;
+    }
     page.traffic(statistics)?;
     page.protocol(statistics)?;
     page.shards(statistics)?;

@@ -5,7 +5,7 @@
 
 use super::channel::Channels;
 use super::connection::{Connection, Stage};
-use super::effect::{End, Record};
+use super::effect::{Detail, End, Record};
 use super::five_tuple::Client;
 use super::meter::Pace;
 use super::mobile::Mobility;
@@ -183,6 +183,17 @@ impl Allocation {
             Stage::Connecting(_) | Stage::Bound => None,
         });
         waits.fold(self.halves.first_expiry(), Instant::min)
+    }
+
+    /// All that an operator may want to know of it.
+    pub fn detail(&self, now: Instant, relayed: Vec<SocketAddr>) -> Detail {
+        let live = self.permissions.iter().filter(|permission| now < permission.expires);
+        Detail {
+            record: *self.record(now, relayed, None),
+            left: self.halves.first_expiry().since(now),
+            permissions: live.map(|permission| (permission.address, permission.expires.since(now))).collect(),
+            channels: self.channels.iter().map(|one| (one.number, one.peer, one.expires.since(now))).collect(),
+        }
     }
 
     /// The allocation's life so far, with its relayed transport addresses as clients are told them.

@@ -119,6 +119,19 @@ pub struct Record {
     pub end: Option<End>,
 }
 
+/// One allocation, looked at closely.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// What is told of every allocation.
+    pub record: Record,
+    /// How much longer it lives unless refreshed; for a dual one, the half that ends first.
+    pub left: std::time::Duration,
+    /// Who may reach it, and for how much longer.
+    pub permissions: Vec<(IpAddr, std::time::Duration)>,
+    /// Number and peer of its channels, and for how much longer; zero while a channel cools off.
+    pub channels: Vec<(u16, SocketAddr, std::time::Duration)>,
+}
+
 /// Why an allocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {

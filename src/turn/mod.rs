@@ -59,7 +59,7 @@ mod tests;
 
 pub use connection::ConnectionId;
 pub use counters::Counters;
-pub use effect::{BindError, Effect, End, Framing, Icmp, Onward, Record};
+pub use effect::{BindError, Detail, Effect, End, Framing, Icmp, Onward, Record};
 pub use five_tuple::{Client, FiveTuple, Link, Transport};
 pub use limits::{Bandwidth, Limits};
 pub use policy::{Policy, RelayAddress};

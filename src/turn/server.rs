@@ -3,7 +3,7 @@
 use super::channel::Channel;
 use super::connection::ConnectionId;
 use super::counters::Counters;
-use super::effect::{BindError, Effect, End, Icmp, Onward, Record};
+use super::effect::{BindError, Detail, Effect, End, Icmp, Onward, Record};
 use super::five_tuple::{Client, FiveTuple};
 use super::method;
 use super::mobile::Guests;
@@ -187,6 +187,13 @@ impl Server {
             self.state.end(now, id, end);
         }
         found.is_some()
+    }
+
+    /// One allocation, by its [`Record::id`].
+    pub fn detail(&self, now: Instant, serial: u64) -> Option<Detail> {
+        let table = &self.state.table;
+        let (id, allocation) = table.iter().find(|(_, allocation)| allocation.serial == serial)?;
+        Some(allocation.detail(now, table.externals(id)))
     }
 
     /// Whether the five-tuple has an allocation.

@@ -24,7 +24,14 @@ fn allocations_are_listed_filtered_paged_and_closed() {
     let mine = &mine["allocations"][0];
     assert_eq!(mine["relayed"][0], relayed.to_string());
     let id = mine["id"].as_str().unwrap();
-    assert_eq!(json(&server, "GET", &format!("/allocations/{id}"))["client"], udp.address.to_string());
+    let peer = crate::client::Peer::v4();
+    udp.bind(0x4001, peer.address);
+    let detail = json(&server, "GET", &format!("/allocations/{id}"));
+    assert_eq!(detail["client"], udp.address.to_string());
+    assert_eq!(detail["permissions"][0]["peer"], "127.0.0.1");
+    assert_eq!(detail["channels"][0]["number"], "0x4001");
+    assert_eq!(detail["channels"][0]["peer"], peer.address.to_string());
+    assert_eq!(detail["to_peers_bytes_per_second"], 0.0);
     assert_eq!(json(&server, "DELETE", &format!("/allocations/{id}"))["closed"], 1);
     assert_eq!(ask(server.admin, "GET", &format!("/allocations/{id}"), "", "").0, 404);
     assert_eq!(udp.ask(Outgoing::request(crate::codec::REFRESH)).error(), Some(437));

@@ -11,7 +11,8 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
     let server = Setup::new().flag("--web", "off").start();
     server.udp().allocate();
     let (_, page) = server.get("/metrics");
-    let known: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let known: BTreeSet<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     for file in ["grafana.json", "alerts.yaml"] {
         let text = std::fs::read_to_string(deploy().join(file)).unwrap();
         let used = names(&text);
@@ -52,7 +53,8 @@ fn the_metrics_page_is_well_formed() {
     }
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("metrics-{}", std::process::id()));
     std::fs::write(&file, &page).unwrap();
-    let checked = Command::new("sh").args(["-c", &format!("promtool check metrics < {}", file.display())]).output().unwrap();
+    let checked =
+        Command::new("sh").args(["-c", &format!("promtool check metrics < {}", file.display())]).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let rules = Command::new("promtool").args(["check", "rules"]).arg(deploy().join("alerts.yaml")).output().unwrap();
     assert!(rules.status.success(), "{}", String::from_utf8_lossy(&rules.stderr));
@@ -65,7 +67,8 @@ fn the_unit_is_sandboxed() {
         return skipped("systemd-analyze");
     }
     let unit = deploy().join("systemd/hairpin.service");
-    let output = Command::new("systemd-analyze").args(["security", "--offline=yes", "--threshold=20"]).arg(&unit).output();
+    let output =
+        Command::new("systemd-analyze").args(["security", "--offline=yes", "--threshold=20"]).arg(&unit).output();
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));

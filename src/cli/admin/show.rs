@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 pub fn table(answer: &Value) -> String {
     let Value::Object(members) = answer else { return text(answer) };
     let list = members.values().find_map(Value::as_array).filter(|list| list.iter().all(Value::is_object));
-    match list {
+    match list.filter(|_| !members.contains_key("id")) {
         Some(list) => listed(members, list),
         None => described(members),
     }

@@ -7,6 +7,7 @@ use crate::turn::Record;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 
 /// Which allocations, and which page of them.
@@ -104,17 +105,34 @@ pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted
     Json(Listed { total: records.len(), offset, allocations: page.map(Described::new).collect() })
 }
 
-/// `GET /allocations/{id}`.
-pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<u64>) -> Result<Json<Described>, Refused> {
-    let records = admin.relay.allocations().await;
-    let record = records.iter().find(|record| record.id == id).ok_or_else(|| missing(id))?;
-    Ok(Json(Described::new(record)))
+/// `GET /allocations/{id}`: its permissions and channels too, and what it carries a second, measured for a moment.
+pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<u64>) -> Result<Json<Value>, Refused> {
+    let before = admin.relay.allocation(id).await.ok_or_else(|| missing(id))?;
+    tokio::time::sleep(MOMENT).await;
+    let detail = admin.relay.allocation(id).await.ok_or_else(|| missing(id))?;
+    let seconds = (detail.record.elapsed.saturating_sub(before.record.elapsed)).as_secs_f64().max(0.001);
+    let (was, is) = (&before.record.traffic, &detail.record.traffic);
+    let rate = |was: u64, is: u64| (is.saturating_sub(was) as f64 / seconds).round();
+    let permissions =
+        detail.permissions.iter().map(|(peer, left)| json!({ "peer": peer, "seconds_left": left.as_secs() }));
+    let channels = detail.channels.iter().map(|(number, peer, left)| {
+        json!({ "number": format!("0x{number:04x}"), "peer": peer, "seconds_left": left.as_secs() })
+    });
+    let mut described = serde_json::to_value(Described::new(&detail.record)).unwrap_or_default();
+    if let Value::Object(members) = &mut described {
+        members.insert("seconds_left".into(), json!(detail.left.as_secs()));
+        members.insert("to_peers_bytes_per_second".into(), json!(rate(was.to_peers.octets, is.to_peers.octets)));
+        members.insert("to_client_bytes_per_second".into(), json!(rate(was.to_client.octets, is.to_client.octets)));
+        members.insert("permissions".into(), permissions.collect());
+        members.insert("channels".into(), channels.collect());
+    }
+    Ok(Json(described))
 }
 
 /// `DELETE /allocations/{id}`.
-pub(super) async fn close(State(admin): State<Admin>, Path(id): Path<u64>) -> Result<Json<serde_json::Value>, Refused> {
+pub(super) async fn close(State(admin): State<Admin>, Path(id): Path<u64>) -> Result<Json<Value>, Refused> {
     match admin.relay.close(id).await {
-        true => Ok(Json(serde_json::json!({ "closed": 1 }))),
+        true => Ok(Json(json!({ "closed": 1 }))),
         false => Err(missing(id)),
     }
 }
@@ -127,3 +145,5 @@ fn missing(id: u64) -> Refused {
 const PAGE: usize = 100;
 /// The most that it may say.
 const LARGEST_PAGE: usize = 10_000;
+/// How long rates are measured.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(250);

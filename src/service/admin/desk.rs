@@ -3,6 +3,7 @@
 use super::guard::Guard;
 use super::order::Orders;
 use crate::relay::Supervisor;
+use crate::relay::journal::Lifetimes;
 use crate::service::usage;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ pub struct Admin {
     pub condition: Arc<Condition>,
     /// How usage goes.
     pub usage: Arc<usage::Counts>,
+    /// How long allocations lived.
+    pub lifetimes: Lifetimes,
     /// Where orders go.
     pub orders: Orders,
     /// Who is let in.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
-    match metrics::page(&admin.relay.statistics(), admin.condition.draining(), &admin.usage) {
+    match metrics::page(&admin.relay.statistics(), admin.condition.draining(), &admin.usage, &admin.lifetimes) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
