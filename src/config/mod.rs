@@ -19,6 +19,7 @@ pub mod coturn;
 mod error;
 pub mod file;
 mod host;
+mod key;
 mod limits;
 pub mod public;
 mod reach;
