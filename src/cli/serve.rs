@@ -177,6 +177,9 @@ fn keep_certificates(
     settings: &Settings,
 ) -> std::io::Result<Option<Certificates>> {
     let Some(tls) = settings.plan.secure.tls.clone() else { return Ok(None) };
+    if !tls.certificates().is_empty() && tls.for_dtls(None).is_none() {
+        tracing::warn!("DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384");
+    }
     let certificates = Certificates::new(tls, settings.secure.pairs.clone());
     if let Some(acme) = settings.secure.acme.clone() {
         if let Some(kept) = acme.kept() {

@@ -168,8 +168,9 @@ fn answer(name: &str, digest: &[u8]) -> io::Result<CertifiedKey> {
     params.custom_extensions.push(CustomExtension::new_acme_identifier(digest));
     let certificate = params.self_signed(&key).map_err(io::Error::other)?;
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
-    CertifiedKey::from_der(vec![certificate.der().clone()], key, &aws_lc_rs::default_provider())
-        .map_err(io::Error::other)
+    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).map_err(io::Error::other)?;
+    // Not compared with the certificate: nobody reads that but who asked for it, as its extension is critical.
+    Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
 /// How long a certificate may still be shown before the next is ordered, at most an hour: until a third of its time is left.
