@@ -3,7 +3,7 @@
 
 use super::return_path::ReturnPath;
 use super::time::Instant;
-use papaya::{Compute, HashMap, Operation};
+use papaya::{Compute, HashMap, Operation, ResizeMode};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub enum Stage {
 
 /// The data connections that wait to be bound, of all shards: ConnectionBind comes on a connection of its own, which may
 /// be another shard's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connections {
     /// Key: numbers that the server draws at random. Read at ConnectionBind; lock-free, the standard library's hasher.
     pending: HashMap<ConnectionId, Waiting>,
@@ -55,6 +55,13 @@ pub enum Unbindable {
     Unknown,
     /// It is somebody else's.
     NotTheirs,
+}
+
+impl Default for Connections {
+    fn default() -> Connections {
+        // Not incremental, where `compute` would leave outgrown tables behind.
+        Connections { pending: HashMap::builder().resize_mode(ResizeMode::Blocking).build() }
+    }
 }
 
 impl Connections {

@@ -6,7 +6,7 @@ use super::meter::{Allowance, Bucket, Meter};
 use super::reject::Reject;
 use super::time::Instant;
 use crate::wire::ErrorCode;
-use papaya::{Compute, HashMap, Operation};
+use papaya::{Compute, HashMap, Operation, ResizeMode};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Counts allocations and holds what their users share, across all shards, without a lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     all: AtomicU32,
     /// Key: realms, of the policy. Read at Allocate; the standard library's keyed hasher, as for all of these.
@@ -51,6 +51,25 @@ pub struct Applicant<'a> {
     pub address: IpAddr,
     /// The time of day.
     pub unix: Duration,
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger {
+            all: AtomicU32::new(0),
+            realms: counts(),
+            users: counts(),
+            addresses: counts(),
+            buckets: HashMap::default(),
+            allowances: HashMap::default(),
+        }
+    }
+}
+
+/// An empty table of counts. It is resized at once: in papaya's incremental mode `compute` never helps to move what an
+/// outgrown table held, so that every call walks one more table than the last, for ever.
+fn counts<K: Hash + Eq>() -> HashMap<K, u32> {
+    HashMap::builder().resize_mode(ResizeMode::Blocking).build()
 }
 
 impl Ledger {
