@@ -137,10 +137,8 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let _ = stop.send(true);
     end(services).await;
     drop(relay);
-    match kept {
-        Some(kept) => kept.await.map_err(|error| error.to_string())?.map_err(|error| Failure::Io(error.to_string())),
-        None => Ok(()),
-    }
+    let Some(kept) = kept else { return Ok(()) };
+    kept.await.map_err(|error| error.to_string())?.map_err(|error| Failure::Io(error.to_string()))
 }
 
 /// Ends the services: a client that keeps a connection open does not keep the server.
