@@ -328,8 +328,11 @@ impl Naive {
     }
 
     fn channel_data(&mut self, client: &Client, number: u16, length: usize) -> Onward {
-        if !(0x4000..=0x7fff).contains(&number) {
-            return Onward::Discarded(Discard::Malformed);
+        match number >> 8 {
+            0x40..=0x7f => {}
+            // RFC 7983: a first octet of 20 to 63 is DTLS's.
+            20..=63 => return Onward::Discarded(Discard::Dtls),
+            _ => return Onward::Discarded(Discard::Malformed),
         }
         let Some(at) = self.of(&client.five_tuple) else { return Onward::Discarded(Discard::NoAllocation) };
         let allocation = &self.allocations[at];
