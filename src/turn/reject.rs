@@ -49,11 +49,11 @@ impl From<Discard> for Reject {
 
 /// Declares the discards once: the variant, the name that metrics use, and what it means.
 macro_rules! discards {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
+    ($(#[doc = $about:literal] $variant:ident = $name:literal;)*) => {
         /// Why a packet was dropped without an answer. Each is counted by its name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Discard {
-            $($(#[$doc])* $variant,)*
+            $(#[doc = $about] $variant,)*
         }
 
         impl Discard {
@@ -63,6 +63,11 @@ macro_rules! discards {
             /// The name that metrics use.
             pub const fn name(self) -> &'static str {
                 match self { $(Discard::$variant => $name,)* }
+            }
+
+            /// A sentence that says what it means.
+            pub const fn about(self) -> &'static str {
+                match self { $(Discard::$variant => $about.trim_ascii(),)* }
             }
 
             /// A small number for tables.
