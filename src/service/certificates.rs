@@ -1,11 +1,12 @@
 //! Certificates from files, watched: what is written there is shown to whoever comes next, and nobody is disconnected.
 
 use crate::net::{Certificate, Tls};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A certificate chain and its key, each a PEM file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,18 @@ pub struct Pair {
     pub certificate: PathBuf,
     /// The key.
     pub private_key: PathBuf,
+}
+
+/// Seconds until each certificate that `tls` shows expires, by its first name; of several, the least; negative once it has.
+pub fn left(tls: &Tls) -> BTreeMap<String, i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let mut left = BTreeMap::new();
+    for certificate in tls.certificates() {
+        let name = certificate.names().first().cloned().unwrap_or_else(|| certificate.serial().to_owned());
+        let seconds = certificate.expires().as_secs() as i64 - now;
+        left.entry(name).and_modify(|least: &mut i64| *least = seconds.min(*least)).or_insert(seconds);
+    }
+    left
 }
 
 /// The certificates of a running server. Cloning it shares it.

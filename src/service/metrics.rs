@@ -6,6 +6,7 @@
 use crate::relay::Statistics;
 use crate::relay::journal::Lifetimes;
 use crate::relay::stats::Kind;
+use crate::service::certificates;
 use crate::service::process;
 use crate::service::usage;
 use crate::turn::counters::Flow;
@@ -13,8 +14,6 @@ use crate::turn::{Counters, Discard, End, Transport};
 use crate::wire::{ErrorCode, Method};
 use prometheus::core::Collector;
 use prometheus::{CounterVec, Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
-use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The page, from what all shards have counted.
 ///
@@ -111,18 +110,11 @@ impl Page {
 
     fn certificates(&self, statistics: &Statistics) -> prometheus::Result<()> {
         let Some(tls) = &statistics.tls else { return Ok(()) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-        let mut left = BTreeMap::new();
-        for certificate in tls.certificates() {
-            let name = certificate.names().first().cloned().unwrap_or_else(|| certificate.serial().to_owned());
-            let seconds = certificate.expires().as_secs() as i64 - now;
-            left.entry(name).and_modify(|least: &mut i64| *least = seconds.min(*least)).or_insert(seconds);
-        }
         let help = "Time until a certificate expires, by its first name; negative once it has.";
-        let rows = left.into_iter().map(|(name, seconds)| ([name], seconds as u64));
+        let rows = certificates::left(tls).into_iter().map(|(name, seconds)| ([name], seconds as u64));
         self.gauge("hairpin_certificate_expiry_seconds", help, ["name"], rows)?;
         let help = "Times that new certificates could not be used and the old ones stayed.";
-        self.counter("hairpin_certificate_reload_failures", help, [], [([], tls.failures())])
+        self.counter("hairpin_certificate_reload_failures_total", help, [], [([], tls.failures())])
     }
 
     fn allocations(&self, statistics: &Statistics) -> prometheus::Result<()> {

@@ -109,16 +109,3 @@ fn a_unix_socket_will_do() {
     assert_eq!(drained.status.code(), Some(0), "{}", stderr(&drained));
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
-
-/// "No third-party request, works offline": the page names nothing but this server's own files.
-#[test]
-fn the_status_page_asks_nobody_else() {
-    let server = Setup::new().flag("--web", "off").start();
-    for file in ["/", "/status.js", "/status.css"] {
-        let (status, body) = server.get(file);
-        assert!(status.contains("200"), "{file}: {status}");
-        let foreign = body.replace("http://www.w3.org/2000/svg", "");
-        assert!(!foreign.contains("://"), "{file}");
-    }
-    assert!(json(&server, "GET", "/status")["shards_busy_seconds"].as_array().unwrap().len() == 2);
-}

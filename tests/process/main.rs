@@ -10,6 +10,12 @@ mod codec;
 #[path = "../conformance/fixture.rs"]
 mod fixture;
 
+#[allow(dead_code)]
+#[path = "../web/axe.rs"]
+mod axe;
+#[path = "../browser/mod.rs"]
+mod browser;
+
 mod admin;
 mod config;
 mod credentials;
@@ -21,6 +27,7 @@ mod quota;
 mod records;
 mod reload;
 mod serve;
+mod status;
 mod usage;
 
 use std::process::{Command, Output, Stdio};

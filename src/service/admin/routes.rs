@@ -46,10 +46,11 @@ fn router(admin: Admin) -> Router {
         .route("/drain", post(orders::drain))
         .route("/reload", post(orders::reload))
         .layer(from_fn_with_state(admin.guard.clone(), guard::authorized));
-    Router::new()
-        .route("/", get(status::page))
-        .route("/status.js", get(status::script))
-        .route("/status.css", get(status::style))
+    let mut files = Router::new();
+    for asset in status::ASSETS {
+        files = files.route(asset.path, get(async move || status::file(asset)));
+    }
+    files
         .route("/metrics", get(metrics_page::metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(metrics_page::ready))

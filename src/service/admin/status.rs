@@ -2,27 +2,36 @@
 
 use super::desk::Admin;
 use crate::relay::Statistics;
+use crate::service::certificates;
+use crate::service::page::Asset;
 use crate::turn::counters::Flow;
 use crate::turn::{Counters, Discard, End, Transport};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-/// `GET /`.
-pub(super) async fn page() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)], PAGE)
-}
+/// The page and all that it loads.
+pub(super) const ASSETS: &[Asset] = &[
+    Asset { path: "/", media_type: "text/html; charset=utf-8", text: include_str!("status/index.html") },
+    Asset { path: "/status.css", media_type: "text/css; charset=utf-8", text: include_str!("status/status.css") },
+    Asset { path: "/status.js", media_type: JAVASCRIPT, text: include_str!("status/status.js") },
+    Asset { path: "/plot.js", media_type: JAVASCRIPT, text: include_str!("status/plot.js") },
+    Asset { path: "/words.js", media_type: JAVASCRIPT, text: include_str!("status/words.js") },
+    Asset { path: "/icon.svg", media_type: "image/svg+xml", text: include_str!("../page/icon.svg") },
+];
 
-/// `GET /status.js`.
-pub(super) async fn script() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT)
-}
-
-/// `GET /status.css`.
-pub(super) async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE)
+/// One of the page's files.
+pub(super) fn file(asset: &Asset) -> Response {
+    let head = [
+        (header::CONTENT_TYPE, asset.media_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (head, asset.text).into_response()
 }
 
 /// `GET /status`: totals since the start, from which the page makes rates.
@@ -54,7 +63,12 @@ pub(super) async fn numbers(State(admin): State<Admin>) -> Json<Value> {
         "to_peers_bytes": flows(&statistics, |counters| &counters.to_peers),
         "to_clients_bytes": flows(&statistics, |counters| &counters.to_clients),
         "discards": discards.collect::<Map<_, _>>(),
+        "explained": Discard::ALL.iter().map(|one| (one.name().to_owned(), json!(one.about()))).collect::<Map<_, _>>(),
         "shards_busy_seconds": shards,
+        "certificates": statistics.tls.iter().flat_map(|tls| certificates::left(tls)).map(|(name, left)| {
+            json!({ "name": name, "seconds_left": left })
+        }).collect::<Vec<_>>(),
+        "certificate_failures": statistics.tls.as_ref().map_or(0, |tls| tls.failures()),
     }))
 }
 
@@ -68,8 +82,8 @@ fn by_transport(statistics: &Statistics, read: impl Fn(&Counters, Transport) -> 
     Value::Object(rows.collect())
 }
 
-const PAGE: &str = include_str!("status/index.html");
-const SCRIPT: &str = include_str!("status/status.js");
-const STYLE: &str = include_str!("status/status.css");
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// Nothing but this server's own files.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+     trusted-types 'none'";

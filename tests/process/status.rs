@@ -1,0 +1,284 @@
+//! Issue 8: "A status page on the admin listener [...]: live plots of allocations, throughput by transport and direction, relays by
+//! user, discards by reason, shards' load, certificates' expiry. No third-party request, works offline, light and dark"; "the status
+//! page driven in headless Chromium".
+
+use crate::axe;
+use crate::browser::{Browser, Look, Page, chromium, needs};
+use crate::client::{Client, PATIENCE, Peer, USER};
+use crate::fixture::{Setup, free_port};
+use crate::operating::Directory;
+use serde_json::json;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// Real traffic over two transports: every number on the page is the one that monitoring gets.
+#[test]
+fn the_page_shows_what_the_metrics_say() {
+    let Some(browser) = browser() else { return };
+    let files = Directory::new("status-page");
+    let (chain, key) = certificate();
+    let (chain, key) = (files.write("chain.pem", &chain), files.write("key.pem", &key));
+    let server = Setup::new().flag("--web", "off").flag("--certificate", &chain).flag("--private-key", &key).start();
+    let page = open(&browser, server.admin);
+    page.wait("document.body.dataset.state === 'running'");
+    for nothing in ["users-empty", "discards-empty"] {
+        page.wait(&format!("!document.getElementById('{nothing}').hidden"));
+    }
+
+    let peer = Peer::v4();
+    let mut clients = [server.udp(), server.tcp()].map(|mut client| {
+        let relayed = client.allocate();
+        client.bind(0x4000, peer.address);
+        (client, relayed)
+    });
+    relay_until(&page, &mut clients, &peer, FLOWS);
+    for _ in 0..3 {
+        clients[0].0.send_channel(0x4001, b"unbound");
+    }
+    clients[0].0.fence();
+
+    for (index, transport) in ["udp", "tcp", "tls", "dtls"].into_iter().enumerate() {
+        let label = format!("transport=\"{transport}\"");
+        let alive = server.metric("hairpin_allocations", &[&label]);
+        assert_eq!(alive, if index < 2 { 1.0 } else { 0.0 });
+        shows(&page, "alive", transport, 1, alive);
+        for (column, direction) in [(1, "to_peer"), (2, "to_client")] {
+            let direction = format!("direction=\"{direction}\"");
+            let octets = server.metric("hairpin_relayed_bytes_total", &[&label, &direction]);
+            assert_eq!(octets > 0.0, index < 2, "{transport} {direction}");
+            shows(&page, "flows", transport, column, octets);
+        }
+    }
+    let dropped = server.metric("hairpin_discards_total", &["reason=\"no_channel\""]);
+    assert_eq!(dropped, 3.0);
+    shows(&page, "discards", "no_channel", 3, dropped);
+    shows(&page, "users", USER, 1, 2.0);
+    shows(&page, "users", USER, 4, server.metric("hairpin_relayed_bytes_total", &[]));
+    let taken = server.metric("hairpin_relay_ports_taken", &[]);
+    page.wait(&format!("document.getElementById('now-ports').textContent.startsWith('{taken} of ')"));
+    let begun = server.metric("hairpin_allocations_started_total", &[]);
+    page.wait(&format!(
+        "document.getElementById('server').innerText.replace(/\\n/g, ' ').includes('Allocations begun {begun}')"
+    ));
+    assert_eq!(page.evaluate("document.querySelectorAll('#shards tr').length"), json!(2));
+    let left = server.metric("hairpin_certificate_expiry_seconds", &["name=\"relay.example.net\""]);
+    let shown = page.evaluate(&cell("certificates", "relay.example.net", 2));
+    let shown: f64 = shown.as_str().unwrap().parse().unwrap();
+    assert!((shown - left).abs() < 60.0, "{shown} and {left}");
+
+    // What is drawn has height where something happened: both ways, both transports.
+    for (plot, tones) in [("allocations", 2), ("throughput", 4), ("discards", 1)] {
+        let drawn = format!(
+            "[...document.querySelectorAll('#plot-{plot} .area')].filter(area => area.getBBox().height > 0).length"
+        );
+        assert_eq!(page.evaluate(&drawn), json!(tones), "{plot}");
+    }
+    asks_nobody_else(&page, server.admin);
+    portraits(&page, "busy");
+    accessible(&browser, server.admin, "running", "busy");
+}
+
+#[test]
+fn a_token_is_asked_for_and_forgotten() {
+    let Some(browser) = browser() else { return };
+    let server = Setup::new().flag("--web", "off").flag("--admin-token", "north by northwest").start();
+    let page = open(&browser, server.admin);
+    page.wait("document.body.dataset.state === 'locked'");
+    page.wait("document.activeElement.id === 'token' && document.getElementById('shown').hidden");
+    page.fill("token", "south");
+    page.press("Enter");
+    page.wait("document.getElementById('refusal').textContent === 'That token is not right.'");
+    page.wait("document.activeElement.id === 'token' && document.getElementById('shown').hidden");
+    portraits(&page, "token");
+    page.fill("token", "north by northwest");
+    page.press("Enter");
+    page.wait("document.body.dataset.state === 'running' && !document.getElementById('shown').hidden");
+    assert_eq!(page.evaluate("document.documentElement.outerHTML.includes('northwest')"), json!(false));
+    page.open(&format!("http://{}/", server.admin));
+    page.wait("document.body.dataset.state === 'running'");
+    page.click("leave");
+    page.wait("document.body.dataset.state === 'locked' && document.activeElement.id === 'token'");
+    page.open(&format!("http://{}/", server.admin));
+    page.wait("document.body.dataset.state === 'locked'");
+    accessible(&browser, server.admin, "locked", "token");
+}
+
+#[test]
+fn a_server_that_leaves_goes_and_returns() {
+    let Some(browser) = browser() else { return };
+    let [v4, v6, admin] = addresses();
+    let arguments = Setup::new().flag("--web", "off").flag("--drain-timeout", "10m").arguments(v4, v6, admin);
+    let first = Process::start(&arguments);
+    first.answers(admin);
+    let page = open(&browser, admin);
+    page.wait("document.body.dataset.state === 'running'");
+    page.press("Tab");
+    assert_eq!(page.evaluate("document.activeElement.id"), json!("pause"));
+    page.press("Enter");
+    page.wait("document.body.dataset.state === 'paused'");
+    assert_eq!(page.evaluate("document.getElementById('pause').getAttribute('aria-pressed')"), json!("true"));
+    page.press("Enter");
+    page.wait("document.body.dataset.state === 'running'");
+    drop(first);
+    page.wait("document.body.dataset.state === 'gone'");
+    page.wait("document.getElementById('state').textContent.startsWith('No answer since ')");
+    portraits(&page, "gone");
+    let second = Process::start(&arguments);
+    page.wait("document.body.dataset.state === 'running'");
+    assert_eq!(page.evaluate("document.getElementById('now-to-peers').textContent.includes('-')"), json!(false));
+    let mut client = Client::udp(v4);
+    client.allocate();
+    second.signal("TERM");
+    page.wait("document.getElementById('state').textContent === 'Draining: no new allocations'");
+    accessible(&browser, admin, "draining", "draining");
+}
+
+/// Without a token, a listener that is not local tells only metrics and health; the page says what to do.
+#[test]
+fn a_listener_that_is_not_local_says_what_to_do() {
+    let Some(browser) = browser() else { return };
+    let [v4, v6, admin] = addresses();
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, admin.port()));
+    let process = Process::start(&Setup::new().flag("--web", "off").arguments(v4, v6, everywhere));
+    process.answers(admin);
+    let page = open(&browser, admin);
+    page.wait("document.body.dataset.state === 'closed'");
+    page.wait("document.getElementById('closed-words').textContent.includes('set admin_token')");
+    assert_eq!(page.evaluate("document.getElementById('login').hidden"), json!(true));
+    accessible(&browser, admin, "closed", "closed");
+}
+
+/// A server on ports that are known, which can start there again.
+struct Process(Child);
+
+impl Process {
+    fn start(arguments: &[String]) -> Process {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Process(crate::command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn answers(&self, admin: SocketAddr) {
+        crate::operating::until("an answer", || std::net::TcpStream::connect(admin).is_ok());
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = std::process::Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn addresses() -> [SocketAddr; 3] {
+    let (port, admin) = (free_port(), free_port());
+    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, admin).into()]
+}
+
+/// Chromium that finds no name and no other machine: the page must need neither.
+fn browser() -> Option<Browser> {
+    let offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
+    needs("chromium (apt-get install chromium)", chromium().is_some()).then(|| Browser::launch_with(&[], &[offline]))
+}
+
+/// The page, with a list of what its policy forbade it.
+fn open(browser: &Browser, admin: SocketAddr) -> Page {
+    let page = browser.page("about:blank#");
+    page.prepare(
+        "globalThis.forbidden = []; addEventListener('securitypolicyviolation', one => forbidden.push(one.blockedURI))",
+    );
+    page.open(&format!("http://{admin}/"));
+    page
+}
+
+/// Sends both ways, for each client, until the page shows it.
+fn relay_until(page: &Page, clients: &mut [(Client, SocketAddr)], peer: &Peer, shown: &str) {
+    let end = Instant::now() + PATIENCE * 2;
+    while !page.holds(shown) {
+        assert!(Instant::now() < end, "never shown: {}", page.evaluate("document.body.innerText"));
+        for (client, relayed) in &mut *clients {
+            client.send_channel(0x4000, &[1; 1000]);
+            peer.receive();
+            peer.send(*relayed, &[2; 500]);
+            client.channel_data();
+        }
+    }
+}
+
+/// Waits until a cell of a table's row is this number.
+fn shows(page: &Page, table: &str, head: &str, column: usize, value: f64) {
+    page.wait(&format!("{} === '{value}'", cell(table, head, column)));
+}
+
+/// The exact number behind a cell of the row that begins with `head`.
+fn cell(table: &str, head: &str, column: usize) -> String {
+    format!(
+        "[...document.querySelectorAll('#{table} tr')].find(row => row.cells[0].innerText.split('\\n')[0] === '{head}')\
+         ?.cells[{column}].dataset.value"
+    )
+}
+
+fn asks_nobody_else(page: &Page, admin: SocketAddr) {
+    let asked = page.evaluate("performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)");
+    let asked = asked.as_array().unwrap();
+    assert!(asked.len() > 5 && asked.iter().all(|origin| *origin == json!(format!("http://{admin}"))), "{asked:?}");
+    assert_eq!(page.evaluate("forbidden"), json!([]));
+}
+
+/// As people with assistive technology do, in every look: no violation, and nothing that sticks out at the side.
+fn accessible(browser: &Browser, admin: SocketAddr, state: &str, name: &str) {
+    axe::fetch();
+    let Some(script) = axe::script() else { return };
+    let page = browser.page("about:blank#");
+    page.bypass_policy();
+    page.open(&format!("http://{admin}/"));
+    page.wait(&format!("document.body.dataset.state === '{state}'"));
+    page.evaluate(&format!("{script}; 0"));
+    for look in looks() {
+        page.look(look);
+        let violations = page.evaluate(axe::RUN);
+        assert_eq!(violations, json!([]), "{name}, {look:?}: {violations:#}");
+        let wide = page.evaluate(
+            "[document.documentElement, ...document.querySelectorAll('.card')].filter(box => box.scrollWidth > box.clientWidth).length",
+        );
+        assert_eq!(wide, json!(0), "{name}, {look:?}");
+    }
+}
+
+/// Pictures in every look, for people, beside the build's other products; light and dark differ.
+fn portraits(page: &Page, name: &str) {
+    let mut grounds = Vec::new();
+    for look in looks() {
+        page.look(look);
+        let (device, light) = (if look.phone { "phone" } else { "desk" }, if look.dark { "dark" } else { "light" });
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("status-page");
+        page.screenshot(&folder.join(format!("{name}-{device}-{light}.png")));
+        grounds.push(page.evaluate("getComputedStyle(document.body).backgroundColor"));
+    }
+    assert_ne!(grounds[0], grounds[1]);
+}
+
+fn looks() -> impl Iterator<Item = Look> {
+    let sizes = [(1440, 900, false), (390, 844, true)];
+    sizes.into_iter().flat_map(|(width, height, phone)| [false, true].map(|dark| Look { width, height, dark, phone }))
+}
+
+/// A certificate for a name, and its key.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut named = rcgen::CertificateParams::new(["relay.example.net".to_owned()]).unwrap();
+    named.not_after = std::time::SystemTime::now().into();
+    named.not_after += Duration::from_secs(12 * 86_400);
+    (named.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// Both transports flow both ways, and so does their user.
+const FLOWS: &str = "[0, 1].every(row => [1, 2].every(cell =>
+    parseFloat(document.querySelectorAll('#flows tr')[row].cells[cell].textContent) > 0)) &&
+    parseFloat(document.querySelector('#users tr')?.cells[3].textContent) > 0";
