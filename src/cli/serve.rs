@@ -17,6 +17,7 @@ use crate::config::resolve::resolve;
 use crate::config::schema;
 use crate::config::value::Place;
 use crate::config::{self, Host, Settings};
+use crate::net::descriptors;
 use crate::relay::journal::Keeper;
 use crate::relay::{Supervisor, Visitor};
 use crate::service::admin::{self, Admin, Condition, Guard, Orders};
@@ -67,6 +68,8 @@ impl From<String> for Failure {
 
 /// Runs it until a signal or an order ends it.
 pub fn run(args: &Serve) -> ExitCode {
+    // Every allocation is a socket.
+    descriptors::raise(0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = match runtime {
         Ok(runtime) => runtime.block_on(serve(args)),

@@ -16,7 +16,7 @@
 //!   [`Path::Plain`], the portable way of doing the same with one packet a call, behind the same type.
 //! * [`port`]: the same socket, watched by a runtime.
 //! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
-//!   [`interface`]: the addresses of this host.
+//!   [`descriptors`]: how many sockets there may be. [`interface`]: the addresses of this host.
 //! * [`tls`], [`certificate`]: secure streams, and what a server proves its name with, replaceable while it runs.
 //!   [`dtls`]: the same on datagrams, behind a door that remembers nobody; [`hello`]: what knocks there.
 //!   [`prefixed`]: a stream of which something was read already. [`proxy_protocol`]: whom a balancer carries.
@@ -27,6 +27,7 @@
 pub mod buffer;
 pub mod certificate;
 pub mod cpu;
+pub mod descriptors;
 pub mod dtls;
 pub mod hello;
 pub mod icmp;
