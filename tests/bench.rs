@@ -1,18 +1,24 @@
 //! `hairpin bench` as a process, against our own server in this one: what it reports of a sound server, of one behind a
-//! network that drops, repeats and spoils, of wrong credentials, of a forbidden peer and of silence.
+//! network that drops, repeats and spoils, of wrong credentials, of a forbidden peer, of silence, of an end in the middle.
 
+use hairpin::net::tls::Terms;
+use hairpin::net::{Certificate, Tls};
 use hairpin::relay::{Plan, Supervisor};
 use hairpin::turn::auth::Realm;
 use hairpin::turn::{Policy, RelayAddress};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A server on loopback that permits loopback peers, or does not.
 fn server(ip: IpAddr, permits: bool) -> Supervisor {
+    changed_server(ip, permits, |_| {})
+}
+
+fn changed_server(ip: IpAddr, permits: bool, change: impl FnOnce(&mut Plan)) -> Supervisor {
     let mut realm = Realm::new("bench");
     realm.credentials.add_user("bench", "user", "pass");
     if permits {
@@ -23,6 +29,7 @@ fn server(ip: IpAddr, permits: bool) -> Supervisor {
     plan.shards = 1;
     plan.pin = false;
     plan.answer_rate = 0;
+    change(&mut plan);
     Supervisor::start(plan).unwrap()
 }
 
@@ -39,16 +46,43 @@ fn measure(uri: &str, arguments: &[&str], code: i32) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
 }
 
+/// Starts it for a minute, and waits until the server has what `awaited` says.
+fn begin(server: &Supervisor, arguments: &[&str], awaited: impl Fn(&Supervisor) -> bool) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+    command.args(
+        [&["bench"], arguments, &["--user", "user", "--password", "pass", "--duration", "60s", "--json"]].concat(),
+    );
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !awaited(server) {
+        assert!(Instant::now() < deadline, "{arguments:?} never got there");
+        std::thread::yield_now();
+    }
+    child
+}
+
+/// Packets that the server has relayed.
+fn relayed(server: &Supervisor) -> u64 {
+    let shards = server.statistics().shards;
+    shards.iter().flat_map(|shard| &shard.turn.to_peers).map(|flow| flow.packets.get()).sum()
+}
+
 fn number(outcome: &Value, path: &str) -> f64 {
     outcome.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {outcome}"))
 }
 
 #[test]
 fn every_workload_and_direction_reports_sound_packets() {
-    let server = server(Ipv4Addr::LOCALHOST.into(), true);
+    let server = changed_server(Ipv4Addr::LOCALHOST.into(), true, |plan| {
+        let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).unwrap();
+        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+        plan.secure.tls = Some(Arc::new(Tls::new(vec![Arc::new(certificate)], Terms::default()).unwrap()));
+    });
     let address = server.addresses()[0];
     let pid = std::process::id().to_string();
     let (udp, tcp) = (format!("turn:{address}"), format!("turn:{address}?transport=tcp"));
+    let (tls, dtls) = (format!("turns:{address}"), format!("turns:{address}?transport=udp"));
     let paced = ["--flows", "4", "--rate", "400", "--pid", &pid];
     let cases: &[(&str, &[&str])] = &[
         (&udp, &["relay"]),
@@ -58,16 +92,29 @@ fn every_workload_and_direction_reports_sound_packets() {
         (&udp, &["relay", "--indications", "--direction", "both", "--size", "161"]),
         (&tcp, &["relay", "--direction", "both", "--size", "161"]),
         (&tcp, &["relay", "--direction", "hairpin", "--indications"]),
-        (&udp, &["binding"]),
+        (&tls, &["relay", "--direction", "both", "--burst", "4"]),
+        (&tls, &["relay", "--direction", "hairpin", "--size", "33"]),
+        (&dtls, &["relay", "--direction", "both"]),
+        (&dtls, &["relay", "--direction", "down", "--indications", "--size", "161"]),
+        (&udp, &["binding", "--burst", "2"]),
+        (&tcp, &["binding"]),
+        (&tls, &["binding"]),
+        (&dtls, &["binding"]),
     ];
+    let mut costs = [0.0; 2];
     for (uri, case) in cases {
         let outcome = measure(uri, &[case, &paced[..]].concat(), 0);
         assert!(number(&outcome, "/packets/received") > 50.0, "{case:?} {outcome}");
         for none in ["corrupted", "duplicates", "lost"] {
             assert_eq!(number(&outcome, &format!("/packets/{none}")), 0.0, "{case:?} {none}");
         }
-        assert!(number(&outcome, "/latency/p50_us") > 0.0 && number(&outcome, "/process/cpu_ns_per_packet") > 0.0);
+        assert!(number(&outcome, "/latency/p50_us") > 0.0, "{case:?}");
+        for (sum, of) in costs.iter_mut().zip(["process", "loader"]) {
+            *sum += number(&outcome, &format!("/{of}/cpu_ns_per_packet"));
+        }
+        assert_eq!(server.statistics().allocations, 0, "{case:?}: everything was released");
     }
+    assert!(costs.iter().all(|sum| *sum > 0.0), "{costs:?}");
     server.stop();
 }
 
@@ -114,6 +161,9 @@ fn failures_say_what_to_do() {
     let uri = format!("turn:{}", server.addresses()[0]);
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let nobody = format!("turn:{}", silent.local_addr().unwrap());
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let closed = format!("turn:{}?transport=tcp", listener.local_addr().unwrap());
+    drop(listener);
     let cases: &[(&[&str], i32, &str)] = &[
         (&["relay", "--server", &uri, "--user", "user", "--password", "wrong"], 1, "username or password is wrong"),
         (&["relay", "--server", &uri], 1, "give --user and --password"),
@@ -123,6 +173,16 @@ fn failures_say_what_to_do() {
         (&["relay", "--server", &uri, "--size", "5"], 2, "--size"),
         (&["relay", "--server", "here"], 2, "turn:HOST"),
         (&["relay"], 2, "--server"),
+        (&["relay", "--server", &uri, "--rate", "0"], 2, "--rate must be above 0"),
+        (&["relay", "--server", &uri, "--rate", "fast"], 2, "or max"),
+        (&["relay", "--server", &uri, "--flows", "0"], 2, "at least 1"),
+        (&["relay", "--server", &uri, "--duration", "1d"], 2, "10s"),
+        (&["relay", "--server", &uri, "--size", "65508"], 2, "--size"),
+        (&["relay", "--server", &uri, "--pid", "4294967295"], 2, "--pid"),
+        (&["allocate", "--server", &uri, "--indications"], 2, "means nothing to allocate"),
+        (&["binding", "--server", &uri, "--direction", "down"], 2, "means nothing to binding"),
+        (&["relay", "--server", "turn:no.such.host.invalid"], 2, "no.such.host.invalid"),
+        (&["relay", "--server", &closed], 1, "cannot connect"),
     ];
     for (arguments, code, said) in cases {
         let output = run(arguments);
@@ -130,6 +190,110 @@ fn failures_say_what_to_do() {
         assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {stderr}");
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
     }
+    server.stop();
+}
+
+#[test]
+fn what_was_granted_before_a_refusal_is_released() {
+    let server = changed_server(Ipv4Addr::LOCALHOST.into(), true, |plan| {
+        plan.policy.limits.allocations_per_user = 3;
+    });
+    let uri = format!("turn:{}", server.addresses()[0]);
+    for workload in ["relay", "allocate"] {
+        let output = run(&[workload, "--server", &uri, "--user", "user", "--password", "pass"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("fewer allocations than --flows"), "{said}");
+        assert_eq!(server.statistics().allocations, 0);
+    }
+    server.stop();
+}
+
+#[test]
+fn an_interrupt_tells_what_was_measured_and_releases() {
+    let server = server(Ipv4Addr::LOCALHOST.into(), true);
+    let (udp, tcp) =
+        (format!("turn:{}", server.addresses()[0]), format!("turn:{}?transport=tcp", server.addresses()[0]));
+    for (uri, rate) in [(&udp, "1000"), (&udp, "1"), (&udp, "max"), (&tcp, "1000")] {
+        let before = relayed(&server);
+        let arguments = ["relay", "--server", uri, "--rate", rate, "--flows", "4"];
+        let child = begin(&server, &arguments, |server| relayed(server) > before);
+        let output = interrupt(child);
+        let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{outcome}");
+        assert_eq!(outcome["ended_early"], "interrupted");
+        assert!(number(&outcome, "/seconds") < 20.0 && number(&outcome, "/packets/sent") > 0.0, "{outcome}");
+        assert_eq!(server.statistics().allocations, 0, "everything was released");
+    }
+    let child = begin(&server, &["allocate", "--server", &udp], |server| server.statistics().allocations > 0);
+    assert_eq!(interrupt(child).status.code(), Some(130));
+    assert_eq!(server.statistics().allocations, 0, "everything was released");
+    server.stop();
+}
+
+#[test]
+fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
+    for (transport, cause) in [("udp", "nothing came in the last"), ("tcp", "broke")] {
+        let server = server(Ipv4Addr::LOCALHOST.into(), true);
+        let uri = format!("turn:{}?transport={transport}", server.addresses()[0]);
+        let mut arguments = vec!["relay", "--server", &uri, "--rate", "500", "--user", "user", "--password", "pass"];
+        arguments.extend(["--json", "--duration", "4s"]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+        let child = command.arg("bench").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while relayed(&server) == 0 {
+            assert!(Instant::now() < deadline, "nothing is relayed");
+            std::thread::yield_now();
+        }
+        server.stop();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(cause), "{transport}: {said}");
+        let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(number(&outcome, "/packets/received") > 0.0, "{outcome}");
+    }
+}
+
+#[test]
+fn the_highest_rate_is_that_of_the_bottleneck() {
+    let server = server(Ipv4Addr::LOCALHOST.into(), true);
+    let network = BadNetwork::narrow(server.addresses()[0]);
+    let outcome = measure(&network.uri(), &["relay", "--flows", "1", "--rate", "max", "--size", "100"], 0);
+    let found = number(&outcome, "/packets/offered_per_second");
+    assert!((0.75..1.05).contains(&(found / BOTTLENECK)), "{found} of {BOTTLENECK}: {}", outcome["probes"]);
+    assert!(number(&outcome, "/packets/loss") < 0.001 && outcome["loader_bound"] == false);
+    let rate = (found * 0.9).to_string();
+    let below = measure(&network.uri(), &["relay", "--flows", "1", "--rate", &rate, "--size", "100"], 0);
+    assert!(number(&below, "/packets/loss") < 0.001, "{below}");
+    let rate = (BOTTLENECK * 1.2).to_string();
+    let above = measure(&network.uri(), &["relay", "--flows", "1", "--rate", &rate, "--size", "100"], 0);
+    assert!(number(&above, "/packets/loss") > 0.05, "{above}");
+    server.stop();
+}
+
+#[test]
+fn the_names_in_the_json_are_these() {
+    let server = server(Ipv4Addr::LOCALHOST.into(), true);
+    let uri = format!("turn:{}", server.addresses()[0]);
+    let pid = std::process::id().to_string();
+    let outcome = measure(&uri, &["relay", "--rate", "500", "--pid", &pid], 0);
+    let names =
+        |path: &str| outcome.pointer(path).unwrap().as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        names(""),
+        "allocations burst direction ended_early flows indications latency loader loader_bound packets probes process \
+         seconds server size timeline transport usage workload"
+    );
+    assert_eq!(names("/allocations"), "count cpu_us p50_us p99_us per_second resident_octets");
+    assert_eq!(
+        names("/packets"),
+        "bits_per_second corrupted duplicates loss lost offered_per_second per_second received reordered sent \
+         silent_seconds unsent"
+    );
+    assert_eq!(names("/latency"), "histogram max_us mean_us min_us p50_us p90_us p99_9_us p99_us");
+    let process = "cores cpu_ns_per_packet kernel resident_octets switches_per_packet threads";
+    assert_eq!((names("/process"), names("/loader")), (process.into(), process.into()));
+    assert_eq!(names("/timeline/0"), "at p50_us p99_us received sent");
+    assert_eq!(names("/usage/0"), "at cores resident_octets");
     server.stop();
 }
 
@@ -143,19 +307,63 @@ fn the_report_is_one_page_that_needs_nothing_else() {
     std::fs::remove_file(&path).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.matches("<svg").count() >= 3);
     assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("http"));
+    for part in ["Throughput", "Loss", "Latency, median", "Latency, 99 %", "prefers-color-scheme:dark"] {
+        assert!(page.contains(part), "{part}");
+    }
     assert!(!page.contains("NaN") && !page.contains("inf"), "every coordinate is a number");
     server.stop();
 }
 
-/// A network in front of a server, for one client. Of a hundred ChannelData messages it drops five, sends three twice,
-/// delays two behind their successor, and spoils two.
+/// SIGINT, as from a terminal.
+fn interrupt(child: Child) -> Output {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    child.wait_with_output().unwrap()
+}
+
+/// A network in front of a server, for one client.
 struct BadNetwork {
     address: SocketAddr,
     over: Arc<AtomicBool>,
 }
 
 impl BadNetwork {
+    /// One that of a hundred ChannelData messages drops five, sends three twice, delays two behind their successor, and
+    /// spoils two.
     fn before(server: SocketAddr) -> BadNetwork {
+        let (mut count, mut late) = (0u32, None::<Vec<u8>>);
+        BadNetwork::passing(server, move |packet, back| {
+            let turn = if packet[0] == 0x40 { count % 100 } else { 50 };
+            count += u32::from(packet[0] == 0x40);
+            match turn {
+                0..5 => return,
+                10 | 20 | 30 => drop(back.send(packet)),
+                60 | 70 => {
+                    late = Some(packet.to_vec());
+                    return;
+                }
+                80 | 90 => *packet.last_mut().unwrap() ^= 1,
+                _ => {}
+            }
+            let _ = back.send(packet);
+            late.take().map(|late| back.send(&late));
+        })
+    }
+
+    /// One that lets [`BOTTLENECK`] packets a second through, fifty milliseconds' worth of them at once.
+    fn narrow(server: SocketAddr) -> BadNetwork {
+        let cost = Duration::from_secs(1).div_f64(BOTTLENECK);
+        let mut paid = Instant::now();
+        BadNetwork::passing(server, move |packet, back| {
+            let next = paid.max(Instant::now()) + cost;
+            if next <= Instant::now() + Duration::from_millis(50) {
+                paid = next;
+                let _ = back.send(packet);
+            }
+        })
+    }
+
+    fn passing(server: SocketAddr, mut pass: impl FnMut(&mut [u8], &UdpSocket) + Send + 'static) -> BadNetwork {
         let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         back.connect(server).unwrap();
@@ -177,25 +385,11 @@ impl BadNetwork {
         });
         let ended = over.clone();
         std::thread::spawn(move || {
-            let (mut octets, mut count, mut late) = ([0; 2048], 0u32, None::<Vec<u8>>);
+            let mut octets = [0; 2048];
             while !ended.load(Ordering::Relaxed) {
                 let Ok((length, from)) = front.recv_from(&mut octets) else { continue };
                 *client.lock().unwrap() = Some(from);
-                let packet = &mut octets[..length];
-                let turn = if packet[0] == 0x40 { count % 100 } else { 50 };
-                count += u32::from(packet[0] == 0x40);
-                match turn {
-                    0..5 => continue,
-                    10 | 20 | 30 => drop(back.send(packet)),
-                    60 | 70 => {
-                        late = Some(packet.to_vec());
-                        continue;
-                    }
-                    80 | 90 => packet[length - 1] ^= 1,
-                    _ => {}
-                }
-                let _ = back.send(packet);
-                late.take().map(|late| back.send(&late));
+                pass(&mut octets[..length], &back);
             }
         });
         BadNetwork { address, over }
@@ -211,3 +405,6 @@ impl Drop for BadNetwork {
         self.over.store(true, Ordering::Relaxed);
     }
 }
+
+/// Packets a second that the narrow network lets through.
+const BOTTLENECK: f64 = 2_000.0;

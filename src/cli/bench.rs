@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   plan ──► team ──► crew (a thread: sockets, clients, peers) ──► load (packets out, packets in)
-//!    what      all       lane (UDP, TCP, TLS)  converse (requests)     payload (numbers, pattern, tally)
-//!   is meant   threads                                                 histogram
+//!    what      all       lane (UDP, TCP, TLS,  converse (requests)     payload (numbers, pattern, tally)
+//!   is meant   threads      dtls)                                     histogram
 //!                │
 //!              search (--rate max)   process (/proc/PID)  ──► outcome ──► text, page, JSON
 //! ```
@@ -11,6 +11,7 @@
 pub mod args;
 pub mod converse;
 pub mod crew;
+pub mod dtls;
 pub mod failure;
 pub mod histogram;
 pub mod lane;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod process;
 pub mod rate;
 pub mod search;
+pub mod stop;
 pub mod team;
 pub mod text;
 
@@ -36,42 +38,43 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use team::Team;
+use stop::{INTERRUPTED, Stop};
+use team::{Round, Team};
 
 /// Runs it; prints the outcome to standard output and everything else to standard error.
 ///
-/// The exit code is 0 when the run went as it should, 1 when the server did not let it, 2 for a wrong command line.
+/// The exit code is 0 when the run went as it should, 1 when the server did not let it, 2 for a wrong command line, and 130
+/// when a signal broke it off: what was measured until then is told, and what was allocated is released.
 pub fn run(args: &Bench) -> ExitCode {
-    let plan = match Plan::resolve(args) {
+    // Every flow is a socket.
+    crate::net::descriptors::raise(0);
+    let mut plan = match Plan::resolve(args) {
         Ok(plan) => plan,
         Err(sentence) => {
             eprintln!("hairpin bench: {sentence}");
             return ExitCode::from(2);
         }
     };
-    let outcome = match measure(&plan) {
-        Ok(outcome) => outcome,
-        Err(failure) => {
-            eprintln!("hairpin bench: {failure}");
-            return ExitCode::from(1);
+    let told = Stop::by_signal().map_err(|error| error.to_string()).and_then(|stop| {
+        plan.stop = stop;
+        let outcome = measure(&plan).map_err(|failure| failure.to_string())?;
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&outcome).map_err(|error| error.to_string())?);
+        } else {
+            print!("{}", text::render(&outcome));
         }
-    };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&outcome).unwrap_or_default());
-    } else {
-        print!("{}", text::render(&outcome));
-    }
-    if let Some(Err(sentence)) = args.report.as_deref().map(|path| write_report(path, &outcome)) {
-        eprintln!("hairpin bench: {sentence}");
-        return ExitCode::from(1);
-    }
-    match outcome.verdict() {
+        args.report.as_deref().map_or(Ok(()), |path| write_report(path, &outcome))?;
+        outcome.verdict()
+    });
+    let code = match &told {
+        _ if plan.stop.is_asked() => ExitCode::from(INTERRUPTED),
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("hairpin bench: {sentence}");
-            ExitCode::from(1)
-        }
+        Err(_) => ExitCode::from(1),
+    };
+    if let Err(sentence) = told {
+        eprintln!("hairpin bench: {sentence}");
     }
+    code
 }
 
 /// Runs a plan, drawing its progress on standard error.
@@ -89,11 +92,20 @@ fn measure_packets(plan: &Plan) -> Result<Outcome, Failure> {
     let bar = progress(plan);
     bar.set_message("setting up");
     let mut team = Team::enlist(plan)?;
+    let outcome = load(&mut team, &bar);
+    bar.set_message("releasing");
+    team.release();
+    bar.finish_and_clear();
+    outcome
+}
+
+fn load(team: &mut Team, bar: &ProgressBar) -> Result<Outcome, Failure> {
+    let plan = team.plan().clone();
     let setup = team.raise()?;
-    let mut meter = Meter::new(&bar);
-    let measured = match plan.rate {
+    let mut meter = Meter::new(bar);
+    let (run, probes, loader_bound) = match plan.rate {
         Rate::Max => {
-            let found = search::search(&mut team, plan.duration, |said, gauge| meter.draw(said, gauge))?;
+            let found = search::search(team, plan.duration, |said, gauge| meter.draw(said, gauge))?;
             (found.run, found.probes, found.loader_bound)
         }
         rate => {
@@ -104,14 +116,9 @@ fn measure_packets(plan: &Plan) -> Result<Outcome, Failure> {
             (run, Vec::new(), false)
         }
     };
-    if plan.workload == Workload::Relay {
-        bar.set_message("releasing");
-        // What cannot be released ends by itself; the measurement stands.
-        let _ = team.release();
-    }
-    bar.finish_and_clear();
-    let (run, probes, loader_bound) = measured;
-    Ok(Outcome::of_packets(plan, setup.as_ref(), &run, &probes, loader_bound))
+    let mut outcome = Outcome::of_packets(&plan, setup.as_ref(), &run, &probes, loader_bound);
+    note_interruption(&plan, &mut outcome);
+    Ok(outcome)
 }
 
 fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
@@ -120,23 +127,42 @@ fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
     let resident = |pid: u32| process::spent(pid).map(|spent| spent.resident).map_err(Failure::Process);
     let before = plan.pid.map(resident).transpose()?;
     let mut each = None;
-    let mut rounds = Vec::new();
+    let mut rounds: Vec<Round> = Vec::new();
+    let mut failure = None;
     let begun = Instant::now();
     while rounds.is_empty() || begun.elapsed() < plan.duration {
         // New sockets each time: some servers remember a five-tuple beyond its allocation's end.
         let mut team = Team::enlist(plan)?;
-        rounds.push(team.allocate(rate)?);
+        let round = team.allocate(rate);
         // Only the first round finds the server as it was before.
         if let (None, Some(before), Some(pid)) = (each, before, plan.pid) {
             each = Some(resident(pid)?.saturating_sub(before) as f64 / plan.flows as f64);
         }
-        team.release()?;
+        team.release();
+        match round {
+            Ok(round) => rounds.push(round),
+            Err(error) if rounds.is_empty() => return Err(error),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
         let made: usize = rounds.iter().map(|round| round.granted).sum();
         bar.set_position((begun.elapsed().as_millis() as u64).min(plan.duration.as_millis() as u64));
         bar.set_message(format!("{} allocations", text::count(made as f64)));
     }
     bar.finish_and_clear();
-    Ok(Outcome::of_allocations(plan, &rounds, each))
+    let mut outcome = Outcome::of_allocations(plan, &rounds, each);
+    outcome.ended_early = failure.map(|failure| failure.to_string());
+    note_interruption(plan, &mut outcome);
+    Ok(outcome)
+}
+
+/// Who broke a run off knows why it ended early.
+fn note_interruption(plan: &Plan, outcome: &mut Outcome) {
+    if plan.stop.is_asked() {
+        outcome.ended_early = Some("interrupted".into());
+    }
 }
 
 /// Draws packets a second from a gauge that only grows.

@@ -14,7 +14,7 @@ pub struct Bench {
     /// What to ask of the server
     #[arg(value_enum)]
     pub workload: Workload,
-    /// The server: turn:HOST[:PORT][?transport=udp|tcp] or turns:HOST[:PORT]
+    /// The server: turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS) or stun:HOST
     #[arg(long, value_name = "URI")]
     pub server: String,
     /// Username
@@ -29,12 +29,12 @@ pub struct Bench {
     /// Clients, each with a five-tuple (and an allocation) of its own
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub flows: usize,
-    /// Octets of payload in each packet
-    #[arg(long, value_name = "B", default_value_t = 1200)]
-    pub size: usize,
+    /// Octets of payload in each packet that is relayed [default: 1200]
+    #[arg(long, value_name = "B")]
+    pub size: Option<usize>,
     /// Packets that a flow sends back to back, like the packets of a video frame
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    pub burst: usize,
+    #[arg(long, value_name = "K")]
+    pub burst: Option<usize>,
     /// Packets (or allocations) a second over all flows, or max: search for the highest rate that loses under 0.1 %
     /// [default: 10000, and 1000 for allocate]
     #[arg(long, value_name = "PPS|max")]
@@ -42,9 +42,9 @@ pub struct Bench {
     /// How long to measure
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = rate::duration)]
     pub duration: Duration,
-    /// From clients to their peers, from peers to clients, both at once, or between clients
-    #[arg(long, value_enum, default_value_t = Direction::Up)]
-    pub direction: Direction,
+    /// From clients to their peers, from peers to clients, both at once, or between clients [default: up]
+    #[arg(long, value_enum)]
+    pub direction: Option<Direction>,
     /// Send and Data indications instead of channels
     #[arg(long)]
     pub indications: bool,

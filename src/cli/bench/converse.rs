@@ -1,9 +1,8 @@
 //! Requests and answers: one request by each client of a crew, many under way at once, repeated until answered.
 
-use super::args::Workload;
 use super::crew::{Crew, Gauge};
 use super::failure::Failure;
-use super::plan::{Plan, Transport};
+use super::plan::Plan;
 use crate::net::{Outgoing, Piece};
 use crate::turn::client::{Answer, Event, Refusal, Request, wait_ms};
 use crate::wire::{ErrorCode, TransactionId};
@@ -20,15 +19,26 @@ pub struct Exchange {
     pub took: u64,
 }
 
-/// Lets each client ask what `ask` gives for its index, and waits for all answers. `rate`: how many begin a second at
-/// most. Answers are in the clients' order; `None` for those that `ask` gives nothing.
+/// How a round of requests goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// How many begin a second at most.
+    pub rate: Option<f64>,
+    /// It is the last: nobody waits for a server that has gone silent or refuses, and nothing breaks it off.
+    pub farewell: bool,
+}
+
+/// Lets each client ask what `ask` gives for its index, and waits for all answers. They are in the clients' order;
+/// `None` for those that `ask` gives nothing. A relayed address is noted as soon as it is granted, and forgotten with its
+/// end, so that whatever becomes of the round it is known what there is to release.
 ///
 /// # Errors
-/// [`Failure`] of the first client that is refused, or not answered in time.
+/// [`Failure`] of the first client that is refused, or not answered in time; [`Failure::Interrupted`]. None of a farewell
+/// but those of the system.
 pub fn converse(
     crew: &mut Crew,
     plan: &Plan,
-    rate: Option<f64>,
+    manner: Manner,
     gauge: &Gauge,
     ask: impl Fn(&Crew, usize) -> Option<Request>,
 ) -> Result<Vec<Option<Exchange>>, Failure> {
@@ -36,14 +46,19 @@ pub fn converse(
     let mut talk = Talk {
         open: BTreeMap::new(),
         done: vec![None; count],
-        repeats: plan.server.transport == Transport::Udp,
+        repeats: plan.server.transport.is_datagram(),
         moves: count + 16,
+        farewell: manner.farewell,
+        heard: crew.ledger.now(),
     };
     let begun = crew.ledger.now();
     let mut next = 0;
     let mut left = 0;
     while next < count || left > 0 {
-        let due = rate.map_or(count, |rate| ((crew.ledger.now() - begun) as f64 * rate / 1e9) as usize + 1);
+        if !manner.farewell && plan.stop.is_asked() {
+            return Err(Failure::Interrupted);
+        }
+        let due = manner.rate.map_or(count, |rate| ((crew.ledger.now() - begun) as f64 * rate / 1e9) as usize + 1);
         while next < count.min(due) && talk.open.len() < AT_ONCE {
             if let Some(request) = ask(crew, next) {
                 talk.begin(crew, next, request);
@@ -58,6 +73,9 @@ pub fn converse(
             gauge.exchanges.fetch_add((before - talk.open.len()) as u64, Ordering::Relaxed);
         }
         talk.repeat(crew, plan)?;
+        if manner.farewell && crew.ledger.now() - talk.heard > FAREWELL {
+            break;
+        }
         left = talk.open.len();
     }
     Ok(talk.done)
@@ -70,6 +88,9 @@ struct Talk {
     repeats: bool,
     /// Clients that may still move to another five-tuple.
     moves: usize,
+    farewell: bool,
+    /// When something was answered last.
+    heard: u64,
 }
 
 struct Asked {
@@ -91,9 +112,9 @@ impl Talk {
     fn receive(&mut self, crew: &mut Crew, plan: &Plan, index: usize) -> Result<(), Failure> {
         let Some(agent) = crew.agents.get_mut(index) else {
             // A peer: what comes there during a conversation is late data.
-            crew.batch.clear();
+            crew.intake.batch.clear();
             let peer = &mut crew.peers[index - crew.agents.len()];
-            if !peer.receive(&mut crew.batch).map_err(Failure::Io)?.drained {
+            if !peer.receive(&mut crew.intake.batch).map_err(Failure::Io)?.drained {
                 crew.waiting.put(index);
             }
             return Ok(());
@@ -101,11 +122,17 @@ impl Talk {
         let mut out = Vec::new();
         let mut refused = None;
         let now = crew.ledger.now();
-        let client = &mut agent.client;
-        let drained = agent.lane.receive(&mut crew.batch, |octets| {
+        let (client, relayed) = (&mut agent.client, &mut agent.relayed);
+        let drained = agent.lane.receive(&mut crew.intake, |octets| {
             let Some(asked) = self.open.get_mut(&index) else { return };
             match client.receive(octets, &mut out) {
-                Event::Granted { id, answer, .. } if id == asked.id => {
+                Event::Granted { id, answer, request } if id == asked.id => {
+                    match request {
+                        Request::Allocate { .. } => *relayed = answer.relayed,
+                        Request::Refresh { lifetime: 0 } => *relayed = None,
+                        _ => {}
+                    }
+                    self.heard = now;
                     self.done[index] = Some(Exchange { answer, took: now - asked.begun });
                     self.open.remove(&index);
                 }
@@ -116,8 +143,12 @@ impl Talk {
                 _ => {}
             }
         });
-        if !drained.map_err(|error| Failure::Lost(plan.server.clone(), error))? {
-            crew.waiting.put(index);
+        match drained {
+            Ok(drained) if !drained => crew.waiting.put(index),
+            Ok(_) => {}
+            // With its connection the allocation has ended.
+            Err(_) if self.farewell => drop(self.open.remove(&index)),
+            Err(error) => return Err(Failure::Lost(plan.server.clone(), error)),
         }
         if !out.is_empty() {
             post(crew, index, &out);
@@ -138,6 +169,10 @@ impl Talk {
         request: Request,
         refusal: Refusal,
     ) -> Result<(), Failure> {
+        if self.farewell {
+            self.open.remove(&index);
+            return Ok(());
+        }
         let is_taken = refusal.code == ErrorCode::ALLOCATION_MISMATCH && matches!(request, Request::Allocate { .. });
         if !is_taken || self.moves == 0 {
             return Err(Failure::Refused { request: Box::new(request), refusal, login: plan.login.is_some() });
@@ -152,16 +187,15 @@ impl Talk {
     fn repeat(&mut self, crew: &mut Crew, plan: &Plan) -> Result<(), Failure> {
         let now = crew.ledger.now();
         for (index, asked) in self.open.iter_mut().filter(|(_, asked)| asked.due <= now) {
-            if !self.repeats || asked.sent >= PATIENCE {
+            if (!self.repeats || asked.sent >= PATIENCE) && !self.farewell {
                 let answered = self.done.iter().flatten().count();
-                return Err(Failure::Silent {
-                    server: plan.server.clone(),
-                    answered,
-                    binding: plan.workload == Workload::Binding,
-                });
+                return Err(Failure::Silent { server: plan.server.clone(), answered });
             }
             asked.sent += 1;
-            asked.due = now + wait(asked.sent, true);
+            asked.due = now + wait(asked.sent, self.repeats);
+            if !self.repeats {
+                continue;
+            }
             let mut out = Vec::new();
             crew.agents[*index].client.repeat(&asked.id, &mut out);
             post(crew, *index, &out);
@@ -190,5 +224,7 @@ pub fn post(crew: &mut Crew, index: usize, octets: &[u8]) {
 const AT_ONCE: usize = 64;
 /// Times that a request is sent before its server counts as silent: 7.5 seconds.
 const PATIENCE: u32 = 4;
+/// Nanoseconds without an answer after which a farewell is over.
+const FAREWELL: u64 = 2_000_000_000;
 /// How long an answer may take over TCP.
 const STREAM_WAIT_MS: u64 = 8_000;

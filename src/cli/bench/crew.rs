@@ -5,10 +5,10 @@
 //! ```
 
 use super::args::{Direction, Workload};
-use super::lane::{Dialer, Lane, RECEIVE_BUFFER};
+use super::lane::{Dialer, Intake, Lane, RECEIVE_BUFFER};
 use super::payload::{self, Arrival, Slice, Stamp, Tally};
 use super::plan::Plan;
-use crate::net::{Batch, Messages, Options, UdpSocket};
+use crate::net::{Messages, Options, UdpSocket};
 use crate::turn::client::Client;
 use crate::wire::{AttributeType, Class, Method, Packet, Writer, channel_data};
 use mio::unix::SourceFd;
@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A thread's clients, peers and streams.
@@ -29,7 +29,7 @@ pub struct Crew {
     /// What it sends and counts.
     pub ledger: Ledger,
     /// Where packets are received.
-    pub batch: Batch,
+    pub intake: Intake,
     /// Scratch of sending.
     pub messages: Messages,
     /// Who has something to receive.
@@ -62,6 +62,8 @@ pub struct Gauge {
     pub received: AtomicU64,
     /// Exchanges (allocations, bindings of channels) finished so far.
     pub exchanges: AtomicU64,
+    /// One crew could not go on, so the others need not.
+    pub over: AtomicBool,
 }
 
 /// The numbered streams of one run, and what became of them.
@@ -84,13 +86,17 @@ impl Crew {
     /// Opens the sockets of clients `from..to` of a plan. All crews of a run share `epoch`.
     ///
     /// # Errors
-    /// Those of sockets: too many open files, no way to the server, a connection refused.
+    /// Those of sockets: too many open files, no way to the server, a connection refused. Interrupted when the run shall
+    /// end.
     pub fn enlist(plan: &Plan, from: usize, to: usize, epoch: Instant) -> io::Result<Crew> {
         let local = plan.local()?;
         let dialer = Dialer::new(&plan.server, local)?;
         let mut waiting = Waiting::new()?;
         let mut agents = Vec::with_capacity(to - from);
         for index in from..to {
+            if plan.stop.is_asked() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             let lane = dialer.dial(index)?;
             waiting.watch(lane.as_raw_fd(), index - from, lane.is_stream())?;
             let client = Client::new(plan.login.clone(), seed()?);
@@ -109,7 +115,7 @@ impl Crew {
             ledger: Ledger::new((from * both) as u32, agents.len() * both, plan.size, epoch),
             agents,
             peers,
-            batch: Batch::new(BATCH),
+            intake: Intake::new(BATCH),
             messages: Messages::default(),
             waiting,
             dialer,

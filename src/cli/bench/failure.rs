@@ -14,8 +14,6 @@ pub enum Failure {
         server: Server,
         /// Requests of the same round that it answered.
         answered: usize,
-        /// Whether it was asked for STUN alone.
-        binding: bool,
     },
     /// The server refused a request.
     Refused {
@@ -34,19 +32,25 @@ pub enum Failure {
     Process(io::Error),
     /// A system call failed.
     Io(io::Error),
+    /// The measured process ended during the run.
+    Vanished,
     /// A thread panicked.
     Panicked,
+    /// Somebody broke it off before there was anything to tell.
+    Interrupted,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Silent { server, answered: 0, .. } => write!(
+            Failure::Silent { server, answered: 0 } => write!(
                 f,
-                "no answer from {} ({} over {:?}): is the server running there, and do firewalls let this through?",
-                server.uri, server.address, server.transport
+                "no answer from {} ({} over {}): is the server running there, and do firewalls let this through?",
+                server.uri,
+                server.address,
+                server.transport.name()
             ),
-            Failure::Silent { server, answered, .. } => {
+            Failure::Silent { server, answered } => {
                 write!(
                     f,
                     "{} answered {answered} clients and then no more: is it overloaded, or does it limit rates?",
@@ -67,7 +71,9 @@ impl fmt::Display for Failure {
             Failure::Lost(server, error) => write!(f, "the connection to {} broke: {error}", server.uri),
             Failure::Process(error) => write!(f, "the process of --pid cannot be read any more: {error}"),
             Failure::Io(error) => write!(f, "{error}"),
+            Failure::Vanished => f.write_str("the process of --pid ended during the run"),
             Failure::Panicked => f.write_str("a thread of the loader ended by a fault of its own"),
+            Failure::Interrupted => f.write_str("interrupted before anything was measured"),
         }
     }
 }

@@ -1,5 +1,6 @@
-//! One client's way to the server: a UDP socket, a TCP connection, or TLS over one.
+//! One client's way to the server: a UDP socket, a TCP connection, TLS over one, or DTLS.
 
+use super::dtls::{Dtls, Terms};
 use super::plan::{Server, Transport};
 use crate::net::{Batch, Messages, Octets, Options, Outgoing, Sent, UdpSocket};
 use crate::wire::stream;
@@ -18,6 +19,15 @@ pub enum Lane {
     Udp(UdpSocket),
     /// TCP or TLS.
     Stream(Box<Stream>),
+    /// DTLS.
+    Dtls(Box<Dtls>),
+}
+
+/// Where a thread receives: all of its lanes in turn.
+pub struct Intake {
+    /// Datagrams.
+    pub batch: Batch,
+    octets: Vec<u8>,
 }
 
 /// What connecting many lanes shares.
@@ -25,6 +35,14 @@ pub struct Dialer {
     server: Server,
     local: IpAddr,
     tls: Option<Arc<ClientConfig>>,
+    dtls: Option<Terms>,
+}
+
+impl Intake {
+    /// One for batches of so many datagrams.
+    pub fn new(datagrams: usize) -> Intake {
+        Intake { batch: Batch::new(datagrams), octets: vec![0; INTAKE] }
+    }
 }
 
 impl Dialer {
@@ -34,22 +52,27 @@ impl Dialer {
     /// A TLS configuration that cannot be made.
     pub fn new(server: &Server, local: IpAddr) -> io::Result<Dialer> {
         let tls = (server.transport == Transport::Tls).then(tls_config).transpose()?;
-        Ok(Dialer { server: server.clone(), local, tls })
+        let dtls = (server.transport == Transport::Dtls).then(Terms::new).transpose()?;
+        Ok(Dialer { server: server.clone(), local, tls, dtls })
     }
 
-    /// Connects lane number `index`. On loopback, every 20,000 of them leave from an address of their own, so that
+    /// Connects lane number `index`. On loopback, every 20,000 datagram lanes leave from an address of their own, so that
     /// ports do not run out.
     ///
     /// # Errors
-    /// Those of the socket calls, and of the TLS handshake.
+    /// Those of the socket calls, and of the handshake.
     pub fn dial(&self, index: usize) -> io::Result<Lane> {
+        let local = match self.local {
+            IpAddr::V4(ip) if ip.is_loopback() && index >= LOOPBACK_LANES => {
+                IpAddr::from([127, 1, (index / LOOPBACK_LANES) as u8, 1])
+            }
+            local => local,
+        };
+        if let Some(terms) = &self.dtls {
+            return Dtls::connect(local, self.server.address, terms, DIAL_TIMEOUT)
+                .map(|dtls| Lane::Dtls(Box::new(dtls)));
+        }
         if self.server.transport == Transport::Udp {
-            let local = match self.local {
-                IpAddr::V4(ip) if ip.is_loopback() && index >= LOOPBACK_LANES => {
-                    IpAddr::from([127, 1, (index / LOOPBACK_LANES) as u8, 1])
-                }
-                local => local,
-            };
             let options = Options { receive_buffer: Some(RECEIVE_BUFFER), ..Options::default() };
             return UdpSocket::bind(SocketAddr::new(local, 0), &options).map(Lane::Udp);
         }
@@ -57,7 +80,7 @@ impl Dialer {
         socket.set_nodelay(true)?;
         let tls = self.tls.as_ref().map(|config| self.handshake(&mut socket, config)).transpose()?;
         socket.set_nonblocking(true)?;
-        Ok(Lane::Stream(Box::new(Stream { socket, tls, incoming: Vec::new(), outgoing: Vec::new() })))
+        Ok(Lane::Stream(Box::new(Stream { socket, tls, kept: Vec::new(), outgoing: Vec::new(), written: 0 })))
     }
 
     fn handshake(&self, socket: &mut TcpStream, config: &Arc<ClientConfig>) -> io::Result<ClientConnection> {
@@ -79,6 +102,7 @@ impl Lane {
         match self {
             Lane::Udp(socket) => socket.send(messages, frames, octets),
             Lane::Stream(stream) => stream.send(frames, octets),
+            Lane::Dtls(dtls) => dtls.send(frames, octets),
         }
     }
 
@@ -86,15 +110,17 @@ impl Lane {
     ///
     /// # Errors
     /// A connection that broke or is not STUN.
-    pub fn receive(&mut self, batch: &mut Batch, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+    pub fn receive(&mut self, intake: &mut Intake, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
         match self {
             Lane::Udp(socket) => {
+                let batch = &mut intake.batch;
                 batch.clear();
                 let received = socket.receive(batch)?;
                 batch.datagrams().iter().for_each(|datagram| each(batch.payload(datagram)));
                 Ok(received.drained)
             }
-            Lane::Stream(stream) => stream.receive(&mut each),
+            Lane::Stream(stream) => stream.receive(&mut intake.octets, &mut each),
+            Lane::Dtls(dtls) => dtls.receive(&mut intake.octets, each),
         }
     }
 
@@ -109,6 +135,7 @@ impl AsRawFd for Lane {
         match self {
             Lane::Udp(socket) => socket.as_raw_fd(),
             Lane::Stream(stream) => stream.socket.as_raw_fd(),
+            Lane::Dtls(dtls) => dtls.as_raw_fd(),
         }
     }
 }
@@ -117,15 +144,18 @@ impl AsRawFd for Lane {
 pub struct Stream {
     socket: TcpStream,
     tls: Option<ClientConnection>,
-    incoming: Vec<u8>,
+    /// The beginning of a frame whose end has not come.
+    kept: Vec<u8>,
     outgoing: Vec<u8>,
+    /// Octets of `outgoing` that are on their way.
+    written: usize,
 }
 
 impl Stream {
     fn send(&mut self, frames: &[Outgoing], octets: Octets<'_>) -> Sent {
         let mut sent = Sent::default();
         for frame in frames {
-            if self.outgoing.len() > OUTGOING_LIMIT {
+            if self.outgoing.len() - self.written > OUTGOING_LIMIT {
                 sent.dropped += 1;
                 continue;
             }
@@ -139,11 +169,20 @@ impl Stream {
 
     /// Writes until nothing is left or the socket is full.
     fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.write();
+        if self.written == self.outgoing.len() || self.written > OUTGOING_LIMIT {
+            self.outgoing.drain(..self.written);
+            self.written = 0;
+        }
+        outcome
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         let Some(tls) = &mut self.tls else {
-            while !self.outgoing.is_empty() {
-                match self.socket.write(&self.outgoing) {
+            while self.written < self.outgoing.len() {
+                match self.socket.write(&self.outgoing[self.written..]) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => drop(self.outgoing.drain(..written)),
+                    Ok(written) => self.written += written,
                     Err(error) => return unless_blocked(error),
                 }
             }
@@ -155,51 +194,59 @@ impl Stream {
                     return unless_blocked(error);
                 }
             }
-            let some = self.outgoing.len().min(TLS_CHUNK);
-            if some == 0 {
+            let rest = &self.outgoing[self.written..];
+            if rest.is_empty() {
                 return Ok(());
             }
-            let taken = tls.writer().write(&self.outgoing[..some])?;
-            self.outgoing.drain(..taken);
+            self.written += tls.writer().write(&rest[..rest.len().min(TLS_CHUNK)])?;
         }
     }
 
-    fn receive(&mut self, each: &mut impl FnMut(&[u8])) -> io::Result<bool> {
+    fn receive(&mut self, octets: &mut [u8], each: &mut impl FnMut(&[u8])) -> io::Result<bool> {
         self.flush()?;
-        let drained = self.read()?;
-        let mut at = 0;
-        while let Some(length) = stream::frame(&self.incoming[at..]).map_err(io::Error::other)? {
-            let Some(frame) = self.incoming.get(at..at + length) else { break };
+        let kept = self.kept.len();
+        octets[..kept].copy_from_slice(&self.kept);
+        let (read, drained) = self.read(&mut octets[kept..])?;
+        let mut rest = &octets[..kept + read];
+        while let Some(length) = stream::frame(rest).map_err(io::Error::other)? {
+            let Some((frame, behind)) = rest.split_at_checked(length) else { break };
             each(frame);
-            at += length;
+            rest = behind;
         }
-        self.incoming.drain(..at);
+        self.kept.clear();
+        self.kept.extend_from_slice(rest);
         Ok(drained)
     }
 
-    /// Appends what one read brings; true once nothing is left.
-    fn read(&mut self) -> io::Result<bool> {
-        let start = self.incoming.len();
+    /// Reads what is there, as far as there is room; how much that was, and whether nothing is left.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<(usize, bool)> {
         let Some(tls) = &mut self.tls else {
-            self.incoming.resize(start + READ, 0);
-            let outcome = self.socket.read(&mut self.incoming[start..]);
-            self.incoming.truncate(start + *outcome.as_ref().unwrap_or(&0));
-            return match outcome {
-                Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
-                Ok(read) => Ok(read < READ),
-                Err(error) => unless_blocked(error).map(|()| true),
+            return match self.socket.read(into) {
+                Ok(0) => Err(closed()),
+                Ok(read) => Ok((read, read < into.len())),
+                Err(error) => unless_blocked(error).map(|()| (0, true)),
             };
         };
-        let drained = match tls.read_tls(&mut self.socket) {
-            Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
-            Ok(_) => false,
-            Err(error) => unless_blocked(error).map(|()| true)?,
-        };
-        let plain = tls.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read();
-        self.incoming.resize(start + plain, 0);
-        tls.reader().read_exact(&mut self.incoming[start..])?;
-        Ok(drained)
+        let mut filled = 0;
+        loop {
+            let drained = match tls.read_tls(&mut self.socket) {
+                Ok(0) => return Err(closed()),
+                Ok(_) => false,
+                Err(error) => unless_blocked(error).map(|()| true)?,
+            };
+            let plain = tls.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read();
+            let plain = plain.min(into.len() - filled);
+            tls.reader().read_exact(&mut into[filled..filled + plain])?;
+            filled += plain;
+            if drained || into.len() - filled < ROOM {
+                return Ok((filled, drained));
+            }
+        }
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
 }
 
 fn unless_blocked(error: io::Error) -> io::Result<()> {
@@ -264,7 +311,9 @@ pub const RECEIVE_BUFFER: usize = 4 << 20;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Octets that may wait for a stream; more is dropped, and counted as not sent.
 const OUTGOING_LIMIT: usize = 256 << 10;
-/// Octets of one read.
-const READ: usize = 64 << 10;
+/// Octets received at once, over a frame that began before.
+const INTAKE: usize = 256 << 10;
+/// Octets of room that one more turn of TLS may need.
+const ROOM: usize = 64 << 10;
 /// Octets given to TLS at once: one record.
 const TLS_CHUNK: usize = 16 << 10;

@@ -14,6 +14,7 @@ use crate::net::{Octets, Outgoing, Piece};
 use crate::turn::client::Request;
 use crate::wire::{AttributeType, Class, Message, Method, attribute, padded, writer};
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What one thread is to do in one run.
@@ -29,42 +30,21 @@ pub struct Load {
     pub slice: Duration,
 }
 
-/// Sends and receives for the load's duration and until what is under way has come; what was counted.
-///
-/// # Errors
-/// [`Failure::Io`] for what makes a socket useless, [`Failure::Lost`] for a connection that broke.
-pub fn drive(crew: &mut Crew, plan: &Plan, load: &Load, gauge: &Gauge) -> Result<Tally, Failure> {
+/// Sends and receives for the load's duration and until what is under way has come; what was counted, and what ended it
+/// before its time: [`Failure::Io`] for what makes a socket useless, [`Failure::Lost`] for a connection that broke.
+pub fn drive(crew: &mut Crew, plan: &Plan, load: &Load, gauge: &Gauge) -> (Tally, Option<Failure>) {
     crew.ledger.begin(load.run, load.slice.as_nanos() as u64);
     let mut drive = Drive::new(crew, plan);
-    let begun = crew.ledger.now();
-    let end = begun + load.duration.as_nanos() as u64;
-    let mut pace = Pace::new(load.rate, plan.burst as u64, begun);
-    let mut renewed = begun;
     let mut shown = (0, 0);
-    loop {
-        let now = crew.ledger.now();
-        if now >= end {
-            break;
-        }
-        if now - renewed > RENEWAL {
-            drive.renew(crew, plan);
-            renewed = now;
-        }
-        let due = pace.due(&mut crew.ledger.tally, now);
-        if due > 0 {
-            drive.emit(crew, plan, due.min(drive.bursts_at_once), &mut pace);
-        }
-        let rest = pace.rest(&crew.ledger.tally, now).min(Duration::from_nanos(end - now));
-        drive.receive(crew, plan, rest)?;
-        if rest.is_zero() && due == 0 {
-            // Whoever watches this run may share the core.
-            std::thread::yield_now();
-        }
-        show(crew, gauge, &mut shown);
-    }
-    drive.settle(crew, plan)?;
+    let begun = crew.ledger.now();
+    let sent = drive.send(crew, plan, load, gauge, &mut shown);
+    crew.ledger.tally.nanoseconds = crew.ledger.now() - begun;
+    let settled = sent.and_then(|()| drive.settle(crew, plan));
     show(crew, gauge, &mut shown);
-    Ok(std::mem::take(&mut crew.ledger.tally))
+    if settled.is_err() {
+        gauge.over.store(true, Ordering::Relaxed);
+    }
+    (std::mem::take(&mut crew.ledger.tally), settled.err())
 }
 
 /// When the next bursts are due.
@@ -173,6 +153,42 @@ impl Drive {
         }
     }
 
+    /// Sends at the load's pace and receives, until its time is over or somebody ends it.
+    fn send(
+        &mut self,
+        crew: &mut Crew,
+        plan: &Plan,
+        load: &Load,
+        gauge: &Gauge,
+        shown: &mut (u64, u64),
+    ) -> Result<(), Failure> {
+        let begun = crew.ledger.now();
+        let end = begun + load.duration.as_nanos() as u64;
+        let mut pace = Pace::new(load.rate, plan.burst as u64, begun);
+        let mut renewed = begun;
+        loop {
+            let now = crew.ledger.now();
+            if now >= end || plan.stop.is_asked() || gauge.over.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if now - renewed > RENEWAL {
+                self.renew(crew, plan);
+                renewed = now;
+            }
+            let due = pace.due(&mut crew.ledger.tally, now);
+            if due > 0 {
+                self.emit(crew, plan, due.min(self.bursts_at_once), &mut pace);
+            }
+            let rest = pace.rest(&crew.ledger.tally, now).min(Duration::from_nanos(end - now)).min(ATTENTION);
+            self.receive(crew, plan, rest)?;
+            if rest.is_zero() && due == 0 {
+                // Whoever watches this run may share the core.
+                std::thread::yield_now();
+            }
+            show(crew, gauge, shown);
+        }
+    }
+
     /// Sends so many bursts, stream after stream.
     fn emit(&mut self, crew: &mut Crew, plan: &Plan, bursts: u64, pace: &mut Pace) {
         let now = crew.ledger.now();
@@ -254,11 +270,11 @@ impl Drive {
             let Some(index) = crew.waiting.take() else { break };
             let drained = match index.checked_sub(agents) {
                 Some(peer) => {
-                    crew.batch.clear();
-                    let received = crew.peers[peer].receive(&mut crew.batch).map_err(Failure::Io)?;
+                    crew.intake.batch.clear();
+                    let received = crew.peers[peer].receive(&mut crew.intake.batch).map_err(Failure::Io)?;
                     let now = crew.ledger.now();
-                    for datagram in crew.batch.datagrams() {
-                        crew.ledger.received(crew.batch.payload(datagram), now);
+                    for datagram in crew.intake.batch.datagrams() {
+                        crew.ledger.received(crew.intake.batch.payload(datagram), now);
                     }
                     received.drained
                 }
@@ -272,12 +288,12 @@ impl Drive {
     }
 
     fn receive_as_client(&mut self, crew: &mut Crew, plan: &Plan, index: usize) -> Result<bool, Failure> {
-        let Crew { agents, ledger, batch, .. } = crew;
+        let Crew { agents, ledger, intake, .. } = crew;
         let agent = &mut agents[index];
         let mut now = None;
         let mut out = Vec::new();
         let client = &mut agent.client;
-        let drained = agent.lane.receive(batch, |octets| {
+        let drained = agent.lane.receive(intake, |octets| {
             let now = *now.get_or_insert_with(|| ledger.now());
             if let Some(payload) = data(octets) {
                 ledger.received(payload, now);
@@ -395,5 +411,7 @@ const STALL: u64 = 50_000_000;
 const SETTLE: u64 = 300_000_000;
 /// Nanoseconds between renewals: permissions live five minutes. RFC 8656 §9.
 const RENEWAL: u64 = 120_000_000_000;
+/// How long the loader may sleep before it looks whether it shall end.
+const ATTENTION: Duration = Duration::from_millis(100);
 /// Units of time in a Binding's transaction id: 64 ns.
 const TIME_SHIFT: u32 = 6;

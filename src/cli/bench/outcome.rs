@@ -1,6 +1,7 @@
 //! What a run found out, in the units that people and scripts read.
 
 use super::args::{Direction, Workload};
+use super::failure::Failure;
 use super::histogram::Histogram;
 use super::plan::Plan;
 use super::search::Probe;
@@ -14,8 +15,8 @@ pub struct Outcome {
     pub workload: &'static str,
     /// The server's URI.
     pub server: String,
-    /// `udp`, `tcp` or `tls`.
-    pub transport: String,
+    /// `udp`, `tcp`, `tls` or `dtls`.
+    pub transport: &'static str,
     /// Clients.
     pub flows: usize,
     /// Octets of payload.
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub indications: bool,
     /// Seconds measured.
     pub seconds: f64,
+    /// Why the run ended before its time, if it did.
+    pub ended_early: Option<String>,
     /// How setting up went, or the allocations measured.
     pub allocations: Option<Allocations>,
     /// What became of the packets.
@@ -36,6 +39,8 @@ pub struct Outcome {
     pub latency: Latency,
     /// The server's process.
     pub process: Option<Process>,
+    /// The loader's own.
+    pub loader: Option<Process>,
     /// Rates tried by `--rate max`.
     pub probes: Vec<Tried>,
     /// Whether the loader was what could do no more.
@@ -88,6 +93,8 @@ pub struct Packets {
     pub corrupted: u64,
     /// Packets that were due but that the loader could not send.
     pub unsent: u64,
+    /// Seconds at the end of the run in which packets were sent and none came.
+    pub silent_seconds: f64,
 }
 
 /// A distribution of durations in microseconds.
@@ -185,9 +192,12 @@ impl Outcome {
                 duplicates: tally.duplicates,
                 corrupted: tally.corrupted,
                 unsent: tally.unsent,
+                silent_seconds: silence(run),
             }),
+            ended_early: run.failure.as_ref().map(Failure::to_string),
             latency: Latency::of(&tally.latency),
             process: run.process.as_ref().map(Process::of),
+            loader: run.loader.as_ref().map(Process::of),
             probes: probes.iter().map(tried).collect(),
             loader_bound,
             timeline: moments(run),
@@ -238,17 +248,19 @@ impl Outcome {
         Outcome {
             workload: plan.workload.name(),
             server: plan.server.uri.clone(),
-            transport: format!("{:?}", plan.server.transport).to_lowercase(),
+            transport: plan.server.transport.name(),
             flows: plan.flows,
             size: plan.size,
             burst: plan.burst,
             direction: relays.then(|| plan.direction.name()),
             indications: plan.indications,
             seconds: 0.0,
+            ended_early: None,
             allocations: None,
             packets: None,
             latency: Latency::of(&Histogram::default()),
             process: None,
+            loader: None,
             probes: Vec::new(),
             loader_bound: false,
             timeline: Vec::new(),
@@ -256,8 +268,11 @@ impl Outcome {
         }
     }
 
-    /// Why this outcome is a failure, if it is one: nothing came, or not what was sent.
+    /// Why this outcome is a failure, if it is one: it ended early, nothing came, not to the end, or not what was sent.
     pub fn verdict(&self) -> Result<(), String> {
+        if let Some(cause) = &self.ended_early {
+            return Err(format!("ended after {:.1} s: {cause}", self.seconds));
+        }
         let Some(packets) = &self.packets else { return Ok(()) };
         if packets.received == 0 {
             let cause = match self.direction {
@@ -268,6 +283,12 @@ impl Outcome {
                 None => "the server answered once and then no more",
             };
             return Err(format!("none of {} packets came back: {cause}", packets.sent));
+        }
+        if packets.silent_seconds >= SILENCE {
+            return Err(format!(
+                "nothing came in the last {:.1} s: the server ended, or lost its allocations",
+                packets.silent_seconds
+            ));
         }
         if packets.corrupted > 0 {
             return Err(format!("{} packets were not what was sent", packets.corrupted));
@@ -335,6 +356,14 @@ fn bars(histogram: &Histogram, min: u64, max: u64) -> Vec<(f64, f64, u64)> {
     (first..=last).map(bar).collect()
 }
 
+/// How long packets were sent at the end of a run without one that came.
+fn silence(run: &Run) -> f64 {
+    let whole = (run.seconds / run.slice).floor() as usize;
+    let slices = &run.tally.slices[..run.tally.slices.len().min(whole)];
+    let quiet = slices.iter().rev().take_while(|slice| slice.received == 0);
+    quiet.filter(|slice| slice.sent > 0).count() as f64 * run.slice
+}
+
 fn moments(run: &Run) -> Vec<Moment> {
     let whole = (run.seconds / run.slice).floor() as usize;
     let moment = |(at, slice): (usize, &super::payload::Slice)| Moment {
@@ -356,3 +385,6 @@ fn used(run: &Run) -> Vec<Used> {
 fn micro(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
+
+/// Seconds of silence at a run's end that are no chance.
+const SILENCE: f64 = 1.0;

@@ -394,8 +394,15 @@ fn table(outcome: &Outcome) -> String {
             format!("{}, {switches}", count(process.cpu_ns_per_packet)),
         ));
     }
+    if let Some(loader) = &outcome.loader {
+        let each = count(loader.cpu_ns_per_packet);
+        rows.push(("Loader: ns per packet, cores", format!("{each}, {:.2}", loader.cores)));
+    }
     if outcome.loader_bound {
         rows.push(("Note", "the loader could send no more: the server may be faster".into()));
+    }
+    if let Some(cause) = &outcome.ended_early {
+        rows.push(("Note", format!("ended after {:.1} s: {}", outcome.seconds, escape(cause))));
     }
     let row = |(name, value): (&str, String)| format!("<tr><th>{name}</th><td>{value}</td></tr>");
     format!("<section class=\"table\"><table>{}</table></section>", rows.into_iter().map(row).collect::<String>())

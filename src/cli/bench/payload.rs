@@ -111,6 +111,8 @@ impl Default for Stream {
 /// What one thread counted in one run.
 #[derive(Clone, Default)]
 pub struct Tally {
+    /// How long packets were sent.
+    pub nanoseconds: u64,
     /// Packets given to the kernel.
     pub sent: u64,
     /// Packets that came, each once.
@@ -145,6 +147,7 @@ pub struct Slice {
 impl Tally {
     /// Adds what another thread counted.
     pub fn merge(&mut self, other: &Tally) {
+        self.nanoseconds = self.nanoseconds.max(other.nanoseconds);
         self.sent += other.sent;
         self.received += other.received;
         self.octets += other.octets;

@@ -3,6 +3,7 @@
 use super::args::{Bench, Direction, Workload};
 use super::payload;
 use super::rate::Rate;
+use super::stop::Stop;
 use crate::turn::client::Login;
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
@@ -39,6 +40,8 @@ pub struct Plan {
     pub threads: usize,
     /// Peer sockets of each thread.
     pub peers: usize,
+    /// When to end before the time.
+    pub stop: Stop,
 }
 
 /// A server as a URI names it. RFC 7064, RFC 7065.
@@ -63,6 +66,25 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP.
     Tls,
+    /// DTLS over UDP.
+    Dtls,
+}
+
+impl Transport {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Dtls => "dtls",
+        }
+    }
+
+    /// Whether messages travel in datagrams, which may be lost.
+    pub fn is_datagram(self) -> bool {
+        matches!(self, Transport::Udp | Transport::Dtls)
+    }
 }
 
 impl Plan {
@@ -71,25 +93,27 @@ impl Plan {
     /// # Errors
     /// A sentence that says what to change.
     pub fn resolve(args: &Bench) -> Result<Plan, String> {
+        only_what_concerns(args)?;
         let server = Server::resolve(&args.server)?;
-        let threads = args.threads.unwrap_or_else(|| crate::net::cpu::allowed().len().saturating_sub(1).clamp(1, 4));
-        let pairs = args.direction == Direction::Hairpin && args.workload == Workload::Relay;
+        let direction = args.direction.unwrap_or(Direction::Up);
+        let pairs = direction == Direction::Hairpin && args.workload == Workload::Relay;
         let plan = Plan {
             workload: args.workload,
             login: login(args)?,
             flows: if pairs { args.flows.next_multiple_of(2) } else { args.flows },
-            size: args.size,
-            burst: args.burst,
+            size: args.size.unwrap_or(1200),
+            burst: args.burst.unwrap_or(1),
             rate: args.rate.unwrap_or(match args.workload {
                 Workload::Allocate => Rate::PerSecond(1_000.0),
                 _ => Rate::PerSecond(10_000.0),
             }),
             duration: args.duration,
-            direction: args.direction,
+            direction,
             indications: args.indications,
             pid: args.pid,
-            threads: threads.min(args.flows.div_ceil(2)),
+            threads: args.threads.unwrap_or_else(|| threads(args.pid)).min(args.flows.div_ceil(2)),
             peers: 1,
+            stop: Stop::default(),
             server,
         };
         plan.check()?;
@@ -97,7 +121,11 @@ impl Plan {
     }
 
     fn check(&self) -> Result<(), String> {
-        let longest = if self.server.transport == Transport::Udp { payload::LONGEST - 64 } else { 60_000 };
+        let longest = match self.server.transport {
+            Transport::Udp => payload::LONGEST - 64,
+            Transport::Dtls => 16_000,
+            Transport::Tcp | Transport::Tls => 60_000,
+        };
         if !(payload::HEADER..=longest).contains(&self.size) {
             return Err(format!(
                 "--size must be {} to {longest} octets: each payload carries its own number, time and checksum",
@@ -112,9 +140,6 @@ impl Plan {
         }
         if self.duration < Duration::from_millis(100) {
             return Err("--duration must be at least 100ms".into());
-        }
-        if self.workload == Workload::Binding && self.server.transport != Transport::Udp {
-            return Err("binding measures UDP only: leave ?transport and turns: away".into());
         }
         if let Some(pid) = self.pid {
             super::process::spent(pid)
@@ -147,14 +172,16 @@ impl Plan {
 }
 
 impl Server {
-    /// Reads `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:…` (TLS) or `stun:…` and looks the name up.
+    /// Reads `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:…` (TLS, or DTLS with `?transport=udp`) or `stun:…` and
+    /// looks the name up.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn resolve(uri: &str) -> Result<Server, String> {
         let usage = || {
             format!(
-                "--server {uri}: expected turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT] or stun:HOST[:PORT]"
+                "--server {uri}: expected turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] \
+                 or stun:HOST[:PORT]"
             )
         };
         let (scheme, rest) = uri.split_once(':').ok_or_else(usage)?;
@@ -164,9 +191,7 @@ impl Server {
             ("turn" | "stun", None | Some("udp")) => (Transport::Udp, 3478),
             ("turn" | "stun", Some("tcp")) => (Transport::Tcp, 3478),
             ("turns" | "stuns", None | Some("tcp")) => (Transport::Tls, 5349),
-            ("turns", Some("udp")) => {
-                return Err(format!("--server {uri}: bench does not speak DTLS; use turn: for UDP or turns: for TLS"));
-            }
+            ("turns" | "stuns", Some("udp")) => (Transport::Dtls, 5349),
             _ => return Err(usage()),
         };
         let (host, port) = host_and_port(place).ok_or_else(usage)?;
@@ -188,6 +213,28 @@ fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
     };
     let port = if port.is_empty() { None } else { Some(port.parse().ok()?) };
     (!host.is_empty()).then_some((host, port))
+}
+
+/// Options that the workload has no use for are refused, not ignored: whoever gives them expects something of them.
+fn only_what_concerns(args: &Bench) -> Result<(), String> {
+    let relays = args.workload == Workload::Relay;
+    let idle = [
+        ("--size", args.size.is_some() && !relays),
+        ("--direction", args.direction.is_some() && !relays),
+        ("--indications", args.indications && !relays),
+        ("--burst", args.burst.is_some() && args.workload == Workload::Allocate),
+    ];
+    match idle.iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(format!("{option} means nothing to {}", args.workload.name())),
+        None => Ok(()),
+    }
+}
+
+/// As many threads as there are cores for them: those that the measured process leaves free, or all but one.
+fn threads(pid: Option<u32>) -> usize {
+    let free = pid.map(super::process::free_cores).unwrap_or_default().len();
+    let spare = crate::net::cpu::allowed().len().saturating_sub(1);
+    if free > 0 { free.min(4) } else { spare.clamp(1, 4) }
 }
 
 fn login(args: &Bench) -> Result<Option<Login>, String> {
@@ -222,6 +269,7 @@ mod tests {
         assert_eq!(read("turn:127.0.0.1"), Ok(("127.0.0.1:3478".into(), Transport::Udp)));
         assert_eq!(read("turn:127.0.0.1:9?transport=tcp"), Ok(("127.0.0.1:9".into(), Transport::Tcp)));
         assert_eq!(read("turns:[::1]"), Ok(("[::1]:5349".into(), Transport::Tls)));
+        assert_eq!(read("turns:127.0.0.1?transport=udp"), Ok(("127.0.0.1:5349".into(), Transport::Dtls)));
         assert_eq!(read("stun:[::1]:7"), Ok(("[::1]:7".into(), Transport::Udp)));
         for wrong in [
             "127.0.0.1",
@@ -229,7 +277,7 @@ mod tests {
             "turn:[::1",
             "turn:127.0.0.1:x",
             "turn:127.0.0.1?x=y",
-            "turns:127.0.0.1?transport=udp",
+            "turns:127.0.0.1?transport=sctp",
             "http:127.0.0.1",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");

@@ -46,6 +46,26 @@ pub fn spent(pid: u32) -> io::Result<Spent> {
     Ok(spent)
 }
 
+/// The cores that no thread of process `pid` is bound to alone, of those that this process may use; none where that is
+/// no choice, because all or none are taken.
+pub fn free_cores(pid: u32) -> Vec<usize> {
+    let bound = bound_cores(pid).unwrap_or_default();
+    let allowed = crate::net::cpu::allowed();
+    let free: Vec<usize> = allowed.iter().copied().filter(|core| !bound.contains(core)).collect();
+    if free.len() < allowed.len() { free } else { Vec::new() }
+}
+
+fn bound_cores(pid: u32) -> io::Result<Vec<usize>> {
+    let mut bound = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        // A range or a list of cores does not parse: such a thread runs where the system puts it.
+        bound.extend(list.and_then(|cores| cores.trim().parse::<usize>().ok()));
+    }
+    Ok(bound)
+}
+
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|value| value.parse().ok()).unwrap_or(0)
@@ -64,6 +84,28 @@ mod tests {
         while spent(std::process::id()).unwrap().cpu < before.cpu + 2_000_000 {
             sum = (0..100_000u64).fold(sum, |sum, n| std::hint::black_box(sum ^ n));
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_core_that_a_thread_is_bound_to_is_not_free() {
+        let cores = crate::net::cpu::allowed();
+        if cores.len() < 2 {
+            eprintln!("SKIPPED: this host has one core");
+            return;
+        }
+        let (bound, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                crate::net::cpu::pin(cores[0]).unwrap();
+                bound.wait();
+                go.wait();
+            });
+            bound.wait();
+            let free = free_cores(std::process::id());
+            go.wait();
+            assert_eq!(free, cores[1..]);
+        });
     }
 
     #[test]

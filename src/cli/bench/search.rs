@@ -37,45 +37,59 @@ pub fn search(
     mut look: impl FnMut(&str, &super::crew::Gauge),
 ) -> Result<Found, Failure> {
     let window = (team.plan().burst * 8).max(64) * team.plan().threads;
-    let taste = team.run(Rate::Window(window), PROBE, |gauge, _| look("tasting", gauge))?;
-    let mut bracket = Bracket::new(taste.tally.received as f64 / taste.seconds);
+    let mut run = team.run(Rate::Window(window), PROBE, |gauge, _| look("tasting", gauge))?;
+    let mut bracket = Bracket::new(run.tally.received as f64 / run.seconds);
     let mut probes = Vec::new();
     while let Some(rate) = bracket.next().filter(|_| probes.len() < PROBES) {
+        if over(team, &run) {
+            return Ok(Found { run, probes, loader_bound: false });
+        }
         let said = format!("trying {rate:.0}/s");
-        let run = team.run(Rate::PerSecond(rate), PROBE, |gauge, _| look(&said, gauge))?;
+        run = team.run(Rate::PerSecond(rate), PROBE, |gauge, _| look(&said, gauge))?;
         bracket.tried(rate, is_good(&run.tally));
         probes.push(Probe { rate, loss: run.tally.loss(), unsent: unsent(&run.tally) });
     }
     let mut rate = bracket.best.unwrap_or(bracket.estimate * 0.1);
+    let mut finals = 0;
     loop {
+        if over(team, &run) {
+            return Ok(Found { run, probes, loader_bound: false });
+        }
+        finals += 1;
         let said = format!("measuring {rate:.0}/s");
-        let run = team.run(Rate::PerSecond(rate), duration, |gauge, _| look(&said, gauge))?;
+        run = team.run(Rate::PerSecond(rate), duration, |gauge, _| look(&said, gauge))?;
         let good = is_good(&run.tally);
         probes.push(Probe { rate, loss: run.tally.loss(), unsent: unsent(&run.tally) });
-        if good || probes.len() >= PROBES + FINALS {
+        if good || finals == FINALS {
             let failed = probes.iter().filter(|probe| probe.loss >= LOSS || probe.unsent >= LOSS);
             let loader_bound = failed.min_by(|a, b| a.rate.total_cmp(&b.rate)).is_some_and(|probe| probe.loss < LOSS);
             return Ok(Found { run, probes, loader_bound });
         }
-        rate *= 0.95;
+        // Once more at the same rate: what was lost may have been somebody else's doing.
+        if finals % 2 == 0 {
+            rate *= 0.95;
+        }
     }
 }
 
-/// Where the highest good rate may lie.
+/// Where the highest good rate may lie. A rate is bad once it was bad twice: on a machine that does other work too,
+/// packets are lost at any rate now and then.
 struct Bracket {
     estimate: f64,
     best: Option<f64>,
     worst: Option<f64>,
+    doubted: Option<f64>,
 }
 
 impl Bracket {
     fn new(estimate: f64) -> Bracket {
-        Bracket { estimate: estimate.max(100.0), best: None, worst: None }
+        Bracket { estimate: estimate.max(100.0), best: None, worst: None, doubted: None }
     }
 
     /// The next rate to try; `None` once it is known to within 3 %.
     fn next(&self) -> Option<f64> {
         match (self.best, self.worst) {
+            _ if self.doubted.is_some() => self.doubted,
             (None, None) => Some(self.estimate),
             (Some(best), None) => Some(best * 1.25),
             (None, Some(worst)) => Some(worst * 0.7),
@@ -85,9 +99,17 @@ impl Bracket {
     }
 
     fn tried(&mut self, rate: f64, good: bool) {
-        let bound = if good { &mut self.best } else { &mut self.worst };
-        *bound = Some(rate);
+        match (good, self.doubted.take()) {
+            (true, _) => self.best = Some(rate),
+            (false, None) => self.doubted = Some(rate),
+            (false, Some(_)) => self.worst = Some(rate),
+        }
     }
+}
+
+/// Whether there is nothing to go on for.
+fn over(team: &Team, run: &Run) -> bool {
+    run.failure.is_some() || team.plan().stop.is_asked()
 }
 
 fn is_good(tally: &Tally) -> bool {
@@ -102,9 +124,9 @@ fn unsent(tally: &Tally) -> f64 {
 pub const LOSS: f64 = 0.001;
 /// How long one rate is tried.
 const PROBE: Duration = Duration::from_millis(1000);
-/// Rates tried at most before the final run, and final runs after it.
-const PROBES: usize = 16;
-const FINALS: usize = 6;
+/// Probes at most before the final run, and final runs.
+const PROBES: usize = 24;
+const FINALS: usize = 12;
 
 #[cfg(test)]
 mod tests {
@@ -123,5 +145,18 @@ mod tests {
             let best = bracket.best.unwrap();
             assert!(best <= limit && best > limit * 0.96, "{best} of {limit}");
         }
+    }
+
+    #[test]
+    fn one_bad_run_at_a_good_rate_does_not_mislead() {
+        let mut bracket = Bracket::new(1000.0);
+        let mut tried = 0;
+        while let Some(rate) = bracket.next() {
+            tried += 1;
+            bracket.tried(rate, rate <= 5000.0 && tried % 4 != 1);
+            assert!(tried < PROBES);
+        }
+        let best = bracket.best.unwrap();
+        assert!(best <= 5000.0 && best > 5000.0 * 0.96, "{best}");
     }
 }

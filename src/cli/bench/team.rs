@@ -1,15 +1,16 @@
 //! All crews of a run, each in a thread of its own: raised, driven as often as the plan needs, and released.
 
 use super::args::{Direction, Workload};
-use super::converse::{Exchange, converse};
+use super::converse::{Exchange, Manner, converse};
 use super::crew::{Crew, Gauge};
 use super::failure::Failure;
 use super::histogram::Histogram;
 use super::load::{Load, bind, drive};
 use super::payload::Tally;
 use super::plan::Plan;
-use super::process::{Spent, spent};
+use super::process::{Spent, free_cores, spent};
 use super::rate::Rate;
+use crate::net::cpu;
 use crate::turn::client::{Client, Request};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -19,12 +20,14 @@ use std::time::{Duration, Instant};
 pub struct Team {
     plan: Plan,
     crews: Vec<Crew>,
+    /// Cores that are the loader's alone; without any its threads run where the system puts them.
+    cores: Vec<usize>,
     gauge: Gauge,
     runs: u32,
 }
 
 /// One measured run.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Run {
     /// What all crews counted.
     pub tally: Tally,
@@ -34,6 +37,10 @@ pub struct Run {
     pub offered: Option<f64>,
     /// What the server's process spent in the middle of the run, and over how many packets.
     pub process: Option<Usage>,
+    /// The same of the loader's own.
+    pub loader: Option<Usage>,
+    /// Why it ended before its time.
+    pub failure: Option<Failure>,
     /// Samples of the server's process in time.
     pub samples: Vec<Sample>,
     /// Length of one slice of the tally's timeline, in seconds.
@@ -74,9 +81,6 @@ pub struct Round {
     pub process: Option<Usage>,
 }
 
-/// What each client of a crew was answered.
-type Answers = Vec<Option<Exchange>>;
-
 impl Team {
     /// Opens the sockets of all clients, split over the plan's threads.
     ///
@@ -89,9 +93,13 @@ impl Team {
         let mut crews = Vec::new();
         for from in (0..plan.flows).step_by(share) {
             let crew = Crew::enlist(plan, from, plan.flows.min(from + share), epoch);
-            crews.push(crew.map_err(|error| Failure::Dial(plan.server.clone(), error))?);
+            crews.push(crew.map_err(|error| match plan.stop.is_asked() {
+                true => Failure::Interrupted,
+                false => Failure::Dial(plan.server.clone(), error),
+            })?);
         }
-        Ok(Team { plan: plan.clone(), crews, gauge: Gauge::default(), runs: 0 })
+        let cores = plan.pid.map(free_cores).unwrap_or_default();
+        Ok(Team { plan: plan.clone(), crews, cores, gauge: Gauge::default(), runs: 0 })
     }
 
     /// What has happened so far, for whoever draws progress.
@@ -110,13 +118,7 @@ impl Team {
         }
         let family = self.plan.server.address.is_ipv6().then_some(crate::wire::attribute::Family::V6);
         let request = Request::Allocate { family, lifetime: None };
-        let (round, exchanges) = self.round(rate, |_, _| Some(request.clone()))?;
-        for (crew, exchanges) in self.crews.iter_mut().zip(exchanges) {
-            for (agent, exchange) in crew.agents.iter_mut().zip(exchanges) {
-                agent.relayed = exchange.and_then(|exchange| exchange.answer.relayed);
-            }
-        }
-        Ok(round)
+        self.round(Manner { rate, farewell: false }, |_, _| Some(request.clone()))
     }
 
     /// Opens the way from every client to its peer.
@@ -126,7 +128,7 @@ impl Team {
     pub fn bind(&mut self) -> Result<Round, Failure> {
         let plan = self.plan.clone();
         let ask = |crew: &Crew, index| crew.peer_of(index, plan.direction).map(|peer| bind(&plan, peer));
-        let (round, _) = self.round(None, ask)?;
+        let round = self.round(Manner::default(), ask)?;
         for crew in &mut self.crews {
             for index in 0..crew.agents.len() {
                 if let Some(peer) = crew.peer_of(index, plan.direction) {
@@ -137,13 +139,10 @@ impl Team {
         Ok(round)
     }
 
-    /// Deletes every allocation.
-    ///
-    /// # Errors
-    /// As [`Team::allocate`].
-    pub fn release(&mut self) -> Result<Round, Failure> {
+    /// Deletes every allocation, as far as the server still listens. What cannot be deleted ends by itself.
+    pub fn release(&mut self) {
         let ask = |crew: &Crew, index: usize| crew.agents[index].relayed.map(|_| Request::Refresh { lifetime: 0 });
-        Ok(self.round(None, ask)?.0)
+        let _ = self.round(Manner { rate: None, farewell: true }, ask);
     }
 
     /// Asks once for every client's reflexive address: whether the server answers at all.
@@ -151,37 +150,43 @@ impl Team {
     /// # Errors
     /// As [`Team::allocate`].
     pub fn greet(&mut self) -> Result<Round, Failure> {
-        Ok(self.round(None, |_, index| (index == 0).then_some(Request::Binding))?.0)
+        self.round(Manner::default(), |_, index| (index == 0).then_some(Request::Binding))
     }
 
     /// One request by each client, in all threads.
     fn round(
         &mut self,
-        rate: Option<f64>,
+        manner: Manner,
         ask: impl Fn(&Crew, usize) -> Option<Request> + Sync,
-    ) -> Result<(Round, Vec<Answers>), Failure> {
-        let Team { plan, crews, gauge, .. } = self;
-        let share = rate.map(|rate| rate / crews.len() as f64);
+    ) -> Result<Round, Failure> {
+        let Team { plan, crews, gauge, cores, .. } = self;
+        let share = Manner { rate: manner.rate.map(|rate| rate / crews.len() as f64), ..manner };
         let begun = Instant::now();
         let before = plan.pid.map(spent).transpose().map_err(Failure::Process)?;
         let outcomes: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> =
-                crews.iter_mut().map(|crew| scope.spawn(|| converse(crew, plan, share, gauge, &ask))).collect();
+            let spawn = |(at, crew)| {
+                let (plan, gauge, cores, ask) = (&*plan, &*gauge, &*cores, &ask);
+                scope.spawn(move || {
+                    settle(cores, at);
+                    converse(crew, plan, share, gauge, ask)
+                })
+            };
+            let threads: Vec<_> = crews.iter_mut().enumerate().map(spawn).collect();
             threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Failure::Panicked))).collect()
         });
         let exchanges = outcomes.into_iter().collect::<Result<Vec<_>, Failure>>()?;
         let seconds = begun.elapsed().as_secs_f64();
         let mut latency = Histogram::default();
-        exchanges.iter().flatten().flatten().for_each(|exchange| latency.record(exchange.took));
+        exchanges.iter().flatten().flatten().for_each(|exchange: &Exchange| latency.record(exchange.took));
         let granted = latency.total() as usize;
         let process = usage(plan, before, granted as u64, seconds)?;
-        Ok((Round { latency, seconds, granted, process }, exchanges))
+        Ok(Round { latency, seconds, granted, process })
     }
 
     /// Sends packets at `rate` for `duration`. `look` is called ten times a second or oftener, with the elapsed time.
     ///
     /// # Errors
-    /// [`Failure`] of the first thread that cannot go on.
+    /// [`Failure`] when nothing could be sent; what ends a run later is told in it.
     pub fn run(
         &mut self,
         rate: Rate,
@@ -190,7 +195,7 @@ impl Team {
     ) -> Result<Run, Failure> {
         self.runs += 1;
         self.gauge = Gauge::default();
-        let Team { plan, crews, gauge, runs } = self;
+        let Team { plan, crews, gauge, runs, cores } = self;
         let slice = (duration / SLICES).max(Duration::from_millis(20));
         let share = match rate {
             Rate::PerSecond(rate) => Rate::PerSecond(rate / crews.len() as f64),
@@ -200,22 +205,39 @@ impl Team {
         let load = Load { run: *runs, rate: share, duration, slice };
         let mut watch = Watch::new(plan, duration);
         let outcomes: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> =
-                crews.iter_mut().map(|crew| scope.spawn(|| drive(crew, plan, &load, gauge))).collect();
+            let spawn = |(at, crew)| {
+                let (plan, gauge, cores, load) = (&*plan, &*gauge, &*cores, &load);
+                scope.spawn(move || {
+                    settle(cores, at);
+                    drive(crew, plan, load, gauge)
+                })
+            };
+            let threads: Vec<_> = crews.iter_mut().enumerate().map(spawn).collect();
             while !threads.iter().all(|thread| thread.is_finished()) {
-                let next = watch.look(gauge);
+                let next = watch.look(gauge, plan.stop.is_asked());
                 look(gauge, watch.begun.elapsed());
                 thread::park_timeout(next);
             }
-            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Failure::Panicked))).collect()
+            let panicked = || (Tally::default(), Some(Failure::Panicked));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| panicked())).collect()
         });
-        let mut tally = Tally::default();
-        for outcome in outcomes {
-            tally.merge(&outcome?);
+        let mut run = Run { slice: slice.as_secs_f64(), ..Run::default() };
+        for (tally, failure) in outcomes {
+            run.tally.merge(&tally);
+            run.failure = run.failure.or(failure);
         }
-        let offered = if let Rate::PerSecond(rate) = rate { Some(rate) } else { None };
-        let seconds = duration.as_secs_f64();
-        Ok(Run { tally, seconds, offered, process: watch.usage, samples: watch.samples, slice: slice.as_secs_f64() })
+        if let Some(failure) = run.failure.take_if(|_| run.tally.sent == 0) {
+            return Err(failure);
+        }
+        if plan.pid.is_some_and(|pid| spent(pid).is_err()) {
+            run.failure.get_or_insert(Failure::Vanished);
+        }
+        run.seconds = run.tally.nanoseconds as f64 / 1e9;
+        run.offered = if let Rate::PerSecond(rate) = rate { Some(rate) } else { None };
+        run.process = watch.server.usage;
+        run.loader = watch.loader.usage;
+        run.samples = watch.server.samples;
+        Ok(run)
     }
 
     /// Everything that a relay run needs before packets can flow: allocations, and channels or permissions.
@@ -246,12 +268,18 @@ impl Team {
     }
 }
 
-/// Looks at the server's process while a run goes on: over its middle for the figures, all the time for the plot.
+/// Looks at the server's process and at the loader's own while a run goes on.
 struct Watch {
-    pid: Option<u32>,
     begun: Instant,
+    until: Duration,
+    server: Eye,
+    loader: Eye,
+}
+
+/// Looks at one process: over the middle of a run for the figures, all the time for the plot.
+struct Eye {
+    pid: Option<u32>,
     from: Duration,
-    to: Duration,
     first: Option<(Spent, u64, Instant)>,
     last: Option<(Spent, Instant)>,
     usage: Option<Usage>,
@@ -260,26 +288,32 @@ struct Watch {
 
 impl Watch {
     fn new(plan: &Plan, duration: Duration) -> Watch {
+        let eye = |pid| Eye { pid, from: duration / 10, first: None, last: None, usage: None, samples: Vec::new() };
         Watch {
-            pid: plan.pid,
             begun: Instant::now(),
-            from: duration / 10,
-            to: duration - duration / 20,
-            first: None,
-            last: None,
-            usage: None,
-            samples: Vec::new(),
+            until: duration - duration / 20,
+            server: eye(plan.pid),
+            loader: eye(Some(std::process::id())),
         }
     }
 
     /// Takes a look; how long to wait for the next.
-    fn look(&mut self, gauge: &Gauge) -> Duration {
-        let step = Duration::from_millis(50);
+    fn look(&mut self, gauge: &Gauge, ended: bool) -> Duration {
         let at = self.begun.elapsed();
-        let Some(spent) = self.pid.and_then(|pid| spent(pid).ok()) else { return step };
-        let received = gauge.received.load(Ordering::Relaxed);
+        if !ended && at <= self.until {
+            let received = gauge.received.load(Ordering::Relaxed);
+            self.server.look(at, received);
+            self.loader.look(at, received);
+        }
+        Duration::from_millis(50)
+    }
+}
+
+impl Eye {
+    fn look(&mut self, at: Duration, received: u64) {
+        let Some(spent) = self.pid.and_then(|pid| spent(pid).ok()) else { return };
         let now = Instant::now();
-        if let Some((before, when)) = self.last.filter(|_| at <= self.to) {
+        if let Some((before, when)) = self.last {
             let passed = (now - when).as_secs_f64();
             let cores = spent.cpu.saturating_sub(before.cpu) as f64 / 1e9 / passed;
             self.samples.push(Sample { at: at.as_secs_f64(), cores, resident: spent.resident });
@@ -287,13 +321,20 @@ impl Watch {
         self.last = Some((spent, now));
         match self.first {
             None if at >= self.from => self.first = Some((spent, received, now)),
-            Some((before, packets, when)) if at <= self.to => {
+            Some((before, packets, when)) => {
                 let seconds = (now - when).as_secs_f64();
                 self.usage = Some(Usage { spent: difference(&before, &spent), packets: received - packets, seconds });
             }
-            _ => {}
+            None => {}
         }
-        step
+    }
+}
+
+/// Keeps the calling thread, the loader's number `at`, on a core that is the loader's.
+fn settle(cores: &[usize], at: usize) {
+    if !cores.is_empty() {
+        // Where that is refused, the thread runs wherever the system puts it.
+        let _ = cpu::pin(cores[at % cores.len()]);
     }
 }
 

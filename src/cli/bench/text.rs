@@ -40,11 +40,22 @@ pub fn render(outcome: &Outcome) -> String {
             process.switches_per_packet,
         );
     }
+    if let Some(loader) = &outcome.loader {
+        let _ = writeln!(
+            out,
+            "  this loader  CPU {} ns per packet   {:.2} cores",
+            count(loader.cpu_ns_per_packet),
+            loader.cores
+        );
+    }
     if !outcome.probes.is_empty() {
         let _ = writeln!(out, "  tried        {}", tried(outcome));
     }
     if outcome.loader_bound {
         let _ = writeln!(out, "  note         the loader could send no more than this: the server may be faster");
+    }
+    if let Some(cause) = &outcome.ended_early {
+        let _ = writeln!(out, "  note         ended after {:.1} s: {cause}", outcome.seconds);
     }
     out
 }
