@@ -1,9 +1,11 @@
 //! The servers that are compared, and how each is started.
 
+use crate::certificate::Pair;
 use crate::{crate_server, floor};
 use hairpin::cli::bench::crew::Gauge;
 use hairpin::cli::bench::plan::{Plan, Server, Transport};
 use hairpin::cli::bench::rate::Rate;
+use hairpin::cli::bench::stop::Stop;
 use hairpin::cli::bench::team::Team;
 use hairpin::cli::bench::{Direction, Workload};
 use hairpin::net::cpu;
@@ -33,25 +35,32 @@ enum Kind {
 }
 
 /// What a row needs of a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Needs {
     /// Trains of packets: coturn's GSO, which works where every flow has a peer of its own.
     pub trains: bool,
-    /// TCP clients.
-    pub tcp: bool,
-    /// Allocations that are peers of each other.
-    pub hairpin: bool,
+    /// How clients come.
+    pub over: Transport,
+    /// Relay addresses: the first, in the last octet of 127.0.0.0/24, and how many.
+    pub relays: (u8, u8),
 }
 
 /// A server that runs, until dropped.
 pub struct Running {
     child: Child,
     port: u16,
+    over: Transport,
+}
+
+impl Needs {
+    /// UDP clients and one relay address.
+    pub const NOTHING: Needs = Needs { trains: false, over: Transport::Udp, relays: (1, 1) };
 }
 
 impl Contender {
-    /// Ours, those on PATH, the crate's, and the floor where it is asked for.
-    pub fn found(with_floor: bool) -> Vec<Contender> {
+    /// Ours, those on PATH, the crate's, and the floor where it is asked for; of these the ones whose names begin like one
+    /// of `only`, or all.
+    pub fn found(with_floor: bool, only: &[String]) -> Vec<Contender> {
         let mut found = vec![Contender { name: "hairpin".into(), kind: Kind::Hairpin }];
         if let Ok(output) = Command::new("turnserver").arg("--version").output() {
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -65,12 +74,13 @@ impl Contender {
         if with_floor {
             found.push(Contender { name: "floor".into(), kind: Kind::Floor });
         }
+        found.retain(|contender| only.is_empty() || only.iter().any(|name| contender.name.starts_with(name)));
         found
     }
 
     /// Whether it can do what a row needs.
     pub fn can(&self, needs: Needs) -> bool {
-        !needs.tcp || !matches!(self.kind, Kind::Crate | Kind::Floor)
+        needs == Needs::NOTHING || needs.trains || matches!(self.kind, Kind::Hairpin | Kind::Coturn { .. })
     }
 
     /// Whether the table's ratios are to it.
@@ -89,37 +99,58 @@ impl Contender {
     /// Starts it on the first core, and waits until it answers; `None`, with a word, when it does not.
     pub fn start(&self, needs: Needs) -> Option<Running> {
         let port = free_port();
+        let pair = (needs.over == Transport::Tls).then(Pair::get);
         let cores = cores();
         let _ = cpu::pin(cores[0]);
-        let mut command = self.command(needs, port);
+        let mut command = self.command(needs, port, pair);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         if let Some(last) = cores.last().filter(|_| cores.len() > 1) {
             let _ = cpu::pin(*last);
         }
         let child = child.inspect_err(|error| eprintln!("{}: {error}", self.name)).ok()?;
-        let mut running = Running { child, port };
+        let mut running = Running { child, port, over: needs.over };
         running.answers().then_some(running).or_else(|| {
             eprintln!("{} does not answer on port {port}", self.name);
             None
         })
     }
 
-    fn command(&self, needs: Needs, port: u16) -> Command {
+    fn command(&self, needs: Needs, port: u16, pair: Option<&Pair>) -> Command {
+        let (first, count) = needs.relays;
+        let relays: Vec<String> = (first..first + count).map(|last| format!("127.0.0.{last}")).collect();
         match self.kind {
             Kind::Hairpin => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
-                command.args(["serve", "--shards", "1", "--relay-address", "127.0.0.1", "--realm", "bench"]);
-                command.args(["--user", "user:pass", "--allow-peer", "127.0.0.0/8", "--relay-ports", RELAY_PORTS]);
-                command.args(["--listen", &format!("127.0.0.1:{port}")]);
+                command.args(["serve", "--shards", "1", "--realm", "bench", "--user", "user:pass"]);
+                command.args(["--allow-peer", "127.0.0.0/8", "--relay-ports", RELAY_PORTS]);
+                command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin", ANYWHERE, "--web", ANYWHERE]);
+                command.args(relays.iter().flat_map(|relay| ["--relay-address", relay]));
+                if let Some(pair) = pair {
+                    command.arg("--certificate").arg(&pair.certificate).arg("--private-key").arg(&pair.key);
+                }
                 command
             }
             Kind::Coturn { batches } => {
                 let (min, max) = RELAY_PORTS.split_once('-').expect("a range");
                 let mut command = Command::new("turnserver");
-                command.args(["-n", "-L", "127.0.0.1", "-E", "127.0.0.1", "-m", "1", "-p", &port.to_string()]);
+                command.args(["-n", "-L", "127.0.0.1", "-m", "1", "-p", &port.to_string(), "--no-cli", "--no-dtls"]);
                 command.args(["--lt-cred-mech", "-u", "user:pass", "-r", "bench", "--allow-loopback-peers"]);
-                command.args(["--no-tls", "--no-dtls", "--no-cli", "--min-port", min, "--max-port", max]);
-                command.args(["--pidfile", "/dev/null", "--log-file", "/dev/null"]);
+                command.args([
+                    "--min-port",
+                    min,
+                    "--max-port",
+                    max,
+                    "--pidfile",
+                    "/dev/null",
+                    "--log-file",
+                    "/dev/null",
+                ]);
+                command.args(relays.iter().flat_map(|relay| ["-E", relay]));
+                match pair {
+                    // It tells TLS from plain TCP by the first octets, on the same port.
+                    Some(pair) => command.arg("--cert").arg(&pair.certificate).arg("--pkey").arg(&pair.key),
+                    None => command.arg("--no-tls"),
+                };
                 if batches {
                     command.arg("--udp-recvmmsg");
                 }
@@ -146,31 +177,17 @@ impl Running {
 
     /// A plan for this server, to be completed by a row.
     pub fn plan(&self) -> Plan {
-        Plan {
-            workload: Workload::Relay,
-            server: Server {
-                uri: format!("turn:127.0.0.1:{}", self.port),
-                host: "127.0.0.1".into(),
-                address: (Ipv4Addr::LOCALHOST, self.port).into(),
-                transport: Transport::Udp,
-            },
-            login: Some(Login { username: "user".into(), password: "pass".into() }),
-            flows: 50,
-            size: 1200,
-            burst: 1,
-            rate: Rate::Window(WINDOW),
-            duration: Duration::from_secs(1),
-            direction: Direction::Up,
-            indications: false,
-            pid: Some(self.pid()),
-            threads: 1,
-            peers: 1,
-        }
+        plan(self.port, self.over, Some(self.pid()))
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Whether it answers, before long.
     fn answers(&mut self) -> bool {
-        let plan = Plan { workload: Workload::Binding, flows: 1, pid: None, ..self.plan() };
+        let plan = Plan { workload: Workload::Binding, flows: 1, ..plan(self.port, Transport::Udp, None) };
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
             let greeted = Team::enlist(&plan)
@@ -187,6 +204,31 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A plan for the server on a port of 127.0.0.1, to be completed.
+pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
+    Plan {
+        workload: Workload::Relay,
+        server: Server {
+            uri: format!("turn:127.0.0.1:{port}"),
+            host: "127.0.0.1".into(),
+            address: (Ipv4Addr::LOCALHOST, port).into(),
+            transport,
+        },
+        login: Some(Login { username: "user".into(), password: "pass".into() }),
+        flows: 50,
+        size: 1200,
+        burst: 1,
+        rate: Rate::Window(WINDOW),
+        duration: Duration::from_secs(1),
+        direction: Direction::Up,
+        indications: false,
+        pid,
+        threads: 1,
+        peers: 1,
+        stop: Stop::default(),
     }
 }
 
@@ -221,3 +263,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const WINDOW: usize = 512;
 /// Relayed ports, where the ephemeral ones are not.
 const RELAY_PORTS: &str = "10000-32000";
+/// Allocations that one relay address holds with room to spare.
+pub const PER_ADDRESS: usize = 20_000;
+/// Where services listen that nobody asks here.
+const ANYWHERE: &str = "127.0.0.1:0";

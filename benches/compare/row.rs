@@ -1,8 +1,8 @@
 //! The rows of the table: what each measures, in which unit, and what is asked of Hairpin.
 
-use crate::Settings;
 use crate::contender::{Contender, Needs, Running};
-use crate::table::{Line, median};
+use crate::table::{Line, Numbers, median};
+use crate::{Settings, crowd};
 use hairpin::cli::bench::crew::Gauge;
 use hairpin::cli::bench::plan::{Plan, Transport};
 use hairpin::cli::bench::process::spent;
@@ -12,21 +12,27 @@ use hairpin::cli::bench::{Direction, Failure, Workload};
 use std::process::Command;
 use std::time::Duration;
 
-/// One row.
+/// One row: what is measured at once. It may fill several lines of the table.
 pub struct Row {
     /// How the command line names it.
     pub key: &'static str,
+    /// Its lines.
+    pub cells: &'static [Cell],
+    needs: Needs,
+    measure: Measure,
+}
+
+/// One line of the table.
+pub struct Cell {
     /// How the table names it.
     pub title: &'static str,
     /// What the numbers are.
     pub unit: &'static str,
     /// What is asked, beside the ratio to the reference.
     pub target: &'static str,
-    needs: Needs,
-    measure: Measure,
 }
 
-/// How a number comes about.
+/// How numbers come about.
 #[derive(Clone, Copy)]
 enum Measure {
     /// CPU nanoseconds per packet, saturated.
@@ -35,157 +41,134 @@ enum Measure {
     Allocate,
     /// Resident octets per idle allocation.
     Resident,
-    /// CPU per packet with many allocations, divided by that with ten. The number of allocations at most.
+    /// CPU per packet with so many allocations, divided by that with ten.
     Crowd(usize),
-    /// Latency in microseconds at half of the reference's capacity: a quantile.
-    Latency(f64),
+    /// The same for packet, setup and memory, with as many as the command line asks for.
+    Live,
+    /// Latency in microseconds at half of the reference's capacity: p50, p99.
+    Latency,
     /// System calls per packet, paced.
     Calls,
     /// Gbit of payload per second of CPU.
-    Gigabits(Transport),
+    Gigabits(Direction),
+}
+
+/// What one run of one contender found: a number for each cell, and how busy the server was.
+struct Found {
+    numbers: Vec<f64>,
+    cores: Option<f64>,
 }
 
 /// All rows, in the order of the issue.
 pub const ROWS: &[Row] = &[
-    cpu("up", "ChannelData client → peer, 50 flows", "≥ 1.3 ×", NOTHING, Measure::Packets(|_| {})),
-    cpu(
-        "down",
-        "peer → client, 50 flows",
-        "≥ 1.7 ×",
-        NOTHING,
-        Measure::Packets(|plan| plan.direction = Direction::Down),
+    packets("up", &[ns("ChannelData client → peer, 50 flows", "≥ 1.3 ×")], |_| {}),
+    packets("down", &[ns("peer → client, 50 flows", "≥ 1.7 ×")], |plan| plan.direction = Direction::Down),
+    Row {
+        key: "burst",
+        cells: &[ns("client → peer, bursts of 8", "≥ 3 ×")],
+        needs: Needs { trains: true, ..Needs::NOTHING },
+        measure: Measure::Packets(|plan| plan.burst = 8),
+    },
+    packets("hairpin", &[ns("both ends allocations of one server", "≥ 3 ×")], |plan| {
+        plan.direction = Direction::Hairpin
+    }),
+    packets("send", &[ns("Send indications", "≥ 1.3 ×")], |plan| plan.indications = true),
+    packets("data", &[ns("Data indications", "≥ 1.3 ×")], |plan| {
+        plan.indications = true;
+        plan.direction = Direction::Down;
+    }),
+    packets("binding", &[ns("Binding requests", "≥ 1.5 ×")], |plan| plan.workload = Workload::Binding),
+    row("allocate", &[cell("Allocate with authentication", "µs", "≥ 4 ×")], Measure::Allocate),
+    row("resident", &[cell("resident memory per idle allocation, of 10,000", "B", "≤ 1,000")], Measure::Resident),
+    row("crowd", &[cell("CPU per packet, 10,000 allocations ÷ 10", "÷", "≤ 1.2")], Measure::Crowd(10_000)),
+    Row {
+        key: "live",
+        cells: &[
+            cell("200,000 live allocations: CPU per packet ÷ with 10", "÷", "≤ 1.3"),
+            cell("the same: CPU per Allocate, the last ÷ the first 10,000", "÷", "1"),
+            cell("the same: resident memory of each ÷ of the first 10,000", "÷", "1"),
+        ],
+        needs: Needs { relays: (1, 10), ..Needs::NOTHING },
+        measure: Measure::Live,
+    },
+    row(
+        "latency",
+        &[cell("latency at half of coturn's capacity, p50", "µs", "≤ 1 ×"), cell("the same, p99", "µs", "≤ 1 ×")],
+        Measure::Latency,
     ),
-    cpu("burst", "client → peer, bursts of 8", "≥ 3 ×", TRAINS, Measure::Packets(|plan| plan.burst = 8)),
-    cpu(
-        "hairpin",
-        "both ends allocations of one server",
-        "≥ 3 ×",
-        PAIRS,
-        Measure::Packets(|plan| plan.direction = Direction::Hairpin),
-    ),
-    cpu("send", "Send indications", "≥ 1.3 ×", NOTHING, Measure::Packets(|plan| plan.indications = true)),
-    cpu(
-        "data",
-        "Data indications",
-        "≥ 1.3 ×",
-        NOTHING,
-        Measure::Packets(|plan| {
-            plan.indications = true;
-            plan.direction = Direction::Down;
-        }),
-    ),
-    cpu("binding", "Binding requests", "≥ 1.5 ×", NOTHING, Measure::Packets(|plan| plan.workload = Workload::Binding)),
-    Row {
-        key: "allocate",
-        title: "Allocate with authentication",
-        unit: "µs",
-        target: "≥ 4 ×",
-        needs: NOTHING,
-        measure: Measure::Allocate,
-    },
-    Row {
-        key: "resident",
-        title: "resident memory per idle allocation, of 10,000",
-        unit: "B",
-        target: "≤ 1,000",
-        needs: NOTHING,
-        measure: Measure::Resident,
-    },
-    Row {
-        key: "crowd",
-        title: "CPU per packet, 9,000 allocations ÷ 10",
-        unit: "÷",
-        target: "≤ 1.2",
-        needs: NOTHING,
-        measure: Measure::Crowd(9_000),
-    },
-    Row {
-        key: "limit",
-        title: "CPU per packet, 18,000 allocations ÷ 10",
-        unit: "÷",
-        target: "≤ 1.3",
-        needs: NOTHING,
-        measure: Measure::Crowd(18_000),
-    },
-    Row {
-        key: "p50",
-        title: "latency at half of coturn's capacity, p50",
-        unit: "µs",
-        target: "≤ 1 ×",
-        needs: NOTHING,
-        measure: Measure::Latency(0.5),
-    },
-    Row {
-        key: "p99",
-        title: "the same, p99",
-        unit: "µs",
-        target: "≤ 1 ×",
-        needs: NOTHING,
-        measure: Measure::Latency(0.99),
-    },
-    Row {
-        key: "calls",
-        title: "system calls per packet, 500 flows × 200/s",
-        unit: "",
-        target: "≤ 1.5",
-        needs: NOTHING,
-        measure: Measure::Calls,
-    },
-    Row {
-        key: "tcp",
-        title: "relayed for TCP clients",
-        unit: "Gbit per CPU s",
-        target: "≥ 1.3 ×",
-        needs: TCP,
-        measure: Measure::Gigabits(Transport::Tcp),
-    },
+    row("calls", &[cell("system calls per packet, 500 flows × 200/s", "", "≤ 1.5")], Measure::Calls),
+    gigabits("tcp", &[gigabit("TCP clients → peers")], Transport::Tcp, Direction::Up),
+    gigabits("tcp-down", &[gigabit("peers → TCP clients")], Transport::Tcp, Direction::Down),
+    gigabits("tls", &[gigabit("TLS clients → peers")], Transport::Tls, Direction::Up),
+    gigabits("tls-down", &[gigabit("peers → TLS clients")], Transport::Tls, Direction::Down),
 ];
 
-const fn cpu(key: &'static str, title: &'static str, target: &'static str, needs: Needs, measure: Measure) -> Row {
-    Row { key, title, unit: "ns", target, needs, measure }
+const fn row(key: &'static str, cells: &'static [Cell], measure: Measure) -> Row {
+    Row { key, cells, needs: Needs::NOTHING, measure }
 }
 
-const NOTHING: Needs = Needs { trains: false, tcp: false, hairpin: false };
-const TRAINS: Needs = Needs { trains: true, tcp: false, hairpin: false };
-const PAIRS: Needs = Needs { trains: false, tcp: false, hairpin: true };
-const TCP: Needs = Needs { trains: false, tcp: true, hairpin: false };
+const fn packets(key: &'static str, cells: &'static [Cell], shape: fn(&mut Plan)) -> Row {
+    row(key, cells, Measure::Packets(shape))
+}
+
+const fn gigabits(key: &'static str, cells: &'static [Cell], over: Transport, direction: Direction) -> Row {
+    let needs = Needs { over, ..Needs::NOTHING };
+    Row { key, cells, needs, measure: Measure::Gigabits(direction) }
+}
+
+const fn cell(title: &'static str, unit: &'static str, target: &'static str) -> Cell {
+    Cell { title, unit, target }
+}
+
+const fn ns(title: &'static str, target: &'static str) -> Cell {
+    cell(title, "ns", target)
+}
+
+const fn gigabit(title: &'static str) -> Cell {
+    cell(title, "Gbit per CPU s", "≥ 1.3 ×")
+}
 
 impl Row {
-    /// Measures all contenders, round by round; a contender that cannot do it has no number.
-    pub fn measure(&self, contenders: &[Contender], settings: &Settings) -> Result<Line, String> {
-        let running: Vec<Option<Running>> = contenders
-            .iter()
-            .map(|contender| contender.can(self.needs).then(|| contender.start(self.needs))?)
-            .collect();
-        let mut numbers = vec![Vec::new(); contenders.len()];
+    /// Measures all contenders, round by round; a contender that cannot do it has no numbers.
+    pub fn measure(&self, contenders: &[Contender], settings: &Settings) -> Result<Vec<Line>, String> {
+        let able = |contender: &&Contender| contender.can(self.needs);
+        // A crowd starts servers of its own, one contender after the other.
+        let start = |contender: &Contender| match self.measure {
+            Measure::Live => None,
+            _ => Some(contender).filter(able)?.start(self.needs),
+        };
+        let running: Vec<Option<Running>> = contenders.iter().map(start).collect();
         let rate = self.common_rate(contenders, &running, settings);
-        let rounds = if matches!(self.measure, Measure::Resident) { 1 } else { settings.rounds };
+        let rounds = if matches!(self.measure, Measure::Resident | Measure::Live) { 1 } else { settings.rounds };
+        let mut found: Vec<Vec<Found>> = contenders.iter().map(|_| Vec::new()).collect();
         for _ in 0..rounds {
-            for (at, (contender, running)) in contenders.iter().zip(&running).enumerate() {
-                let Some(running) = running else { continue };
-                match self.once(contender, running, settings, rate) {
-                    Ok(number) => numbers[at].push(number),
+            for (at, contender) in contenders.iter().enumerate() {
+                let once = match (&running[at], self.measure) {
+                    (_, Measure::Live) if contender.can(self.needs) => live(contender, self.needs, settings),
+                    (Some(running), _) => self.once(contender, running, settings, rate),
+                    _ => continue,
+                };
+                match once {
+                    Ok(numbers) => found[at].push(numbers),
                     Err(failure) => eprintln!("{} with {}: {failure}", self.key, contender.name),
                 }
             }
         }
-        if numbers.iter().all(Vec::is_empty) {
+        if found.iter().all(Vec::is_empty) {
             return Err("nobody could".into());
         }
         let more_is_better = matches!(self.measure, Measure::Gigabits(_));
-        Ok(Line {
-            title: self.title,
-            unit: self.unit,
-            target: self.target,
-            more_is_better,
-            spread: numbers.iter().map(|all| spread(all)).collect(),
-            numbers: numbers.into_iter().map(median).collect(),
-        })
+        Ok(self
+            .cells
+            .iter()
+            .enumerate()
+            .map(|(at, cell)| Line::new(cell, more_is_better, numbers(&found, at)))
+            .collect())
     }
 
-    /// For latency: half of what the reference, or else the slowest, relays at most.
+    /// For latency: half of what the reference, or else the first that runs, relays at most.
     fn common_rate(&self, contenders: &[Contender], running: &[Option<Running>], settings: &Settings) -> f64 {
-        if !matches!(self.measure, Measure::Latency(_)) {
+        if !matches!(self.measure, Measure::Latency) {
             return 0.0;
         }
         let reference = contenders.iter().position(Contender::is_reference).unwrap_or(0);
@@ -197,57 +180,87 @@ impl Row {
         median((0..3).filter_map(capacity).collect()).unwrap_or(20_000.0) / 2.0
     }
 
-    fn once(&self, contender: &Contender, running: &Running, settings: &Settings, rate: f64) -> Result<f64, Failure> {
+    fn once(&self, contender: &Contender, running: &Running, settings: &Settings, rate: f64) -> Result<Found, Failure> {
         let mut plan = running.plan();
         match self.measure {
             Measure::Packets(shape) => {
                 shape(&mut plan);
                 plan.peers = contender.peers(self.needs, plan.flows);
-                Ok(cost(&relay(plan, settings.length)?))
+                let run = relay(plan, settings.length)?;
+                Ok(Found { numbers: vec![cost(&run)?], cores: cores(&run) })
             }
-            Measure::Allocate => allocate(Plan { workload: Workload::Allocate, flows: 1_000, ..plan }),
-            Measure::Resident => resident(Plan { workload: Workload::Allocate, flows: 10_000, ..plan }),
+            Measure::Allocate => allocate(Plan { workload: Workload::Allocate, flows: 1_000, ..plan }).map(Found::one),
+            Measure::Resident => resident(Plan { workload: Workload::Allocate, flows: 10_000, ..plan }).map(Found::one),
             Measure::Crowd(most) => {
-                let few = cost(&relay(Plan { flows: 10, ..plan.clone() }, settings.length)?);
-                Ok(cost(&relay(Plan { flows: most, ..plan }, settings.length)?) / few)
+                let few = cost(&relay(Plan { flows: 10, ..plan.clone() }, settings.length)?)?;
+                let many = relay(Plan { flows: most, ..plan }, settings.length)?;
+                Ok(Found { numbers: vec![cost(&many)? / few], cores: cores(&many) })
             }
-            Measure::Latency(quantile) => {
+            Measure::Live => live(contender, self.needs, settings),
+            Measure::Latency => {
                 plan.rate = Rate::PerSecond(rate);
                 let run = relay(plan, settings.length)?;
-                Ok(run.tally.latency.quantile(quantile) as f64 / 1000.0)
+                let numbers = [0.5, 0.99].map(|quantile| run.tally.latency.quantile(quantile) as f64 / 1000.0);
+                Ok(Found { numbers: numbers.to_vec(), cores: cores(&run) })
             }
-            Measure::Calls => calls(Plan { flows: 500, rate: Rate::PerSecond(100_000.0), ..plan }, settings.length),
-            Measure::Gigabits(transport) => {
-                plan.server.transport = transport;
-                let run = relay(Plan { flows: 10, ..plan }, settings.length)?;
+            Measure::Calls => {
+                calls(Plan { flows: 500, rate: Rate::PerSecond(100_000.0), ..plan }, settings.length).map(Found::one)
+            }
+            Measure::Gigabits(direction) => {
+                let run = relay(Plan { flows: 10, direction, ..plan }, settings.length)?;
                 let octets_each = run.tally.octets as f64 / run.tally.received.max(1) as f64;
-                Ok(octets_each * 8.0 / cost(&run))
+                Ok(Found { numbers: vec![octets_each * 8.0 / cost(&run)?], cores: cores(&run) })
             }
         }
     }
 }
 
-/// Sets up, runs, and releases again.
-fn relay(plan: Plan, length: Duration) -> Result<Run, Failure> {
-    let rate = plan.rate;
-    let mut team = Team::enlist(&plan)?;
-    team.raise()?;
-    let run = team.run(rate, length, |_: &Gauge, _| {})?;
-    if plan.workload == Workload::Relay {
-        let _ = team.release();
+impl Found {
+    fn one(number: f64) -> Found {
+        Found { numbers: vec![number], cores: None }
     }
-    Ok(run)
+}
+
+/// Of each contender: what every round found for one cell, and how busy the server was.
+fn numbers(found: &[Vec<Found>], cell: usize) -> Vec<Numbers> {
+    let of = |rounds: &Vec<Found>| Numbers {
+        all: rounds.iter().filter_map(|found| found.numbers.get(cell).copied()).collect(),
+        cores: median(rounds.iter().filter_map(|found| found.cores).collect()),
+    };
+    found.iter().map(of).collect()
+}
+
+fn live(contender: &Contender, needs: Needs, settings: &Settings) -> Result<Found, Failure> {
+    let crowd = crowd::measure(contender, needs, settings.live, settings)?;
+    Ok(Found { numbers: vec![crowd.packet, crowd.setup, crowd.memory], cores: None })
+}
+
+/// Sets up, runs, and releases again.
+pub fn relay(plan: Plan, length: Duration) -> Result<Run, Failure> {
+    let mut team = Team::enlist(&plan)?;
+    let run = team.raise().and_then(|_| team.run(plan.rate, length, |_: &Gauge, _| {}));
+    team.release();
+    let mut run = run?;
+    run.failure.take().map_or(Ok(run), Err)
 }
 
 /// CPU nanoseconds for one packet.
-fn cost(run: &Run) -> f64 {
-    run.process.map_or(f64::NAN, |usage| usage.spent.cpu as f64 / usage.packets.max(1) as f64)
+pub fn cost(run: &Run) -> Result<f64, Failure> {
+    match run.process {
+        Some(usage) if usage.packets > 0 => Ok(usage.spent.cpu as f64 / usage.packets as f64),
+        _ => Err(Failure::Io(std::io::Error::other("nothing was relayed"))),
+    }
+}
+
+/// How many cores the server was busy with.
+fn cores(run: &Run) -> Option<f64> {
+    run.process.map(|usage| usage.spent.cpu as f64 / 1e9 / usage.seconds)
 }
 
 fn allocate(plan: Plan) -> Result<f64, Failure> {
     let mut team = Team::enlist(&plan)?;
     let round = team.allocate(None)?;
-    team.release()?;
+    team.release();
     Ok(round.process.map_or(f64::NAN, |usage| usage.spent.cpu as f64 / 1000.0 / usage.packets.max(1) as f64))
 }
 
@@ -260,8 +273,8 @@ fn resident(plan: Plan) -> Result<f64, Failure> {
     let before = look()?;
     team.allocate(None)?;
     let grown = look()?.saturating_sub(before) as f64 / plan.flows as f64;
-    team.release()?;
-    few.release()?;
+    team.release();
+    few.release();
     Ok(grown)
 }
 
@@ -279,15 +292,9 @@ fn calls(plan: Plan, length: Duration) -> Result<f64, Failure> {
         .map_err(Failure::Io)?;
     let run = team.run(plan.rate, length, |_: &Gauge, _| {})?;
     let said = perf.wait_with_output().map_err(Failure::Io)?;
-    team.release()?;
+    team.release();
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     let counted: Option<f64> = said.lines().find_map(|line| line.split(',').next()?.parse().ok());
     let packets = run.tally.received as f64 * 0.8;
     counted.map(|calls| calls / packets).ok_or_else(|| Failure::Io(std::io::Error::other(format!("perf: {said}"))))
-}
-
-/// How far apart the rounds were, of their median.
-fn spread(numbers: &[f64]) -> f64 {
-    let (least, most) = numbers.iter().fold((f64::MAX, 0.0f64), |(a, b), n| (a.min(*n), b.max(*n)));
-    median(numbers.to_vec()).map_or(0.0, |middle| (most - least) / middle)
 }

@@ -1,30 +1,49 @@
 //! The table, for people and for README.
 
 use crate::contender::Contender;
+use crate::row::Cell;
 
-/// One row's numbers, by contender.
+/// One line's numbers, by contender.
 pub struct Line {
-    /// What was measured.
-    pub title: &'static str,
-    /// In which unit.
-    pub unit: &'static str,
-    /// What is asked of Hairpin.
-    pub target: &'static str,
-    /// Whether a greater number is the better one.
-    pub more_is_better: bool,
-    /// Medians; `None` where a server cannot.
-    pub numbers: Vec<Option<f64>>,
+    cell: &'static Cell,
+    more_is_better: bool,
+    numbers: Vec<Numbers>,
+}
+
+/// What the rounds of one contender found.
+pub struct Numbers {
+    /// Every round's number; none where a server cannot.
+    pub all: Vec<f64>,
+    /// How many cores the server was busy with, where that was measured: below one it waited for the loader.
+    pub cores: Option<f64>,
+}
+
+impl Numbers {
+    fn median(&self) -> Option<f64> {
+        median(self.all.clone())
+    }
+
     /// How far apart the rounds were, of their median.
-    pub spread: Vec<f64>,
+    fn spread(&self) -> f64 {
+        let (least, most) = self.all.iter().fold((f64::MAX, 0.0f64), |(a, b), n| (a.min(*n), b.max(*n)));
+        self.median().map_or(0.0, |middle| (most - least) / middle)
+    }
 }
 
 impl Line {
+    /// The line of a cell.
+    pub fn new(cell: &'static Cell, more_is_better: bool, numbers: Vec<Numbers>) -> Line {
+        Line { cell, more_is_better, numbers }
+    }
+
     /// For the terminal, as it comes.
     pub fn to_text(&self, contenders: &[Contender]) -> String {
-        let mut out = format!("{:<50}", self.title);
-        for ((contender, number), spread) in contenders.iter().zip(&self.numbers).zip(&self.spread) {
-            let shown = number
-                .map_or("–".to_owned(), |number| format!("{} {} ±{:.0}%", say(number), self.unit, spread * 50.0));
+        let mut out = format!("{:<55}", self.cell.title);
+        for (contender, numbers) in contenders.iter().zip(&self.numbers) {
+            let shown = numbers.median().map_or("–".to_owned(), |number| {
+                let busy = numbers.cores.map_or(String::new(), |cores| format!(" ({cores:.2} cores)"));
+                format!("{} {} ±{:.0}%{busy}", say(number), self.cell.unit, numbers.spread() * 50.0)
+            });
             out.push_str(&format!("  {} {shown}", contender.name));
         }
         out
@@ -32,7 +51,7 @@ impl Line {
 
     /// How much better the first contender is than another; above 1 is better.
     fn ratio(&self, other: usize) -> Option<f64> {
-        let (own, other) = (self.numbers.first().copied()??, self.numbers.get(other).copied()??);
+        let (own, other) = (self.numbers.first()?.median()?, self.numbers.get(other)?.median()?);
         Some(if self.more_is_better { own / other } else { other / own })
     }
 }
@@ -43,12 +62,13 @@ pub fn render(contenders: &[Contender], lines: &[Line]) -> String {
     let reference = contenders.iter().position(Contender::is_reference);
     let mut out = format!("| | {} | ratio | asked |\n|---|{}---|---|\n", names.join(" | "), "---|".repeat(names.len()));
     for line in lines {
-        let cell = |number: &Option<f64>| {
-            number.map_or("–".into(), |number| format!("{} {}", say(number), line.unit).trim().to_owned())
+        let cell = |numbers: &Numbers| {
+            let said = |number| format!("{} {}", say(number), line.cell.unit).trim().to_owned();
+            numbers.median().map_or("–".into(), said)
         };
         let cells: Vec<String> = line.numbers.iter().map(cell).collect();
         let ratio = reference.and_then(|at| line.ratio(at)).map_or("–".into(), |ratio| format!("{ratio:.2} ×"));
-        out.push_str(&format!("| {} | {} | {ratio} | {} |\n", line.title, cells.join(" | "), line.target));
+        out.push_str(&format!("| {} | {} | {ratio} | {} |\n", line.cell.title, cells.join(" | "), line.cell.target));
     }
     out
 }

@@ -1,0 +1,38 @@
+//! A certificate for the servers that are compared over TLS.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+/// A certificate and its key, in files of this process.
+pub struct Pair {
+    /// Where the certificate is, in PEM.
+    pub certificate: PathBuf,
+    /// Where its key is, in PEM.
+    pub key: PathBuf,
+}
+
+impl Pair {
+    /// The one pair of this process; an ECDSA key over P-256, as most servers have.
+    pub fn get() -> &'static Pair {
+        static PAIR: LazyLock<Pair> = LazyLock::new(Pair::make);
+        &PAIR
+    }
+
+    /// Removes the files, once no server needs them any more.
+    pub fn remove() {
+        let _ = std::fs::remove_dir_all(folder());
+    }
+
+    fn make() -> Pair {
+        let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).expect("a certificate");
+        std::fs::create_dir_all(folder()).expect("a folder for the certificate");
+        let pair = Pair { certificate: folder().join("certificate.pem"), key: folder().join("key.pem") };
+        std::fs::write(&pair.certificate, made.cert.pem()).expect("the certificate's file");
+        std::fs::write(&pair.key, made.signing_key.serialize_pem()).expect("the key's file");
+        pair
+    }
+}
+
+fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("hairpin-compare-{}", std::process::id()))
+}

@@ -1,0 +1,170 @@
+//! Instructions of one operation, counted by callgrind: a number that does not depend on what else the machine does. It is
+//! compared with a committed baseline, which is only comparable where the same compiler made the code and the same
+//! processor features were found (valgrind shows its guests a processor of its own), so the baseline says where it is from.
+
+use crate::{all, find};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::thread;
+
+/// The argument that makes this executable do one scenario so many times.
+pub const REPEAT: &str = "--repeat";
+/// The argument that makes this executable say which processor it finds.
+pub const FEATURES: &str = "--features";
+
+/// The committed numbers.
+struct Baseline {
+    /// What they were counted with.
+    origin: String,
+    counts: BTreeMap<String, u64>,
+}
+
+/// Counts every scenario and holds it against the baseline: more than [`TOLERANCE`] above it fails.
+pub fn compare() -> ExitCode {
+    let Some(origin) = origin() else { return without_valgrind() };
+    let baseline = Baseline::read();
+    if baseline.origin != origin {
+        println!("SKIPPED: the instructions in {} were counted elsewhere:", path().display());
+        println!("  there: {}\n  here:  {origin}", baseline.origin);
+        println!("  accept them anew with: {ACCEPT}");
+        return ExitCode::SUCCESS;
+    }
+    let mut faults = 0;
+    for (name, now) in count_all() {
+        let (verdict, fault) = match baseline.counts.get(name) {
+            None => ("NOT IN THE BASELINE".to_owned(), true),
+            Some(&before) => {
+                let change = now as f64 / before as f64 - 1.0;
+                let fault = change > TOLERANCE && now > before + SLACK;
+                (format!("{:+.1} %{}", change * 100.0, if fault { "  TOO MUCH" } else { "" }), fault)
+            }
+        };
+        faults += u32::from(fault);
+        println!("{now:>8}  {verdict:<20} {name}");
+    }
+    if faults == 0 {
+        return ExitCode::SUCCESS;
+    }
+    println!(
+        "{faults} of them take over {:.0} % more instructions than before, or are new. If that is meant: {ACCEPT}",
+        TOLERANCE * 100.0
+    );
+    ExitCode::FAILURE
+}
+
+/// Counts every scenario and writes the baseline.
+pub fn accept() -> ExitCode {
+    let Some(origin) = origin() else { return without_valgrind() };
+    let mut text = format!("# Instructions of one operation. Written by: {ACCEPT}\n# {origin}\n");
+    for (name, count) in count_all() {
+        println!("{count:>8}  {name}");
+        text.push_str(&format!("{name}\t{count}\n"));
+    }
+    std::fs::write(path(), text).expect("the baseline can be written");
+    ExitCode::SUCCESS
+}
+
+/// Says which features of the processor the code finds and chooses its ways by.
+pub fn features() -> ExitCode {
+    let mut found = vec![std::env::consts::ARCH];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let asked = [
+            ("sse4.2", is_x86_feature_detected!("sse4.2")),
+            ("pclmulqdq", is_x86_feature_detected!("pclmulqdq")),
+            ("aes", is_x86_feature_detected!("aes")),
+            ("sha", is_x86_feature_detected!("sha")),
+            ("bmi2", is_x86_feature_detected!("bmi2")),
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("avx512f", is_x86_feature_detected!("avx512f")),
+        ];
+        found.extend(asked.iter().filter(|(_, is)| *is).map(|(name, _)| *name));
+    }
+    println!("{}", found.join(" "));
+    ExitCode::SUCCESS
+}
+
+fn without_valgrind() -> ExitCode {
+    println!("SKIPPED: instruction counts need valgrind (apt-get install valgrind)");
+    ExitCode::SUCCESS
+}
+
+/// What the numbers depend on beside the code: compiler, C library, valgrind, and the processor that it shows; `None`
+/// without valgrind.
+fn origin() -> Option<String> {
+    let said = |command: &mut Command| {
+        let output = command.output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let valgrind = said(Command::new("valgrind").arg("--version"))?;
+    let processor = said(valgrind_of("none").arg(own()).arg(FEATURES))?;
+    let compiler = said(Command::new("rustc").arg("-V")).unwrap_or_default();
+    let library = said(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default();
+    Some([compiler, library, valgrind, processor].join("; "))
+}
+
+/// Instructions of every scenario, several counted at a time.
+fn count_all() -> Vec<(&'static str, u64)> {
+    let names: Vec<&str> = all().map(|(name, _)| *name).collect();
+    let at_once = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let mut counted = Vec::new();
+    for group in names.chunks(at_once) {
+        let counts: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = group.iter().map(|name| scope.spawn(|| count(name))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a count")).collect()
+        });
+        counted.extend(group.iter().copied().zip(counts));
+    }
+    counted
+}
+
+/// Instructions of one operation: the difference between doing it often and doing it oftener.
+fn count(name: &str) -> u64 {
+    let _ = find(name);
+    let [few, many] = [TIMES, 2 * TIMES].map(|times| collected(name, times));
+    many.saturating_sub(few) / TIMES
+}
+
+fn collected(name: &str, times: u64) -> u64 {
+    let mut command = valgrind_of("callgrind");
+    command.arg("--callgrind-out-file=/dev/null").arg(own()).args([REPEAT, name, &times.to_string()]);
+    let output = command.output().expect("valgrind runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.lines().find_map(|line| line.split_once("Collected :")).unwrap_or_else(|| panic!("{said}"));
+    line.1.trim().parse().expect("a number of instructions")
+}
+
+fn valgrind_of(tool: &str) -> Command {
+    let mut command = Command::new("valgrind");
+    command.arg(format!("--tool={tool}"));
+    command
+}
+
+fn own() -> PathBuf {
+    std::env::current_exe().expect("our own path")
+}
+
+impl Baseline {
+    fn read() -> Baseline {
+        let text = std::fs::read_to_string(path()).unwrap_or_default();
+        let count = |line: &str| {
+            let (name, count) = line.split_once('\t')?;
+            Some((name.to_owned(), count.parse().ok()?))
+        };
+        let origin = text.lines().filter_map(|line| line.strip_prefix("# ")).nth(1).unwrap_or_default().to_owned();
+        Baseline { origin, counts: text.lines().filter_map(count).collect() }
+    }
+}
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/instructions.tsv")
+}
+
+const ACCEPT: &str = "cargo bench --locked --bench server -- --instructions --accept";
+/// Operations whose instructions are compared.
+const TIMES: u64 = 500;
+/// What may come on top of the baseline, 0 to 1.
+const TOLERANCE: f64 = 0.03;
+/// Instructions that are noise, however few there are in all.
+const SLACK: u64 = 3;
