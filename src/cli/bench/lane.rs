@@ -7,6 +7,7 @@ use crate::wire::stream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use socket2::SockRef;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -74,7 +75,10 @@ impl Dialer {
         }
         if self.server.transport == Transport::Udp {
             let options = Options { receive_buffer: Some(RECEIVE_BUFFER), ..Options::default() };
-            return UdpSocket::bind(SocketAddr::new(local, 0), &options).map(Lane::Udp);
+            let socket = UdpSocket::bind(SocketAddr::new(local, 0), &options)?;
+            // The kernel then keeps the route, which is a tenth of what a packet costs.
+            SockRef::from(&socket).connect(&self.server.address.into())?;
+            return Ok(Lane::Udp(socket));
         }
         let mut socket = TcpStream::connect_timeout(&self.server.address, DIAL_TIMEOUT)?;
         socket.set_nodelay(true)?;
@@ -100,7 +104,10 @@ impl Lane {
     pub fn send(&mut self, messages: &mut Messages, frames: &[Outgoing], arena: &[u8]) -> Sent {
         let octets = Octets { received: &[], written: arena };
         match self {
-            Lane::Udp(socket) => socket.send(messages, frames, octets),
+            Lane::Udp(socket) => match frames {
+                [frame] => alone(socket, octets.get(frame.payload)),
+                _ => socket.send(messages, frames, octets),
+            },
             Lane::Stream(stream) => stream.send(frames, octets),
             Lane::Dtls(dtls) => dtls.send(frames, octets),
         }
@@ -137,6 +144,15 @@ impl AsRawFd for Lane {
             Lane::Stream(stream) => stream.socket.as_raw_fd(),
             Lane::Dtls(dtls) => dtls.as_raw_fd(),
         }
+    }
+}
+
+/// Sends one datagram to whom the socket is connected: the shortest way through the kernel.
+fn alone(socket: &UdpSocket, octets: &[u8]) -> Sent {
+    match SockRef::from(socket).send(octets) {
+        Ok(_) => Sent { packets: 1, ..Sent::default() },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent { dropped: 1, ..Sent::default() },
+        Err(_) => Sent { failed: 1, ..Sent::default() },
     }
 }
 
