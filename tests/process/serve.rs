@@ -175,6 +175,21 @@ fn refuses_to_start(listen: &str, admin: &str, named: &str) {
     assert!(!output.status.success() && text.contains(named), "does not name {named}: {text}");
 }
 
+/// Every allocation is a socket, and shells give their children 1,024: the soft limit becomes the hard one.
+#[test]
+fn the_bound_on_sockets_is_raised() {
+    let (listen, admin) = addresses();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -S -n 256 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_hairpin"), "serve"]);
+    shell.args(["--listen", &listen.to_string(), "--admin", &admin.to_string(), "--relay-address", "127.0.0.1"]);
+    let process = Running::start(shell, listen);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.child.id())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut bounds = line.split_whitespace();
+    let (soft, hard) = (bounds.next().unwrap(), bounds.next().unwrap());
+    assert!(soft == hard && soft != "256", "{line}");
+}
+
 fn addresses() -> (SocketAddr, SocketAddr) {
     (SocketAddr::from(([127, 0, 0, 1], free_port())), SocketAddr::from(([127, 0, 0, 1], free_port())))
 }
