@@ -1,20 +1,23 @@
 //! Issue 8: "`deploy/grafana.json` and `deploy/alerts.yaml` use only metrics that exist (tested)"; "units, chart and dashboards linted
 //! by their own tools where a registry carries them; metrics parsed by a Prometheus parser".
 
-use crate::fixture::Setup;
+use crate::fixture::{Server, Setup};
+use crate::operating::Directory;
+use crate::tools;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[test]
 fn dashboards_and_alerts_use_metrics_that_exist() {
-    let server = Setup::new().flag("--web", "off").start();
+    let (_files, server) = server("dashboards");
     server.udp().allocate();
     let (_, page) = server.get("/metrics");
     let known: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     for file in ["grafana.json", "alerts.yaml"] {
-        let text = std::fs::read_to_string(deploy().join(file)).unwrap();
+        let text = read(file);
         let used = names(&text);
         assert!(used.len() > 5, "{file}: {used:?}");
         for name in used {
@@ -22,14 +25,12 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
             assert!(known.contains(name) || family.is_some_and(|f| known.contains(f)), "{file} uses {name}");
         }
     }
-    let dashboard = std::fs::read_to_string(deploy().join("grafana.json")).unwrap();
-    assert!(serde_json::from_str::<serde_json::Value>(&dashboard).unwrap()["panels"].as_array().unwrap().len() > 5);
 }
 
 /// Every metric once, with help and type, samples below it, and names and units as Prometheus' conventions have them.
 #[test]
 fn the_metrics_page_is_well_formed() {
-    let server = Setup::new().flag("--web", "off").start();
+    let (_files, server) = server("page");
     let (_, page) = server.get("/metrics");
     let (mut seen, mut family) = (BTreeSet::new(), "");
     for line in page.lines() {
@@ -48,60 +49,158 @@ fn the_metrics_page_is_well_formed() {
             assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
         }
     }
-    if !installed("promtool") {
-        return skipped("promtool");
-    }
+    let Some(mut promtool) = tools::installed("promtool") else { return };
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("metrics-{}", std::process::id()));
     std::fs::write(&file, &page).unwrap();
-    let checked =
-        Command::new("sh").args(["-c", &format!("promtool check metrics < {}", file.display())]).output().unwrap();
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-    let rules = Command::new("promtool").args(["check", "rules"]).arg(deploy().join("alerts.yaml")).output().unwrap();
-    assert!(rules.status.success(), "{}", String::from_utf8_lossy(&rules.stderr));
+    tools::content(promtool.args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap()));
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// The alerts are well formed, and fire when their examples say so.
+#[test]
+fn alerts_fire_when_they_should() {
+    let Some(mut promtool) = tools::installed("promtool") else { return };
+    tools::content(promtool.args(["check", "rules"]).arg(deploy().join("alerts.yaml")));
+    let Some(mut promtool) = tools::installed("promtool") else { return };
+    tools::content(promtool.args(["test", "rules"]).arg(root().join("tests/process/alerts.yaml")));
+}
+
+/// Every expression of the dashboard is one for Prometheus; its panels do not cover one another.
+#[test]
+fn the_dashboard_asks_what_prometheus_understands() {
+    let dashboard: Value = serde_json::from_str(&read("grafana.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut taken = BTreeSet::new();
+    let mut rules = String::from("groups: [{ name: dashboard, rules: [\n");
+    for (panel, number) in panels.iter().zip(1..) {
+        assert_eq!(panel["id"], number, "{}", panel["title"]);
+        let place = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        let [x, y, w, h] = place;
+        let fields = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
+        assert!(x + w <= 24 && fields.fold(true, |free, field| taken.insert(field) && free), "{}", panel["title"]);
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+            rules += &format!("  {{ record: 'panel:{number}', expr: {} }},\n", Value::from(expression));
+        }
+    }
+    rules += "]}]\n";
+    let Some(mut promtool) = tools::installed("promtool") else { return };
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("dashboard-{}.yaml", std::process::id()));
+    std::fs::write(&file, rules).unwrap();
+    tools::content(promtool.args(["check", "rules"]).arg(&file));
+    std::fs::remove_file(&file).unwrap();
 }
 
 /// "`systemd-analyze security` under 2.0 where the tool is there".
 #[test]
 fn the_unit_is_sandboxed() {
-    if !installed("systemd-analyze") {
-        return skipped("systemd-analyze");
-    }
+    let Some(mut analyze) = tools::installed("systemd-analyze") else { return };
     let unit = deploy().join("systemd/hairpin.service");
-    let output =
-        Command::new("systemd-analyze").args(["security", "--offline=yes", "--threshold=20"]).arg(&unit).output();
-    let output = output.unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    tools::content(analyze.args(["security", "--offline=yes", "--threshold=20"]).arg(&unit));
+}
+
+/// systemd understands every line of the unit, when the program is where it says.
+#[test]
+fn the_unit_is_well_formed() {
+    let Some(mut analyze) = tools::installed("systemd-analyze") else { return };
+    let directory = Directory::new("unit");
+    let unit = read("systemd/hairpin.service").replace("/usr/bin/hairpin", env!("CARGO_BIN_EXE_hairpin"));
+    let verified = tools::content(analyze.args(["verify", "--man=no", &directory.write("hairpin.service", &unit)]));
+    assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
+}
+
+/// "Helm chart: host-network DaemonSet or a load balancer per pod, readiness, drain hook, PodDisruptionBudget".
+#[test]
+fn the_chart_makes_what_kubernetes_takes() {
+    let directory = Directory::new("chart");
+    let balanced =
+        "mode=loadbalancer,loadBalancers={203.0.113.7,203.0.113.8},relayPorts.first=50000,relayPorts.last=50010";
+    for set in ["mode=daemonset", &format!("{balanced},tlsSecret=relay")] {
+        let (Some(mut lint), Some(mut template)) = (tools::helm(), tools::helm()) else { return };
+        let chart = deploy().join("kubernetes/hairpin");
+        tools::content(lint.args(["lint", "--strict", "--set", set]).arg(&chart));
+        let made = tools::content(template.args(["template", "relay", "--set", set]).arg(&chart)).stdout;
+        let made = String::from_utf8(made).unwrap();
+        for part in ["PodDisruptionBudget", "path: /readyz", "terminationGracePeriodSeconds: 3630", "\"3600s\""] {
+            assert!(made.contains(part), "{set}: {part}");
+        }
+        assert_eq!(made.contains("hostNetwork: true"), set == "mode=daemonset");
+        assert_eq!(made.matches("type: LoadBalancer").count(), if set == "mode=daemonset" { 0 } else { 2 });
+        let variables = made.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for variable in variables.filter_map(|word| word.strip_prefix("HAIRPIN_")) {
+            let key = variable.to_lowercase();
+            assert!(variable.is_empty() || hairpin::config::schema::key(&key).is_some(), "{variable}");
+        }
+        let file = directory.write("made.yaml", &made);
+        let Some(mut validate) = tools::kubernetes_validate() else { return };
+        tools::content(validate.arg(file));
+    }
+    for wrong in ["mode=pods", "mode=loadbalancer"] {
+        let Some(mut template) = tools::helm() else { return };
+        let output = template.args(["template", "relay", "--set", wrong]).arg(deploy().join("kubernetes/hairpin"));
+        assert!(!output.output().unwrap().status.success(), "{wrong}");
+    }
 }
 
 #[test]
-fn the_chart_is_linted() {
-    if !installed("helm") {
-        return skipped("helm");
+fn the_container_file_is_linted() {
+    let Some(mut hadolint) = tools::hadolint() else { return };
+    tools::content(hadolint.arg(deploy().join("container/Containerfile")));
+}
+
+/// What `cargo deb` packs is there, and the file with secrets is a configuration file that not everybody reads.
+#[test]
+fn the_debian_package_is_whole() {
+    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let package = &manifest["package"]["metadata"]["deb"];
+    for asset in package["assets"].as_array().unwrap() {
+        let [from, to, mode] = [0, 1, 2].map(|part| asset[part].as_str().unwrap());
+        assert!(from == "target/release/hairpin" || root().join(from).is_file(), "{from}");
+        assert_eq!(
+            mode,
+            if to == "etc/hairpin/" {
+                "640"
+            } else if to == "usr/bin/" {
+                "755"
+            } else {
+                "644"
+            }
+        );
     }
-    for mode in ["daemonset", "statefulset"] {
-        let chart = deploy().join("kubernetes/hairpin");
-        let set = format!("mode={mode},relayPorts.first=50000,relayPorts.last=50010");
-        let output = Command::new("helm").arg("lint").arg(chart).args(["--set", &set]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(package["conf-files"][0].as_str(), Some("/etc/hairpin/hairpin.toml"));
+    assert!(root().join(package["systemd-units"]["unit-scripts"].as_str().unwrap()).join("hairpin.service").is_file());
+    for script in ["postinst", "postrm"] {
+        let file = root().join(package["maintainer-scripts"].as_str().unwrap()).join(script);
+        assert!(std::fs::read_to_string(&file).unwrap().contains("#DEBHELPER#"));
+        tools::content(Command::new("sh").arg("-n").arg(file));
     }
 }
 
+/// A server that counts all there is to count, also what only TLS and accounts have.
+fn server(name: &str) -> (Directory, Server) {
+    let files = Directory::new(name);
+    let (chain, key) = crate::status::certificate();
+    let (chain, key) = (files.write("chain.pem", &chain), files.write("key.pem", &key));
+    let usage = files.0.join("usage.jsonl");
+    let setup = Setup::new().flag("--web", "off").flag("--certificate", &chain).flag("--private-key", &key);
+    let server = setup.flag("--usage-file", usage.to_str().unwrap()).start();
+    (files, server)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")
+    root().join("deploy")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(deploy().join(file)).unwrap()
 }
 
 /// The metrics that a text names.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("hairpin_") || word.starts_with("process_")).collect()
-}
-
-fn installed(tool: &str) -> bool {
-    Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().unwrap().status.success()
-}
-
-/// These tools are an operator's, not needed to build or test the server.
-fn skipped(tool: &str) {
-    eprintln!("SKIPPED: {tool} is not installed");
 }

@@ -27,7 +27,9 @@ mod quota;
 mod records;
 mod reload;
 mod serve;
+mod service;
 mod status;
+mod tools;
 mod usage;
 
 use std::process::{Command, Output, Stdio};

@@ -270,7 +270,7 @@ fn looks() -> impl Iterator<Item = Look> {
 }
 
 /// A certificate for a name, and its key.
-fn certificate() -> (String, String) {
+pub fn certificate() -> (String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut named = rcgen::CertificateParams::new(["relay.example.net".to_owned()]).unwrap();
     named.not_after = std::time::SystemTime::now().into();
