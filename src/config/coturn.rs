@@ -4,7 +4,7 @@ use super::schema::{self, Key, Shape};
 use crate::turn::acl::Cidr;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A converted file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,17 +15,19 @@ pub struct Converted {
     pub left: Vec<(usize, String, &'static str)>,
 }
 
-/// Converts the text of a `turnserver.conf`.
+/// Converts the text of a `turnserver.conf`. As coturn does, a line is a comment only if it begins with `#`.
 pub fn convert(text: &str) -> Converted {
     let mut reading = Reading::default();
     for (index, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if line.is_empty() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (name, value) = line.split_once(['=', ' ']).unwrap_or((line, ""));
-        if let Err(why) = reading.option(name.trim(), value.trim()) {
-            reading.left.push((index + 1, name.trim().to_owned(), why));
+        let (name, value) = line.split_once(SEPARATORS).unwrap_or((line, ""));
+        let value = value.trim_start_matches(SEPARATORS).trim();
+        let value = value.strip_prefix('"').map_or(value, |quoted| quoted.strip_suffix('"').unwrap_or(quoted));
+        if let Err(why) = reading.option(name, value) {
+            reading.left.push((index + 1, name.to_owned(), why));
         }
     }
     reading.finish()
@@ -35,21 +37,29 @@ pub fn convert(text: &str) -> Converted {
 struct Reading {
     values: BTreeMap<&'static str, Vec<String>>,
     port: Option<String>,
+    tls_port: Option<String>,
     ips: Vec<String>,
+    more: Vec<String>,
     ports: (Option<String>, Option<String>),
+    plain: [bool; 2],
     left: Vec<(usize, String, &'static str)>,
 }
 
 impl Reading {
     fn option(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        if ALREADY.contains(&name) {
+        // A switch that is off says nothing but the default.
+        if ALREADY.contains(&name) || (SWITCHES.contains(&name) && OFF.contains(&value)) {
             return Ok(());
         }
         match name {
             "listening-port" => self.port = Some(value.to_owned()),
+            "tls-listening-port" => self.tls_port = Some(value.to_owned()),
             "listening-ip" => self.ips.push(value.to_owned()),
+            "aux-server" => self.more.push(value.to_owned()),
             "min-port" => self.ports.0 = Some(value.to_owned()),
             "max-port" => self.ports.1 = Some(value.to_owned()),
+            "no-tls" => self.plain[0] = true,
+            "no-dtls" => self.plain[1] = true,
             "external-ip" => {
                 let (public, private) = value.split_once('/').unwrap_or((value, ""));
                 let text = if private.is_empty() { public.to_owned() } else { format!("{private}={public}") };
@@ -70,13 +80,23 @@ impl Reading {
             }
             "no-tcp-relay" => self.push("tcp_relays", "false".into()),
             "mobility" => self.push("mobility", "true".into()),
-            "verbose" | "Verbose" => self.push("log_level", "debug".into()),
+            "Verbose" => self.push("log_level", "debug".into()),
+            "alternate-server" => return self.alternate(value),
+            // There each direction has so much; here both together.
+            "max-bps" => self.push("allocation_bandwidth", doubled(value)?),
+            "bps-capacity" => self.push("max_bandwidth", doubled(value)?),
             "stale-nonce" if value.is_empty() => {}
             "stale-nonce" => match value.parse() {
                 Ok(seconds @ 1..=3600_u32) => self.push("nonce_lifetime", format!("{seconds}s")),
                 _ => return Err("RFC 8656 allows 1 to 3600 s"),
             },
-            "max-allocate-lifetime" => self.push("max_lifetime", format!("{value}s")),
+            "max-allocate-lifetime" => match value.parse() {
+                Ok(600_u32..) => self.push("max_lifetime", format!("{value}s")),
+                _ => return Err("RFC 8656 has 600 s at least"),
+            },
+            "channel-lifetime" if value == "600" => {}
+            "permission-lifetime" if value == "300" => {}
+            "rest-api-separator" if value == ":" => {}
             _ => return self.same(name, value),
         }
         Ok(())
@@ -91,8 +111,21 @@ impl Reading {
         match key.filter(|key| schema::key(key).is_some()) {
             Some(key) if !value.is_empty() => self.push(key, value.to_owned()),
             Some(_) => return Err("it lacks its value"),
-            None => return Err("there is no counterpart"),
+            None => return Err(UNKNOWN),
         }
+        Ok(())
+    }
+
+    /// There, clients are always sent on, to each sibling in turn.
+    fn alternate(&mut self, value: &str) -> Result<(), &'static str> {
+        let address = value.parse().or_else(|_| value.parse().map(|ip| SocketAddr::new(ip, 3478)));
+        let address: SocketAddr = address.map_err(|_| "this is no address")?;
+        let known = self.values.entry("alternate_server").or_default();
+        if known.iter().any(|other| other.starts_with('[') == address.is_ipv6()) {
+            return Err("there is one alternate_server of each family: let a name in DNS lead to several servers");
+        }
+        known.push(address.to_string());
+        self.values.insert("redirect", vec!["true".into()]);
         Ok(())
     }
 
@@ -101,16 +134,11 @@ impl Reading {
     }
 
     fn finish(mut self) -> Converted {
-        let port = self.port.take().unwrap_or_else(|| "3478".into());
-        let ips = std::mem::take(&mut self.ips);
-        let bracketed = |ip: &String| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
-        if !ips.is_empty() {
-            self.values.insert("listen", ips.iter().map(bracketed).collect());
-            // Where relays bind unless somebody says otherwise.
-            self.values.entry("relay_address").or_insert(ips);
-        } else if port != "3478" {
-            self.values.insert("listen", vec![format!("0.0.0.0:{port}"), format!("[::]:{port}")]);
+        if self.plain == [true, true] {
+            self.values.remove("certificate");
+            self.values.remove("private_key");
         }
+        self.listen();
         let (first, last) = &self.ports;
         if first.is_some() || last.is_some() {
             let range = format!("{}-{}", first.as_deref().unwrap_or("49152"), last.as_deref().unwrap_or("65535"));
@@ -124,6 +152,37 @@ impl Reading {
         }
         Converted { text, left: self.left }
     }
+
+    /// Every address with every port, unless that is the default.
+    fn listen(&mut self) {
+        let port = self.port.take().unwrap_or_else(|| "3478".into());
+        let tls_port = self.tls_port.take().filter(|_| self.values.contains_key("certificate"));
+        let default = port == "3478" && tls_port.as_deref().is_none_or(|tls_port| tls_port == "5349");
+        let ips = std::mem::take(&mut self.ips);
+        if ips.is_empty() && default && self.more.is_empty() {
+            return;
+        }
+        let tls_port = tls_port.or_else(|| self.values.contains_key("certificate").then(|| "5349".into()));
+        let everywhere = ["0.0.0.0".to_owned(), "::".to_owned()];
+        let ports = || std::iter::once(&port).chain(&tls_port);
+        let bracketed = |ip: &String, port: &String| match ip.contains(':') {
+            true => format!("[{ip}]:{port}"),
+            false => format!("{ip}:{port}"),
+        };
+        let addresses = if ips.is_empty() { &everywhere[..] } else { &ips };
+        let mut listen: Vec<String> = addresses.iter().flat_map(|ip| ports().map(move |p| bracketed(ip, p))).collect();
+        listen.append(&mut self.more);
+        self.values.insert("listen", listen);
+        if !ips.is_empty() {
+            // Where relays bind unless somebody says otherwise.
+            self.values.entry("relay_address").or_insert(ips);
+        }
+    }
+}
+
+fn doubled(value: &str) -> Result<String, &'static str> {
+    let octets: u64 = value.parse().map_err(|_| "this is no number of bytes a second")?;
+    Ok(octets.saturating_mul(2).to_string())
 }
 
 fn written(key: &Key, values: &[String]) -> String {
@@ -166,6 +225,8 @@ fn cover(mut first: u128, last: u128, width: u32, address: impl Fn(u128) -> IpAd
     Some(found)
 }
 
+const SEPARATORS: [char; 3] = ['=', ' ', '\t'];
+const UNKNOWN: &str = "coturn 4.6 has no such option";
 /// Options whose value stands under another name here.
 const SAME: &[(&str, &str)] = &[
     ("relay-ip", "relay_address"),
@@ -174,12 +235,14 @@ const SAME: &[(&str, &str)] = &[
     ("static-auth-secret", "shared_secret"),
     ("user-quota", "user_allocations"),
     ("total-quota", "max_allocations"),
-    ("max-bps", "allocation_bandwidth"),
-    ("bps-capacity", "max_bandwidth"),
-    ("alternate-server", "alternate_server"),
     ("cert", "certificate"),
     ("pkey", "private_key"),
+    ("CA-file", "client_authority"),
+    ("server-name", "token_server"),
 ];
+/// Switches that change something here.
+const SWITCHES: &[&str] = &["allow-loopback-peers", "no-tcp-relay", "mobility", "Verbose", "no-tls", "no-dtls"];
+const OFF: &[&str] = &["0", "no", "n", "No", "NO", "off", "Off", "OFF", "false", "f", "False", "FALSE"];
 /// What holds here anyway.
 const ALREADY: &[&str] = &[
     "lt-cred-mech",
@@ -196,25 +259,61 @@ const ALREADY: &[&str] = &[
     "no-tlsv1_1",
     "simple-log",
     "new-log-timestamp",
+    "verbose",
+    "daemon",
+    "no-auth-pings",
+    "no-dynamic-ip-list",
+    "no-dynamic-realms",
+    "check-origin-consistency",
+    "max-allocate-timeout",
+    "udp-self-balance",
+    "ne",
 ];
 /// What there is no counterpart for, and what to do.
 const WITHOUT: &[(&[&str], &str)] = &[
     (
-        &["log-file", "syslog", "no-stdout-log", "log-binding"],
+        &["log-file", "syslog", "syslog-facility", "no-stdout-log", "log-binding", "new-log-timestamp-format"],
         "logs go to standard error: let the service manager keep them",
     ),
     (
-        &["userdb", "psql-userdb", "mysql-userdb", "mongo-userdb", "redis-userdb"],
+        &["userdb", "psql-userdb", "mysql-userdb", "mongo-userdb", "redis-userdb", "secret-key-file"],
         "users stand in user_file or come with shared_secret",
     ),
     (&["redis-statsdb"], "statistics are at /metrics and in usage_file"),
     (&["proc-user", "proc-group", "pidfile"], "the service manager does that"),
     (
-        &["cli-ip", "cli-port", "cli-password", "web-admin", "web-admin-ip", "web-admin-port"],
+        &[
+            "cli-ip",
+            "cli-port",
+            "cli-password",
+            "cli-max-output-sessions",
+            "web-admin",
+            "web-admin-ip",
+            "web-admin-port",
+            "web-admin-listen-on-workers",
+        ],
         "see `admin` and `hairpin admin`",
     ),
     (&["relay-threads"], "see `shards`"),
     (&["no-auth", "stun-only"], "a relay without users would be open to everybody"),
+    (&["no-stun", "secure-stun"], "Binding is answered to everybody, within answer_rate"),
+    (&["listening-device", "relay-device"], "name addresses: `listen`, `relay_address`"),
+    (&["alt-listening-port", "alt-tls-listening-port"], "see `alternate_listen`"),
+    (&["tcp-proxy-port"], "every port takes the PROXY protocol from whom `balancer` names"),
+    (&["oauth"], "see `token_key`"),
+    (&["rest-api-separator"], "names are EXPIRY:NAME"),
+    (&["no-udp", "no-tcp"], "every listener speaks both: close one in the firewall"),
+    (&["no-udp-relay"], "relaying UDP is what the server is for"),
+    (&["channel-lifetime", "permission-lifetime"], "they are RFC 8656's: 10 and 5 minutes"),
+    (&["keep-address-family", "allocation-default-address-family"], "an allocation is of the family that is asked for, or IPv4"),
+    (&["pkey-pwd"], "keys are read as they are: write the key without a password, for the server alone to read"),
+    (
+        &["cipher-list", "ec-curve-name", "dh-file", "dh566", "dh1066", "no-tlsv1_2"],
+        "TLS is 1.2 and 1.3 with what is strong today",
+    ),
+    (&["tls-alternate-server"], "alternate_server is for all transports"),
+    (&["acme-redirect"], "see `acme_domain`"),
+    (&["server-relay"], "it would open the relay to addresses that must not be reached"),
 ];
 
 #[cfg(test)]
@@ -236,20 +335,51 @@ mod tests {
 
     #[test]
     fn what_has_no_counterpart_is_listed_with_its_line() {
-        let converted = convert("realm=a\n\nlog-file=/var/log/x\n  user = b:0xabcd # hash\nfingerprint\nwhatever\n");
+        let converted = convert("realm=a\n\nlog-file=/var/log/x\n  user = b:0xabcd\n# user=c\nfingerprint\nwhatever\n");
         let left: Vec<(usize, &str)> = converted.left.iter().map(|(line, name, _)| (*line, name.as_str())).collect();
-        assert_eq!(left, [(3, "log-file"), (4, "user"), (6, "whatever")]);
+        assert_eq!(left, [(3, "log-file"), (4, "user"), (7, "whatever")]);
         assert!(converted.text.ends_with("realm = \"a\"\n"));
     }
 
     #[test]
     fn ports_and_addresses_belong_together() {
-        let lines = |text: &str| -> Vec<String> { convert(text).text.lines().skip(1).map(str::to_owned).collect() };
         assert_eq!(lines("listening-port=5000"), ["listen = [\"0.0.0.0:5000\", \"[::]:5000\"]"]);
         assert_eq!(
             lines("listening-ip=::1\nrelay-ip=10.0.0.1\nmin-port=100"),
             ["listen = [\"[::1]:3478\"]", "relay_address = [\"10.0.0.1\"]", "relay_ports = \"100-65535\""]
         );
         assert_eq!(lines("stale-nonce=600\nstale-nonce"), ["nonce_lifetime = \"600s\""]);
+    }
+
+    #[test]
+    fn with_a_certificate_there_is_a_port_for_tls() {
+        let pair = "cert=/c.pem\npkey=/k.pem\n";
+        let kept = ["certificate = [\"/c.pem\"]", "private_key = [\"/k.pem\"]"];
+        assert_eq!(lines(&format!("{pair}tls-listening-port=5349")), kept);
+        assert_eq!(lines("tls-listening-port=443"), [""; 0]);
+        let listens = |text: &str| lines(&format!("{pair}{text}")).swap_remove(0);
+        assert_eq!(listens("listening-ip=10.0.0.1"), "listen = [\"10.0.0.1:3478\", \"10.0.0.1:5349\"]");
+        assert_eq!(
+            listens("listening-ip=10.0.0.1\ntls-listening-port=443\naux-server=10.0.0.1:80"),
+            "listen = [\"10.0.0.1:3478\", \"10.0.0.1:443\", \"10.0.0.1:80\"]"
+        );
+        assert_eq!(lines(&format!("{pair}no-tls\nno-dtls")), [""; 0]);
+        assert_eq!(lines(&format!("{pair}no-tls=0\nno-dtls")), kept);
+    }
+
+    #[test]
+    fn values_are_read_as_coturn_reads_them() {
+        assert_eq!(lines("static-auth-secret \t= a#b=c d"), ["shared_secret = [\"a#b=c d\"]"]);
+        assert_eq!(lines("cert=\"/a b.pem\""), ["certificate = [\"/a b.pem\"]"]);
+        assert_eq!(lines("no-tcp-relay=no\nmobility=off"), [""; 0]);
+        assert_eq!(lines("max-bps=1000\nbps-capacity=0"), ["allocation_bandwidth = 2000", "max_bandwidth = 0"]);
+        assert_eq!(
+            lines("alternate-server=192.0.2.1\nalternate-server=192.0.2.2:5000\nalternate-server=[2001:db8::1]:3479"),
+            ["alternate_server = [\"192.0.2.1:3478\", \"[2001:db8::1]:3479\"]", "redirect = true"]
+        );
+    }
+
+    fn lines(text: &str) -> Vec<String> {
+        convert(text).text.lines().skip(1).map(str::to_owned).collect()
     }
 }

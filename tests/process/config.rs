@@ -2,6 +2,8 @@
 
 use crate::operating::Directory;
 use crate::{command, hairpin, stderr, stdout};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 #[test]
 fn check_says_line_and_column_and_the_nearest_key() {
@@ -64,6 +66,54 @@ fn flags_beat_the_environment_which_beats_the_file() {
     assert!(text.contains("--listen: `flag`"), "{text}");
     assert!(text.contains("HAIRPIN_RELAY_PORTS: `variable`"), "{text}");
     assert!(text.contains("hairpin.toml:3:10: shards: `file`"), "{text}");
+}
+
+/// "migration from coturn (every common option and its equivalent)": what coturn itself lists is known here, and what the operator's
+/// guide has an equivalent for is converted.
+#[test]
+fn every_option_of_coturn_is_known() {
+    let directory = Directory::new("config-options");
+    let convert = |options: &BTreeSet<String>| {
+        let lines: Vec<String> = options.iter().map(|option| format!("{option}={}", example(option))).collect();
+        let output = hairpin(&["config", "from-coturn", &directory.write("turnserver.conf", &lines.join("\n"))]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stderr(&output)
+    };
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/README.md")).unwrap();
+    let (_, table) = guide.split_once("| coturn | Hairpin |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let named = |row: &str| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let guided: BTreeSet<String> = rows.flat_map(|row| -> Vec<String> { named(row) }).collect();
+    assert!(guided.len() > 40, "{guided:?}");
+    assert_eq!(convert(&guided), "");
+
+    let Some(mut coturn) = crate::tools::installed("turnserver") else { return };
+    let output = coturn.arg("--help").output().unwrap();
+    let help = stdout(&output) + &stderr(&output);
+    let words = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));
+    let names = words.map(|word| word.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).next().unwrap());
+    let theirs: BTreeSet<String> = names.filter(|name| name.len() > 1).map(str::to_owned).collect();
+    assert!(theirs.len() > 80, "{theirs:?}");
+    let left = convert(&theirs);
+    for line in left.lines().filter(|line| line.contains("no such option")) {
+        // What only its command line has.
+        assert!(["version:", "help:"].iter().any(|own| line.contains(own)), "{line}");
+    }
+}
+
+/// A value that coturn would take.
+fn example(option: &str) -> &'static str {
+    match option {
+        "listening-ip" | "relay-ip" | "external-ip" | "denied-peer-ip" | "allowed-peer-ip" => "192.0.2.1",
+        "alternate-server" | "aux-server" => "192.0.2.1:3478",
+        "listening-port" | "tls-listening-port" | "min-port" | "max-port" => "5000",
+        "max-allocate-lifetime" | "channel-lifetime" | "stale-nonce" => "600",
+        "permission-lifetime" => "300",
+        "user-quota" | "total-quota" | "max-bps" | "bps-capacity" => "1000",
+        "rest-api-separator" => ":",
+        "user" => "ann:password",
+        _ => "1",
+    }
 }
 
 #[test]
