@@ -16,6 +16,10 @@ pub fn reachable(bound: &[SocketAddr], relays: &[RelayAddress], host: &Host) -> 
             }
         }
     }
+    // Where a family leads nowhere, a wildcard is reached by loopback alone: no use to whoever is told other addresses too.
+    if found.iter().any(|address| !address.ip().is_loopback()) {
+        found.retain(|address| !address.ip().is_loopback() || bound.contains(address));
+    }
     found
 }
 
@@ -75,5 +79,8 @@ mod tests {
         let addresses = ["fe80::1", "::1", "127.0.0.1"].map(|ip| ip.parse().unwrap()).into();
         let host = Host { addresses, ..Host::default() };
         assert_eq!(text(&["[::]:7"], &[("127.0.0.1", "127.0.0.1")], &host), ["[::1]:7"]);
+        let relays = [("203.0.113.7", "203.0.113.7")];
+        assert_eq!(text(&["0.0.0.0:7", "[::]:7"], &relays, &host), ["203.0.113.7:7"]);
+        assert_eq!(text(&["0.0.0.0:7", "[::1]:7"], &relays, &host), ["203.0.113.7:7", "[::1]:7"]);
     }
 }
