@@ -254,9 +254,11 @@ fn allocate(trouble: &Trouble, login: Option<&Login>, skewed: bool) -> Said {
             "the user's quota of allocations is used up",
             "wait until old ones expire, or raise the quota per user",
         ),
-        ErrorCode::INSUFFICIENT_CAPACITY => {
-            problem("capacity", "the server has no relayed port left", "widen the port range, or add a server")
-        }
+        ErrorCode::INSUFFICIENT_CAPACITY => problem(
+            "capacity",
+            "the server takes no more allocations: no relayed port is left, or it is draining",
+            "widen the port range or add a server; where this one is being replaced, check its sibling",
+        ),
         ErrorCode::FORBIDDEN => {
             problem("forbidden", "the server refuses relaying to this user or address", "look at its policy")
         }
