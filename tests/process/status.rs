@@ -75,7 +75,10 @@ fn the_page_shows_what_the_metrics_say() {
         );
         assert_eq!(page.evaluate(&drawn), json!(tones), "{plot}");
     }
+    page.wait("document.getElementById('discards').innerText.includes('ChannelData on a number that is not bound')");
     asks_nobody_else(&page, server.admin);
+    let told = crate::stdout(&crate::hairpin(&["admin", "status", "--admin", &server.admin.to_string()]));
+    assert!(told.contains("relay.example.net") && told.contains("no_channel 3"), "the same for a shell: {told}");
     portraits(&page, "busy");
     accessible(&browser, server.admin, "running", "busy");
 }

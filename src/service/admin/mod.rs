@@ -8,7 +8,7 @@
 //! | `GET /readyz` | 200 while new allocations are taken, 503 once the server leaves |
 //! | `GET /allocations`, `GET`, `DELETE /allocations/{id}` | who relays, a page at a time; one of them; its end |
 //! | `GET /users`, `DELETE /users/{user}/allocations`, `PUT`, `DELETE /users/{user}/block` | totals; close; keep out for a time |
-//! | `GET /plan`, `GET /status` | what was written and where; the numbers that the status page draws |
+//! | `GET /plan`, `/status`, `/reasons` | what was written and where; the numbers that the status page draws; what their names mean |
 //! | `GET`, `PUT /log-level`, `POST /drain`, `POST /reload` | what an operator may change while it runs |
 //! | `GET /openapi.json` | all of this for machines |
 //!

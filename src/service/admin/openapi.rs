@@ -80,6 +80,7 @@ const OPERATIONS: &[Operation] = &[
     operation("delete", "/users/{user}/block", "Lets a user in again", "unblocked"),
     operation("get", "/plan", "What was written and where", "keys"),
     operation("get", "/status", "The numbers that the status page draws", "totals since the start"),
+    operation("get", "/reasons", "What each reason of a discard means", "a sentence for each"),
     operation("get", "/log-level", "What is logged", "filter"),
     operation("put", "/log-level", "Logs as the body says: info, or info,hairpin::relay=debug", "filter"),
     operation("post", "/drain", "Leaves: takes no new allocations, ends with the last or at the deadline", "draining")

@@ -42,6 +42,7 @@ fn router(admin: Admin) -> Router {
         .route("/users/{user}/block", put(orders::block).delete(orders::unblock))
         .route("/plan", get(orders::plan))
         .route("/status", get(status::numbers))
+        .route("/reasons", get(status::reasons))
         .route("/log-level", get(orders::log_level).put(orders::set_log_level))
         .route("/drain", post(orders::drain))
         .route("/reload", post(orders::reload))

@@ -63,13 +63,15 @@ pub(super) async fn numbers(State(admin): State<Admin>) -> Json<Value> {
         "to_peers_bytes": flows(&statistics, |counters| &counters.to_peers),
         "to_clients_bytes": flows(&statistics, |counters| &counters.to_clients),
         "discards": discards.collect::<Map<_, _>>(),
-        "explained": Discard::ALL.iter().map(|one| (one.name().to_owned(), json!(one.about()))).collect::<Map<_, _>>(),
         "shards_busy_seconds": shards,
-        "certificates": statistics.tls.iter().flat_map(|tls| certificates::left(tls)).map(|(name, left)| {
-            json!({ "name": name, "seconds_left": left })
-        }).collect::<Vec<_>>(),
+        "certificates": statistics.tls.as_ref().map(|tls| certificates::left(tls)).unwrap_or_default(),
         "certificate_failures": statistics.tls.as_ref().map_or(0, |tls| tls.failures()),
     }))
+}
+
+/// `GET /reasons`: what each reason of a discard means.
+pub(super) async fn reasons() -> Json<Value> {
+    Json(Discard::ALL.iter().map(|discard| (discard.name().to_owned(), json!(discard.about()))).collect())
 }
 
 fn flows(statistics: &Statistics, choose: impl Fn(&Counters) -> &[Flow; 4]) -> Value {

@@ -30,6 +30,8 @@ const plots = {
 let token = sessionStorage.getItem("hairpin-token");
 let paused = false;
 let lastAnswer = null;
+/** What each reason of a discard means: asked once. */
+let reasons = null;
 
 /** Why there are no numbers: the answer's status, where there was an answer. */
 class Refused extends Error {
@@ -175,7 +177,7 @@ function drawDiscards(now, rates, dropped) {
       const code = document.createElement("code");
       code.textContent = name;
       const picture = { content: spark(times(), values, Math.max(0, ...values), "other"), className: "roomy" };
-      return row([[code, small(now.explained[name] ?? "", "about")], picture, frequency(rates[name] ?? 0), { content: number(count), value: count }]);
+      return row([[code, small(reasons[name] ?? "", "about")], picture, frequency(rates[name] ?? 0), { content: number(count), value: count }]);
     }),
   );
 }
@@ -193,17 +195,17 @@ function drawShards(loads) {
 }
 
 function drawCertificates(now) {
-  const known = now.certificates ?? [];
+  const known = Object.entries(now.certificates);
   at("certificates-empty").hidden = known.length > 0;
   at("certificates").parentElement.hidden = known.length === 0;
   at("certificates").replaceChildren(
-    ...known.map(({ name, seconds_left: left }) => {
+    ...known.map(([name, left]) => {
       const tone = left < 7 * DAY ? "bad" : left < 21 * DAY ? "warn" : "";
       const words = left > 0 ? duration(left) : `expired ${duration(-left)} ago`;
       return row([{ content: name, title: name }, day(new Date(Date.now() + left * 1000)), { content: words, className: tone, value: left }]);
     }),
   );
-  const failures = now.certificate_failures ?? 0;
+  const failures = now.certificate_failures;
   at("certificates-failed").hidden = failures === 0;
   say(at("certificates-failed"), `New certificates could not be used (${number(failures)} so far); the old ones stayed. The log says why.`);
 }
@@ -286,6 +288,7 @@ async function look() {
   // Who was asked for a token is not asked again and again by a page that has none.
   if (paused || (document.body.dataset.state === "locked" && !token)) return;
   try {
+    reasons ??= await ask("reasons");
     remember(await ask("status"));
     if (!document.hidden && seconds() - users.asked >= USERS_PERIOD) {
       users.asked = seconds();
