@@ -255,6 +255,7 @@ const ALREADY: &[&str] = &[
     "response-origin-only-with-rfc5780",
     "prometheus",
     "no-software-attribute",
+    "prod",
     "no-tlsv1",
     "no-tlsv1_1",
     "simple-log",
@@ -276,7 +277,16 @@ const WITHOUT: &[(&[&str], &str)] = &[
         "logs go to standard error: let the service manager keep them",
     ),
     (
-        &["userdb", "psql-userdb", "mysql-userdb", "mongo-userdb", "redis-userdb", "secret-key-file"],
+        &[
+            "userdb",
+            "db",
+            "psql-userdb",
+            "sql-userdb",
+            "mysql-userdb",
+            "mongo-userdb",
+            "redis-userdb",
+            "secret-key-file",
+        ],
         "users stand in user_file or come with shared_secret",
     ),
     (&["redis-statsdb"], "statistics are at /metrics and in usage_file"),
@@ -305,7 +315,10 @@ const WITHOUT: &[(&[&str], &str)] = &[
     (&["no-udp", "no-tcp"], "every listener speaks both: close one in the firewall"),
     (&["no-udp-relay"], "relaying UDP is what the server is for"),
     (&["channel-lifetime", "permission-lifetime"], "they are RFC 8656's: 10 and 5 minutes"),
-    (&["keep-address-family", "allocation-default-address-family"], "an allocation is of the family that is asked for, or IPv4"),
+    (
+        &["keep-address-family", "allocation-default-address-family"],
+        "an allocation is of the family that is asked for, or IPv4",
+    ),
     (&["pkey-pwd"], "keys are read as they are: write the key without a password, for the server alone to read"),
     (
         &["cipher-list", "ec-curve-name", "dh-file", "dh566", "dh1066", "no-tlsv1_2"],

@@ -76,8 +76,8 @@ fn the_dashboard_asks_what_prometheus_understands() {
         assert_eq!(panel["id"], number, "{}", panel["title"]);
         let place = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
         let [x, y, w, h] = place;
-        let fields = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
-        assert!(x + w <= 24 && fields.fold(true, |free, field| taken.insert(field) && free), "{}", panel["title"]);
+        let mut fields = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
+        assert!(x + w <= 24 && fields.all(|field| taken.insert(field)), "{}", panel["title"]);
         for target in panel["targets"].as_array().unwrap() {
             let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
             rules += &format!("  {{ record: 'panel:{number}', expr: {} }},\n", Value::from(expression));
