@@ -1,5 +1,6 @@
-//! A stream some of whose octets were read already.
+//! A stream some of whose octets were read already: by who told what it is, or ahead of who asks for few at a time.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,18 +12,42 @@ pub struct Prefixed<S> {
     prefix: Vec<u8>,
     taken: usize,
     allowance: Option<usize>,
+    ahead: bool,
     stream: S,
 }
 
 impl<S> Prefixed<S> {
     /// `prefix`, then what `stream` gives; after `allowance` octets in all (`None`: never) reading fails.
     pub fn new(prefix: Vec<u8>, stream: S, allowance: Option<usize>) -> Prefixed<S> {
-        Prefixed { prefix, taken: 0, allowance, stream }
+        Prefixed { prefix, taken: 0, allowance, ahead: false, stream }
+    }
+
+    /// Reads as much as there is at once, however little is asked for. rustls asks for 4 KiB: a call for every three packets.
+    #[must_use]
+    pub fn reading_ahead(self) -> Self {
+        Prefixed { ahead: true, ..self }
     }
 
     /// Lets it be read without end from here on.
     pub fn trust(&mut self) {
         self.allowance = None;
+    }
+
+    /// Reads what the kernel has and gives what there is room for; the rest becomes the prefix.
+    fn read_ahead(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut scratch = SCRATCH.take();
+        scratch.resize(AHEAD, 0);
+        let most = self.allowance.unwrap_or(AHEAD).min(AHEAD);
+        let mut ahead = ReadBuf::new(scratch.get_mut(..most).unwrap_or_default());
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, &mut ahead);
+        let (now, later) = ahead.filled().split_at(ahead.filled().len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.prefix.extend_from_slice(later);
+        SCRATCH.set(scratch);
+        outcome
     }
 
     fn give_prefix(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -44,7 +69,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a handshake without end")));
         }
         if self.prefix.is_empty() {
-            match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            let read = match self.ahead {
+                true => self.read_ahead(cx, buffer),
+                false => Pin::new(&mut self.stream).poll_read(cx, buffer),
+            };
+            match read {
                 Poll::Ready(Ok(())) => {}
                 other => return other,
             }
@@ -83,6 +112,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     }
 }
 
+thread_local! {
+    /// What is read ahead lands here first, so that connections hold memory only for what they were not asked for yet.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Octets read ahead at most.
+const AHEAD: usize = 64 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +143,21 @@ mod tests {
         assert!(read(&mut stream, 4).is_err());
         stream.trust();
         assert_eq!(read(&mut stream, 4).unwrap(), b"h");
+    }
+
+    #[test]
+    fn what_was_read_ahead_comes_in_order_and_a_handshake_reads_no_further_than_it_may() {
+        let octets: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
+        let mut stream = Prefixed::new(Vec::new(), &octets[..], Some(10)).reading_ahead();
+        assert_eq!(read(&mut stream, 4).unwrap(), &octets[..4]);
+        assert_eq!(stream.stream.len(), octets.len() - 10, "not more than the allowance");
+        stream.trust();
+        let mut all = octets[..4].to_vec();
+        while all.len() < octets.len() {
+            all.extend(read(&mut stream, 4096).unwrap());
+            assert!(stream.prefix.len() <= AHEAD);
+        }
+        assert_eq!(all, octets);
+        assert!(read(&mut stream, 1).unwrap().is_empty() && stream.prefix.capacity() == 0, "the end");
     }
 }

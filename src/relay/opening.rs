@@ -61,7 +61,7 @@ impl Shard {
             return self.hang_up(index);
         }
         let octets = self.gate.under_way.bounds().octets;
-        conn.secure(self.now, |stream| tls.accept(Prefixed::new(hello, stream, Some(octets))));
+        conn.secure(self.now, |stream| tls.accept(Prefixed::new(hello, stream, Some(octets)).reading_ahead()));
     }
 
     /// Goes on with a handshake, where there is one; tells whether the connection can be read.
