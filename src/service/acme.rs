@@ -54,7 +54,7 @@ impl Acme {
     }
 
     /// Keeps the certificate fresh, for ever: orders one when there is none, and the next when a third of its time is left.
-    /// After a failure it is tried again, ever more rarely up to once an hour.
+    /// After a failure it is tried again, ever more rarely up to once an hour, and whenever an operator asks for a reload.
     pub async fn renew(self, certificates: Certificates) -> io::Result<()> {
         let mut current = self.kept();
         let mut pause = FIRST_PAUSE;
@@ -75,8 +75,10 @@ impl Acme {
                     certificates.tls().note_failure();
                     let seconds = pause.as_secs();
                     tracing::error!(directory = %self.directory, seconds, "no certificate by ACME, tried again: {error}");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                        () = certificates.reloaded() => pause = FIRST_PAUSE,
+                    }
                 }
             }
         }
@@ -85,9 +87,7 @@ impl Acme {
     /// Orders a certificate, keeps it, and shows it.
     async fn obtain(&self, certificates: &Certificates) -> io::Result<Arc<Certificate>> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state)?;
-        let account = self.account().await?;
-        let identifiers: Vec<Identifier> = self.names.iter().cloned().map(Identifier::Dns).collect();
-        let mut order = account.new_order(&NewOrder::new(&identifiers)).await.map_err(io::Error::other)?;
+        let mut order = self.order().await?;
         let proven = prove(&mut order, certificates).await;
         for name in &self.names {
             certificates.tls().challenge(name, None);
@@ -108,9 +108,23 @@ impl Acme {
         Ok(certificate)
     }
 
+    /// Begins an order. An account that the server has forgotten is no reason to be without a certificate.
+    async fn order(&self) -> io::Result<Order> {
+        let identifiers: Vec<Identifier> = self.names.iter().cloned().map(Identifier::Dns).collect();
+        let new = NewOrder::new(&identifiers);
+        match self.account().await?.new_order(&new).await {
+            Err(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(FORGOTTEN) => {
+                tracing::warn!(directory = %self.directory, "the ACME server has forgotten the account: a new one is made");
+                fs::remove_file(self.account_file())?;
+                self.account().await?.new_order(&new).await.map_err(io::Error::other)
+            }
+            other => other.map_err(io::Error::other),
+        }
+    }
+
     /// The account, as it was kept, or a new one. With an account of another server nothing can be ordered here.
     async fn account(&self) -> io::Result<Account> {
-        let path = self.state.join("account.json");
+        let path = self.account_file();
         let builder = || Ok::<_, io::Error>(Account::builder_with_http(Box::new(Http::new(&self.authorities)?)));
         let kept = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
         if let Some(kept) = kept.filter(|kept| kept.directory == self.directory) {
@@ -123,6 +137,10 @@ impl Acme {
         let kept = Kept { directory: self.directory.clone(), credentials };
         write_private(&path, &serde_json::to_vec(&kept).map_err(io::Error::other)?)?;
         Ok(account)
+    }
+
+    fn account_file(&self) -> PathBuf {
+        self.state.join("account.json")
     }
 
     fn pair(&self) -> Pair {
@@ -153,12 +171,27 @@ async fn prove(order: &mut Order, certificates: &Certificates) -> io::Result<()>
         certificates.tls().challenge(&name, Some(Arc::new(answer)));
         challenge.set_ready().await.map_err(io::Error::other)?;
     }
-    match order.poll_ready(&patience()).await.map_err(io::Error::other)? {
-        OrderStatus::Ready => Ok(()),
-        status => Err(io::Error::other(format!(
-            "the order is {status:?}: the ACME server reaches port 443 of the name somewhere else, or not at all"
-        ))),
+    let outcome = order.poll_ready(&patience()).await;
+    if matches!(outcome, Ok(OrderStatus::Ready)) {
+        return Ok(());
     }
+    let refused = refusals(order).await.join("; ");
+    let why = outcome.err().map_or_else(|| "the order is invalid".into(), |error| error.to_string());
+    let why = if refused.is_empty() { why } else { refused };
+    Err(io::Error::other(format!("{why}. Port 443 of each name has to lead to this server")))
+}
+
+/// What the ACME server says of the names that it could not validate.
+async fn refusals(order: &mut Order) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        let name = authorization.identifier().to_string();
+        let Ok(state) = authorization.refresh().await else { continue };
+        let problems = state.challenges.iter().filter_map(|challenge| challenge.error.as_ref()?.detail.as_deref());
+        all.extend(problems.map(|detail| format!("{name}: {detail}")));
+    }
+    all
 }
 
 /// What is shown to who validates a name. RFC 8737 §3.
@@ -270,4 +303,6 @@ const REQUEST: Duration = Duration::from_secs(30);
 const ORDER: Duration = Duration::from_secs(120);
 /// Octets of the longest answer that is read.
 const LONGEST_ANSWER: usize = 1 << 20;
+/// The problem of who has no account. RFC 8555 §6.7.
+const FORGOTTEN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 const AGENT: &str = concat!("hairpin/", env!("CARGO_PKG_VERSION"));

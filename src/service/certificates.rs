@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
 
 /// A certificate chain and its key, each a PEM file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub fn left(tls: &Tls) -> BTreeMap<String, i64> {
 pub struct Certificates {
     tls: Arc<Tls>,
     state: Arc<Mutex<State>>,
+    reloaded: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Certificates {
         let stamps = stamps(&pairs);
         let filed = tls.certificates();
         let state = State { pairs, read: stamps.clone(), seen: stamps, filed, ordered: Vec::new() };
-        Certificates { tls, state: Arc::new(Mutex::new(state)) }
+        Certificates { tls, state: Arc::new(Mutex::new(state)), reloaded: Arc::default() }
     }
 
     /// Looks at the files every second, for ever, and reads them again when they have changed and then kept still for one.
@@ -87,6 +89,7 @@ impl Certificates {
     /// Reads the files now. Where one of them is bad, everything stays as it is, and that is said and counted. Tells
     /// whether all were good.
     pub fn reload(&self) -> bool {
+        self.reloaded.notify_waiters();
         let mut state = self.lock();
         // Before reading: what changes meanwhile is read again.
         state.read = stamps(&state.pairs);
@@ -111,6 +114,11 @@ impl Certificates {
                 false
             }
         }
+    }
+
+    /// Waits for the next reload.
+    pub async fn reloaded(&self) {
+        self.reloaded.notified().await;
     }
 
     /// Shows a certificate that came from elsewhere, in place of one with the same names.
