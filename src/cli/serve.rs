@@ -131,7 +131,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         }
         None => None,
     };
-    let certificates = keep_certificates(&mut services, &settings).map_err(|error| error.to_string())?;
+    let certificates = keep_certificates(&settings).map_err(|error| error.to_string())?;
     let flags = args.flags.clone();
     let running =
         Running::new(running::Parts { flags, host, written, settings, relay, web, certificates, level, condition });
@@ -172,11 +172,9 @@ fn serve_web(
     });
 }
 
-/// Watches the certificates' files; shows what was ordered by ACME before, and orders what comes next.
-fn keep_certificates(
-    services: &mut JoinSet<std::io::Result<()>>,
-    settings: &Settings,
-) -> std::io::Result<Option<Certificates>> {
+/// Watches the certificates' files; shows what was ordered by ACME before, and orders what comes next. Neither has an end to wait
+/// for.
+fn keep_certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
     let Some(tls) = settings.plan.secure.tls.clone() else { return Ok(None) };
     if !tls.certificates().is_empty() && tls.for_dtls(None).is_none() {
         tracing::warn!("DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384");
@@ -186,9 +184,9 @@ fn keep_certificates(
         if let Some(kept) = acme.kept() {
             certificates.add(kept)?;
         }
-        services.spawn(acme.renew(certificates.clone()));
+        tokio::spawn(acme.renew(certificates.clone()));
     }
-    services.spawn(certificates.clone().watch());
+    tokio::spawn(certificates.clone().watch());
     Ok(Some(certificates))
 }
 

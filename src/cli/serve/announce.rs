@@ -57,8 +57,8 @@ pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web
     web
 }
 
-/// Where clients come in by TLS, as `NAME:PORT`: under a name that the certificate bears, by the port that gets through most
-/// firewalls.
+/// Where clients come in by TLS, as `NAME:PORT`: under a name that the certificate bears, or will once it has been ordered, by the
+/// port that gets through most firewalls.
 fn secure_servers(settings: &Settings, reached: &[SocketAddr]) -> Vec<String> {
     let Some(tls) = &settings.plan.secure.tls else { return Vec::new() };
     let port = |wanted: u16| reached.iter().map(SocketAddr::port).find(|port| *port == wanted);
@@ -66,7 +66,8 @@ fn secure_servers(settings: &Settings, reached: &[SocketAddr]) -> Vec<String> {
         return Vec::new();
     };
     let certificates = tls.certificates();
-    let mut names = certificates.iter().flat_map(|certificate| certificate.names());
+    let ordered = settings.secure.acme.iter().flat_map(|acme| &acme.names);
+    let mut names = certificates.iter().flat_map(|certificate| certificate.names()).chain(ordered);
     match names.find(|name| !name.starts_with('*')) {
         Some(name) => vec![format!("{name}:{port}")],
         None => reached.iter().filter(|address| address.port() == port).map(SocketAddr::to_string).collect(),
