@@ -578,6 +578,32 @@ mod tests {
         }
     }
 
+    /// RFC 6347 §4.1.2.7: invalid records are discarded, or who can forge an address could end an association. (The library
+    /// forgives another version in a record's header: then it is the forged copy that counts, and the genuine one is a replay.)
+    #[test]
+    fn forged_records_neither_end_an_association_nor_say_what_nobody_said() {
+        for version in [Version::Dtls12, Version::Dtls13] {
+            let (mut association, mut client, now) = shake(version);
+            client.send_application_data(b"to the server").unwrap();
+            let sealed = said(&mut client).0.remove(0);
+            let mut told = Vec::new();
+            for bit in 0..sealed.len() * 8 {
+                let mut forged = sealed.clone();
+                forged[bit / 8] ^= 1 << (bit % 8);
+                for noise in [&forged[..], &forged[..bit / 8]] {
+                    association.receive(noise, now).unwrap();
+                    told.extend(wanted(&mut association).1);
+                }
+            }
+            association.receive(&sealed, now).unwrap();
+            told.extend(wanted(&mut association).1);
+            assert_eq!(told, [b"to the server"], "{version:?}");
+            client.send_application_data(b"and on").unwrap();
+            association.receive(&said(&mut client).0.remove(0), now).unwrap();
+            assert_eq!(wanted(&mut association).1, [b"and on"], "{version:?}");
+        }
+    }
+
     #[test]
     fn a_cookie_is_good_for_one_client_and_a_minute_or_two() {
         for version in [Version::Dtls12, Version::Dtls13] {

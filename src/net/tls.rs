@@ -1,4 +1,8 @@
 //! TLS for clients: what a handshake needs, replaceable while connections live.
+//!
+//! The kernel's own TLS (`TCP_ULP`) is not used. It would save what rustls copies, 7 to 13 % of a shard that relays in bulk; the
+//! cipher, 11 to 13 %, would run all the same. It wants a kernel that has it (many do not: then `setsockopt` says ENOENT), keys
+//! to be handed over, and another way of reading for everything that is no data, and it could not be measured to be faster.
 
 use super::certificate::Certificate;
 use super::prefixed::Prefixed;
