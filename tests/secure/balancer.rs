@@ -1,8 +1,11 @@
 //! "PROXY protocol v1/v2 (only from configured load balancers; the real client address is then used everywhere)".
 
-use super::line::{Caller, Line, connect, secured, trusting};
+use super::binary::certified;
+use super::line::{Caller, Line, connect, connect_from, secured, trusting};
+use super::operating::{Directory, until};
 use super::server::{Server, V4};
 use hairpin::turn::acl::Cidr;
+use hairpin::turn::client::Request;
 use std::io::{Read, Write};
 
 const V1: &[u8] = b"PROXY TCP4 198.51.100.7 127.0.0.1 4321 3478\r\n";
@@ -51,4 +54,49 @@ fn nobody_else_may_say_who_they_are_and_a_balancer_must() {
         assert!(matches!(stream.read(&mut [0; 64]), Ok(0) | Err(_)), "closed");
         assert!(server.count("connections_malformed") > 0);
     }
+}
+
+/// "The peer address in quota, log and access rules is the PROXY one only from trusted balancers."
+#[test]
+fn quotas_and_log_go_by_the_address_that_a_trusted_balancer_says() {
+    let directory = Directory::new("balancer");
+    let setup = certified(&directory, "relay.example").flag("--balancer", "127.0.0.2");
+    let server = setup.flag("--address-allocations", "1").start();
+    let allocate = Request::Allocate { family: None, lifetime: None };
+    let through = |header: &[u8], tls: bool| {
+        let mut stream = connect_from([127, 0, 0, 2].into(), server.v4).unwrap();
+        stream.write_all(header).unwrap();
+        Caller::new(match tls {
+            true => Line::Tls(Box::new(secured(trusting(), stream, "relay.example").unwrap())),
+            false => Line::Tcp(stream),
+        })
+    };
+    // Each address has one allocation, whichever balancer it came by and however it said so; here and there an IPv6 one.
+    let carried: [(&[u8], &str, bool); 4] = [
+        (V1, "198.51.100.7:4321", true),
+        (b"PROXY TCP4 198.51.100.8 127.0.0.1 1 3478\r\n", "198.51.100.8:1", false),
+        (b"PROXY TCP6 2001:db8::7 ::1 7 3478\r\n", "[2001:db8::7]:7", true),
+        (b"PROXY TCP6 2001:db8:1::7 ::1 7 3478\r\n", "[2001:db8:1::7]:7", false),
+    ];
+    let mut all = Vec::new();
+    for (header, client, tls) in carried {
+        let mut caller = through(header, tls);
+        assert_eq!(caller.ask(allocate.clone()).unwrap().mapped, Some(client.parse().unwrap()));
+        server.wait_for_line(&format!("client={client}"));
+        all.push(caller);
+    }
+    // The same clients by another connection, and the balancer itself as one of its own.
+    let other: &[u8] = b"PROXY TCP4 198.51.100.7 127.0.0.1 4322 3478\r\n";
+    assert_eq!(through(other, false).ask(allocate.clone()).unwrap_err(), 486);
+    assert_eq!(through(other, true).ask(allocate.clone()).unwrap_err(), 486);
+    let mut health = through(b"PROXY UNKNOWN\r\n", false);
+    assert_eq!(health.ask(allocate.clone()).unwrap().mapped.unwrap().ip().to_string(), "127.0.0.2");
+    // Who is none may not say who they are; what they are is what counts.
+    let refused = server.metric("hairpin_shard_connections_malformed_total", &[]);
+    let mut liar = connect_from([127, 0, 0, 3].into(), server.v4).unwrap();
+    liar.write_all(V1).unwrap();
+    assert!(matches!(liar.read(&mut [0; 64]), Ok(0) | Err(_)), "closed");
+    until("it counts", || server.metric("hairpin_shard_connections_malformed_total", &[]) > refused);
+    let mut honest = Caller::new(Line::Tcp(connect_from([127, 0, 0, 3].into(), server.v4).unwrap()));
+    assert_eq!(honest.ask(allocate).unwrap().mapped.unwrap().ip().to_string(), "127.0.0.3");
 }

@@ -1,5 +1,9 @@
 //! Other people's clients: OpenSSL, coturn's, curl.
 
+use super::binary::{relaying, shown};
+use super::fixture::Setup;
+use super::line::{Caller, Line};
+use super::operating::Directory;
 use super::server::{Server, V4, certificate};
 use hairpin::net::tls::Terms;
 use std::io::Write;
@@ -94,7 +98,7 @@ fn curl_finds_the_web_service_on_the_same_port() {
     let Some(output) = run("curl", &["-k", "-s", "--max-time", "20", &url], b"") else { return };
     assert_eq!(text(&output), "hello");
     assert!(serving.join().unwrap().starts_with("GET / HTTP/1.1\r\n"), "the first octets are not lost");
-    super::line::Caller::new(super::line::Line::tls(&server)).echo(1);
+    Caller::new(Line::tls(&server)).echo(1);
 }
 
 #[test]
@@ -120,4 +124,36 @@ fn clients_must_show_a_certificate_where_an_authority_is_named() {
         assert_eq!(server.count(counter), 1, "{version}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// A server with an RSA certificate says what becomes of DTLS; beside an ECDSA one, each client gets what it can verify.
+#[test]
+fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
+    let directory = Directory::new("rsa");
+    let path = |name: &str| directory.0.join(name).to_str().unwrap().to_owned();
+    let (chain, key) = (path("rsa.pem"), path("rsa.key"));
+    let subject = ["-subj", "/CN=relay.example", "-addext", "subjectAltName=DNS:relay.example", "-days", "30"];
+    let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &chain];
+    let Some(made) = run("openssl", &[&make[..], &subject].concat(), b"") else { return };
+    assert!(made.status.success(), "{}", text(&made));
+    let rsa = || Setup::new().flag("--web", "off").flag("--certificate", &chain).flag("--private-key", &key);
+    let server = rsa().start();
+    let warned = server.wait_for_line("DTLS shows a certificate of its own");
+    assert!(warned.contains("ECDSA"), "{warned}");
+    let rsa_serial = shown(server.v4, "relay.example").unwrap();
+    relaying(server.v4, "relay.example").echo(2);
+    Caller::new(Line::dtls_to(server.v4)).echo(2);
+    drop(server);
+
+    let (ecdsa, chain, key) = certificate("relay.example");
+    let (chain, key) = (directory.write("ecdsa.pem", &chain), directory.write("ecdsa.key", &key));
+    let server = rsa().flag("--certificate", &chain).flag("--private-key", &key).start();
+    assert!(!server.printed().contains("DTLS shows"), "{}", server.printed());
+    let address = server.v4.to_string();
+    for (signatures, serial) in [("rsa_pss_rsae_sha256", &rsa_serial), ("ECDSA+SHA256", &ecdsa.serial().to_owned())] {
+        let arguments = ["s_client", "-connect", &address, "-servername", "relay.example", "-sigalgs", signatures];
+        let shown = run("openssl", &arguments, b"Q\n").unwrap();
+        let shown = run("openssl", &["x509", "-noout", "-serial"], &shown.stdout).unwrap();
+        assert_eq!(text(&shown).trim().to_ascii_lowercase(), format!("serial={serial}"), "{signatures}");
+    }
 }

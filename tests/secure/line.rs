@@ -8,7 +8,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub enum Line {
 pub struct Dtls {
     pub engine: dimpl::Dtls,
     pub socket: UdpSocket,
+    /// The datagram that was sent last.
+    pub sent: Vec<u8>,
     pub received: std::collections::VecDeque<Vec<u8>>,
 }
 
@@ -80,6 +82,18 @@ pub fn connect(server: SocketAddr) -> TcpStream {
     stream
 }
 
+/// The same from an address of loopback's network.
+pub fn connect_from(ip: IpAddr, server: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(server), socket2::Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
+    socket.connect(&server.into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
 pub fn bound(server: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(SocketAddr::new(server.ip(), 0)).unwrap();
     socket.connect(server).unwrap();
@@ -123,11 +137,15 @@ impl Line {
     }
 
     pub fn dtls(server: &Server) -> Line {
+        Line::dtls_to(server.address)
+    }
+
+    pub fn dtls_to(server: SocketAddr) -> Line {
         let own = dimpl::certificate::generate_self_signed_certificate().unwrap();
         let mut engine = dimpl::Dtls::new_auto(Arc::new(dimpl::Config::default()), own, Instant::now());
         engine.set_active(true);
-        let socket = bound(server.address);
-        let mut dtls = Dtls { engine, socket, received: Default::default() };
+        let socket = bound(server);
+        let mut dtls = Dtls { engine, socket, sent: Vec::new(), received: Default::default() };
         let deadline = Instant::now() + PATIENCE;
         while !dtls.turn(&[]) {
             assert!(Instant::now() < deadline, "no DTLS handshake");
@@ -175,7 +193,10 @@ impl Dtls {
         let mut connected = false;
         loop {
             match self.engine.poll_output(&mut scratch) {
-                dimpl::Output::Packet(packet) => drop(self.socket.send(packet)),
+                dimpl::Output::Packet(packet) => {
+                    self.sent = packet.to_vec();
+                    let _ = self.socket.send(packet);
+                }
                 dimpl::Output::ApplicationData(data) => self.received.push_back(data.to_vec()),
                 dimpl::Output::Connected => connected = true,
                 dimpl::Output::Timeout(_) => return connected,
@@ -236,6 +257,18 @@ impl Caller {
         }
     }
 
+    /// Asks; the answer, or the error code of the refusal.
+    pub fn ask(&mut self, request: Request) -> Result<Answer, u16> {
+        let mut out = Vec::new();
+        self.client.request(request, &mut out);
+        self.line.write(&out);
+        match self.event() {
+            Got::Answer(answer) => Ok(answer),
+            Got::Refused(code) => Err(code),
+            Got::Data(..) => panic!("data before the answer"),
+        }
+    }
+
     fn event(&mut self) -> Got {
         loop {
             let octets = self.message();
@@ -243,6 +276,7 @@ impl Caller {
             let got = match self.client.receive(&octets, &mut out) {
                 Event::Granted { answer, .. } => Some(Got::Answer(answer)),
                 Event::Data { peer, payload } => Some(Got::Data(peer, payload.to_vec())),
+                Event::Refused { refusal, .. } => Some(Got::Refused(refusal.code.0)),
                 Event::Retried { .. } => None,
                 other => panic!("{other:?}"),
             };
@@ -256,13 +290,7 @@ impl Caller {
     }
 
     pub fn granted(&mut self, request: Request) -> Answer {
-        let mut out = Vec::new();
-        self.client.request(request, &mut out);
-        self.line.write(&out);
-        match self.event() {
-            Got::Answer(answer) => answer,
-            Got::Data(..) => panic!("data before the answer"),
-        }
+        self.ask(request).unwrap()
     }
 
     pub fn allocate(&mut self) -> SocketAddr {
@@ -284,6 +312,7 @@ impl Caller {
         match self.event() {
             Got::Data(peer, payload) => (peer, payload),
             Got::Answer(answer) => panic!("{answer:?}"),
+            Got::Refused(code) => panic!("refused: {code}"),
         }
     }
 
@@ -314,6 +343,7 @@ impl Caller {
 
 enum Got {
     Answer(Answer),
+    Refused(u16),
     Data(SocketAddr, Vec<u8>),
 }
 

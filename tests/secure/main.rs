@@ -1,8 +1,24 @@
 //! TLS and DTLS on the relay's ports: relays through a server in this process and the built binary, with our own clients
 //! and with other people's.
 
+#[allow(dead_code)]
+#[path = "../conformance/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "../conformance/codec.rs"]
+mod codec;
+#[allow(dead_code)]
+#[path = "../conformance/fixture.rs"]
+mod fixture;
+#[allow(dead_code)]
+#[path = "../process/operating.rs"]
+mod operating;
+
 mod abuse;
+mod acme;
+mod authority;
 mod balancer;
+mod binary;
 mod interop;
 mod line;
 mod replaced;

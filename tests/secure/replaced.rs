@@ -1,6 +1,8 @@
 //! "Certificate change under 50 live TLS relays: zero lost connections; after it new handshakes show the new serial."
 
+use super::binary::{certified, relaying};
 use super::line::{Caller, Line, PATIENCE};
+use super::operating::{Directory, signal, until};
 use super::server::{Server, V4, certificate};
 use hairpin::net::Certificate;
 use std::net::UdpSocket;
@@ -49,4 +51,87 @@ fn the_server_name_chooses_the_certificate() {
     for (name, which) in [("one.example", 0), ("a.two.example", 1), ("three.example", 0), ("A.Two.Example", 1)] {
         assert_eq!(shown(&server, name), named[which].serial(), "{name}");
     }
+}
+
+/// Fifty relays through the built binary, while the files change in every way that files are changed in.
+#[test]
+fn files_are_replaced_in_every_way_and_a_bad_one_keeps_the_old() {
+    const NAME: &str = "relay.example";
+    let directory = Directory::new("replaced");
+    let path = |name: &str| directory.0.join(name);
+    // As Kubernetes mounts a secret: names that lead through one link, which is exchanged.
+    std::fs::create_dir(path("first")).unwrap();
+    std::os::unix::fs::symlink("first", path("data")).unwrap();
+    let write = |folder: &str, chain: &str, key: &str| {
+        directory.write(&format!("{folder}/chain.pem"), chain);
+        directory.write(&format!("{folder}/key.pem"), key);
+    };
+    let (old, chain, key) = certificate(NAME);
+    write("first", &chain, &key);
+    let setup = certified(&directory, "unused.example");
+    for name in ["chain.pem", "key.pem"] {
+        std::fs::remove_file(path(name)).unwrap();
+        std::os::unix::fs::symlink(format!("data/{name}"), path(name)).unwrap();
+    }
+    let server = setup.start();
+    let shows = |expected: &Certificate| {
+        let expected = Some(expected.serial().to_owned());
+        until("the right certificate", || super::binary::shown(server.v4, NAME) == expected);
+    };
+    let failures = || server.metric("hairpin_certificate_reload_failures_total", &[]);
+    shows(&old);
+    let peer = UdpSocket::bind((V4, 0)).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut relays: Vec<_> = (0..50)
+        .map(|_| {
+            let mut caller = relaying(server.v4, NAME);
+            let relayed = caller.allocate();
+            caller.permit(peer.local_addr().unwrap());
+            (caller, relayed)
+        })
+        .collect();
+    let mut all_live = || relays.iter_mut().for_each(|(caller, relayed)| caller.bounce(&peer, *relayed, 100));
+
+    // In place, and told by a signal.
+    let (second, chain, key) = certificate(NAME);
+    write("first", &chain, &key);
+    signal(&server, "HUP");
+    shows(&second);
+    all_live();
+    // One renamed over the other, noticed by itself.
+    let (third, chain, key) = certificate(NAME);
+    directory.write("new-chain", &chain);
+    directory.write("new-key", &key);
+    std::fs::rename(path("new-chain"), path("first/chain.pem")).unwrap();
+    std::fs::rename(path("new-key"), path("first/key.pem")).unwrap();
+    shows(&third);
+    all_live();
+    // The link exchanged.
+    let (fourth, chain, key) = certificate(NAME);
+    std::fs::create_dir(path("next")).unwrap();
+    write("next", &chain, &key);
+    std::os::unix::fs::symlink("next", path("new-data")).unwrap();
+    std::fs::rename(path("new-data"), path("data")).unwrap();
+    shows(&fourth);
+    all_live();
+    assert_eq!(failures(), 0.0);
+    // The chain first, and the key only later: until then the old one.
+    let (fifth, chain, key) = certificate(NAME);
+    directory.write("next/chain.pem", &chain);
+    let line = server.wait_for_line("certificates not replaced");
+    assert!(line.contains("chain.pem: ") && line.contains("cannot be used with this key"), "{line}");
+    until("it counts", || failures() == 1.0);
+    shows(&fourth);
+    all_live();
+    directory.write("next/key.pem", &key);
+    shows(&fifth);
+    // Nothing that could be read at all; by a signal too.
+    directory.write("next/key.pem", "no key");
+    until("it counts", || failures() == 2.0);
+    signal(&server, "HUP");
+    until("it counts again", || failures() == 3.0);
+    shows(&fifth);
+    assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 0.0);
+    all_live();
+    assert_eq!(server.metric("hairpin_allocations", &["tls"]), 50.0);
 }
