@@ -7,7 +7,7 @@ use super::written::{Reader, Written};
 use super::{limits, value};
 use crate::turn::Limits;
 use crate::turn::acl::{Acl, Cidr};
-use crate::turn::auth::{Credentials, Realm, TokenKey, TokenKeys};
+use crate::turn::auth::{Credentials, Realm, TokenKey, TokenKeys, opaque};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -188,7 +188,7 @@ fn name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().count() > 127 || text.contains(['"', '\\']) {
         return Err("a realm is 1 to 127 characters without quotes and backslashes".into());
     }
-    Ok(text.into())
+    opaque(text).map(|name| name.into_owned()).ok_or_else(|| value::UNFIT.into())
 }
 
 /// Characters under which a shared secret is called short.

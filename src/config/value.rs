@@ -1,5 +1,6 @@
 //! Values as texts: how each kind is read, with errors that say what would be right.
 
+use crate::turn::auth::opaque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -173,10 +174,13 @@ pub fn octets(text: &str) -> Result<u64, String> {
 /// A user: `NAME:PASSWORD`, where the password may contain colons.
 ///
 /// # Errors
-/// No colon, or nothing on one of its sides.
+/// No colon, nothing on one of its sides, or a control character.
 pub fn user(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
-        Some((name, password)) if !name.is_empty() && !password.is_empty() => Ok((name.into(), password.into())),
+        Some((name, password)) if !name.is_empty() && !password.is_empty() => {
+            let fit = opaque(name).is_some() && opaque(password).is_some();
+            if fit { Ok((name.into(), password.into())) } else { Err(UNFIT.into()) }
+        }
         _ => Err("a user is NAME:PASSWORD, with a colon between".into()),
     }
 }
@@ -225,6 +229,9 @@ pub fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     })
 }
 
+/// Why a name, a realm or a password is refused that no client could prepare. RFC 8265 §4.2.
+pub(super) const UNFIT: &str = "names and passwords have no control characters, nor code points that are no characters";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +273,7 @@ mod tests {
     fn users_and_addresses() {
         assert_eq!(user("a:b:c"), Ok(("a".into(), "b:c".into())));
         assert!(user("a").is_err() && user(":b").is_err() && user("a:").is_err());
+        assert!(user("jos\u{e9}:π ♦").is_ok() && user("a:b\tc").is_err() && user("a\u{7f}:b").is_err());
         assert!(ip("[::1]").is_ok() && ip("0.0.0.0").is_err() && ip("224.0.0.1").is_err());
         assert_eq!(optional_address("off"), Ok(None));
         assert!(transport_address("localhost:3478").is_err());

@@ -10,6 +10,7 @@
 //!                     └──────── Retried ◄───────────┘  401 or 438: the same request again, sealed
 //! ```
 
+use super::auth::prepared;
 use crate::wire::attribute::{self, Family};
 use crate::wire::integrity::{self, Key, Seal};
 use crate::wire::registry::{PROTOCOL_UDP, PasswordAlgorithm};
@@ -166,6 +167,10 @@ pub enum Ignored {
 impl Client {
     /// A client that has asked nothing yet. `seed` is 32 random octets from which its transaction ids are derived.
     pub fn new(login: Option<Login>, seed: [u8; 32]) -> Client {
+        let login = login.map(|Login { username, password }| Login {
+            username: prepared(&username).into_owned(),
+            password: prepared(&password).into_owned(),
+        });
         Client { login, challenge: None, open: Vec::new(), seed, written: 0 }
     }
 

@@ -288,6 +288,37 @@ fn static_users_work_beside_secrets() {
     assert!(client.ask(Outgoing::allocate()).is_success());
 }
 
+/// RFC 8489 §9.2.2, §14.3, §14.4, §14.9: names, realms and passwords count as the profile OpaqueString (RFC 8265 §4.2) prepares them:
+/// characters composed, other spaces made ASCII's. Who prepares nothing, as browsers do, is served as well; nobody else is.
+#[test]
+fn names_realms_and_passwords_are_prepared() {
+    let server = Setup::new()
+        .without_users()
+        .replace("--realm", "re\u{301}alm")
+        .flag("--user", "jose\u{301}:pass\u{a0}wo\u{308}rd")
+        .start();
+    let mut client = server.udp();
+    let challenge = client.exchange(&Outgoing::allocate());
+    assert_eq!(challenge.get(REALM), Some("r\u{e9}alm".as_bytes()));
+    for (name, password, outcome) in [
+        ("jos\u{e9}", "pass w\u{f6}rd", None),
+        ("jose\u{301}", "pass\u{a0}wo\u{308}rd", None),
+        ("jos\u{e9}", "pass\u{a0}wo\u{308}rd", Some(401)),
+        ("jose", "pass w\u{f6}rd", Some(401)),
+        ("jos\u{e9}", "pass word", Some(401)),
+    ] {
+        for login in [Client::login, Client::login_modern] {
+            let mut client = server.udp();
+            login(&mut client, name, password);
+            assert_eq!(client.ask(Outgoing::allocate()).error(), outcome, "{name} {password}");
+        }
+    }
+    let mut hidden = server.udp();
+    hidden.login_modern("jos\u{e9}", "pass w\u{f6}rd");
+    hidden.credentials.as_mut().unwrap().userhash = true;
+    assert!(hidden.ask(Outgoing::allocate()).is_success());
+}
+
 /// A password may hold a colon; only the first one ends the name.
 #[test]
 fn a_password_may_hold_a_colon() {

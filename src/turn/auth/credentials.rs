@@ -1,6 +1,7 @@
 //! Where passwords come from: static users, and time-limited names whose password a shared secret yields (the TURN REST
 //! convention).
 
+use super::prepared;
 use crate::wire::integrity::{Key, userhash};
 use crate::wire::registry::PasswordAlgorithm;
 use base64::Engine;
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 /// The users of one realm.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    users: HashMap<Arc<str>, Keys>,
+    users: HashMap<Arc<str>, Vec<Keys>>,
     /// Key: USERHASH.
     hashed: HashMap<[u8; 32], Arc<str>>,
     secrets: Vec<Zeroizing<String>>,
@@ -34,13 +35,24 @@ impl Credentials {
         Credentials::default()
     }
 
-    /// Adds a static user of `realm`.
+    /// Adds a static user of `realm`, in place of another of that name: as RFC 8489 §9.2.2 prepares name and password, and
+    /// as they are written, which is what browsers hash, since they prepare nothing.
     pub fn add_user(&mut self, realm: &str, name: &str, password: &str) {
+        let (realm, ready) = (prepared(realm), (prepared(name), prepared(password)));
+        self.users.remove(&*ready.0);
+        self.users.remove(name);
+        self.enter(&realm, &ready.0, &ready.1);
+        if ready != (name.into(), password.into()) {
+            self.enter(&realm, name, password);
+        }
+    }
+
+    fn enter(&mut self, realm: &str, name: &str, password: &str) {
         let key = |algorithm| Key::long_term(algorithm, name, realm, password);
         let (Some(md5), Some(sha256)) = (key(PasswordAlgorithm::MD5), key(PasswordAlgorithm::SHA256)) else { return };
         let name: Arc<str> = name.into();
         self.hashed.insert(userhash(&name, realm), name.clone());
-        self.users.insert(name, Keys { md5, sha256 });
+        self.users.entry(name).or_default().push(Keys { md5, sha256 });
     }
 
     /// Adds a secret that time-limited names may be made with. Several are valid at once, so that they can be rotated.
@@ -58,14 +70,13 @@ impl Credentials {
         self.secrets.is_empty() && !self.users.is_empty()
     }
 
-    /// The keys that a user may have sealed a request with, the likeliest first: one for a static user, one for each
-    /// secret for a time-limited name that has not expired, none for a stranger. `unix` is the time of day.
+    /// The keys that a user may have sealed a request with, the likeliest first: one for a static user, or two where the
+    /// password was to be prepared; one for each secret for a time-limited name that has not expired; none for a
+    /// stranger. `unix` is the time of day.
     pub fn keys(&self, realm: &str, name: &str, algorithm: PasswordAlgorithm, unix: Duration) -> Vec<Key> {
-        if let Some(keys) = self.users.get(name) {
-            return match algorithm {
-                PasswordAlgorithm::SHA256 => vec![keys.sha256.clone()],
-                _ => vec![keys.md5.clone()],
-            };
+        if let Some(all) = self.users.get(name) {
+            let sha256 = algorithm == PasswordAlgorithm::SHA256;
+            return all.iter().map(|keys| if sha256 { keys.sha256.clone() } else { keys.md5.clone() }).collect();
         }
         if expiry(name).is_none_or(|expiry| expiry < unix.as_secs()) {
             return Vec::new();
@@ -155,6 +166,28 @@ mod tests {
         assert_eq!(credentials.by_hash(&userhash("user", "realm")).map(|name| &**name), Some("user"));
         assert!(credentials.by_hash(&userhash("user", "other")).is_none());
         assert!(credentials.is_enumerable());
+    }
+
+    #[test]
+    fn a_user_may_be_typed_in_two_ways() {
+        let mut credentials = Credentials::new();
+        credentials.add_user("re\u{301}alm", "jose\u{301}", "a\u{a0}b");
+        let ready = Key::long_term(MD5, "jos\u{e9}", "r\u{e9}alm", "a b").unwrap();
+        let typed = Key::long_term(MD5, "jose\u{301}", "r\u{e9}alm", "a\u{a0}b").unwrap();
+        let keys = |name| credentials.keys("r\u{e9}alm", name, MD5, Duration::ZERO);
+        assert_eq!((keys("jos\u{e9}"), keys("jose\u{301}")), (vec![ready], vec![typed]));
+        let hash = userhash("jos\u{e9}", "r\u{e9}alm");
+        assert_eq!(credentials.by_hash(&hash).map(|name| &**name), Some("jos\u{e9}"));
+    }
+
+    #[test]
+    fn the_last_password_counts() {
+        let mut credentials = Credentials::new();
+        for password in ["one\u{a0}", "two\u{a0}", "three"] {
+            credentials.add_user("realm", "user", password);
+        }
+        let key = Key::long_term(MD5, "user", "realm", "three").unwrap();
+        assert_eq!(credentials.keys("realm", "user", MD5, Duration::ZERO), [key]);
     }
 
     #[test]

@@ -7,10 +7,12 @@
 
 pub mod credentials;
 pub mod nonce;
+mod opaque;
 mod realm;
 mod token;
 
 pub use credentials::Credentials;
+pub use opaque::{opaque, prepared};
 pub use realm::Realm;
 pub use token::{TokenKey, TokenKeys};
 

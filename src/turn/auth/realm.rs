@@ -1,6 +1,6 @@
 //! A realm: who its users are and which peers they may reach. RFC 8489 §9.2.
 
-use super::{Credentials, TokenKeys};
+use super::{Credentials, TokenKeys, prepared};
 use crate::turn::acl::Acl;
 use crate::turn::limits::Limits;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// One realm of the server.
 #[derive(Clone, Debug)]
 pub struct Realm {
-    /// What REALM says.
+    /// What REALM says, prepared by OpaqueString.
     pub name: Arc<str>,
     /// Who may allocate.
     pub credentials: Credentials,
@@ -31,7 +31,7 @@ impl Realm {
     /// A realm without users.
     pub fn new(name: &str) -> Realm {
         Realm {
-            name: name.into(),
+            name: prepared(name).into(),
             credentials: Credentials::new(),
             tokens: TokenKeys::default(),
             peers: Acl::default(),
