@@ -119,7 +119,7 @@ impl FromStr for Cidr {
             None => width,
             Some(text) => text.parse().map_err(|_| format!("`/{text}` is not a prefix length from 0 to {width}"))?,
         };
-        Cidr::new(address, prefix).ok_or_else(|| format!("`/{prefix}` is longer than {width} bits"))
+        Cidr::new(address, prefix).ok_or_else(|| format!("`{address}/{prefix}` is longer than {width} bits"))
     }
 }
 
@@ -140,6 +140,12 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
             IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & mask))
         }
     }
+}
+
+/// Whether an address is one end of an automatic tunnel, 6to4 or Teredo, through which a relay's answers could be made
+/// to come back: such a client is not served. RFC 8656 §21.4.
+pub fn is_tunneled(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if matches!(ip.segments(), [0x2002, ..] | [0x2001, 0, ..]))
 }
 
 /// Whether an address lies in a range that no relay should reach by default: the IANA special-purpose registries.

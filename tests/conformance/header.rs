@@ -1,34 +1,86 @@
-//! RFC 8656 §14: what the relay does with the IP header's traffic class.
+//! RFC 8656 §13 to §16: what the relay does with the IP header: traffic class, TTL and hop limit, the bit DF.
 
 use crate::client::{Client, Peer};
-use crate::codec::channel_data;
+use crate::codec::*;
 use crate::fixture::Server;
-use socket2::{MaybeUninitSlice, MsgHdrMut, SockRef};
+use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockRef, Socket, Type};
 use std::mem::MaybeUninit;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 
-/// RFC 8656 §14: DSCP and ECN: "Preferred Behavior: Set the outgoing value to the incoming value".
+/// RFC 8656 §14: DSCP and ECN: "Preferred Behavior: Set the outgoing value to the incoming value"; §13.1 to §13.3: between families as
+/// RFC 7915 has it, which copies them as well, and takes one off TTL or hop limit.
 #[test]
-fn dscp_and_ecn_cross_the_relay() {
+fn class_and_hop_limit_cross_the_relay_within_and_between_families() {
     let server = Server::shared();
-    for v6 in [false, true] {
-        let mut client = if v6 { Client::udp(server.v6) } else { server.udp() };
-        let (relayed, peer) = match v6 {
+    for (client_v6, peer_v6) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut client = if client_v6 { Client::udp(server.v6) } else { server.udp() };
+        let (relayed, peer) = match peer_v6 {
             true => (client.allocate_v6(), Peer::v6()),
             false => (client.allocate(), Peer::v4()),
         };
         client.bind(0x4000, peer.address);
-        report_class(client.socket(), v6);
-        report_class(&peer.socket, v6);
+        report_header(client.socket(), client_v6);
+        report_header(&peer.socket, peer_v6);
         // Expedited forwarding with ECT(0), best effort with CE, CS1 without ECN, and nothing.
-        for class in [0xba, 0x03, 0x20, 0] {
-            set_class(client.socket(), v6, class);
-            set_class(&peer.socket, v6, class);
+        for (class, hops) in [(0xba, 64), (0x03, 33), (0x20, 2), (0, 255)] {
+            set_header(client.socket(), client_v6, class, hops);
+            set_header(&peer.socket, peer_v6, class, hops);
+            let expected = Header { class: Some(class), hops: Some(hops - 1) };
             client.send_raw(&channel_data(0x4000, b"there", false));
-            assert_eq!(receive(&peer.socket), (b"there".to_vec(), Some(class)), "to the peer");
+            assert_eq!(receive(&peer.socket), (b"there".to_vec(), expected), "to the peer");
             peer.send(relayed, b"back");
-            assert_eq!(receive(client.socket()), (channel_data(0x4000, b"back", false), Some(class)), "to the client");
+            assert_eq!(receive(client.socket()), (channel_data(0x4000, b"back", false), expected), "to the client");
         }
+    }
+}
+
+/// RFC 8656 §15: from a stream the class is fixed and ECN is "Not-ECT (=0b00)", whatever the connection has; §16: toward a stream the
+/// datagram's are ignored, and it arrives.
+#[test]
+fn a_stream_has_no_class_of_its_datagrams() {
+    let server = Server::shared();
+    let mut client = server.tcp();
+    let relayed = client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    report_header(&peer.socket, false);
+    SockRef::from(&*client.stream()).set_tos_v4(0xb8).unwrap();
+    client.send_channel(0x4000, b"there");
+    let (payload, header) = receive(&peer.socket);
+    assert_eq!((payload, header.class), (b"there".to_vec(), Some(0)));
+    set_header(&peer.socket, false, 0xbb, 64);
+    peer.send(relayed, b"back");
+    assert_eq!(client.channel_data(), (0x4000, b"back".to_vec()));
+}
+
+/// RFC 8656 §14 and §15: "When the server sends a packet to a peer in response to a Send indication containing the DONT-FRAGMENT
+/// attribute, then set the outgoing UDP packet to not fragment", and in no other case; §13.3: "the DONT-FRAGMENT attribute MUST be
+/// ignored by the server" where a datagram comes over IPv6, but not where a stream does.
+#[test]
+fn dont_fragment_sets_the_bit_where_it_counts() {
+    let Some(tap) = tap() else { return };
+    let server = Server::shared();
+    let clients = [
+        ("UDP over IPv4", server.udp(), true),
+        ("TCP over IPv4", server.tcp(), true),
+        ("UDP over IPv6", Client::udp(server.v6), false),
+        ("TCP over IPv6", Client::tcp(server.v6), true),
+    ];
+    for (name, mut client, heeded) in clients {
+        client.allocate();
+        let peer = Peer::v4();
+        client.bind(0x4000, peer.address);
+        let send = || Outgoing::indication(SEND).with(Attribute::peer(peer.address));
+        let unfragmented = send().with(Attribute::plain(DONT_FRAGMENT, b""));
+        client.send(&send().with(Attribute::data(b"before")));
+        assert_eq!(tapped(&tap, peer.address.port()), (b"before".to_vec(), false), "{name}");
+        client.send(&unfragmented.with(Attribute::data(b"whole")));
+        assert_eq!(tapped(&tap, peer.address.port()), (b"whole".to_vec(), heeded), "{name}");
+        client.send_channel(0x4000, b"channel");
+        assert_eq!(tapped(&tap, peer.address.port()), (b"channel".to_vec(), false), "{name}");
+        client.send(&send().with(Attribute::data(b"after")));
+        assert_eq!(tapped(&tap, peer.address.port()), (b"after".to_vec(), false), "{name}");
     }
 }
 
@@ -39,52 +91,109 @@ fn classes_do_not_mix_in_a_burst() {
     client.allocate();
     let peer = Peer::v4();
     client.bind(0x4000, peer.address);
-    report_class(&peer.socket, false);
+    report_header(&peer.socket, false);
     for number in 0..200_u32 {
-        set_class(client.socket(), false, number % 4 * 0x20);
+        set_header(client.socket(), false, number % 4 * 0x20, 64);
         client.send_raw(&channel_data(0x4000, &number.to_be_bytes(), false));
     }
     for number in 0..200_u32 {
-        assert_eq!(receive(&peer.socket), (number.to_be_bytes().to_vec(), Some(number % 4 * 0x20)));
+        let (payload, header) = receive(&peer.socket);
+        assert_eq!((payload, header.class), (number.to_be_bytes().to_vec(), Some(number % 4 * 0x20)));
     }
 }
 
-fn set_class(socket: &UdpSocket, v6: bool, class: u32) {
+/// What came with a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Header {
+    /// DSCP and ECN.
+    class: Option<u32>,
+    /// TTL or hop limit.
+    hops: Option<u32>,
+}
+
+fn set_header(socket: &UdpSocket, v6: bool, class: u32, hops: u32) {
     let socket = SockRef::from(socket);
     if v6 { socket.set_tclass_v6(class) } else { socket.set_tos_v4(class) }.unwrap();
+    if v6 { socket.set_unicast_hops_v6(hops) } else { socket.set_ttl_v4(hops) }.unwrap();
 }
 
-fn report_class(socket: &UdpSocket, v6: bool) {
-    let socket = SockRef::from(socket);
-    if v6 { socket.set_recv_tclass_v6(true) } else { socket.set_recv_tos_v4(true) }.unwrap();
+fn report_header(socket: &UdpSocket, v6: bool) {
     socket.set_read_timeout(Some(crate::client::PATIENCE)).unwrap();
+    let reference = SockRef::from(socket);
+    if v6 {
+        reference.set_recv_tclass_v6(true).unwrap();
+        return reference.set_recv_hoplimit_v6(true).unwrap();
+    }
+    reference.set_recv_tos_v4(true).unwrap();
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is one `c_int`, which lives until the call returns.
+    let outcome = unsafe {
+        let value = (&raw const on).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_RECVTTL, value, size_of_val(&on) as u32)
+    };
+    assert_eq!(outcome, 0);
 }
 
-/// The next datagram and its traffic class.
-fn receive(socket: &UdpSocket) -> (Vec<u8>, Option<u32>) {
+/// The next datagram and its header.
+fn receive(socket: &UdpSocket) -> (Vec<u8>, Header) {
     let mut payload = [MaybeUninit::new(0_u8); 2048];
     let mut control = [MaybeUninit::new(0_u8); 128];
     let mut slices = [MaybeUninitSlice::new(&mut payload)];
     let mut header = MsgHdrMut::new().with_buffers(&mut slices).with_control(&mut control);
     let length = SockRef::from(socket).recvmsg(&mut header, 0).unwrap();
     let control_length = header.control_len();
-    // SAFETY: both buffers were initialised with zeros above.
-    let octets = |part: &[MaybeUninit<u8>]| part.iter().map(|o| unsafe { o.assume_init() }).collect::<Vec<u8>>();
-    (octets(&payload[..length]), traffic_class(&octets(&control[..control_length])))
+    (octets(&payload[..length]), read_header(&octets(&control[..control_length])))
 }
 
-/// The value of the IP_TOS or IPV6_TCLASS control message.
-fn traffic_class(mut control: &[u8]) -> Option<u32> {
+/// The octets of a buffer that was made of zeros, and is initialised therefore.
+fn octets(part: &[MaybeUninit<u8>]) -> Vec<u8> {
+    // SAFETY: every buffer in this file starts as zeros.
+    part.iter().map(|octet| unsafe { octet.assume_init() }).collect()
+}
+
+/// The values of the control messages about class and hops.
+fn read_header(mut control: &[u8]) -> Header {
     const HEADER: usize = size_of::<libc::cmsghdr>();
+    let mut read = Header::default();
     while control.len() > HEADER {
         let length = usize::from_ne_bytes(control[..8].try_into().unwrap());
         let number = |at: usize| i32::from_ne_bytes(control[at..at + 4].try_into().unwrap());
         let data = &control[HEADER..length];
+        let whole = || u32::from_ne_bytes(data[..4].try_into().unwrap());
         match (number(8), number(12)) {
-            (libc::IPPROTO_IP, libc::IP_TOS) => return Some(data[0].into()),
-            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => return Some(u32::from_ne_bytes(data[..4].try_into().unwrap())),
-            _ => control = &control[length.next_multiple_of(8).min(control.len())..],
+            (libc::IPPROTO_IP, libc::IP_TOS) => read.class = Some(data[0].into()),
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => read.class = Some(whole()),
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => read.hops = Some(whole()),
+            _ => {}
+        }
+        control = &control[length.next_multiple_of(8).min(control.len())..];
+    }
+    read
+}
+
+/// Sees every datagram to 127.0.0.1 with its IP header, which only root may.
+fn tap() -> Option<Socket> {
+    let tap = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP));
+    let Ok(tap) = tap else {
+        assert!(std::env::var("CI").is_err(), "no raw socket");
+        eprintln!("SKIPPED: the DF bit is seen by root only");
+        return None;
+    };
+    tap.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    tap.set_recv_buffer_size(4 << 20).unwrap();
+    tap.set_read_timeout(Some(crate::client::PATIENCE)).unwrap();
+    Some(tap)
+}
+
+/// The next datagram to that port, and whether it may not be fragmented.
+fn tapped(tap: &Socket, port: u16) -> (Vec<u8>, bool) {
+    loop {
+        let mut buffer = [MaybeUninit::new(0_u8); 2048];
+        let length = tap.recv(&mut buffer).unwrap();
+        let packet = octets(&buffer[..length]);
+        let (ip, udp) = packet.split_at(usize::from(packet[0] & 0xf) * 4);
+        if udp[2..4] == port.to_be_bytes() {
+            return (udp[8..].to_vec(), ip[6] & 0x40 != 0);
         }
     }
-    None
 }

@@ -324,7 +324,10 @@ impl Naive {
         self.arrive_if_arriving(at, &client.five_tuple);
         let address = if peer.is_ipv4() { 12 } else { 24 };
         let start = 20 + address + if dont_fragment { 4 } else { 0 } + 4;
-        self.to_peer(half, peer, relayed_only, start, start + length, dont_fragment)
+        // RFC 8656 §13: datagrams that are translated from or to IPv6 are fragmented as need be.
+        let five_tuple = client.five_tuple;
+        let heeded = five_tuple.transport.is_stream() || (five_tuple.client.is_ipv4() && peer.is_ipv4());
+        self.to_peer(half, peer, relayed_only, start, start + length, dont_fragment && heeded)
     }
 
     fn channel_data(&mut self, client: &Client, number: u16, length: usize) -> Onward {

@@ -17,7 +17,7 @@ fn wrong_arguments_exit_2_and_name_themselves() {
         (&["serve", "--relay-ports", "49152-70000"], "49152-70000"),
         (&["serve", "--user", "nocolon"], "--user"),
         (&["serve", "--user", ":password"], "--user"),
-        (&["serve", "--allow-peer", "10.0.0.0/33"], "/33"),
+        (&["serve", "--allow-peer", "10.0.0.0/33"], "10.0.0.0/33"),
         (&["serve", "--deny-peer", "everyone"], "everyone"),
         (&["serve", "--answer-rate", "many"], "many"),
         (&["serve", "--shards", "0"], "--shards"),

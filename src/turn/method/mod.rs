@@ -11,6 +11,7 @@ mod refresh;
 mod request;
 pub mod send;
 
+use super::acl::is_tunneled;
 use super::allocation::AllocationId;
 use super::auth::{Caller, Desk};
 use super::five_tuple::Client;
@@ -19,7 +20,7 @@ use super::respond::Outcome;
 use super::return_path::ReturnPath;
 use super::state::State;
 use super::time::Instant;
-use crate::wire::{AttributeType, Message, Method};
+use crate::wire::{AttributeType, ErrorCode, Message, Method};
 use request::{owned, understood};
 
 /// Decides on a request. RFC 8489 §6.3, RFC 8656 §5.
@@ -38,6 +39,10 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
     let caller = authenticate(state, now, request, &client, existing)?;
     path.sealed = Some((caller.key.clone(), caller.seal));
     understood(&state.policy, request)?;
+    if matches!(request.method(), Method::ALLOCATE | Method::CHANNEL_BIND) && is_tunneled(client.five_tuple.client.ip())
+    {
+        return Err(Reject::Code(ErrorCode::FORBIDDEN));
+    }
     match request.method() {
         Method::ALLOCATE => return allocate::answer(state, now, request, path, &caller, existing),
         Method::CONNECTION_BIND => return connection_bind::answer(state, now, request, path, &caller, existing),

@@ -3,7 +3,7 @@
 use super::request::unknown_attributes;
 use crate::turn::allocation::Allocation;
 use crate::turn::effect::Onward;
-use crate::turn::five_tuple::Client;
+use crate::turn::five_tuple::{Client, FiveTuple};
 use crate::turn::reject::Discard;
 use crate::turn::relayed::Protocol;
 use crate::turn::state::{Payload, State};
@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 /// Relays the DATA of a Send indication, or drops it.
 pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Message) -> Onward {
-    let Some((peer, payload)) = read(state, indication) else {
+    let Some((peer, payload)) = read(state, &client.five_tuple, indication) else {
         return state.discard(Discard::BadIndication);
     };
     let id = state.table.of_client(&client.five_tuple);
@@ -43,13 +43,19 @@ pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Mess
 }
 
 /// The peer and the data, if both are there and nothing is that is not understood.
-fn read(state: &State, indication: &Message) -> Option<(SocketAddr, Payload)> {
+fn read(state: &State, from: &FiveTuple, indication: &Message) -> Option<(SocketAddr, Payload)> {
     let peer = indication.attribute(AttributeType::XOR_PEER_ADDRESS)?;
     let peer = read_xor_address(peer, &indication.transaction()).filter(|peer| peer.port() != 0)?;
     let data = indication.range_of(indication.attribute(AttributeType::DATA)?)?;
     if !unknown_attributes(&state.policy, indication).is_empty() {
         return None;
     }
-    let dont_fragment = indication.has(AttributeType::DONT_FRAGMENT);
+    let dont_fragment = indication.has(AttributeType::DONT_FRAGMENT) && heeds_dont_fragment(from, peer);
     Some((peer, Payload { start: data.start, end: data.end, dont_fragment }))
+}
+
+/// Where DONT-FRAGMENT counts: from a stream (RFC 8656 §15), and from IPv4 to IPv4 (§14). From datagram to datagram with
+/// IPv6 at either end it "MUST be ignored" (§13.1–13.3).
+fn heeds_dont_fragment(from: &FiveTuple, peer: SocketAddr) -> bool {
+    from.transport.is_stream() || (from.client.is_ipv4() && peer.is_ipv4())
 }
