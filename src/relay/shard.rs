@@ -426,7 +426,9 @@ impl Shard {
             return;
         }
         let mut effects = std::mem::take(&mut self.effects);
-        // Answers first: their octets last until the server is called again.
+        // Relayed addresses close before the answer that says so: whoever reads it may want the port.
+        let failed = self.close_relayed(&effects);
+        // Then answers: their octets last until the server is called again.
         let mut overfull = Vec::new();
         for effect in &effects {
             if let Effect::Send { to, from, message } = effect {
@@ -435,15 +437,8 @@ impl Shard {
         }
         for effect in effects.drain(..) {
             match effect {
-                Effect::Send { .. } => {}
+                Effect::Send { .. } | Effect::Unbind { .. } => {}
                 Effect::Bind { relayed, local, protocol } => self.bind(relayed, local, protocol),
-                Effect::Unbind { relayed } => {
-                    // What it was given in this turn leaves before it closes.
-                    self.flush();
-                    self.egress.peers.unbind(relayed);
-                    self.tcp_relays.unlisten(relayed);
-                    self.note_sockets();
-                }
                 Effect::Disconnect { client } => {
                     if let Some(index) = self.egress.clients.place(client.link) {
                         self.hang_up(index);
@@ -468,10 +463,24 @@ impl Shard {
         if self.effects.capacity() == 0 {
             self.effects = effects;
         }
-        for index in overfull {
-            self.counters.connections_overfull.add(1);
+        self.counters.connections_overfull.add(overfull.len() as u64);
+        for index in overfull.into_iter().chain(failed) {
             self.hang_up(index);
         }
+    }
+
+    /// Closes the relayed addresses that are given up, once what they were given in this turn has left. The places of
+    /// connections that failed meanwhile.
+    fn close_relayed(&mut self, effects: &[Effect]) -> Vec<u32> {
+        let mut failed = Vec::new();
+        for effect in effects {
+            let Effect::Unbind { relayed } = effect else { continue };
+            failed.extend(self.egress.flush(&self.batch));
+            self.egress.peers.unbind(*relayed);
+            self.tcp_relays.unlisten(*relayed);
+            self.note_sockets();
+        }
+        failed
     }
 
     fn bind(&mut self, relayed: RelayedId, local: SocketAddr, protocol: Protocol) {
