@@ -147,6 +147,52 @@ fn two_allocations_reach_each_other() {
     }
 }
 
+/// RFC 8656 §9: a hairpin turn is relayed under both ends' own permissions: the sender's for the other's relayed address, and the
+/// receiver's for the sender's.
+#[test]
+fn a_hairpin_needs_the_permissions_of_both() {
+    let server = Server::shared();
+    for _ in 0..4 {
+        for (mut one, mut two) in
+            [(server.udp(), server.udp()), (server.tcp(), server.udp()), (server.udp(), server.tcp())]
+        {
+            let (a, b) = (one.allocate(), two.allocate());
+            let marker = Peer::at("127.0.0.2".parse().unwrap());
+            two.permit(marker.address);
+            // All that came to a relayed address before the marker has been judged when the marker is there.
+            let nothing_but_the_marker = |one: &mut Client, two: &mut Client| {
+                assert!(one.fence().is_empty());
+                marker.send(b, b"marker");
+                assert_eq!(two.data(), (marker.address, b"marker".to_vec()));
+            };
+            one.send_to(b, b"neither permits");
+            nothing_but_the_marker(&mut one, &mut two);
+            one.permit(b);
+            one.send_to(b, b"the receiver does not");
+            nothing_but_the_marker(&mut one, &mut two);
+            one.bind(0x4001, b);
+            one.send_channel(0x4001, b"nor with a channel");
+            nothing_but_the_marker(&mut one, &mut two);
+            two.permit(a);
+            one.send_channel(0x4001, b"both do");
+            assert_eq!(two.data(), (a, b"both do".to_vec()));
+        }
+    }
+}
+
+/// The same when only the receiver permits.
+#[test]
+fn a_hairpin_needs_the_permission_of_its_sender() {
+    let server = Server::shared();
+    let (mut one, mut two) = (server.udp(), server.udp());
+    let (a, b) = (one.allocate(), two.allocate());
+    two.permit(a);
+    one.send_to(b, b"the sender does not");
+    one.permit(b);
+    one.send_to(b, b"both do");
+    assert_eq!(two.data(), (a, b"both do".to_vec()));
+}
+
 /// The same between IPv6 relays, many at once, so that shards differ.
 #[test]
 fn hairpins_work_across_shards_and_families() {

@@ -499,6 +499,17 @@ fn the_operator_may_refuse_sha1() {
     assert_eq!(world.ask(&mut half, Outgoing::allocate()).error(), Some(401), "an MD5 key is not modern");
 }
 
+/// RFC 8489 §9.2: "If no security features are used, then a byte array with all 24 bits set to zero MUST be encoded instead."
+#[test]
+fn without_features_the_cookie_says_so() {
+    let mut world = World::with(|policy| policy.password_algorithms = false, PORTS, 0);
+    let mut caller = world.caller(CLIENT);
+    let challenge = world.ask(&mut caller, Outgoing::allocate());
+    assert!(challenge.get(NONCE).unwrap().starts_with(b"obMatJos2AAAA") && !challenge.has(PASSWORD_ALGORITHMS));
+    world.login(&mut caller, "alice", "wonderland");
+    assert!(world.ask(&mut caller, Outgoing::allocate()).is_success());
+}
+
 /// The design: "on failure another port is tried, at last 508."
 #[test]
 fn a_taken_port_is_passed_over() {
