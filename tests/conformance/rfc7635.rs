@@ -82,6 +82,42 @@ fn an_allocation_lives_no_longer_than_its_token() {
     assert_eq!(world.ended.len(), 1);
 }
 
+/// RFC 7635 §9: "The client MUST use the new token to refresh existing allocations", also one that is sealed with another key: USERNAME
+/// then names that key, and the old session key is good no more. A user with a password is somebody else (441).
+#[test]
+fn a_token_under_a_new_key_refreshes_what_the_old_one_made() {
+    let mut world = world();
+    let mut caller = holder(&mut world, CLIENT, "old", token(1, SERVER, UNIX, 600));
+    assert!(world.ask(&mut caller, Outgoing::allocate()).is_success());
+    let mut old = caller.credentials.clone().unwrap();
+    old.extra.clear();
+    let new = caller.credentials.as_mut().unwrap();
+    new.username = b"new".to_vec();
+    new.extra = vec![Attribute::Plain(ACCESS_TOKEN, sealed(2, SERVER, &[8; 20], UNIX, 600))];
+    new.key = Some(vec![8; 20]);
+    assert!(world.refresh(&mut caller, 600).is_success());
+    caller.credentials.as_mut().unwrap().extra.clear();
+    assert!(world.permit(&mut caller, "8.8.8.8:1").is_success(), "the new session key without its token");
+    caller.credentials = Some(old);
+    assert_eq!(world.permit(&mut caller, "8.8.8.8:1").error(), Some(401), "the old session key");
+    let user = caller.credentials.as_mut().unwrap();
+    (user.username, user.password, user.key) = (b"alice".to_vec(), b"wonderland".to_vec(), None);
+    assert_eq!(world.refresh(&mut caller, 600).error(), Some(441));
+}
+
+/// coturn keys HMAC-SHA1 with the first 16 octets of the session key: its clients are served, and answered the same way.
+#[test]
+fn half_a_session_key_is_good_for_sha1() {
+    let mut world = world();
+    let mut caller = holder(&mut world, CLIENT, "new", token(2, SERVER, UNIX, 600));
+    caller.credentials.as_mut().unwrap().key = Some(MAC_KEY[..16].to_vec());
+    let answer = world.ask(&mut caller, Outgoing::allocate());
+    assert!(answer.is_success() && answer.verify_sha1(&MAC_KEY[..16]), "{answer:?}");
+    let mut shorter = holder(&mut world, "192.0.2.10:5001", "new", token(2, SERVER, UNIX, 600));
+    shorter.credentials.as_mut().unwrap().key = Some(MAC_KEY[..15].to_vec());
+    assert_eq!(world.ask(&mut shorter, Outgoing::allocate()).error(), Some(401));
+}
+
 /// Users with passwords are served beside tokens.
 #[test]
 fn passwords_work_beside_tokens() {
@@ -110,8 +146,12 @@ fn holder(world: &mut World, client: &str, kid: &str, token: Vec<u8>) -> Caller 
 
 /// A token as RFC 7635 §6.2 draws it, under a key of 32 such octets.
 fn token(key: u8, server: &str, made: u64, lifetime: u32) -> Vec<u8> {
-    let mut block = (MAC_KEY.len() as u16).to_be_bytes().to_vec();
-    block.extend(MAC_KEY);
+    sealed(key, server, &MAC_KEY, made, lifetime)
+}
+
+fn sealed(key: u8, server: &str, mac_key: &[u8], made: u64, lifetime: u32) -> Vec<u8> {
+    let mut block = (mac_key.len() as u16).to_be_bytes().to_vec();
+    block.extend(mac_key);
     block.extend((made << 16).to_be_bytes());
     block.extend(lifetime.to_be_bytes());
     let nonce = [key; 12];
