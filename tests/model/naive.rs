@@ -364,12 +364,14 @@ impl Naive {
     }
 
     fn to_client(&self, at: RelayedId, peer: SocketAddr, start: usize, end: usize) -> Onward {
-        let Some((index, _)) = self.of_half(at) else { return Onward::Discarded(Discard::NoRelayed) };
+        let Some((index, half)) = self.of_half(at) else { return Onward::Discarded(Discard::NoRelayed) };
         let allocation = &self.allocations[index];
         if !self.admits(allocation, peer) || allocation.away {
             return Onward::Discarded(Discard::NoPermission);
         }
-        let channel = allocation.channels.iter().find(|(_, bound, ends)| *bound == peer && self.now < *ends);
+        // A channel is its peer's family's: what no socket can receive, a datagram of another, finds none.
+        let bound = |bound: SocketAddr| bound == peer && bound.is_ipv4() == half.local.is_ipv4();
+        let channel = allocation.channels.iter().find(|(_, peer, ends)| bound(*peer) && self.now < *ends);
         let framing = channel.map_or(Framing::Data(peer), |(number, ..)| Framing::Channel(*number));
         Onward::ToClient { client: allocation.client, start, end, framing }
     }
