@@ -113,6 +113,7 @@ fn the_unit_is_well_formed() {
 #[test]
 fn the_chart_makes_what_kubernetes_takes() {
     let directory = Directory::new("chart");
+    assert!(read("kubernetes/hairpin/Chart.yaml").contains(concat!("appVersion: \"", env!("CARGO_PKG_VERSION"), "\"")));
     let balanced =
         "mode=loadbalancer,loadBalancers={203.0.113.7,203.0.113.8},relayPorts.first=50000,relayPorts.last=50010";
     for set in ["mode=daemonset", &format!("{balanced},tlsSecret=relay")] {

@@ -10,6 +10,8 @@ const USERS_PERIOD = 5;
 const USERS = 10;
 /** Milliseconds after which an answer does not come any more. */
 const PATIENCE = 5000;
+/** Seconds by which the server's clock and ours may differ between two looks. */
+const SLACK = 5;
 const DAY = 86400;
 
 /** Transports in the order of their layers. */
@@ -50,25 +52,27 @@ async function ask(path) {
 
 const seconds = () => performance.now() / 1000;
 
-/** What grew, a second; null where nothing is known: at the first look, and across a restart of the server. */
-function rate(before, now, read) {
+/** What grew, a second; null where nothing is known: at the first look, and across a restart, after which uptime is another. */
+function rate(before, now, passed, read) {
   const time = before ? now.uptime_seconds - before.uptime_seconds : 0;
-  return time > 0 ? Math.max(0, (read(now) - read(before)) / time) : null;
+  return time > 0 && Math.abs(time - passed) < SLACK ? Math.max(0, (read(now) - read(before)) / time) : null;
 }
 
 const each = (map, make) => Object.fromEntries(Object.keys(map).map((name) => [name, make(name)]));
 
 function remember(now) {
-  const before = past.at(-1)?.now;
+  const [before, time] = [past.at(-1)?.now, seconds()];
+  const passed = time - (past.at(-1)?.time ?? time);
+  const rates = (read) => rate(before, now, passed, read);
   past.push({
-    time: seconds(),
+    time,
     now,
-    toPeers: each(now.allocations, (name) => rate(before, now, (one) => 8 * one.to_peers_bytes[name])),
-    toClients: each(now.allocations, (name) => rate(before, now, (one) => 8 * one.to_clients_bytes[name])),
-    discards: each(now.discards, (name) => rate(before, now, (one) => one.discards[name] ?? 0)),
-    loads: now.shards_busy_seconds.map((_, shard) => rate(before, now, (one) => one.shards_busy_seconds[shard] ?? 0)),
+    toPeers: each(now.allocations, (name) => rates((one) => 8 * one.to_peers_bytes[name])),
+    toClients: each(now.allocations, (name) => rates((one) => 8 * one.to_clients_bytes[name])),
+    discards: each(now.discards, (name) => rates((one) => one.discards[name] ?? 0)),
+    loads: now.shards_busy_seconds.map((_, shard) => rates((one) => one.shards_busy_seconds[shard] ?? 0)),
   });
-  while (past[0].time < seconds() - SPAN - PERIOD) past.shift();
+  while (past[0].time < time - SPAN - PERIOD) past.shift();
 }
 
 /** Says something only when it is new, so that nothing is read out each second. */
