@@ -1,11 +1,18 @@
 //! Debian's coturn tools: `turnutils_uclient` with `turnutils_peer`, `turnutils_stunclient`.
 
 use crate::client::{PASSWORD, USER};
+use crate::codec::*;
 use crate::fixture::{SECRET, Server, Setup, free_ports};
 use crate::is_installed;
+use aes_gcm::aead::{Aead, KeyInit, Payload};
+use aes_gcm::{Aes256Gcm, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// UDP to the server, channels, RTP and RTCP pairs (EVEN-PORT and RESERVATION-TOKEN) toward a peer that echoes.
 #[test]
@@ -130,6 +137,71 @@ fn negative_tests_do_no_harm() {
     relays(&["-y"]);
 }
 
+/// `-S -E`: TLS and DTLS, and the server's certificate checked against an authority, which the tool does when it shows one of its own
+/// (`-i`, `-k`). Against another authority it does not get through.
+#[test]
+fn certificates_are_checked() {
+    if !is_installed("turnutils_uclient") {
+        return;
+    }
+    let folder = Folder::new("authority");
+    let (certificate, key) = (folder.path("server.pem"), folder.path("server.key"));
+    folder.write_chain();
+    let server = Setup::new().flag("--certificate", &certificate).flag("--private-key", &key).start();
+    let (own, own_key) = (folder.path("other.pem"), folder.path("other.key"));
+    for transport in [&["-S", "-t"][..], &["-S"]] {
+        let common = ["-u", USER, "-w", PASSWORD, "-y", "-c", "-i", &own, "-k", &own_key];
+        let checked = |authority: &str, most| {
+            let authority = folder.path(authority);
+            let flags = [transport, &common, &["-E", &authority]].concat();
+            run_for(Duration::from_secs(most), &server, &flags, server.v4.ip(), None).unwrap()
+        };
+        checked("ca.pem", 60).assert_lossless();
+        let refused = checked("other.pem", 5);
+        assert_eq!(refused.received, 0, "{}", refused.text);
+    }
+}
+
+/// `-J`: access tokens (RFC 7635) under one of three keys, another with each Refresh, over UDP and TCP, with mobility.
+#[test]
+fn oauth() {
+    let server = with_tokens("turn.example.org");
+    for flags in [&["-J", "-y"][..], &["-J", "-y", "-t"], &["-J", "-y", "-M"], &["-J", "-y", "-s"]] {
+        let Some(uclient) = run(&server, flags, server.v4.ip(), None) else { return };
+        uclient.assert_lossless();
+    }
+    let named = |kid: &str| server.printed().contains(&format!("user={kid} "));
+    assert!(["north", "union", "oldempire"].into_iter().any(named) && !named(USER), "{}", server.printed());
+}
+
+/// `turnutils_oauth`: a token that it seals is good here, and one that is sealed as RFC 7635 §6.2 has it is read by it the same; neither
+/// is good for another server's name.
+#[test]
+fn tokens_of_others() {
+    if !is_installed("turnutils_oauth") {
+        return;
+    }
+    let mac_key = b"01234567890123456789";
+    let sealed = oauth_tool(&["-e", "-p", &BASE64.encode(mac_key), "-r", "600"], SERVER_NAME);
+    let (_, rest) = sealed.split_once("\"access_token\":\"").unwrap_or_else(|| panic!("{sealed}"));
+    let token = BASE64.decode(rest.split('"').next().unwrap()).unwrap();
+    for (name, outcome) in [(SERVER_NAME, None), ("other.example.org", Some(401))] {
+        let server = with_tokens(name);
+        let mut client = server.udp();
+        client.login("north", "");
+        let credentials = client.credentials.as_mut().unwrap();
+        credentials.key = Some(mac_key.to_vec());
+        credentials.extra = vec![Attribute::Plain(ACCESS_TOKEN, token.clone())];
+        assert_eq!(client.ask(Outgoing::allocate()).error(), outcome, "a token for {SERVER_NAME} at {name}");
+    }
+    let ours = BASE64.encode(token_as_the_rfc_has_it(mac_key));
+    let read = oauth_tool(&["-d", "-v", "-t", &ours], SERVER_NAME);
+    let read_whole = ["Valid token", "mac key: 01234567890123456789\n", "600"].iter().all(|part| read.contains(part));
+    assert!(read_whole, "{read}");
+    let refused = oauth_tool(&["-d", "-v", "-t", &ours], "other.example.org");
+    assert!(!refused.contains("Valid token") && !refused.contains("mac key: 0123"), "{refused}");
+}
+
 /// `turnutils_stunclient`: a Binding transaction.
 #[test]
 fn stunclient() {
@@ -158,6 +230,86 @@ fn natdiscovery() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("NAT with Endpoint Independent Mapping") || text.contains("No NAT"), "{text}");
     assert!(text.contains("Endpoint Independent Filtering"), "{text}");
+}
+
+/// A server that takes tokens under the keys that are built into `turnutils_uclient`, for a server of this name.
+fn with_tokens(server_name: &str) -> Server {
+    let keys =
+        [("north", NORTH), ("union", &b"1234567890123456"[..]), ("oldempire", b"12345678901234567890123456789012")];
+    // No port of which is any program's that lets the system choose: the tool takes a reserved one that is gone for the end.
+    let first = free_ports(300);
+    let setup = Setup::new().flag("--token-server", server_name);
+    let setup = setup.flag("--relay-ports", &format!("{first}-{}", first + 299));
+    keys.iter()
+        .fold(setup, |setup, (kid, key)| setup.flag("--token-key", &format!("{kid}:{}", BASE64.encode(key))))
+        .start()
+}
+
+/// What `turnutils_oauth` prints, under the key `north`.
+fn oauth_tool(arguments: &[&str], server_name: &str) -> String {
+    let now = seconds().to_string();
+    let key =
+        ["-i", server_name, "-j", "north", "-k", &BASE64.encode(NORTH), "-l", &now, "-m", "3600", "-n", "A256GCM"];
+    let output = Command::new("turnutils_oauth").args(arguments).args(key).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// A token for 600 seconds from now, under the key `north`. RFC 7635 §6.2.
+fn token_as_the_rfc_has_it(mac_key: &[u8]) -> Vec<u8> {
+    let mut block = (mac_key.len() as u16).to_be_bytes().to_vec();
+    block.extend(mac_key);
+    block.extend((seconds() << 16).to_be_bytes());
+    block.extend(600_u32.to_be_bytes());
+    let nonce = [7; 12];
+    let payload = Payload { msg: &block, aad: SERVER_NAME.as_bytes() };
+    let sealed = Aes256Gcm::new_from_slice(NORTH).unwrap().encrypt(&Nonce::from(nonce), payload).unwrap();
+    [&[0, 12][..], &nonce, &sealed].concat()
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A folder of certificates, which goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Folder(folder)
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.0.join(file).to_str().unwrap().to_owned()
+    }
+
+    /// `ca.pem`, `server.pem` and `server.key` of that authority, and `other.pem` and `other.key` of nobody's.
+    fn write_chain(&self) {
+        let write = |file: &str, text: String| std::fs::write(self.path(file), text).unwrap();
+        let authority = |name: &str| {
+            let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            parameters.distinguished_name.push(DnType::CommonName, name);
+            parameters
+        };
+        let (key, other_key, server_key) =
+            (KeyPair::generate().unwrap(), KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        write("ca.pem", authority("authority").self_signed(&key).unwrap().pem());
+        write("other.pem", authority("nobody").self_signed(&other_key).unwrap().pem());
+        write("other.key", other_key.serialize_pem());
+        let issuer = Issuer::new(authority("authority"), key);
+        let server =
+            CertificateParams::new(["relay.example".to_owned()]).unwrap().signed_by(&server_key, &issuer).unwrap();
+        write("server.pem", server.pem());
+        write("server.key", server_key.serialize_pem());
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
 }
 
 fn relays(flags: &[&str]) {
@@ -286,3 +438,7 @@ impl Drop for EchoPeer {
         drop(self.child.wait());
     }
 }
+
+/// The key that `turnutils_uclient` calls so.
+const NORTH: &[u8] = b"01234567890123456789012345678901";
+const SERVER_NAME: &str = "turn.example.org";

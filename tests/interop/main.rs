@@ -11,6 +11,7 @@ mod codec;
 mod fixture;
 
 mod coturn;
+mod libraries;
 mod webrtc;
 
 use std::io::Write;
