@@ -51,7 +51,8 @@ pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succ
     let Some(id) = state.table.of_connection(connection) else { return };
     let Some(allocation) = state.table.get_mut(id) else { return };
     let owner = (allocation.owner.name.clone(), allocation.owner.realm.clone());
-    let Some(at) = allocation.connections.iter_mut().find(|c| c.id == connection) else { return };
+    let connecting = |c: &&mut Connection| c.id == connection && matches!(c.stage, Stage::Connecting(_));
+    let Some(at) = allocation.connections.iter_mut().find(connecting) else { return };
     let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE)) else { return };
     if succeeded && state.shared.connections.enter(connection, &owner.0, &owner.1) {
         state.look_in_time(id);
