@@ -1,8 +1,18 @@
 //! Logs go to standard error, as lines or as objects; how much can change while the server runs.
+//!
+//! ```text
+//!   shard, service ──line──► queue ──► a thread of its own ──► standard error
+//! ```
+//!
+//! Whoever reads standard error may be slow or not read at all: then lines are lost, and packets are not.
 
-use crate::config::Logs;
-use std::io::IsTerminal;
+use crate::config::{Logs, value};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -14,20 +24,26 @@ pub struct Level {
     filter: Arc<Mutex<String>>,
 }
 
+/// Keeps the lines flowing; when it is dropped, those that wait are written first.
+#[derive(Debug)]
+pub struct Writing(Queue);
+
 /// Starts logging.
-pub fn start(logs: &Logs) -> Level {
+pub fn start(logs: &Logs) -> (Level, Writing) {
+    let queue = Queue::new(io::stderr());
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&logs.level));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(queue.clone()).with_ansi(io::stderr().is_terminal());
     let lines = if logs.json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
     // Somebody who embeds the command line may log already.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    Level { handle, filter: Arc::new(Mutex::new(logs.level.clone())) }
+    (Level { handle, filter: Arc::new(Mutex::new(logs.level.clone())) }, Writing(queue))
 }
 
 impl Level {
     /// Logs as much as the filter says from here on; one that is none changes nothing.
     pub fn set(&self, filter: &str) -> bool {
-        let set = EnvFilter::try_new(filter).is_ok_and(|filter| self.handle.reload(filter).is_ok());
+        let sound = value::filter(filter).is_ok();
+        let set = sound && EnvFilter::try_new(filter).is_ok_and(|filter| self.handle.reload(filter).is_ok());
         if set {
             *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.to_owned();
         }
@@ -37,5 +53,133 @@ impl Level {
     /// The filter.
     pub fn get(&self) -> String {
         self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.drain(PATIENCE);
+    }
+}
+
+/// What waits to be written.
+#[derive(Clone, Debug)]
+struct Queue {
+    waiting: SyncSender<Item>,
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Line(Vec<u8>),
+    /// Tells that all before it has been written.
+    Mark(SyncSender<()>),
+}
+
+impl Queue {
+    /// A queue that a thread of its own writes to `to`.
+    fn new(to: impl Write + Send + 'static) -> Queue {
+        let (waiting, queued) = mpsc::sync_channel(LINES);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = lost.clone();
+        // Without the thread nothing is logged, which is no reason not to serve.
+        let _ = std::thread::Builder::new().name("logs".into()).spawn(move || write(&queued, to, &counted));
+        Queue { waiting, lost }
+    }
+
+    /// Waits until all has been written, but not for ever.
+    fn drain(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let (written, told) = mpsc::sync_channel(1);
+        let mut mark = Item::Mark(written);
+        while let Err(TrySendError::Full(back)) = self.waiting.try_send(mark) {
+            if Instant::now() >= end {
+                return;
+            }
+            mark = back;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = told.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn write(queued: &Receiver<Item>, mut to: impl Write, lost: &AtomicU64) {
+    while let Ok(item) = queued.recv() {
+        match item {
+            // Where nothing can be written, nothing can be said about it either.
+            Item::Line(line) => {
+                let _ = to.write_all(&line);
+            }
+            Item::Mark(told) => {
+                let _ = told.send(());
+            }
+        }
+        match lost.swap(0, Ordering::Relaxed) {
+            0 => {}
+            lines => tracing::warn!(lines, "nobody read the log in time: lines are lost"),
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = &'a Queue;
+
+    fn make_writer(&'a self) -> &'a Queue {
+        self
+    }
+}
+
+impl Write for &Queue {
+    /// Takes a whole line, or loses it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.waiting.try_send(Item::Line(line.to_vec())).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The most lines that wait.
+const LINES: usize = 4096;
+/// How long the last lines may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes nothing before it is told to.
+    struct Slow(Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Slow {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_does_not_read_holds_nobody_up_and_loses_lines() {
+        let (go, wait) = mpsc::channel();
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let queue = Queue::new(Slow(wait, read.clone()));
+        for _ in 0..LINES + 10 {
+            (&queue).write_all(b"a line\n").unwrap();
+        }
+        let lost = queue.lost.load(Ordering::Relaxed);
+        // One may be in the writer's hands.
+        assert!((9..=10).contains(&lost), "{lost}");
+        drop(go);
+        queue.drain(Duration::from_secs(20));
+        assert_eq!(read.lock().unwrap().len(), (LINES + 10 - lost as usize) * 7);
     }
 }

@@ -86,7 +86,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let written = args.flags.written()?;
     let host = Host::look(ice::random_secret()).asking(&written);
     let mut settings = resolve(&written, &host)?;
-    let level = logs::start(&settings.logs);
+    let (level, _writing) = logs::start(&settings.logs);
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
