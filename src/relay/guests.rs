@@ -11,7 +11,7 @@ impl Shard {
     /// Passes a packet home, where the protocol says so; gives back what the protocol said.
     pub(super) fn pass_on(&self, onward: Onward, client: &Client, octets: &[u8]) -> Onward {
         if let Onward::Pass { shard } = onward {
-            self.egress.pass(shard, Passed::Packet(*client, octets.to_vec()));
+            self.egress.pass(shard, Passed::Packet(*client, octets.to_vec(), self.egress.clients.shard()));
         }
         onward
     }
@@ -19,7 +19,11 @@ impl Shard {
     /// Takes what another shard said.
     pub(super) fn hear(&mut self, passed: Passed) {
         match passed {
-            Passed::Packet(client, octets) => self.hear_packet(&client, &octets),
+            Passed::Packet(client, octets, from) => self.hear_packet(&client, &octets, Some(from)),
+            Passed::Back(client, octets) => {
+                self.server.forget_guest(&client);
+                self.hear_packet(&client, &octets, None);
+            }
             Passed::Output(link, octets) => self.hear_output(link, &octets),
             Passed::Hangup(connection) => {
                 self.tcp_relays.hang_up_here(connection);
@@ -32,14 +36,27 @@ impl Shard {
         }
     }
 
-    fn hear_packet(&mut self, client: &Client, octets: &[u8]) {
+    /// Takes a packet that another shard read; without one, a packet of this shard's own.
+    fn hear_packet(&mut self, client: &Client, octets: &[u8], from: Option<u16>) {
         if self.batch.free() == 0 {
             self.finish();
         }
         let Some(slot) = self.batch.vacant().get_mut(..octets.len()) else { return };
         slot.copy_from_slice(octets);
         let start = self.batch.occupy();
-        let onward = self.server.from_client(self.now, client, octets);
+        let onward = match from {
+            None => {
+                let onward = self.server.from_client(self.now, client, octets);
+                self.pass_on(onward, client, octets)
+            }
+            Some(from) => {
+                let onward = self.server.from_shard(self.now, client, octets);
+                if let Onward::Pass { .. } = onward {
+                    self.egress.pass(from, Passed::Back(*client, octets.to_vec()));
+                }
+                onward
+            }
+        };
         let arrival = Arrival { start, room: HEADROOM, traffic_class: 0, hop_limit: 0 };
         self.egress.forward(onward, arrival, &mut self.batch);
         self.perform();

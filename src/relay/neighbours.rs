@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 /// One thing said by one shard to another.
 #[derive(Debug)]
 pub(super) enum Passed {
-    /// A packet from a client, for the shard of its allocation.
-    Packet(Client, Vec<u8>),
+    /// A packet from a client, for the shard of its allocation; and the shard that read it.
+    Packet(Client, Vec<u8>, u16),
+    /// Such a packet back again: the client has no allocation there, and wants one from elsewhere.
+    Back(Client, Vec<u8>),
     /// Octets for a connection, for the shard that holds it.
     Output(Link, Vec<u8>),
     /// A client's connection is gone.

@@ -12,6 +12,8 @@ pub struct ReturnPath {
     pub client: Client,
     /// What was asked.
     pub method: Method,
+    /// Whether another shard read the request, and passed it on.
+    pub passed: bool,
     /// In which transaction.
     pub transaction: TransactionId,
     /// How the answer is sealed; `None` until the request is authenticated.
@@ -30,6 +32,7 @@ impl ReturnPath {
         ReturnPath {
             client: *client,
             method: request.method(),
+            passed: false,
             transaction: request.transaction(),
             sealed: None,
             fingerprint: request.has_fingerprint(),

@@ -75,10 +75,20 @@ impl Server {
 
     /// A datagram, or one message of a stream, from a client.
     pub fn from_client(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Onward {
+        self.packet(now, client, octets, Via::Socket)
+    }
+
+    /// The same from a client whose socket another shard reads, and whose home this is or was: what that shard passed on.
+    /// [`Onward::Pass`] has to be passed back to it, which forgets its guest and decides again.
+    pub fn from_shard(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Onward {
+        self.packet(now, client, octets, Via::Shard)
+    }
+
+    fn packet(&mut self, now: Instant, client: &Client, octets: &[u8], via: Via) -> Onward {
         self.state.messages.clear();
         match Packet::classify(octets) {
-            Ok(Packet::ChannelData(data)) => self.channel_data(now, client, data),
-            Ok(Packet::Message(message)) => self.message_from_client(now, client, &message),
+            Ok(Packet::ChannelData(data)) => self.channel_data(now, client, data, via),
+            Ok(Packet::Message(message)) => self.message_from_client(now, client, &message, via),
             Ok(Packet::Dtls) => self.state.discard(Discard::Dtls),
             Err(_) => self.state.discard(Discard::Malformed),
         }
@@ -138,6 +148,11 @@ impl Server {
     pub fn connection_closed(&mut self, connection: ConnectionId) {
         self.state.messages.clear();
         self.state.forget_connection(connection);
+    }
+
+    /// Does no longer pass on what a client sends.
+    pub fn forget_guest(&mut self, client: &Client) {
+        self.state.guests.forget(&client.five_tuple);
     }
 
     /// A client's connection closed: its allocation ends with it, unless the client may come back with a ticket.
@@ -228,11 +243,11 @@ impl Server {
     }
 
     /// ChannelData from a client: the fast path. RFC 8656 §12.6.
-    fn channel_data(&mut self, now: Instant, client: &Client, data: ChannelData) -> Onward {
+    fn channel_data(&mut self, now: Instant, client: &Client, data: ChannelData, via: Via) -> Onward {
         let state = &mut self.state;
         let Some(route) = state.routes.to_peer(&client.five_tuple, data.number).filter(|route| now < route.expires)
         else {
-            return self.no_route(now, client, data.number);
+            return self.no_route(now, client, data.number, via);
         };
         let ToPeer { allocation, relayed, peer, reach, arriving, .. } = *route;
         if arriving {
@@ -246,8 +261,8 @@ impl Server {
     }
 
     /// Says why ChannelData has nowhere to go.
-    fn no_route(&mut self, now: Instant, client: &Client, number: u16) -> Onward {
-        if let Some(shard) = self.state.guests.home(now, &client.five_tuple) {
+    fn no_route(&mut self, now: Instant, client: &Client, number: u16, via: Via) -> Onward {
+        if let Some(shard) = self.home(now, client, via) {
             return Onward::Pass { shard };
         }
         let id = self.state.table.of_client(&client.five_tuple);
@@ -259,12 +274,12 @@ impl Server {
         self.state.discard(discard)
     }
 
-    fn message_from_client(&mut self, now: Instant, client: &Client, message: &Message) -> Onward {
+    fn message_from_client(&mut self, now: Instant, client: &Client, message: &Message, via: Via) -> Onward {
         if !integrity::fingerprint_matches(message) {
             return self.state.discard(Discard::Fingerprint);
         }
         let binding = message.method() == Method::BINDING;
-        if let Some(shard) = self.state.guests.home(now, &client.five_tuple).filter(|_| !binding) {
+        if let Some(shard) = self.home(now, client, via).filter(|_| !binding) {
             return Onward::Pass { shard };
         }
         match (message.class(), message.method()) {
@@ -275,6 +290,7 @@ impl Server {
             _ => return self.state.discard(Discard::NotForServers),
         }
         let mut path = ReturnPath::of(client, message);
+        path.passed = matches!(via, Via::Shard);
         match method::answer(&mut self.state, now, message, &mut path) {
             Ok(Outcome::Later) => {}
             Ok(Outcome::Reply(reply)) => self.state.respond(now, &path, &Ok(reply)),
@@ -283,4 +299,21 @@ impl Server {
         }
         Onward::Answered
     }
+
+    /// The shard to which a client's packets are to be passed.
+    fn home(&mut self, now: Instant, client: &Client, via: Via) -> Option<u16> {
+        match via {
+            Via::Socket => self.state.guests.home(now, &client.five_tuple),
+            Via::Shard => None,
+        }
+    }
+}
+
+/// Who read a packet.
+#[derive(Clone, Copy)]
+enum Via {
+    /// This shard.
+    Socket,
+    /// Another, which passed it on.
+    Shard,
 }

@@ -3,7 +3,7 @@
 use crate::client::{Client, PASSWORD, Peer, USER};
 use crate::codec::*;
 use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Server};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 /// RFC 8016 §3.1.2: the success response to an Allocate with an empty MOBILITY-TICKET "includes a STUN MOBILITY-TICKET attribute".
 #[test]
@@ -187,6 +187,28 @@ fn a_five_tuple_holds_one_allocation() {
     busy.allocate();
     assert!(matches!(busy.ask(refresh(&genuine)).error(), Some(400 | 437)));
     assert!(owner.refresh(600).is_success() && busy.refresh(600).is_success());
+}
+
+/// A five-tuple whose allocation has ended is as good as a new one, wherever that allocation was: for other tickets and for Allocate.
+#[test]
+fn a_five_tuple_may_be_moved_to_again() {
+    let server = Server::shared();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = || Client::from_udp(socket.try_clone().unwrap(), server.v4);
+    // So often that homes on either shard follow each other in every order.
+    for _ in 0..16 {
+        let (relayed, held) = mobile(&mut server.udp());
+        let mut new = client();
+        take_over(&mut new, &held);
+        let peer = Peer::v4();
+        new.permit(peer.address);
+        new.send_to(peer.address, b"here");
+        assert_eq!(peer.receive(), (relayed, b"here".to_vec()));
+        assert!(new.refresh(0).is_success());
+    }
+    let mut last = client();
+    last.allocate();
+    assert!(last.refresh(0).is_success());
 }
 
 fn ticket(value: &[u8]) -> Attribute {

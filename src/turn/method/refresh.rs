@@ -77,7 +77,9 @@ pub fn relocate(
     let here = path.client.five_tuple;
     if ticket.shard != state.shard {
         existing.map_or(Ok(()), |_| Err(Reject::MISMATCH))?;
-        state.guests.welcome(now, &here, ticket.shard);
+        if !path.passed {
+            state.guests.welcome(now, &here, ticket.shard);
+        }
         return Ok(Outcome::Elsewhere(ticket.shard));
     }
     let id = ticket.allocation;
