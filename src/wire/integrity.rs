@@ -80,7 +80,8 @@ pub fn seal(message: &Message) -> Option<Seal> {
     }
 }
 
-/// Whether the integrity attribute `seal` of `message` was made with `key`. Compares in constant time.
+/// Whether the integrity attribute `seal` of `message` was made with `key`. Compares in constant time. One of a length that
+/// RFC 8489 §14.5 and §14.6 do not know was not.
 pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
     match seal {
         Seal::Sha1 => message.integrity().is_some_and(|(at, claimed)| {
@@ -88,7 +89,9 @@ pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
         }),
         Seal::Sha256 => message.integrity_sha256().is_some_and(|(at, claimed)| {
             let whole = sealed(message, at, claimed.len(), |parts| hmac_sha256(key, parts));
-            whole.get(..claimed.len()).is_some_and(|truncated| truncated.ct_eq(claimed).into())
+            let truncated =
+                matches!(claimed.len(), 16 | 20 | 24 | 28 | 32).then(|| whole.get(..claimed.len())).flatten();
+            truncated.is_some_and(|truncated| truncated.ct_eq(claimed).into())
         }),
     }
 }
@@ -194,21 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_sha256_verifies() {
+    fn a_sha256_verifies_when_truncated_to_a_length_that_is_allowed() {
         let key = Key::from_octets(&[7; 32]).unwrap();
-        let mut out = Vec::new();
-        let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[1; 12]);
-        writer.attribute(AttributeType::USERNAME, b"user");
-        let seal = {
-            let mut covered = out.clone();
-            covered[3] += 20;
-            sha256(&key, &covered)
-        };
-        let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[1; 12]);
-        writer.attribute(AttributeType::USERNAME, b"user");
-        writer.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256, &seal[..16]);
-        let range = writer.finish();
-        let message = Message::parse(&out[range]).unwrap();
-        assert!(verify(&message, Seal::Sha256, &key));
+        for length in 0..=40 {
+            let mut covered = Vec::new();
+            let mut writer = Writer::new(&mut covered, Class::Request, Method::BINDING, &[1; 12]);
+            writer.attribute(AttributeType::USERNAME, b"user");
+            covered[3] += 4 + length as u8;
+            let seal = [sha256(&key, &covered), [0; 32]].concat();
+            let mut out = Vec::new();
+            let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[1; 12]);
+            writer.attribute(AttributeType::USERNAME, b"user");
+            writer.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256, &seal[..length]);
+            writer.finish();
+            let message = Message::parse(&out).unwrap();
+            assert_eq!(verify(&message, Seal::Sha256, &key), [16, 20, 24, 28, 32].contains(&length), "{length}");
+        }
     }
 }

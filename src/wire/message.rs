@@ -65,14 +65,7 @@ impl<'a> Message<'a> {
                     continue;
                 }
             };
-            let sound = match kind {
-                AttributeType::MESSAGE_INTEGRITY => value.len() == 20,
-                AttributeType::MESSAGE_INTEGRITY_SHA256 => {
-                    matches!(value.len(), 16 | 20 | 24 | 28 | 32)
-                }
-                _ => value.len() == 4,
-            };
-            if !sound {
+            if kind == AttributeType::FINGERPRINT && value.len() != 4 {
                 return Err(Malformed::Length);
             }
             if *slot == 0 {

@@ -1,6 +1,6 @@
 //! RFC 8489 §9.2 beyond RFC 5389: SHA-256 integrity and keys, password algorithms, USERHASH, the nonce cookie and bid-down protection.
 
-use crate::client::{Client, PASSWORD, Packet, USER};
+use crate::client::{Client, PASSWORD, USER};
 use crate::codec::*;
 use crate::fixture::{REALM_NAME, SECRET, Server};
 use base64::Engine;
@@ -52,14 +52,39 @@ fn sha256_is_spoken_from_the_first_request_on() {
 /// RFC 8489 §14.6: "The value will be at most 32 bytes, but it MUST be at least 16 bytes and MUST be a multiple of 4 bytes."
 #[test]
 fn integrity_of_a_forbidden_length_is_never_accepted() {
-    let mut client = Server::shared().udp();
-    client.login_modern(USER, PASSWORD);
-    for length in [0, 4, 8, 12, 15, 17, 30, 36, 64] {
-        client.credentials.as_mut().unwrap().sha256 = Some(length);
-        let request = Outgoing::allocate().encode(client.credentials.as_ref());
-        client.send_raw(&request);
-        let refused = |p: &Packet| matches!(p, Packet::Stun(m) if matches!(m.error(), Some(400 | 401)));
-        assert!(client.fence().iter().all(refused), "{length} octets");
+    for mut client in Server::shared().both() {
+        client.login_modern(USER, PASSWORD);
+        for length in [0, 4, 8, 12, 15, 17, 30, 36, 64] {
+            client.credentials.as_mut().unwrap().sha256 = Some(length);
+            assert_eq!(client.ask(Outgoing::allocate()).error(), Some(401), "{length} octets");
+        }
+        client.login(USER, PASSWORD);
+        let sealed = Outgoing::allocate().encode(client.credentials.as_ref());
+        for length in [0, 4, 16] {
+            let mut request = sealed[..sealed.len() - 20 + length].to_vec();
+            let at = sealed.len() - 21;
+            request[at] = length as u8;
+            set_length(&mut request, 0);
+            assert_eq!(client.ask_raw(&request).error(), Some(401), "SHA-1, {length} octets");
+        }
+    }
+}
+
+/// RFC 8489 §9.2.5: a client that authenticated its request discards an answer without integrity, also one to a Binding; who does not
+/// authenticate is answered all the same (§12).
+#[test]
+fn an_authenticated_binding_gets_a_sealed_answer() {
+    for mut client in Server::shared().each() {
+        client.login_modern(USER, PASSWORD);
+        let good = client.credentials.clone().unwrap();
+        let answer = client.ask(Outgoing::request(BINDING));
+        assert!(answer.is_success() && answer.has(XOR_MAPPED_ADDRESS) && answer.verify_sha256(&good.key()));
+        client.credentials = Some(Credentials { nonce: b"obMatJos2gAAAstale".to_vec(), ..good.clone() });
+        let stale = client.ask(Outgoing::request(BINDING));
+        assert!(stale.error() == Some(438) && stale.has(NONCE) && stale.has(REALM));
+        client.credentials = Some(Credentials { password: b"wrong".to_vec(), ..good.clone() });
+        let answer = client.ask(Outgoing::request(BINDING));
+        assert!(answer.is_success() && !answer.has(MESSAGE_INTEGRITY) && !answer.has(MESSAGE_INTEGRITY_SHA256));
     }
 }
 

@@ -20,7 +20,7 @@ use super::respond::Outcome;
 use super::return_path::ReturnPath;
 use super::state::State;
 use super::time::Instant;
-use crate::wire::{AttributeType, ErrorCode, Message, Method};
+use crate::wire::{AttributeType, ErrorCode, Message, Method, integrity};
 use request::{owned, understood};
 
 /// Decides on a request. RFC 8489 §6.3, RFC 8656 §5.
@@ -30,7 +30,12 @@ use request::{owned, understood};
 pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut ReturnPath) -> Result<Outcome, Reject> {
     let client = path.client;
     match request.method() {
-        Method::BINDING => return binding::answer(state, request, path).map(Outcome::from),
+        Method::BINDING => {
+            if integrity::seal(request).is_some() {
+                believed(state, now, request, path)?;
+            }
+            return binding::answer(state, request, path).map(Outcome::from);
+        }
         Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {}
         Method::CONNECT | Method::CONNECTION_BIND if state.policy.tcp_relays => {}
         _ => return Err(Discard::UnknownMethod.into()),
@@ -60,6 +65,17 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
         _ => channel_bind::answer(state, now, request, id, &caller.realm),
     }
     .map(Outcome::from)
+}
+
+/// Nobody has to say who asks for a Binding (RFC 8489 §12), but who does will believe only a sealed answer (§9.2.5).
+fn believed(state: &State, now: Instant, request: &Message, path: &mut ReturnPath) -> Result<(), Reject> {
+    let existing = state.table.of_client(&path.client.five_tuple);
+    match authenticate(state, now, request, &path.client, existing) {
+        Ok(caller) => path.sealed = Some((caller.key, caller.seal)),
+        Err(stale) if stale == Reject::STALE_NONCE => return Err(stale),
+        Err(_) => {}
+    }
+    Ok(())
 }
 
 fn authenticate(
