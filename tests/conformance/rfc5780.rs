@@ -59,12 +59,19 @@ fn response_port_chooses_the_port_of_the_answer() {
     let to = four()[0];
     let (asking, listening) = (Peer::v4(), Peer::v4());
     let [a, b] = listening.address.port().to_be_bytes();
-    let request = Outgoing::request(BINDING).with(Attribute::plain(RESPONSE_PORT, &[a, b, 0, 0]));
-    asking.send(to, &request.encode(None));
-    let (source, octets) = listening.receive();
-    let answer = Incoming::parse(&octets).unwrap();
-    assert_eq!((source, answer.id), (to, request.id));
-    assert_eq!(answer.address(XOR_MAPPED_ADDRESS), Some(asking.address));
+    // "A 16-bit unsigned integer in network byte order followed by 2 bytes of padding": counted in the length or not.
+    for value in [&[a, b, 0, 0][..], &[a, b]] {
+        let request = Outgoing::request(BINDING).with(Attribute::plain(RESPONSE_PORT, value));
+        asking.send(to, &request.encode(None));
+        let (source, octets) = listening.receive();
+        let answer = Incoming::parse(&octets).unwrap();
+        assert_eq!((source, answer.id), (to, request.id));
+        assert_eq!(answer.address(XOR_MAPPED_ADDRESS), Some(asking.address));
+    }
+    for value in [&[a][..], &[a, b, 0], &[0, 0, 0, 0]] {
+        let request = Outgoing::request(BINDING).with(Attribute::plain(RESPONSE_PORT, value));
+        assert_eq!(exchange(to, &request).0.error(), Some(400), "{value:?}");
+    }
 }
 
 /// RFC 5780 §6.1: PADDING is answered with PADDING; with RESPONSE-PORT it gets 400, as it would be an amplifier.

@@ -8,7 +8,7 @@ use crate::turn::reject::Reject;
 use crate::turn::respond::{Discovered, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
-use crate::wire::attribute::{read_channel_number, read_number};
+use crate::wire::attribute::read_number;
 use crate::wire::{AttributeType, Message};
 use std::net::SocketAddr;
 
@@ -26,7 +26,9 @@ pub fn answer(state: &State, request: &Message, path: &mut ReturnPath) -> Result
     }
     let origin = origin(&state.policy, request, path)?;
     if let Some(value) = response_port {
-        let port = read_channel_number(value).filter(|port| *port != 0).ok_or(Reject::BAD_REQUEST)?;
+        // RFC 5780 §7.5 leaves open whether the two octets behind the port are padding or part of the value.
+        let &([p0, p1] | [p0, p1, _, _]) = value else { return Err(Reject::BAD_REQUEST) };
+        let port = Some(u16::from_be_bytes([p0, p1])).filter(|port| *port != 0).ok_or(Reject::BAD_REQUEST)?;
         if five_tuple.transport == Transport::Udp {
             path.client.five_tuple.client.set_port(port);
         }
