@@ -4,6 +4,7 @@ use crate::codec::*;
 use crate::world::{Caller, UNIX, World};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
+use base64::Engine;
 use hairpin::turn::auth::{TokenKey, TokenKeys};
 use std::sync::Arc;
 
@@ -116,6 +117,17 @@ fn half_a_session_key_is_good_for_sha1() {
     let mut shorter = holder(&mut world, "192.0.2.10:5001", "new", token(2, SERVER, UNIX, 600));
     shorter.credentials.as_mut().unwrap().key = Some(MAC_KEY[..15].to_vec());
     assert_eq!(world.ask(&mut shorter, Outgoing::allocate()).error(), Some(401));
+}
+
+/// RFC 7635 §6.2: "The entire token, i.e., the 'encrypted_block', is base64 encoded": a client may pass it on as it got it.
+#[test]
+fn a_token_may_come_in_base64() {
+    let mut world = world();
+    let text = base64::engine::general_purpose::STANDARD.encode(token(2, SERVER, UNIX, 600));
+    let mut caller = holder(&mut world, CLIENT, "new", text.clone().into_bytes());
+    assert!(world.ask(&mut caller, Outgoing::allocate()).is_success());
+    let mut caller = holder(&mut world, "192.0.2.11:5000", "new", text.replace(&text[20..24], "AAAA").into_bytes());
+    assert_eq!(world.ask(&mut caller, Outgoing::allocate()).error(), Some(401));
 }
 
 /// Users with passwords are served beside tokens.

@@ -4,6 +4,8 @@
 use crate::wire::integrity::Key;
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -63,8 +65,12 @@ impl TokenKeys {
     }
 
     /// Opens a token that `kid` names the key of, at a time of day. `None` for one that is forged, broken, for another
-    /// server, or not good now.
+    /// server, or not good now. RFC 7635 §6.2 has authorization servers hand it out in Base64 and does not say that clients
+    /// decode it: both are understood.
     pub fn open(&self, kid: &str, token: &[u8], unix: Duration) -> Option<Token> {
+        // No nonce is as long as two characters of Base64 would say.
+        let decoded = STANDARD.decode(token).ok();
+        let token = decoded.as_deref().unwrap_or(token);
         let (&length, rest) = token.split_first_chunk()?;
         let nonce = rest.get(..usize::from(u16::from_be_bytes(length)))?;
         let sealed = rest.get(nonce.len()..)?;
@@ -118,6 +124,14 @@ mod tests {
         assert!(keys().open("none", &token, at(1010)).is_none());
         let elsewhere = sealed(&[2; 32], "other.example", 1000, 60);
         assert!(keys().open("new", &elsewhere, at(1010)).is_none());
+    }
+
+    #[test]
+    fn a_token_may_come_in_base64() {
+        let token = STANDARD.encode(sealed(&[2; 32], "turn.example", 1000, 60));
+        let at = Duration::from_secs(1010);
+        assert!(keys().open("new", token.as_bytes(), at).is_some());
+        assert!(keys().open("new", &token.as_bytes()[1..], at).is_none());
     }
 
     #[test]
