@@ -208,18 +208,15 @@ const SPECIAL_V6: &[([u16; 8], u32)] = &[
     ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),  // NAT64 of local use
     ([0x100, 0, 0, 0, 0, 0, 0, 0], 64),      // discard
     ([0x100, 0, 0, 1, 0, 0, 0, 0], 64),      // dummy prefix
-    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),     // Teredo (RFC 8656 §21.4: must not be accepted)
-    ([0x2001, 2, 0, 0, 0, 0, 0, 0], 48),     // benchmarking
-    ([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28),  // ORCHID
-    ([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28),  // ORCHIDv2
+    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), // protocol assignments: Teredo (RFC 8656 §21.4: must not be accepted), ORCHID
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // documentation
-    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),     // 6to4 (RFC 8656 §21.4: likewise)
-    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),     // documentation
-    ([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),     // segment routing
-    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),      // unique local: private
-    ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),     // link-local
-    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),     // site-local
-    ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),      // multicast
+    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), // 6to4 (RFC 8656 §21.4: likewise)
+    ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), // documentation
+    ([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), // segment routing
+    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),  // unique local: private
+    ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), // link-local
+    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), // site-local
+    ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),  // multicast
 ];
 
 #[cfg(test)]
@@ -251,15 +248,25 @@ mod tests {
                 assert_eq!(judge(&Acl::default(), &outer), Verdict::Refused, "{outer}");
             }
         }
-        for v6 in ["::", "::1", "fe80::1", "fd00::1", "ff02::1", "2001:db8::1", "64:ff9b:1::808:808", "2002:808:808::1"]
-        {
+        for v6 in [
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2001:20::1",
+            "2001:1ff::1",
+            "64:ff9b:1::808:808",
+            "2002:808:808::1",
+        ] {
             assert_eq!(judge(&Acl::default(), v6), Verdict::Refused, "{v6}");
         }
     }
 
     #[test]
     fn ordinary_peers_are_permitted() {
-        for address in ["8.8.8.8", "192.0.1.1", "172.32.0.1", "2a00::1", "64:ff9b::808:808"] {
+        for address in ["8.8.8.8", "192.0.1.1", "172.32.0.1", "2001:200::1", "2a00::1", "64:ff9b::808:808"] {
             assert_eq!(judge(&Acl::default(), address), Verdict::Permitted, "{address}");
         }
     }
