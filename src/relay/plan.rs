@@ -158,7 +158,7 @@ impl Plan {
             traffic_class: self.sockets.traffic_class,
             hop_limit: self.sockets.hop_limit,
             icmp_errors: false,
-            fragmentable: false,
+            fragmentable: true,
             offload: self.sockets.offload,
             receive_buffer: Some(self.sockets.listener_buffer),
             send_buffer: Some(self.sockets.listener_buffer),

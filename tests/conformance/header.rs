@@ -84,6 +84,21 @@ fn dont_fragment_sets_the_bit_where_it_counts() {
     }
 }
 
+/// RFC 8656 §14: towards the client DF is clear too, where the incoming one is not known: "always assume the incoming DF bit is 0".
+#[test]
+fn what_comes_back_may_be_fragmented() {
+    let Some(tap) = tap() else { return };
+    let mut client = Server::shared().udp();
+    let relayed = client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    peer.send(relayed, b"back");
+    let port = client.socket().local_addr().unwrap().port();
+    let expected = channel_data(0x4000, b"back", false);
+    let (_, whole) = std::iter::repeat_with(|| tapped(&tap, port)).find(|(payload, _)| *payload == expected).unwrap();
+    assert!(!whole);
+}
+
 /// Neighbours in one batch keep their own class each.
 #[test]
 fn classes_do_not_mix_in_a_burst() {
