@@ -79,11 +79,10 @@ fn argument(key: &Key) -> Arg {
         .help(format!("{} [env: {}]{default}", key.summary(), key.variable()))
         .long_help(format!("{}\n\n[env: {}]{default}", config::render::flags(key.about), key.variable()));
     match key.shape {
-        Shape::One => argument.action(ArgAction::Set),
-        Shape::Many => argument.action(ArgAction::Append),
-        Shape::Switch => {
-            argument.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
-        }
+        // A number below zero is a value that the key's reader refuses by name, and no flag that nobody knows.
+        Shape::One => argument.action(ArgAction::Set).allow_negative_numbers(true),
+        Shape::Many => argument.action(ArgAction::Append).allow_negative_numbers(true),
+        Shape::Switch => argument.action(ArgAction::Set).num_args(0..=1).default_missing_value("true"),
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+use tracing_subscriber::filter::LevelFilter;
 
 /// A transport address: `IP:PORT`, IPv6 in brackets.
 ///
@@ -209,8 +210,11 @@ pub fn url(text: &str) -> Result<String, String> {
 /// # Errors
 /// Anything else.
 pub fn filter(text: &str) -> Result<String, String> {
+    // A bare word that is no level would be read as the name of a module, and silence all others.
+    let names_a_level =
+        |part: &str| part.contains(['=', ':']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
     match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) if !text.is_empty() => Ok(text.into()),
+        Ok(_) if text.split(',').map(str::trim).all(names_a_level) => Ok(text.into()),
         _ => Err(format!(
             "`{text}` is no log filter; write error, warn, info, debug, trace, or info,hairpin::relay=debug"
         )),
@@ -256,6 +260,16 @@ mod tests {
         }
         for wrong in ["", "k", "1.5M", "1X", "99999999T"] {
             assert!(octets(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn filters_of_logs() {
+        for right in ["info", "WARN", "off", "info,hairpin::relay=debug", "hairpin=trace", "info, hairpin::turn"] {
+            assert!(filter(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "loud", "info,loud", "info,", "hairpin=loud", "=====["] {
+            assert!(filter(wrong).is_err(), "{wrong}");
         }
     }
 
