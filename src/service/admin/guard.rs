@@ -30,10 +30,16 @@ impl Guard {
     fn admits(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
         let Some(token) = &self.token else {
             let elsewhere = "this listener is not local: set admin_token to use more than metrics and health\n";
-            return if self.local { Ok(()) } else { Err((StatusCode::FORBIDDEN, elsewhere)) };
+            // A page whose name was made to lead here (DNS rebinding) says no Origin when it only reads.
+            let misled = "name the listener by its address or as localhost, or set admin_token\n";
+            return match text(headers, header::HOST) {
+                _ if !self.local => Err((StatusCode::FORBIDDEN, elsewhere)),
+                Some(host) if is_name(host) => Err((StatusCode::FORBIDDEN, misled)),
+                _ => Ok(()),
+            };
         };
-        let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let shown =
+            text(headers, header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         match bool::from(shown.as_bytes().ct_eq(token.as_bytes())) {
             true => Ok(()),
             false => Err((StatusCode::UNAUTHORIZED, "send Authorization: Bearer and the admin_token\n")),
@@ -58,16 +64,23 @@ pub(super) async fn same_site(request: Request, next: Next) -> Response {
 }
 
 fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let cross = text(header::HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site == "cross-site");
-    let Some(origin) = text(header::ORIGIN) else { return cross };
+    let site = text(headers, header::HeaderName::from_static("sec-fetch-site"));
+    let cross = site.is_some_and(|site| site == "cross-site");
+    let Some(origin) = text(headers, header::ORIGIN) else { return cross };
     let of_origin = origin.split_once("://").map_or(origin, |(_, host)| host);
-    cross || text(header::HOST) != Some(of_origin) || is_name(of_origin)
+    cross || text(headers, header::HOST) != Some(of_origin) || is_name(of_origin)
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Whether a host is a name that somebody else's DNS answers for.
 fn is_name(host: &str) -> bool {
-    let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if !port.ends_with(']') => bare,
+        _ => host,
+    };
     let bare = bare.trim_matches(['[', ']']);
     bare != "localhost" && bare.parse::<std::net::IpAddr>().is_err()
 }
@@ -104,6 +117,13 @@ mod tests {
             assert!(guard.admits(&headers(&[("authorization", wrong)])).is_err(), "{wrong}");
         }
         assert!(Guard::new(None, true).admits(&headers(&[])).is_ok());
+        for (host, named) in
+            [("127.0.0.1:9641", false), ("[::1]", false), ("localhost", false), ("evil.example:9641", true)]
+        {
+            assert_eq!(Guard::new(None, true).admits(&headers(&[("host", host)])).is_err(), named, "{host}");
+            let shown = [("host", host), ("authorization", "Bearer north")];
+            assert!(guard.admits(&headers(&shown)).is_ok(), "{host}");
+        }
         assert_eq!(Guard::new(None, false).admits(&headers(&[])).unwrap_err().0, StatusCode::FORBIDDEN);
     }
 }

@@ -5,8 +5,15 @@ use super::{allocations, guard, metrics_page, openapi, orders, status, users};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// Where operators come in.
 #[derive(Debug)]
@@ -28,8 +35,48 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = router(admin);
     match listener {
-        Listener::Tcp(listener) => axum::serve(listener, router).with_graceful_shutdown(stop).await,
-        Listener::Unix(listener) => axum::serve(listener, router).with_graceful_shutdown(stop).await,
+        Listener::Tcp(listener) => accept(listener, router, stop).await,
+        Listener::Unix(listener) => accept(listener, router, stop).await,
+    }
+    Ok(())
+}
+
+/// Serves each connection on a task of its own; at the end, those under way may finish.
+async fn accept<L: axum::serve::Listener>(mut listener: L, router: Router, stop: impl Future<Output = ()>) {
+    let stopped = watch::Sender::new(false);
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            (stream, _) = listener.accept() => {
+                connections.spawn(converse(stream, router.clone(), stopped.subscribe()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    stopped.send_replace(true);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn converse<S>(stream: S, router: Router, mut stopped: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an operator's connection ended");
     }
 }
 
@@ -60,3 +107,6 @@ fn router(admin: Admin) -> Router {
         .layer(from_fn(guard::same_site))
         .with_state(admin)
 }
+
+/// How long a request's head may take to come, and a connection may wait for its next.
+const PATIENCE: Duration = Duration::from_secs(30);
