@@ -2,6 +2,8 @@
 
 use hairpin::service::web::Settings;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::MaybeTlsStream;
 
 use crate::client::{Server, servers};
 
@@ -32,6 +34,24 @@ async fn two_peers_meet_talk_and_part() {
     ann.socket.close(None).await.unwrap();
     assert_eq!(bob.next().await, json!({"type": "left", "id": ann.id}));
     bob.nothing_else().await;
+}
+
+/// RFC 6455 §7.1.7: whoever does not speak WebSocket loses the connection at once, and the others hear of it.
+#[tokio::test]
+async fn what_is_no_websocket_is_closed_with_1002() {
+    let server = Server::start(Settings::default()).await;
+    let mut ann = server.join("room=blue").await;
+    // A frame without a mask, with a reserved bit, of an opcode that is none, a ping that is too long, text that is none.
+    let long_ping = [&b"\x89\xfe\0\x80\0\0\0\0"[..], &[0; 128]].concat();
+    let short = [&b"\x81\x02{}"[..], b"\xc1\x80\0\0\0\0", b"\x83\x80\0\0\0\0", b"\x81\x81\0\0\0\0\xff"];
+    for frame in short.into_iter().chain([&long_ping[..]]) {
+        let mut bob = server.join("room=blue").await;
+        assert_eq!(ann.next().await["type"], "joined");
+        let MaybeTlsStream::Plain(stream) = bob.socket.get_mut() else { unreachable!("the server speaks no TLS") };
+        stream.write_all(frame).await.unwrap();
+        assert_eq!(bob.closed().await, 1002, "{frame:x?}");
+        assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
+    }
 }
 
 #[tokio::test]

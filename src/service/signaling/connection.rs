@@ -46,7 +46,7 @@ pub fn upgrade(
     servers: impl FnOnce(&Admission, &str) -> Answer + Send + 'static,
 ) -> Response {
     let most = bounds.message.saturating_mul(HUGE);
-    upgrade.max_message_size(most).max_frame_size(most).on_upgrade(async move |socket| {
+    upgrade.read_buffer_size(READ_BUFFER).max_message_size(most).max_frame_size(most).on_upgrade(async move |socket| {
         let (sink, stream) = socket.split();
         let mut line = Line { sink, stream, write_limit: bounds.silence };
         if let Err(refusal) = serve(&mut line, &shared, &bounds, admission, servers).await {
@@ -69,6 +69,8 @@ enum End {
     Left,
     /// It broke, or fell silent: the peer may resume.
     Lost,
+    /// It is no WebSocket any more.
+    Breach,
     /// We end it.
     Refused(Refusal),
 }
@@ -95,13 +97,17 @@ async fn serve(
         Ok(()) => converse(line, &shared.rooms, &seat, bounds).await,
         Err(Broken) => End::Lost,
     };
+    if matches!(end, End::Breach) {
+        let close = CloseFrame { code: PROTOCOL_ERROR, reason: "this is not how WebSockets speak".into() };
+        let _ = line.send(Message::Close(Some(close))).await;
+    }
     conclude(end, shared, seat, bounds).await
 }
 
 /// Takes the peer out of its room, at once or after the grace in which it may resume.
 async fn conclude(end: End, shared: &Signaling, seat: Seat, bounds: &Bounds) -> Result<(), Refusal> {
     let refused = match end {
-        End::Left => Ok(()),
+        End::Left | End::Breach => Ok(()),
         End::Refused(refusal) => Err(refusal),
         End::Lost => {
             tokio::select! {
@@ -145,6 +151,7 @@ async fn read(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, seat: &Seat, b
             }
             Some(Ok(frame)) => frame,
             Some(Err(error)) if is_huge(&error) => return End::Refused(Refusal::Huge),
+            Some(Err(error)) if is_breach(&error) => return End::Breach,
             Some(Err(_)) | None if bye => return End::Left,
             Some(Err(_)) | None => return End::Lost,
         };
@@ -238,6 +245,17 @@ fn is_huge(error: &axum::Error) -> bool {
     error.to_string().contains("too long")
 }
 
+/// Whether reading failed because of what came, and not because nothing does any more.
+fn is_breach(error: &axum::Error) -> bool {
+    let text = error.to_string();
+    let broken = text.contains("protocol error") || text.contains("UTF-8");
+    broken && !text.contains("without closing handshake")
+}
+
+/// RFC 6455 §7.4.1.
+const PROTOCOL_ERROR: u16 = 1002;
+/// Octets that are set aside for what a peer sends, for as long as it is connected: candidates and most of an offer.
+const READ_BUFFER: usize = 4096;
 /// How many times the message size may be read before the connection ends instead of going on with an error.
 const HUGE: usize = 4;
 /// How long the close handshake may take.
