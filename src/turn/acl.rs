@@ -70,10 +70,11 @@ pub struct Own {
 impl Own {
     /// Whether the transport address is one of the server's own listeners.
     pub fn listens(&self, address: SocketAddr) -> bool {
+        // All of 127.0.0.0/8 leads to this host, whatever an interface bears.
+        let here = || address.ip().is_loopback() || self.addresses.contains(&address.ip());
         self.listeners.iter().any(|listener| {
-            listener.port() == address.port()
-                && (listener.ip() == address.ip()
-                    || (listener.ip().is_unspecified() && self.addresses.contains(&address.ip())))
+            let ip = listener.ip();
+            listener.port() == address.port() && (ip == address.ip() || (ip.is_unspecified() && here()))
         })
     }
 
@@ -304,6 +305,7 @@ mod tests {
         let own =
             Own { listeners: vec!["0.0.0.0:3478".parse().unwrap()], addresses: vec!["203.0.113.5".parse().unwrap()] };
         assert!(own.listens("203.0.113.5:3478".parse().unwrap()));
+        assert!(own.listens("127.0.0.2:3478".parse().unwrap()));
         assert!(!own.listens("203.0.113.5:3479".parse().unwrap()));
         assert!(!own.listens("203.0.113.6:3478".parse().unwrap()));
     }
