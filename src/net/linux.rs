@@ -1,11 +1,10 @@
-//! Linux: `recvmmsg` with GRO, `sendmmsg` with GSO, the error queue.
+//! Linux: what a socket is set to, `recvmmsg` with GRO, the error queue. What it sends is in [`super::queue`].
 
 use super::address::{Name, v4_from_kernel};
 use super::buffer::{Arrival, Batch, Received};
-use super::control::{Ancillary, Control, each, read};
+use super::control::{Control, each, read};
 use super::icmp::{IcmpError, Origin, concerns_a_datagram};
 use super::options::Options;
-use super::outgoing::{Octets, Outgoing, Sent};
 use socket2::Socket;
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -16,15 +15,24 @@ use std::os::fd::{AsRawFd, RawFd};
 #[derive(Debug)]
 pub(super) struct State {
     /// Largest segment that GSO is used for; 0: not at all.
-    gso: u32,
+    pub(super) gso: u32,
     /// The kernel's drop counter when it was last told.
     overflowed: u32,
     /// A call reported an ICMP error whose entry was not read yet.
-    errors: bool,
-    icmp_errors: bool,
-    fragmentable: bool,
+    pub(super) errors: bool,
+    pub(super) icmp_errors: bool,
+    pub(super) fragmentable: bool,
+    /// What TTL, DSCP and ECN are set to on a socket whose datagrams do not carry them one by one; `None` on others.
+    pub(super) marks: Option<Marks>,
     /// The last destination that a datagram which must not be fragmented was too large for.
-    too_large: Option<SocketAddr>,
+    pub(super) too_large: Option<Box<SocketAddr>>,
+}
+
+/// What the network reads on a datagram: DSCP and ECN, and TTL or hop limit. 0 is the system's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Marks {
+    pub(super) traffic_class: u8,
+    pub(super) hop_limit: u8,
 }
 
 impl State {
@@ -60,8 +68,22 @@ impl State {
             errors: false,
             icmp_errors: options.icmp_errors,
             fragmentable: options.fragmentable,
+            marks: options.steady.then(Marks::default),
             too_large: None,
         }
+    }
+
+    /// Sets the marks that what is sent next shall bear.
+    pub(super) fn mark(&mut self, fd: RawFd, v6: bool, marks: Marks) {
+        let Some(set) = self.marks.as_mut().filter(|set| **set != marks) else { return };
+        if set.traffic_class != marks.traffic_class {
+            let _ = either(fd, v6, libc::IP_TOS, libc::IPV6_TCLASS, marks.traffic_class.into());
+        }
+        if set.hop_limit != marks.hop_limit {
+            let value = if marks.hop_limit == 0 { SYSTEMS_OWN } else { marks.hop_limit.into() };
+            let _ = either(fd, v6, libc::IP_TTL, libc::IPV6_UNICAST_HOPS, value);
+        }
+        *set = marks;
     }
 
     /// One `recvmmsg` into the free slots (more only where pending errors come first).
@@ -150,11 +172,11 @@ impl State {
 
     /// The kernel names only the address of a datagram that was too large to leave; the port is known here.
     fn complete(&self, mut error: IcmpError) -> IcmpError {
-        if let Some(too_large) = self.too_large
+        if let Some(too_large) = self.too_large.as_deref()
             && error.origin == Origin::Local
             && error.destination.ip() == too_large.ip()
         {
-            error.destination = too_large;
+            error.destination = *too_large;
         }
         error
     }
@@ -221,341 +243,31 @@ fn reporter(data: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Messages on their way into one `sendmmsg`.
-pub(super) struct Queue {
-    messages: Vec<Message>,
-    pieces: Vec<libc::iovec>,
-    headers: Vec<libc::mmsghdr>,
-}
-
-/// One datagram, or several that leave as one GSO message.
-struct Message {
-    first: Outgoing,
-    name: Name,
-    name_length: libc::socklen_t,
-    control: Ancillary,
-    /// Index of its first piece.
-    pieces_from: usize,
-    pieces: usize,
-    /// Octets of each datagram but the last.
-    segment: usize,
-    datagrams: u64,
-    total: usize,
-    /// Another datagram may join.
-    open: bool,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Queue {
-            messages: Vec::with_capacity(MESSAGES),
-            pieces: Vec::with_capacity(PIECES),
-            headers: Vec::with_capacity(MESSAGES),
-        }
-    }
-}
-
-// SAFETY: the raw pointers in pieces and headers are written and used within one `send` and mean nothing outside it.
-unsafe impl Send for Queue {}
-
-impl Queue {
-    /// Sends all, in order.
-    pub(super) fn send<'a>(
-        &mut self,
-        fd: RawFd,
-        state: &mut State,
-        outgoing: impl Iterator<Item = &'a Outgoing>,
-        octets: Octets<'_>,
-    ) -> Sent {
-        let mut sent = Sent::default();
-        for item in outgoing {
-            if !self.fits(item) {
-                sent += self.flush(fd, state);
-            }
-            self.push(item, octets, state.gso);
-        }
-        sent += self.flush(fd, state);
-        sent
-    }
-
-    /// Whether there is room, and the socket's DF setting (IPv4 has it per socket only) is the one for this datagram.
-    fn fits(&self, item: &Outgoing) -> bool {
-        let same = self.messages.last().is_none_or(|last| last.first.dont_fragment == item.dont_fragment);
-        same && self.messages.len() < MESSAGES && self.pieces.len() + 3 <= PIECES
-    }
-
-    fn push(&mut self, item: &Outgoing, octets: Octets<'_>, gso: u32) {
-        let length = item.length();
-        if let Some(last) = self.messages.last_mut()
-            && last.admits(item, length, gso)
-        {
-            last.pieces += pieces(&mut self.pieces, item, octets);
-            last.datagrams += 1;
-            last.total += length;
-            last.open = length == last.segment;
-            return;
-        }
-        let pieces_from = self.pieces.len();
-        let count = pieces(&mut self.pieces, item, octets);
-        let (name, name_length) = Name::encode(&item.to);
-        self.messages.push(Message {
-            first: *item,
-            name,
-            name_length,
-            control: Ancillary::empty(),
-            pieces_from,
-            pieces: count,
-            segment: length,
-            datagrams: 1,
-            total: length,
-            open: length > 0,
-        });
-    }
-
-    fn flush(&mut self, fd: RawFd, state: &mut State) -> Sent {
-        let unfragmented = self.messages.first().is_some_and(|m| m.first.dont_fragment && m.first.to.is_ipv4());
-        if unfragmented {
-            let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO);
-        }
-        self.link();
-        let sent = self.transmit(fd, state);
-        if unfragmented {
-            let usual = if state.fragmentable { IP_PMTUDISC_OMIT } else { libc::IP_PMTUDISC_WANT };
-            let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, usual);
-        }
-        self.messages.clear();
-        self.pieces.clear();
-        self.headers.clear();
-        sent
-    }
-
-    /// Builds the kernel's headers, now that nothing moves any more.
-    fn link(&mut self) {
-        let pieces = self.pieces.as_mut_ptr();
-        for message in &mut self.messages {
-            message.annotate();
-            // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
-            let mut header: libc::mmsghdr = unsafe { zeroed() };
-            header.msg_hdr.msg_name = (&raw mut message.name).cast();
-            header.msg_hdr.msg_namelen = message.name_length;
-            header.msg_hdr.msg_iov = pieces.wrapping_add(message.pieces_from);
-            header.msg_hdr.msg_iovlen = message.pieces as _;
-            if message.control.length > 0 {
-                header.msg_hdr.msg_control = message.control.octets.as_mut_ptr().cast();
-                header.msg_hdr.msg_controllen = message.control.length as _;
-            }
-            self.headers.push(header);
-        }
-    }
-
-    fn transmit(&mut self, fd: RawFd, state: &mut State) -> Sent {
-        let mut sent = Sent::default();
-        let mut at = 0;
-        let mut again = false;
-        while let Some(rest) = self.headers.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            sent.calls += 1;
-            // SAFETY: the headers were linked by `link` to messages and pieces that did not move since, and the pieces lie in
-            // the stores that `send` borrows.
-            let count =
-                unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as libc::c_uint, libc::MSG_DONTWAIT as _) };
-            if count > 0 {
-                for message in self.messages.iter().skip(at).take(count as usize) {
-                    sent.packets += message.datagrams;
-                    sent.octets += message.total as u64;
-                }
-                at += count as usize;
-                again = false;
-                // The kernel stopped short: what stopped it may have been a pending ICMP error, which is cleared now.
-                state.errors |= state.icmp_errors && at < self.headers.len();
-                continue;
-            }
-            let error = io::Error::last_os_error();
-            let Some(message) = self.messages.get(at) else {
-                break;
-            };
-            match state.verdict(&error, message, again) {
-                Verdict::Full => {
-                    sent.dropped += self.messages.iter().skip(at).map(|message| message.datagrams).sum::<u64>();
-                    break;
-                }
-                Verdict::Again => again = true,
-                Verdict::Apart => {
-                    sent += apart(fd, message, &self.pieces);
-                    at += 1;
-                    again = false;
-                }
-                Verdict::Lost => {
-                    sent.failed += message.datagrams;
-                    at += 1;
-                    again = false;
-                }
-            }
-        }
-        sent
-    }
-}
-
-impl Message {
-    fn admits(&self, item: &Outgoing, length: usize, gso: u32) -> bool {
-        self.open
-            && length > 0
-            && length <= self.segment
-            && self.segment <= gso as usize
-            && self.datagrams < SEGMENTS
-            && self.total + length <= GSO_OCTETS
-            && self.first.alike(item)
-    }
-
-    fn annotate(&mut self) {
-        let v6 = self.first.to.is_ipv6();
-        if self.datagrams > 1 {
-            self.control.segment(self.segment as u16);
-        }
-        if let Some(from) = self.first.from.filter(|from| from.is_ipv6() == v6) {
-            self.control.source(from);
-        }
-        if self.first.traffic_class != 0 {
-            self.control.traffic_class(v6, self.first.traffic_class);
-        }
-        if self.first.hop_limit != 0 {
-            self.control.hop_limit(v6, self.first.hop_limit);
-        }
-        if self.first.dont_fragment && v6 {
-            self.control.dont_fragment_v6();
-        }
-    }
-}
-
-/// What a refused message means.
-enum Verdict {
-    /// The send buffer is full: what is left of the batch is dropped.
-    Full,
-    /// The error was that of an earlier datagram: the same once more.
-    Again,
-    /// GSO cannot carry it: its datagrams one by one.
-    Apart,
-    /// This one cannot be sent.
-    Lost,
-}
-
-impl State {
-    fn verdict(&mut self, error: &io::Error, message: &Message, again: bool) -> Verdict {
-        let code = error.raw_os_error().unwrap_or(0);
-        let train = message.datagrams > 1;
-        if code == libc::EAGAIN || code == libc::ENOBUFS {
-            return Verdict::Full;
-        }
-        if train && code == libc::EIO {
-            self.gso = 0;
-            return Verdict::Apart;
-        }
-        if train && (code == libc::EINVAL || code == libc::EMSGSIZE) {
-            // A segment that exceeds some path's MTU: only large ones are given up for the other destinations.
-            self.gso = self.gso.min((message.segment as u32).saturating_sub(1).max(GSO_SURE));
-            return Verdict::Apart;
-        }
-        if code == libc::EMSGSIZE && message.first.dont_fragment {
-            self.too_large = Some(message.first.to);
-            self.errors = self.icmp_errors;
-            return Verdict::Lost;
-        }
-        if code == libc::EINTR || (concerns_a_datagram(error) && !again) {
-            self.errors |= self.icmp_errors;
-            return Verdict::Again;
-        }
-        Verdict::Lost
-    }
-}
-
-/// Appends the pieces of one datagram that are not empty.
-fn pieces(into: &mut Vec<libc::iovec>, item: &Outgoing, octets: Octets<'_>) -> usize {
-    let before = into.len();
-    for octets in [octets.get(item.header), octets.get(item.payload), item.zeros()] {
-        if !octets.is_empty() {
-            into.push(libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() });
-        }
-    }
-    into.len() - before
-}
-
-/// Sends the datagrams of a GSO message one by one.
-fn apart(fd: RawFd, message: &Message, pieces: &[libc::iovec]) -> Sent {
-    let mut sent = Sent::default();
-    let pieces = pieces.iter().skip(message.pieces_from).take(message.pieces);
-    let mut one = Vec::with_capacity(2);
-    let mut length = 0;
-    let mut left = message.datagrams;
-    let mut rest = message.total;
-    for piece in pieces {
-        one.push(*piece);
-        length += piece.iov_len;
-        if length >= message.segment.min(rest) {
-            sent += single(fd, message, &mut one, length);
-            rest -= length.min(rest);
-            left = left.saturating_sub(1);
-            one.clear();
-            length = 0;
-        }
-    }
-    sent.failed += left;
-    sent
-}
-
-fn single(fd: RawFd, message: &Message, pieces: &mut [libc::iovec], length: usize) -> Sent {
-    let mut name = message.name;
-    let mut alone = Message { name, control: Ancillary::empty(), datagrams: 1, ..*message };
-    alone.annotate();
-    // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
-    let mut header: libc::msghdr = unsafe { zeroed() };
-    header.msg_name = (&raw mut name).cast();
-    header.msg_namelen = message.name_length;
-    header.msg_iov = pieces.as_mut_ptr();
-    header.msg_iovlen = pieces.len() as _;
-    if alone.control.length > 0 {
-        header.msg_control = alone.control.octets.as_mut_ptr().cast();
-        header.msg_controllen = alone.control.length as _;
-    }
-    let mut sent = Sent { calls: 1, ..Sent::default() };
-    // SAFETY: name, pieces and control outlive the call, and the pieces lie in the stores that `send` borrows.
-    let count = unsafe { libc::sendmsg(fd, &header, libc::MSG_DONTWAIT) };
-    if count >= 0 {
-        sent.packets = 1;
-        sent.octets = length as u64;
-    } else if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
-        sent.dropped = 1;
-    } else {
-        sent.failed = 1;
-    }
-    sent
+/// Asks for a buffer of more octets than the system lets everybody have, which takes CAP_NET_ADMIN.
+pub(super) fn force_buffer(socket: &Socket, octets: usize, option: libc::c_int) {
+    let octets = libc::c_int::try_from(octets).unwrap_or(libc::c_int::MAX / 2);
+    let _ = set(socket.as_raw_fd(), libc::SOL_SOCKET, option, octets);
 }
 
 fn either(fd: RawFd, v6: bool, four: libc::c_int, six: libc::c_int, value: libc::c_int) -> io::Result<()> {
     if v6 { set(fd, libc::IPPROTO_IPV6, six, value) } else { set(fd, libc::IPPROTO_IP, four, value) }
 }
 
-fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the kernel reads `length` octets of `value`, which outlives the call.
     let outcome = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), length) };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The hop limit that stands for the system's default.
+const SYSTEMS_OWN: libc::c_int = -1;
 /// Calls of one receive, so that a flood of ICMP errors cannot hold the thread.
 const ATTEMPTS: u32 = 8;
 /// Entries of the error queue read at once.
 const ERRORS: usize = 64;
-/// Messages of one `sendmmsg`.
-const MESSAGES: usize = 128;
-/// Pieces of one `sendmmsg`; the kernel's own limit is 1024 per message.
-const PIECES: usize = 1024;
-/// Datagrams of one GSO message that every kernel takes.
-const SEGMENTS: u64 = 64;
-/// Octets of one GSO message.
-const GSO_OCTETS: usize = 65_507;
-/// Segments that fit into every path worth the name: GSO is never given up for these because of one destination.
-const GSO_SURE: u32 = 1_200;
 /// `linux/socket.h`; not in libc for every architecture.
 const SO_SELECT_ERR_QUEUE: libc::c_int = 45;
 /// Never set DF, fragment at the interface's MTU only (`linux/in.h`). Unlike `IP_PMTUDISC_DONT` it lets ICMP
 /// "fragmentation needed" for those datagrams that did have DF set appear in the error queue.
-const IP_PMTUDISC_OMIT: libc::c_int = 5;
+pub(super) const IP_PMTUDISC_OMIT: libc::c_int = 5;

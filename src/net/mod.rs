@@ -14,7 +14,7 @@
 //! * [`buffer`]: what one batch received, and where. [`outgoing`]: what one batch sends.
 //! * [`udp`]: the socket: `recvmmsg`, `sendmmsg`, GSO, GRO, packet info, DSCP and ECN, hop limits, ICMP errors; and
 //!   [`Path::Plain`], the portable way of doing the same with one packet a call, behind the same type.
-//! * [`port`]: the same socket, watched by a runtime.
+//! * [`port`]: the same socket, watched by a runtime; [`watch`]: many of them, watched as one.
 //! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
 //!   [`descriptors`]: how many sockets there may be. [`interface`]: the addresses of this host.
 //! * [`tls`], [`certificate`]: secure streams, and what a server proves its name with, replaceable while it runs.
@@ -40,6 +40,7 @@ pub mod proxy_protocol;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
+pub mod watch;
 
 #[cfg(target_os = "linux")]
 mod address;
@@ -50,6 +51,8 @@ mod fixed;
 #[cfg(target_os = "linux")]
 mod linux;
 mod plain;
+#[cfg(target_os = "linux")]
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -62,3 +65,4 @@ pub use port::{Port, Rest};
 pub use prefixed::Prefixed;
 pub use tls::Tls;
 pub use udp::{Messages, UdpSocket};
+pub use watch::Watch;

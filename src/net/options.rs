@@ -15,6 +15,9 @@ pub struct Options {
     pub icmp_errors: bool,
     /// IPv4: DF stays clear unless a datagram asks for it, and path MTUs are left to the routers. Else the system's default.
     pub fragmentable: bool,
+    /// What it sends in a row mostly looks alike: TTL, DSCP and ECN are set on the socket when they change, instead of
+    /// with each datagram.
+    pub steady: bool,
     /// Coalesce what is received (GRO) and segment what is sent (GSO) where the system can.
     pub offload: bool,
     /// Octets of receive buffer to ask for.
@@ -33,6 +36,7 @@ impl Default for Options {
             hop_limit: false,
             icmp_errors: false,
             fragmentable: false,
+            steady: false,
             offload: true,
             receive_buffer: None,
             send_buffer: None,

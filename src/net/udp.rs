@@ -7,6 +7,8 @@ use super::linux;
 use super::options::{Options, Path};
 use super::outgoing::{Octets, Outgoing, Sent};
 use super::plain;
+#[cfg(target_os = "linux")]
+use super::queue::Queue;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ pub struct UdpSocket {
 #[derive(Default)]
 pub struct Messages {
     #[cfg(target_os = "linux")]
-    queue: linux::Queue,
+    queue: Queue,
     joined: Vec<u8>,
 }
 
@@ -47,9 +49,13 @@ impl UdpSocket {
         // A size that is refused leaves the system's own, which works.
         if let Some(octets) = options.receive_buffer {
             let _ = socket.set_recv_buffer_size(octets);
+            #[cfg(target_os = "linux")]
+            linux::force_buffer(&socket, octets, libc::SO_RCVBUFFORCE);
         }
         if let Some(octets) = options.send_buffer {
             let _ = socket.set_send_buffer_size(octets);
+            #[cfg(target_os = "linux")]
+            linux::force_buffer(&socket, octets, libc::SO_SNDBUFFORCE);
         }
         #[cfg(target_os = "linux")]
         let batched = (options.path == Path::Batched).then(|| linux::State::prepare(&socket, &address, options));
