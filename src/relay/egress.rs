@@ -216,12 +216,12 @@ impl Egress {
         let Egress { clients, peers, outbox, messages, .. } = self;
         let mut total = Sent::default();
         outbox.drain(batch.octets(), |sender, chained, octets| {
-            let port = match sender {
-                Sender::Listener(index) => clients.udp(index).map(|listener| &mut listener.port),
+            let socket = match sender {
+                Sender::Listener(index) => clients.udp(index).map(|listener| listener.port.socket()),
                 Sender::Relay(index) => peers.get(index),
             };
-            if let Some(port) = port {
-                total += port.socket().send(messages, chained, octets);
+            if let Some(socket) = socket {
+                total += socket.send(messages, chained, octets);
             }
         });
         self.counters.send_calls.add(total.calls);

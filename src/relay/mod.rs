@@ -14,13 +14,15 @@
 //!                               └── payloads stay where they were received until the batch has been sent
 //! ```
 //!
-//! A *turn* of the loop serves every source that is ready, up to a batch of 64 slots, reads the clock once, and then sends
-//! all that came of it, grouped by socket. A source that had more than a batch goes to the back of the queue.
+//! A *turn* of the loop serves every source that is ready, up to a batch of 512 slots, reads the clock once, and then sends
+//! all that came of it, grouped by socket and by destination. A source that had more than a batch goes to the back of the
+//! queue. Where a core has little left, packets gather for a moment before the next turn, so that trains form (`coalesce`).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod associations;
 mod clients;
 mod clock;
+mod coalesce;
 mod conn;
 mod data_connections;
 mod egress;

@@ -1,24 +1,32 @@
 //! The peers' side: one UDP socket for each relayed transport address.
 
-use super::ready::{Ready, Source};
-use crate::net::{self, Port, UdpSocket};
+use super::ready::Source;
+use crate::net::{self, UdpSocket, Watch};
 use crate::turn::{BindError, RelayedId};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::task::Context;
 
 /// The relay sockets of a shard, by [`RelayedId`].
 pub(super) struct Peers {
-    sockets: Vec<Option<Box<Port>>>,
+    sockets: Vec<Option<Box<UdpSocket>>>,
+    watch: Watch,
     options: net::Options,
-    ready: Arc<Ready>,
     open: usize,
 }
 
 impl Peers {
     /// None yet; `options` is how each is made.
-    pub(super) fn new(options: net::Options, ready: Arc<Ready>) -> Peers {
-        Peers { sockets: Vec::new(), options, ready, open: 0 }
+    ///
+    /// # Errors
+    /// When the runtime cannot watch them.
+    pub(super) fn new(options: net::Options) -> io::Result<Peers> {
+        Ok(Peers { sockets: Vec::new(), watch: Watch::new()?, options, open: 0 })
+    }
+
+    /// Appends those that something came to since they were told of last; the task is woken for the next.
+    pub(super) fn ready(&mut self, cx: &mut Context<'_>, into: &mut Vec<Source>) {
+        self.watch.ready(cx, |number| into.push(Source::Relay(number)));
     }
 
     /// Binds a relay socket.
@@ -27,13 +35,13 @@ impl Peers {
     /// [`BindError::InUse`] when another port may do, [`BindError::Failed`] when none will.
     pub(super) fn bind(&mut self, relayed: RelayedId, local: SocketAddr) -> Result<(), BindError> {
         let socket = UdpSocket::bind(local, &self.options).map_err(|error| cause(&error))?;
-        let port = Port::new(socket, self.ready.waker(Source::Relay(relayed.0))).map_err(|_| BindError::Failed)?;
+        self.watch.add(&socket, relayed.0).map_err(|_| BindError::Failed)?;
         let place = relayed.0 as usize;
         if place >= self.sockets.len() {
             self.sockets.resize_with(place + 1, || None);
         }
         if let Some(slot) = self.sockets.get_mut(place)
-            && slot.replace(Box::new(port)).is_none()
+            && slot.replace(Box::new(socket)).is_none()
         {
             self.open += 1;
         }
@@ -48,7 +56,7 @@ impl Peers {
     }
 
     /// A relay socket, while it is open.
-    pub(super) fn get(&mut self, index: u32) -> Option<&mut Port> {
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut UdpSocket> {
         self.sockets.get_mut(index as usize)?.as_deref_mut()
     }
 

@@ -2,6 +2,7 @@
 
 use super::clients::{Clients, Way};
 use super::clock::{Clock, FOREVER};
+use super::coalesce::Coalesce;
 use super::conn::Read;
 use super::egress::{Arrival, Egress};
 use super::gate::Gate;
@@ -16,9 +17,7 @@ use super::tcp_relays::TcpRelays;
 use super::waiting::Waiting;
 use crate::net::dtls::Dtls;
 use crate::net::{self, Batch, IcmpError, Rest, UdpSocket};
-use crate::turn::{
-    BindError, Client, Effect, End, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport,
-};
+use crate::turn::{BindError, Client, Effect, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport};
 use crate::wire::{Malformed, stream};
 use std::future::poll_fn;
 use std::io;
@@ -26,7 +25,7 @@ use std::net::SocketAddr;
 use std::ops::{Range, RangeInclusive};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::Sleep;
 
@@ -62,7 +61,8 @@ pub(super) struct Shard {
     armed: Instant,
     pub(super) counters: Arc<Counters>,
     journal: Journal,
-    alive: bool,
+    coalesce: Coalesce,
+    pub(super) alive: bool,
 }
 
 /// What a shard starts from.
@@ -116,7 +116,7 @@ impl Shard {
         let protocol = server.counters().clone();
         let maximum = connections.maximum;
         let clients = Clients::new(udp, tcp, (connections, balancers), shard, &ready, &counters)?;
-        let peers = Peers::new(relay_options, ready.clone());
+        let peers = Peers::new(relay_options)?;
         let shard = Shard {
             server,
             tcp_relays: TcpRelays::new(waiting, neighbours.clone(), shard, &ready, &counters),
@@ -143,6 +143,7 @@ impl Shard {
             armed: FOREVER,
             counters,
             journal,
+            coalesce: Coalesce::new(now),
             alive: true,
         };
         Ok((shard, protocol))
@@ -156,7 +157,12 @@ impl Shard {
             self.now = began;
             self.turn();
             self.counters.turns.add(1);
-            self.counters.busy_nanoseconds.add(self.clock.now().0.saturating_sub(began.0));
+            let ended = self.clock.now();
+            self.counters.busy_nanoseconds.add(ended.0.saturating_sub(began.0));
+            let gather = self.coalesce.after(began, ended);
+            if let Some(pause) = gather.filter(|_| self.again.is_empty() && self.alive) {
+                std::thread::sleep(pause);
+            }
         }
     }
 
@@ -165,6 +171,7 @@ impl Shard {
         if !self.again.is_empty() {
             tokio::task::yield_now().await;
             self.ready.take(&mut self.due, None);
+            self.egress.peers.ready(&mut Context::from_waker(Waker::noop()), &mut self.due);
             self.due.append(&mut self.again);
             while let Ok(letter) = self.mailbox.try_recv() {
                 self.letters.push(letter);
@@ -177,6 +184,7 @@ impl Shard {
         self.arm();
         poll_fn(|cx| {
             self.ready.take(&mut self.due, Some(cx.waker()));
+            self.egress.peers.ready(cx, &mut self.due);
             let mut woken = !self.due.is_empty();
             while let Poll::Ready(letter) = self.mailbox.poll_recv(cx) {
                 woken = true;
@@ -301,8 +309,9 @@ impl Shard {
     }
 
     fn serve_relay(&mut self, index: u32) -> io::Result<()> {
-        let Some(port) = self.egress.peers.get(index) else { return Ok(()) };
-        let Some((received, rest)) = port.receive(&mut self.batch)? else { return Ok(()) };
+        let Some(socket) = self.egress.peers.get(index) else { return Ok(()) };
+        let received = socket.receive(&mut self.batch)?;
+        let rest = if received.drained { Rest::Nothing } else { Rest::More };
         self.count(&received, rest, Source::Relay(index));
         self.counters.peer_datagrams.add(received.datagrams.len() as u64);
         let relayed = RelayedId(index);
@@ -329,9 +338,9 @@ impl Shard {
     /// Passes on what the network said about datagrams that a relay socket sent.
     fn tell_errors(&mut self, relayed: RelayedId) {
         let mut errors = std::mem::take(&mut self.errors);
-        if let Some(port) = self.egress.peers.get(relayed.0) {
-            port.socket().errors(&mut errors);
-            if port.socket().has_errors() {
+        if let Some(socket) = self.egress.peers.get(relayed.0) {
+            socket.errors(&mut errors);
+            if socket.has_errors() {
                 self.again.push(Source::Relay(relayed.0));
             }
         }
@@ -512,36 +521,10 @@ impl Shard {
             self.hang_up(index);
         }
     }
-
-    fn read(&mut self, letter: Letter) {
-        match letter {
-            Letter::Stop => {
-                self.server.end_all(self.now, End::Stopped);
-                self.perform();
-                self.alive = false;
-            }
-            Letter::ReplacePolicy(policy) => {
-                self.gate.policy = policy.clone();
-                self.server.replace_policy(policy);
-            }
-            Letter::List(answer) => {
-                // Who asked may have left.
-                let _ = answer.send(self.server.records(self.now).map(|record| *record).collect());
-            }
-            Letter::Detail(id, answer) => {
-                let _ = answer.send(self.server.detail(self.now, id).map(Box::new));
-            }
-            Letter::Close(id, answer) => {
-                let found = self.server.end_one(self.now, id, End::Closed);
-                self.perform();
-                let _ = answer.send(found);
-            }
-        }
-    }
 }
 
 /// Slots of a shard's batch: datagrams, or trains of them, that one turn takes before it sends.
-const SLOTS: usize = 128;
+const SLOTS: usize = 512;
 /// First octets of DTLS records. RFC 7983 §7.
 const RECORDS: RangeInclusive<u8> = 20..=63;
 /// With fewer free slots the batch is sent before the next source is served.

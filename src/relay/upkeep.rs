@@ -1,10 +1,40 @@
-//! What ends: connections that are gone or were silent for too long, and whatever is due by the clock.
+//! What a shard does beside relaying: what its supervisor says, whatever is due by the clock, and what ends, connections
+//! that are gone or were silent for too long.
 
+use super::mailbox::Letter;
 use super::neighbours::Passed;
 use super::shard::Shard;
+use crate::turn::End;
 use std::time::Duration;
 
 impl Shard {
+    /// Does what the supervisor says.
+    pub(super) fn read(&mut self, letter: Letter) {
+        match letter {
+            Letter::Stop => {
+                self.server.end_all(self.now, End::Stopped);
+                self.perform();
+                self.alive = false;
+            }
+            Letter::ReplacePolicy(policy) => {
+                self.gate.policy = policy.clone();
+                self.server.replace_policy(policy);
+            }
+            Letter::List(answer) => {
+                // Who asked may have left.
+                let _ = answer.send(self.server.records(self.now).map(|record| *record).collect());
+            }
+            Letter::Detail(id, answer) => {
+                let _ = answer.send(self.server.detail(self.now, id).map(Box::new));
+            }
+            Letter::Close(id, answer) => {
+                let found = self.server.end_one(self.now, id, End::Closed);
+                self.perform();
+                let _ = answer.send(found);
+            }
+        }
+    }
+
     /// Closes a connection, and with it the allocation. What was answered before goes out first, as far as the client takes it.
     pub(super) fn hang_up(&mut self, index: u32) {
         self.egress.clients.flush(index);
