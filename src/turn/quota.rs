@@ -81,14 +81,15 @@ impl Ledger {
         let below = |all: u32| (all < limits.allocations).then_some(all + 1);
         self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).map_err(|_| Reject::CAPACITY)?;
         // What is entered comes out again when a later limit refuses and the grant is dropped.
-        let mut grant = Grant { ledger: self.clone(), realm: None, owner: None, address: None, meter: None };
         let owner = (applicant.realm.clone(), applicant.user.clone());
+        let address = applicant.address;
+        let mut grant = Grant { ledger: self.clone(), owner: owner.clone(), address, entered: 0, meter: None };
         enter(&self.realms, applicant.realm, limits.allocations_per_realm)?;
-        grant.realm = Some(applicant.realm.clone());
+        grant.entered = 1;
         enter(&self.users, &owner, limits.allocations_per_user)?;
-        grant.owner = Some(owner.clone());
-        enter(&self.addresses, &applicant.address, limits.allocations_per_address)?;
-        grant.address = Some(applicant.address);
+        grant.entered = 2;
+        enter(&self.addresses, &address, limits.allocations_per_address)?;
+        grant.entered = 3;
         let allowance = limits.user_octets.map(|bounds| self.allowance(&owner, bounds, applicant.unix));
         if allowance.as_ref().is_some_and(|allowance| !allowance.is_left(applicant.unix)) {
             return Err(QUOTA);
@@ -139,9 +140,10 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Grant {
     ledger: Arc<Ledger>,
-    realm: Option<Arc<str>>,
-    owner: Option<Owner>,
-    address: Option<IpAddr>,
+    owner: Owner,
+    address: IpAddr,
+    /// In how many of the ledger's counts it is entered: realms, then users, then addresses.
+    entered: u8,
     meter: Option<Box<Meter>>,
 }
 
@@ -155,16 +157,14 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         self.ledger.all.fetch_sub(1, Ordering::Relaxed);
-        if let Some(realm) = &self.realm {
-            leave(&self.ledger.realms, realm);
+        if self.entered > 0 {
+            leave(&self.ledger.realms, &self.owner.0);
         }
-        if let Some(owner) = &self.owner
-            && leave(&self.ledger.users, owner)
-        {
-            self.ledger.buckets.pin().remove(&Sharer::User(owner.clone()));
+        if self.entered > 1 && leave(&self.ledger.users, &self.owner) {
+            self.ledger.buckets.pin().remove(&Sharer::User(self.owner.clone()));
         }
-        if let Some(address) = &self.address {
-            leave(&self.ledger.addresses, address);
+        if self.entered > 2 {
+            leave(&self.ledger.addresses, &self.address);
         }
     }
 }

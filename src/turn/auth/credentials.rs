@@ -65,6 +65,11 @@ impl Credentials {
         self.hashed.get(hash)
     }
 
+    /// A static user's name as it is held here, so that all of the user's allocations hold the same.
+    pub fn known(&self, name: &str) -> Option<&Arc<str>> {
+        self.users.get_key_value(name).map(|(name, _)| name)
+    }
+
     /// Whether every user can be enumerated, so that USERHASH may be asked of clients.
     pub fn is_enumerable(&self) -> bool {
         self.secrets.is_empty() && !self.users.is_empty()

@@ -159,7 +159,10 @@ impl<'a> User<'a> {
 
     fn name(&self, realm: &Realm) -> Option<Arc<str>> {
         match self {
-            User::Name(octets) if octets.len() <= LONGEST_NAME => std::str::from_utf8(octets).ok().map(Arc::from),
+            User::Name(octets) if octets.len() <= LONGEST_NAME => {
+                let name = std::str::from_utf8(octets).ok()?;
+                Some(realm.credentials.known(name).cloned().unwrap_or_else(|| name.into()))
+            }
             User::Name(_) => None,
             User::Hash(hash) => realm.credentials.by_hash(hash).cloned(),
         }

@@ -25,7 +25,6 @@ use crate::wire::attribute::{self, Family};
 use crate::wire::registry::{PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Makes an allocation whose answer waits for its sockets, or repeats the answer of one that the same request made.
@@ -49,7 +48,8 @@ pub fn answer(
     let limits = state.policy.limits_of(&caller.realm);
     let mut wanted = Wanted::read(&state.policy, &limits, request, path.client.five_tuple.transport)?;
     wanted.lifetime = caller.authorized.map_or(wanted.lifetime, |left| wanted.lifetime.min(left));
-    let user: Arc<str> = credentials::account(&caller.name).into();
+    let account = credentials::account(&caller.name);
+    let user = if *account == *caller.name { caller.name.clone() } else { account.into() };
     welcome(state, now, path, &user)?;
     let address = path.client.five_tuple.client.ip();
     let mobility = mobility(&state.policy, request)?;
