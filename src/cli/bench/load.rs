@@ -179,7 +179,9 @@ impl Drive {
             if due > 0 {
                 self.emit(crew, plan, due.min(self.bursts_at_once), &mut pace);
             }
-            let rest = pace.rest(&crew.ledger.tally, now).min(Duration::from_nanos(end - now)).min(ATTENTION);
+            // What is still due does not wait for an answer to what was sent.
+            let rest = if due > self.bursts_at_once { Duration::ZERO } else { pace.rest(&crew.ledger.tally, now) };
+            let rest = rest.min(Duration::from_nanos(end - now)).min(ATTENTION);
             self.receive(crew, plan, rest)?;
             if rest.is_zero() && due == 0 {
                 // Whoever watches this run may share the core.
