@@ -28,17 +28,19 @@ fn the_server_does_what_the_model_does() {
         std::env::var("HAIRPIN_MODEL_STEPS").ok().map(|steps| steps.parse::<u64>().expect("a number of steps"));
     let (begun, steps) = (Instant::now(), Cell::new(0));
     let config = Config {
-        cases: 8,
+        // Many, of which the kept ones, tried first, are few.
+        cases: 64,
         max_shrink_iters: 20_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
         ..Config::default()
     };
-    let mut runner = TestRunner::new(config);
     let operations = vec(any::<[u8; OCTETS]>(), 1..400);
     while wanted.map_or(begun.elapsed() < PATIENCE, |wanted| steps.get() < wanted) {
-        let outcome = runner.run(&(any::<u8>(), operations.clone()), |(setting, operations)| {
-            play(Setting::of(setting), &operations, &steps).map_err(TestCaseError::fail)
-        });
+        // A new one each time: a runner that has had its cases runs none but the kept ones.
+        let outcome = TestRunner::new(config.clone())
+            .run(&(any::<u8>(), operations.clone()), |(setting, operations)| {
+                play(Setting::of(setting), &operations, &steps).map_err(TestCaseError::fail)
+            });
         if let Err(failure) = outcome {
             panic!("{failure}");
         }
