@@ -9,8 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A stream that first gives what was read of it before, and that may be read only so far.
 #[derive(Debug)]
 pub struct Prefixed<S> {
+    /// What was read and not yet given: `taken..end` of it.
     prefix: Vec<u8>,
     taken: usize,
+    end: usize,
     allowance: Option<usize>,
     ahead: bool,
     stream: S,
@@ -19,7 +21,7 @@ pub struct Prefixed<S> {
 impl<S> Prefixed<S> {
     /// `prefix`, then what `stream` gives; after `allowance` octets in all (`None`: never) reading fails.
     pub fn new(prefix: Vec<u8>, stream: S, allowance: Option<usize>) -> Prefixed<S> {
-        Prefixed { prefix, taken: 0, allowance, ahead: false, stream }
+        Prefixed { end: prefix.len(), prefix, taken: 0, allowance, ahead: false, stream }
     }
 
     /// Reads as much as there is at once, however little is asked for. rustls asks for 4 KiB: a call for every three packets.
@@ -33,7 +35,8 @@ impl<S> Prefixed<S> {
         self.allowance = None;
     }
 
-    /// Reads what the kernel has and gives what there is room for; the rest becomes the prefix.
+    /// Reads what the kernel has into the thread's scratch and gives what there is room for. Where more is left, the scratch
+    /// stays here until that has been given too.
     fn read_ahead(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
@@ -43,21 +46,22 @@ impl<S> Prefixed<S> {
         let most = self.allowance.unwrap_or(AHEAD).min(AHEAD);
         let mut ahead = ReadBuf::new(scratch.get_mut(..most).unwrap_or_default());
         let outcome = Pin::new(&mut self.stream).poll_read(cx, &mut ahead);
-        let (now, later) = ahead.filled().split_at(ahead.filled().len().min(buffer.remaining()));
-        buffer.put_slice(now);
-        self.prefix.extend_from_slice(later);
-        SCRATCH.set(scratch);
+        (self.taken, self.end) = (0, ahead.filled().len());
+        self.prefix = scratch;
+        self.give_prefix(buffer);
         outcome
     }
 
     fn give_prefix(&mut self, buffer: &mut ReadBuf<'_>) {
-        let rest = self.prefix.get(self.taken..).unwrap_or_default();
+        let rest = self.prefix.get(self.taken..self.end).unwrap_or_default();
         let given = rest.len().min(buffer.remaining());
         buffer.put_slice(rest.get(..given).unwrap_or_default());
         self.taken += given;
-        if self.taken >= self.prefix.len() {
-            self.prefix = Vec::new();
-            self.taken = 0;
+        if self.taken >= self.end {
+            let empty = std::mem::take(&mut self.prefix);
+            if empty.len() == AHEAD {
+                SCRATCH.set(empty);
+            }
         }
     }
 }
@@ -113,7 +117,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 }
 
 thread_local! {
-    /// What is read ahead lands here first, so that connections hold memory only for what they were not asked for yet.
+    /// What is read ahead lands here, so that connections hold memory only while they have something.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
@@ -155,7 +159,7 @@ mod tests {
         let mut all = octets[..4].to_vec();
         while all.len() < octets.len() {
             all.extend(read(&mut stream, 4096).unwrap());
-            assert!(stream.prefix.len() <= AHEAD);
+            assert!(stream.end - stream.taken <= AHEAD);
         }
         assert_eq!(all, octets);
         assert!(read(&mut stream, 1).unwrap().is_empty() && stream.prefix.capacity() == 0, "the end");
