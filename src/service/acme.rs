@@ -86,7 +86,8 @@ impl Acme {
 
     /// Orders a certificate, keeps it, and shows it.
     async fn obtain(&self, certificates: &Certificates) -> io::Result<Arc<Certificate>> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state)?;
+        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state);
+        created.map_err(|error| named(&self.state, &error))?;
         let mut order = self.order().await?;
         let proven = prove(&mut order, certificates).await;
         for name in &self.names {
@@ -221,10 +222,14 @@ fn patience() -> RetryPolicy {
 /// Writes a file that only its owner reads, whole or not at all.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
+    let written = written.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
+    written.and_then(|()| fs::rename(&beside, path)).map_err(|error| named(path, &error))
+}
+
+/// An error with the file that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// HTTP to the ACME server: one request on a connection of its own, over TLS verified against known authorities.
