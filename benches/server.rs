@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         ["--instructions"] => instructions::compare(),
         ["--instructions", "--accept"] => instructions::accept(),
-        [instructions::REPEAT, name, times] => repeat(name, times.parse().expect("a number")),
+        [instructions::REPEAT, name] => instructions::repeat(name),
         [instructions::FEATURES] => instructions::features(),
         ["--memory"] => memory(&[10_000, 50_000, 200_000]),
         ["--memory", count] => memory(&[count.parse().expect("a number")]),
@@ -42,13 +42,6 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
 
 fn find(name: &str) -> &'static Scenario {
     all().find(|(known, _)| *known == name).expect("a scenario")
-}
-
-/// Does one scenario so many times: what valgrind watches.
-fn repeat(name: &str, times: u64) -> ExitCode {
-    let mut operation = find(name).1();
-    (0..times).for_each(|_| operation());
-    ExitCode::SUCCESS
 }
 
 /// Says what one allocation keeps resident, its kernel socket apart, for each number of them. Each runs in a process of its own.

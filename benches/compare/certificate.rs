@@ -18,14 +18,8 @@ impl Pair {
         &PAIR
     }
 
-    /// Removes the files, once no server needs them any more.
-    pub fn remove() {
-        let _ = std::fs::remove_dir_all(folder());
-    }
-
     fn make() -> Pair {
         let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).expect("a certificate");
-        std::fs::create_dir_all(folder()).expect("a folder for the certificate");
         let pair = Pair { certificate: folder().join("certificate.pem"), key: folder().join("key.pem") };
         std::fs::write(&pair.certificate, made.cert.pem()).expect("the certificate's file");
         std::fs::write(&pair.key, made.signing_key.serialize_pem()).expect("the key's file");
@@ -33,6 +27,9 @@ impl Pair {
     }
 }
 
-fn folder() -> PathBuf {
-    std::env::temp_dir().join(format!("hairpin-compare-{}", std::process::id()))
+/// A folder for the files of this run.
+pub fn folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("hairpin-compare-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    folder
 }

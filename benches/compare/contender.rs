@@ -1,6 +1,6 @@
 //! The servers that are compared, and how each is started.
 
-use crate::certificate::Pair;
+use crate::certificate::{Pair, folder};
 use crate::{crate_server, floor};
 use hairpin::cli::bench::crew::Gauge;
 use hairpin::cli::bench::plan::{Plan, Server, Transport};
@@ -10,6 +10,7 @@ use hairpin::cli::bench::team::Team;
 use hairpin::cli::bench::{Direction, Workload};
 use hairpin::net::cpu;
 use hairpin::turn::client::Login;
+use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -103,14 +104,17 @@ impl Contender {
         let cores = cores();
         let _ = cpu::pin(cores[0]);
         let mut command = self.command(needs, port, pair);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let log = folder().join(format!("{port}.log"));
+        let said = File::create(&log).map_or_else(|_| Stdio::null(), Stdio::from);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn();
         if let Some(last) = cores.last().filter(|_| cores.len() > 1) {
             let _ = cpu::pin(*last);
         }
         let child = child.inspect_err(|error| eprintln!("{}: {error}", self.name)).ok()?;
         let mut running = Running { child, port, over: needs.over };
         running.answers().then_some(running).or_else(|| {
-            eprintln!("{} does not answer on port {port}", self.name);
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            eprintln!("{} does not answer on port {port}: {}", self.name, said.trim());
             None
         })
     }
@@ -219,6 +223,7 @@ pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
         },
         login: Some(Login { username: "user".into(), password: "pass".into() }),
         flows: 50,
+        others: 0,
         size: 1200,
         burst: 1,
         rate: Rate::Window(WINDOW),

@@ -50,7 +50,7 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
         relay(Plan { flows: 10, ..parts[0].running.plan() }, settings.length).and_then(|run| cost(&run))
     })?;
     let (before, mut resident) = (parts[0].spent()?, 0);
-    parts[0].fill(first)?;
+    parts[0].fill(first, 0)?;
     let after = parts[0].spent()?;
     resident += after.resident.saturating_sub(before.resident);
     let first_setup = (after.cpu - before.cpu) as f64 / first as f64;
@@ -61,7 +61,7 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
         while left > each {
             let mut part = Part::start(contender, needs, parts.len(), each)?;
             let before = part.spent()?;
-            part.fill(each)?;
+            part.fill(each, total - left)?;
             resident += part.spent()?.resident.saturating_sub(before.resident);
             left -= each;
             parts.push(part);
@@ -70,7 +70,7 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
     }
     let last = parts.last().expect("the first at least");
     let before = last.spent()?;
-    let mut team = Team::enlist(&Plan { flows: left, ..last.running.plan() })?;
+    let mut team = Team::enlist(&Plan { flows: left, others: total - left, ..last.running.plan() })?;
     team.allocate(None)?;
     let after = last.spent()?;
     let setup = (after.cpu - before.cpu) as f64 / left as f64;
@@ -90,8 +90,8 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
 }
 
 /// Holds so many allocations on the server at a port of 127.0.0.1, until standard input closes.
-pub fn hold(port: u16, flows: usize) -> ExitCode {
-    let plan = Plan { workload: Workload::Allocate, flows, ..plan(port, Transport::Udp, None) };
+pub fn hold(port: u16, flows: usize, others: usize) -> ExitCode {
+    let plan = Plan { workload: Workload::Allocate, flows, others, ..plan(port, Transport::Udp, None) };
     let held = Team::enlist(&plan).and_then(|mut team| team.allocate(None).map(|round| (team, round)));
     match held {
         Ok((team, round)) => {
@@ -121,17 +121,18 @@ impl Part {
         spent(self.running.pid()).map_err(Failure::Process)
     }
 
-    fn fill(&mut self, allocations: usize) -> Result<(), Failure> {
-        self.holders.push(Holder::start(self.running.port(), allocations).map_err(Failure::Io)?);
+    /// Makes allocations that stay, beside `others` on this host.
+    fn fill(&mut self, allocations: usize, others: usize) -> Result<(), Failure> {
+        self.holders.push(Holder::start(self.running.port(), allocations, others).map_err(Failure::Io)?);
         Ok(())
     }
 }
 
 impl Holder {
     /// Starts it and waits until it holds them.
-    fn start(port: u16, allocations: usize) -> io::Result<Holder> {
+    fn start(port: u16, allocations: usize, others: usize) -> io::Result<Holder> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([FLAG, &port.to_string(), &allocations.to_string()]);
+        command.arg(FLAG).args([port.into(), allocations, others].map(|number: usize| number.to_string()));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let said = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
         let holder = Holder(child);

@@ -26,8 +26,9 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [crate_server::FLAG, port] => return crate_server::serve(port.parse().expect("a port")),
         [floor::FLAG, port] => return floor::serve(port.parse().expect("a port")),
-        [crowd::FLAG, port, flows] => {
-            return crowd::hold(port.parse().expect("a port"), flows.parse().expect("a number"));
+        [crowd::FLAG, port, flows, others] => {
+            let [flows, others] = [flows, others].map(|number| number.parse().expect("a number"));
+            return crowd::hold(port.parse().expect("a port"), flows, others);
         }
         _ => {}
     }
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
             Err(sentence) => eprintln!("{}: {sentence}", row.key),
         }
     }
-    certificate::Pair::remove();
+    let _ = std::fs::remove_dir_all(certificate::folder());
     println!("\n{}\n{}", table::render(&contenders, &lines), settings.to_text());
     ExitCode::SUCCESS
 }

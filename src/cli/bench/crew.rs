@@ -97,7 +97,7 @@ impl Crew {
             if plan.stop.is_asked() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            let lane = dialer.dial(index)?;
+            let lane = dialer.dial(plan.others + index)?;
             waiting.watch(lane.as_raw_fd(), index - from, lane.is_stream())?;
             let client = Client::new(plan.login.clone(), seed()?);
             agents.push(Agent { lane, server: plan.server.address, client, relayed: None, prefix: Vec::new() });
@@ -128,7 +128,7 @@ impl Crew {
     /// # Errors
     /// As [`Crew::enlist`].
     pub fn redial(&mut self, index: usize, plan: &Plan) -> io::Result<()> {
-        let lane = self.dialer.dial(self.first + index)?;
+        let lane = self.dialer.dial(plan.others + self.first + index)?;
         self.waiting.watch(lane.as_raw_fd(), index, lane.is_stream())?;
         let agent = &mut self.agents[index];
         agent.lane = lane;

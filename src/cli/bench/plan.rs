@@ -22,6 +22,8 @@ pub struct Plan {
     pub login: Option<Login>,
     /// Clients, each with a five-tuple of its own.
     pub flows: usize,
+    /// Clients of the same server that other loaders on this host have; theirs are other ports.
+    pub others: usize,
     /// Octets of payload in each packet.
     pub size: usize,
     /// Packets that one flow sends back to back.
@@ -101,6 +103,7 @@ impl Plan {
             workload: args.workload,
             login: login(args)?,
             flows: if pairs { args.flows.next_multiple_of(2) } else { args.flows },
+            others: 0,
             size: args.size.unwrap_or(1200),
             burst: args.burst.unwrap_or(1),
             rate: args.rate.unwrap_or(match args.workload {
