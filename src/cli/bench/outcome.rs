@@ -125,8 +125,8 @@ pub struct Process {
     pub cpu_ns_per_packet: f64,
     /// Cores in use.
     pub cores: f64,
-    /// Kernel time of all CPU time, 0 to 1.
-    pub kernel: f64,
+    /// Kernel time of all CPU time, 0 to 1; absent where there were too few ticks to tell.
+    pub kernel: Option<f64>,
     /// Resident octets at the end.
     pub resident_octets: u64,
     /// Threads.
@@ -317,11 +317,11 @@ impl Latency {
 impl Process {
     fn of(usage: &Usage) -> Process {
         let packets = usage.packets.max(1) as f64;
-        let ticks = (usage.spent.user + usage.spent.system).max(1) as f64;
+        let ticks = usage.spent.user + usage.spent.system;
         Process {
             cpu_ns_per_packet: usage.spent.cpu as f64 / packets,
             cores: usage.spent.cpu as f64 / 1e9 / usage.seconds.max(1e-9),
-            kernel: usage.spent.system as f64 / ticks,
+            kernel: (ticks >= TICKS).then(|| usage.spent.system as f64 / ticks as f64),
             resident_octets: usage.spent.resident,
             threads: usage.spent.threads,
             switches_per_packet: usage.spent.switches as f64 / packets,
@@ -386,5 +386,7 @@ fn micro(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 
+/// Ticks of CPU time that tell user from kernel time well enough.
+const TICKS: u64 = 20;
 /// Seconds of silence at a run's end that are no chance.
 const SILENCE: f64 = 1.0;

@@ -97,7 +97,8 @@ fn tiles(outcome: &Outcome) -> Vec<(&'static str, String, String)> {
     if let Some(process) = &outcome.process {
         let what = if outcome.packets.is_some() { "packet" } else { "allocation" };
         let each = unit(&duration(process.cpu_ns_per_packet / 1000.0));
-        tiles.push(("Server CPU", each, format!("per {what}, {:.0} % in the kernel", process.kernel * 100.0)));
+        let kernel = process.kernel.map_or(String::new(), |kernel| format!(", {:.0} % in the kernel", kernel * 100.0));
+        tiles.push(("Server CPU", each, format!("per {what}{kernel}")));
         let resident = format!("{:.1}<small> MB</small>", process.resident_octets as f64 / 1e6);
         tiles.push(("Server memory", resident, format!("{:.2} cores, {} threads", process.cores, process.threads)));
     }
@@ -395,8 +396,7 @@ fn table(outcome: &Outcome) -> String {
         ));
     }
     if let Some(loader) = &outcome.loader {
-        let each = count(loader.cpu_ns_per_packet);
-        rows.push(("Loader: ns per packet, cores", format!("{each}, {:.2}", loader.cores)));
+        rows.push(("Loader: cores", format!("{:.2}", loader.cores)));
     }
     if outcome.loader_bound {
         rows.push(("Note", "the loader could send no more: the server may be faster".into()));

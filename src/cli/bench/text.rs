@@ -31,9 +31,9 @@ pub fn render(outcome: &Outcome) -> String {
         let what = if outcome.packets.is_some() { "packet" } else { "allocation" };
         let _ = writeln!(
             out,
-            "  server       CPU {} ns per {what} ({:.0} % in the kernel)   {:.2} cores   resident {:.1} MB   {} threads   {:.3} switches per {what}",
+            "  server       CPU {} ns per {what}{}   {:.2} cores   resident {:.1} MB   {} threads   {:.3} switches per {what}",
             count(process.cpu_ns_per_packet),
-            process.kernel * 100.0,
+            process.kernel.map_or(String::new(), |kernel| format!(" ({:.0} % in the kernel)", kernel * 100.0)),
             process.cores,
             process.resident_octets as f64 / 1e6,
             process.threads,
@@ -41,12 +41,8 @@ pub fn render(outcome: &Outcome) -> String {
         );
     }
     if let Some(loader) = &outcome.loader {
-        let _ = writeln!(
-            out,
-            "  this loader  CPU {} ns per packet   {:.2} cores",
-            count(loader.cpu_ns_per_packet),
-            loader.cores
-        );
+        // What it takes for a packet says little: it spins to hold a pace.
+        let _ = writeln!(out, "  this loader  {:.2} cores", loader.cores);
     }
     if !outcome.probes.is_empty() {
         let _ = writeln!(out, "  tried        {}", tried(outcome));
