@@ -1,6 +1,6 @@
 //! The outcome as one self-contained page: tiles, plots in inline SVG, a table; light and dark as the reader's system is.
 
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Tried};
 use super::text::{bits, count, duration, title};
 use std::fmt::Write;
 
@@ -95,7 +95,7 @@ fn tiles(outcome: &Outcome) -> Vec<(&'static str, String, String)> {
         format!("99.9 % within {}", duration(latency.p99_9_us)),
     ));
     if let Some(process) = &outcome.process {
-        let what = if outcome.packets.is_some() { "packet" } else { "allocation" };
+        let what = unit_of_work(outcome);
         let each = unit(&duration(process.cpu_ns_per_packet / 1000.0));
         let kernel = process.kernel.map_or(String::new(), |kernel| format!(", {:.0} % in the kernel", kernel * 100.0));
         tiles.push(("Server CPU", each, format!("per {what}{kernel}")));
@@ -124,14 +124,14 @@ fn plots(outcome: &Outcome) -> Vec<Plot> {
         points: outcome.timeline.iter().map(|moment| (moment.at, value(moment))).collect(),
     };
     if outcome.timeline.len() > 1 {
-        let what = if outcome.packets.is_some() { "packets" } else { "allocations" };
-        let series = vec![
-            line("received", "one", Mark::Area, |moment| moment.received),
-            line("sent", "two", Mark::Line, |moment| moment.sent),
-        ];
+        let received = |name| line(name, "one", Mark::Area, |moment| moment.received);
+        let series = match outcome.packets {
+            Some(_) => vec![received("received"), line("sent", "two", Mark::Line, |moment| moment.sent)],
+            None => vec![received("granted")],
+        };
         plots.push(Plot {
             title: "Throughput",
-            subtitle: format!("{what} a second"),
+            subtitle: format!("{}s a second", unit_of_work(outcome)),
             x: time(),
             y: linear(&series, short),
             series,
@@ -180,7 +180,7 @@ fn distribution(outcome: &Outcome) -> Plot {
     let series = vec![Series { name: "of all", class: "one", mark: Mark::Bars, points }];
     Plot {
         title: "Latency, distribution",
-        subtitle: "share of packets, logarithmic time".into(),
+        subtitle: format!("share of {}s, logarithmic time", unit_of_work(outcome)),
         x: Axis { from, to, log: true, say: mark },
         y: linear(&series, |v| format!("{} %", trim(v))),
         series,
@@ -188,8 +188,13 @@ fn distribution(outcome: &Outcome) -> Plot {
     }
 }
 
+/// What is counted: `packet` or `allocation`.
+fn unit_of_work(outcome: &Outcome) -> &'static str {
+    if outcome.packets.is_some() { "packet" } else { "allocation" }
+}
+
 fn search(outcome: &Outcome) -> Plot {
-    let is_good = |loss: f64| loss < super::search::LOSS;
+    let is_good = |probe: &Tried| probe.loss < super::search::LOSS && probe.unsent < super::search::LOSS;
     let dots = |name, class, good: bool| Series {
         name,
         class,
@@ -197,11 +202,11 @@ fn search(outcome: &Outcome) -> Plot {
         points: outcome
             .probes
             .iter()
-            .filter(|probe| is_good(probe.loss) == good)
+            .filter(|probe| is_good(probe) == good)
             .map(|probe| (probe.rate, probe.loss * 100.0))
             .collect(),
     };
-    let series = vec![dots("under 0.1 %", "one", true), dots("more", "two", false)];
+    let series = vec![dots("held", "one", true), dots("lost, or not sent in time", "two", false)];
     let x = linear_by(&series, |point| point.0, short);
     Plot {
         title: "Search for the highest rate",
@@ -390,10 +395,7 @@ fn table(outcome: &Outcome) -> String {
     }
     if let Some(process) = &outcome.process {
         let switches = format!("{:.3}", process.switches_per_packet);
-        rows.push((
-            "Server: ns per packet, switches per packet",
-            format!("{}, {switches}", count(process.cpu_ns_per_packet)),
-        ));
+        rows.push(("Server: CPU and switches each", format!("{} ns, {switches}", count(process.cpu_ns_per_packet))));
     }
     if let Some(loader) = &outcome.loader {
         rows.push(("Loader: cores", format!("{:.2}", loader.cores)));
