@@ -112,11 +112,10 @@ impl Contender {
         }
         let child = child.inspect_err(|error| eprintln!("{}: {error}", self.name)).ok()?;
         let mut running = Running { child, port, over: needs.over };
-        running.answers().then_some(running).or_else(|| {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            eprintln!("{} does not answer on port {port}: {}", self.name, said.trim());
-            None
-        })
+        let Err(cause) = running.answers() else { return Some(running) };
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        eprintln!("{} on port {port}: {cause} {}", self.name, said.trim());
+        None
     }
 
     fn command(&self, needs: Needs, port: u16, pair: Option<&Pair>) -> Command {
@@ -189,18 +188,24 @@ impl Running {
         self.port
     }
 
-    /// Whether it answers, before long.
-    fn answers(&mut self) -> bool {
+    /// Waits until it answers; why it does not before long.
+    fn answers(&mut self) -> Result<(), String> {
         let plan = Plan { workload: Workload::Binding, flows: 1, ..plan(self.port, Transport::Udp, None) };
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+        let mut cause = "it does not answer.".to_owned();
+        while begun.elapsed() < PATIENCE {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return Err("it ended.".into());
+            }
             let greeted = Team::enlist(&plan)
                 .and_then(|mut team| team.run(Rate::PerSecond(50.0), Duration::from_millis(100), |_: &Gauge, _| {}));
-            if greeted.is_ok_and(|run| run.tally.received > 0) {
-                return true;
+            match greeted {
+                Ok(run) if run.tally.received > 0 => return Ok(()),
+                Ok(run) => cause = format!("it answers none of {} requests.", run.tally.sent),
+                Err(failure) => cause = failure.to_string(),
             }
         }
-        false
+        Err(cause)
     }
 }
 

@@ -122,7 +122,7 @@ impl Talk {
         let mut out = Vec::new();
         let mut refused = None;
         let now = crew.ledger.now();
-        let (client, relayed) = (&mut agent.client, &mut agent.relayed);
+        let (client, relayed, undecided) = (&mut agent.client, &mut agent.relayed, &mut agent.undecided);
         let drained = agent.lane.receive(&mut crew.intake, |octets| {
             let Some(asked) = self.open.get_mut(&index) else { return };
             match client.receive(octets, &mut out) {
@@ -132,14 +132,19 @@ impl Talk {
                         Request::Refresh { lifetime: 0 } => *relayed = None,
                         _ => {}
                     }
+                    *undecided = false;
                     self.heard = now;
                     self.done[index] = Some(Exchange { answer, took: now - asked.begun });
                     self.open.remove(&index);
                 }
                 Event::Retried { was, now: id } if was == asked.id => {
+                    *undecided = true;
                     *asked = Asked { id, begun: asked.begun, due: now + wait(1, self.repeats), sent: 1 };
                 }
-                Event::Refused { id, request, refusal } if id == asked.id => refused = Some((request, refusal)),
+                Event::Refused { id, request, refusal } if id == asked.id => {
+                    *undecided = false;
+                    refused = Some((request, refusal));
+                }
                 _ => {}
             }
         });

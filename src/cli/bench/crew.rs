@@ -49,6 +49,8 @@ pub struct Agent {
     pub client: Client,
     /// Its relayed address, once it has one.
     pub relayed: Option<SocketAddr>,
+    /// A sealed request of it is under way: it may have an allocation that it has not heard of.
+    pub undecided: bool,
     /// What stands in front of each payload that it sends.
     pub prefix: Vec<u8>,
 }
@@ -100,7 +102,14 @@ impl Crew {
             let lane = dialer.dial(plan.others + index)?;
             waiting.watch(lane.as_raw_fd(), index - from, lane.is_stream())?;
             let client = Client::new(plan.login.clone(), seed()?);
-            agents.push(Agent { lane, server: plan.server.address, client, relayed: None, prefix: Vec::new() });
+            agents.push(Agent {
+                lane,
+                server: plan.server.address,
+                client,
+                relayed: None,
+                undecided: false,
+                prefix: Vec::new(),
+            });
         }
         let peered = plan.workload == Workload::Relay && plan.direction != Direction::Hairpin;
         let mut peers = Vec::new();

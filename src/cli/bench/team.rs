@@ -141,7 +141,10 @@ impl Team {
 
     /// Deletes every allocation, as far as the server still listens. What cannot be deleted ends by itself.
     pub fn release(&mut self) {
-        let ask = |crew: &Crew, index: usize| crew.agents[index].relayed.map(|_| Request::Refresh { lifetime: 0 });
+        let ask = |crew: &Crew, index: usize| {
+            let agent = &crew.agents[index];
+            (agent.relayed.is_some() || agent.undecided).then_some(Request::Refresh { lifetime: 0 })
+        };
         let _ = self.round(Manner { rate: None, farewell: true }, ask);
     }
 
