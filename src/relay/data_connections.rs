@@ -27,12 +27,24 @@ impl Shard {
         self.perform();
     }
 
+    /// Carries what a pair of connections has, as far as its allocation's limits go.
+    pub(super) fn serve_pair(&mut self, number: u32) {
+        let unix = self.server.unix(self.now);
+        let pumped = self.tcp_relays.pump(number, self.now, unix);
+        if let Some((connection, up, down)) = pumped.carried {
+            self.server.carried(connection, up, down);
+        }
+        if let Some(connection) = pumped.over {
+            self.connection_closed(connection);
+        }
+    }
+
     /// Takes the peers that connected to a relayed address, up to some.
     pub(super) fn serve_tcp_relay(&mut self, index: u32) -> io::Result<()> {
         for _ in 0..ACCEPTS {
             let Some((stream, peer)) = self.tcp_relays.accept(index)? else { return Ok(()) };
             if let Some(connection) = self.server.accepted(self.now, RelayedId(index), peer)
-                && !self.tcp_relays.keep(connection, stream)
+                && !self.tcp_relays.keep(connection, stream, self.server.meter(connection))
             {
                 self.perform();
                 self.connection_closed(connection);

@@ -28,6 +28,7 @@ impl Shard {
             Passed::Hangup(connection) => {
                 self.tcp_relays.hang_up_here(connection);
             }
+            Passed::Carried(connection, up, down) => self.server.carried(connection, up, down),
             Passed::Closed(connection) => self.connection_closed(connection),
             Passed::Gone(client) => {
                 let _ = self.server.client_gone(self.now, &client);

@@ -18,6 +18,8 @@ pub(super) enum Passed {
     Gone(Client),
     /// An allocation is done with a data connection, which may be joined at the shard that hears it.
     Hangup(ConnectionId),
+    /// A data connection of an allocation of the shard that hears it carried so many octets to its peer and to its client.
+    Carried(ConnectionId, u64, u64),
     /// A data connection of an allocation of the shard that hears it is over.
     Closed(ConnectionId),
 }

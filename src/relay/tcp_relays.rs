@@ -7,7 +7,7 @@ use super::stats::Counters;
 use super::stream::Stream;
 use super::waiting::{Kept, Waiting};
 use crate::net::tcp;
-use crate::turn::{BindError, ConnectionId, Instant, RelayedId};
+use crate::turn::{BindError, ConnectionId, Instant, Meter, RelayedId};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
@@ -25,6 +25,9 @@ pub(super) struct TcpRelays {
     /// When each dial is given up, earliest first.
     patience: VecDeque<(Instant, ConnectionId)>,
     pairs: HashMap<u32, Joined>,
+    /// The pairs that are looked at again, and when, earliest first: their allocation may not carry more for now, or was not
+    /// told yet of what they carried.
+    held: VecDeque<(Instant, u32)>,
     /// The pair of each connection that is joined here.
     joined: HashMap<ConnectionId, u32>,
     next_pair: u32,
@@ -46,6 +49,21 @@ struct Joined {
     pair: Box<Pair>,
     connection: ConnectionId,
     owner: u16,
+    /// What it draws from, where its allocation is limited.
+    meter: Option<Meter>,
+    /// It is looked at again in a while.
+    held: bool,
+    /// Octets to the peer and to the client that its allocation's shard has not been told of.
+    untold: (u64, u64),
+}
+
+/// What a pair came to.
+#[derive(Debug, Default)]
+pub(super) struct Pumped {
+    /// Octets that it carried to the peer and to the client for an allocation of this shard.
+    pub(super) carried: Option<(ConnectionId, u64, u64)>,
+    /// It is over, and its allocation is this shard's.
+    pub(super) over: Option<ConnectionId>,
 }
 
 impl TcpRelays {
@@ -62,6 +80,7 @@ impl TcpRelays {
             dials: HashMap::new(),
             patience: VecDeque::new(),
             pairs: HashMap::new(),
+            held: VecDeque::new(),
             joined: HashMap::new(),
             next_pair: 0,
             scratch: Vec::new(),
@@ -129,18 +148,18 @@ impl TcpRelays {
     }
 
     /// How a dial went, once it is over: whether the connection waits for its client now.
-    pub(super) fn dialed(&mut self, connection: ConnectionId) -> Option<bool> {
+    pub(super) fn dialed(&mut self, connection: ConnectionId, meter: impl FnOnce() -> Option<Meter>) -> Option<bool> {
         let dial = self.dials.get_mut(&connection)?;
         let Poll::Ready(outcome) = dial.outcome.as_mut().poll(&mut Context::from_waker(&dial.waker)) else {
             return None;
         };
         self.dials.remove(&connection);
-        Some(outcome.is_ok_and(|stream| self.keep(connection, stream)))
+        Some(outcome.is_ok_and(|stream| self.keep(connection, stream, meter())))
     }
 
     /// The next dial that has taken too long; it is given up.
     pub(super) fn overdue(&mut self, now: Instant) -> Option<ConnectionId> {
-        while self.next_overdue().is_some_and(|at| at <= now) {
+        while self.patience.front().is_some_and(|(at, _)| *at <= now) {
             let (_, connection) = self.patience.pop_front()?;
             if self.dials.remove(&connection).is_some() {
                 return Some(connection);
@@ -149,22 +168,34 @@ impl TcpRelays {
         None
     }
 
-    /// When the next dial is given up.
-    pub(super) fn next_overdue(&self) -> Option<Instant> {
-        self.patience.front().map(|(at, _)| *at)
+    /// Lets the pairs go on that were held long enough.
+    pub(super) fn release(&mut self, now: Instant) {
+        while self.held.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, number)) = self.held.pop_front() else { break };
+            if let Some(joined) = self.pairs.get_mut(&number) {
+                joined.held = false;
+                self.ready.push(Source::Pair(number));
+            }
+        }
     }
 
-    /// Keeps a peer's connection until its client binds it; `false` when it is gone already.
-    pub(super) fn keep(&self, connection: ConnectionId, stream: TcpStream) -> bool {
+    /// When the next dial is given up, or the next pair goes on.
+    pub(super) fn next_overdue(&self) -> Option<Instant> {
+        let (patience, held) = (self.patience.front(), self.held.front());
+        patience.map(|(at, _)| *at).into_iter().chain(held.map(|(at, _)| *at)).min()
+    }
+
+    /// Keeps a peer's connection, which draws from `meter`, until its client binds it; `false` when it is gone already.
+    pub(super) fn keep(&self, connection: ConnectionId, stream: TcpStream, meter: Option<Meter>) -> bool {
         let Ok(stream) = tcp::prepare(&stream, None).and_then(|()| stream.into_std()) else { return false };
-        self.waiting.keep(connection, Kept { owner: self.shard, stream });
+        self.waiting.keep(connection, Kept { owner: self.shard, stream, meter });
         true
     }
 
     /// Joins a client's connection, to which `owed` is still to be written, to the peer's that waits under this name.
     /// Gives the pair's number, or `None` when nothing waits.
     pub(super) fn join(&mut self, connection: ConnectionId, client: Stream, owed: Vec<u8>) -> Option<u32> {
-        let Kept { owner, stream } = self.waiting.take(connection)?;
+        let Kept { owner, stream, meter } = self.waiting.take(connection)?;
         let Ok(peer) = TcpStream::from_std(stream) else {
             self.report(connection, owner);
             return None;
@@ -173,7 +204,8 @@ impl TcpRelays {
         self.next_pair = self.next_pair.wrapping_add(1);
         let source = Source::Pair(number);
         let pair = Pair::new(client, Stream::Tcp(peer), owed, self.ready.waker(source));
-        self.pairs.insert(number, Joined { pair: Box::new(pair), connection, owner });
+        let pair = Box::new(pair);
+        self.pairs.insert(number, Joined { pair, connection, owner, meter, held: false, untold: (0, 0) });
         self.joined.insert(connection, number);
         self.counters.data_connections.add(1);
         self.ready.push(source);
@@ -187,25 +219,70 @@ impl TcpRelays {
         }
     }
 
-    /// Carries what a pair has. Gives the name of the data connection when it is over and its allocation is this shard's.
-    pub(super) fn pump(&mut self, number: u32) -> Option<ConnectionId> {
+    /// Carries what a pair has, unless its allocation's limits say that it has to wait.
+    pub(super) fn pump(&mut self, number: u32, now: Instant, unix: Duration) -> Pumped {
         self.scratch.resize(SCRATCH, 0);
-        let joined = self.pairs.get_mut(&number)?;
+        let Some(joined) = self.pairs.get_mut(&number) else { return Pumped::default() };
+        if joined.meter.as_ref().is_some_and(|meter| !meter.is_open(now, unix)) {
+            self.hold(number, now);
+            return Pumped::default();
+        }
         let progress = joined.pair.pump(&mut self.scratch);
         let (up, down) = joined.pair.take_carried();
+        if let Some(meter) = &joined.meter {
+            meter.charge(now, unix, up + down);
+        }
         self.counters.data_octets_to_peers.add(up);
         self.counters.data_octets_to_clients.add(down);
-        match progress {
-            Progress::Idle => None,
+        joined.untold = (joined.untold.0 + up, joined.untold.1 + down);
+        let carried = self.tell(number, progress == Progress::Over || up + down == 0);
+        let over = match progress {
+            Progress::Idle => {
+                self.hold_untold(number, now);
+                None
+            }
             Progress::More => {
                 self.ready.push(Source::Pair(number));
                 None
             }
             Progress::Over => {
-                let Joined { connection, owner, .. } = self.part(number)?;
-                self.report(connection, owner)
+                self.part(number).and_then(|Joined { connection, owner, .. }| self.report(connection, owner))
             }
+        };
+        Pumped { carried, over }
+    }
+
+    /// Looks at a pair again in a while.
+    fn hold(&mut self, number: u32, now: Instant) {
+        if let Some(joined) = self.pairs.get_mut(&number)
+            && !std::mem::replace(&mut joined.held, true)
+        {
+            self.held.push_back((now + PAUSE, number));
         }
+    }
+
+    /// What another shard has not been told of is not left untold because a pair falls silent.
+    fn hold_untold(&mut self, number: u32, now: Instant) {
+        if self.pairs.get(&number).is_some_and(|joined| joined.untold != (0, 0)) {
+            self.hold(number, now);
+        }
+    }
+
+    /// What an allocation of this shard is to be told of what a pair carried; another shard is told from here, of much at a
+    /// time or of all when it is `due`.
+    fn tell(&mut self, number: u32, due: bool) -> Option<(ConnectionId, u64, u64)> {
+        let joined = self.pairs.get_mut(&number)?;
+        let (up, down) = joined.untold;
+        let here = joined.owner == self.shard;
+        if up + down == 0 || !(here || due || up + down >= MUCH) {
+            return None;
+        }
+        joined.untold = (0, 0);
+        if here {
+            return Some((joined.connection, up, down));
+        }
+        self.neighbours.tell(joined.owner, Passed::Carried(joined.connection, up, down));
+        None
     }
 
     /// Closes a data connection wherever it is: on its way, waiting, or joined on any shard.
@@ -243,5 +320,9 @@ impl TcpRelays {
 
 /// How long a connection to a peer may take. RFC 6062 §5.2: at least 30 seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// After how long a pair is looked at again: as long as a burst that passes.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Octets that another shard hears of at once.
+const MUCH: u64 = 256 << 10;
 /// Octets that are read at once.
 const SCRATCH: usize = 64 << 10;

@@ -1,7 +1,7 @@
 //! Peers' connections that wait for a client to bind them, of all shards: ConnectionBind may arrive on another shard than
 //! the allocation's. RFC 6062 §5.2 to §5.4. Nothing reads from them meanwhile, so the kernel holds the peer back.
 
-use crate::turn::ConnectionId;
+use crate::turn::{ConnectionId, Meter};
 use std::collections::HashMap;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,8 @@ pub(super) struct Kept {
     pub(super) owner: u16,
     /// The connection.
     pub(super) stream: TcpStream,
+    /// What it draws from, where its allocation is limited.
+    pub(super) meter: Option<Meter>,
 }
 
 impl Waiting {

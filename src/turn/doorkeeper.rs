@@ -10,13 +10,14 @@ use std::net::SocketAddr;
 
 impl State {
     /// Makes the doors of an allocation follow its permissions and channels. Only datagram clients have doors: any shard
-    /// may send to them, since all listen on the same address.
+    /// may send to them, since all listen on the same address. And only those that nothing is metered of: a meter stands at
+    /// the allocation.
     pub(super) fn renew_doors(&mut self, now: Instant, id: AllocationId) {
         let Some(allocation) = self.table.get(id) else { return };
-        let wanted = if self.shared.crosses && allocation.client.five_tuple.transport == Transport::Udp {
-            self.wanted(now, allocation)
-        } else {
-            Vec::new()
+        let datagrams = allocation.client.five_tuple.transport == Transport::Udp;
+        let wanted = match self.shared.crosses && datagrams && allocation.grant.meter().is_none() {
+            true => self.wanted(now, allocation),
+            false => Vec::new(),
         };
         if wanted.is_empty() && allocation.doors.is_empty() {
             return;

@@ -52,6 +52,11 @@ impl Doors {
         table.remove(&(Peer(relayed), Peer(peer))).map_or(Volume::default(), |door| door.volume())
     }
 
+    /// What came in by a door since it was opened or renewed.
+    pub fn came_in(&self, relayed: SocketAddr, peer: SocketAddr) -> Volume {
+        self.table.pin().get(&(Peer(relayed), Peer(peer))).map_or(Volume::default(), |door| door.volume())
+    }
+
     /// Where a payload of so many octets from `peer` comes out, if there is a door for it: a client, and the channel that
     /// leads to it, if it is not to be a Data indication.
     pub fn enter(

@@ -29,6 +29,19 @@ impl Bucket {
         self.paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
+    /// Whether there is anything left in it.
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.paid_until.load(Ordering::Relaxed) < (now + BURST).0
+    }
+
+    /// Takes out what was carried already, also more than there is.
+    pub fn charge(&self, now: Instant, octets: u64) {
+        let cost = octets.saturating_mul(1_000_000_000).checked_div(self.rate).unwrap_or(u64::MAX);
+        let charge = |paid: u64| Some(paid.max(now.0).saturating_add(cost));
+        // It never fails: the closure always gives a number.
+        let _ = self.paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
+    }
+
     /// The rate, in octets a second.
     pub const fn rate(&self) -> u64 {
         self.rate
@@ -60,6 +73,12 @@ impl Allowance {
             self.octets.fetch_add(octets as u64, Ordering::Relaxed);
         }
         within
+    }
+
+    /// Uses octets that were carried already, also more than are left.
+    pub fn charge(&self, unix: Duration, octets: u64) {
+        self.turn_over(unix);
+        self.octets.fetch_add(octets, Ordering::Relaxed);
     }
 
     /// Whether octets are left in this period.
@@ -109,6 +128,21 @@ impl Meter {
     pub fn admits(&self, now: Instant, unix: Duration, octets: usize) -> bool {
         self.buckets.iter().all(|bucket| bucket.take(now, octets))
             && self.allowance.as_ref().is_none_or(|allowance| allowance.take(unix, octets))
+    }
+
+    /// Whether anything may pass now. A stream, which cannot lose what is too much, waits until it may, and is then charged
+    /// for what it carried.
+    pub fn is_open(&self, now: Instant, unix: Duration) -> bool {
+        self.buckets.iter().all(|bucket| bucket.is_open(now))
+            && self.allowance.as_ref().is_none_or(|allowance| allowance.is_left(unix))
+    }
+
+    /// Draws what a stream carried from everything.
+    pub fn charge(&self, now: Instant, unix: Duration, octets: u64) {
+        self.buckets.iter().for_each(|bucket| bucket.charge(now, octets));
+        if let Some(allowance) = &self.allowance {
+            allowance.charge(unix, octets);
+        }
     }
 }
 
@@ -182,6 +216,22 @@ mod tests {
         assert_eq!(passed, 10);
         assert!(Meter::new([None], None).is_none());
     }
+
+    #[test]
+    fn a_stream_waits_until_what_it_carried_is_paid() {
+        let meter =
+            Meter::new([Some(Arc::new(Bucket::new(1_000_000)))], Some(Arc::new(Allowance::new(2_000_000, DAY))));
+        let (meter, start) = (meter.unwrap(), Instant(1_000_000_000_000));
+        let open = |at_ms: u64| meter.is_open(start + Duration::from_millis(at_ms), Duration::ZERO);
+        assert!(open(0));
+        meter.charge(start, Duration::ZERO, 1_000_000);
+        assert_eq!((open(0), open(899), open(901)), (false, false, true), "a second's worth, less a burst");
+        meter.charge(start, Duration::ZERO, 1_000_000);
+        assert!(!open(10_000), "the allowance is used up");
+        assert!(meter.is_open(start + DAY, DAY));
+    }
+
+    const DAY: Duration = Duration::from_secs(86_400);
 
     #[test]
     fn an_allowance_begins_anew_with_each_period() {

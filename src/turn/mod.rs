@@ -62,6 +62,7 @@ pub use counters::Counters;
 pub use effect::{BindError, Detail, Effect, End, Framing, Icmp, Onward, Record};
 pub use five_tuple::{Client, FiveTuple, Link, Transport};
 pub use limits::{Bandwidth, Limits};
+pub use meter::Meter;
 pub use policy::{Policy, RelayAddress};
 pub use ports::Ports;
 pub use reject::Discard;

@@ -152,6 +152,11 @@ impl Grant {
     pub fn admits(&self, now: Instant, unix: impl FnOnce() -> Duration, octets: usize) -> bool {
         self.meter.as_ref().is_none_or(|meter| meter.admits(now, unix(), octets))
     }
+
+    /// What the allocation's streams draw from, wherever they are carried; `None` where nothing is limited.
+    pub fn meter(&self) -> Option<&Meter> {
+        self.meter.as_deref()
+    }
 }
 
 impl Drop for Grant {

@@ -1,10 +1,12 @@
 //! The face of the protocol: every input, every output.
 
+use super::allocation::Allocation;
 use super::channel::Channel;
 use super::connection::ConnectionId;
 use super::counters::Counters;
 use super::effect::{BindError, Detail, Effect, End, Icmp, Onward, Record};
 use super::five_tuple::{Client, FiveTuple};
+use super::meter::Meter;
 use super::method;
 use super::mobile::Guests;
 use super::policy::Policy;
@@ -19,6 +21,7 @@ use super::state::{Payload, State};
 use super::table::Table;
 use super::time::Instant;
 use super::timer::Timers;
+use super::traffic::Volume;
 use crate::wire::{
     AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data, integrity,
 };
@@ -68,7 +71,8 @@ impl Server {
                 counters: Arc::default(),
                 effects: Vec::new(),
                 messages: Vec::new(),
-                serial: 0,
+                // Later than all of an earlier run, unless that made more than 16,000 a second all its life.
+                serial: (setup.unix_at_epoch.as_nanos() / SERIAL_NANOSECONDS) as u64 & SERIALS,
             },
         }
     }
@@ -208,7 +212,9 @@ impl Server {
     pub fn detail(&self, now: Instant, serial: u64) -> Option<Detail> {
         let table = &self.state.table;
         let (id, allocation) = table.iter().find(|(_, allocation)| allocation.serial == serial)?;
-        Some(allocation.detail(now, table.externals(id)))
+        let mut detail = allocation.detail(now, table.externals(id));
+        detail.record.traffic.to_client += self.by_doors(allocation);
+        Some(detail)
     }
 
     /// Whether the five-tuple has an allocation.
@@ -234,7 +240,45 @@ impl Server {
     /// The allocations that live.
     pub fn records(&self, now: Instant) -> impl Iterator<Item = Box<Record>> {
         let table = &self.state.table;
-        table.iter().map(move |(id, allocation)| allocation.record(now, table.externals(id), None))
+        table.iter().map(move |(id, allocation)| {
+            let mut record = allocation.record(now, table.externals(id), None);
+            record.traffic.to_client += self.by_doors(allocation);
+            record
+        })
+    }
+
+    /// What other shards brought an allocation's client that the allocation does not know of yet.
+    fn by_doors(&self, allocation: &Allocation) -> Volume {
+        let mut all = Volume::default();
+        allocation.doors.iter().for_each(|(relayed, peer)| all += self.state.shared.doors.came_in(*relayed, *peer));
+        all
+    }
+
+    /// What a data connection draws from, where its allocation is limited.
+    pub fn meter(&self, connection: ConnectionId) -> Option<Meter> {
+        let id = self.state.table.of_connection(connection)?;
+        self.state.table.get(id)?.grant.meter().cloned()
+    }
+
+    /// Counts the octets that a data connection carried to its peer and to its client.
+    pub fn carried(&mut self, connection: ConnectionId, to_peer: u64, to_client: u64) {
+        let Some(id) = self.state.table.of_connection(connection) else { return };
+        let Some(allocation) = self.state.table.get_mut(id) else { return };
+        allocation.traffic.to_peers.octets += to_peer;
+        allocation.traffic.to_client.octets += to_client;
+        let (transport, counters) = (allocation.client.five_tuple.transport, &self.state.counters);
+        Counters::flow(&counters.to_peers, transport).octets.add(to_peer);
+        Counters::flow(&counters.to_clients, transport).octets.add(to_client);
+    }
+
+    /// The time of day.
+    pub fn unix(&self, now: Instant) -> Duration {
+        self.state.unix(now)
+    }
+
+    /// The clients of the allocations that live, and of those that move here.
+    pub fn clients(&self) -> impl Iterator<Item = Client> {
+        self.state.table.iter().flat_map(|(_, allocation)| [Some(allocation.client), allocation.arriving()]).flatten()
     }
 
     /// How many allocations live.
@@ -317,3 +361,8 @@ enum Via {
     /// Another, which passed it on.
     Shard,
 }
+
+/// A new run's serial numbers begin at the time of day in such steps: 16,000 a second.
+const SERIAL_NANOSECONDS: u128 = 62_500;
+/// What a serial number has room for beside the shard.
+const SERIALS: u64 = (1 << 48) - 1;

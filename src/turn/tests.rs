@@ -386,7 +386,7 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
     b.ask(&there, &mut bob, Request::CreatePermission { peers: vec![from] }).unwrap();
     assert_eq!(a.give(&here, &data), arrives(Framing::Channel(0x4001)));
     let record = b.server.records(b.now).next().unwrap();
-    assert_eq!(record.traffic.to_client.packets, 2, "what came in by the doors before they were renewed");
+    assert_eq!(record.traffic.to_client.packets, 3, "what came in by the doors, since they were renewed too");
     b.ask(&there, &mut bob, Request::Refresh { lifetime: 0 }).unwrap();
     assert_eq!(a.give(&here, &data), Onward::Discarded(Discard::PeerRefused));
 }

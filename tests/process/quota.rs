@@ -2,10 +2,13 @@
 //! (token buckets; drops counted [...]); total bytes per user per period; new peer addresses per second per allocation [...].
 //! 486 and 508 as the RFC says."
 
-use crate::client::{PASSWORD, Peer, USER};
-use crate::codec::{Attribute, CREATE_PERMISSION, Outgoing};
-use crate::fixture::Setup;
-use crate::operating::until;
+use crate::client::{PASSWORD, PATIENCE, Peer, USER};
+use crate::codec::{ALLOCATE, Attribute, CONNECT, CONNECTION_BIND, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
+use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Setup};
+use crate::operating::{json, until};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Instant;
 
 #[test]
 fn allocations_are_bounded_with_the_rfcs_codes() {
@@ -38,6 +41,148 @@ fn permissions_are_bounded() {
     assert!(client.ask(permit(1)).is_success() && client.ask(permit(2)).is_success());
     assert_eq!(client.ask(permit(3)).error(), Some(508));
     assert!(client.ask(permit(2)).is_success(), "one that is there is refreshed");
+}
+
+#[test]
+fn channels_are_bounded() {
+    let server = Setup::new().flag("--web", "off").flag("--channels", "2").start();
+    let mut client = server.udp();
+    client.allocate();
+    let peers = [Peer::v4(), Peer::v4(), Peer::v4()];
+    client.bind(0x4000, peers[0].address);
+    client.bind(0x4001, peers[1].address);
+    assert_eq!(client.try_bind(0x4002, peers[2].address).error(), Some(508));
+    client.bind(0x4001, peers[1].address);
+}
+
+/// "media bursts of 100 ms pass": a megabyte a second lets a hundred packets of a thousand bytes through at once, and then no more.
+#[test]
+fn a_burst_passes_whole() {
+    let server = Setup::new().flag("--web", "off").flag("--allocation-bandwidth", "1M").start();
+    let mut client = server.udp();
+    client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    for number in 0..95_u8 {
+        client.send_channel(0x4000, &[number; 1000]);
+    }
+    for number in 0..95_u8 {
+        assert_eq!(peer.receive().1, [number; 1000]);
+    }
+    assert_eq!(server.metric("hairpin_discards_total", &["bandwidth"]), 0.0);
+}
+
+/// A user's allocations share what the user has, a realm's share the realm's, and other users are not concerned by a user's.
+#[test]
+fn bandwidth_is_shared_by_whom_it_is_set_for() {
+    for (flag, others) in [("--user-bandwidth", 10.0), ("--realm-bandwidth", 0.0), ("--max-bandwidth", 0.0)] {
+        let server = Setup::new().flag("--web", "off").flag(flag, "100k").start();
+        let mut clients = [server.udp(), server.udp(), server.udp()];
+        let peer = Peer::v4();
+        for (at, client) in clients.iter_mut().enumerate() {
+            let (user, password) = if at < 2 { (USER, PASSWORD) } else { (OTHER_USER, OTHER_PASSWORD) };
+            client.login(user, password);
+            assert!(client.ask(Outgoing::allocate()).is_success());
+            client.bind(0x4000, peer.address);
+        }
+        let carried = |client: &str| {
+            let listed = json(&server, "GET", &format!("/allocations?user={client}"));
+            listed["allocations"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["to_peers_packets"].as_f64().unwrap())
+                .sum::<f64>()
+        };
+        for client in &mut clients[..2] {
+            for _ in 0..50 {
+                client.send_channel(0x4000, &[1; 1000]);
+            }
+            client.fence();
+        }
+        let of_both = carried(USER);
+        // Ten at once, and a few more for each ten milliseconds that a busy machine takes.
+        assert!((10.0..60.0).contains(&of_both), "{flag}: {of_both}");
+        for _ in 0..10 {
+            clients[2].send_channel(0x4000, &[1; 1000]);
+        }
+        clients[2].fence();
+        let of_other = carried(OTHER_USER);
+        assert!(of_other >= others, "{flag}: {of_other}");
+    }
+}
+
+/// A new period brings new bytes.
+#[test]
+fn bytes_come_again_with_the_next_period() {
+    let server = Setup::new().flag("--web", "off").flag("--user-bytes", "3000").flag("--user-period", "2s").start();
+    let mut client = server.udp();
+    client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    until("an end of the bytes", || {
+        client.send_channel(0x4000, &[1; 1000]);
+        client.fence();
+        server.metric("hairpin_discards_total", &["bandwidth"]) >= 1.0
+    });
+    let carried = || server.metric("hairpin_relayed_packets_total", &["to_peer", "udp"]);
+    let before = carried();
+    until("a new period", || {
+        client.send_channel(0x4000, &[1; 1000]);
+        client.fence();
+        carried() > before
+    });
+}
+
+/// What a TCP relay (RFC 6062) carries is metered too, and counts as the allocation's.
+#[test]
+fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
+    let server = Setup::new().flag("--web", "off").flag("--allocation-bandwidth", "1M").start();
+    let mut control = server.tcp();
+    control.allocate_with(Outgoing::request(ALLOCATE).with(Attribute::transport(6)));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let answer = control.ask(Outgoing::request(CONNECT).with(Attribute::peer(listener.local_addr().unwrap())));
+    assert!(answer.is_success(), "{answer:?}");
+    let (mut peer, _) = listener.accept().unwrap();
+    let mut data = server.tcp();
+    data.login(USER, PASSWORD);
+    let id = answer.get(CONNECTION_ID).unwrap();
+    assert!(data.ask(Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, id))).is_success());
+    let (mut data, early) = data.into_stream();
+    assert!(early.is_empty());
+    let began = Instant::now();
+    let sender = std::thread::spawn(move || {
+        data.write_all(&vec![7; 1_500_000]).unwrap();
+        data
+    });
+    let mut received = vec![0; 1_500_000];
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.read_exact(&mut received).unwrap();
+    let took = began.elapsed().as_secs_f64();
+    assert!((0.8..6.0).contains(&took), "1.5 MB at 1 MB/s took {took} s");
+    let mut data = sender.join().unwrap();
+    peer.write_all(b"and back").unwrap();
+    data.read_exact(&mut [0; 8]).unwrap();
+    let carried = || {
+        let one = json(&server, "GET", "/allocations")["allocations"][0].clone();
+        (one["to_peers_bytes"].as_u64(), one["to_client_bytes"].as_u64())
+    };
+    until("an account", || carried() == (Some(1_500_000), Some(8)));
+    assert_eq!(server.metric("hairpin_relayed_bytes_total", &["to_peer", "tcp"]), 1_500_000.0);
+}
+
+/// Connecting to peers over TCP is no way around the bound of new peers.
+#[test]
+fn new_peers_are_bounded_over_tcp_too() {
+    let server = Setup::new().flag("--web", "off").flag("--new-peers", "5").start();
+    let mut control = server.tcp();
+    control.allocate_with(Outgoing::request(ALLOCATE).with(Attribute::transport(6)));
+    let outcomes = (1..=30_u16).map(|port| {
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        control.ask(Outgoing::request(CONNECT).with(Attribute::peer(peer))).error()
+    });
+    let refused = outcomes.filter(|error| *error == Some(508)).count();
+    assert!(refused >= 10, "{refused} of 30 were refused");
 }
 
 #[test]

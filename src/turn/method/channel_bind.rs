@@ -40,7 +40,7 @@ pub fn answer(
     if full || !allocation.permissions.has_room_for(now, [peer.ip()].into_iter(), limits.permissions) {
         return Err(Reject::CAPACITY);
     }
-    if !allocation.pace.admits_peer(now, peer) {
+    if !allocation.channels.has(number) && !allocation.pace.admits_peer(now, peer) {
         return Err(Reject::CAPACITY);
     }
     allocation.channels.bind(now, number, peer);

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 /// Starts a connection to a peer; the answer waits for it.
 pub fn answer(
     state: &mut State,
+    now: Instant,
     request: &Message,
     path: &ReturnPath,
     id: AllocationId,
@@ -40,6 +41,9 @@ pub fn answer(
     let half = allocation.halves.get(Family::of(peer.ip())).ok_or(Reject::MISMATCH)?;
     let local = state.table.relayed(half.relayed).ok_or(Reject::MISMATCH)?.local;
     has_room(state, id)?;
+    if state.table.get_mut(id).is_some_and(|allocation| !allocation.pace.admits_peer(now, peer)) {
+        return Err(Reject::CAPACITY);
+    }
     let connection = ConnectionId(state.random.number());
     enter(state, id, Connection { id: connection, peer, stage: Stage::Connecting(Box::new(path.clone())) });
     state.effects.push(Effect::Connect { connection, local, peer });
@@ -91,7 +95,11 @@ pub fn accepted(state: &mut State, now: Instant, relayed: RelayedId, peer: Socke
 }
 
 fn has_room(state: &State, id: AllocationId) -> Result<(), Reject> {
-    let room = |allocation: &Allocation| allocation.connections.len() < state.policy.limits.connections;
+    let room = |allocation: &Allocation| {
+        let realm = state.policy.realms.iter().find(|realm| realm.name == allocation.owner.realm);
+        let limits = realm.map_or_else(|| state.policy.limits.clone(), |realm| state.policy.limits_of(realm));
+        allocation.connections.len() < limits.connections
+    };
     if state.table.get(id).is_some_and(room) { Ok(()) } else { Err(Reject::CAPACITY) }
 }
 

@@ -59,7 +59,7 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
     let id = existing.ok_or(Reject::MISMATCH)?;
     owned(state, id, &caller)?;
     match request.method() {
-        Method::CONNECT => return connect::answer(state, request, path, id, &caller.realm),
+        Method::CONNECT => return connect::answer(state, now, request, path, id, &caller.realm),
         Method::REFRESH => refresh::answer(state, now, request, id, &caller),
         Method::CREATE_PERMISSION => create_permission::answer(state, now, request, id, &caller.realm),
         _ => channel_bind::answer(state, now, request, id, &caller.realm),
