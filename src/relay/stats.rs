@@ -1,5 +1,6 @@
 //! What a shard counts beside the protocol: one writer, any reader, no lock. Every counter stands here once.
 
+use super::times::Times;
 use crate::net::Tls;
 use crate::turn;
 use crate::turn::counters::Counter;
@@ -11,6 +12,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $(#[doc = $help] pub $name: Counter,)*
+            /// How long requests took.
+            pub times: Times,
         }
 
         impl Counters {
@@ -29,6 +32,7 @@ counters! {
     send_calls Total "System calls that sent datagrams.";
     client_datagrams Total "Datagrams received by listeners.";
     peer_datagrams Total "Datagrams received by relay sockets.";
+    retired Total "Datagrams of strangers at listeners that a reload took away.";
     sent_datagrams Total "Datagrams sent.";
     send_dropped Total "Datagrams dropped because a send buffer was full.";
     send_failed Total "Datagrams that the system refused to send.";

@@ -21,6 +21,7 @@
 pub mod acme;
 pub mod admin;
 pub mod certificates;
+mod exposition;
 pub mod ice_servers;
 pub mod metrics;
 pub mod outbound;

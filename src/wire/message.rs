@@ -18,6 +18,13 @@ pub struct Message<'a> {
     fingerprint: u16,
 }
 
+/// The method of a request, by the first two octets alone: `None` for every other message, and for whatever is none.
+pub fn requested(octets: &[u8]) -> Option<Method> {
+    let kind = u16::from_be_bytes(*octets.first_chunk::<2>()?);
+    let (method, class) = method_and_class(kind);
+    (kind < 0x4000 && class == Class::Request).then_some(method)
+}
+
 impl<'a> Message<'a> {
     /// Reads the message that `octets` are, all of them.
     ///

@@ -24,7 +24,7 @@ pub mod stream;
 pub mod writer;
 
 pub use channel_data::ChannelData;
-pub use message::{Message, TransactionId};
+pub use message::{Message, TransactionId, requested};
 pub use packet::Packet;
 pub use registry::{AttributeType, Class, ErrorCode, Method};
 pub use writer::Writer;

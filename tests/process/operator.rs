@@ -43,6 +43,40 @@ fn metrics_count_what_happens() {
     }
 }
 
+/// Issue 8: "histograms of allocation lifetime and of request time".
+#[test]
+fn histograms_tell_lifetimes_and_request_times() {
+    let server = Setup::new().start();
+    let mut client = server.udp();
+    client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    client.fence();
+    let bindings = server.metric("hairpin_request_seconds_count", &["\"Binding\""]);
+    let relayed = |direction: &str| server.metric("hairpin_relayed_packets_total", &[direction, "udp"]);
+    for _ in 0..50 {
+        client.send_channel(0x4000, b"x");
+        peer.receive();
+    }
+    assert_eq!(relayed("to_peer"), 50.0);
+    let timed = server.metric("hairpin_request_seconds_count", &[]);
+    assert_eq!(
+        server.metric("hairpin_request_seconds_count", &["\"Binding\""]),
+        bindings,
+        "what is relayed is not timed"
+    );
+    // A challenge and the allocation; one binding of a channel.
+    assert_eq!(server.metric("hairpin_request_seconds_count", &["\"Allocate\""]), 2.0);
+    assert_eq!(server.metric("hairpin_request_seconds_count", &["\"ChannelBind\""]), 1.0);
+    assert_eq!(server.metric("hairpin_request_seconds_bucket", &["+Inf"]), timed);
+    let sum = server.metric("hairpin_request_seconds_sum", &[]);
+    assert!(sum > 0.0 && sum < 10.0, "{sum}");
+    client.refresh(0);
+    server.wait_for_line("allocation ended");
+    assert_eq!(server.metric("hairpin_allocation_lifetime_seconds_count", &[]), 1.0);
+    assert_eq!(server.metric("hairpin_allocation_lifetime_seconds_bucket", &["+Inf"]), 1.0);
+}
+
 /// Issue 2: "a line for an allocation's start and end (user, client transport, relayed address, bytes both ways, duration, reason)."
 #[test]
 fn an_allocation_is_logged_at_its_start_and_end() {

@@ -5,8 +5,8 @@ use super::order::Orders;
 use crate::relay::Supervisor;
 use crate::relay::journal::Lifetimes;
 use crate::service::usage;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What the operators' listener knows of the server. Cloning it shares it.
 #[derive(Clone, Debug)]
@@ -28,17 +28,26 @@ pub struct Admin {
 /// How the server is, as its loop says and requests read.
 #[derive(Debug, Default)]
 pub struct Condition {
-    draining: AtomicBool,
+    until: Mutex<Option<Instant>>,
 }
 
 impl Condition {
-    /// The server leaves, or stays after all.
-    pub fn set_draining(&self, draining: bool) {
-        self.draining.store(draining, Ordering::Relaxed);
+    /// The server leaves, in so much time at the latest.
+    pub fn leave(&self, time: Duration) {
+        *self.lock() = Some(Instant::now() + time);
     }
 
     /// Whether it leaves.
     pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.lock().is_some()
+    }
+
+    /// How much longer allocations may live; `None` while it stays.
+    pub fn left(&self) -> Option<Duration> {
+        self.lock().map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

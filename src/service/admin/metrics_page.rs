@@ -1,14 +1,19 @@
 //! What monitoring asks for.
 
 use super::desk::Admin;
-use crate::service::metrics;
+use crate::service::metrics::{self, Beside};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
-    match metrics::page(&admin.relay.statistics(), admin.condition.draining(), &admin.usage, &admin.lifetimes) {
+    let beside = Beside {
+        drain_left: admin.condition.left(),
+        counters: admin.usage.each().to_vec(),
+        lifetimes: admin.lifetimes.histogram(),
+    };
+    match metrics::page(&admin.relay.statistics(), beside) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
