@@ -104,14 +104,7 @@ pub fn run(args: &Admin) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error),
     };
-    let mut answer = Ok(serde_json::Value::Null);
-    for request in requests(&args.verb) {
-        answer = runtime.block_on(ask::ask(&args.admin, args.admin_token.as_deref(), &request));
-        if answer.is_err() {
-            break;
-        }
-    }
-    match answer {
+    match runtime.block_on(ask::ask(&args.admin, args.admin_token.as_deref(), &request(&args.verb))) {
         Err(ask::Failure::Refused(sentence)) => usage(&sentence),
         Err(ask::Failure::Unreachable(sentence)) => failure(&sentence),
         Ok(answer) if args.json => {
@@ -125,8 +118,8 @@ pub fn run(args: &Admin) -> ExitCode {
     }
 }
 
-fn requests(verb: &Verb) -> Vec<ask::Request> {
-    let one = |method: Method, path: String| vec![ask::Request { method, path, body: String::new() }];
+fn request(verb: &Verb) -> ask::Request {
+    let one = |method: Method, path: String| ask::Request { method, path, body: String::new() };
     match verb {
         Verb::List { user, realm, client, transport, limit, offset } => {
             let filters = [("user", user), ("realm", realm), ("client", client), ("transport", transport)];
@@ -142,18 +135,14 @@ fn requests(verb: &Verb) -> Vec<ask::Request> {
         }
         Verb::Users => one(Method::GET, "/users".into()),
         Verb::Block { user, time } => {
-            let user = ask::escaped(user);
-            let block = format!("/users/{user}/block?for={}ms", time.as_millis());
-            let mut both = one(Method::PUT, block);
-            both.extend(one(Method::DELETE, format!("/users/{user}/allocations")));
-            both
+            one(Method::PUT, format!("/users/{}/block?for={}ms", ask::escaped(user), time.as_millis()))
         }
         Verb::Unblock { user } => one(Method::DELETE, format!("/users/{}/block", ask::escaped(user))),
         Verb::Plan => one(Method::GET, "/plan".into()),
         Verb::Status => one(Method::GET, "/status".into()),
         Verb::LogLevel { filter: None } => one(Method::GET, "/log-level".into()),
         Verb::LogLevel { filter: Some(filter) } => {
-            vec![ask::Request { method: Method::PUT, path: "/log-level".into(), body: filter.clone() }]
+            ask::Request { method: Method::PUT, path: "/log-level".into(), body: filter.clone() }
         }
         Verb::Drain { deadline } => {
             let query = deadline.map(|time| format!("?deadline={}ms", time.as_millis())).unwrap_or_default();

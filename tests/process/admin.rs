@@ -6,6 +6,7 @@ use crate::codec::Outgoing;
 use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Setup};
 use crate::operating::{Directory, ask, json};
 use crate::{hairpin, stderr, stdout};
+use serde_json::Value;
 
 #[test]
 fn allocations_are_listed_filtered_paged_and_closed() {
@@ -52,6 +53,95 @@ fn a_blocked_user_stays_out_until_it_is_let_in() {
     json(&server, "DELETE", &format!("/users/{USER}/block"));
     assert!(client.ask(Outgoing::allocate()).is_success());
     assert_eq!(ask(server.admin, "DELETE", "/users/nobody/block", "", "").0, 404);
+    let answer = json(&server, "PUT", &format!("/users/{USER}/block?for=1h"));
+    assert_eq!((answer["blocked"].as_str(), answer["closed"].as_u64()), (Some(USER), Some(1)));
+    assert_eq!(client.ask(Outgoing::request(crate::codec::REFRESH)).error(), Some(437), "its allocation ended");
+    assert_eq!(json(&server, "GET", "/allocations")["total"], 1, "the other's lives");
+}
+
+#[test]
+fn a_block_ends_by_itself_and_holds_over_a_reload() {
+    let server = Setup::new().flag("--web", "off").flag("--shared-secret", crate::fixture::SECRET).start();
+    let name = |expiry: u64| format!("{expiry}:carol");
+    json(&server, "PUT", &format!("/users/{}/block?for=3s", name(1).replace(':', "%3A")));
+    json(&server, "POST", "/reload");
+    let credentials = hairpin(&["credentials", "--shared-secret", crate::fixture::SECRET, "--user", "carol"]);
+    let shown = stdout(&credentials);
+    let value = crate::json_in(&shown);
+    let (username, password) = (crate::find_text(&value, "username"), crate::find_text(&value, "credential"));
+    let mut client = server.udp();
+    client.login(&username.unwrap(), &password.unwrap());
+    assert_eq!(client.ask(Outgoing::allocate()).error(), Some(403), "by whatever time-limited name");
+    crate::operating::until("an end of the block", || client.ask(Outgoing::allocate()).is_success());
+}
+
+/// "OpenAPI document": every operation in it is served, and answers as its schema says.
+#[test]
+fn the_openapi_document_is_what_is_served() {
+    let server = Setup::new().flag("--web", "off").start();
+    let mut client = server.udp();
+    client.allocate();
+    client.bind(0x4000, crate::client::Peer::v4().address);
+    let document = json(&server, "GET", "/openapi.json");
+    let id = json(&server, "GET", "/allocations")["allocations"][0]["id"].as_str().unwrap().to_owned();
+    let mut served = 0;
+    // What ends the allocation or the server comes last.
+    for last in [false, true] {
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let ending = method == "delete" || method == "put" || path == "/drain";
+                if ending != last {
+                    continue;
+                }
+                let order = path == "/log-level" && method == "put";
+                let path =
+                    path.replace("{id}", &id).replace("{user}", if path.contains("block") { "bob" } else { USER });
+                let (status, body) =
+                    ask(server.admin, &method.to_uppercase(), &path, "", if order { "info" } else { "" });
+                let documented = operation["responses"].get(status.to_string());
+                assert!(documented.is_some(), "{method} {path}: {status} is not in the document: {body}");
+                if let Some(schema) =
+                    operation["responses"][status.to_string()].pointer("/content/application~1json/schema")
+                {
+                    let value: Value = serde_json::from_str(&body).unwrap();
+                    matches(&document, schema, &value, &format!("{method} {path}"));
+                }
+                served += usize::from(status == 200);
+            }
+        }
+    }
+    assert!(served >= 16, "{served}");
+    let unknown = ask(server.admin, "GET", "/no-such-page", "", "").0;
+    assert_eq!(unknown, 404);
+}
+
+/// Whether a value is what a schema says: types, required members, members that the schema knows, references.
+fn matches(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let schema = document.pointer(reference.strip_prefix('#').unwrap());
+        return matches(document, schema.unwrap_or_else(|| panic!("{at}: no {reference}")), value, at);
+    }
+    let fits = match schema["type"].as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        other => panic!("{at}: {other}"),
+    };
+    assert!(fits, "{at}: {value} is no {}", schema["type"]);
+    for item in value.as_array().into_iter().flatten() {
+        matches(document, &schema["items"], item, &format!("{at}[]"));
+    }
+    let Some(properties) = schema["properties"].as_object() else { return };
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(value.get(name.as_str().unwrap()).is_some(), "{at}: no {name}");
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let schema = properties.get(name).unwrap_or_else(|| panic!("{at}: {name} is not in the schema"));
+        matches(document, schema, member, &format!("{at}.{name}"));
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod openapi;
 mod order;
 mod orders;
 mod routes;
+mod schemas;
 mod status;
 mod users;
 

@@ -2,6 +2,7 @@
 
 use super::desk::Admin;
 use super::order::{Order, Refused};
+use super::users;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
@@ -34,7 +35,13 @@ pub(super) async fn block(
     Query(span): Query<Span>,
 ) -> Result<Json<Value>, Refused> {
     let time = span.time.as_deref().map_or(Ok(HOUR), duration)?;
-    admin.orders.give(Order::Block { user, time }).await.map(Json)
+    let mut answer = admin.orders.give(Order::Block { user: user.clone(), time }).await?;
+    // Whoever comes from here on is refused, so none is missed.
+    let closed = users::close_all(&admin, &user).await;
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("closed".into(), closed.into());
+    }
+    Ok(Json(answer))
 }
 
 /// `DELETE /users/{user}/block`.

@@ -51,11 +51,16 @@ pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted
 
 /// `DELETE /users/{user}/allocations`.
 pub(super) async fn close(State(admin): State<Admin>, Path(user): Path<String>) -> Json<Value> {
+    Json(json!({ "closed": close_all(&admin, &user).await }))
+}
+
+/// Ends all allocations of a user; tells how many there were.
+pub(super) async fn close_all(admin: &Admin, user: &str) -> usize {
     let mut closed = 0;
-    for record in admin.relay.allocations().await.iter().filter(|record| belongs(record, &user)) {
+    for record in admin.relay.allocations().await.iter().filter(|record| belongs(record, user)) {
         closed += usize::from(admin.relay.close(record.id).await);
     }
-    Json(json!({ "closed": closed }))
+    closed
 }
 
 /// Users of a page unless the request says otherwise.
