@@ -57,9 +57,9 @@ impl Keeper {
         (Keeper { records, lost: Arc::default() }, kept)
     }
 
-    /// How many records found no room.
-    pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+    /// How many records found no room, now and later.
+    pub fn lost(&self) -> Arc<AtomicU64> {
+        self.lost.clone()
     }
 
     fn keep(&self, record: Record) {

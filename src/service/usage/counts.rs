@@ -1,5 +1,6 @@
 //! How usage itself goes, for metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Lines written, delivered and lost.
@@ -8,10 +9,15 @@ pub struct Counts {
     written: AtomicU64,
     delivered: AtomicU64,
     failures: AtomicU64,
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
 }
 
 impl Counts {
+    /// None yet; `lost` counts those too that never got here.
+    pub fn new(lost: Arc<AtomicU64>) -> Counts {
+        Counts { lost, ..Counts::default() }
+    }
+
     /// A line went into the file.
     pub fn written(&self) {
         self.written.fetch_add(1, Ordering::Relaxed);
@@ -41,7 +47,7 @@ impl Counts {
             ("hairpin_usage_webhook_failures_total", "Posts that the webhook did not take.", get(&self.failures)),
             (
                 "hairpin_usage_lines_lost_total",
-                "Usage lines lost: a full spool, or a disk that fails.",
+                "Usage lines lost: a full spool, a disk that fails, or one that is slower than the relay.",
                 get(&self.lost),
             ),
         ]

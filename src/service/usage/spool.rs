@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Spool {
     file: File,
+    path: PathBuf,
     place: PathBuf,
     /// Octets of the file that were taken.
     taken: u64,
@@ -24,11 +25,13 @@ impl Spool {
     /// Those of the file system.
     pub fn open(directory: &Path, most: u64) -> io::Result<Spool> {
         fs::create_dir_all(directory)?;
-        let file = OpenOptions::new().create(true).append(true).read(true).open(directory.join("usage.jsonl"))?;
+        let path = directory.join("usage.jsonl");
+        let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
         let place = directory.join("usage.taken");
-        let length = file.metadata()?.len();
+        let length = whole_lines(&file)?;
+        file.set_len(length)?;
         let taken = fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        Ok(Spool { file, place, taken: if taken > length { 0 } else { taken }, length, most })
+        Ok(Spool { file, path, place, taken: if taken > length { 0 } else { taken }, length, most })
     }
 
     /// Adds a line, which ends in a line break; false, and nothing added, when too much waits already.
@@ -75,7 +78,7 @@ impl Spool {
             self.file.set_len(0)?;
             (self.taken, self.length) = (0, 0);
         } else if self.taken > self.most {
-            self.compact()?;
+            return self.compact();
         }
         fs::write(&self.place, self.taken.to_string())
     }
@@ -85,17 +88,36 @@ impl Spool {
         self.taken == self.length
     }
 
-    /// Rewrites the file without what was taken, which a busy sink that never catches up would let grow.
+    /// Rewrites the file without what was taken, which a busy sink that never catches up would let grow. Whenever the power
+    /// fails meanwhile, a line may come twice, and none is lost.
     fn compact(&mut self) -> io::Result<()> {
         let (rest, _) = self.peek(usize::MAX)?;
-        self.file.set_len(0)?;
-        (self.taken, self.length) = (0, 0);
-        for line in rest {
-            let line = line + "\n";
-            self.file.write_all(line.as_bytes())?;
-            self.length += line.len() as u64;
-        }
+        let text: String = rest.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let beside = self.path.with_extension("new");
+        fs::write(&beside, &text)?;
+        fs::write(&self.place, "0")?;
+        fs::rename(&beside, &self.path)?;
+        self.file = OpenOptions::new().append(true).read(true).open(&self.path)?;
+        (self.taken, self.length) = (0, text.len() as u64);
         Ok(())
+    }
+}
+
+/// How much of a file is whole lines: a run that was killed may have left the beginning of one more.
+fn whole_lines(file: &File) -> io::Result<u64> {
+    let (mut length, mut whole) = (0, 0);
+    let mut reader = BufReader::new(file);
+    loop {
+        let octets = reader.fill_buf()?;
+        if octets.is_empty() {
+            return Ok(whole);
+        }
+        let read = octets.len();
+        if let Some(last) = octets.iter().rposition(|octet| *octet == b'\n') {
+            whole = length + last as u64 + 1;
+        }
+        length += read as u64;
+        reader.consume(read);
     }
 }
 
@@ -128,6 +150,18 @@ mod tests {
         );
         assert!(spool.push("five\n").unwrap());
         assert_eq!(spool.peek(9).unwrap().0, ["five"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_run_wrote_half_is_left_out() {
+        let directory = std::env::temp_dir().join(format!("hairpin-spool-torn-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("usage.jsonl"), "whole\nha").unwrap();
+        let mut spool = Spool::open(&directory, 100).unwrap();
+        assert!(spool.push("next\n").unwrap());
+        assert_eq!(spool.peek(9).unwrap().0, ["whole", "next"]);
         fs::remove_dir_all(&directory).unwrap();
     }
 
