@@ -1,6 +1,7 @@
 //! The configuration file: TOML, one key a line, unknown keys refused with the nearest known one.
 
 use super::error::{Error, Fault, Origin};
+use super::nearest::nearest;
 use super::schema::{self, Key, Shape};
 use super::written::{Given, Written};
 use std::path::{Path, PathBuf};
@@ -123,30 +124,10 @@ fn article(value: &DeValue) -> String {
 
 /// A sentence about a key that nobody knows, with the nearest one that is known.
 fn unknown(name: &str, known: Vec<&'static str>) -> String {
-    let plain = name.to_lowercase().replace('-', "_");
-    let nearest = known.into_iter().map(|key| (distance(&plain, key), key)).min();
-    match nearest {
-        Some((distance, key)) if distance <= plain.len().max(3) / 3 => {
-            format!("there is no key `{name}`; the nearest is `{key}`")
-        }
-        _ => format!("there is no key `{name}`; `hairpin config print` shows all of them"),
+    match nearest(&name.to_lowercase().replace('-', "_"), known.into_iter()) {
+        Some(key) => format!("there is no key `{name}`; the nearest is `{key}`"),
+        None => format!("there is no key `{name}`; `hairpin config print` shows all of them"),
     }
-}
-
-/// How many characters have to be inserted, left out, replaced or swapped to get from one name to the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, to) in b.iter().enumerate() {
-            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX - 1);
-            let replaced = at(&row, j) + usize::from(from != *to);
-            next.push(replaced.min(at(&row, j + 1) + 1).min(at(&next, j) + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 const TOP: Level =

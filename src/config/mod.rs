@@ -21,6 +21,7 @@ pub mod file;
 mod host;
 mod key;
 mod limits;
+mod nearest;
 pub mod public;
 mod reach;
 mod realms;

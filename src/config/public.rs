@@ -57,7 +57,12 @@ fn metadata() -> Option<IpAddr> {
     let amazon = ("/latest/meta-data/public-ipv4", with_token.as_str());
     std::iter::once(amazon)
         .chain(CLOUDS.iter().copied())
-        .find_map(|(path, head)| get("GET", path, head).and_then(|body| body.trim().parse().ok()))
+        .find_map(|(path, head)| get("GET", path, head).and_then(|body| address(&body)))
+}
+
+/// The address in a body; one that comes in chunks has lines beside it.
+fn address(body: &str) -> Option<IpAddr> {
+    body.lines().find_map(|line| line.trim().parse().ok())
 }
 
 fn get(method: &str, path: &str, head: &str) -> Option<String> {
@@ -68,10 +73,30 @@ fn get(method: &str, path: &str, head: &str) -> Option<String> {
         METADATA.ip()
     );
     stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.take(LARGEST).read_to_string(&mut answer).ok()?;
+    let answer = whole(stream)?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    (head.starts_with("HTTP/1.") && head.get(8..12) == Some(" 200")).then(|| body.to_owned())
+}
+
+/// An answer up to its end, which is where its length says, or where the connection closes.
+fn whole(mut stream: TcpStream) -> Option<String> {
+    let (mut octets, mut part) = (Vec::new(), [0; 2048]);
+    while octets.len() < LARGEST {
+        match stream.read(&mut part).ok()? {
+            0 => break,
+            length => octets.extend_from_slice(part.get(..length)?),
+        }
+        let text = String::from_utf8_lossy(&octets);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = |line: &str| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        };
+        if head.lines().find_map(length).is_some_and(|length| body.len() >= length) {
+            break;
+        }
+    }
+    String::from_utf8(octets).ok()
 }
 
 /// Where every big cloud answers its hosts.
@@ -89,7 +114,7 @@ const CLOUDS: &[(&str, &str)] = &[
 const PATIENCE: Duration = Duration::from_millis(700);
 const TRIES: usize = 3;
 /// Octets of an answer that are read.
-const LARGEST: u64 = 16_384;
+const LARGEST: usize = 16_384;
 
 #[cfg(test)]
 mod tests {

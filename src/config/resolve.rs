@@ -286,18 +286,26 @@ fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
     let relays = &plan.policy.relay_addresses;
     let room =
         [true, false].map(|v4| ports.saturating_mul(relays.iter().filter(|r| r.local.is_ipv4() == v4).count() as u32));
-    let (room, wanted) = (room.into_iter().max().unwrap_or(0), plan.policy.limits.allocations);
-    if wanted != u32::MAX && wanted > room {
-        let message = format!(
-            "{wanted} allocations do not fit into {room} relayed ports; widen relay_ports or add a relay_address"
-        );
-        reader.wrong(&schema::MAX_ALLOCATIONS, &message);
+    let (room, limits) = (room.into_iter().max().unwrap_or(0), &plan.policy.limits);
+    for (key, wanted) in [
+        (&schema::MAX_ALLOCATIONS, limits.allocations),
+        (&schema::REALM_ALLOCATIONS, limits.allocations_per_realm),
+        (&schema::USER_ALLOCATIONS, limits.allocations_per_user),
+        (&schema::ADDRESS_ALLOCATIONS, limits.allocations_per_address),
+    ] {
+        if wanted != u32::MAX && wanted > room {
+            let message = format!(
+                "{wanted} allocations do not fit into {room} relayed ports; widen relay_ports or add a relay_address"
+            );
+            reader.wrong(key, &message);
+        }
     }
     let private = Acl::default();
-    for relay in relays.iter().filter(|relay| relay.local != relay.external) {
-        if !private.permits(relay.external, false) {
-            let message = format!("{} is not a public address, so clients elsewhere cannot reach it", relay.external);
-            reader.wrong(&schema::EXTERNAL_ADDRESS, &message);
+    for (origin, external) in reader.many_at(&schema::EXTERNAL_ADDRESS, external) {
+        let External::Address { address, .. } = external else { continue };
+        if !private.permits(address, false) {
+            let message = format!("{address} is not a public address, so clients elsewhere cannot reach it");
+            reader.wrong_at(&origin, &schema::EXTERNAL_ADDRESS, &message);
         }
     }
     realms::short_secrets(reader, written);

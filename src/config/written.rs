@@ -2,6 +2,7 @@
 //! a flag hides the variable, which hides the file, which hides the default.
 
 use super::error::{Fault, Origin};
+use super::nearest;
 use super::schema::{self, Key, Shape};
 use std::collections::HashMap;
 
@@ -69,6 +70,16 @@ impl Written {
             written.set(key, values);
         }
         written
+    }
+
+    /// Variables that look like a key's, and are none: each with the key's that was meant.
+    pub fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
+        let nearest = |name: &str| {
+            let bare = name.strip_prefix("HAIRPIN_")?.to_lowercase();
+            let key = nearest::nearest(&bare, schema::keys().map(|key| key.name))?;
+            (key != bare).then(|| schema::key(key).map(Key::variable))?
+        };
+        variables.filter_map(|name| nearest(&name).map(|meant| (name, meant))).collect()
     }
 
     /// Reads the files that are named, so that what they say now is part of what was written.

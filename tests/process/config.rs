@@ -24,6 +24,8 @@ fn check_finds_contradictions_that_serve_would_run_with() {
     for (text, word) in [
         ("relay_ports = \"50000-50009\"\nmax_allocations = 11\nrelay_address = [\"127.0.0.1\"]", "11 allocations"),
         ("relay_address = [\"127.0.0.1\"]\nexternal_address = [\"10.1.1.1\"]", "10.1.1.1 is not a public address"),
+        ("relay_address = [\"10.1.1.1\"]\nexternal_address = [\"10.1.1.1\"]", "1.1.1 is not a public address"),
+        ("relay_ports = \"50000-50009\"\nuser_allocations = 20\nrelay_address = [\"127.0.0.1\"]", "20 allocations"),
         ("shared_secret = [\"short\"]", "can be guessed"),
     ] {
         let file = directory.write("contradiction.toml", text);

@@ -1,0 +1,110 @@
+//! Issue 8: "External addresses: `--external-address auto` asks a given STUN server or the big clouds' metadata endpoints; per relay
+//! address mapping `10.0.0.5=203.0.113.7`; IPv4 and IPv6; several relay addresses are used in turn".
+
+use crate::client::{PASSWORD, PATIENCE, USER};
+use crate::codec::{Attribute, Outgoing};
+use crate::command;
+use crate::fixture::Setup;
+use crate::namespace::Namespace;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, TcpListener};
+use std::process::{Command, Stdio};
+
+#[test]
+fn each_relay_address_has_the_one_that_is_written_for_it() {
+    let flags = ["127.0.0.2=203.0.113.2", "127.0.0.1=203.0.113.1", "2001:db8::1"];
+    let setup = flags.iter().fold(Setup::new(), |setup, flag| setup.flag("--external-address", flag));
+    let server = setup.flag("--relay-address", "127.0.0.2").flag("--web", "off").start();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 2 {
+        seen.insert(server.udp().allocate().ip());
+    }
+    assert_eq!(seen, ["203.0.113.1", "203.0.113.2"].map(|ip| ip.parse().unwrap()).into());
+    assert_eq!(server.udp().allocate_v6().ip(), "2001:db8::1".parse::<IpAddr>().unwrap());
+}
+
+/// "several relay addresses are used in turn, so that more than 16,000 allocations fit": here as many as three addresses have of
+/// four ports each.
+#[test]
+fn relay_addresses_add_up() {
+    let first = crate::fixture::free_ports(4);
+    let range = format!("{first}-{}", first + 3);
+    let setup = Setup::new().flag("--relay-address", "127.0.0.2").flag("--relay-address", "127.0.0.3");
+    let server = setup.flag("--relay-ports", &range).flag("--web", "off").start();
+    assert_eq!(server.metric("hairpin_relay_ports", &[]), 16.0, "those of IPv6's loopback too");
+    let mut clients: Vec<_> = (0..12).map(|_| server.udp()).collect();
+    let relayed: BTreeSet<_> = clients.iter_mut().map(|client| client.allocate()).collect();
+    assert_eq!(relayed.len(), 12);
+    let mut late = server.udp();
+    late.login(USER, PASSWORD);
+    assert_eq!(late.ask(Outgoing::allocate()).error(), Some(508));
+    assert!(late.ask(Outgoing::allocate().with(Attribute::family(2))).is_success());
+}
+
+/// Every cloud's metadata service as it is documented: paths, headers, and for Amazon's a token that is asked for first.
+#[test]
+fn auto_asks_the_clouds_metadata_service() {
+    if Command::new("ip").arg("-V").output().is_err() || !is_root() {
+        return eprintln!("SKIPPED: network namespaces need root and iproute2");
+    }
+    for (cloud, path, header) in CLOUDS {
+        let space = Namespace::new("metadata");
+        space.ip("addr add 169.254.169.254/32 dev lo\naddr add 10.0.0.5/32 dev lo");
+        let listener = space.enter(|| TcpListener::bind("169.254.169.254:80").unwrap());
+        std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap(), path, header)));
+        assert_eq!(space.enter(relaying), "relaying 10.0.0.5 as 203.0.113.7", "{cloud}");
+    }
+}
+
+/// What a server that is told `auto` says of its relay address.
+fn relaying() -> String {
+    let flags = ["serve", "--listen", "127.0.0.1:3478", "--relay-address", "10.0.0.5", "--external-address", "auto"];
+    let mut child = command(&flags).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said = lines.take(20).find(|line| line.starts_with("relaying"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    said.unwrap_or_default()
+}
+
+/// Answers one request as a cloud would whose public address is at `path`, for those who send `header`.
+fn answer(mut stream: std::net::TcpStream, path: &str, header: &str) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let lines: Vec<String> =
+        BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+    let asked = lines.first().cloned().unwrap_or_default();
+    let has = |header: &str| lines.iter().any(|line| line.eq_ignore_ascii_case(header));
+    let body = match asked.split(' ').collect::<Vec<_>>()[..] {
+        ["PUT", "/latest/api/token", _] if path.starts_with("/latest/") => {
+            has("X-aws-ec2-metadata-token-ttl-seconds: 60").then_some("a token")
+        }
+        ["GET", wanted, _] if wanted == path && (header.is_empty() || has(header)) => Some("203.0.113.7"),
+        _ => None,
+    };
+    // The connection stays open, as a server's may that does not mind what the client wishes.
+    let (status, body) = body.map_or(("404 Not Found", ""), |body| ("200 OK", body));
+    let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let _ = std::io::Read::read(&mut stream, &mut [0; 1]);
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Name, path, and the header that has to come with it.
+const CLOUDS: [(&str, &str, &str); 5] = [
+    ("Amazon", "/latest/meta-data/public-ipv4", "X-aws-ec2-metadata-token: a token"),
+    (
+        "Google",
+        "/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip",
+        "Metadata-Flavor: Google",
+    ),
+    (
+        "Azure",
+        "/metadata/instance/network/interface/0/ipv4/ipAddress/0/publicIpAddress?api-version=2021-02-01&format=text",
+        "Metadata: true",
+    ),
+    ("DigitalOcean", "/metadata/v1/interfaces/public/0/ipv4/address", ""),
+    ("Hetzner", "/hetzner/v1/metadata/public-ipv4", ""),
+];
