@@ -7,6 +7,7 @@
 mod announce;
 mod listen;
 mod notify;
+mod reload;
 mod running;
 mod signals;
 
@@ -27,7 +28,7 @@ use crate::service::web::{Arrival, Web};
 use clap::Args;
 use listen::{bindable, cannot_listen};
 use notify::notify;
-use running::Running;
+use running::{Running, Watched};
 use signals::Signals;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -87,9 +88,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let host = Host::look(ice::random_secret()).asking(&written);
     let mut settings = resolve(&written, &host)?;
     let (level, _writing) = logs::start(&settings.logs);
-    for warning in &settings.warnings {
-        tracing::warn!("{warning}");
-    }
+    warn(&settings);
     // Before anything listens: a signal that comes from here on is not missed.
     let signals = Signals::new().map_err(|error| format!("signals cannot be caught: {error}"))?;
     let operators = listen::operators(settings.admin.as_ref(), written.has(&schema::ADMIN)).await?;
@@ -97,6 +96,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     settings.plan.policy.own.listeners = listen::addresses(operators.as_ref(), people.as_ref());
     settings.plan.policy.relay_addresses.iter().try_for_each(|relay| bindable(relay.local))?;
     let (keeper, records) = Keeper::channel(RECORDS);
+    let counts = Arc::new(usage::Counts::new(keeper.lost()));
     settings.plan.journal.keeper = settings.usage.wanted().then_some(keeper);
     let (visitors, visiting) = mpsc::channel(VISITORS);
     settings.plan.secure.visitors = settings.web.address.is_some().then_some(visitors);
@@ -113,7 +113,6 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let mut services = JoinSet::new();
     let condition = Arc::new(Condition::default());
     let (orders, ordered) = Orders::channel();
-    let counts = Arc::new(usage::Counts::default());
     let keeping = settings.plan.journal.keeper.take();
     let kept = keeping.map(|_| usage::run(settings.usage.clone(), Arc::downgrade(&relay), records, counts.clone()));
     let kept = kept.map(tokio::spawn);
@@ -142,6 +141,17 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     drop(relay);
     let Some(kept) = kept else { return Ok(()) };
     kept.await.map_err(|error| error.to_string())?.map_err(|error| Failure::Io(error.to_string()))
+}
+
+/// Says in the log what holds but cannot be meant.
+fn warn(settings: &Settings) {
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, meant) in config::Written::misspelt(variables) {
+        tracing::warn!("{name} in the environment means nothing; the nearest that does is {meant}");
+    }
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Ends the services: a client that keeps a connection open does not keep the server.
@@ -174,7 +184,7 @@ fn serve_web(
 
 /// Watches the certificates' files; shows what was ordered by ACME before, and orders what comes next. Neither has an end to wait
 /// for.
-fn keep_certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
+fn keep_certificates(settings: &Settings) -> std::io::Result<Option<Watched>> {
     let Some(tls) = settings.plan.secure.tls.clone() else { return Ok(None) };
     if !tls.certificates().is_empty() && tls.for_dtls(None).is_none() {
         tracing::warn!("DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384");
@@ -186,8 +196,8 @@ fn keep_certificates(settings: &Settings) -> std::io::Result<Option<Certificates
         }
         tokio::spawn(acme.renew(certificates.clone()));
     }
-    tokio::spawn(certificates.clone().watch());
-    Ok(Some(certificates))
+    let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
+    Ok(Some(Watched { certificates, watching }))
 }
 
 /// Serves those who came for the web to a port of the relay.

@@ -19,9 +19,10 @@ pub fn key(name: &str) -> Option<&'static Key> {
 }
 
 /// Where clients reach the server.
-pub const LISTEN: Key = Key::many("listen", "IP:PORT").default(r#"["0.0.0.0:3478", "[::]:3478"]"#).restart().about(
+pub const LISTEN: Key = Key::many("listen", "IP:PORT").default(r#"["0.0.0.0:3478", "[::]:3478"]"#).about(
     "Where clients reach the server, by UDP and TCP, and with a certificate by DTLS and TLS on the same ports. The \
-         default leaves IPv6 out where the host has none, and with a certificate has ports 5349 and 443 too.",
+         default leaves IPv6 out where the host has none, and with a certificate has ports 5349 and 443 too. One that a \
+         reload takes away takes no new clients; allocations that came by it live on.",
 );
 /// Where relay sockets bind.
 pub const RELAY_ADDRESS: Key = Key::many("relay_address", "IP").example(r#"["10.0.0.5"]"#).restart().about(
@@ -238,13 +239,10 @@ pub const SOFTWARE: Key = Key::one("software", "TEXT").example(r#""hairpin""#).a
 );
 
 /// RFC 5780.
-pub const ALTERNATE_LISTEN: Key = Key::many("alternate_listen", "IP:PORT")
-    .example(r#"["198.51.100.2:3479"]"#)
-    .restart()
-    .about(
-        "A second address with a second port for NAT behaviour discovery (RFC 5780), one for each family. The server then \
+pub const ALTERNATE_LISTEN: Key = Key::many("alternate_listen", "IP:PORT").example(r#"["198.51.100.2:3479"]"#).about(
+    "A second address with a second port for NAT behaviour discovery (RFC 5780), one for each family. The server then \
          listens on both addresses and both ports, four in all; the listener of that family must name its address.",
-    );
+);
 /// Where clients are sent instead.
 pub const ALTERNATE_SERVER: Key = Key::many("alternate_server", "IP:PORT").example(r#"["203.0.113.8:3478"]"#).about(
     "A sibling that takes new clients while this server drains or redirects (300 Try Alternate), one for each family. \

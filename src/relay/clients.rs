@@ -1,11 +1,12 @@
 //! The clients' side: listeners and connections.
 
 use super::conn::{Conn, Pool};
+use super::listeners::Pair;
 use super::plan::Connections;
 use super::ready::{Ready, Source};
 use super::stats::Counters;
 use super::stream::Stream;
-use crate::net::{Port, UdpSocket, tcp};
+use crate::net::{Port, tcp};
 use crate::turn::acl::Cidr;
 use crate::turn::{Client, FiveTuple, Instant, Link, Transport};
 use std::cmp::Reverse;
@@ -18,8 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Everything of a shard that clients write to.
 pub(super) struct Clients {
-    udp: Vec<UdpListener>,
-    tcp: Vec<(TcpListener, Waker)>,
+    /// By the listener's number.
+    pub(super) udp: Vec<Option<UdpListener>>,
+    pub(super) tcp: Vec<Option<(TcpListener, Waker)>>,
     connections: Vec<Slot>,
     vacant: Vec<u32>,
     /// When each connection is to be looked at for silence, earliest first.
@@ -30,7 +32,7 @@ pub(super) struct Clients {
     limits: Connections,
     balancers: Vec<Cidr>,
     shard: u16,
-    ready: Arc<Ready>,
+    pub(super) ready: Arc<Ready>,
     counters: Arc<Counters>,
 }
 
@@ -42,6 +44,15 @@ pub(super) struct UdpListener {
     pub(super) address: SocketAddr,
     /// It is bound to a wildcard.
     pub(super) wildcard: bool,
+    /// It was taken away.
+    pub(super) retired: Option<Retired>,
+}
+
+/// What a listener is that was taken away: it takes no new clients, and keeps those that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retired {
+    /// The listener that has its address and port too, and so takes those that still come this way.
+    pub(super) heir: Option<u32>,
 }
 
 /// A place for a connection. The generation tells a link to what was here before from one to what is here now.
@@ -67,26 +78,15 @@ impl Clients {
     /// # Errors
     /// When the runtime cannot watch them.
     pub(super) fn new(
-        udp: Vec<UdpSocket>,
-        tcp: Vec<std::net::TcpListener>,
+        listeners: Vec<Pair>,
         (limits, balancers): (Connections, Vec<Cidr>),
         shard: u16,
         ready: &Arc<Ready>,
         counters: &Arc<Counters>,
     ) -> io::Result<Clients> {
-        let listener = |(index, socket): (u32, UdpSocket)| {
-            let address = socket.local_address();
-            let port = Port::new(socket, ready.waker(Source::Udp(index)))?;
-            Ok(UdpListener { port, address, wildcard: address.ip().is_unspecified() })
-        };
-        let acceptor = |(index, listener)| {
-            // It enters itself once it has been asked.
-            ready.push(Source::Tcp(index));
-            Ok((TcpListener::from_std(listener)?, ready.waker(Source::Tcp(index))))
-        };
-        Ok(Clients {
-            udp: (0..).zip(udp).map(listener).collect::<io::Result<_>>()?,
-            tcp: (0..).zip(tcp).map(acceptor).collect::<io::Result<_>>()?,
+        let mut clients = Clients {
+            udp: Vec::new(),
+            tcp: Vec::new(),
             connections: Vec::new(),
             vacant: Vec::new(),
             checks: BinaryHeap::new(),
@@ -97,21 +97,27 @@ impl Clients {
             shard,
             ready: ready.clone(),
             counters: counters.clone(),
-        })
+        };
+        for (number, (udp, tcp)) in (0..).zip(listeners) {
+            clients.listen(number, udp, tcp)?;
+        }
+        Ok(clients)
     }
 
     /// A UDP listener.
     pub(super) fn udp(&mut self, index: u32) -> Option<&mut UdpListener> {
-        self.udp.get_mut(index as usize)
+        self.udp.get_mut(index as usize)?.as_mut()
     }
 
     /// The UDP listener with this address, or the wildcard with its port.
     pub(super) fn listener_at(&self, address: SocketAddr) -> Option<u32> {
-        let bound = |listener: &UdpListener| {
-            listener.address == address
-                || (listener.wildcard
-                    && listener.address.port() == address.port()
-                    && listener.address.is_ipv4() == address.is_ipv4())
+        let bound = |listener: &Option<UdpListener>| {
+            listener.as_ref().is_some_and(|listener| {
+                listener.address == address
+                    || (listener.wildcard
+                        && listener.address.port() == address.port()
+                        && listener.address.is_ipv4() == address.is_ipv4())
+            })
         };
         self.udp.iter().position(bound).and_then(|index| u32::try_from(index).ok())
     }
@@ -122,7 +128,7 @@ impl Clients {
     /// When none can be taken for now: out of descriptors.
     pub(super) fn accept(&mut self, index: u32, now: Instant) -> io::Result<()> {
         for _ in 0..ACCEPTS {
-            let Some((listener, waker)) = self.tcp.get(index as usize) else { return Ok(()) };
+            let Some(Some((listener, waker))) = self.tcp.get(index as usize) else { return Ok(()) };
             match listener.poll_accept(&mut Context::from_waker(waker)) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok((stream, client))) => self.admit(stream, client, now),

@@ -1,6 +1,9 @@
 //! What a supervisor may say to a shard, off the packet path.
 
+use crate::net::dtls::Dtls;
+use crate::net::{Tls, UdpSocket};
 use crate::turn::{Detail, Policy, Record};
+use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +20,28 @@ pub enum Letter {
     Detail(u64, oneshot::Sender<Option<Box<Detail>>>),
     /// End the allocation with this [`Record::id`]; tells whether it was there.
     Close(u64, oneshot::Sender<bool>),
+    /// Take clients at the listener of this number: at these sockets, in place of those that it had.
+    Listen {
+        /// Its number, the same on all shards.
+        number: u32,
+        /// Its UDP socket; `None` for the one that is there.
+        udp: Option<UdpSocket>,
+        /// Its TCP socket.
+        tcp: Option<TcpListener>,
+    },
+    /// Take no new clients at a listener; those that it has keep it.
+    Retire {
+        /// Its number.
+        number: u32,
+        /// Which listener takes those that still come that way, if any.
+        heir: Option<u32>,
+    },
+    /// Tell whether any allocation is answered by this listener.
+    Uses(u32, oneshot::Sender<bool>),
+    /// Close this listener.
+    Unlisten(u32),
+    /// Speak TLS and DTLS like this from here on, or not at all.
+    Speak(Option<Arc<Tls>>, Option<Arc<Dtls>>),
 }
 
 /// Where letters are put.

@@ -29,6 +29,8 @@ mod egress;
 mod gate;
 mod guests;
 mod handshakes;
+mod letters;
+mod listeners;
 mod neighbours;
 mod opening;
 mod outbox;
@@ -47,7 +49,9 @@ pub mod mailbox;
 pub mod plan;
 pub mod stats;
 pub mod supervisor;
+pub mod times;
 
+pub use listeners::Relistened;
 pub use plan::{Connections, Duplex, Handshakes, Listener, Plan, Secure, Sockets, Visitor};
 pub use stats::{ShardStatistics, Statistics};
 pub use supervisor::Supervisor;

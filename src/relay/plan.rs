@@ -2,11 +2,9 @@
 
 pub use super::handshakes::Handshakes;
 use super::journal::Journal;
-use crate::net::dtls::Dtls;
 use crate::net::{self, Path, Tls};
 use crate::turn::acl::{Cidr, Own};
 use crate::turn::policy::Policy;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -164,13 +162,6 @@ impl Plan {
             receive_buffer: Some(self.sockets.listener_buffer),
             send_buffer: Some(self.sockets.listener_buffer),
         }
-    }
-
-    /// What DTLS begins with, where there is a certificate.
-    pub(super) fn dtls(&self) -> io::Result<Option<Arc<Dtls>>> {
-        let patience = self.connections.handshakes.patience;
-        let dtls = self.secure.tls.clone().map(|tls| Dtls::new(tls, patience));
-        Ok(dtls.transpose()?.map(Arc::new))
     }
 
     /// How a relay socket is made.

@@ -9,6 +9,7 @@ use super::shard::Shard;
 use crate::net::dtls::{self, Event, Meeting, Proven};
 use crate::net::{Datagram, Outgoing};
 use crate::turn::{FiveTuple, Instant};
+use crate::wire::requested;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -116,10 +117,12 @@ impl Shard {
         for range in said.drain(..) {
             let Some(client) = client else { break };
             let octets = self.batch.octets().get(range.clone()).unwrap_or_default();
+            let asked = requested(octets);
             let onward = self.server.from_client(self.now, &client, octets);
             let onward = self.pass_on(onward, &client, octets);
             self.egress.forward(onward, Arrival { start: range.start, room: 0, ..arrival }, &mut self.batch);
             self.perform();
+            self.note_time(asked);
         }
         self.said = said;
         if closed {

@@ -7,6 +7,7 @@ use super::conn::Read;
 use super::egress::{Arrival, Egress};
 use super::gate::Gate;
 use super::journal::Journal;
+use super::listeners::Pair;
 use super::mailbox::{Letter, Receiver};
 use super::neighbours::{Inbox, Neighbours, Passed};
 use super::peers::Peers;
@@ -16,9 +17,9 @@ use super::stats::Counters;
 use super::tcp_relays::TcpRelays;
 use super::waiting::Waiting;
 use crate::net::dtls::Dtls;
-use crate::net::{self, Batch, IcmpError, Rest, UdpSocket};
+use crate::net::{self, Batch, IcmpError, Rest};
 use crate::turn::{BindError, Client, Effect, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport};
-use crate::wire::{Malformed, stream};
+use crate::wire::{Malformed, requested, stream};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -68,8 +69,7 @@ pub(super) struct Shard {
 /// What a shard starts from.
 pub(super) struct Parts {
     pub(super) setup: Setup,
-    pub(super) udp: Vec<UdpSocket>,
-    pub(super) tcp: Vec<std::net::TcpListener>,
+    pub(super) listeners: Vec<Pair>,
     pub(super) relay_options: net::Options,
     pub(super) connections: Connections,
     pub(super) secure: Secure,
@@ -94,8 +94,7 @@ impl Shard {
             secure,
             dtls,
             setup,
-            udp,
-            tcp,
+            listeners,
             relay_options,
             connections,
             mailbox,
@@ -115,7 +114,7 @@ impl Shard {
         let server = Server::new(setup);
         let protocol = server.counters().clone();
         let maximum = connections.maximum;
-        let clients = Clients::new(udp, tcp, (connections, balancers), shard, &ready, &counters)?;
+        let clients = Clients::new(listeners, (connections, balancers), shard, &ready, &counters)?;
         let peers = Peers::new(relay_options)?;
         let shard = Shard {
             server,
@@ -261,15 +260,13 @@ impl Shard {
             }
             Source::RelayTcp(index) => self.serve_tcp_relay(index),
             Source::Dial(connection) => {
-                if let Some(succeeded) = self.tcp_relays.dialed(connection) {
+                if let Some(succeeded) = self.tcp_relays.dialed(connection, || self.server.meter(connection)) {
                     self.connected(connection, succeeded);
                 }
                 Ok(())
             }
             Source::Pair(number) => {
-                if let Some(connection) = self.tcp_relays.pump(number) {
-                    self.connection_closed(connection);
-                }
+                self.serve_pair(number);
                 Ok(())
             }
         };
@@ -282,10 +279,11 @@ impl Shard {
 
     fn serve_listener(&mut self, index: u32) -> io::Result<()> {
         let Some(listener) = self.egress.clients.udp(index) else { return Ok(()) };
-        let (address, wildcard) = (listener.address, listener.wildcard);
+        let (address, wildcard, retired) = (listener.address, listener.wildcard, listener.retired);
         let Some((received, rest)) = listener.port.receive(&mut self.batch)? else { return Ok(()) };
         self.count(&received, rest, Source::Udp(index));
         self.counters.client_datagrams.add(received.datagrams.len() as u64);
+        let index = retired.and_then(|retired| retired.heir).unwrap_or(index);
         let link = Way::Listener(index).link();
         for place in received.datagrams {
             let Some(datagram) = self.batch.datagrams().get(place).copied() else { break };
@@ -293,6 +291,10 @@ impl Shard {
                 Some(local) if wildcard => SocketAddr::new(local, address.port()),
                 _ => address,
             };
+            if retired.is_some_and(|retired| retired.heir.is_none()) && self.is_stranger(datagram.source, server) {
+                self.counters.retired.add(1);
+                continue;
+            }
             let octets = self.batch.payload(&datagram);
             if octets.first().is_some_and(|first| RECORDS.contains(first)) {
                 self.take_records(index, server, &datagram);
@@ -300,10 +302,12 @@ impl Shard {
             }
             let five_tuple = FiveTuple { client: datagram.source, server, transport: Transport::Udp };
             let client = Client::new(five_tuple, link);
+            let asked = requested(octets);
             let onward = self.server.from_client(self.now, &client, octets);
             let onward = self.pass_on(onward, &client, octets);
             self.egress.forward(onward, Arrival::of(&datagram), &mut self.batch);
             self.perform();
+            self.note_time(asked);
         }
         Ok(())
     }
@@ -405,10 +409,12 @@ impl Shard {
             let Some(frame) = frame else { break };
             let arrival = Arrival { start: range.start, room: 0, traffic_class: 0, hop_limit: 0 };
             range.start += frame.len();
+            let asked = requested(frame);
             let onward = self.server.from_client(self.now, &client, frame);
             let onward = self.pass_on(onward, &client, frame);
             self.egress.forward(onward, arrival, &mut self.batch);
             self.perform();
+            self.note_time(asked);
             if self.egress.clients.place(client.link).is_none() {
                 let rest = self.batch.octets().get(range).unwrap_or_default();
                 if let Some(pair) = self.joined.take() {

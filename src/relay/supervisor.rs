@@ -1,6 +1,7 @@
 //! Starts the shards of a plan, speaks to them, stops them.
 
 use super::clock::Clock;
+use super::listeners::{Listeners, Relistened};
 use super::mailbox::{self, Letter, mailbox};
 use super::neighbours::Neighbours;
 use super::plan::{self, Listener, Plan};
@@ -8,19 +9,20 @@ use super::shard::{Parts, Shard};
 use super::stats::{ShardStatistics, Statistics};
 use super::waiting::Waiting;
 use crate::net::dtls::Dtls;
-use crate::net::{Tls, UdpSocket, cpu, tcp};
+use crate::net::{Tls, cpu};
 use crate::turn::acl::Own;
 use crate::turn::{Detail, Policy, Ports, Record, Setup, Shared};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A running relay: its shards' threads, and their mailboxes. Dropping it stops them.
 #[derive(Debug)]
 pub struct Supervisor {
-    addresses: Vec<SocketAddr>,
+    listeners: Mutex<Listeners>,
     own: Own,
     mailboxes: Vec<mailbox::Sender>,
     threads: Vec<JoinHandle<()>>,
@@ -28,8 +30,9 @@ pub struct Supervisor {
     shared: Arc<Shared>,
     relay_addresses: u64,
     clock: Clock,
-    tls: Option<Arc<Tls>>,
-    dtls: Option<Arc<Dtls>>,
+    tls: Mutex<Option<Arc<Tls>>>,
+    /// How long a handshake may take.
+    patience: Duration,
 }
 
 impl Supervisor {
@@ -40,10 +43,10 @@ impl Supervisor {
     pub fn start(plan: Plan) -> io::Result<Supervisor> {
         let cores = cpu::allowed();
         let count = if plan.shards == 0 { cores.len() } else { plan.shards };
-        let bound = bind_all(&plan, count)?;
+        let (listeners, bound) = Listeners::bind(&plan, count)?;
         let mut policy = plan.policy.clone();
         let own = policy.own.clone();
-        policy.own = plan::complete(&own, &policy, &bound.addresses);
+        policy.own = plan::complete(&own, &policy, &listeners.bound());
         let locals: Vec<_> = policy.relay_addresses.iter().map(|relay| relay.local).collect();
         let relay_addresses = locals.len() as u64;
         let mut shared = Shared::new(Ports::new(locals, plan.relay_ports.clone()), random()?, plan.answer_rate);
@@ -56,26 +59,26 @@ impl Supervisor {
             relay_addresses,
             shared: Arc::new(shared),
             clock: Clock::start(),
-            tls: plan.secure.tls.clone(),
-            dtls: plan.dtls()?,
-            addresses: bound.addresses,
+            tls: Mutex::new(plan.secure.tls.clone()),
+            patience: plan.connections.handshakes.patience,
+            listeners: Mutex::new(listeners),
         };
+        let dtls = dtls(plan.secure.tls.clone(), supervisor.patience)?;
         let policy = Arc::new(policy);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mailbox()).unzip();
         let (neighbours, inboxes) = Neighbours::of(count);
         let waiting: Arc<Waiting> = Arc::default();
         supervisor.mailboxes = senders;
         let mut started = Vec::new();
-        let sockets = bound.sockets.into_iter().zip(receivers).zip(inboxes);
-        for (number, (((udp, tcp), mailbox), inbox)) in sockets.enumerate() {
+        let sockets = bound.into_iter().zip(receivers).zip(inboxes);
+        for (number, ((listeners, mailbox), inbox)) in sockets.enumerate() {
             let setup = supervisor.setup(number, &policy)?;
             let parts = Parts {
-                udp,
-                tcp,
+                listeners,
                 relay_options: plan.relay_options(),
                 connections: plan.connections,
                 secure: plan.secure.clone(),
-                dtls: supervisor.dtls.clone(),
+                dtls: dtls.clone(),
                 mailbox,
                 clock: supervisor.clock,
                 counters: Arc::default(),
@@ -97,8 +100,53 @@ impl Supervisor {
     }
 
     /// The addresses of the plan's listeners, in its order, with the ports that they really have.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners().open()
+    }
+
+    /// Takes clients at these listeners and at no others. Clients of one that is gone keep it as long as they have an
+    /// allocation: see [`Supervisor::close_unused`].
+    ///
+    /// # Errors
+    /// When a listener cannot be bound: the error names its address, and nothing has changed.
+    pub async fn relisten(&self, wanted: &[Listener]) -> io::Result<Relistened> {
+        let (relistened, letters) = self.listeners().change(wanted)?;
+        for (mailbox, letters) in self.mailboxes.iter().zip(letters) {
+            for letter in letters {
+                // A shard that is gone listens nowhere.
+                let _ = mailbox.send(letter).await;
+            }
+        }
+        Ok(relistened)
+    }
+
+    /// Closes the listeners that were taken away and whose last allocation has ended; tells where they were.
+    pub async fn close_unused(&self) -> Vec<SocketAddr> {
+        let leaving = self.listeners().leaving();
+        let mut closed = Vec::new();
+        for number in leaving {
+            if self.uses(number).await {
+                continue;
+            }
+            closed.extend(self.listeners().close(number));
+            for mailbox in &self.mailboxes {
+                let _ = mailbox.send(Letter::Unlisten(number)).await;
+            }
+        }
+        closed
+    }
+
+    /// Speaks TLS and DTLS as this says from here on, or not at all. What is established goes on.
+    ///
+    /// # Errors
+    /// When there is no randomness to begin DTLS with; then nothing has changed.
+    pub async fn speak(&self, tls: Option<Arc<Tls>>) -> io::Result<()> {
+        let dtls = dtls(tls.clone(), self.patience)?;
+        self.tls().clone_from(&tls);
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.send(Letter::Speak(tls.clone(), dtls.clone())).await;
+        }
+        Ok(())
     }
 
     /// What all shards have counted so far.
@@ -109,7 +157,7 @@ impl Supervisor {
             allocations: self.shared.ledger.allocations(),
             ports_taken: self.shared.ports.taken(),
             ports: u64::from(self.shared.ports.count()) * self.relay_addresses,
-            tls: self.tls.clone(),
+            tls: self.tls().clone(),
         }
     }
 
@@ -120,7 +168,8 @@ impl Supervisor {
 
     /// Makes every shard go by a new policy. What was granted stays granted.
     pub async fn replace_policy(&self, mut policy: Policy) {
-        policy.own = plan::complete(&merged(&policy.own, &self.own), &policy, &self.addresses);
+        let bound = self.listeners().bound();
+        policy.own = plan::complete(&merged(&policy.own, &self.own), &policy, &bound);
         let policy = Arc::new(policy);
         for mailbox in &self.mailboxes {
             // A shard that is gone has nothing to go by.
@@ -167,6 +216,24 @@ impl Supervisor {
     /// Ends all allocations and waits until every shard has left.
     pub fn stop(mut self) {
         self.end();
+    }
+
+    async fn uses(&self, listener: u32) -> bool {
+        for mailbox in &self.mailboxes {
+            let (answer, told) = oneshot::channel();
+            if mailbox.send(Letter::Uses(listener, answer)).await.is_ok() && told.await.unwrap_or(false) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tls(&self) -> MutexGuard<'_, Option<Arc<Tls>>> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&mut self) {
@@ -246,59 +313,10 @@ fn live(parts: Parts, started: &std::sync::mpsc::Sender<io::Result<ShardStatisti
     }
 }
 
-/// The sockets of every shard.
-struct Bound {
-    addresses: Vec<SocketAddr>,
-    sockets: Vec<(Vec<UdpSocket>, Vec<TcpListener>)>,
-}
-
-fn bind_all(plan: &Plan, shards: usize) -> io::Result<Bound> {
-    let mut bound = Bound { addresses: Vec::new(), sockets: Vec::new() };
-    bound.sockets.resize_with(shards, Default::default);
-    for listener in &plan.listeners {
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", listener.address));
-        let (address, all) = bind_listener(plan, listener, shards).map_err(named)?;
-        bound.addresses.push(address);
-        for ((udp, tcp), (one_udp, one_tcp)) in bound.sockets.iter_mut().zip(all) {
-            udp.extend(one_udp);
-            tcp.extend(one_tcp);
-        }
-    }
-    Ok(bound)
-}
-
-/// One listener's sockets of one shard.
-type Pair = (Option<UdpSocket>, Option<TcpListener>);
-
-/// Binds a listener once for each shard. Where the system chooses the port, UDP and TCP get the same one.
-fn bind_listener(plan: &Plan, listener: &Listener, shards: usize) -> io::Result<(SocketAddr, Vec<Pair>)> {
-    let tries = if listener.address.port() == 0 { TRIES } else { 1 };
-    let mut failure = io::Error::from(io::ErrorKind::InvalidInput);
-    for _ in 0..tries {
-        match bind_once(plan, listener, shards) {
-            Ok(bound) => return Ok(bound),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-fn bind_once(plan: &Plan, listener: &Listener, shards: usize) -> io::Result<(SocketAddr, Vec<Pair>)> {
-    let mut address = listener.address;
-    if listener.udp {
-        // Sockets that share a port would be bound beside those of another server without an error: ask first.
-        address = UdpSocket::bind(address, &plan.listener_options(false))?.local_address();
-    }
-    if listener.tcp {
-        address = tcp::listen(address, false)?.local_addr()?;
-    }
-    let mut all = Vec::new();
-    for _ in 0..shards {
-        let udp = listener.udp.then(|| UdpSocket::bind(address, &plan.listener_options(true))).transpose()?;
-        let tcp = listener.tcp.then(|| tcp::listen(address, true)).transpose()?;
-        all.push((udp, tcp));
-    }
-    Ok((address, all))
+/// What DTLS begins with, where there are certificates.
+fn dtls(tls: Option<Arc<Tls>>, patience: Duration) -> io::Result<Option<Arc<Dtls>>> {
+    let dtls = tls.map(|tls| Dtls::new(tls, patience));
+    Ok(dtls.transpose()?.map(Arc::new))
 }
 
 fn merged(one: &Own, other: &Own) -> Own {
@@ -313,6 +331,3 @@ fn random() -> io::Result<[u8; 32]> {
     getrandom::fill(&mut octets).map_err(io::Error::other)?;
     Ok(octets)
 }
-
-/// Ports that the system chose for UDP and that may be taken for TCP.
-const TRIES: usize = 16;

@@ -1,40 +1,12 @@
-//! What a shard does beside relaying: what its supervisor says, whatever is due by the clock, and what ends, connections
-//! that are gone or were silent for too long.
+//! What a shard does beside relaying: what is noted, whatever is due by the clock, and what ends, connections that are gone
+//! or were silent for too long.
 
-use super::mailbox::Letter;
 use super::neighbours::Passed;
 use super::shard::Shard;
-use crate::turn::End;
+use crate::wire::Method;
 use std::time::Duration;
 
 impl Shard {
-    /// Does what the supervisor says.
-    pub(super) fn read(&mut self, letter: Letter) {
-        match letter {
-            Letter::Stop => {
-                self.server.end_all(self.now, End::Stopped);
-                self.perform();
-                self.alive = false;
-            }
-            Letter::ReplacePolicy(policy) => {
-                self.gate.policy = policy.clone();
-                self.server.replace_policy(policy);
-            }
-            Letter::List(answer) => {
-                // Who asked may have left.
-                let _ = answer.send(self.server.records(self.now).map(|record| *record).collect());
-            }
-            Letter::Detail(id, answer) => {
-                let _ = answer.send(self.server.detail(self.now, id).map(Box::new));
-            }
-            Letter::Close(id, answer) => {
-                let found = self.server.end_one(self.now, id, End::Closed);
-                self.perform();
-                let _ = answer.send(found);
-            }
-        }
-    }
-
     /// Closes a connection, and with it the allocation. What was answered before goes out first, as far as the client takes it.
     pub(super) fn hang_up(&mut self, index: u32) {
         self.egress.clients.flush(index);
@@ -48,6 +20,13 @@ impl Shard {
         }
     }
 
+    /// Notes how long a request took, from when its batch was at hand; nothing is measured for what is relayed.
+    pub(super) fn note_time(&self, asked: Option<Method>) {
+        if let Some(method) = asked {
+            self.counters.times.note(method, self.clock.now().since(self.now));
+        }
+    }
+
     /// Does what is due by the clock.
     pub(super) fn expire(&mut self) {
         if self.server.next_timeout().is_some_and(|at| at <= self.now) {
@@ -57,6 +36,7 @@ impl Shard {
         while let Some(connection) = self.tcp_relays.overdue(self.now) {
             self.connected(connection, false);
         }
+        self.tcp_relays.release(self.now);
         while let Some(index) = self.egress.clients.silent(self.now, |client| self.server.holds(client)) {
             if self.egress.clients.conn(index).is_some_and(|conn| !conn.is_negotiating()) {
                 self.counters.connections_idle.add(1);

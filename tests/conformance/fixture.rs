@@ -14,6 +14,7 @@ pub struct Setup {
     flags: Vec<String>,
     relay_addresses: bool,
     users: bool,
+    listeners: bool,
 }
 
 /// A running server.
@@ -36,7 +37,9 @@ impl Setup {
 
     /// The default rules about peers.
     pub fn strict() -> Setup {
-        Setup { flags: vec![], relay_addresses: true, users: true }.flag("--realm", REALM_NAME).flag("--shards", "2")
+        Setup { flags: vec![], relay_addresses: true, users: true, listeners: true }
+            .flag("--realm", REALM_NAME)
+            .flag("--shards", "2")
     }
 
     pub fn flag(mut self, name: &str, value: &str) -> Setup {
@@ -64,12 +67,20 @@ impl Setup {
         self
     }
 
+    /// No listeners but those of the configuration file, which has the ones that it is started at.
+    pub fn without_listeners(mut self) -> Setup {
+        self.listeners = false;
+        self
+    }
+
     /// The whole command line for these listeners.
     pub fn arguments(&self, v4: SocketAddr, v6: SocketAddr, admin: SocketAddr) -> Vec<String> {
         let mut all = vec!["serve".to_owned()];
         let mut push = |name: &str, value: String| all.extend([name.to_owned(), value]);
-        push("--listen", v4.to_string());
-        push("--listen", v6.to_string());
+        if self.listeners {
+            push("--listen", v4.to_string());
+            push("--listen", v6.to_string());
+        }
         push("--admin", admin.to_string());
         if self.relay_addresses {
             push("--relay-address", "127.0.0.1".into());
@@ -85,7 +96,11 @@ impl Setup {
 
     /// Starts and waits until every listener answers.
     pub fn start(&self) -> Server {
-        let port = free_port();
+        self.start_at(free_port())
+    }
+
+    /// The same on this port.
+    pub fn start_at(&self, port: u16) -> Server {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));

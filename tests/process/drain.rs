@@ -1,10 +1,14 @@
 //! Issue 8: "Drain (SIGTERM, or `POST /drain` with a deadline): no new allocations (300 Try Alternate to a configured sibling, or
 //! 508), running ones live until they end or the deadline, `/readyz` answers 503 at once; [...] a second SIGTERM ends at once."
 
-use crate::client::{PASSWORD, Peer, USER};
-use crate::codec::Outgoing;
-use crate::fixture::Setup;
-use crate::operating::{is_gone, json, signal, until};
+use crate::client::{Client, PASSWORD, PATIENCE, Peer, USER};
+use crate::codec::{Attribute, Outgoing, REFRESH};
+use crate::command;
+use crate::fixture::{Setup, free_port};
+use crate::operating::{Directory, is_gone, json, signal, until};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
 
 #[test]
 fn sigterm_lets_calls_end_and_takes_no_new_ones() {
@@ -22,8 +26,68 @@ fn sigterm_lets_calls_end_and_takes_no_new_ones() {
     client.send_channel(0x4000, b"still");
     assert_eq!(peer.receive().1, b"still");
     assert_eq!(server.metric("hairpin_draining", &[]), 1.0);
-    client.ask(Outgoing::request(crate::codec::REFRESH).with(crate::codec::Attribute::lifetime(0)));
+    client.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
     until("the end", || is_gone(&server));
+}
+
+/// "progress in logs and metrics", and readiness that is gone when the answer comes.
+#[test]
+fn progress_is_told_while_calls_end() {
+    let server = Setup::new().flag("--web", "off").start();
+    let (mut udp, mut tcp) = (server.udp(), server.tcp());
+    let relayed = [udp.allocate(), tcp.allocate()];
+    let peers = [Peer::v4(), Peer::v4()];
+    udp.bind(0x4000, peers[0].address);
+    tcp.bind(0x4000, peers[1].address);
+    let answer = json(&server, "POST", "/drain?deadline=10m");
+    assert!(server.get("/readyz").0.contains("503"));
+    assert_eq!((answer["allocations"].as_u64(), answer["seconds"].as_f64()), (Some(2), Some(600.0)));
+    let left = server.metric("hairpin_drain_seconds_left", &[]);
+    assert!((590.0..=600.0).contains(&left), "{left}");
+    assert!(udp.ask(Outgoing::request(REFRESH)).is_success(), "what lives is refreshed");
+    udp.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
+    until("one that is left", || server.metric("hairpin_allocations", &[]) == 1.0);
+    let told = server.wait_for_line("allocations=1");
+    assert!(told.contains("draining") && told.contains("seconds_left="), "{told}");
+    tcp.send_channel(0x4000, b"still");
+    assert_eq!(peers[1].receive(), (relayed[1], b"still".to_vec()));
+    peers[1].send(relayed[1], b"alive");
+    assert_eq!(tcp.channel_data(), (0x4000, b"alive".to_vec()));
+    drop(tcp);
+    until("the end", || is_gone(&server));
+}
+
+/// systemd waits for a unit that says so: longer than its own TimeoutStopSec.
+#[test]
+fn a_service_manager_is_told() {
+    let directory = Directory::new("drain-notify");
+    let path = directory.0.join("notify");
+    let heard = UnixDatagram::bind(&path).unwrap();
+    heard.set_read_timeout(Some(PATIENCE)).unwrap();
+    let words = || {
+        let mut octets = [0; 1000];
+        let length = heard.recv(&mut octets).unwrap();
+        String::from_utf8(octets[..length].to_vec()).unwrap()
+    };
+    let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let (at, user) = (listen.to_string(), format!("{USER}:{PASSWORD}"));
+    let flags =
+        ["serve", "--listen", &at, "--admin", "off", "--web", "off", "--relay-address", "127.0.0.1", "--user", &user];
+    let mut serve = command(&flags);
+    serve.args(["--drain-timeout", "10m"]).env("NOTIFY_SOCKET", &path).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = serve.spawn().unwrap();
+    assert_eq!(words(), "READY=1");
+    let mut client = Client::udp(listen);
+    client.allocate();
+    let kill = |name: &str| Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    assert!(kill("TERM").success());
+    let said = words();
+    assert!(said.starts_with("STOPPING=1\n") && said.contains("\nSTATUS=Draining: 1 "), "{said}");
+    let patience = said.lines().find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC=")).unwrap();
+    assert!(patience.parse::<u64>().unwrap() > 10_000_000, "longer than until it says so again");
+    assert!(kill("TERM").success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(TcpStream::connect(listen).is_err());
 }
 
 #[test]

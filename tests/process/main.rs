@@ -15,12 +15,18 @@ mod fixture;
 mod axe;
 #[path = "../browser/mod.rs"]
 mod browser;
+#[allow(dead_code)]
+#[path = "../natlab/namespace.rs"]
+mod namespace;
 
 mod admin;
 mod config;
 mod credentials;
 mod deploy;
 mod drain;
+mod external;
+mod listeners;
+mod logs;
 mod operating;
 mod operator;
 mod quota;

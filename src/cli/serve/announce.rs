@@ -36,7 +36,7 @@ pub fn announce(
     if let Login::Secret { secret, drawn: true } = &settings.login {
         writeln!(out, "shared-secret {secret}")?;
     }
-    let reached = settings.reachable(relay.addresses(), host);
+    let reached = settings.reachable(&relay.addresses(), host);
     let servers: Vec<String> = reached.iter().map(SocketAddr::to_string).collect();
     let secure = secure_servers(settings, &reached);
     writeln!(out, "{}", ice::json(&servers, &secure, &ice::Pair::of(&settings.login)))?;
@@ -48,12 +48,12 @@ pub fn announce(
 pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web::Settings {
     let mapped = settings.plan.policy.relay_addresses.iter().any(|relay| relay.local != relay.external);
     let (anywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) =
-        relay.addresses().iter().partition(|address| address.ip().is_unspecified() && !mapped);
+        relay.addresses().into_iter().partition(|address| address.ip().is_unspecified() && !mapped);
     let mut servers: Vec<String> = anywhere.iter().map(|address| format!("{HOST}:{}", address.port())).collect();
     servers.extend(settings.reachable(&named, host).iter().map(SocketAddr::to_string));
     servers.dedup();
     let mut web = settings.web.settings.clone();
-    web.ice.urls = ice::urls(&servers, &secure_servers(settings, relay.addresses()));
+    web.ice.urls = ice::urls(&servers, &secure_servers(settings, &relay.addresses()));
     web
 }
 

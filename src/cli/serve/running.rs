@@ -1,19 +1,20 @@
 //! A server that runs: what signals and operators ask of it, one thing at a time.
 
-use super::announce::web_settings;
+use super::notify::notify;
 use super::signals::{Signal, Signals};
 use crate::cli::flags::Flags;
 use crate::cli::logs::Level;
-use crate::config::resolve::resolve;
-use crate::config::{Error, Host, Settings, Written};
+use crate::config::{Host, Settings, Written};
 use crate::relay::Supervisor;
 use crate::service::admin::{Answer, Condition, Order, Refused};
 use crate::service::certificates::Certificates;
 use crate::service::web::Web;
+use crate::turn::auth::credentials::account;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// What a running server consists of.
@@ -31,20 +32,35 @@ pub struct Parts {
     /// The web service.
     pub web: Option<Web>,
     /// The certificates, where TLS is spoken.
-    pub certificates: Option<Certificates>,
+    pub certificates: Option<Watched>,
     /// How much is logged.
     pub level: Level,
     /// How the server is, for the operators' listener.
     pub condition: Arc<Condition>,
 }
 
+/// Certificates, and the task that looks at their files.
+pub struct Watched {
+    /// The certificates.
+    pub certificates: Certificates,
+    /// Ends the looking.
+    pub watching: AbortHandle,
+}
+
 /// A server that runs.
 pub struct Running {
-    parts: Parts,
-    /// Until when allocations may live on, once the server leaves.
-    leaving: Option<Instant>,
+    pub(super) parts: Parts,
+    leaving: Option<Leaving>,
     /// Users that are kept out, and until when in Unix time.
     blocked: Vec<(String, Duration)>,
+}
+
+/// How far a server is that leaves.
+struct Leaving {
+    /// Until when allocations may live on.
+    until: Instant,
+    /// How many there were when that was last told, and when.
+    told: (u32, Instant),
 }
 
 impl Running {
@@ -60,6 +76,7 @@ impl Running {
         mut orders: mpsc::Receiver<(Order, oneshot::Sender<Answer>)>,
     ) -> Arc<Supervisor> {
         let mut look = tokio::time::interval(LOOK);
+        let mut tidy = tokio::time::interval(TIDY);
         loop {
             tokio::select! {
                 signal = signals.next() => if self.minds(signal).await {
@@ -72,7 +89,11 @@ impl Running {
                 _ = look.tick() => if self.is_over() {
                     break;
                 },
+                _ = tidy.tick() => self.tidy().await,
             }
+        }
+        if let Some(watched) = &self.parts.certificates {
+            watched.watching.abort();
         }
         self.parts.relay
     }
@@ -87,10 +108,8 @@ impl Running {
                 return self.is_over();
             }
             Signal::HangUp => {
-                match self.reload().await {
-                    Ok(report) => tracing::info!(%report, "SIGHUP: configuration read again"),
-                    Err(error) => tracing::error!("SIGHUP: nothing has changed: {error}"),
-                }
+                // The log says what came of it.
+                let _ = self.reload("SIGHUP").await;
                 return false;
             }
         }
@@ -99,7 +118,7 @@ impl Running {
 
     async fn carry_out(&mut self, order: Order) -> Answer {
         match order {
-            Order::Reload => self.reload().await.map_err(|error| Refused::wrong(error.to_string())),
+            Order::Reload => self.reload("an operator").await.map_err(|error| Refused::wrong(error.to_string())),
             Order::Drain(deadline) => Ok(self.drain(deadline.unwrap_or(self.parts.settings.drain)).await),
             Order::LogLevel(filter) => match self.parts.level.set(&filter) {
                 true => Ok(json!({ "filter": filter })),
@@ -109,6 +128,8 @@ impl Running {
             },
             Order::TellLogLevel => Ok(json!({ "filter": self.parts.level.get() })),
             Order::Block { user, time } => {
+                // As quotas count: without the expiry of a time-limited name.
+                let user = account(&user).to_owned();
                 let until = unix().saturating_add(time);
                 self.blocked.retain(|(known, _)| *known != user);
                 self.blocked.push((user.clone(), until));
@@ -117,6 +138,7 @@ impl Running {
                 Ok(json!({ "blocked": user, "until": until.as_secs() }))
             }
             Order::Unblock { user } => {
+                let user = account(&user).to_owned();
                 let before = self.blocked.len();
                 self.blocked.retain(|(known, _)| *known != user);
                 if self.blocked.len() == before {
@@ -129,39 +151,8 @@ impl Running {
         }
     }
 
-    /// Reads the configuration again and goes by it; what needs a restart stays as it is.
-    async fn reload(&mut self) -> Result<Value, Error> {
-        // Whatever becomes of the rest: a bad certificate is counted, a good one is shown.
-        if let Some(certificates) = &self.parts.certificates {
-            certificates.reload();
-        }
-        let fresh = self.parts.flags.written()?;
-        let known = &self.parts.host;
-        let host = Host { public: known.public, ..Host::look(known.secret.clone()) };
-        // The whole must be right, also what only a restart would bring.
-        resolve(&fresh, &host)?;
-        let changed: Vec<_> = self.parts.written.differences(&fresh).collect();
-        let names = |restart: bool| -> Vec<&str> {
-            changed.iter().filter(|key| key.restart == restart).map(|key| key.name).collect()
-        };
-        let (live, restart) = (names(false), names(true));
-        let realms = self.parts.written.realms != fresh.realms;
-        let written = fresh.keep(&self.parts.written, |key| key.restart);
-        let mut settings = resolve(&written, &self.parts.host)?;
-        settings.plan.policy.own = self.parts.settings.plan.policy.own.clone();
-        let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
-        if self.parts.settings.logs.level != settings.logs.level {
-            self.parts.level.set(&settings.logs.level);
-        }
-        self.parts.written = written;
-        self.parts.settings = settings;
-        self.apply().await;
-        let live: Vec<&str> = live.into_iter().chain(realms.then_some("realms")).collect();
-        Ok(json!({ "changed": live, "restart": restart, "warnings": warnings }))
-    }
-
-    /// Makes relay and web go by the settings, and by what operators said since.
-    async fn apply(&mut self) {
+    /// Makes the relay go by the settings, and by what operators said since.
+    pub(super) async fn apply(&mut self) {
         let now = unix();
         self.blocked.retain(|(_, until)| *until > now);
         let parts = &self.parts;
@@ -170,40 +161,56 @@ impl Running {
         policy.blocked = self.blocked.iter().map(|(user, until)| (user.as_str().into(), *until)).collect();
         parts.relay.set_answer_rate(parts.settings.plan.answer_rate);
         parts.relay.replace_policy(policy).await;
-        if let Some(certificates) = &parts.certificates {
-            certificates.follow(parts.settings.secure.pairs.clone());
-        }
-        if let Some(web) = &parts.web {
-            web.replace(web_settings(&parts.settings, &parts.relay, &parts.host));
+    }
+
+    /// Closes what nobody uses any more.
+    async fn tidy(&self) {
+        for address in self.parts.relay.close_unused().await {
+            tracing::info!(%address, "a listener that was taken away has lost its last allocation and is closed");
         }
     }
 
     /// Leaves: from here on new allocations are refused; those that live may do so for `time`.
     async fn drain(&mut self, time: Duration) -> Value {
-        self.leaving = Some(Instant::now() + time);
-        self.parts.condition.set_draining(true);
-        self.apply().await;
+        let now = Instant::now();
+        // Before anything else: who looks at it must not send anybody here from now on.
+        self.parts.condition.leave(time);
         let allocations = self.parts.relay.statistics().allocations;
+        self.leaving = Some(Leaving { until: now + time, told: (allocations, now) });
+        self.apply().await;
         tracing::info!(allocations, seconds = time.as_secs_f64(), "draining: no new allocations");
+        still_leaving(allocations);
         json!({ "draining": true, "allocations": allocations, "seconds": time.as_secs_f64() })
     }
 
     /// Whether a leaving server has nobody left to wait for.
-    fn is_over(&self) -> bool {
-        let Some(until) = self.leaving else { return false };
-        let allocations = self.parts.relay.statistics().allocations;
+    fn is_over(&mut self) -> bool {
+        let Some(leaving) = &mut self.leaving else { return false };
+        let (now, allocations) = (Instant::now(), self.parts.relay.statistics().allocations);
+        let left = leaving.until.saturating_duration_since(now);
         if allocations == 0 {
             tracing::info!("drained: stopping");
-            return true;
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        } else if left.is_zero() {
             tracing::warn!(allocations, "the time to drain is over: stopping");
+        }
+        if allocations == 0 || left.is_zero() {
             return true;
         }
-        tracing::debug!(allocations, seconds_left = left.as_secs(), "draining");
+        let (before, at) = leaving.told;
+        let pause = if before == allocations { PROGRESS } else { TIDY };
+        if now >= at + pause {
+            leaving.told = (allocations, now);
+            tracing::info!(allocations, seconds_left = left.as_secs_f64().round(), "draining");
+            still_leaving(allocations);
+        }
         false
     }
+}
+
+/// Tells the service manager that the server is on its way, so that it has patience (`EXTEND_TIMEOUT_USEC`).
+fn still_leaving(allocations: u32) {
+    let patience = (PROGRESS * 3).as_micros();
+    notify(&format!("STOPPING=1\nSTATUS=Draining: {allocations} allocations live\nEXTEND_TIMEOUT_USEC={patience}"));
 }
 
 fn unix() -> Duration {
@@ -212,3 +219,7 @@ fn unix() -> Duration {
 
 /// Between two looks at whether a leaving server is empty.
 const LOOK: Duration = Duration::from_millis(200);
+/// Between two looks at what is not needed any more, and between two lines about a number that changes.
+const TIDY: Duration = Duration::from_secs(1);
+/// Between two lines about a leaving server at most.
+const PROGRESS: Duration = Duration::from_secs(10);

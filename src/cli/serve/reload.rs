@@ -1,0 +1,112 @@
+//! Reading the configuration again: all of it counts, or nothing does.
+
+use super::announce::web_settings;
+use super::running::{Running, Watched};
+use crate::config::resolve::resolve;
+use crate::config::{Error, Fault, Host, Origin, Settings, Written, schema};
+use crate::relay::Relistened;
+use crate::service::certificates::Certificates;
+use serde_json::{Value, json};
+
+impl Running {
+    /// Reads the configuration again and goes by it, and says in the log what came of it; what needs a restart stays as it
+    /// is.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; nothing has changed then.
+    pub(super) async fn reload(&mut self, by: &str) -> Result<Value, Error> {
+        let read = self.read_again().await;
+        match &read {
+            Ok(report) => tracing::info!(%report, "{by}: configuration read again"),
+            Err(error) => tracing::error!("{by}: nothing has changed: {error}"),
+        }
+        read
+    }
+
+    async fn read_again(&mut self) -> Result<Value, Error> {
+        let fresh = self.parts.flags.written()?;
+        let known = &self.parts.host;
+        let host = Host { public: known.public, ..Host::look(known.secret.clone()) };
+        // The whole must be right, also what only a restart would bring.
+        resolve(&fresh, &host)?;
+        let (mut live, restart) = self.changes(&fresh);
+        if self.parts.written.realms != fresh.realms {
+            live.push("realms");
+        }
+        let written = fresh.keep(&self.parts.written, |key| key.restart);
+        let mut settings = resolve(&written, &self.parts.host)?;
+        let relistened = self.reach_out(&written, &mut settings).await?;
+        let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
+        if self.parts.settings.logs.level != settings.logs.level {
+            self.parts.level.set(&settings.logs.level);
+        }
+        settings.plan.policy.own = self.parts.settings.plan.policy.own.clone();
+        self.parts.written = written;
+        self.parts.settings = settings;
+        self.apply().await;
+        if let Some(web) = &self.parts.web {
+            web.replace(web_settings(&self.parts.settings, &self.parts.relay, &self.parts.host));
+        }
+        let mut report = json!({ "changed": live, "restart": restart, "warnings": warnings });
+        if let (Some(members), true) = (report.as_object_mut(), relistened != Relistened::default()) {
+            members.insert("listeners".into(), json!({ "added": relistened.added, "removed": relistened.removed }));
+        }
+        Ok(report)
+    }
+
+    /// The keys that changed: those that a reload changes, and those that need a restart.
+    fn changes(&self, fresh: &Written) -> (Vec<&'static str>, Vec<&'static str>) {
+        let (mut live, mut restart) = (Vec::new(), Vec::new());
+        for key in self.parts.written.differences(fresh) {
+            if key.restart { restart.push(key.name) } else { live.push(key.name) }
+        }
+        (live, restart)
+    }
+
+    /// Changes what may fail: where the relay listens, and whether it speaks TLS.
+    async fn reach_out(&mut self, written: &Written, settings: &mut Settings) -> Result<Relistened, Error> {
+        let relay = self.parts.relay.clone();
+        let (before, after) = (self.parts.settings.plan.secure.tls.clone(), settings.plan.secure.tls.clone());
+        let turns = before.is_some() != after.is_some();
+        if turns {
+            relay
+                .speak(after.clone())
+                .await
+                .map_err(|error| fault(written, schema::CERTIFICATE.name, &error.to_string()))?;
+        }
+        let relistened = match relay.relisten(&settings.plan.listeners).await {
+            Ok(relistened) => relistened,
+            Err(error) => {
+                if turns && let Err(error) = relay.speak(before).await {
+                    tracing::error!(%error, "TLS is not as it was");
+                }
+                return Err(fault(written, schema::LISTEN.name, &format!("a listener cannot be opened: {error}")));
+            }
+        };
+        let pairs = settings.secure.pairs.clone();
+        match (self.parts.certificates.take(), after) {
+            (Some(watched), Some(_)) => {
+                // What ACME ordered is known to what runs, and to nobody else.
+                settings.plan.secure.tls = before;
+                watched.certificates.follow(pairs);
+                watched.certificates.reload();
+                self.parts.certificates = Some(watched);
+            }
+            (Some(watched), None) => watched.watching.abort(),
+            (None, Some(tls)) => {
+                let certificates = Certificates::new(tls, pairs);
+                let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
+                self.parts.certificates = Some(Watched { certificates, watching });
+            }
+            (None, None) => {}
+        }
+        Ok(relistened)
+    }
+}
+
+/// What is wrong with a key, where that is written.
+fn fault(written: &Written, key: &str, message: &str) -> Error {
+    let origin =
+        schema::key(key).and_then(|key| written.get(key).first()).map_or(Origin::Default, |given| given.origin.clone());
+    Fault::new(&origin, message).into()
+}
