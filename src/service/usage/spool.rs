@@ -1,6 +1,6 @@
 //! Lines that wait on disk for a sink that is down: a file of lines, and beside it how far the sink has come.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,23 +15,61 @@ pub struct Spool {
     /// Octets of the file.
     length: u64,
     most: u64,
+    /// Held as long as this process has the spool.
+    _lock: File,
 }
 
 impl Spool {
     /// Opens the spool of a directory, which is made when it is not there; at most `most` octets may wait in it. Lines that
-    /// an earlier run left are still there.
+    /// an earlier run left are still there. While another process has it, one inside serves, whose lines the next run finds.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn open(directory: &Path, most: u64) -> io::Result<Spool> {
+        if let Some(mut spool) = Spool::open_alone(directory, most)? {
+            (1..PROCESSES).try_for_each(|number| spool.adopt(&directory.join(number.to_string())))?;
+            return Ok(spool);
+        }
+        for number in 1..PROCESSES {
+            if let Some(spool) = Spool::open_alone(&directory.join(number.to_string()), most)? {
+                return Ok(spool);
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AddrInUse, "too many servers have this spool"))
+    }
+
+    /// Opens a directory's, unless another process has it.
+    fn open_alone(directory: &Path, most: u64) -> io::Result<Option<Spool>> {
         fs::create_dir_all(directory)?;
+        let lock = File::create(directory.join("usage.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
         let path = directory.join("usage.jsonl");
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
         let place = directory.join("usage.taken");
         let length = whole_lines(&file)?;
         file.set_len(length)?;
         let taken = fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        Ok(Spool { file, path, place, taken: if taken > length { 0 } else { taken }, length, most })
+        let taken = if taken > length { 0 } else { taken };
+        Ok(Some(Spool { file, path, place, taken, length, most, _lock: lock }))
+    }
+
+    /// Takes what waits in another spool that nobody has, as far as there is room.
+    fn adopt(&mut self, directory: &Path) -> io::Result<()> {
+        if !directory.exists() {
+            return Ok(());
+        }
+        let Some(mut left) = Spool::open_alone(directory, self.most)? else { return Ok(()) };
+        let (lines, end) = left.peek(usize::MAX)?;
+        for line in lines {
+            if !self.push(&(line + "\n"))? {
+                return Ok(());
+            }
+        }
+        left.take(end)
     }
 
     /// Adds a line, which ends in a line break; false, and nothing added, when too much waits already.
@@ -121,6 +159,9 @@ fn whole_lines(file: &File) -> io::Result<u64> {
     }
 }
 
+/// Processes that may have one directory: a server, and those that take over from it one after the other.
+const PROCESSES: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +191,18 @@ mod tests {
         );
         assert!(spool.push("five\n").unwrap());
         assert_eq!(spool.peek(9).unwrap().0, ["five"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn two_processes_do_not_write_into_one_file() {
+        let directory = std::env::temp_dir().join(format!("hairpin-spool-two-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let (mut old, mut new) = (Spool::open(&directory, 100).unwrap(), Spool::open(&directory, 100).unwrap());
+        assert!(old.push("old\n").unwrap() && new.push("new\n").unwrap());
+        assert_eq!((old.peek(9).unwrap().0, new.peek(9).unwrap().0), (vec!["old".into()], vec!["new".into()]));
+        drop((old, new));
+        assert_eq!(Spool::open(&directory, 100).unwrap().peek(9).unwrap().0, ["old", "new"]);
         fs::remove_dir_all(&directory).unwrap();
     }
 
