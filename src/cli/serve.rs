@@ -5,6 +5,7 @@
 //! ```
 
 mod announce;
+mod handover;
 mod listen;
 mod notify;
 mod reload;
@@ -21,12 +22,13 @@ use crate::config::{self, Host, Settings};
 use crate::net::descriptors;
 use crate::relay::journal::Keeper;
 use crate::relay::{Supervisor, Visitor};
-use crate::service::admin::{self, Admin, Condition, Guard, Orders};
+use crate::service::admin::{self, Admin, Condition, Guard, Listener, Orders};
 use crate::service::certificates::Certificates;
 use crate::service::usage;
 use crate::service::web::{Arrival, Web};
 use clap::Args;
-use listen::{bindable, cannot_listen};
+use handover::Predecessor;
+use listen::{Sharing, bindable, cannot_listen};
 use notify::notify;
 use running::{Running, Watched};
 use signals::Signals;
@@ -91,8 +93,11 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     warn(&settings);
     // Before anything listens: a signal that comes from here on is not missed.
     let signals = Signals::new().map_err(|error| format!("signals cannot be caught: {error}"))?;
-    let operators = listen::operators(settings.admin.as_ref(), written.has(&schema::ADMIN)).await?;
-    let people = listen::people(settings.web.address, written.has(&schema::WEB)).await?;
+    let predecessor = Predecessor::knock(settings.handover.as_deref()).await?;
+    let sharing = Sharing::of(settings.handover.is_some(), predecessor.is_some());
+    settings.plan.beside = predecessor.is_some();
+    let operators = listen::operators(settings.admin.as_ref(), written.has(&schema::ADMIN), sharing)?;
+    let people = listen::people(settings.web.address, written.has(&schema::WEB), sharing)?;
     settings.plan.policy.own.listeners = listen::addresses(operators.as_ref(), people.as_ref());
     settings.plan.policy.relay_addresses.iter().try_for_each(|relay| bindable(relay.local))?;
     let (keeper, records) = Keeper::channel(RECORDS);
@@ -101,21 +106,20 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let (visitors, visiting) = mpsc::channel(VISITORS);
     settings.plan.secure.visitors = settings.web.address.is_some().then_some(visitors);
     let relay = Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
-    let services = [
-        ("listening admin", listen::url(operators.as_ref())),
-        ("listening web", listen::tcp_url(people.as_ref())),
-        ("call", listen::call_url(people.as_ref())),
-    ];
-    announce::announce(&settings, &relay, &host, &services).map_err(|error| error.to_string())?;
+    let door = handover::open(settings.handover.as_deref())?;
+    if let Some(predecessor) = predecessor {
+        predecessor.relieve().await;
+    }
+    announce::announce(&settings, &relay, &host, &places(operators.as_ref(), people.as_ref()))
+        .map_err(|error| error.to_string())?;
     notify("READY=1");
 
     let (stop, stopped) = watch::channel(false);
     let mut services = JoinSet::new();
-    let condition = Arc::new(Condition::default());
-    let (orders, ordered) = Orders::channel();
+    let (condition, (orders, ordered)) = (Arc::new(Condition::default()), Orders::channel());
     let keeping = settings.plan.journal.keeper.take();
-    let kept = keeping.map(|_| usage::run(settings.usage.clone(), Arc::downgrade(&relay), records, counts.clone()));
-    let kept = kept.map(tokio::spawn);
+    let keep = |_| tokio::spawn(usage::run(settings.usage.clone(), Arc::downgrade(&relay), records, counts.clone()));
+    let kept = keeping.map(keep);
     if let Some(listener) = operators {
         let (relay, condition, guard) = (relay.clone(), condition.clone(), guard(&settings));
         let lifetimes = settings.plan.journal.lifetimes.clone();
@@ -131,16 +135,25 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         None => None,
     };
     let certificates = keep_certificates(&settings).map_err(|error| error.to_string())?;
-    let flags = args.flags.clone();
-    let running =
-        Running::new(running::Parts { flags, host, written, settings, relay, web, certificates, level, condition });
-    let relay = running.run(signals, ordered).await;
+    let (flags, services_end) = (args.flags.clone(), stop.clone());
+    let parts =
+        running::Parts { flags, host, written, settings, relay, web, certificates, level, condition, services_end };
+    let relay = Running::new(parts).run(signals, ordered, door).await;
     notify("STOPPING=1");
     let _ = stop.send(true);
     end(services).await;
     drop(relay);
     let Some(kept) = kept else { return Ok(()) };
     kept.await.map_err(|error| error.to_string())?.map_err(|error| Failure::Io(error.to_string()))
+}
+
+/// Where the services are, by what each is called.
+fn places(operators: Option<&Listener>, people: Option<&TcpListener>) -> [(&'static str, Option<String>); 3] {
+    [
+        ("listening admin", listen::url(operators)),
+        ("listening web", listen::tcp_url(people)),
+        ("call", listen::call_url(people)),
+    ]
 }
 
 /// Says in the log what holds but cannot be meant.

@@ -33,6 +33,8 @@ pub struct Settings {
     pub admin_token: Option<String>,
     /// How long allocations may live on once the server leaves.
     pub drain: Duration,
+    /// Where the next server takes over from this one.
+    pub handover: Option<PathBuf>,
     /// The web listener.
     pub web: Web,
     /// Who gets to know what users used.
@@ -72,6 +74,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let mut tokens: Vec<String> = reader.one(&schema::ADMIN_TOKEN, value::text).into_iter().collect();
     tokens.extend(realms::secrets_of_files(&mut reader, &schema::ADMIN_TOKEN_FILE));
     let drain = reader.one(&schema::DRAIN_TIMEOUT, value::duration).unwrap_or(DRAIN);
+    let handover = reader.one(&schema::HANDOVER, value::text).map(PathBuf::from);
     let web = web::settings(&mut reader, &login);
     let secure = secure::settings(&mut reader, web.address.is_some());
     let mut policy = Policy::new(Realm::new(""), relay_addresses);
@@ -109,7 +112,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     }
     contradictions(&mut reader, &plan, written);
     let admin_token = tokens.into_iter().next();
-    Ok(Settings { plan, admin, admin_token, drain, web, usage, secure, logs, login, warnings: reader.faults })
+    Ok(Settings { plan, admin, admin_token, drain, handover, web, usage, secure, logs, login, warnings: reader.faults })
 }
 
 impl Settings {

@@ -383,6 +383,12 @@ pub const ADMIN_TOKEN_FILE: Key = Key::one("admin_token_file", "FILE")
     .file()
     .restart()
     .about("A file that holds it.");
+/// How one server takes over from another.
+pub const HANDOVER: Key = Key::one("handover", "PATH").example(r#""/run/hairpin/handover.sock""#).restart().about(
+    "A UNIX socket by which the next server on this host takes over from this one, and no call is dropped. Started with \
+     the same configuration under the same user, it listens on the same ports and gets every new client; the old one \
+     serves those that it has until they end or drain_timeout is over. Linux only.",
+);
 /// How long allocations may live on.
 pub const DRAIN_TIMEOUT: Key = Key::one("drain_timeout", "DURATION").default(r#""5s""#).about(
     "How long allocations may live on after SIGTERM. Until then the server takes no new ones; it ends with the last of \
@@ -580,6 +586,7 @@ pub const GROUPS: &[Group] = &[
             ADMIN_TOKEN,
             ADMIN_TOKEN_FILE,
             DRAIN_TIMEOUT,
+            HANDOVER,
             LOG_LEVEL,
             LOG_FORMAT,
             LOG_ADDRESSES,

@@ -12,10 +12,23 @@ use std::time::Duration;
 /// # Errors
 /// Those of `socket`, `bind` and `listen`.
 pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    open(address, reuse_port, true)
+}
+
+/// A non-blocking listener that shares address and port with another process's. On IPv6's wildcard it takes IPv4 too, as
+/// those of the standard library do.
+///
+/// # Errors
+/// As [`listen`].
+pub fn share(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, true, false)
+}
+
+fn open(address: SocketAddr, reuse_port: bool, only_v6: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(only_v6)?;
     }
     // Connections of a process that ended must not keep the next one from its port.
     socket.set_reuse_address(true)?;

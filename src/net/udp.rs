@@ -75,6 +75,14 @@ impl UdpSocket {
         self.local
     }
 
+    /// Hears from `peer` alone from here on. On Linux it can still be sent from to anybody.
+    ///
+    /// # Errors
+    /// Where there is no way to `peer`.
+    pub fn hear_only(&self, peer: SocketAddr) -> io::Result<()> {
+        self.socket.connect(peer)
+    }
+
     /// Receives into the free slots of `batch`, without waiting.
     ///
     /// # Errors

@@ -22,6 +22,10 @@ pub(super) struct Clients {
     /// By the listener's number.
     pub(super) udp: Vec<Option<UdpListener>>,
     pub(super) tcp: Vec<Option<(TcpListener, Waker)>>,
+    /// Sockets of single clients, once another process has the listeners.
+    pub(super) dedicated: Vec<Dedicated>,
+    /// The listeners that took strangers until then.
+    pub(super) muted: Vec<u32>,
     connections: Vec<Slot>,
     vacant: Vec<u32>,
     /// When each connection is to be looked at for silence, earliest first.
@@ -51,8 +55,20 @@ pub(super) struct UdpListener {
 /// What a listener is that was taken away: it takes no new clients, and keeps those that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Retired {
-    /// The listener that has its address and port too, and so takes those that still come this way.
-    pub(super) heir: Option<u32>,
+    /// The listener that answers those who come this way: itself, or one that has its address and port too.
+    pub(super) answers: u32,
+    /// Whether strangers are answered.
+    pub(super) strangers: bool,
+}
+
+/// A socket that only one client reaches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dedicated {
+    /// Its number among the listeners of this shard.
+    pub(super) number: u32,
+    /// Its two ends.
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
 }
 
 /// A place for a connection. The generation tells a link to what was here before from one to what is here now.
@@ -87,6 +103,8 @@ impl Clients {
         let mut clients = Clients {
             udp: Vec::new(),
             tcp: Vec::new(),
+            dedicated: Vec::new(),
+            muted: Vec::new(),
             connections: Vec::new(),
             vacant: Vec::new(),
             checks: BinaryHeap::new(),

@@ -6,7 +6,7 @@ use super::ready::Source;
 use super::shard::Shard;
 use crate::net::dtls::Dtls;
 use crate::net::{Port, Tls, UdpSocket};
-use crate::turn::{End, FiveTuple, Transport};
+use crate::turn::{End, FiveTuple, Link, Transport};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Clients {
             *slot = None;
         }
         if let Some(listener) = self.udp(number) {
-            listener.retired = Some(Retired { heir });
+            listener.retired = Some(Retired { answers: heir.unwrap_or(number), strangers: heir.is_some() });
         }
     }
 
@@ -93,6 +93,10 @@ impl Shard {
             Letter::Uses(number, answer) => drop(answer.send(self.uses(number))),
             Letter::Unlisten(number) => self.egress.clients.close(number),
             Letter::Speak(tls, dtls) => self.speak(tls, dtls),
+            Letter::StepAside(options, answer) => drop(answer.send(self.step_aside(&options))),
+            Letter::Stay => self.stay(),
+            Letter::Leave => self.leave(),
+            Letter::Release => self.release(),
         }
     }
 
@@ -119,13 +123,14 @@ impl Shard {
         let clients: Vec<_> = self.server.clients().collect();
         clients.iter().any(|client| match Way::of(client.link) {
             Way::Listener(index) => index == number,
-            Way::Association { .. } => {
-                let place = self.egress.associations.place(client.link);
-                place
-                    .and_then(|place| self.egress.associations.get(place))
-                    .is_some_and(|entry| entry.listener == number)
-            }
+            Way::Association { .. } => self.listener_of(client.link) == Some(number),
             Way::Conn { .. } => false,
         })
+    }
+
+    /// The listener by which a DTLS client came.
+    pub(super) fn listener_of(&mut self, link: Link) -> Option<u32> {
+        let place = self.egress.associations.place(link)?;
+        self.egress.associations.get(place).map(|entry| entry.listener)
     }
 }

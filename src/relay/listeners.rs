@@ -59,7 +59,7 @@ impl Listeners {
         let mut sockets: Vec<Vec<Pair>> = Vec::new();
         sockets.resize_with(shards, Vec::new);
         for planned in &plan.listeners {
-            let (bound, all) = listeners.bind_listener(planned, true)?;
+            let (bound, all) = listeners.bind_listener(planned, !plan.beside)?;
             listeners.enter(*planned, bound);
             for (of_shard, pair) in sockets.iter_mut().zip(all) {
                 of_shard.push(pair);
@@ -76,6 +76,11 @@ impl Listeners {
     /// Everywhere that has a socket yet.
     pub(super) fn bound(&self) -> Vec<SocketAddr> {
         self.entries.iter().filter(|entry| entry.state != State::Closed).map(|entry| entry.bound).collect()
+    }
+
+    /// How their UDP sockets are made.
+    pub(super) fn options(&self) -> net::Options {
+        self.options
     }
 
     /// The numbers of those that were taken away and may still have clients.

@@ -1,8 +1,9 @@
 //! What a supervisor may say to a shard, off the packet path.
 
 use crate::net::dtls::Dtls;
-use crate::net::{Tls, UdpSocket};
+use crate::net::{self, Tls, UdpSocket};
 use crate::turn::{Detail, Policy, Record};
+use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -40,6 +41,14 @@ pub enum Letter {
     Uses(u32, oneshot::Sender<bool>),
     /// Close this listener.
     Unlisten(u32),
+    /// Keep the clients that are there, each by a socket that is made so, and take no others; tell whether that could be.
+    StepAside(net::Options, oneshot::Sender<io::Result<()>>),
+    /// Take anybody again.
+    Stay,
+    /// Hear nobody at the listeners any more.
+    Leave,
+    /// Close what only clients used that are gone.
+    Release,
     /// Speak TLS and DTLS like this from here on, or not at all.
     Speak(Option<Arc<Tls>>, Option<Arc<Dtls>>),
 }

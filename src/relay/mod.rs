@@ -19,6 +19,7 @@
 //! queue. Where a core has little left, packets gather for a moment before the next turn, so that trains form (`coalesce`).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod aside;
 mod associations;
 mod clients;
 mod clock;

@@ -37,6 +37,8 @@ pub struct Plan {
     pub journal: Journal,
     /// What is spoken beside plain STUN and TURN, on the same ports.
     pub secure: Secure,
+    /// Another process has the ports and gives way: see [`Supervisor::step_aside`](super::Supervisor::step_aside).
+    pub beside: bool,
 }
 
 /// One address and port for clients.
@@ -145,6 +147,7 @@ impl Plan {
             connections: Connections::default(),
             journal: Journal::default(),
             secure: Secure::default(),
+            beside: false,
         }
     }
 

@@ -283,7 +283,7 @@ impl Shard {
         let Some((received, rest)) = listener.port.receive(&mut self.batch)? else { return Ok(()) };
         self.count(&received, rest, Source::Udp(index));
         self.counters.client_datagrams.add(received.datagrams.len() as u64);
-        let index = retired.and_then(|retired| retired.heir).unwrap_or(index);
+        let index = retired.map_or(index, |retired| retired.answers);
         let link = Way::Listener(index).link();
         for place in received.datagrams {
             let Some(datagram) = self.batch.datagrams().get(place).copied() else { break };
@@ -291,7 +291,7 @@ impl Shard {
                 Some(local) if wildcard => SocketAddr::new(local, address.port()),
                 _ => address,
             };
-            if retired.is_some_and(|retired| retired.heir.is_none()) && self.is_stranger(datagram.source, server) {
+            if retired.is_some_and(|retired| !retired.strangers) && self.is_stranger(datagram.source, server) {
                 self.counters.retired.add(1);
                 continue;
             }

@@ -129,11 +129,45 @@ impl Supervisor {
                 continue;
             }
             closed.extend(self.listeners().close(number));
-            for mailbox in &self.mailboxes {
-                let _ = mailbox.send(Letter::Unlisten(number)).await;
-            }
+            self.tell_all(|| Letter::Unlisten(number)).await;
         }
         closed
+    }
+
+    /// Keeps the clients that it has and takes no others, so that another process may listen on the same ports. Then either
+    /// [`Supervisor::leave`] or [`Supervisor::stay`].
+    ///
+    /// # Errors
+    /// When there are not sockets enough to give each client its own, or the system is not Linux; nothing has changed then.
+    pub async fn step_aside(&self) -> io::Result<()> {
+        if cfg!(not(target_os = "linux")) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let options = self.listeners().options();
+        for mailbox in &self.mailboxes {
+            let (answer, told) = oneshot::channel();
+            let _ = mailbox.send(Letter::StepAside(options, answer)).await;
+            if let Ok(Err(error)) = told.await {
+                self.stay().await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes new clients again: there is no other process after all.
+    pub async fn stay(&self) {
+        self.tell_all(|| Letter::Stay).await;
+    }
+
+    /// Leaves the ports to the other process.
+    pub async fn leave(&self) {
+        self.tell_all(|| Letter::Leave).await;
+    }
+
+    /// Closes the sockets of clients that are gone, of a process that has left its ports: they reach the other one then.
+    pub async fn release(&self) {
+        self.tell_all(|| Letter::Release).await;
     }
 
     /// Speaks TLS and DTLS as this says from here on, or not at all. What is established goes on.
@@ -143,9 +177,7 @@ impl Supervisor {
     pub async fn speak(&self, tls: Option<Arc<Tls>>) -> io::Result<()> {
         let dtls = dtls(tls.clone(), self.patience)?;
         self.tls().clone_from(&tls);
-        for mailbox in &self.mailboxes {
-            let _ = mailbox.send(Letter::Speak(tls.clone(), dtls.clone())).await;
-        }
+        self.tell_all(|| Letter::Speak(tls.clone(), dtls.clone())).await;
         Ok(())
     }
 
@@ -171,10 +203,7 @@ impl Supervisor {
         let bound = self.listeners().bound();
         policy.own = plan::complete(&merged(&policy.own, &self.own), &policy, &bound);
         let policy = Arc::new(policy);
-        for mailbox in &self.mailboxes {
-            // A shard that is gone has nothing to go by.
-            let _ = mailbox.send(Letter::ReplacePolicy(policy.clone())).await;
-        }
+        self.tell_all(|| Letter::ReplacePolicy(policy.clone())).await;
     }
 
     /// The allocations that live, shard by shard.
@@ -216,6 +245,13 @@ impl Supervisor {
     /// Ends all allocations and waits until every shard has left.
     pub fn stop(mut self) {
         self.end();
+    }
+
+    async fn tell_all(&self, letter: impl Fn() -> Letter) {
+        for mailbox in &self.mailboxes {
+            // A shard that is gone has nothing to go by.
+            let _ = mailbox.send(letter()).await;
+        }
     }
 
     async fn uses(&self, listener: u32) -> bool {

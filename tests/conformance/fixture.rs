@@ -99,6 +99,25 @@ impl Setup {
         self.start_at(free_port())
     }
 
+    /// Starts on another's addresses, which gives way, and waits until it has.
+    pub fn start_in_place_of(&self, other: &Server) -> Server {
+        let (v4, v6, admin) = (other.v4, other.v6, other.admin);
+        let server = Server::spawn(&self.arguments(v4, v6, admin), v4, v6, admin);
+        server.wait_for_line("listening udp");
+        server
+    }
+
+    /// Starts on another's addresses, although it will not come up: what it printed in the end.
+    pub fn fail_in_place_of(&self, other: &Server) -> String {
+        let (v4, v6, admin) = (other.v4, other.v6, other.admin);
+        let mut server = Server::spawn(&self.arguments(v4, v6, admin), v4, v6, admin);
+        // Its input stays open: what closes it ends the server.
+        let input = server.shell.stdin.take();
+        server.shell.wait().unwrap();
+        drop(input);
+        server.printed()
+    }
+
     /// The same on this port.
     pub fn start_at(&self, port: u16) -> Server {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

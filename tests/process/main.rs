@@ -25,6 +25,7 @@ mod credentials;
 mod deploy;
 mod drain;
 mod external;
+mod handover;
 mod listeners;
 mod logs;
 mod operating;

@@ -117,7 +117,7 @@ fn no_packet_is_lost_while_the_server_reloads() {
 }
 
 /// Sends a packet to the peer and one back at a time, twenty times a second: how many it sent, and how many of them did not come.
-fn flow(mut client: Client, end: Instant) -> (usize, usize) {
+pub fn flow(mut client: Client, end: Instant) -> (usize, usize) {
     let relayed = client.allocate();
     let peer = Peer::v4();
     client.bind(0x4000, peer.address);

@@ -1,27 +1,65 @@
 //! Opens what the services listen on, with sentences for whoever has to choose another address.
 
 use crate::config::value::Place;
+use crate::net;
 use crate::service::admin::Listener;
 use crate::service::web;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 
+/// Whether another server has the same addresses for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// None has, now or later.
+    Alone,
+    /// The next one will.
+    WithNext,
+    /// The last one does.
+    WithPredecessor,
+}
+
+impl Sharing {
+    /// With a way to hand over, and with a server that hands over.
+    pub fn of(handover: bool, predecessor: bool) -> Sharing {
+        match (handover, predecessor) {
+            (_, true) => Sharing::WithPredecessor,
+            (true, false) => Sharing::WithNext,
+            (false, false) => Sharing::Alone,
+        }
+    }
+
+    fn bind(self, address: SocketAddr) -> io::Result<TcpListener> {
+        if self == Sharing::WithPredecessor {
+            return TcpListener::from_std(net::tcp::share(address)?);
+        }
+        let alone = std::net::TcpListener::bind(address)?;
+        if self == Sharing::WithNext {
+            // Only once it is known that nobody has it: a socket that shares would be bound beside anybody's who does.
+            drop(alone);
+            return TcpListener::from_std(net::tcp::share(address)?);
+        }
+        alone.set_nonblocking(true)?;
+        TcpListener::from_std(alone)
+    }
+}
+
 /// Opens the operators' listener. One that nobody asked for is done without when its port is taken.
-pub async fn operators(place: Option<&Place>, asked: bool) -> Result<Option<Listener>, String> {
+pub fn operators(place: Option<&Place>, asked: bool, sharing: Sharing) -> Result<Option<Listener>, String> {
     match place {
         None => Ok(None),
-        Some(Place::Address(address)) => Ok(tcp("admin", *address, asked).await?.map(Listener::Tcp)),
-        Some(Place::Unix(path)) => unix(path).map(Listener::Unix).map(Some),
+        Some(Place::Address(address)) => Ok(tcp("admin", *address, asked, sharing)?.map(Listener::Tcp)),
+        Some(Place::Unix(path)) => unix(path, sharing).map(Listener::Unix).map(Some),
     }
 }
 
 /// Opens the web listener, in the same way.
-pub async fn people(address: Option<SocketAddr>, asked: bool) -> Result<Option<TcpListener>, String> {
+pub fn people(address: Option<SocketAddr>, asked: bool, sharing: Sharing) -> Result<Option<TcpListener>, String> {
     match address {
         None => Ok(None),
-        Some(address) => tcp("web", address, asked).await,
+        Some(address) => tcp("web", address, asked, sharing),
     }
 }
 
@@ -55,8 +93,8 @@ pub fn call_url(listener: Option<&TcpListener>) -> Option<String> {
     web::call_url(listener?.local_addr().ok()?).ok()
 }
 
-async fn tcp(flag: &str, address: SocketAddr, asked: bool) -> Result<Option<TcpListener>, String> {
-    match TcpListener::bind(address).await {
+fn tcp(flag: &str, address: SocketAddr, asked: bool, sharing: Sharing) -> Result<Option<TcpListener>, String> {
+    match sharing.bind(address) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if asked => Err(format!(
             "{address} cannot be opened for --{flag}: {}; write another with --{flag}, or --{flag} off",
@@ -70,15 +108,25 @@ async fn tcp(flag: &str, address: SocketAddr, asked: bool) -> Result<Option<TcpL
 }
 
 /// A socket file that a server left behind is in nobody's way; one that a server listens on is.
-fn unix(path: &Path) -> Result<UnixListener, String> {
+fn unix(path: &Path, sharing: Sharing) -> Result<UnixListener, String> {
     let named = |error: io::Error| format!("the socket {} cannot be opened for --admin: {error}", path.display());
-    if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(format!("the socket {} is in use; write another with --admin", path.display()));
-        }
-        std::fs::remove_file(path).map_err(named)?;
+    if sharing != Sharing::WithPredecessor && std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(format!("the socket {} is in use; write another with --admin", path.display()));
     }
-    UnixListener::bind(path).map_err(named)
+    in_place(path).map_err(named)
+}
+
+/// Listens on a UNIX socket, in place of one that is there.
+///
+/// # Errors
+/// Those of the system; another kind of file that is there is left alone.
+pub fn in_place(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket")),
+        Err(_) => {}
+    }
+    UnixListener::bind(path)
 }
 
 /// Whether relay sockets can be bound to an address at all: clients would hear of it as 508 only.

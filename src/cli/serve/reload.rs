@@ -65,6 +65,10 @@ impl Running {
 
     /// Changes what may fail: where the relay listens, and whether it speaks TLS.
     async fn reach_out(&mut self, written: &Written, settings: &mut Settings) -> Result<Relistened, Error> {
+        if self.replaced {
+            // The ports are another server's.
+            return Ok(Relistened::default());
+        }
         let relay = self.parts.relay.clone();
         let (before, after) = (self.parts.settings.plan.secure.tls.clone(), settings.plan.secure.tls.clone());
         let turns = before.is_some() != after.is_some();

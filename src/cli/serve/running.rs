@@ -1,5 +1,6 @@
 //! A server that runs: what signals and operators ask of it, one thing at a time.
 
+use super::handover;
 use super::notify::notify;
 use super::signals::{Signal, Signals};
 use crate::cli::flags::Flags;
@@ -13,7 +14,8 @@ use crate::turn::auth::credentials::account;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -37,6 +39,8 @@ pub struct Parts {
     pub level: Level,
     /// How the server is, for the operators' listener.
     pub condition: Arc<Condition>,
+    /// Ends the services.
+    pub services_end: watch::Sender<bool>,
 }
 
 /// Certificates, and the task that looks at their files.
@@ -51,6 +55,8 @@ pub struct Watched {
 pub struct Running {
     pub(super) parts: Parts,
     leaving: Option<Leaving>,
+    /// Another server has the ports.
+    pub(super) replaced: bool,
     /// Users that are kept out, and until when in Unix time.
     blocked: Vec<(String, Duration)>,
 }
@@ -66,7 +72,7 @@ struct Leaving {
 impl Running {
     /// A server that has just started.
     pub fn new(parts: Parts) -> Running {
-        Running { parts, leaving: None, blocked: Vec::new() }
+        Running { parts, leaving: None, replaced: false, blocked: Vec::new() }
     }
 
     /// Does what signals and operators ask until the end; gives the relay back to be stopped.
@@ -74,6 +80,7 @@ impl Running {
         mut self,
         mut signals: Signals,
         mut orders: mpsc::Receiver<(Order, oneshot::Sender<Answer>)>,
+        mut door: Option<UnixListener>,
     ) -> Arc<Supervisor> {
         let mut look = tokio::time::interval(LOOK);
         let mut tidy = tokio::time::interval(TIDY);
@@ -90,6 +97,9 @@ impl Running {
                     break;
                 },
                 _ = tidy.tick() => self.tidy().await,
+                stream = handover::next(&door) => if self.hand_over(stream).await {
+                    door = None;
+                },
             }
         }
         if let Some(watched) = &self.parts.certificates {
@@ -163,8 +173,24 @@ impl Running {
         parts.relay.replace_policy(policy).await;
     }
 
+    /// Leaves the ports to the next server, and drains; tells whether there is one.
+    async fn hand_over(&mut self, stream: UnixStream) -> bool {
+        if let Err(error) = handover::give_way(stream, &self.parts.relay).await {
+            tracing::warn!(%error, "another server did not take over");
+            return false;
+        }
+        tracing::info!("another server has the ports and takes new clients");
+        self.replaced = true;
+        let _ = self.parts.services_end.send(true);
+        self.drain(self.parts.settings.drain).await;
+        true
+    }
+
     /// Closes what nobody uses any more.
     async fn tidy(&self) {
+        if self.replaced {
+            return self.parts.relay.release().await;
+        }
         for address in self.parts.relay.close_unused().await {
             tracing::info!(%address, "a listener that was taken away has lost its last allocation and is closed");
         }
