@@ -26,6 +26,8 @@ struct Half {
     shut: bool,
     /// Octets carried since they were last asked for.
     carried: u64,
+    /// Octets of what waits that are an answer of this server's, and so are not carried.
+    answer: usize,
 }
 
 /// What a pair came to.
@@ -42,7 +44,7 @@ pub(super) enum Progress {
 impl Pair {
     /// Joins the two; `to_client` is what the client is owed already.
     pub(super) fn new(client: Stream, peer: Stream, to_client: Vec<u8>, waker: Waker) -> Pair {
-        let owed = Half { waiting: to_client, ..Half::default() };
+        let owed = Half { answer: to_client.len(), waiting: to_client, ..Half::default() };
         Pair { client, peer, to_peer: Half::default(), to_client: owed, waker }
     }
 
@@ -104,7 +106,9 @@ impl Half {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(count) => {
                     self.written += count;
-                    self.carried += count as u64;
+                    let answered = count.min(self.answer);
+                    self.answer -= answered;
+                    self.carried += (count - answered) as u64;
                 }
             }
         }
