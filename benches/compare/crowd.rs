@@ -13,6 +13,7 @@ use crate::{DESCRIPTORS, Settings};
 use hairpin::cli::bench::crew::Gauge;
 use hairpin::cli::bench::plan::{Plan, Transport};
 use hairpin::cli::bench::process::{Spent, spent};
+use hairpin::cli::bench::rate::Rate;
 use hairpin::cli::bench::team::Team;
 use hairpin::cli::bench::{Failure, Workload};
 use std::io::{self, BufRead, BufReader};
@@ -47,7 +48,7 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
     let each = per_process().min(total);
     let mut parts = vec![Part::start(contender, needs, 0, each)?];
     let few = median_cost(settings, || {
-        relay(Plan { flows: 10, ..parts[0].running.plan() }, settings.length).and_then(|run| cost(&run))
+        relay(Plan { flows: 10, rate: RATE, ..parts[0].running.plan() }, settings.length).and_then(|run| cost(&run))
     })?;
     let (before, mut resident) = (parts[0].spent()?, 0);
     parts[0].fill(first, 0)?;
@@ -76,8 +77,7 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
     let setup = (after.cpu - before.cpu) as f64 / left as f64;
     resident += after.resident.saturating_sub(before.resident);
     team.bind()?;
-    let rate = last.running.plan().rate;
-    let many = median_cost(settings, || team.run(rate, settings.length, |_: &Gauge, _| {}).and_then(|run| cost(&run)))?;
+    let many = median_cost(settings, || team.run(RATE, settings.length, |_: &Gauge, _| {}).and_then(|run| cost(&run)))?;
     eprintln!(
         "  {}: {total} allocations in {} processes; {few:.0} ns and {many:.0} ns a packet, {:.1} µs and {:.1} µs and {first_memory:.0} B and {:.0} B an allocation",
         contender.name,
@@ -162,6 +162,8 @@ fn per_process() -> usize {
     DESCRIPTORS.saturating_sub(RESERVE).min(1 << 20) as usize
 }
 
+/// The pace at which packets are compared: few flows and many get the same, and neither gathers into trains.
+pub const RATE: Rate = Rate::PerSecond(40_000.0);
 /// The first allocations, whose cost is that of a small server.
 const FIRST: usize = 10_000;
 /// Descriptors that a process needs for other things.

@@ -208,8 +208,9 @@ impl Row {
             Measure::Allocate => allocate(Plan { workload: Workload::Allocate, flows: 1_000, ..plan }).map(Found::one),
             Measure::Resident => resident(Plan { workload: Workload::Allocate, flows: 10_000, ..plan }).map(Found::one),
             Measure::Crowd(most) => {
-                let few = cost(&relay(Plan { flows: 10, ..plan.clone() }, settings.length)?)?;
-                let many = relay(Plan { flows: most, ..plan }, settings.length)?;
+                let paced = |flows| Plan { flows, rate: crowd::RATE, ..plan.clone() };
+                let few = cost(&relay(paced(10), settings.length)?)?;
+                let many = relay(paced(most), settings.length)?;
                 Ok(Found { numbers: vec![cost(&many)? / few], cores: cores(&many) })
             }
             Measure::Live => live(contender, self.needs, settings),
