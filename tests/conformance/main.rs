@@ -13,6 +13,7 @@ mod fixture;
 mod allocate;
 mod auth;
 mod channel;
+mod corners;
 mod families;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod header;

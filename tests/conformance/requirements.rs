@@ -6,6 +6,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("allocate", include_str!("allocate.rs")),
     ("auth", include_str!("auth.rs")),
     ("channel", include_str!("channel.rs")),
+    ("corners", include_str!("corners.rs")),
     ("families", include_str!("families.rs")),
     ("header", include_str!("header.rs")),
     ("limits", include_str!("limits.rs")),

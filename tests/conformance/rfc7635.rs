@@ -73,6 +73,9 @@ fn an_allocation_lives_no_longer_than_its_token() {
     let answer = world.ask(&mut caller, Outgoing::allocate().with(Attribute::lifetime(3600)));
     let granted = answer.number(LIFETIME).unwrap();
     assert!((95..=105).contains(&granted), "{granted} s for a token of 100 s");
+    caller.credentials.as_mut().unwrap().extra.clear();
+    let unextended = world.refresh(&mut caller, 3600).number(LIFETIME).unwrap();
+    assert!(unextended <= granted, "{unextended} s without a new token");
     let longer = token(2, SERVER, UNIX, 2000);
     caller.credentials.as_mut().unwrap().extra = vec![Attribute::Plain(ACCESS_TOKEN, longer)];
     let extended = world.refresh(&mut caller, 1000).number(LIFETIME).unwrap();

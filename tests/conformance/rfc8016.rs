@@ -174,7 +174,7 @@ fn an_old_ticket_serves_only_retransmissions() {
     assert!(new.ask_raw(&octets).is_success(), "a lost answer is asked for again");
     let mut thief = server.udp();
     thief.login(USER, PASSWORD);
-    assert!(matches!(thief.ask(refresh(&first_ticket)).error(), Some(400 | 437)));
+    assert_eq!(thief.ask(refresh(&first_ticket)).error(), Some(400));
 }
 
 /// A five-tuple that has an allocation of its own cannot take over another.
@@ -185,7 +185,7 @@ fn a_five_tuple_holds_one_allocation() {
     let (_, genuine) = mobile(&mut owner);
     let mut busy = server.udp();
     busy.allocate();
-    assert!(matches!(busy.ask(refresh(&genuine)).error(), Some(400 | 437)));
+    assert_eq!(busy.ask(refresh(&genuine)).error(), Some(437));
     assert!(owner.refresh(600).is_success() && busy.refresh(600).is_success());
 }
 
