@@ -105,18 +105,25 @@ impl Queue {
 
 fn write(queued: &Receiver<Item>, mut to: impl Write, lost: &AtomicU64) {
     while let Ok(item) = queued.recv() {
-        match item {
-            // Where nothing can be written, nothing can be said about it either.
-            Item::Line(line) => {
-                let _ = to.write_all(&line);
-            }
-            Item::Mark(told) => {
-                let _ = told.send(());
-            }
-        }
+        put(item, &mut to);
+        queued.try_iter().for_each(|item| put(item, &mut to));
         match lost.swap(0, Ordering::Relaxed) {
             0 => {}
             lines => tracing::warn!(lines, "nobody read the log in time: lines are lost"),
+        }
+        // Whoever logs meanwhile need not wake this thread, which would take a shard longer than the line itself.
+        std::thread::sleep(GATHER);
+    }
+}
+
+fn put(item: Item, to: &mut impl Write) {
+    match item {
+        // Where nothing can be written, nothing can be said about it either.
+        Item::Line(line) => {
+            let _ = to.write_all(&line);
+        }
+        Item::Mark(told) => {
+            let _ = told.send(());
         }
     }
 }
@@ -145,6 +152,8 @@ impl Write for &Queue {
 
 /// The most lines that wait.
 const LINES: usize = 4096;
+/// How late a line may be, so that many lines take one wake-up.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long the last lines may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
