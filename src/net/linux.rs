@@ -10,6 +10,7 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::OnceLock;
 
 /// What a batched socket remembers.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl State {
         if options.fragmentable && !v6 {
             let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
         }
-        let gso = options.offload && set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        let gso = options.offload && *HAS_GSO.get_or_init(|| set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok());
         if options.offload {
             let _ = set(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
         }
@@ -260,6 +261,8 @@ pub(super) fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: lib
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether this kernel segments what is sent: asked once.
+static HAS_GSO: OnceLock<bool> = OnceLock::new();
 /// The hop limit that stands for the system's default.
 const SYSTEMS_OWN: libc::c_int = -1;
 /// Calls of one receive, so that a flood of ICMP errors cannot hold the thread.

@@ -38,8 +38,7 @@ impl UdpSocket {
     /// # Errors
     /// Those of `socket` and `bind`: address in use, not of this host, not permitted, too many open files.
     pub fn bind(address: SocketAddr, options: &Options) -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
+        let socket = open(address)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -61,7 +60,7 @@ impl UdpSocket {
         let batched = (options.path == Path::Batched).then(|| linux::State::prepare(&socket, &address, options));
         socket.bind(&address.into())?;
         let socket = std::net::UdpSocket::from(socket);
-        let local = socket.local_addr()?;
+        let local = if address.port() == 0 { socket.local_addr()? } else { address };
         Ok(UdpSocket {
             socket,
             local,
@@ -126,6 +125,19 @@ impl UdpSocket {
             return state.has_errors();
         }
         false
+    }
+}
+
+/// A non-blocking UDP socket for addresses like this one, made by one call where the system has that.
+fn open(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    #[cfg(target_os = "linux")]
+    return Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
     }
 }
 
