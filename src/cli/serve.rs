@@ -110,6 +110,8 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     if let Some(predecessor) = predecessor {
         predecessor.relieve().await;
     }
+    // Before anybody is told to come: what was ordered earlier is shown from the first connection on.
+    let certificates = keep_certificates(&settings).map_err(|error| error.to_string())?;
     announce::announce(&settings, &relay, &host, &places(operators.as_ref(), people.as_ref()))
         .map_err(|error| error.to_string())?;
     notify("READY=1");
@@ -134,7 +136,6 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         }
         None => None,
     };
-    let certificates = keep_certificates(&settings).map_err(|error| error.to_string())?;
     let (flags, services_end) = (args.flags.clone(), stop.clone());
     let parts =
         running::Parts { flags, host, written, settings, relay, web, certificates, level, condition, services_end };

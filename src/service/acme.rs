@@ -102,11 +102,12 @@ impl Acme {
         let chain = order.poll_certificate(&patience()).await.map_err(io::Error::other)?;
         let key = key.serialize_pem();
         let certificate = Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes())?);
-        certificates.add(certificate.clone())?;
         let pair = self.pair();
-        write_private(&pair.private_key, key.as_bytes())?;
-        write_private(&pair.certificate, chain.as_bytes())?;
-        Ok(certificate)
+        let kept = write_private(&pair.private_key, key.as_bytes());
+        let kept = kept.and_then(|()| write_private(&pair.certificate, chain.as_bytes()));
+        // One that could not be kept is shown all the same.
+        certificates.add(certificate.clone())?;
+        kept.map(|()| certificate)
     }
 
     /// Begins an order. An account that the server has forgotten is no reason to be without a certificate.
