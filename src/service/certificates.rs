@@ -116,6 +116,13 @@ impl Certificates {
         }
     }
 
+    /// Counts a failure when the files could not be used now; whoever read them too has said why.
+    pub fn note_bad_files(&self) {
+        if self.lock().pairs.iter().any(|pair| read(pair).is_err()) {
+            self.tls.note_failure();
+        }
+    }
+
     /// Waits for the next reload.
     pub async fn reloaded(&self) {
         self.reloaded.notified().await;

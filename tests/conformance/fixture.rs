@@ -1,7 +1,7 @@
 //! The built binary on free ports, ended with the test.
 
 use crate::client::{Client, PASSWORD, PATIENCE, USER};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -173,15 +173,29 @@ impl Server {
         }
     }
 
-    /// Body of a GET on the operator's address, and the status line.
+    /// Body of a GET on the operator's address, and the status line. A listener that closes resets who waits at it: then once
+    /// more, since another server may have the same address.
     pub fn get(&self, path: &str) -> (String, String) {
-        let mut stream = TcpStream::connect_timeout(&self.admin, PATIENCE).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin).unwrap();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.try_get(path) {
+                Err(error) if error.kind() == ErrorKind::ConnectionReset && Instant::now() < end => {}
+                answer => {
+                    let answer = answer.unwrap();
+                    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+                    return (head.lines().next().unwrap().to_owned(), body.to_owned());
+                }
+            }
+        }
+    }
+
+    fn try_get(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&self.admin, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.lines().next().unwrap().to_owned(), body.to_owned())
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// The value of one line of `/metrics`, whose name and labels contain all of these; the sum when there are several.

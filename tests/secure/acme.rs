@@ -24,7 +24,7 @@ fn a_certificate_is_ordered_once_kept_and_shown_again_after_a_restart() {
     let address = place.relay;
     let Some(authority) = Authority::start(&place, YEAR, Ipv4Addr::LOCALHOST) else { return };
     let server = ordering(&place);
-    assert!(server.printed().contains(&format!("turns:{NAME}:")), "clients are told the name: {}", server.printed());
+    server.wait_for_line(&format!("turns:{NAME}:"));
     until("a certificate", || shown(address, NAME).is_some());
     let ordered = shown(address, NAME).unwrap();
     assert!(authority.said().contains(&format!("Issued certificate serial {ordered}")));

@@ -18,7 +18,10 @@ impl Running {
         let read = self.read_again().await;
         match &read {
             Ok(report) => tracing::info!(%report, "{by}: configuration read again"),
-            Err(error) => tracing::error!("{by}: nothing has changed: {error}"),
+            Err(error) => {
+                tracing::error!("{by}: nothing has changed: {error}");
+                self.parts.certificates.iter().for_each(|watched| watched.certificates.note_bad_files());
+            }
         }
         read
     }
