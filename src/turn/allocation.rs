@@ -1,7 +1,9 @@
 //! One allocation: a client, its relayed transport addresses, and what it may reach through them. RFC 8656 §3.2.
 //!
-//! Resident memory of an idle one, on 64-bit: about 470 octets here, 100 in the table of five-tuples, 60 in that of
-//! relayed addresses, 40 for its timer, and its name.
+//! Resident memory of an idle one, on 64-bit, is about 1,000 octets in all: 488 here (client 80, owner with its key 80, grant
+//! 72, halves 48, what it carried 32, four empty lists 96, flags and times 80), 120 in the table of five-tuples, 200 for its
+//! relayed address (here, by address, and in the table that all shards read), 40 for its timer, 100 for its socket's state;
+//! a name of its own only where it is no static user's.
 
 use super::channel::Channels;
 use super::connection::{Connection, Stage};
@@ -210,5 +212,17 @@ impl Allocation {
             traffic: self.traffic,
             end,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_allocation_takes_as_little_as_the_account_above_says() {
+        let parts = [size_of::<Client>(), size_of::<Owner>(), size_of::<Grant>(), size_of::<Halves>()];
+        assert_eq!(parts, [80, 80, 72, 48]);
+        assert!(size_of::<Allocation>() <= 488, "{}", size_of::<Allocation>());
     }
 }

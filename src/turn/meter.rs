@@ -146,10 +146,14 @@ impl Meter {
     }
 }
 
-/// How many new peers a second an allocation may have, against port scans through a relay.
+/// How many new peers a second an allocation may have, against port scans through a relay. Most have no bound, so what a
+/// bound takes is boxed.
 #[derive(Clone, Debug, Default)]
-pub struct Pace {
-    /// Peers a second; 0 for no bound.
+pub struct Pace(Option<Box<Bound>>);
+
+#[derive(Clone, Debug)]
+struct Bound {
+    /// Peers a second; not 0.
     rate: u32,
     paid_until: Instant,
     /// The peers that datagrams went to last, the newest last.
@@ -159,12 +163,24 @@ pub struct Pace {
 impl Pace {
     /// At most `rate` new peers a second, in bursts of a second's worth; 0 for no bound.
     pub fn new(rate: u32) -> Pace {
-        Pace { rate, ..Pace::default() }
+        let bound = || Box::new(Bound { rate, paid_until: Instant::default(), recent: Vec::new() });
+        Pace((rate > 0).then(bound))
     }
 
     /// Whether one more may come.
     pub fn admits(&mut self, now: Instant) -> bool {
-        let Some(cost) = 1_000_000_000_u64.checked_div(u64::from(self.rate)) else { return true };
+        self.0.as_mut().is_none_or(|bound| bound.admits(now))
+    }
+
+    /// Whether a datagram may go to a peer: one of the last few, or one more.
+    pub fn admits_peer(&mut self, now: Instant, peer: SocketAddr) -> bool {
+        self.0.as_mut().is_none_or(|bound| bound.admits_peer(now, peer))
+    }
+}
+
+impl Bound {
+    fn admits(&mut self, now: Instant) -> bool {
+        let cost = 1_000_000_000 / u64::from(self.rate.max(1));
         let next = self.paid_until.max(now) + Duration::from_nanos(cost);
         let admitted = next <= now + Duration::from_secs(1);
         if admitted {
@@ -173,9 +189,8 @@ impl Pace {
         admitted
     }
 
-    /// Whether a datagram may go to a peer: one of the last few, or one more.
-    pub fn admits_peer(&mut self, now: Instant, peer: SocketAddr) -> bool {
-        if self.rate == 0 || self.recent.contains(&peer) {
+    fn admits_peer(&mut self, now: Instant, peer: SocketAddr) -> bool {
+        if self.recent.contains(&peer) {
             return true;
         }
         let admitted = self.admits(now);
