@@ -3,7 +3,7 @@
 mod ask;
 mod show;
 
-use super::outcome::{failure, usage};
+use super::outcome::{failure, tell, usage};
 use crate::config::value::{self, Place};
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -108,11 +108,11 @@ pub fn run(args: &Admin) -> ExitCode {
         Err(ask::Failure::Refused(sentence)) => usage(&sentence),
         Err(ask::Failure::Unreachable(sentence)) => failure(&sentence),
         Ok(answer) if args.json => {
-            println!("{}", serde_json::to_string_pretty(&answer).unwrap_or_default());
+            tell(&serde_json::to_string_pretty(&answer).unwrap_or_default());
             ExitCode::SUCCESS
         }
         Ok(answer) => {
-            println!("{}", show::table(&answer));
+            tell(&show::table(&answer));
             ExitCode::SUCCESS
         }
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::outcome::tell;
 use super::peer::{block_on, progress_line};
 use crate::peer::check::{Credentials, Settings, check};
 use crate::peer::ice_url::IceUrl;
@@ -57,9 +58,9 @@ pub fn run(arguments: Check) -> ExitCode {
         }
         Ok(report) => {
             if json {
-                println!("{}", serde_json::to_string(&report).unwrap_or_default());
+                tell(&serde_json::to_string(&report).unwrap_or_default());
             } else {
-                println!("{report}");
+                tell(&report);
             }
             report.exit_code()
         }
