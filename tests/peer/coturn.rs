@@ -1,7 +1,9 @@
 //! Debian's coturn on loopback: a TURN server that is not ours.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// A running server for `user` with password `pass`, and for names minted from the secret `secret` when started so. Gone when dropped.
 pub struct Coturn {
@@ -24,6 +26,12 @@ impl Coturn {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("Total General servers"));
         assert!(ready, "turnserver ended before it listened");
+        // Its threads listen a moment after it has counted them.
+        let end = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "turnserver does not listen on {port}");
+            std::thread::yield_now();
+        }
         // It must be able to go on printing.
         std::thread::spawn(move || lines.for_each(drop));
         Some(Coturn { port, child })
