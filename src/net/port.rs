@@ -1,5 +1,5 @@
-//! A UDP socket that a runtime watches: received from when it is ready, and polled with a waker of the caller's, so that
-//! ten thousand of them need no task each.
+//! A UDP socket that a runtime watches: received from when it is ready, and polled with a waker of the caller's. For sockets
+//! that collect no ICMP errors; those are in [`super::watch`].
 
 use super::buffer::{Batch, Received};
 use super::udp::UdpSocket;
@@ -30,7 +30,7 @@ impl Port {
     /// When the runtime cannot watch one more descriptor.
     pub fn new(socket: UdpSocket, waker: Waker) -> io::Result<Port> {
         // SAFETY: `UdpSocket` owns its descriptor, always names the same one, and closes it when dropped.
-        let socket = unsafe { AsyncFd::register_with_interest(socket, interest()) }?;
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         let port = Port { socket, waker };
         if port.arm() == Rest::More {
             port.waker.wake_by_ref();
@@ -70,12 +70,4 @@ impl Port {
             Poll::Ready(_) => Rest::More,
         }
     }
-}
-
-/// Priority is how Linux tells, of a socket that selects for its error queue, that an ICMP error waits.
-fn interest() -> Interest {
-    #[cfg(target_os = "linux")]
-    return Interest::READABLE | Interest::PRIORITY;
-    #[cfg(not(target_os = "linux"))]
-    return Interest::READABLE;
 }
