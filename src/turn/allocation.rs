@@ -5,6 +5,7 @@
 //! relayed address (here, by address, and in the table that all shards read), 40 for its timer, 100 for its socket's state;
 //! a name of its own only where it is no static user's.
 
+use super::auth::Identity;
 use super::channel::Channels;
 use super::connection::{Connection, Stage};
 use super::effect::{Detail, End, Record};
@@ -82,6 +83,13 @@ pub struct Owner {
     pub key: Key,
     /// Until when a third party authorized it; nothing that it grants lasts longer.
     pub authorized_until: Instant,
+}
+
+impl Owner {
+    /// Who that is to whoever wants what is theirs.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { name: &self.name, realm: &self.realm, by_token: self.authorized_until != Instant::NEVER }
+    }
 }
 
 /// One relayed transport address of an allocation and when it ends.

@@ -1,8 +1,11 @@
 //! Data connections of TCP relays: a TCP connection between a relayed address and a peer, and which connection of the
 //! client's it is joined to. RFC 6062 §5.
 
+use super::allocation::Owner;
+use super::auth::Identity;
 use super::return_path::ReturnPath;
 use super::time::Instant;
+use crate::wire::integrity::Key;
 use papaya::{Compute, HashMap, Operation, ResizeMode};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,10 +45,28 @@ pub struct Connections {
     pending: HashMap<ConnectionId, Waiting>,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    name: Arc<str>,
-    realm: Arc<str>,
+/// The user that a connection waits for: the owner of its allocation, as it was when the connection was made.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The name.
+    pub name: Arc<str>,
+    /// The realm's name.
+    pub realm: Arc<str>,
+    /// The key that the allocation is good for.
+    pub key: Key,
+    by_token: bool,
+}
+
+impl Waiting {
+    /// Waiting for this owner.
+    pub fn of(owner: &Owner) -> Waiting {
+        let by_token = owner.identity().by_token;
+        Waiting { name: owner.name.clone(), realm: owner.realm.clone(), key: owner.key.clone(), by_token }
+    }
+
+    fn identity(&self) -> Identity<'_> {
+        Identity { name: &self.name, realm: &self.realm, by_token: self.by_token }
+    }
 }
 
 /// Why a data connection cannot be bound.
@@ -66,22 +87,24 @@ impl Default for Connections {
 
 impl Connections {
     /// Enters a connection that waits for its user. False when the number is taken.
-    pub fn enter(&self, id: ConnectionId, name: &Arc<str>, realm: &Arc<str>) -> bool {
-        let waiting = Waiting { name: name.clone(), realm: realm.clone() };
+    pub fn enter(&self, id: ConnectionId, waiting: Waiting) -> bool {
         self.pending.pin().try_insert(id, waiting).is_ok()
+    }
+
+    /// Whom a connection waits for.
+    pub fn waits_for(&self, id: ConnectionId) -> Option<Waiting> {
+        self.pending.pin().get(&id).cloned()
     }
 
     /// Gives a connection to its user, who is the only one to get it.
     ///
     /// # Errors
     /// When nothing of that name waits, or for another user.
-    pub fn claim(&self, id: ConnectionId, name: &str, realm: &str) -> Result<(), Unbindable> {
+    pub fn claim(&self, id: ConnectionId, user: &Identity<'_>) -> Result<(), Unbindable> {
         let pending = self.pending.pin();
         let outcome = pending.compute(id, |waiting| match waiting {
             None => Operation::Abort(Unbindable::Unknown),
-            Some((_, waiting)) if &*waiting.name != name || &*waiting.realm != realm => {
-                Operation::Abort(Unbindable::NotTheirs)
-            }
+            Some((_, waiting)) if !waiting.identity().is(user) => Operation::Abort(Unbindable::NotTheirs),
             Some(_) => Operation::Remove,
         });
         match outcome {

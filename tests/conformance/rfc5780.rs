@@ -90,6 +90,23 @@ fn padding_is_answered_but_not_sent_elsewhere() {
     assert!(exchange(to, &small).0.octets.len() < 200, "nobody gets back much more than was sent");
 }
 
+/// RFC 5780 §7.2 and §7.5: an answer over TCP has no other way than its connection: CHANGE-REQUEST gets 420, and RESPONSE-PORT
+/// changes nothing.
+#[test]
+fn over_tcp_an_answer_stays_on_its_connection() {
+    let mut client = crate::client::Client::tcp(four()[0]);
+    for flags in [CHANGE_PORT, CHANGE_IP, CHANGE_IP | CHANGE_PORT] {
+        let answer = client.exchange(&Outgoing::request(BINDING).with(change(flags)));
+        assert_eq!((answer.error(), answer.unknown()), (Some(420), vec![CHANGE_REQUEST]), "flags {flags:#x}");
+    }
+    let port = Attribute::plain(RESPONSE_PORT, &[0x12, 0x34, 0, 0]);
+    let answer = client.exchange(&Outgoing::request(BINDING).with(port));
+    assert!(answer.is_success(), "{answer:?}");
+    let own = client.stream().local_addr().unwrap();
+    assert_eq!(answer.address(XOR_MAPPED_ADDRESS), Some(own));
+    assert_eq!(answer.plain_address(RESPONSE_ORIGIN), Some(four()[0]));
+}
+
 /// The alternate listeners are TURN servers like the others.
 #[test]
 fn the_alternate_listeners_relay() {

@@ -6,6 +6,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;
 use hairpin::turn::auth::{TokenKey, TokenKeys};
+use hairpin::turn::{ConnectionId, Transport};
 use std::sync::Arc;
 
 /// RFC 7635 §6.1: the challenge tells with THIRD-PARTY-AUTHORIZATION that tokens are accepted, and under which server name.
@@ -109,6 +110,38 @@ fn a_token_under_a_new_key_refreshes_what_the_old_one_made() {
     assert_eq!(world.refresh(&mut caller, 600).error(), Some(441));
 }
 
+/// RFC 7635 §9 and RFC 6062 §5.4: who connected under one key may bind the connection under the next; not so whoever has a password.
+#[test]
+fn a_token_under_a_new_key_binds_a_connection_of_the_old_one() {
+    let mut world = world();
+    let caller = holder_over(&mut world, CLIENT, Transport::Tcp, "old", token(1, SERVER, UNIX, 600));
+    let connection = connect(&mut world, &caller);
+    let mut user = world.caller_over("192.0.2.10:5001", Transport::Tcp);
+    world.login(&mut user, "alice", "wonderland");
+    assert_eq!(world.ask(&mut user, bind(connection)).error(), Some(441));
+    let mut data = holder_over(&mut world, "192.0.2.10:5002", Transport::Tcp, "new", token(2, SERVER, UNIX, 600));
+    assert!(world.ask(&mut data, bind(connection)).is_success());
+    assert_eq!(world.spliced, [connection]);
+}
+
+/// RFC 6062 §5.4: ConnectionBind comes on a connection of its own, sealed with what the allocation was made with: with a token's key
+/// although the token is not shown again.
+#[test]
+fn a_session_key_binds_its_connections() {
+    let mut world = world();
+    let caller = holder_over(&mut world, CLIENT, Transport::Tcp, "new", token(2, SERVER, UNIX, 600));
+    let connection = connect(&mut world, &caller);
+    let mut data = holder_over(&mut world, "192.0.2.10:5001", Transport::Tcp, "new", vec![]);
+    data.credentials.as_mut().unwrap().extra.clear();
+    assert_eq!(world.ask(&mut data, bind(ConnectionId(connection.0 ^ 1))).error(), Some(401), "nobody's connection");
+    assert_eq!(world.ask(&mut data, Outgoing::allocate()).error(), Some(401), "an allocation takes a token");
+    data.credentials.as_mut().unwrap().key = Some(vec![8; 20]);
+    assert_eq!(world.ask(&mut data, bind(connection)).error(), Some(401), "sealed with another key");
+    data.credentials.as_mut().unwrap().key = Some(MAC_KEY.to_vec());
+    assert!(world.ask(&mut data, bind(connection)).is_success());
+    assert_eq!(world.spliced, [connection]);
+}
+
 /// coturn keys HMAC-SHA1 with the first 16 octets of the session key: its clients are served, and answered the same way.
 #[test]
 fn half_a_session_key_is_good_for_sha1() {
@@ -140,6 +173,20 @@ fn passwords_work_beside_tokens() {
     world.allocated(CLIENT);
 }
 
+/// Allocates a TCP relay and connects to a peer.
+fn connect(world: &mut World, caller: &Caller) -> ConnectionId {
+    assert!(world.try_ask(caller, Outgoing::request(ALLOCATE).with(Attribute::transport(6))).unwrap().is_success());
+    let request = Outgoing::request(CONNECT).with(Attribute::peer("8.8.8.8:7000".parse().unwrap()));
+    assert!(world.try_ask(caller, request).is_none());
+    let connection = world.connecting.pop().unwrap();
+    assert!(world.connected(connection, true).unwrap().is_success());
+    connection
+}
+
+fn bind(connection: ConnectionId) -> Outgoing {
+    Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, &connection.0.to_be_bytes()))
+}
+
 /// A world that accepts tokens under two keys.
 fn world() -> World {
     let keys =
@@ -151,7 +198,11 @@ fn world() -> World {
 
 /// A caller with a token.
 fn holder(world: &mut World, client: &str, kid: &str, token: Vec<u8>) -> Caller {
-    let mut caller = world.caller(client);
+    holder_over(world, client, Transport::Udp, kid, token)
+}
+
+fn holder_over(world: &mut World, client: &str, transport: Transport, kid: &str, token: Vec<u8>) -> Caller {
+    let mut caller = world.caller_over(client, transport);
     world.login(&mut caller, kid, "");
     let credentials = caller.credentials.as_mut().unwrap();
     credentials.key = Some(MAC_KEY.to_vec());

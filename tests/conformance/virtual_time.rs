@@ -406,6 +406,29 @@ fn a_time_limited_name_ends_at_its_second() {
     assert!(world.refresh(&mut early, 600).is_success(), "a call is not cut when its name expires under it");
 }
 
+/// RFC 6062 §5.4: nor are new connections of a call's TCP relay, each of which is bound on a connection of its own.
+#[test]
+fn a_name_that_has_expired_still_binds_connections() {
+    let mut world = World::new();
+    let name = format!("{}:carol", UNIX + 100);
+    let log_in = |world: &mut World, address: &str| {
+        let mut caller = world.caller_over(address, Transport::Tcp);
+        world.login(&mut caller, &name, &rest_password(SECRET_TEXT, &name));
+        caller
+    };
+    let mut control = log_in(&mut world, CLIENT);
+    let answer = world.ask(&mut control, Outgoing::request(ALLOCATE).with(Attribute::transport(6)));
+    assert!(world.permit(&mut control, PEER).is_success());
+    world.pass_seconds(200.0);
+    let (connection, _) = world.accepted(answer.address(XOR_RELAYED_ADDRESS).unwrap(), PEER);
+    let id = connection.unwrap().0.to_be_bytes();
+    let mut data = log_in(&mut world, OTHER_CLIENT);
+    assert_eq!(world.ask(&mut data, Outgoing::allocate()).error(), Some(401));
+    let bind = Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, &id));
+    assert!(world.ask(&mut data, bind).is_success());
+    assert_eq!(world.spliced, [connection.unwrap()]);
+}
+
 /// RFC 8489 §10: the 300 response has an ALTERNATE-SERVER "of the same address family as the source IP address of the request message",
 /// then one of the other family, and where it is configured an ALTERNATE-DOMAIN; §14.8: it is protected by the request's integrity.
 #[test]

@@ -6,12 +6,14 @@
 //! ```
 
 pub mod credentials;
+mod identity;
 pub mod nonce;
 mod opaque;
 mod realm;
 mod token;
 
 pub use credentials::Credentials;
+pub use identity::Identity;
 pub use opaque::{opaque, prepared};
 pub use realm::Realm;
 pub use token::{TokenKey, TokenKeys};
@@ -53,6 +55,11 @@ impl Caller {
             authorized_until: self.authorized.map_or(Instant::NEVER, |left| now + left),
         }
     }
+
+    /// Who that is to what others made.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { name: &self.name, realm: &self.realm.name, by_token: self.authorized.is_some() }
+    }
 }
 
 /// What the check of a request depends on, besides the request.
@@ -68,8 +75,8 @@ pub struct Desk<'a> {
     pub unix: Duration,
     /// Who sent the request.
     pub client: SocketAddr,
-    /// The name, realm and key that the client's allocation was made with: they stay good while it lives, so that a call is not
-    /// cut when a time-limited name expires under it.
+    /// The name, realm and key that the client's allocation was made with, or that of the connection which is to be bound: they
+    /// stay good while it lives, so that a call is not cut when a time-limited name expires under it.
     pub known: Option<(&'a Arc<str>, &'a Arc<str>, &'a Key)>,
 }
 

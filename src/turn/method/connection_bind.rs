@@ -2,7 +2,7 @@
 
 use crate::turn::allocation::AllocationId;
 use crate::turn::auth::Caller;
-use crate::turn::connection::{ConnectionId, Unbindable};
+use crate::turn::connection::{ConnectionId, Unbindable, Waiting};
 use crate::turn::effect::Effect;
 use crate::turn::reject::Reject;
 use crate::turn::respond::{Outcome, Reply};
@@ -10,7 +10,18 @@ use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::turn::time::Instant;
 use crate::wire::attribute::read_number;
-use crate::wire::{AttributeType, ErrorCode, Message};
+use crate::wire::{AttributeType, ErrorCode, Message, Method};
+
+/// Whom the connection waits for that a request is to bind: a client seals ConnectionBind, which comes on a connection of its own,
+/// with what its allocation was made with.
+pub fn waiting(state: &State, request: &Message) -> Option<Waiting> {
+    let connection = named(request).filter(|_| request.method() == Method::CONNECTION_BIND)?;
+    state.shared.connections.waits_for(connection)
+}
+
+fn named(request: &Message) -> Option<ConnectionId> {
+    request.attribute(AttributeType::CONNECTION_ID).and_then(read_number).map(ConnectionId)
+}
 
 /// Answers, and then joins the connection to the peer's: what follows the answer on it is data.
 pub fn answer(
@@ -24,10 +35,8 @@ pub fn answer(
     if !path.client.five_tuple.transport.is_stream() || existing.is_some() {
         return Err(Reject::BAD_REQUEST);
     }
-    let connection =
-        request.attribute(AttributeType::CONNECTION_ID).and_then(read_number).ok_or(Reject::BAD_REQUEST)?;
-    let connection = ConnectionId(connection);
-    match state.shared.connections.claim(connection, &caller.name, &caller.realm.name) {
+    let connection = named(request).ok_or(Reject::BAD_REQUEST)?;
+    match state.shared.connections.claim(connection, &caller.identity()) {
         Ok(()) => {}
         Err(Unbindable::Unknown) => return Err(Reject::BAD_REQUEST),
         Err(Unbindable::NotTheirs) => return Err(Reject::Code(ErrorCode::WRONG_CREDENTIALS)),

@@ -5,7 +5,6 @@ use crate::turn::auth::Caller;
 use crate::turn::policy::Policy;
 use crate::turn::reject::Reject;
 use crate::turn::state::State;
-use crate::turn::time::Instant;
 use crate::wire::attribute::{self, Family};
 use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::SocketAddr;
@@ -13,10 +12,7 @@ use std::net::SocketAddr;
 /// Only whoever made an allocation may use it. RFC 8656 §5.
 pub fn owned(state: &State, id: AllocationId, caller: &Caller) -> Result<(), Reject> {
     let owner = state.table.get(id).map(|allocation| &allocation.owner).ok_or(Reject::MISMATCH)?;
-    // A token's name is that of the key that it was sealed with, which rotates under those who refresh. RFC 7635 §9.
-    let by_token = caller.authorized.is_some() && owner.authorized_until != Instant::NEVER;
-    let same = (owner.name == caller.name || by_token) && owner.realm == caller.realm.name;
-    if same { Ok(()) } else { Err(Reject::Code(ErrorCode::WRONG_CREDENTIALS)) }
+    if owner.identity().is(&caller.identity()) { Ok(()) } else { Err(Reject::Code(ErrorCode::WRONG_CREDENTIALS)) }
 }
 
 /// Refuses comprehension-required attributes that are not understood. RFC 8489 §6.3.1.
