@@ -22,6 +22,7 @@ pub mod acme;
 pub mod admin;
 pub mod certificates;
 mod exposition;
+mod http;
 pub mod ice_servers;
 pub mod metrics;
 pub mod outbound;

@@ -2,12 +2,10 @@
 
 use super::desk::Admin;
 use super::{allocations, guard, metrics_page, openapi, orders, status, users};
+use crate::service::http;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post, put};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -59,23 +57,11 @@ async fn accept<L: axum::serve::Listener>(mut listener: L, router: Router, stop:
     while connections.join_next().await.is_some() {}
 }
 
-async fn converse<S>(stream: S, router: Router, mut stopped: watch::Receiver<bool>)
+async fn converse<S>(stream: S, router: Router, stopped: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
+    if let Err(error) = http::converse(stream, router, PATIENCE, stopped).await {
         tracing::debug!(%error, "an operator's connection ended");
     }
 }

@@ -28,9 +28,6 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -39,8 +36,8 @@ use tokio::time::{Instant, sleep};
 pub use asking::Arrival;
 pub use settings::{Origins, Settings};
 
-use crate::service::ice_servers;
 use crate::service::signaling::{Counts, ResumeTokens, Rooms, Signaling};
+use crate::service::{http, ice_servers};
 use routes::Shared;
 
 /// The web service: one for the process, served on any number of listeners. Cloning it shares it.
@@ -122,20 +119,8 @@ impl Web {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.router.clone().layer(axum::Extension(arrival));
-        let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
         let patience = self.shared.settings.load().patience;
-        http.http1().timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(LARGEST_HEAD);
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
-        let mut connection = std::pin::pin!(connection);
-        let mut stopped = self.stopped.subscribe();
-        let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
+        let ended = http::converse(stream, router, patience, self.stopped.subscribe()).await;
         if let Err(error) = ended {
             tracing::debug!(peer = %arrival.peer, %error, "web connection ended");
         }
@@ -183,5 +168,3 @@ impl Web {
 
 /// How long peers have to take their leave when the service stops.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// The largest request head, in octets.
-const LARGEST_HEAD: usize = 16_384;
