@@ -156,7 +156,10 @@ impl Plan {
     /// # Errors
     /// When there is no way to the server.
     pub fn local(&self) -> std::io::Result<IpAddr> {
+        // A port for all addresses is not to be had where so many flows have taken each port on one address or another.
         let any: IpAddr = match self.server.address {
+            SocketAddr::V4(server) if server.ip().is_loopback() => return Ok(Ipv4Addr::LOCALHOST.into()),
+            SocketAddr::V6(server) if server.ip().is_loopback() => return Ok(Ipv6Addr::LOCALHOST.into()),
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
