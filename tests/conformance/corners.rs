@@ -143,8 +143,7 @@ fn an_owner_is_of_one_realm() {
     assert!(world.refresh(&mut caller, 600).is_success());
 }
 
-/// RFC 8656 §8.2: "If REQUESTED-ADDRESS-FAMILY is present, only that relayed address goes": its permissions go too, and
-/// make room for others.
+/// RFC 8656 §8.1: what a half permitted ends with it when it is deleted alone, and makes room for others.
 #[test]
 fn permissions_end_with_the_half_of_their_family() {
     let mut world = World::with(|policy| policy.limits.permissions = 2, 49_152..=65_535, 0);
