@@ -56,7 +56,7 @@ pub enum Credentials {
 pub enum Open {
     /// Loopback, and pages of this very origin that name a room which they may enter.
     Page,
-    /// Loopback only: an asker on this machine, and not through a reverse proxy.
+    /// Loopback only: an asker on this machine, by address or as localhost, and not through a reverse proxy.
     Loopback,
     /// Anyone, from any origin that the origin policy admits.
     Anyone,

@@ -32,10 +32,21 @@ impl Asking<'_> {
         self.arrival.map(|arrival| arrival.peer.ip().to_canonical())
     }
 
-    /// Whether the asker is on this machine, and no reverse proxy speaks for somebody else.
+    /// Whether the asker is on this machine, and neither does a reverse proxy speak for somebody else nor a page that
+    /// reached us under a name of its own (its DNS may say what it likes).
     pub fn is_here(&self) -> bool {
         let speaks_for_another = PROXIED.iter().any(|name| self.headers.contains_key(*name));
-        self.address().is_some_and(|address| address.is_loopback()) && !speaks_for_another
+        self.address().is_some_and(|address| address.is_loopback()) && !speaks_for_another && self.is_asked_by_address()
+    }
+
+    /// Whether the host that the asker reached us under is an address, or the name that only this machine has.
+    fn is_asked_by_address(&self) -> bool {
+        let Some(host) = self.headers.get(header::HOST) else { return true };
+        let host = host.to_str().ok().and_then(|host| ice_servers::host_of(host, None));
+        host.is_some_and(|host| {
+            let address = host.trim_start_matches('[').trim_end_matches(']');
+            address.parse::<IpAddr>().is_ok() || host == "localhost" || host.ends_with(".localhost")
+        })
     }
 
     /// The host that the asker reached us under, fit for a URL; our own address where it does not say.
@@ -149,5 +160,18 @@ mod tests {
         let remote = Arrival { peer: "192.0.2.7:5".parse().unwrap(), ..arrival };
         assert!(!Asking { arrival: Some(remote), headers: &direct }.is_here());
         assert!(!Asking { arrival: None, headers: &direct }.is_here());
+        for (host, here) in [
+            ("127.0.0.1:8080", true),
+            ("[::1]:8080", true),
+            ("localhost", true),
+            ("LocalHost:8080", true),
+            ("call.localhost", true),
+            ("rebound.example:8080", false),
+            ("localhost.example", false),
+            ("", false),
+        ] {
+            let headers = headers(&[("host", host)]);
+            assert_eq!(Asking { arrival: Some(arrival), headers: &headers }.is_here(), here, "{host}");
+        }
     }
 }
