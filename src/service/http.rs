@@ -1,10 +1,11 @@
-//! One HTTP connection, as every service here serves it.
+//! What the services on HTTP have in common: how a connection is served, and which hosts can only be ours.
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use std::error::Error;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -36,6 +37,15 @@ where
             connection.await
         }
     }
+}
+
+/// Whether a `Host` is a name that somebody else's DNS answers for: neither an address nor `localhost`.
+pub fn is_name(host: &str) -> bool {
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if !port.ends_with(']') => bare,
+        _ => host,
+    };
+    !bare.eq_ignore_ascii_case("localhost") && bare.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }
 
 /// The largest request head, in octets.

@@ -1,6 +1,7 @@
 //! Who may ask what. A browser that shows a stranger's page must not be able to give orders to a listener on loopback, and whoever
 //! comes from elsewhere must show a token.
 
+use crate::service::http::is_name;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -73,16 +74,6 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Whether a host is a name that somebody else's DNS answers for.
-fn is_name(host: &str) -> bool {
-    let bare = match host.rsplit_once(':') {
-        Some((bare, port)) if !port.ends_with(']') => bare,
-        _ => host,
-    };
-    let bare = bare.trim_matches(['[', ']']);
-    bare != "localhost" && bare.parse::<std::net::IpAddr>().is_err()
 }
 
 #[cfg(test)]

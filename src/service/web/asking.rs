@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::{HeaderMap, Uri, header};
 
 use super::settings::Origins;
-use crate::service::ice_servers;
+use crate::service::{http, ice_servers};
 
 /// How a request reached us. The accept loop puts it into the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +36,8 @@ impl Asking<'_> {
     /// reached us under a name of its own (its DNS may say what it likes).
     pub fn is_here(&self) -> bool {
         let speaks_for_another = PROXIED.iter().any(|name| self.headers.contains_key(*name));
-        self.address().is_some_and(|address| address.is_loopback()) && !speaks_for_another && self.is_asked_by_address()
-    }
-
-    /// Whether the host that the asker reached us under is an address, or the name that only this machine has.
-    fn is_asked_by_address(&self) -> bool {
-        let Some(host) = self.headers.get(header::HOST) else { return true };
-        let host = host.to_str().ok().and_then(|host| ice_servers::host_of(host, None));
-        host.is_some_and(|host| {
-            let address = host.trim_start_matches('[').trim_end_matches(']');
-            address.parse::<IpAddr>().is_ok() || host == "localhost" || host.ends_with(".localhost")
-        })
+        let misled = self.headers.get(header::HOST).is_some_and(|host| host.to_str().is_ok_and(http::is_name));
+        self.address().is_some_and(|address| address.is_loopback()) && !speaks_for_another && !misled
     }
 
     /// The host that the asker reached us under, fit for a URL; our own address where it does not say.
@@ -165,7 +156,6 @@ mod tests {
             ("[::1]:8080", true),
             ("localhost", true),
             ("LocalHost:8080", true),
-            ("call.localhost", true),
             ("rebound.example:8080", false),
             ("localhost.example", false),
             ("", false),
