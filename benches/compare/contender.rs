@@ -81,7 +81,11 @@ impl Contender {
 
     /// Whether it can do what a row needs.
     pub fn can(&self, needs: Needs) -> bool {
-        needs == Needs::NOTHING || needs.trains || matches!(self.kind, Kind::Hairpin | Kind::Coturn { .. })
+        match self.kind {
+            Kind::Hairpin | Kind::Coturn { .. } => true,
+            Kind::Floor => needs.over == Transport::Udp,
+            Kind::Crate => needs == Needs::NOTHING || needs.trains,
+        }
     }
 
     /// Whether the table's ratios are to it.
@@ -166,6 +170,9 @@ impl Contender {
                 let mut command = Command::new(std::env::current_exe().expect("our own path"));
                 let flag = if self.kind == Kind::Floor { floor::FLAG } else { crate_server::FLAG };
                 command.args([flag, &port.to_string()]);
+                if self.kind == Kind::Floor {
+                    command.args(relays);
+                }
                 command
             }
         }

@@ -3,6 +3,7 @@
 //! that assumes well-behaved clients: no permission, no expiry, no counters, no limits. What a real server takes above
 //! this is its own; what this takes is the kernel's. (`compare --floor` shows it beside the others.)
 
+use foldhash::HashMap;
 use hairpin::net::{Batch, Messages, Octets, Options, Outgoing, Piece, UdpSocket};
 use hairpin::turn::auth::Realm;
 use hairpin::turn::{
@@ -10,7 +11,6 @@ use hairpin::turn::{
 };
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -20,9 +20,9 @@ use std::time::Duration;
 /// The argument that makes this executable that server.
 pub const FLAG: &str = "--serve-floor";
 
-/// Serves on a port of 127.0.0.1 until killed.
-pub fn serve(port: u16) -> ExitCode {
-    let mut floor = Floor::new(port);
+/// Serves on a port of 127.0.0.1, with these relay addresses, until killed.
+pub fn serve(port: u16, relays: &[IpAddr]) -> ExitCode {
+    let mut floor = Floor::new(port, relays);
     let mut events = Events::with_capacity(1024);
     loop {
         floor.poll.poll(&mut events, None).expect("events");
@@ -39,10 +39,10 @@ struct Floor {
     server: Server,
     listener: UdpSocket,
     relays: Vec<Option<Relay>>,
-    /// By client port, as all clients are on this host: which relay is its, and where its channel leads.
-    there: Vec<Option<(usize, SocketAddr)>>,
-    /// Relays by their own port, for the hairpin.
-    ports: HashMap<u16, usize>,
+    /// By client: which relay is its, and where its channel leads.
+    there: HashMap<SocketAddr, (usize, SocketAddr)>,
+    /// Relays by their own address, for the hairpin.
+    relayed: HashMap<SocketAddr, usize>,
     batch: Batch,
     messages: Messages,
     written: Vec<u8>,
@@ -56,7 +56,7 @@ struct Relay {
 }
 
 impl Floor {
-    fn new(port: u16) -> Floor {
+    fn new(port: u16, relays: &[IpAddr]) -> Floor {
         let poll = Poll::new().expect("a poll");
         let here: IpAddr = Ipv4Addr::LOCALHOST.into();
         let options = Options { receive_buffer: Some(4 << 20), ..Options::default() };
@@ -67,11 +67,11 @@ impl Floor {
         let mut realm = Realm::new("bench");
         realm.credentials.add_user("bench", "user", "pass");
         realm.peers.allow = vec!["127.0.0.0/8".parse().expect("a network")];
-        let relay_addresses = vec![RelayAddress { local: here, external: here }];
-        let policy = Policy::new(realm, relay_addresses);
+        let relay_addresses = relays.iter().map(|relay| RelayAddress { local: *relay, external: *relay });
+        let policy = Policy::new(realm, relay_addresses.collect());
         let setup = Setup {
             policy: Arc::new(policy),
-            shared: Arc::new(Shared::new(Ports::new([here], 10_000..=32_000), [7; 32], 0)),
+            shared: Arc::new(Shared::new(Ports::new(relays.iter().copied(), 10_000..=32_000), [7; 32], 0)),
             shard: 0,
             seed: [9; 32],
             unix_at_epoch: Duration::from_secs(1_800_000_000),
@@ -81,8 +81,8 @@ impl Floor {
             server: Server::new(setup),
             listener,
             relays: Vec::new(),
-            there: vec![None; 1 << 16],
-            ports: HashMap::new(),
+            there: HashMap::default(),
+            relayed: HashMap::default(),
             batch: Batch::new(64),
             messages: Messages::default(),
             written: Vec::new(),
@@ -124,9 +124,9 @@ impl Floor {
                 self.request(datagram.source, &request);
                 continue;
             }
-            let Some((relay, peer)) = self.there[datagram.source.port() as usize] else { continue };
+            let Some((relay, peer)) = self.there.get(&datagram.source).copied() else { continue };
             let whole = Piece::received(datagram.start, datagram.length);
-            match self.ports.get(&peer.port()).and_then(|other| self.relays[*other].as_ref()) {
+            match self.relayed.get(&peer).and_then(|other| self.relays[*other].as_ref()) {
                 // The other end's client: the same header does, as every client binds the same channel.
                 Some(other) => self.outgoing.push((LISTENER, Outgoing::new(other.client, whole))),
                 None => {
@@ -170,17 +170,17 @@ impl Floor {
                     .expect("to be told");
                 self.relays.resize_with(self.relays.len().max(token + 1), || None);
                 self.relays[token] = Some(Relay { socket, client: source, header: [0x40, 0] });
-                self.ports.insert(local.port(), token);
+                self.relayed.insert(local, token);
                 self.server.bound(Instant(1_000_000_000), RelayedId(id), Ok(()));
             }
             Effect::Route { path, .. } => {
-                let relay = self.ports[&path.local.port()];
-                self.there[path.client.client.port() as usize] = Some((relay, path.peer));
+                let relay = self.relayed[&path.local];
+                self.there.insert(path.client.client, (relay, path.peer));
             }
             Effect::Unbind { relayed: RelayedId(id) } => {
                 if let Some(relay) = self.relays[id as usize].take() {
-                    self.ports.remove(&relay.socket.local_address().port());
-                    self.there[relay.client.port() as usize] = None;
+                    self.relayed.remove(&relay.socket.local_address());
+                    self.there.remove(&relay.client);
                 }
             }
             _ => {}

@@ -15,6 +15,7 @@ mod table;
 
 use contender::Contender;
 use row::ROWS;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -25,7 +26,10 @@ fn main() -> ExitCode {
     LazyLock::force(&DESCRIPTORS);
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [crate_server::FLAG, port] => return crate_server::serve(port.parse().expect("a port")),
-        [floor::FLAG, port] => return floor::serve(port.parse().expect("a port")),
+        [floor::FLAG, port, relays @ ..] => {
+            let relays: Vec<IpAddr> = relays.iter().map(|relay| relay.parse().expect("an address")).collect();
+            return floor::serve(port.parse().expect("a port"), &relays);
+        }
         [crowd::FLAG, port, flows, others] => {
             let [flows, others] = [flows, others].map(|number| number.parse().expect("a number"));
             return crowd::hold(port.parse().expect("a port"), flows, others);

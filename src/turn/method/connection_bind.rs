@@ -15,8 +15,10 @@ use crate::wire::{AttributeType, ErrorCode, Message, Method};
 /// Whom the connection waits for that a request is to bind: a client seals ConnectionBind, which comes on a connection of its own,
 /// with what its allocation was made with.
 pub fn waiting(state: &State, request: &Message) -> Option<Waiting> {
-    let connection = named(request).filter(|_| request.method() == Method::CONNECTION_BIND)?;
-    state.shared.connections.waits_for(connection)
+    if request.method() != Method::CONNECTION_BIND {
+        return None;
+    }
+    state.shared.connections.waits_for(named(request)?)
 }
 
 fn named(request: &Message) -> Option<ConnectionId> {
