@@ -7,7 +7,7 @@
 
 use super::auth::Identity;
 use super::channel::Channels;
-use super::connection::{Connection, Stage};
+use super::connection::{Connection, Stage, Waiting};
 use super::effect::{Detail, End, Record};
 use super::five_tuple::Client;
 use super::meter::Pace;
@@ -89,6 +89,12 @@ impl Owner {
     /// Who that is to whoever wants what is theirs.
     pub fn identity(&self) -> Identity<'_> {
         Identity { name: &self.name, realm: &self.realm, by_token: self.authorized_until != Instant::NEVER }
+    }
+
+    /// Whom a new connection of the allocation waits for.
+    pub fn waiting(&self) -> Waiting {
+        let by_token = self.identity().by_token;
+        Waiting { name: self.name.clone(), realm: self.realm.clone(), key: self.key.clone(), by_token }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Data connections of TCP relays: a TCP connection between a relayed address and a peer, and which connection of the
 //! client's it is joined to. RFC 6062 §5.
 
-use super::allocation::Owner;
 use super::auth::Identity;
 use super::return_path::ReturnPath;
 use super::time::Instant;
@@ -54,16 +53,11 @@ pub struct Waiting {
     pub realm: Arc<str>,
     /// The key that the allocation is good for.
     pub key: Key,
-    by_token: bool,
+    /// A third party's token stood for the name.
+    pub by_token: bool,
 }
 
 impl Waiting {
-    /// Waiting for this owner.
-    pub fn of(owner: &Owner) -> Waiting {
-        let by_token = owner.identity().by_token;
-        Waiting { name: owner.name.clone(), realm: owner.realm.clone(), key: owner.key.clone(), by_token }
-    }
-
     fn identity(&self) -> Identity<'_> {
         Identity { name: &self.name, realm: &self.realm, by_token: self.by_token }
     }

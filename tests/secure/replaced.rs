@@ -1,8 +1,9 @@
 //! "Certificate change under 50 live TLS relays: zero lost connections; after it new handshakes show the new serial."
 
 use super::binary::{certified, relaying};
-use super::line::{Caller, Line, PATIENCE};
-use super::operating::{Directory, signal, until};
+use super::client::{PASSWORD, USER};
+use super::line::{Caller, Line, PATIENCE, connect, secured, trusting};
+use super::operating::{Directory, ask, on_file, signal, until};
 use super::server::{Server, V4, certificate};
 use hairpin::net::Certificate;
 use std::net::UdpSocket;
@@ -134,4 +135,52 @@ fn files_are_replaced_in_every_way_and_a_bad_one_keeps_the_old() {
     assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 0.0);
     all_live();
     assert_eq!(server.metric("hairpin_allocations", &["tls"]), 50.0);
+}
+
+/// Certificates that a reload names bring TLS and DTLS to ports that had none; one without them takes no more of either. Connections go
+/// on as they are, and a file that is wrong changes nothing.
+#[test]
+fn tls_comes_and_goes_with_a_reload() {
+    const NAME: &str = "relay.example";
+    let directory = Directory::new("tls-by-reload");
+    let (named, chain, key) = certificate(NAME);
+    let (chain, key) = (directory.write("chain.pem", &chain), directory.write("key.pem", &key));
+    let plain = format!("user = [\"{USER}:{PASSWORD}\"]\n");
+    let secure = format!("{plain}certificate = [\"{chain}\"]\nprivate_key = [\"{key}\"]\n");
+    let server = on_file(&directory.write("hairpin.toml", &plain)).start();
+    let reload = |text: &str| {
+        directory.write("hairpin.toml", text);
+        ask(server.admin, "POST", "/reload", "", "")
+    };
+    let peer = UdpSocket::bind((V4, 0)).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let relay = |line: Line| {
+        let mut caller = Caller::new(line);
+        let relayed = caller.allocate();
+        caller.permit(peer.local_addr().unwrap());
+        (caller, relayed)
+    };
+    let mut relays = vec![relay(Line::Tcp(connect(server.v4)))];
+    let serial = || super::binary::shown(server.v4, NAME);
+    assert_eq!(serial(), None);
+
+    assert_eq!(reload(&secure.replace("key.pem", "none.pem")).0, 400);
+    assert_eq!(serial(), None, "all or nothing");
+    let (status, report) = reload(&secure);
+    assert_eq!(status, 200, "{report}");
+    let changed = serde_json::from_str::<serde_json::Value>(&report).unwrap()["changed"].clone();
+    assert_eq!(changed, serde_json::json!(["certificate", "private_key"]));
+    assert_eq!(serial().as_deref(), Some(named.serial()));
+    relays.push(relay(Line::Tls(Box::new(secured(trusting(), connect(server.v4), NAME).unwrap()))));
+    relays.push(relay(Line::dtls_to(server.v4)));
+    for (caller, relayed) in &mut relays {
+        caller.bounce(&peer, *relayed, 100);
+    }
+
+    assert_eq!(reload(&plain).0, 200);
+    until("no TLS", || serial().is_none());
+    for (caller, relayed) in &mut relays {
+        caller.bounce(&peer, *relayed, 100);
+    }
+    assert_eq!(server.metric("hairpin_allocations", &[]), 3.0);
 }

@@ -70,7 +70,8 @@ async fn what_is_not_there_or_not_meant_so() {
 #[tokio::test]
 async fn ice_servers_have_their_exact_shape() {
     let server = start(servers()).await;
-    let answer = server.ask("GET /ice-servers?room=blue", &["Host: relay.example:8080"], "").await;
+    let page = ["Host: relay.example:8080", "Sec-Fetch-Site: same-origin"];
+    let answer = server.ask("GET /ice-servers?room=blue", &page, "").await;
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("content-type: application/json") && answer.head.contains("cache-control: no-store"));
     let json = answer.json();
@@ -96,6 +97,7 @@ async fn ice_servers_are_for_this_machine_and_for_our_pages() {
         async |headers: &[&str], query: &str| server.ask(&format!("GET /ice-servers{query}"), headers, "").await.status;
     assert_eq!(status(&[], "").await, 200, "loopback");
     assert_eq!(status(&["Sec-Fetch-Site: cross-site"], "?room=blue").await, 403, "a foreign page on this machine");
+    assert_eq!(status(&["Host: rebound.example"], "").await, 403, "a name that DNS leads here");
     assert_eq!(status(&["Origin: http://evil.example"], "?room=blue").await, 403);
     let proxied = "X-Forwarded-For: 192.0.2.1";
     assert_eq!(status(&[proxied], "?room=blue").await, 403, "a stranger");

@@ -3,7 +3,7 @@
 use super::request::{peer_address, same_family};
 use crate::turn::allocation::{Allocation, AllocationId};
 use crate::turn::auth::Realm;
-use crate::turn::connection::{Connection, ConnectionId, PATIENCE, Stage, Waiting};
+use crate::turn::connection::{Connection, ConnectionId, PATIENCE, Stage};
 use crate::turn::effect::Effect;
 use crate::turn::reject::{Discard, Reject};
 use crate::turn::relayed::{Protocol, RelayedId};
@@ -54,7 +54,7 @@ pub fn answer(
 pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succeeded: bool) {
     let Some(id) = state.table.of_connection(connection) else { return };
     let Some(allocation) = state.table.get_mut(id) else { return };
-    let waiting = Waiting::of(&allocation.owner);
+    let waiting = allocation.owner.waiting();
     let connecting = |c: &&mut Connection| c.id == connection && matches!(c.stage, Stage::Connecting(_));
     let Some(at) = allocation.connections.iter_mut().find(connecting) else { return };
     let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE)) else { return };
@@ -80,7 +80,7 @@ pub fn accepted(state: &mut State, now: Instant, relayed: RelayedId, peer: Socke
     }
     let connection = ConnectionId(state.random.number());
     let allocation = state.table.get(id)?;
-    if !state.shared.connections.enter(connection, Waiting::of(&allocation.owner)) {
+    if !state.shared.connections.enter(connection, allocation.owner.waiting()) {
         return None;
     }
     let client = allocation.client;
