@@ -22,6 +22,8 @@ struct Half {
     written: usize,
     /// The sender will send no more.
     ended: bool,
+    /// So it is, and all that it sent has left.
+    done: bool,
     /// The receiver has been told so.
     shut: bool,
     /// Octets carried since they were last asked for.
@@ -37,7 +39,7 @@ pub(super) enum Progress {
     Idle,
     /// There may be more, and the waker will not tell.
     More,
-    /// Both directions have ended, or an end has failed.
+    /// Both directions have ended, or an end has failed: it is to be closed, once whoever has to know does.
     Over,
 }
 
@@ -58,11 +60,21 @@ impl Pair {
         let mut cx = Context::from_waker(&self.waker);
         let up = self.to_peer.pump(&mut cx, &mut self.client, &mut self.peer, scratch);
         let down = self.to_client.pump(&mut cx, &mut self.peer, &mut self.client, scratch);
-        match (up, down) {
-            (Ok(_), Ok(_)) if self.to_peer.shut && self.to_client.shut => Progress::Over,
-            (Ok(Progress::Idle), Ok(Progress::Idle)) => Progress::Idle,
-            (Ok(_), Ok(_)) => Progress::More,
-            _ => Progress::Over,
+        let (Ok(up), Ok(down)) = (up, down) else { return Progress::Over };
+        if self.to_peer.done && self.to_client.done {
+            return Progress::Over;
+        }
+        self.to_peer.shut_down(&mut cx, &mut self.peer);
+        self.to_client.shut_down(&mut cx, &mut self.client);
+        if up == Progress::Idle && down == Progress::Idle { Progress::Idle } else { Progress::More }
+    }
+
+    /// Tells both ends that it is over.
+    pub(super) fn close(mut self) {
+        // What has not left by now belongs to an end that has failed.
+        let mut cx = Context::from_waker(Waker::noop());
+        for end in [&mut self.client, &mut self.peer] {
+            let _ = Pin::new(end).poll_shutdown(&mut cx);
         }
     }
 
@@ -85,7 +97,8 @@ impl Half {
                 return Ok(Progress::Idle);
             }
             if self.ended {
-                return self.shut_down(cx, to);
+                self.done = Pin::new(&mut *to).poll_flush(cx)?.is_ready();
+                return Ok(Progress::Idle);
             }
             let mut buffer = ReadBuf::new(scratch);
             if Pin::new(&mut *from).poll_read(cx, &mut buffer)?.is_pending() {
@@ -137,12 +150,12 @@ impl Half {
         Ok(())
     }
 
-    fn shut_down(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> io::Result<Progress> {
+    /// Tells the receiver that nothing more will come, if so it is.
+    fn shut_down(&mut self, cx: &mut Context<'_>, to: &mut Stream) {
         // An end that is gone already needs not be told.
-        if !self.shut && Pin::new(to).poll_shutdown(cx).is_ready() {
+        if self.done && !self.shut && Pin::new(to).poll_shutdown(cx).is_ready() {
             self.shut = true;
         }
-        Ok(Progress::Idle)
     }
 }
 

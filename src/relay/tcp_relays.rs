@@ -245,9 +245,12 @@ impl TcpRelays {
                 self.ready.push(Source::Pair(number));
                 None
             }
-            Progress::Over => {
-                self.part(number).and_then(|Joined { connection, owner, .. }| self.report(connection, owner))
-            }
+            // Its allocation knows before its ends do, which may want the next connection at once.
+            Progress::Over => self.part(number).and_then(|Joined { pair, connection, owner, .. }| {
+                let over = self.report(connection, owner);
+                pair.close();
+                over
+            }),
         };
         Pumped { carried, over }
     }
