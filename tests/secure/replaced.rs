@@ -6,6 +6,7 @@ use super::line::{Caller, Line, PATIENCE, connect, secured, trusting};
 use super::operating::{Directory, ask, on_file, signal, until};
 use super::server::{Server, V4, certificate};
 use hairpin::net::Certificate;
+use hairpin::turn::client::Request;
 use std::net::UdpSocket;
 use std::sync::Arc;
 
@@ -183,4 +184,7 @@ fn tls_comes_and_goes_with_a_reload() {
         caller.bounce(&peer, *relayed, 100);
     }
     assert_eq!(server.metric("hairpin_allocations", &[]), 3.0);
+    for (caller, _) in &mut relays {
+        caller.granted(Request::Refresh { lifetime: 0 });
+    }
 }
