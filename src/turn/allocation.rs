@@ -5,9 +5,9 @@
 //! relayed address (here, by address, and in the table that all shards read), 40 for its timer, 100 for its socket's state;
 //! a name of its own only where it is no static user's.
 
-use super::auth::Identity;
+use super::auth::Owner;
 use super::channel::Channels;
-use super::connection::{Connection, Stage, Waiting};
+use super::connection::{Connection, Stage};
 use super::effect::{Detail, End, Record};
 use super::five_tuple::Client;
 use super::meter::Pace;
@@ -20,10 +20,8 @@ use super::return_path::ReturnPath;
 use super::time::Instant;
 use super::traffic::Traffic;
 use crate::wire::attribute::Family;
-use crate::wire::integrity::Key;
 use crate::wire::{ErrorCode, TransactionId};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 /// Where in a shard's table an allocation stands; used again when it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,32 +68,6 @@ pub struct Allocation {
     pub pace: Pace,
     /// Its place in the ledger.
     pub grant: Grant,
-}
-
-/// Who made an allocation: nobody else may use it (441).
-#[derive(Debug)]
-pub struct Owner {
-    /// The name.
-    pub name: Arc<str>,
-    /// The realm's name.
-    pub realm: Arc<str>,
-    /// The key that sealed the request.
-    pub key: Key,
-    /// Until when a third party authorized it; nothing that it grants lasts longer.
-    pub authorized_until: Instant,
-}
-
-impl Owner {
-    /// Who that is to whoever wants what is theirs.
-    pub fn identity(&self) -> Identity<'_> {
-        Identity { name: &self.name, realm: &self.realm, by_token: self.authorized_until != Instant::NEVER }
-    }
-
-    /// Whom a new connection of the allocation waits for.
-    pub fn waiting(&self) -> Waiting {
-        let by_token = self.identity().by_token;
-        Waiting { name: self.name.clone(), realm: self.realm.clone(), key: self.key.clone(), by_token }
-    }
 }
 
 /// One relayed transport address of an allocation and when it ends.

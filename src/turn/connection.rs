@@ -1,13 +1,11 @@
 //! Data connections of TCP relays: a TCP connection between a relayed address and a peer, and which connection of the
 //! client's it is joined to. RFC 6062 §5.
 
-use super::auth::Identity;
+use super::auth::{Identity, Owner};
 use super::return_path::ReturnPath;
 use super::time::Instant;
-use crate::wire::integrity::Key;
 use papaya::{Compute, HashMap, Operation, ResizeMode};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What names a data connection: CONNECTION-ID, drawn at random, unique on the server. RFC 6062 §6.2.1.
@@ -41,26 +39,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct Connections {
     /// Key: numbers that the server draws at random. Read at ConnectionBind; lock-free, the standard library's hasher.
-    pending: HashMap<ConnectionId, Waiting>,
-}
-
-/// The user that a connection waits for: the owner of its allocation, as it was when the connection was made.
-#[derive(Clone, Debug)]
-pub struct Waiting {
-    /// The name.
-    pub name: Arc<str>,
-    /// The realm's name.
-    pub realm: Arc<str>,
-    /// The key that the allocation is good for.
-    pub key: Key,
-    /// A third party's token stood for the name.
-    pub by_token: bool,
-}
-
-impl Waiting {
-    fn identity(&self) -> Identity<'_> {
-        Identity { name: &self.name, realm: &self.realm, by_token: self.by_token }
-    }
+    pending: HashMap<ConnectionId, Owner>,
 }
 
 /// Why a data connection cannot be bound.
@@ -80,13 +59,13 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// Enters a connection that waits for its user. False when the number is taken.
-    pub fn enter(&self, id: ConnectionId, waiting: Waiting) -> bool {
-        self.pending.pin().try_insert(id, waiting).is_ok()
+    /// Enters a connection that waits for its user, the owner of its allocation. False when the number is taken.
+    pub fn enter(&self, id: ConnectionId, owner: Owner) -> bool {
+        self.pending.pin().try_insert(id, owner).is_ok()
     }
 
     /// Whom a connection waits for.
-    pub fn waits_for(&self, id: ConnectionId) -> Option<Waiting> {
+    pub fn waits_for(&self, id: ConnectionId) -> Option<Owner> {
         self.pending.pin().get(&id).cloned()
     }
 
@@ -98,7 +77,7 @@ impl Connections {
         let pending = self.pending.pin();
         let outcome = pending.compute(id, |waiting| match waiting {
             None => Operation::Abort(Unbindable::Unknown),
-            Some((_, waiting)) if !waiting.identity().is(user) => Operation::Abort(Unbindable::NotTheirs),
+            Some((_, owner)) if !owner.identity().is(user) => Operation::Abort(Unbindable::NotTheirs),
             Some(_) => Operation::Remove,
         });
         match outcome {

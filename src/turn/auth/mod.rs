@@ -6,19 +6,18 @@
 //! ```
 
 pub mod credentials;
-mod identity;
 pub mod nonce;
 mod opaque;
+mod owner;
 mod realm;
 mod token;
 
 pub use credentials::Credentials;
-pub use identity::Identity;
 pub use opaque::{opaque, prepared};
+pub use owner::{Identity, Owner};
 pub use realm::Realm;
 pub use token::{TokenKey, TokenKeys};
 
-use super::allocation::Owner;
 use super::policy::Policy;
 use super::reject::Reject;
 use super::time::Instant;
@@ -75,9 +74,9 @@ pub struct Desk<'a> {
     pub unix: Duration,
     /// Who sent the request.
     pub client: SocketAddr,
-    /// The name, realm and key that the client's allocation was made with, or that of the connection which is to be bound: they
-    /// stay good while it lives, so that a call is not cut when a time-limited name expires under it.
-    pub known: Option<(&'a Arc<str>, &'a Arc<str>, &'a Key)>,
+    /// Who made the client's allocation, or that of the connection which is to be bound: that key stays good while it lives, so
+    /// that a call is not cut when a time-limited name expires under it.
+    pub known: Option<&'a Owner>,
 }
 
 impl Desk<'_> {
@@ -142,10 +141,10 @@ impl Desk<'_> {
         name: &Arc<str>,
         algorithm: PasswordAlgorithm,
     ) -> Option<Key> {
-        if let Some((_, _, key)) = self.known.filter(|(known, of, _)| *known == name && **of == realm.name)
-            && integrity::verify(request, seal, key)
+        if let Some(owner) = self.known.filter(|owner| owner.name == *name && owner.realm == realm.name)
+            && integrity::verify(request, seal, &owner.key)
         {
-            return Some(key.clone());
+            return Some(owner.key.clone());
         }
         let keys = realm.credentials.keys(&realm.name, name, algorithm, self.unix);
         keys.into_iter().find(|key| integrity::verify(request, seal, key))

@@ -54,11 +54,10 @@ pub fn answer(
 pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succeeded: bool) {
     let Some(id) = state.table.of_connection(connection) else { return };
     let Some(allocation) = state.table.get_mut(id) else { return };
-    let waiting = allocation.owner.waiting();
     let connecting = |c: &&mut Connection| c.id == connection && matches!(c.stage, Stage::Connecting(_));
     let Some(at) = allocation.connections.iter_mut().find(connecting) else { return };
     let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE)) else { return };
-    if succeeded && state.shared.connections.enter(connection, waiting) {
+    if succeeded && state.shared.connections.enter(connection, allocation.owner.clone()) {
         state.look_in_time(id);
         return state.respond(now, &path, &Ok(Reply::Connected(connection)));
     }
@@ -80,7 +79,7 @@ pub fn accepted(state: &mut State, now: Instant, relayed: RelayedId, peer: Socke
     }
     let connection = ConnectionId(state.random.number());
     let allocation = state.table.get(id)?;
-    if !state.shared.connections.enter(connection, allocation.owner.waiting()) {
+    if !state.shared.connections.enter(connection, allocation.owner.clone()) {
         return None;
     }
     let client = allocation.client;

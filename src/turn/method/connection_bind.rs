@@ -1,8 +1,8 @@
 //! ConnectionBind: a connection of the client's becomes a data connection. RFC 6062 §5.4.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::Caller;
-use crate::turn::connection::{ConnectionId, Unbindable, Waiting};
+use crate::turn::auth::{Caller, Owner};
+use crate::turn::connection::{ConnectionId, Unbindable};
 use crate::turn::effect::Effect;
 use crate::turn::reject::Reject;
 use crate::turn::respond::{Outcome, Reply};
@@ -14,7 +14,7 @@ use crate::wire::{AttributeType, ErrorCode, Message, Method};
 
 /// Whom the connection waits for that a request is to bind: a client seals ConnectionBind, which comes on a connection of its own,
 /// with what its allocation was made with.
-pub fn waiting(state: &State, request: &Message) -> Option<Waiting> {
+pub fn waits_for(state: &State, request: &Message) -> Option<Owner> {
     if request.method() != Method::CONNECTION_BIND {
         return None;
     }

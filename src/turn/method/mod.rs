@@ -86,16 +86,14 @@ fn authenticate(
     existing: Option<AllocationId>,
 ) -> Result<Caller, Reject> {
     let owner = existing.and_then(|id| state.table.get(id)).map(|allocation| &allocation.owner);
-    let waiting = connection_bind::waiting(state, request);
+    let waited_for = connection_bind::waits_for(state, request);
     let desk = Desk {
         policy: &state.policy,
         nonces: &state.shared.nonce_key,
         now,
         unix: state.unix(now),
         client: client.five_tuple.client,
-        known: owner
-            .map(|owner| (&owner.name, &owner.realm, &owner.key))
-            .or_else(|| waiting.as_ref().map(|waiting| (&waiting.name, &waiting.realm, &waiting.key))),
+        known: owner.or(waited_for.as_ref()),
     };
     desk.authenticate(request)
 }

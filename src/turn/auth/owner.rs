@@ -1,5 +1,29 @@
 //! Whether two requests come from the same user: what one user made, no other may use. RFC 8656 §5, RFC 6062 §5.4.
 
+use crate::turn::time::Instant;
+use crate::wire::integrity::Key;
+use std::sync::Arc;
+
+/// Who made an allocation or a data connection: nobody else may use it (441).
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The name.
+    pub name: Arc<str>,
+    /// The realm's name.
+    pub realm: Arc<str>,
+    /// The key that sealed the request.
+    pub key: Key,
+    /// Until when a third party authorized it; nothing that it grants lasts longer.
+    pub authorized_until: Instant,
+}
+
+impl Owner {
+    /// Who that is to whoever wants what is theirs.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { name: &self.name, realm: &self.realm, by_token: self.authorized_until != Instant::NEVER }
+    }
+}
+
 /// A user, as far as others tell him apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
