@@ -9,7 +9,6 @@ use super::shard::Shard;
 use crate::net::dtls::{self, Event, Meeting, Proven};
 use crate::net::{Datagram, Outgoing};
 use crate::turn::{FiveTuple, Instant};
-use crate::wire::requested;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -116,13 +115,8 @@ impl Shard {
         let client = self.egress.associations.get(index).map(|entry| entry.client);
         for range in said.drain(..) {
             let Some(client) = client else { break };
-            let octets = self.batch.octets().get(range.clone()).unwrap_or_default();
-            let asked = requested(octets);
-            let onward = self.server.from_client(self.now, &client, octets);
-            let onward = self.pass_on(onward, &client, octets);
-            self.egress.forward(onward, Arrival { start: range.start, room: 0, ..arrival }, &mut self.batch);
-            self.perform();
-            self.note_time(asked);
+            let arrival = Arrival { start: range.start, room: 0, ..arrival };
+            self.take(&client, range, arrival);
         }
         self.said = said;
         if closed {

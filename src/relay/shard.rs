@@ -302,12 +302,7 @@ impl Shard {
             }
             let five_tuple = FiveTuple { client: datagram.source, server, transport: Transport::Udp };
             let client = Client::new(five_tuple, link);
-            let asked = requested(octets);
-            let onward = self.server.from_client(self.now, &client, octets);
-            let onward = self.pass_on(onward, &client, octets);
-            self.egress.forward(onward, Arrival::of(&datagram), &mut self.batch);
-            self.perform();
-            self.note_time(asked);
+            self.take(&client, datagram.range(), Arrival::of(&datagram));
         }
         Ok(())
     }
@@ -384,6 +379,17 @@ impl Shard {
         self.again.push(Source::Conn(index));
     }
 
+    /// Takes one message of a client's, which lies in the batch: it is answered, relayed, or passed on.
+    pub(super) fn take(&mut self, client: &Client, octets: Range<usize>, arrival: Arrival) {
+        let octets = self.batch.octets().get(octets).unwrap_or_default();
+        let asked = requested(octets);
+        let onward = self.server.from_client(self.now, client, octets);
+        let onward = self.pass_on(onward, client, octets);
+        self.egress.forward(onward, arrival, &mut self.batch);
+        self.perform();
+        self.note_time(asked);
+    }
+
     /// Takes the messages out of what a connection brought; what is left of it waits for the next read.
     fn frames(&mut self, index: u32, mut range: Range<usize>) {
         let Some((client, mut greeted)) = self.egress.clients.conn(index).map(|conn| (conn.client, conn.greeted))
@@ -409,12 +415,7 @@ impl Shard {
             let Some(frame) = frame else { break };
             let arrival = Arrival { start: range.start, room: 0, traffic_class: 0, hop_limit: 0 };
             range.start += frame.len();
-            let asked = requested(frame);
-            let onward = self.server.from_client(self.now, &client, frame);
-            let onward = self.pass_on(onward, &client, frame);
-            self.egress.forward(onward, arrival, &mut self.batch);
-            self.perform();
-            self.note_time(asked);
+            self.take(&client, arrival.start..range.start, arrival);
             if self.egress.clients.place(client.link).is_none() {
                 let rest = self.batch.octets().get(range).unwrap_or_default();
                 if let Some(pair) = self.joined.take() {
