@@ -20,9 +20,7 @@ pub struct Row {
 impl Times {
     /// Notes a request of the method that took so long.
     pub(super) fn note(&self, method: Method, took: Duration) {
-        let Some(row) = Method::ALL.iter().position(|known| *known == method).and_then(|at| self.rows.get(at)) else {
-            return;
-        };
+        let Some(row) = self.of(method) else { return };
         let at = BOUNDS.partition_point(|bound| *bound < took);
         if let Some(count) = row.counts.get(at) {
             count.add(1);

@@ -1,7 +1,7 @@
 //! The outcome as one self-contained page: tiles, plots in inline SVG, a table; light and dark as the reader's system is.
 
 use super::outcome::{Outcome, Tried};
-use super::text::{bits, count, duration, title};
+use super::text::{bits, count, duration, title, unit_of_work};
 use std::fmt::Write;
 
 /// The page.
@@ -186,11 +186,6 @@ fn distribution(outcome: &Outcome) -> Plot {
         series,
         limit: None,
     }
-}
-
-/// What is counted: `packet` or `allocation`.
-fn unit_of_work(outcome: &Outcome) -> &'static str {
-    if outcome.packets.is_some() { "packet" } else { "allocation" }
 }
 
 fn search(outcome: &Outcome) -> Plot {

@@ -28,7 +28,7 @@ pub fn render(outcome: &Outcome) -> String {
     }
     lines_of_latency(&mut out, &outcome.latency);
     if let Some(process) = &outcome.process {
-        let what = if outcome.packets.is_some() { "packet" } else { "allocation" };
+        let what = unit_of_work(outcome);
         let _ = writeln!(
             out,
             "  server       CPU {} ns per {what}{}   {:.2} cores   resident {:.1} MB   {} threads   {:.3} switches per {what}",
@@ -54,6 +54,11 @@ pub fn render(outcome: &Outcome) -> String {
         let _ = writeln!(out, "  note         ended after {:.1} s: {cause}", outcome.seconds);
     }
     out
+}
+
+/// What is counted: `packet` or `allocation`.
+pub fn unit_of_work(outcome: &Outcome) -> &'static str {
+    if outcome.packets.is_some() { "packet" } else { "allocation" }
 }
 
 /// What was run, in one line.

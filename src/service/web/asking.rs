@@ -36,7 +36,7 @@ impl Asking<'_> {
     /// reached us under a name of its own (its DNS may say what it likes).
     pub fn is_here(&self) -> bool {
         let speaks_for_another = PROXIED.iter().any(|name| self.headers.contains_key(*name));
-        let misled = self.headers.get(header::HOST).is_some_and(|host| host.to_str().is_ok_and(http::is_name));
+        let misled = self.text("host").is_some_and(http::is_name);
         self.address().is_some_and(|address| address.is_loopback()) && !speaks_for_another && !misled
     }
 
