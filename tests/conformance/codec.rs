@@ -133,6 +133,16 @@ impl Outgoing {
     pub fn allocate() -> Outgoing {
         Outgoing::request(ALLOCATE).with(Attribute::transport(17))
     }
+    /// An Allocate request for a TCP relay.
+    pub fn allocate_tcp() -> Outgoing {
+        Outgoing::request(ALLOCATE).with(Attribute::transport(6))
+    }
+    pub fn connect(peer: SocketAddr) -> Outgoing {
+        Outgoing::request(CONNECT).with(Attribute::peer(peer))
+    }
+    pub fn connection_bind(id: &[u8]) -> Outgoing {
+        Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, id))
+    }
     pub fn with(mut self, attribute: Attribute) -> Outgoing {
         self.attributes.push(attribute);
         self

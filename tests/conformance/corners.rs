@@ -80,13 +80,10 @@ fn without_tcp_relays_their_methods_are_unknown() {
     let mut world = World::with(|policy| policy.tcp_relays = false, 49_152..=65_535, 0);
     let mut caller = world.caller_over(CLIENT, Transport::Tcp);
     world.login(&mut caller, "alice", "wonderland");
-    for request in [
-        Outgoing::request(CONNECT).with(Attribute::peer(PEER.parse().unwrap())),
-        Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, &[0, 0, 0, 1])),
-    ] {
+    for request in [Outgoing::connect(PEER.parse().unwrap()), Outgoing::connection_bind(&[0, 0, 0, 1])] {
         assert!(world.try_ask(&caller, request).is_none());
     }
-    let relay = Outgoing::request(ALLOCATE).with(Attribute::transport(6));
+    let relay = Outgoing::allocate_tcp();
     assert_eq!(world.ask(&mut caller, relay).error(), Some(442));
 }
 

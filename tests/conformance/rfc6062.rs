@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 fn a_tcp_relay_needs_a_tcp_client() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
-    assert_eq!(client.ask(allocate()).error(), Some(400));
+    assert_eq!(client.ask(Outgoing::allocate_tcp()).error(), Some(400));
 }
 
 /// RFC 6062 §5.1: "If the request contains the DONT-FRAGMENT, EVEN-PORT, or RESERVATION-TOKEN attribute, the server MUST reject the
@@ -28,7 +28,7 @@ fn a_tcp_relay_has_no_datagram_options() {
         Attribute::plain(RESERVATION_TOKEN, b"12345678"),
     ];
     for option in options {
-        let answer = client.ask(allocate().with(option.clone()));
+        let answer = client.ask(Outgoing::allocate_tcp().with(option.clone()));
         assert_eq!(answer.error(), Some(400), "{option:?}");
     }
 }
@@ -40,7 +40,7 @@ fn the_relayed_address_accepts_connections() {
     for family in [1, 2] {
         let mut client = Server::shared().tcp();
         client.login(USER, PASSWORD);
-        let answer = client.ask(allocate().with(Attribute::family(family)));
+        let answer = client.ask(Outgoing::allocate_tcp().with(Attribute::family(family)));
         assert!(answer.is_success() && !answer.has(RESERVATION_TOKEN), "{answer:?}");
         TcpStream::connect(answer.address(XOR_RELAYED_ADDRESS).unwrap()).unwrap();
     }
@@ -53,7 +53,11 @@ fn connect_and_bind_join_client_and_peer() {
     let server = Server::shared();
     for v6 in [false, true] {
         let mut control = server.tcp();
-        let relayed = control.allocate_with(if v6 { allocate().with(Attribute::family(2)) } else { allocate() });
+        let relayed = control.allocate_with(if v6 {
+            Outgoing::allocate_tcp().with(Attribute::family(2))
+        } else {
+            Outgoing::allocate_tcp()
+        });
         let listener = TcpListener::bind(if v6 { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
         let (mut peer, mut data, from) = join(server, &mut control, &listener, b"early");
         assert_eq!(from, relayed);
@@ -70,7 +74,7 @@ fn connect_and_bind_join_client_and_peer() {
 fn large_transfers_arrive_whole_both_ways() {
     let server = Server::shared();
     let mut control = server.tcp();
-    control.allocate_with(allocate());
+    control.allocate_with(Outgoing::allocate_tcp());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (peer, data, _) = join(server, &mut control, &listener, b"");
     let bulk: Vec<u8> = (0..4_000_000_u32).map(|i| ((i * 31) >> 3) as u8).collect();
@@ -90,7 +94,7 @@ fn large_transfers_arrive_whole_both_ways() {
 fn a_slow_end_stops_the_other() {
     let server = Server::shared();
     let mut control = server.tcp();
-    control.allocate_with(allocate());
+    control.allocate_with(Outgoing::allocate_tcp());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut peer, mut data, _) = join(server, &mut control, &listener, b"");
     data.set_nonblocking(true).unwrap();
@@ -121,17 +125,17 @@ fn a_slow_end_stops_the_other() {
 fn a_second_connect_to_the_same_peer_gets_446() {
     let server = Server::shared();
     let mut control = server.tcp();
-    control.allocate_with(allocate());
+    control.allocate_with(Outgoing::allocate_tcp());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let pending = control.ask(connect(address));
+    let pending = control.ask(Outgoing::connect(address));
     assert!(pending.is_success());
-    assert_eq!(control.ask(connect(address)).error(), Some(446), "pending");
+    assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(446), "pending");
     let (_peer, _) = listener.accept().unwrap();
     let mut data = server.tcp();
     data.credentials = control.credentials.clone();
     bind(&mut data, pending.get(CONNECTION_ID).unwrap());
-    assert_eq!(control.ask(connect(address)).error(), Some(446), "active");
+    assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(446), "active");
 }
 
 /// RFC 6062 §5.2: a missing or invalid XOR-PEER-ADDRESS gets 400, no allocation 437, a forbidden peer 403.
@@ -140,13 +144,13 @@ fn connect_is_checked() {
     let server = Server::shared_strict();
     let mut control = server.tcp();
     control.login(USER, PASSWORD);
-    assert_eq!(control.ask(connect("8.8.8.8:80".parse().unwrap())).error(), Some(437));
-    control.allocate_with(allocate());
+    assert_eq!(control.ask(Outgoing::connect("8.8.8.8:80".parse().unwrap())).error(), Some(437));
+    control.allocate_with(Outgoing::allocate_tcp());
     assert_eq!(control.ask(Outgoing::request(CONNECT)).error(), Some(400));
     let broken = Outgoing::request(CONNECT).with(Attribute::plain(XOR_PEER_ADDRESS, b"\0\x01\0"));
     assert_eq!(control.ask(broken).error(), Some(400));
     for forbidden in ["127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80"] {
-        assert_eq!(control.ask(connect(forbidden.parse().unwrap())).error(), Some(403), "{forbidden}");
+        assert_eq!(control.ask(Outgoing::connect(forbidden.parse().unwrap())).error(), Some(403), "{forbidden}");
     }
 }
 
@@ -155,12 +159,12 @@ fn connect_is_checked() {
 #[test]
 fn a_refused_connection_gets_447() {
     let mut control = Server::shared().tcp();
-    control.allocate_with(allocate());
+    control.allocate_with(Outgoing::allocate_tcp());
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_eq!(control.ask(connect(address)).error(), Some(447));
-    assert_eq!(control.ask(connect(address)).error(), Some(447));
+    assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(447));
+    assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(447));
     let listener = TcpListener::bind(address).unwrap();
-    assert!(control.ask(connect(address)).is_success());
+    assert!(control.ask(Outgoing::connect(address)).is_success());
     listener.accept().unwrap();
 }
 
@@ -170,7 +174,7 @@ fn a_refused_connection_gets_447() {
 fn a_permitted_peer_may_connect() {
     let server = Server::shared();
     let mut control = server.tcp();
-    let relayed = control.allocate_with(allocate());
+    let relayed = control.allocate_with(Outgoing::allocate_tcp());
     control.permit("127.0.0.1:9".parse().unwrap());
     let mut peer = TcpStream::connect(relayed).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -192,7 +196,7 @@ fn a_permitted_peer_may_connect() {
 #[test]
 fn a_peer_without_permission_is_turned_away() {
     let mut control = Server::shared().tcp();
-    let relayed = control.allocate_with(allocate());
+    let relayed = control.allocate_with(Outgoing::allocate_tcp());
     let mut peer = TcpStream::connect(relayed).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     assert!(matches!(peer.read(&mut [0; 8]), Ok(0) | Err(_)));
@@ -204,9 +208,9 @@ fn a_peer_without_permission_is_turned_away() {
 fn connection_bind_is_checked() {
     let server = Server::shared();
     let mut control = server.tcp();
-    control.allocate_with(allocate());
+    control.allocate_with(Outgoing::allocate_tcp());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let answer = control.ask(connect(listener.local_addr().unwrap()));
+    let answer = control.ask(Outgoing::connect(listener.local_addr().unwrap()));
     let id = answer.get(CONNECTION_ID).unwrap();
     for mut client in server.both() {
         client.login(USER, PASSWORD);
@@ -216,18 +220,18 @@ fn connection_bind_is_checked() {
     }
     let mut over_udp = server.udp();
     over_udp.login(USER, PASSWORD);
-    assert_eq!(over_udp.ask(connection_bind(id)).error(), Some(400));
+    assert_eq!(over_udp.ask(Outgoing::connection_bind(id)).error(), Some(400));
     let mut stranger = server.tcp();
     stranger.login(OTHER_USER, OTHER_PASSWORD);
-    assert_eq!(stranger.ask(connection_bind(id)).error(), Some(441), "another user's connection");
+    assert_eq!(stranger.ask(Outgoing::connection_bind(id)).error(), Some(441), "another user's connection");
     let mut anonymous = server.tcp();
-    assert_eq!(anonymous.exchange(&connection_bind(id)).error(), Some(401));
+    assert_eq!(anonymous.exchange(&Outgoing::connection_bind(id)).error(), Some(401));
     let mut first = server.tcp();
     first.login(USER, PASSWORD);
     bind(&mut first, id);
     let mut second = server.tcp();
     second.login(USER, PASSWORD);
-    assert_eq!(second.ask(connection_bind(id)).error(), Some(400), "bound already");
+    assert_eq!(second.ask(Outgoing::connection_bind(id)).error(), Some(400), "bound already");
 }
 
 /// RFC 6062 §5.5: "When a client data connection is closed, the server MUST close the corresponding peer data connection", and the
@@ -237,7 +241,7 @@ fn closing_passes_through() {
     let server = Server::shared();
     for peer_first in [false, true] {
         let mut control = server.tcp();
-        control.allocate_with(allocate());
+        control.allocate_with(Outgoing::allocate_tcp());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (peer, data, _) = join(server, &mut control, &listener, b"");
         let (mut one, mut two) = if peer_first { (peer, data) } else { (data, peer) };
@@ -249,7 +253,7 @@ fn closing_passes_through() {
         expect(&mut one, b"still heard");
         drop(two);
         assert!(matches!(one.read(&mut [0; 8]), Ok(0) | Err(_)));
-        let again = control.ask(connect(listener.local_addr().unwrap()));
+        let again = control.ask(Outgoing::connect(listener.local_addr().unwrap()));
         assert!(again.is_success(), "its place is free: {again:?}");
     }
 }
@@ -260,7 +264,7 @@ fn the_end_of_an_allocation_closes_its_connections() {
     let server = Server::shared();
     for delete in [true, false] {
         let mut control = server.tcp();
-        control.allocate_with(allocate());
+        control.allocate_with(Outgoing::allocate_tcp());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut peer, mut data, _) = join(server, &mut control, &listener, b"");
         match delete {
@@ -277,7 +281,7 @@ fn the_end_of_an_allocation_closes_its_connections() {
 fn connections_do_not_mix() {
     let server = Server::shared();
     let mut control = server.tcp();
-    control.allocate_with(allocate());
+    control.allocate_with(Outgoing::allocate_tcp());
     let mut joined: Vec<(TcpStream, TcpStream)> = (0..10)
         .map(|_| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -300,9 +304,9 @@ fn connections_do_not_mix() {
 fn two_tcp_relays_meet() {
     let server = Server::shared();
     let (mut one, mut two) = (server.tcp(), server.tcp());
-    let (a, b) = (one.allocate_with(allocate()), two.allocate_with(allocate()));
+    let (a, b) = (one.allocate_with(Outgoing::allocate_tcp()), two.allocate_with(Outgoing::allocate_tcp()));
     two.permit(a);
-    let connected = one.ask(connect(b));
+    let connected = one.ask(Outgoing::connect(b));
     assert!(connected.is_success(), "{connected:?}");
     let Packet::Stun(attempt) = two.receive() else { panic!("no indication") };
     assert_eq!(attempt.address(XOR_PEER_ADDRESS), Some(a));
@@ -318,24 +322,12 @@ fn two_tcp_relays_meet() {
     expect(&mut ends[0], b"hello yourself");
 }
 
-fn allocate() -> Outgoing {
-    Outgoing::request(ALLOCATE).with(Attribute::transport(6))
-}
-
-fn connect(peer: SocketAddr) -> Outgoing {
-    Outgoing::request(CONNECT).with(Attribute::peer(peer))
-}
-
-fn connection_bind(id: &[u8]) -> Outgoing {
-    Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, id))
-}
-
 /// Binds a data connection. Its nonce is its own, as its address is.
 fn bind(data: &mut Client, id: &[u8]) {
     let (username, password) = data.credentials.as_ref().map(|c| (c.username.clone(), c.password.clone())).unwrap();
     let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
     data.login(&text(username), &text(password));
-    let answer = data.ask(connection_bind(id));
+    let answer = data.ask(Outgoing::connection_bind(id));
     assert!(answer.is_success(), "{answer:?}");
 }
 
@@ -346,7 +338,7 @@ fn join(
     listener: &TcpListener,
     early: &[u8],
 ) -> (TcpStream, TcpStream, SocketAddr) {
-    let answer = control.ask(connect(listener.local_addr().unwrap()));
+    let answer = control.ask(Outgoing::connect(listener.local_addr().unwrap()));
     assert!(answer.is_success(), "{answer:?}");
     let (mut peer, from) = listener.accept().unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();

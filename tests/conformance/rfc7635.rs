@@ -175,8 +175,8 @@ fn passwords_work_beside_tokens() {
 
 /// Allocates a TCP relay and connects to a peer.
 fn connect(world: &mut World, caller: &Caller) -> ConnectionId {
-    assert!(world.try_ask(caller, Outgoing::request(ALLOCATE).with(Attribute::transport(6))).unwrap().is_success());
-    let request = Outgoing::request(CONNECT).with(Attribute::peer("8.8.8.8:7000".parse().unwrap()));
+    assert!(world.try_ask(caller, Outgoing::allocate_tcp()).unwrap().is_success());
+    let request = Outgoing::connect("8.8.8.8:7000".parse().unwrap());
     assert!(world.try_ask(caller, request).is_none());
     let connection = world.connecting.pop().unwrap();
     assert!(world.connected(connection, true).unwrap().is_success());
@@ -184,7 +184,7 @@ fn connect(world: &mut World, caller: &Caller) -> ConnectionId {
 }
 
 fn bind(connection: ConnectionId) -> Outgoing {
-    Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, &connection.0.to_be_bytes()))
+    Outgoing::connection_bind(&connection.0.to_be_bytes())
 }
 
 /// A world that accepts tokens under two keys.

@@ -417,14 +417,14 @@ fn a_name_that_has_expired_still_binds_connections() {
         caller
     };
     let mut control = log_in(&mut world, CLIENT);
-    let answer = world.ask(&mut control, Outgoing::request(ALLOCATE).with(Attribute::transport(6)));
+    let answer = world.ask(&mut control, Outgoing::allocate_tcp());
     assert!(world.permit(&mut control, PEER).is_success());
     world.pass_seconds(200.0);
     let (connection, _) = world.accepted(answer.address(XOR_RELAYED_ADDRESS).unwrap(), PEER);
     let id = connection.unwrap().0.to_be_bytes();
     let mut data = log_in(&mut world, OTHER_CLIENT);
     assert_eq!(world.ask(&mut data, Outgoing::allocate()).error(), Some(401));
-    let bind = Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, &id));
+    let bind = Outgoing::connection_bind(&id);
     assert!(world.ask(&mut data, bind).is_success());
     assert_eq!(world.spliced, [connection.unwrap()]);
 }
@@ -604,7 +604,7 @@ fn a_data_connection_waits_30_seconds_for_its_client() {
             let (mut control, relayed) = tcp_relay(&mut world);
             let id = match by_peer {
                 false => {
-                    let connect = Outgoing::request(CONNECT).with(Attribute::peer(PEER.parse().unwrap()));
+                    let connect = Outgoing::connect(PEER.parse().unwrap());
                     assert!(world.try_ask(&control, connect).is_none(), "the answer waits for the connection");
                     let answer = world.connected(world.connecting[0], true).unwrap();
                     answer.number(CONNECTION_ID).unwrap()
@@ -618,7 +618,7 @@ fn a_data_connection_waits_30_seconds_for_its_client() {
             world.pass_seconds(elapsed);
             let mut data = world.caller_over("192.0.2.10:5001", Transport::Tcp);
             world.login(&mut data, "alice", "wonderland");
-            let bind = Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, &id.to_be_bytes()));
+            let bind = Outgoing::connection_bind(&id.to_be_bytes());
             assert_eq!(world.ask(&mut data, bind).error(), outcome, "after {elapsed} s");
             assert_eq!(world.hung_up.len(), usize::from(outcome.is_some()));
             assert_eq!(world.spliced.len(), usize::from(outcome.is_none()));
@@ -631,7 +631,7 @@ fn a_data_connection_waits_30_seconds_for_its_client() {
 fn a_connect_under_way_is_the_only_one() {
     let mut world = World::new();
     let (control, _) = tcp_relay(&mut world);
-    let connect = || Outgoing::request(CONNECT).with(Attribute::peer(PEER.parse().unwrap()));
+    let connect = || Outgoing::connect(PEER.parse().unwrap());
     let first = connect();
     assert!(world.try_ask(&control, first.clone()).is_none());
     assert!(world.try_ask(&control, first).is_none());
@@ -694,7 +694,7 @@ fn nothing_is_left_of_what_has_ended() {
 fn tcp_relay(world: &mut World) -> (Caller, SocketAddr) {
     let mut control = world.caller_over(CLIENT, Transport::Tcp);
     world.login(&mut control, "alice", "wonderland");
-    let answer = world.ask(&mut control, Outgoing::request(ALLOCATE).with(Attribute::transport(6)));
+    let answer = world.ask(&mut control, Outgoing::allocate_tcp());
     (control, answer.address(XOR_RELAYED_ADDRESS).unwrap())
 }
 

@@ -3,7 +3,7 @@
 //! 486 and 508 as the RFC says."
 
 use crate::client::{PASSWORD, PATIENCE, Peer, USER};
-use crate::codec::{ALLOCATE, Attribute, CONNECT, CONNECTION_BIND, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
+use crate::codec::{Attribute, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
 use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Setup};
 use crate::operating::{json, until};
 use std::io::{Read, Write};
@@ -139,15 +139,15 @@ fn bytes_come_again_with_the_next_period() {
 fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
     let server = Setup::new().flag("--web", "off").flag("--allocation-bandwidth", "1M").start();
     let mut control = server.tcp();
-    control.allocate_with(Outgoing::request(ALLOCATE).with(Attribute::transport(6)));
+    control.allocate_with(Outgoing::allocate_tcp());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let answer = control.ask(Outgoing::request(CONNECT).with(Attribute::peer(listener.local_addr().unwrap())));
+    let answer = control.ask(Outgoing::connect(listener.local_addr().unwrap()));
     assert!(answer.is_success(), "{answer:?}");
     let (mut peer, _) = listener.accept().unwrap();
     let mut data = server.tcp();
     data.login(USER, PASSWORD);
     let id = answer.get(CONNECTION_ID).unwrap();
-    assert!(data.ask(Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, id))).is_success());
+    assert!(data.ask(Outgoing::connection_bind(id)).is_success());
     let (mut data, early) = data.into_stream();
     assert!(early.is_empty());
     let began = Instant::now();
@@ -176,10 +176,10 @@ fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
 fn new_peers_are_bounded_over_tcp_too() {
     let server = Setup::new().flag("--web", "off").flag("--new-peers", "5").start();
     let mut control = server.tcp();
-    control.allocate_with(Outgoing::request(ALLOCATE).with(Attribute::transport(6)));
+    control.allocate_with(Outgoing::allocate_tcp());
     let outcomes = (1..=30_u16).map(|port| {
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        control.ask(Outgoing::request(CONNECT).with(Attribute::peer(peer))).error()
+        control.ask(Outgoing::connect(peer)).error()
     });
     let refused = outcomes.filter(|error| *error == Some(508)).count();
     assert!(refused >= 10, "{refused} of 30 were refused");
