@@ -95,7 +95,10 @@ impl Shard {
             Letter::Speak(tls, dtls) => self.speak(tls, dtls),
             Letter::StepAside(options, answer) => drop(answer.send(self.step_aside(&options))),
             Letter::Stay => self.stay(),
-            Letter::Leave => self.leave(),
+            Letter::Leave(answer) => {
+                self.leave();
+                let _ = answer.send(());
+            }
             Letter::Release => self.release(),
         }
     }

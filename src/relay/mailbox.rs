@@ -45,8 +45,8 @@ pub enum Letter {
     StepAside(net::Options, oneshot::Sender<io::Result<()>>),
     /// Take anybody again.
     Stay,
-    /// Hear nobody at the listeners any more.
-    Leave,
+    /// Hear nobody at the listeners any more; tell when that is so.
+    Leave(oneshot::Sender<()>),
     /// Close what only clients used that are gone.
     Release,
     /// Speak TLS and DTLS like this from here on, or not at all.

@@ -160,9 +160,15 @@ impl Supervisor {
         self.tell_all(|| Letter::Stay).await;
     }
 
-    /// Leaves the ports to the other process.
+    /// Leaves the ports to the other process; nobody is at them any more when this returns.
     pub async fn leave(&self) {
-        self.tell_all(|| Letter::Leave).await;
+        for mailbox in &self.mailboxes {
+            let (answer, left) = oneshot::channel();
+            // A shard that is gone has left.
+            if mailbox.send(Letter::Leave(answer)).await.is_ok() {
+                let _ = left.await;
+            }
+        }
     }
 
     /// Closes the sockets of clients that are gone, of a process that has left its ports: they reach the other one then.
