@@ -22,6 +22,7 @@ use crate::config::{self, Host, Settings};
 use crate::net::descriptors;
 use crate::relay::journal::Keeper;
 use crate::relay::{Supervisor, Visitor};
+use crate::service::acme::Acme;
 use crate::service::admin::{self, Admin, Condition, Guard, Listener, Orders};
 use crate::service::certificates::Certificates;
 use crate::service::usage;
@@ -105,13 +106,14 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     settings.plan.journal.keeper = settings.usage.wanted().then_some(keeper);
     let (visitors, visiting) = mpsc::channel(VISITORS);
     settings.plan.secure.visitors = settings.web.address.is_some().then_some(visitors);
+    // Before anything listens: clients of the server before come back at once.
+    let certificates = certificates(&settings).map_err(|error| error.to_string())?;
     let relay = Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
     let door = handover::open(settings.handover.as_deref())?;
     if let Some(predecessor) = predecessor {
         predecessor.relieve().await;
     }
-    // Before anybody is told to come: what was ordered earlier is shown from the first connection on.
-    let certificates = keep_certificates(&settings).map_err(|error| error.to_string())?;
+    let certificates = certificates.map(|certificates| keep(certificates, &settings));
     announce::announce(&settings, &relay, &host, &places(operators.as_ref(), people.as_ref()))
         .map_err(|error| error.to_string())?;
     notify("READY=1");
@@ -196,22 +198,25 @@ fn serve_web(
     });
 }
 
-/// Watches the certificates' files; shows what was ordered by ACME before, and orders what comes next. Neither has an end to wait
-/// for.
-fn keep_certificates(settings: &Settings) -> std::io::Result<Option<Watched>> {
+/// What handshakes show from the first on, where there are any: the files' certificates, and what was ordered by ACME before.
+fn certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
     let Some(tls) = settings.plan.secure.tls.clone() else { return Ok(None) };
     if !tls.certificates().is_empty() && tls.for_dtls(None).is_none() {
         tracing::warn!("DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384");
     }
     let certificates = Certificates::new(tls, settings.secure.pairs.clone());
+    if let Some(kept) = settings.secure.acme.as_ref().and_then(Acme::kept) {
+        certificates.add(kept)?;
+    }
+    Ok(Some(certificates))
+}
+
+/// Watches the certificates' files, and orders by ACME what comes next. Neither has an end to wait for.
+fn keep(certificates: Certificates, settings: &Settings) -> Watched {
     if let Some(acme) = settings.secure.acme.clone() {
-        if let Some(kept) = acme.kept() {
-            certificates.add(kept)?;
-        }
         tokio::spawn(acme.renew(certificates.clone()));
     }
-    let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
-    Ok(Some(Watched { certificates, watching }))
+    Watched::watch(certificates)
 }
 
 /// Serves those who came for the web to a port of the relay.

@@ -6,9 +6,9 @@ use super::binary::{relaying, serial_of, shown, verified_by};
 use super::fixture::{Server, Setup};
 use super::operating::{Directory, signal, until};
 use rcgen::{CertificateParams, KeyPair};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A server that orders a certificate.
 fn ordering(place: &Place) -> Server {
@@ -41,7 +41,10 @@ fn a_certificate_is_ordered_once_kept_and_shown_again_after_a_restart() {
     // Nobody could be asked for another one.
     assert!(authority.said().contains("There are now 1 orders in the db"));
     drop((server, authority));
+    // Clients of the server before come back as soon as there is somebody.
+    let first = std::thread::spawn(move || first_shown(address));
     let server = ordering(&place);
+    assert_eq!(first.join().unwrap(), Some(ordered.clone()), "to the very first");
     assert_eq!(shown(address, NAME), Some(ordered));
     relaying(address, NAME).echo(1);
     assert!(!server.printed().contains("no certificate by ACME"), "{}", server.printed());
@@ -101,6 +104,16 @@ fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
         authority.said().contains(&format!("Issued certificate serial {serial}"))
     });
     assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 0.0);
+}
+
+/// The serial that the first connection is shown which `address` takes.
+fn first_shown(address: SocketAddr) -> Option<String> {
+    let end = Instant::now() + super::line::PATIENCE;
+    while TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < end, "nobody listens");
+        std::thread::yield_now();
+    }
+    shown(address, NAME)
 }
 
 /// Puts a certificate into the state directory whose time is over; its serial.

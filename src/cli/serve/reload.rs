@@ -101,9 +101,7 @@ impl Running {
             }
             (Some(watched), None) => watched.watching.abort(),
             (None, Some(tls)) => {
-                let certificates = Certificates::new(tls, pairs);
-                let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
-                self.parts.certificates = Some(Watched { certificates, watching });
+                self.parts.certificates = Some(Watched::watch(Certificates::new(tls, pairs)));
             }
             (None, None) => {}
         }

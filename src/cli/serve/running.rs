@@ -51,6 +51,14 @@ pub struct Watched {
     pub watching: AbortHandle,
 }
 
+impl Watched {
+    /// Begins to look at the files of `certificates`.
+    pub fn watch(certificates: Certificates) -> Watched {
+        let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
+        Watched { certificates, watching }
+    }
+}
+
 /// A server that runs.
 pub struct Running {
     pub(super) parts: Parts,
