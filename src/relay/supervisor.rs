@@ -226,26 +226,13 @@ impl Supervisor {
 
     /// All that is known of the allocation with this [`Record::id`].
     pub async fn allocation(&self, id: u64) -> Option<Detail> {
-        for mailbox in &self.mailboxes {
-            let (answer, told) = oneshot::channel();
-            if mailbox.send(Letter::Detail(id, answer)).await.is_ok()
-                && let Some(detail) = told.await.ok().flatten()
-            {
-                return Some(*detail);
-            }
-        }
-        None
+        let detail = self.ask(|answer| Letter::Detail(id, answer), |detail| detail).await;
+        detail.map(|detail| *detail)
     }
 
     /// Ends the allocation with this [`Record::id`]; tells whether there was one.
     pub async fn close(&self, id: u64) -> bool {
-        for mailbox in &self.mailboxes {
-            let (answer, closed) = oneshot::channel();
-            if mailbox.send(Letter::Close(id, answer)).await.is_ok() && closed.await.unwrap_or(false) {
-                return true;
-            }
-        }
-        false
+        self.ask(|answer| Letter::Close(id, answer), |closed| closed.then_some(())).await.is_some()
     }
 
     /// Ends all allocations and waits until every shard has left.
@@ -261,13 +248,25 @@ impl Supervisor {
     }
 
     async fn uses(&self, listener: u32) -> bool {
+        self.ask(|answer| Letter::Uses(listener, answer), |used| used.then_some(())).await.is_some()
+    }
+
+    /// Asks one shard after the other, until `found` makes something of what one answers.
+    async fn ask<T, U>(
+        &self,
+        letter: impl Fn(oneshot::Sender<T>) -> Letter,
+        found: impl Fn(T) -> Option<U>,
+    ) -> Option<U> {
         for mailbox in &self.mailboxes {
             let (answer, told) = oneshot::channel();
-            if mailbox.send(Letter::Uses(listener, answer)).await.is_ok() && told.await.unwrap_or(false) {
-                return true;
+            // A shard that is gone knows nothing.
+            if mailbox.send(letter(answer)).await.is_ok()
+                && let Some(found) = told.await.ok().and_then(&found)
+            {
+                return Some(found);
             }
         }
-        false
+        None
     }
 
     fn listeners(&self) -> MutexGuard<'_, Listeners> {

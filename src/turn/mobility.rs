@@ -1,8 +1,9 @@
 //! Mobility: an allocation follows its client to another five-tuple. RFC 8016 §3.2.2.
 //!
 //! After the Refresh with a ticket the client is *arriving*: both five-tuples are good, and data still goes to the old
-//! one. The first data from the new one, or the end of the old connection, makes it the only one. Where the new five-tuple
-//! is another shard's, that shard passes the client's packets on: the client is its *guest*.
+//! one. The first data from the new one, or the end of the old connection, makes it the only one; for a TCP relay, whose data
+//! goes other ways, the Refresh does. Where the new five-tuple is another shard's, that shard passes the client's packets on:
+//! the client is its *guest*.
 
 use super::allocation::AllocationId;
 use super::effect::End;

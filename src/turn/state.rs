@@ -307,15 +307,19 @@ impl State {
             self.remove_half(now, id, family);
         }
         let Some(allocation) = self.table.remove(id) else { return };
-        for connection in &allocation.connections {
-            self.table.forget_connection(connection.id);
-            self.shared.connections.withdraw(connection.id);
-            self.effects.push(Effect::Hangup { connection: connection.id });
-        }
         self.counters.allocations.get(allocation.client.five_tuple.transport.index()).inspect(|c| c.subtract(1));
         self.counters.ended.get(end.index()).inspect(|c| c.add(1));
         let mut record = allocation.record(now, externals, Some(end));
         record.peers = peers;
+        for connection in allocation.connections {
+            self.table.forget_connection(connection.id);
+            self.shared.connections.withdraw(connection.id);
+            self.effects.push(Effect::Hangup { connection: connection.id });
+            // A Connect that waits is answered, unless there is nobody to hear it. RFC 8489 §6.3.1.
+            if let (Stage::Connecting(path), false) = (connection.stage, end == End::Disconnected) {
+                self.respond(now, &path, &Err(Reject::Code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)));
+            }
+        }
         self.effects.push(Effect::Ended(record));
     }
 

@@ -244,7 +244,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.shell.stdin.take());
+        let mut input = self.shell.stdin.take();
+        if std::thread::panicking() {
+            // A server that waits for the last calls to end would keep the failure waiting too.
+            drop(input.as_mut().map(|input| input.write_all(b"at once\n")));
+        }
+        drop(input);
         drop(self.shell.wait());
         if !std::thread::panicking() {
             drop(std::fs::remove_file(&self.log));
@@ -271,12 +276,12 @@ fn next_free_port() -> u16 {
 }
 
 /// Runs its arguments with the output in $LOG, prints the process id, and ends that process when its own input ends, which happens
-/// at the latest with the test process, however that ends.
+/// at the latest with the test process, however that ends. A line of input ends it without a farewell.
 const REAPER: &str = r#"
 exec 3<&0
 "$@" >"$LOG" 2>&1 3<&- & server=$!
 echo $server
-{ read -r _ <&3; kill $server 2>/dev/null; } & watch=$!
+{ if read -r _ <&3; then kill -KILL $server; else kill $server; fi 2>/dev/null; } & watch=$!
 exec 3<&-
 wait $server; code=$?
 kill $watch 2>/dev/null

@@ -34,6 +34,8 @@ pub struct Naive {
     started: usize,
     ended: Vec<End>,
     hung_up: Vec<ConnectionId>,
+    /// Connect requests that waited when their allocation ended: transaction, user, client.
+    refused: Vec<([u8; 12], usize, Client)>,
 }
 
 struct Allocation {
@@ -98,6 +100,7 @@ impl Naive {
             started: 0,
             ended: Vec::new(),
             hung_up: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -143,7 +146,7 @@ impl Naive {
             Operation::Pass { .. } => self.pass(),
             Operation::Raw { .. } => return Err("the model does not read octets".into()),
         }
-        self.compare_effects(operation, seen)?;
+        self.compare_effects(operation, world, seen)?;
         self.compare_state(world)
     }
 
@@ -154,7 +157,7 @@ impl Naive {
         Ok(())
     }
 
-    fn compare_effects(&mut self, operation: &Operation, seen: &Seen) -> Judged {
+    fn compare_effects(&mut self, operation: &Operation, world: &World, seen: &Seen) -> Judged {
         let silent = matches!(
             operation,
             Operation::Send { .. }
@@ -165,7 +168,7 @@ impl Naive {
                 | Operation::Pass { .. }
         );
         if silent {
-            same!(seen.sent.len(), 0, "messages");
+            same!(self.after_refusals(world, seen)?.len(), 0, "messages");
         }
         if !matches!(operation, Operation::Ask { .. } | Operation::Repeat { .. }) {
             same!((seen.binds.len(), seen.connects.len(), seen.spliced.len()), (0, 0, 0), "binds, connects, splices");
@@ -177,6 +180,19 @@ impl Naive {
         self.hung_up.sort();
         same!(hung_up, self.hung_up, "data connections closed");
         Ok(())
+    }
+
+    /// Connect requests whose allocation ended are told before anything else is; what else is said.
+    fn after_refusals<'a>(&mut self, world: &World, seen: &'a Seen) -> Judged<&'a [(Client, Vec<u8>)]> {
+        let refused = std::mem::take(&mut self.refused);
+        let told = seen.sent.split_at_checked(refused.len()).ok_or("a Connect is left without an answer")?;
+        for (transaction, user, client) in refused {
+            let message = told.0.iter().find(|(_, octets)| octets.get(8..20) == Some(&transaction));
+            let message = message.ok_or("another Connect is answered")?;
+            let answer = Answer::read(message, client, world, Some(&connect_of(transaction, user)))?;
+            same!(answer, Answer::error(447), "answer to a Connect whose allocation ended");
+        }
+        Ok(told.1)
     }
 
     fn compare_state(&mut self, world: &World) -> Judged {
@@ -432,6 +448,11 @@ impl Naive {
         let at = self.allocations.iter().position(|a| a.serial == serial).expect("one that lives");
         let allocation = self.allocations.remove(at);
         self.hung_up.extend(allocation.connections.iter().map(|(id, ..)| *id));
+        for (_, _, stage) in allocation.connections {
+            if let (Stage::Connecting(transaction, user, client), false) = (stage, end == End::Disconnected) {
+                self.refused.push((transaction, user, client));
+            }
+        }
         self.ended.push(end);
     }
 
@@ -474,14 +495,15 @@ impl Naive {
         if !matches!(sealed.ask, Ask::Allocate { .. }) {
             same!(seen.binds.len(), 0, "binds");
         }
+        let sent = self.after_refusals(world, seen)?;
         match verdict {
             Verdict::Answered(wanted) => {
-                same!(seen.sent.len(), 1, "answers");
-                let got = Answer::read(&seen.sent[0], *client, world, Some(sealed))?;
+                same!(sent.len(), 1, "answers");
+                let got = Answer::read(&sent[0], *client, world, Some(sealed))?;
                 self.compare_answer(got, wanted)
             }
             Verdict::Silent => {
-                same!(seen.sent.len(), 0, "answers");
+                same!(sent.len(), 0, "answers");
                 Ok(())
             }
         }
@@ -779,6 +801,9 @@ impl Naive {
         if !repeated && (!has_moved || allocation.ticket.as_deref() != Some(ticket)) {
             return Err(400);
         }
+        if allocation.tcp && !client.five_tuple.transport.is_stream() {
+            return Err(400);
+        }
         if allocation.user != sealed.user {
             return Err(441);
         }
@@ -792,7 +817,7 @@ impl Naive {
         if !repeated {
             allocation.moved_by = Some(sealed.transaction);
             allocation.arriving = Some(*client);
-            if allocation.away {
+            if allocation.away || allocation.tcp {
                 allocation.arrive();
             }
         }
@@ -924,9 +949,8 @@ impl Naive {
                 wanted = Answer::error(447);
             }
             same!(seen.sent.len(), 1, "answers to a Connect");
-            let peer = "0.0.0.0:0".parse().expect("an address");
-            let sealed = Sealed { octets: vec![], transaction, user, ask: Ask::Connect { peer }, nonce_of: 0 };
-            same!(Answer::read(&seen.sent[0], client, world, Some(&sealed))?, wanted, "answer to a Connect");
+            let answer = Answer::read(&seen.sent[0], client, world, Some(&connect_of(transaction, user)))?;
+            same!(answer, wanted, "answer to a Connect");
             return Ok(());
         }
         same!(seen.sent.len(), 0, "answers to nobody");
@@ -997,6 +1021,12 @@ impl Allocation {
             self.away = false;
         }
     }
+}
+
+/// As much of a Connect request as its answer shows.
+fn connect_of(transaction: [u8; 12], user: usize) -> Sealed {
+    let peer = "0.0.0.0:0".parse().expect("an address");
+    Sealed { octets: vec![], transaction, user, ask: Ask::Connect { peer }, nonce_of: 0 }
 }
 
 /// What a request for a lifetime gets, in seconds: from the default to the maximum.

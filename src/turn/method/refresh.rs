@@ -6,6 +6,7 @@ use crate::turn::auth::Caller;
 use crate::turn::effect::End;
 use crate::turn::limits::Limits;
 use crate::turn::reject::Reject;
+use crate::turn::relayed::Protocol;
 use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
@@ -90,6 +91,11 @@ pub fn relocate(
     if !repeated && (!has_moved || ticket.generation != mobility.generation) {
         return Err(Reject::BAD_REQUEST);
     }
+    // Who has a TCP relay stays with a stream. RFC 6062 §5.1.
+    let relays_tcp = allocation.protocol == Protocol::Tcp;
+    if relays_tcp && !here.transport.is_stream() {
+        return Err(Reject::BAD_REQUEST);
+    }
     owned(state, id, caller)?;
     if existing.is_some_and(|other| other != id) {
         return Err(Reject::MISMATCH);
@@ -98,6 +104,10 @@ pub fn relocate(
     read(state, request, id)?;
     if !repeated {
         state.relocate(now, id, &path.client, request.transaction());
+        if relays_tcp {
+            // No data comes over the control connection that could say that the client has arrived.
+            state.arrive(now, id);
+        }
     }
     match (answer(state, now, request, id, caller)?, state.ticket(id)) {
         (Reply::Refreshed(lifetime), Some(ticket)) => Ok(Reply::Moved(lifetime, ticket).into()),

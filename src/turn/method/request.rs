@@ -21,14 +21,13 @@ pub fn understood(policy: &Policy, request: &Message) -> Result<(), Reject> {
     if unknown.is_empty() { Ok(()) } else { Err(Reject::Unknown(unknown)) }
 }
 
-/// The comprehension-required attributes of a message that are not understood, each once.
+/// The comprehension-required attributes of a message that are not understood, each once: named in an answer, they take half
+/// of what they took in the request at most.
 pub fn unknown_attributes(policy: &Policy, message: &Message) -> Vec<AttributeType> {
-    let mut unknown: Vec<AttributeType> = Vec::new();
-    for (kind, _) in message.attributes().filter(|(kind, _)| kind.is_comprehension_required()) {
-        if !is_understood(policy, kind) && !unknown.contains(&kind) && unknown.len() < MOST_UNKNOWN {
-            unknown.push(kind);
-        }
-    }
+    let required = message.attributes().map(|(kind, _)| kind).filter(|kind| kind.is_comprehension_required());
+    let mut unknown: Vec<AttributeType> = required.filter(|kind| !is_understood(policy, *kind)).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
     unknown
 }
 
@@ -62,6 +61,3 @@ pub fn requested_lifetime(request: &Message) -> Result<Option<u32>, Reject> {
     let Some(value) = request.attribute(AttributeType::LIFETIME) else { return Ok(None) };
     attribute::read_number(value).map(Some).ok_or(Reject::BAD_REQUEST)
 }
-
-/// The most types that UNKNOWN-ATTRIBUTES names, so that the answer stays shorter than the request.
-const MOST_UNKNOWN: usize = 32;
