@@ -98,7 +98,7 @@ impl Shard {
     /// Closes the sockets of clients that are gone, so that they reach the next server when they come again.
     pub(super) fn release(&mut self) {
         let dedicated = std::mem::take(&mut self.egress.clients.dedicated);
-        let is_gone = |one: &Dedicated| self.is_stranger(one.client, one.server);
+        let is_gone = |one: &Dedicated| self.is_gone(one.client, one.server);
         let (gone, kept): (Vec<_>, Vec<_>) = dedicated.into_iter().partition(is_gone);
         self.egress.clients.dedicated = kept;
         gone.iter().for_each(|one| self.egress.clients.close(one.number));

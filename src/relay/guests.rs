@@ -1,10 +1,12 @@
 //! Clients whose allocation lives on another shard: mobility (RFC 8016) may bring a client to a five-tuple that hashes to
-//! another shard than its old one did. Its packets are passed home, and what home writes to its connection comes back.
+//! another shard than its old one did, and sockets that come or go at a listener's address change the hash. Their packets are
+//! passed home, and what home writes to their connection comes back.
 
+use super::associations::Ends;
 use super::egress::{Arrival, Egress};
 use super::neighbours::Passed;
 use super::shard::Shard;
-use crate::net::HEADROOM;
+use crate::net::{Datagram, HEADROOM};
 use crate::turn::{Client, Onward};
 
 impl Shard {
@@ -20,6 +22,9 @@ impl Shard {
     pub(super) fn hear(&mut self, passed: Passed) {
         match passed {
             Passed::Packet(client, octets, from) => self.hear_packet(&client, &octets, Some(from)),
+            Passed::Records { listener, client, server, octets } => {
+                self.hear_records(listener, (client, server), &octets)
+            }
             Passed::Back(client, octets) => {
                 self.server.forget_guest(&client);
                 self.hear_packet(&client, &octets, None);
@@ -39,12 +44,7 @@ impl Shard {
 
     /// Takes a packet that another shard read; without one, a packet of this shard's own.
     fn hear_packet(&mut self, client: &Client, octets: &[u8], from: Option<u16>) {
-        if self.batch.free() == 0 {
-            self.finish();
-        }
-        let Some(slot) = self.batch.vacant().get_mut(..octets.len()) else { return };
-        slot.copy_from_slice(octets);
-        let start = self.batch.occupy();
+        let Some(start) = self.lay_down(octets) else { return };
         let onward = match from {
             None => {
                 let onward = self.server.from_client(self.now, client, octets);
@@ -61,6 +61,26 @@ impl Shard {
         let arrival = Arrival { start, room: HEADROOM, traffic_class: 0, hop_limit: 0 };
         self.egress.forward(onward, arrival, &mut self.batch);
         self.perform();
+    }
+
+    /// Takes records that another shard read, unless the association has gone meanwhile.
+    fn hear_records(&mut self, listener: u32, (client, server): Ends, octets: &[u8]) {
+        if self.egress.associations.find(&(client, server)).is_none() {
+            return self.counters.dtls_discarded.add(1);
+        }
+        let Some(start) = self.lay_down(octets) else { return };
+        let (local, length, room) = (Some(server.ip()), octets.len(), HEADROOM);
+        let datagram = Datagram { source: client, local, start, length, room, traffic_class: 0, hop_limit: 0 };
+        self.take_records(listener, server, &datagram);
+    }
+
+    /// Puts what another shard read into the batch; tells where.
+    fn lay_down(&mut self, octets: &[u8]) -> Option<usize> {
+        if self.batch.free() == 0 {
+            self.finish();
+        }
+        self.batch.vacant().get_mut(..octets.len())?.copy_from_slice(octets);
+        Some(self.batch.occupy())
     }
 
     fn hear_output(&mut self, link: crate::turn::Link, octets: &[u8]) {

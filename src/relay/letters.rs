@@ -115,8 +115,14 @@ impl Shard {
         (self.gate.secure.tls, self.gate.dtls) = (tls, dtls);
     }
 
-    /// Whether a datagram that came to a retired listener is none of its clients'.
+    /// Whether a datagram that came to a retired listener is no client's, here or on another shard.
     pub(super) fn is_stranger(&self, client: SocketAddr, server: SocketAddr) -> bool {
+        let unknown = [Transport::Udp, Transport::Dtls].map(|transport| FiveTuple { client, server, transport });
+        self.is_gone(client, server) && unknown.iter().all(|five_tuple| self.server.elsewhere(five_tuple).is_none())
+    }
+
+    /// Whether nobody at this shard is known by these ends.
+    pub(super) fn is_gone(&self, client: SocketAddr, server: SocketAddr) -> bool {
         let five_tuple = FiveTuple { client, server, transport: Transport::Udp };
         !self.server.holds(&five_tuple) && self.egress.associations.find(&(client, server)).is_none()
     }

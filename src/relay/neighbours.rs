@@ -1,8 +1,9 @@
 //! What shards say to each other: packets of a client whose allocation lives elsewhere (a mobile client that moved to a
-//! five-tuple of another shard), what is to be written to another shard's connections, and the end of data connections
+//! five-tuple of another shard, or one that the kernel has another shard hear since a listener's sockets changed), what is to be written to another shard's connections, and the end of data connections
 //! (RFC 6062) whose two ends are on different shards. Nothing else crosses.
 
 use crate::turn::{Client, ConnectionId, Link};
+use std::net::SocketAddr;
 use tokio::sync::mpsc;
 
 /// One thing said by one shard to another.
@@ -10,6 +11,14 @@ use tokio::sync::mpsc;
 pub(super) enum Passed {
     /// A packet from a client, for the shard of its allocation; and the shard that read it.
     Packet(Client, Vec<u8>, u16),
+    /// Records of a DTLS client's, for the shard of its association.
+    Records {
+        /// The number of the listener that they came to, the same on all shards.
+        listener: u32,
+        client: SocketAddr,
+        server: SocketAddr,
+        octets: Vec<u8>,
+    },
     /// Such a packet back again: the client has no allocation there, and wants one from elsewhere.
     Back(Client, Vec<u8>),
     /// Octets for a connection, for the shard that holds it.

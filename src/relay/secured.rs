@@ -24,13 +24,25 @@ impl Shard {
             false => known,
         };
         let Some((index, entry)) = index.and_then(|index| Some((index, self.egress.associations.get(index)?))) else {
-            return self.counters.dtls_discarded.add(1);
+            return self.pass_records(listener, ends, datagram);
         };
         let octets = self.batch.payload(datagram);
         let ended = entry.association.receive(octets, self.clock.std(self.now)).is_err();
         self.drain(index, Some(datagram));
         if ended {
             self.part(index);
+        }
+    }
+
+    /// Passes records to the shard that knows who sent them, if one does.
+    fn pass_records(&mut self, listener: u32, (client, server): Ends, datagram: &Datagram) {
+        let five_tuple = FiveTuple { client, server, transport: crate::turn::Transport::Dtls };
+        match self.server.elsewhere(&five_tuple) {
+            Some(shard) => {
+                let octets = self.batch.payload(datagram).to_vec();
+                self.egress.pass(shard, Passed::Records { listener, client, server, octets });
+            }
+            None => self.counters.dtls_discarded.add(1),
         }
     }
 

@@ -28,6 +28,7 @@ mod doorkeeper;
 mod doors;
 pub mod effect;
 mod five_tuple;
+mod homes;
 pub mod limits;
 mod meter;
 mod method;

@@ -57,6 +57,7 @@ pub struct Setup {
 impl Server {
     /// A server without allocations.
     pub fn new(setup: Setup) -> Server {
+        let homes = setup.shared.crosses.then(|| (setup.shared.homes.clone(), setup.shard));
         Server {
             state: State {
                 policy: setup.policy,
@@ -64,7 +65,7 @@ impl Server {
                 shard: setup.shard,
                 random: Random::new(setup.seed),
                 unix_at_epoch: setup.unix_at_epoch,
-                table: Table::default(),
+                table: Table::new(homes),
                 routes: Routes::default(),
                 timers: Timers::default(),
                 guests: Guests::default(),
@@ -222,6 +223,11 @@ impl Server {
         self.state.table.of_client(client).is_some()
     }
 
+    /// The other shard whose client this is, if it is none of this one's.
+    pub fn elsewhere(&self, client: &FiveTuple) -> Option<u16> {
+        self.state.table.elsewhere(client)
+    }
+
     /// Goes by a new policy from here on. What was granted stays granted.
     pub fn replace_policy(&mut self, policy: Arc<Policy>) {
         self.state.policy = policy;
@@ -322,8 +328,9 @@ impl Server {
         if !integrity::fingerprint_matches(message) {
             return self.state.discard(Discard::Fingerprint);
         }
-        let binding = message.method() == Method::BINDING;
-        if let Some(shard) = self.home(now, client, via).filter(|_| !binding) {
+        if message.method() != Method::BINDING
+            && let Some(shard) = self.home(now, client, via)
+        {
             return Onward::Pass { shard };
         }
         match (message.class(), message.method()) {
@@ -347,7 +354,10 @@ impl Server {
     /// The shard to which a client's packets are to be passed.
     fn home(&mut self, now: Instant, client: &Client, via: Via) -> Option<u16> {
         match via {
-            Via::Socket => self.state.guests.home(now, &client.five_tuple),
+            Via::Socket => {
+                let home = self.state.guests.home(now, &client.five_tuple);
+                home.or_else(|| self.elsewhere(&client.five_tuple))
+            }
             Via::Shard => None,
         }
     }

@@ -4,6 +4,7 @@ use super::answer_rate::AnswerRate;
 use super::auth::nonce::NonceKey;
 use super::connection::Connections;
 use super::doors::Doors;
+use super::homes::Homes;
 use super::ports::Ports;
 use super::quota::Ledger;
 use super::relays::Relays;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub connections: Connections,
     /// Ways into allocations for other shards.
     pub doors: Doors,
+    /// Which shard's each client is.
+    pub homes: Arc<Homes>,
     /// Whether there are other shards.
     pub crosses: bool,
     /// Ports held for a later allocation.
@@ -45,6 +48,7 @@ impl Shared {
             ledger: Arc::default(),
             connections: Connections::default(),
             doors: Doors::default(),
+            homes: Arc::default(),
             crosses: true,
             reservations: Reservations::new(ports.clone()),
             ports,

@@ -3,16 +3,20 @@
 use super::allocation::{Allocation, AllocationId};
 use super::connection::ConnectionId;
 use super::five_tuple::{FiveTuple, Peer};
+use super::homes::Homes;
 use super::relayed::{Protocol, RelayedId};
 use crate::wire::attribute::Family;
 use foldhash::quality::RandomState;
 use slab::Slab;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// All allocations of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
+    /// Where other shards find this one's clients, and which it is; `None` where there are no others.
+    homes: Option<(Arc<Homes>, u16)>,
     allocations: Slab<Allocation>,
     relayed: Slab<Relayed>,
     /// Key: a client's five-tuple, which anybody can forge. Read for each STUN message that is about an allocation.
@@ -41,11 +45,23 @@ pub struct Relayed {
 }
 
 impl Table {
+    /// An empty one.
+    pub fn new(homes: Option<(Arc<Homes>, u16)>) -> Table {
+        Table {
+            homes,
+            allocations: Slab::new(),
+            relayed: Slab::new(),
+            by_client: HashMap::default(),
+            by_external: HashMap::default(),
+            by_connection: HashMap::default(),
+        }
+    }
+
     /// Enters an allocation, under its client's five-tuple.
     pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
         let five_tuple = allocation.client.five_tuple;
         let id = AllocationId(self.allocations.insert(allocation) as u32);
-        self.by_client.insert(five_tuple, id);
+        self.add_client(&five_tuple, id);
         id
     }
 
@@ -72,18 +88,26 @@ impl Table {
     /// Enters another five-tuple of an allocation.
     pub fn add_client(&mut self, client: &FiveTuple, id: AllocationId) {
         self.by_client.insert(*client, id);
+        self.homes.iter().for_each(|(homes, shard)| homes.enter(client, *shard));
     }
 
     /// Takes a five-tuple of an allocation out, if it is not another's by now.
     pub fn remove_client(&mut self, client: &FiveTuple, id: AllocationId) {
         if self.by_client.get(client) == Some(&id) {
             self.by_client.remove(client);
+            self.homes.iter().for_each(|(homes, shard)| homes.forget(client, *shard));
         }
     }
 
     /// The allocation of a five-tuple.
     pub fn of_client(&self, client: &FiveTuple) -> Option<AllocationId> {
         self.by_client.get(client).copied()
+    }
+
+    /// The other shard that has an allocation of a five-tuple, if this one has none.
+    pub fn elsewhere(&self, client: &FiveTuple) -> Option<u16> {
+        let (homes, shard) = self.homes.as_ref().filter(|_| self.of_client(client).is_none())?;
+        homes.find(client).filter(|home| home != shard)
     }
 
     /// Enters a relayed transport address that is to be bound.

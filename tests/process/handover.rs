@@ -3,6 +3,7 @@
 use crate::client::{Client, Peer};
 use crate::codec::{Attribute, Outgoing, REFRESH};
 use crate::fixture::{Server, Setup};
+use crate::listeners::Calling;
 use crate::operating::{Directory, signal, until};
 use crate::reload::flow;
 use std::time::{Duration, Instant};
@@ -73,6 +74,29 @@ fn the_old_server_ends_with_its_last_call_and_its_client_reaches_the_new_one() {
     client.credentials = None;
     client.allocate();
     assert_eq!(new.metric("hairpin_allocations", &[]), 2.0);
+    signal(&new, "INT");
+}
+
+/// The kernel spreads datagrams over all sockets of an address: with each call that ends at the old server, the new one's
+/// clients may be heard by another shard.
+#[test]
+fn calls_of_the_new_server_outlive_the_old_one() {
+    let directory = Directory::new("handover-outlive");
+    let setup = setup(&directory);
+    let old = setup.start();
+    let earlier: Vec<Calling> = (0..6).map(|_| Calling::at(old.v4)).collect();
+    let new = setup.start_in_place_of(&old);
+    old.wait_for_line("another server has the ports");
+    let mut later: Vec<Calling> = (0..16).map(|_| Calling::at(new.v4)).collect();
+    for mut call in earlier {
+        call.goes_on();
+        call.ends();
+        later.iter_mut().for_each(Calling::goes_on);
+    }
+    until("the old server's end", || has_ended(&old));
+    later.iter_mut().for_each(Calling::goes_on);
+    assert_eq!(new.metric("hairpin_allocations", &[]), 16.0);
+    later.iter_mut().for_each(Calling::ends);
     signal(&new, "INT");
 }
 

@@ -41,11 +41,37 @@ fn text(at: &[SocketAddr]) -> String {
 }
 
 /// Both ways through an allocation's channel.
-fn talk(client: &mut Client, relayed: SocketAddr, peer: &Peer) {
+pub fn talk(client: &mut Client, relayed: SocketAddr, peer: &Peer) {
     client.send_channel(0x4000, b"there");
     assert_eq!(peer.receive(), (relayed, b"there".to_vec()));
     peer.send(relayed, b"and back");
     assert_eq!(client.channel_data(), (0x4000, b"and back".to_vec()));
+}
+
+/// A UDP client with an allocation and a peer.
+pub struct Calling {
+    client: Client,
+    relayed: SocketAddr,
+    peer: Peer,
+}
+
+impl Calling {
+    pub fn at(server: SocketAddr) -> Calling {
+        let mut client = Client::udp(server);
+        let (relayed, peer) = (client.allocate(), Peer::v4());
+        client.bind(0x4000, peer.address);
+        Calling { client, relayed, peer }
+    }
+
+    /// Both ways, and Refresh.
+    pub fn goes_on(&mut self) {
+        talk(&mut self.client, self.relayed, &self.peer);
+        assert!(self.client.refresh(600).is_success());
+    }
+
+    pub fn ends(&mut self) {
+        assert!(self.client.refresh(0).is_success());
+    }
 }
 
 fn is_silent(at: SocketAddr) -> bool {
@@ -115,19 +141,16 @@ fn one_that_comes_back_is_the_same() {
     Client::tcp(world.second).allocate();
 }
 
-/// An address may become a wildcard with its port, and back.
+/// An address may become a wildcard with its port, and back: the kernel then has other shards hear the clients.
 #[test]
 fn a_wildcard_takes_over_and_gives_back() {
     let world = World::start("listeners-wildcard");
     let wildcard = SocketAddr::from(([0, 0, 0, 0], world.first.port()));
     let elsewhere = SocketAddr::from(([127, 0, 0, 2], world.first.port()));
-    let mut clients: Vec<(Client, SocketAddr, Peer)> = vec![];
+    let mut clients: Vec<Calling> = vec![];
     let mut enter = |at: SocketAddr| {
-        let mut client = Client::udp(at);
-        let (relayed, peer) = (client.allocate(), Peer::v4());
-        client.bind(0x4000, peer.address);
-        clients.push((client, relayed, peer));
-        clients.iter_mut().for_each(|(client, relayed, peer)| talk(client, *relayed, peer));
+        clients.extend((0..8).map(|_| Calling::at(at)));
+        clients.iter_mut().for_each(Calling::goes_on);
     };
     enter(world.first);
     world.listen(&[wildcard]);
@@ -135,6 +158,16 @@ fn a_wildcard_takes_over_and_gives_back() {
     enter(elsewhere);
     world.listen(&[world.first]);
     enter(world.first);
+    world.listen(&[wildcard]);
+    // The address' own sockets go with the last that came by them.
+    let all = clients.len();
+    let mut wild: Vec<Calling> = clients.drain(8..all - 8).collect();
+    for mut client in clients {
+        client.ends();
+    }
+    world.server.wait_for_line("has lost its last allocation");
+    wild.iter_mut().for_each(Calling::goes_on);
+    world.listen(&[world.first]);
     assert!(is_silent(elsewhere));
     Client::tcp(world.first).allocate();
 }

@@ -188,3 +188,31 @@ fn tls_comes_and_goes_with_a_reload() {
         caller.granted(Request::Refresh { lifetime: 0 });
     }
 }
+
+/// While one server follows another the kernel has other shards hear the clients' records.
+#[test]
+fn dtls_clients_are_known_whichever_shard_hears_them() {
+    let directory = Directory::new("dtls-handover");
+    let door = directory.0.join("door");
+    let setup = certified(&directory, "relay.example").flag("--handover", door.to_str().unwrap());
+    let setup = setup.flag("--drain-timeout", "10m");
+    let old = setup.start();
+    let calls = |count: usize| -> Vec<Caller> {
+        let mut callers: Vec<_> = (0..count).map(|_| Caller::new(Line::dtls_to(old.v4))).collect();
+        callers.iter_mut().for_each(|caller| caller.echo(1));
+        callers
+    };
+    let earlier = calls(4);
+    let new = setup.start_in_place_of(&old);
+    old.wait_for_line("another server has the ports");
+    let mut later = calls(12);
+    for mut caller in earlier {
+        caller.echo_again();
+        caller.granted(Request::Refresh { lifetime: 0 });
+        later.iter_mut().for_each(Caller::echo_again);
+    }
+    until("the old server's end", || !std::path::Path::new(&format!("/proc/{}", old.pid)).exists());
+    later.iter_mut().for_each(Caller::echo_again);
+    assert_eq!(new.metric("hairpin_allocations", &[]), 12.0);
+    signal(&new, "INT");
+}
