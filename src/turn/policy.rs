@@ -2,7 +2,7 @@
 //! keeps what it was granted.
 
 use super::acl::Own;
-use super::auth::Realm;
+use super::auth::{Owner, Realm};
 use super::five_tuple::{Client, RealmIndex};
 use super::limits::Limits;
 use std::net::IpAddr;
@@ -138,6 +138,18 @@ impl Policy {
             .or_else(|| realms().find(by_name))
             .or_else(|| realms().find(by_listener))
             .or_else(|| self.realms.first())
+    }
+
+    /// The realm of an allocation. Where that was taken away since, it has no users any more, and the first one's rules.
+    pub fn realm_of(&self, owner: &Owner) -> Arc<Realm> {
+        if let Some(realm) = self.realms.iter().find(|realm| realm.name == owner.realm) {
+            return realm.clone();
+        }
+        let mut realm = Realm::new(&owner.realm);
+        if let Some(first) = self.realms.first() {
+            (realm.peers, realm.limits) = (first.peers.clone(), first.limits.clone());
+        }
+        Arc::new(realm)
     }
 
     /// Which realm a TLS server name chooses, for [`Client::realm`].

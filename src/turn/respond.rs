@@ -97,9 +97,14 @@ impl State {
         match outcome {
             Ok(reply) => write_reply(&mut writer, reply),
             Err(reject) => {
-                let realm = self.policy.realm_for(&path.client, path.origin.as_deref()).map(|realm| &**realm);
-                let client = five_tuple.client;
-                let challenge = Challenge { policy: &self.policy, shared: &self.shared, now, client, realm };
+                let live = self.table.of_client(five_tuple).and_then(|id| self.table.get(id));
+                let realm = match live.filter(|_| *reject == Reject::STALE_NONCE) {
+                    // The key that was shown is good: it is not to be derived anew.
+                    Some(allocation) => Some(self.policy.realm_of(&allocation.owner)),
+                    None => self.policy.realm_for(&path.client, path.origin.as_deref()).cloned(),
+                };
+                let (policy, shared, client) = (&self.policy, &self.shared, five_tuple.client);
+                let challenge = Challenge { policy, shared, now, client, realm: realm.as_deref() };
                 challenge.write(&mut writer, reject);
             }
         }

@@ -420,6 +420,33 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
     assert_eq!(scan(99), Onward::Discarded(Discard::PeerRate));
 }
 
+/// "Existing allocations live on under the grant they got": user, realm and SHA-1 may all be taken away.
+#[test]
+fn an_allocation_outlives_its_realm() {
+    let mut world = World::new();
+    let (here, mut client) = (at(5000), user());
+    world.ask(&here, &mut client, Request::Allocate { family: None, lifetime: Some(3600) }).unwrap();
+    let mut policy = world.policy.clone();
+    policy.realms = vec![Arc::new(Realm::new("elsewhere"))];
+    policy.sha1 = false;
+    world.server.replace_policy(Arc::new(policy));
+    let peer: SocketAddr = PEER.parse().unwrap();
+    let more = || [Request::ChannelBind { number: 0x4000, peer }, Request::Refresh { lifetime: 3600 }];
+    for request in more() {
+        world.ask(&here, &mut client, request).unwrap();
+    }
+    // The nonce is stale the second time: the challenge names the realm for which the client has the key.
+    for _ in 0..2 {
+        world.pass(3000);
+        for request in more() {
+            world.ask(&here, &mut client, request).unwrap();
+        }
+    }
+    assert!(world.ask(&at(5001), &mut user(), Request::Allocate { family: None, lifetime: None }).is_err());
+    world.ask(&here, &mut client, Request::Refresh { lifetime: 0 }).unwrap();
+    assert_eq!(world.server.allocations(), 0);
+}
+
 #[test]
 fn a_ticket_is_not_spent_on_a_refused_request() {
     let (mut world, old, new) = (World::new(), at(5000), at(5001));

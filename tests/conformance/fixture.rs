@@ -56,6 +56,12 @@ impl Setup {
         self.flags[at + 1] = value.to_owned();
         self
     }
+    /// Takes away a flag that [`Setup::new`] set.
+    pub fn without(mut self, name: &str) -> Setup {
+        let at = self.flags.iter().position(|f| f == name).unwrap();
+        self.flags.drain(at..at + 2);
+        self
+    }
     /// No relay addresses but those given as flags.
     pub fn without_relay_addresses(mut self) -> Setup {
         self.relay_addresses = false;

@@ -35,6 +35,24 @@ fn a_reload_says_what_changed_and_what_lives_lives_on() {
     assert_eq!(gone.ask(Outgoing::allocate()).error(), Some(401));
 }
 
+/// What an allocation was granted stays good, whatever becomes of its realm and of SHA-1; nobody else has them any more.
+#[test]
+fn a_realm_is_renamed_under_its_calls() {
+    let directory = Directory::new("reload-realm");
+    let file = directory.write("hairpin.toml", &format!("realm = \"before.example\"\n{}", users("")));
+    let server = on_file(&file).without("--realm").start();
+    let mut old = server.udp();
+    old.allocate();
+    directory.write("hairpin.toml", &format!("realm = \"after.example\"\nsha1 = false\n{}", users("")));
+    assert_eq!(json(&server, "POST", "/reload")["changed"], json!(["realm", "sha1"]));
+    let peer = Peer::v4();
+    old.bind(0x4000, peer.address);
+    assert!(old.refresh(600).is_success());
+    assert_eq!(server.udp().ask(Outgoing::allocate()).error(), Some(401));
+    assert!(old.refresh(0).is_success());
+    assert_eq!(server.metric("hairpin_allocations", &[]), 0.0);
+}
+
 #[test]
 fn a_file_that_is_wrong_changes_nothing() {
     let directory = Directory::new("reload-wrong");

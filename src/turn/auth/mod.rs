@@ -21,7 +21,7 @@ pub use token::{TokenKey, TokenKeys};
 use super::policy::Policy;
 use super::reject::Reject;
 use super::time::Instant;
-use crate::wire::integrity::{self, Key, Seal};
+use crate::wire::integrity::{self, Key, Seal, userhash};
 use crate::wire::registry::PasswordAlgorithm;
 use crate::wire::{AttributeType, Message};
 use nonce::{Features, NonceKey};
@@ -75,7 +75,7 @@ pub struct Desk<'a> {
     /// Who sent the request.
     pub client: SocketAddr,
     /// Who made the client's allocation, or that of the connection which is to be bound: that key stays good while it lives, so
-    /// that a call is not cut when a time-limited name expires under it.
+    /// that a call is not cut when a time-limited name expires under it, or an operator takes away the user, the realm or SHA-1.
     pub known: Option<&'a Owner>,
 }
 
@@ -91,23 +91,28 @@ impl Desk<'_> {
         let nonce = request.attribute(AttributeType::NONCE).ok_or(Reject::BAD_REQUEST)?;
         let agreed = agreed_algorithm(request, nonce)?;
         let algorithm = agreed.unwrap_or(PasswordAlgorithm::MD5);
-        if !self.policy.sha1 && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5) {
+        let token = request.attribute(AttributeType::ACCESS_TOKEN);
+        let owner = self.known.filter(|owner| token.is_none() && is_of(request, seal, &user, realm, owner));
+        if owner.is_none() && !self.policy.sha1 && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5) {
             return Err(Reject::UNAUTHENTICATED);
         }
-        let realm = self.policy.realms.iter().find(|r| r.name.as_bytes() == realm).ok_or(Reject::UNAUTHENTICATED)?;
-        let (name, key, authorized) = match request.attribute(AttributeType::ACCESS_TOKEN) {
-            Some(token) => self.authorized(request, seal, realm, &user, token)?,
-            None => {
-                let name = user.name(realm).ok_or(Reject::UNAUTHENTICATED)?;
-                let key = self.key(request, seal, realm, &name, algorithm).ok_or(Reject::UNAUTHENTICATED)?;
-                (name, key, None)
+        let named = self.policy.realms.iter().find(|r| r.name.as_bytes() == realm).cloned();
+        let realm = named.or_else(|| Some(self.policy.realm_of(owner?))).ok_or(Reject::UNAUTHENTICATED)?;
+        let (name, key, authorized) = match (token, owner) {
+            (Some(token), _) => self.authorized(request, seal, &realm, &user, token)?,
+            (None, Some(owner)) => (owner.name.clone(), owner.key.clone(), None),
+            (None, None) => {
+                let name = user.name(&realm).ok_or(Reject::UNAUTHENTICATED)?;
+                let keys = realm.credentials.keys(&realm.name, &name, algorithm, self.unix);
+                let key = keys.into_iter().find(|key| integrity::verify(request, seal, key));
+                (name, key.ok_or(Reject::UNAUTHENTICATED)?, None)
             }
         };
         if !self.nonces.is_valid(self.now, self.client, nonce, self.policy.limits.nonce_lifetime) {
             return Err(Reject::STALE_NONCE);
         }
         let seal = if agreed.is_some() { Seal::Sha256 } else { seal };
-        Ok(Caller { name, realm: realm.clone(), key, authorized, seal })
+        Ok(Caller { name, realm, key, authorized, seal })
     }
 
     /// Who a third party says that the caller is. RFC 7635 §7.
@@ -131,24 +136,15 @@ impl Desk<'_> {
         let key = keys.find(|key| integrity::verify(request, seal, key)).ok_or(Reject::UNAUTHENTICATED)?;
         Ok((kid.into(), key, Some(token.left)))
     }
+}
 
-    /// The key that the request was sealed with, if it is one of the user's.
-    fn key(
-        &self,
-        request: &Message,
-        seal: Seal,
-        realm: &Realm,
-        name: &Arc<str>,
-        algorithm: PasswordAlgorithm,
-    ) -> Option<Key> {
-        if let Some(owner) = self.known.filter(|owner| owner.name == *name && owner.realm == realm.name)
-            && integrity::verify(request, seal, &owner.key)
-        {
-            return Some(owner.key.clone());
-        }
-        let keys = realm.credentials.keys(&realm.name, name, algorithm, self.unix);
-        keys.into_iter().find(|key| integrity::verify(request, seal, key))
-    }
+/// Whether a request names an owner, in the owner's realm, and is sealed with the owner's key.
+fn is_of(request: &Message, seal: Seal, user: &User, realm: &[u8], owner: &Owner) -> bool {
+    let named = match user {
+        User::Name(name) => *name == owner.name.as_bytes(),
+        User::Hash(hash) => *hash == userhash(&owner.name, &owner.realm),
+    };
+    named && realm == owner.realm.as_bytes() && integrity::verify(request, seal, &owner.key)
 }
 
 /// How a request names its user.

@@ -94,10 +94,9 @@ pub fn accepted(state: &mut State, now: Instant, relayed: RelayedId, peer: Socke
 }
 
 fn has_room(state: &State, id: AllocationId) -> Result<(), Reject> {
+    let policy = &state.policy;
     let room = |allocation: &Allocation| {
-        let realm = state.policy.realms.iter().find(|realm| realm.name == allocation.owner.realm);
-        let limits = realm.map_or_else(|| state.policy.limits.clone(), |realm| state.policy.limits_of(realm));
-        allocation.connections.len() < limits.connections
+        allocation.connections.len() < policy.limits_of(&policy.realm_of(&allocation.owner)).connections
     };
     if state.table.get(id).is_some_and(room) { Ok(()) } else { Err(Reject::CAPACITY) }
 }
