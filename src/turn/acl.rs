@@ -31,15 +31,13 @@ impl Acl {
     /// Judges an address, whoever's it is.
     pub fn judge(&self, address: IpAddr) -> Verdict {
         let verdict = match self.explicit(address) {
+            // To the system that is another name of this host.
+            _ if address.is_unspecified() => Verdict::Refused,
             Some(verdict) => verdict,
             None if is_special(address) => Verdict::Refused,
             None => Verdict::Permitted,
         };
-        let hidden = match address {
-            IpAddr::V6(ip) if verdict == Verdict::Permitted => embedded(ip),
-            _ => [None, None],
-        };
-        let refused = hidden.into_iter().flatten().any(|ip| self.judge(IpAddr::V4(ip)) == Verdict::Refused);
+        let refused = hidden(address).any(|ip| self.judge(ip) == Verdict::Refused);
         if refused { Verdict::Refused } else { verdict }
     }
 
@@ -70,17 +68,23 @@ pub struct Own {
 impl Own {
     /// Whether the transport address is one of the server's own listeners.
     pub fn listens(&self, address: SocketAddr) -> bool {
-        // All of 127.0.0.0/8 leads to this host, whatever an interface bears.
-        let here = || address.ip().is_loopback() || self.addresses.contains(&address.ip());
-        self.listeners.iter().any(|listener| {
-            let ip = listener.ip();
-            listener.port() == address.port() && (ip == address.ip() || (ip.is_unspecified() && here()))
-        })
+        let at = |ip: IpAddr| {
+            self.listeners.iter().any(|listener| {
+                let here = listener.ip() == ip || (listener.ip().is_unspecified() && self.has(ip));
+                listener.port() == address.port() && here
+            })
+        };
+        at(address.ip()) || hidden(address.ip()).any(at)
     }
 
-    /// Whether the address is this host's.
+    /// Whether the address is this host's, or carries one that is.
     pub fn is(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
+        self.has(address) || hidden(address).any(|ip| self.has(ip))
+    }
+
+    /// All of 127.0.0.0/8 leads to this host, whatever an interface bears.
+    fn has(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.addresses.contains(&address)
     }
 }
 
@@ -163,6 +167,15 @@ fn is_special(address: IpAddr) -> bool {
     }
 }
 
+/// The IPv4 addresses that an address carries.
+fn hidden(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let carried = match address {
+        IpAddr::V4(_) => [None, None],
+        IpAddr::V6(ip) => embedded(ip),
+    };
+    carried.into_iter().flatten().map(IpAddr::V4)
+}
+
 /// The IPv4 addresses that an IPv6 address carries: mapped, compatible (`::1` is not one),
 /// translated, NAT64, 6to4, ISATAP, or Teredo, which carries two.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
@@ -203,14 +216,15 @@ const SPECIAL_V4: &[([u8; 4], u32)] = &[
 ];
 
 const SPECIAL_V6: &[([u16; 8], u32)] = &[
-    ([0, 0, 0, 0, 0, 0, 0, 0], 96),          // unspecified, loopback, IPv4-compatible
-    ([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),     // IPv4-mapped
-    ([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),     // IPv4-translated
-    ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),  // NAT64 of local use
-    ([0x100, 0, 0, 0, 0, 0, 0, 0], 64),      // discard
-    ([0x100, 0, 0, 1, 0, 0, 0, 0], 64),      // dummy prefix
+    ([0, 0, 0, 0, 0, 0, 0, 0], 96),              // unspecified, loopback, IPv4-compatible
+    ([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),         // IPv4-mapped
+    ([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),         // IPv4-translated
+    ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),      // NAT64 of local use
+    ([0x100, 0, 0, 0, 0, 0, 0, 0], 64),          // discard
+    ([0x100, 0, 0, 1, 0, 0, 0, 0], 64),          // dummy prefix
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), // protocol assignments: Teredo (RFC 8656 §21.4: must not be accepted), ORCHID
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // documentation
+    ([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), // AS112
     ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16), // 6to4 (RFC 8656 §21.4: likewise)
     ([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), // documentation
     ([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), // segment routing
@@ -260,8 +274,13 @@ mod tests {
             "2001:1ff::1",
             "64:ff9b:1::808:808",
             "2002:808:808::1",
+            "2620:4f:8000::1",
         ] {
             assert_eq!(judge(&Acl::default(), v6), Verdict::Refused, "{v6}");
+        }
+        let all = Acl { allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], deny: vec![] };
+        for unspecified in ["0.0.0.0", "::", "::ffff:0.0.0.0", "64:ff9b::"] {
+            assert_eq!(judge(&all, unspecified), Verdict::Refused, "{unspecified}, whatever is permitted");
         }
     }
 
@@ -308,5 +327,20 @@ mod tests {
         assert!(own.listens("127.0.0.2:3478".parse().unwrap()));
         assert!(!own.listens("203.0.113.5:3479".parse().unwrap()));
         assert!(!own.listens("203.0.113.6:3478".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_own_address_is_one_however_it_is_written() {
+        let own =
+            Own { listeners: vec!["0.0.0.0:3478".parse().unwrap()], addresses: vec!["203.0.113.5".parse().unwrap()] };
+        for ip in
+            ["203.0.113.5", "64:ff9b::203.0.113.5", "2a00::5efe:203.0.113.5", "127.0.0.2", "::1", "64:ff9b::7f00:1"]
+        {
+            let ip: IpAddr = ip.parse().unwrap();
+            assert!(own.is(ip) && own.listens(SocketAddr::new(ip, 3478)), "{ip}");
+            assert!(!own.listens(SocketAddr::new(ip, 3479)));
+        }
+        let other: IpAddr = "64:ff9b::203.0.113.6".parse().unwrap();
+        assert!(!own.is(other) && !own.listens(SocketAddr::new(other, 3478)));
     }
 }

@@ -104,7 +104,7 @@ impl State {
                     None => self.policy.realm_for(&path.client, path.origin.as_deref()).cloned(),
                 };
                 let (policy, shared, client) = (&self.policy, &self.shared, five_tuple.client);
-                let challenge = Challenge { policy, shared, now, client, realm: realm.as_deref() };
+                let challenge = Challenge { policy, shared, now, client, realm: realm.as_deref(), forgeable };
                 challenge.write(&mut writer, reject);
             }
         }
@@ -179,14 +179,16 @@ struct Challenge<'a> {
     now: Instant,
     client: SocketAddr,
     realm: Option<&'a Realm>,
+    /// Whoever asked may be a forged address: not one octet more than needed.
+    forgeable: bool,
 }
 
 impl Challenge<'_> {
     fn write(&self, writer: &mut Writer, reject: &Reject) {
         let Some(code) = reject.code() else { return };
         let reason = match reject {
-            // Whoever is challenged may be a forged address: not one octet more than needed.
             Reject::Challenge(_) => "",
+            _ if self.forgeable => "",
             _ => code.name().unwrap_or_default(),
         };
         writer.error_code(code, reason);

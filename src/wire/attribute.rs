@@ -126,7 +126,9 @@ pub fn read_error_code(value: &[u8]) -> Option<ErrorCode> {
     Some(ErrorCode(u16::from(class & 7) * 100 + u16::from(number)))
 }
 
-/// The ICMP attribute's value: type, code, and the error's own data, for [`AttributeType::ICMP`]. RFC 8656 §18.13.
+/// The ICMP attribute's value: type, code, and the error's own data, for [`AttributeType::ICMP`]. RFC 8656 §18.13. The
+/// figure there draws the type 7 bits wide and the code 9, though both are octets and the text gives no widths; what reads
+/// and writes the attribute today takes an octet for each, as in ICMP itself and in the drafts.
 pub const fn icmp(kind: u8, code: u8, data: [u8; 4]) -> [u8; 8] {
     let [d0, d1, d2, d3] = data;
     [0, 0, kind, code, d0, d1, d2, d3]

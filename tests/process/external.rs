@@ -6,6 +6,7 @@ use crate::codec::{Attribute, Outgoing};
 use crate::command;
 use crate::fixture::Setup;
 use crate::namespace::Namespace;
+use crate::operating::until;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener};
@@ -55,6 +56,27 @@ fn auto_asks_the_clouds_metadata_service() {
         std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap(), path, header)));
         assert_eq!(space.enter(relaying), "relaying 10.0.0.5 as 203.0.113.7", "{cloud}");
     }
+}
+
+/// No relay reaches what listens on this host, on addresses that it has got since the start either: a floating one has come.
+#[test]
+fn addresses_that_the_host_gets_are_its_own() {
+    if !is_root() {
+        return eprintln!("SKIPPED: network namespaces need root and iproute2");
+    }
+    let space = Namespace::new("floating");
+    space.ip("address add 5.5.5.5/32 dev lo");
+    space.enter(|| {
+        let setup = Setup::strict().flag("--web", "off").without_relay_addresses();
+        let server = setup.flag("--relay-address", "5.5.5.5").start();
+        let mut client = server.udp();
+        client.allocate();
+        let floating = "6.6.6.6:9".parse().unwrap();
+        assert_eq!(client.try_permit("5.5.5.5:9".parse().unwrap()).error(), Some(403));
+        assert!(client.try_permit(floating).is_success());
+        space.ip("address add 6.6.6.6/32 dev lo");
+        until("an address of its own", || client.try_permit(floating).error() == Some(403));
+    });
 }
 
 /// What a server that is told `auto` says of its relay address.

@@ -6,12 +6,14 @@ use super::signals::{Signal, Signals};
 use crate::cli::flags::Flags;
 use crate::cli::logs::Level;
 use crate::config::{Host, Settings, Written};
+use crate::net::interface;
 use crate::relay::Supervisor;
 use crate::service::admin::{Answer, Condition, Order, Refused};
 use crate::service::certificates::Certificates;
 use crate::service::web::Web;
 use crate::turn::auth::credentials::account;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{UnixListener, UnixStream};
@@ -67,6 +69,8 @@ pub struct Running {
     pub(super) replaced: bool,
     /// Users that are kept out, and until when in Unix time.
     blocked: Vec<(String, Duration)>,
+    /// The addresses that the host had at the last look: no relay may reach what is at them.
+    addresses: Vec<IpAddr>,
 }
 
 /// How far a server is that leaves.
@@ -80,7 +84,7 @@ struct Leaving {
 impl Running {
     /// A server that has just started.
     pub fn new(parts: Parts) -> Running {
-        Running { parts, leaving: None, replaced: false, blocked: Vec::new() }
+        Running { parts, leaving: None, replaced: false, blocked: Vec::new(), addresses: addresses() }
     }
 
     /// Does what signals and operators ask until the end; gives the relay back to be stopped.
@@ -194,8 +198,13 @@ impl Running {
         true
     }
 
-    /// Closes what nobody uses any more.
-    async fn tidy(&self) {
+    /// Closes what nobody uses any more, and keeps relays away from addresses that the host has got since.
+    async fn tidy(&mut self) {
+        let found = addresses();
+        if found != self.addresses {
+            self.addresses = found;
+            self.apply().await;
+        }
         if self.replaced {
             return self.parts.relay.release().await;
         }
@@ -245,6 +254,14 @@ impl Running {
 fn still_leaving(allocations: u32) {
     let patience = (PROGRESS * 3).as_micros();
     notify(&format!("STOPPING=1\nSTATUS=Draining: {allocations} allocations live\nEXTEND_TIMEOUT_USEC={patience}"));
+}
+
+/// The addresses of this host, in order.
+fn addresses() -> Vec<IpAddr> {
+    let found = interface::addresses().unwrap_or_default();
+    let mut all: Vec<IpAddr> = found.into_iter().map(|found| found.address).collect();
+    all.sort_unstable();
+    all
 }
 
 fn unix() -> Duration {
