@@ -6,7 +6,7 @@ use super::plan::Connections;
 use super::ready::{Ready, Source};
 use super::stats::Counters;
 use super::stream::Stream;
-use crate::net::{Port, tcp};
+use crate::net::{Port, descriptors, tcp};
 use crate::turn::acl::Cidr;
 use crate::turn::{Client, FiveTuple, Instant, Link, Transport};
 use std::cmp::Reverse;
@@ -164,7 +164,8 @@ impl Clients {
 
     fn admit(&mut self, stream: TcpStream, client: SocketAddr, now: Instant) {
         let open = self.connections.len() - self.vacant.len();
-        if open >= self.limits.maximum {
+        // Connections that do nothing must not take the sockets of relays: the last descriptors are kept for those.
+        if open >= self.limits.maximum || descriptors::is_among_the_last(&stream) {
             return self.counters.connections_refused.add(1);
         }
         let prepared = tcp::prepare(&stream, self.limits.send_buffer).and_then(|()| stream.local_addr());

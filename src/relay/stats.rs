@@ -43,7 +43,7 @@ counters! {
     relay_bind_failures Total "Relay sockets that could not be bound.";
     connections Gauge "Client connections open.";
     connections_accepted Total "Client connections accepted.";
-    connections_refused Total "Client connections closed at once because there were too many.";
+    connections_refused Total "Client connections closed at once: too many of them, or too few descriptors left for relays.";
     connections_failed Total "Client connections that could not be accepted.";
     connections_idle Total "Client connections closed because they were silent and had no allocation.";
     connections_malformed Total "Client connections closed because what they sent is no STUN, TURN or ChannelData.";

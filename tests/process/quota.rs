@@ -7,7 +7,7 @@ use crate::codec::{Attribute, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
 use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Setup};
 use crate::operating::{json, until};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 #[test]
@@ -27,6 +27,25 @@ fn allocations_are_bounded_with_the_rfcs_codes() {
         first.ask(Outgoing::request(crate::codec::REFRESH).with(Attribute::lifetime(0)));
         assert!(second.ask(Outgoing::allocate()).is_success(), "{flag}: the place is free again");
     }
+}
+
+/// Whoever holds connections open, and does nothing with them, takes no relay away from anybody.
+#[test]
+fn connections_leave_descriptors_for_relays() {
+    let server = Setup::new().flag("--web", "off").flag("--drain-timeout", "0s").start();
+    let few = libc::rlimit { rlim_cur: 240, rlim_max: 240 };
+    // SAFETY: the kernel reads one rlimit; the process is the server that was just started.
+    let limited = unsafe { libc::prlimit(server.pid as i32, libc::RLIMIT_NOFILE, &few, std::ptr::null_mut()) };
+    assert_eq!(limited, 0, "{}", std::io::Error::last_os_error());
+    let held: Vec<_> = (0..300).map(|_| TcpStream::connect(server.v4).unwrap()).collect();
+    until("connections that are refused", || server.metric("hairpin_shard_connections_refused_total", &[]) > 50.0);
+    let mut clients: Vec<_> = (0..10).map(|_| server.udp()).collect();
+    for client in &mut clients {
+        client.allocate();
+    }
+    drop(held);
+    until("room for more", || server.metric("hairpin_shard_connections", &[]) == 0.0);
+    server.tcp().allocate();
 }
 
 #[test]
