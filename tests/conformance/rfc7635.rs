@@ -73,7 +73,7 @@ fn an_allocation_lives_no_longer_than_its_token() {
     let mut caller = holder(&mut world, CLIENT, "new", token(2, SERVER, UNIX, 100));
     let answer = world.ask(&mut caller, Outgoing::allocate().with(Attribute::lifetime(3600)));
     let granted = answer.number(LIFETIME).unwrap();
-    assert!((95..=105).contains(&granted), "{granted} s for a token of 100 s");
+    assert!((95..=100).contains(&granted), "{granted} s for a token of 100 s");
     caller.credentials.as_mut().unwrap().extra.clear();
     let unextended = world.refresh(&mut caller, 3600).number(LIFETIME).unwrap();
     assert!(unextended <= granted, "{unextended} s without a new token");

@@ -54,7 +54,8 @@ impl TokenKey {
 pub struct Token {
     /// What the request is sealed with: `mac_key`.
     pub key: Key,
-    /// For how much longer the token is good, the allowed difference of clocks included.
+    /// For how much longer the token is good, the allowed difference of clocks included; never longer than it was made for
+    /// (RFC 7635 §7: what is granted "MUST be less than or equal to the lifetime of the token").
     pub left: Duration,
 }
 
@@ -82,8 +83,11 @@ impl TokenKeys {
         let (&timestamp, rest) = rest.get(mac_key.len()..)?.split_first_chunk()?;
         let lifetime = u32::from_be_bytes(*rest.first_chunk()?);
         let made = Duration::from_secs(u64::from_be_bytes(timestamp) >> 16);
-        let good = Duration::from_secs(u64::from(lifetime)) + CLOCK_DIFFERENCE;
-        let left = good.checked_sub(unix.abs_diff(made)).filter(|left| !left.is_zero())?;
+        let lifetime = Duration::from_secs(u64::from(lifetime));
+        let left = (lifetime + CLOCK_DIFFERENCE).saturating_sub(unix.abs_diff(made)).min(lifetime);
+        if left.is_zero() {
+            return None;
+        }
         Some(Token { key: Key::from_octets(mac_key)?, left })
     }
 }
@@ -117,6 +121,8 @@ mod tests {
         let token = sealed(&[2; 32], "turn.example", 1000, 60);
         let opened = keys().open("new", &token, at(1010)).unwrap();
         assert_eq!((opened.key.as_octets(), opened.left), (&[7; 20][..], at(55)));
+        let young = keys().open("new", &token, at(1001)).unwrap();
+        assert_eq!(young.left, at(60), "no longer than it was made for");
         assert!(keys().open("new", &token, at(1064)).is_some());
         assert!(keys().open("new", &token, at(1065)).is_none(), "too old");
         assert!(keys().open("new", &token, at(900)).is_none(), "from the future");
