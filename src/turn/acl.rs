@@ -37,7 +37,7 @@ impl Acl {
             None if is_special(address) => Verdict::Refused,
             None => Verdict::Permitted,
         };
-        let refused = hidden(address).any(|ip| self.judge(ip) == Verdict::Refused);
+        let refused = carries(address, |ip| self.judge(ip) == Verdict::Refused);
         if refused { Verdict::Refused } else { verdict }
     }
 
@@ -74,12 +74,12 @@ impl Own {
                 listener.port() == address.port() && here
             })
         };
-        at(address.ip()) || hidden(address.ip()).any(at)
+        at(address.ip()) || carries(address.ip(), at)
     }
 
     /// Whether the address is this host's, or carries one that is.
     pub fn is(&self, address: IpAddr) -> bool {
-        self.has(address) || hidden(address).any(|ip| self.has(ip))
+        self.has(address) || carries(address, |ip| self.has(ip))
     }
 
     /// All of 127.0.0.0/8 leads to this host, whatever an interface bears.
@@ -167,13 +167,12 @@ fn is_special(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 addresses that an address carries.
-fn hidden(address: IpAddr) -> impl Iterator<Item = IpAddr> {
-    let carried = match address {
-        IpAddr::V4(_) => [None, None],
-        IpAddr::V6(ip) => embedded(ip),
-    };
-    carried.into_iter().flatten().map(IpAddr::V4)
+/// Whether one of the IPv4 addresses that an address carries is such a one.
+fn carries(address: IpAddr, mut such: impl FnMut(IpAddr) -> bool) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => embedded(ip).into_iter().flatten().any(|ip| such(IpAddr::V4(ip))),
+    }
 }
 
 /// The IPv4 addresses that an IPv6 address carries: mapped, compatible (`::1` is not one),

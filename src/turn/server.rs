@@ -317,7 +317,7 @@ impl Server {
         }
         let id = self.state.table.of_client(&client.five_tuple);
         let Some(allocation) = id.and_then(|id| self.state.table.get(id)) else {
-            return self.state.discard(Discard::NoAllocation);
+            return self.state.not_here(client);
         };
         let bound = |channel: &Channel| channel.number == number;
         let discard = if allocation.channels.iter().any(bound) { Discard::NoPermission } else { Discard::NoChannel };
@@ -354,10 +354,7 @@ impl Server {
     /// The shard to which a client's packets are to be passed.
     fn home(&mut self, now: Instant, client: &Client, via: Via) -> Option<u16> {
         match via {
-            Via::Socket => {
-                let home = self.state.guests.home(now, &client.five_tuple);
-                home.or_else(|| self.elsewhere(&client.five_tuple))
-            }
+            Via::Socket => self.state.guests.home(now, &client.five_tuple),
             Via::Shard => None,
         }
     }

@@ -211,6 +211,14 @@ impl State {
         if external == source || self.shared.relays.find(external).is_none() { source } else { external }
     }
 
+    /// Where data goes of a client that has no allocation here: to the shard that knows it, or nowhere.
+    pub(super) fn not_here(&self, client: &Client) -> Onward {
+        match self.table.elsewhere(&client.five_tuple) {
+            Some(shard) => Onward::Pass { shard },
+            None => self.discard(Discard::NoAllocation),
+        }
+    }
+
     /// Counts a silence.
     pub(super) fn discard(&self, discard: Discard) -> Onward {
         self.counters.discarded(discard);

@@ -92,11 +92,15 @@ impl Desk<'_> {
         let agreed = agreed_algorithm(request, nonce)?;
         let algorithm = agreed.unwrap_or(PasswordAlgorithm::MD5);
         let token = request.attribute(AttributeType::ACCESS_TOKEN);
-        let owner = self.known.filter(|owner| token.is_none() && is_of(request, seal, &user, realm, owner));
+        let named = self.policy.realms.iter().find(|r| r.name.as_bytes() == realm).cloned();
+        let is_of = |owner: &&Owner| {
+            let known = user.is(owner, named.as_deref()) && realm == owner.realm.as_bytes();
+            known && integrity::verify(request, seal, &owner.key)
+        };
+        let owner = self.known.filter(|_| token.is_none()).filter(is_of);
         if owner.is_none() && !self.policy.sha1 && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5) {
             return Err(Reject::UNAUTHENTICATED);
         }
-        let named = self.policy.realms.iter().find(|r| r.name.as_bytes() == realm).cloned();
         let realm = named.or_else(|| Some(self.policy.realm_of(owner?))).ok_or(Reject::UNAUTHENTICATED)?;
         let (name, key, authorized) = match (token, owner) {
             (Some(token), _) => self.authorized(request, seal, &realm, &user, token)?,
@@ -138,15 +142,6 @@ impl Desk<'_> {
     }
 }
 
-/// Whether a request names an owner, in the owner's realm, and is sealed with the owner's key.
-fn is_of(request: &Message, seal: Seal, user: &User, realm: &[u8], owner: &Owner) -> bool {
-    let named = match user {
-        User::Name(name) => *name == owner.name.as_bytes(),
-        User::Hash(hash) => *hash == userhash(&owner.name, &owner.realm),
-    };
-    named && realm == owner.realm.as_bytes() && integrity::verify(request, seal, &owner.key)
-}
-
 /// How a request names its user.
 enum User<'a> {
     Name(&'a [u8]),
@@ -157,6 +152,17 @@ impl<'a> User<'a> {
     fn of(request: &Message<'a>) -> Option<User<'a>> {
         let name = request.attribute(AttributeType::USERNAME).map(User::Name);
         name.or_else(|| request.attribute(AttributeType::USERHASH).map(User::Hash))
+    }
+
+    /// Whether that is the owner of something; where the owner's realm still has the name, its hash need not be made.
+    fn is(&self, owner: &Owner, realm: Option<&Realm>) -> bool {
+        match self {
+            User::Name(name) => *name == owner.name.as_bytes(),
+            User::Hash(hash) => match realm.and_then(|realm| realm.credentials.by_hash(hash)) {
+                Some(name) => *name == owner.name,
+                None => *hash == userhash(&owner.name, &owner.realm),
+            },
+        }
     }
 
     fn name(&self, realm: &Realm) -> Option<Arc<str>> {

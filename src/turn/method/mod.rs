@@ -41,6 +41,9 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
         _ => return Err(Discard::UnknownMethod.into()),
     }
     let existing = state.table.of_client(&client.five_tuple);
+    if let Some(shard) = existing.is_none().then(|| state.table.elsewhere(&client.five_tuple)).flatten() {
+        return Ok(Outcome::Elsewhere(shard));
+    }
     let caller = authenticate(state, now, request, &client, existing)?;
     path.sealed = Some((caller.key.clone(), caller.seal));
     understood(&state.policy, request)?;

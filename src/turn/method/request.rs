@@ -24,10 +24,16 @@ pub fn understood(policy: &Policy, request: &Message) -> Result<(), Reject> {
 /// The comprehension-required attributes of a message that are not understood, each once: named in an answer, they take half
 /// of what they took in the request at most.
 pub fn unknown_attributes(policy: &Policy, message: &Message) -> Vec<AttributeType> {
-    let required = message.attributes().map(|(kind, _)| kind).filter(|kind| kind.is_comprehension_required());
-    let mut unknown: Vec<AttributeType> = required.filter(|kind| !is_understood(policy, *kind)).collect();
-    unknown.sort_unstable();
-    unknown.dedup();
+    let mut unknown: Vec<AttributeType> = Vec::new();
+    for (kind, _) in message.attributes().filter(|(kind, _)| kind.is_comprehension_required()) {
+        if !is_understood(policy, kind) {
+            unknown.push(kind);
+        }
+    }
+    if unknown.len() > 1 {
+        unknown.sort_unstable();
+        unknown.dedup();
+    }
     unknown
 }
 

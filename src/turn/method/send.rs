@@ -20,7 +20,7 @@ pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Mess
     let id = state.table.of_client(&client.five_tuple);
     let of_datagrams = |allocation: &&Allocation| allocation.protocol == Protocol::Udp;
     let Some((id, allocation)) = id.and_then(|id| Some((id, state.table.get(id).filter(of_datagrams)?))) else {
-        return state.discard(Discard::NoAllocation);
+        return state.not_here(client);
     };
     let Some(half) = allocation.halves.get(Family::of(peer.ip())) else {
         return state.discard(Discard::PeerFamily);
