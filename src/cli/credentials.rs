@@ -12,7 +12,7 @@ use std::time::Duration;
 /// them, and what a browser's RTCPeerConnection takes
 #[derive(Args, Clone, Debug)]
 pub struct Credentials {
-    /// The secret that the server was given
+    /// The secret that the server was given; of several lines the first counts, as it does there
     #[arg(long, value_name = "SECRET", env = "HAIRPIN_SHARED_SECRET", hide_env_values = true)]
     shared_secret: String,
     /// Whom they are for: the server's logs and quotas go by this name
@@ -28,10 +28,11 @@ pub struct Credentials {
 
 /// Runs it.
 pub fn run(args: &Credentials) -> ExitCode {
-    if args.shared_secret.is_empty() {
+    // The variable may have several, as the server reads it.
+    let Some(secret) = args.shared_secret.lines().find(|line| !line.is_empty()) else {
         return usage(&"--shared-secret is empty; write the secret that the server was given");
-    }
-    let pair = ice::Pair::minted(&args.shared_secret, args.user.as_deref(), args.ttl);
+    };
+    let pair = ice::Pair::minted(secret, args.user.as_deref(), args.ttl);
     let servers = if args.server.is_empty() { vec![here()] } else { args.server.clone() };
     println!("username {}", pair.username);
     println!("password {}", pair.password);

@@ -76,8 +76,8 @@ fn argument(key: &Key) -> Arg {
     let argument = Arg::new(key.name)
         .long(key.flag())
         .value_name(key.placeholder)
-        .help(format!("{} [env: {}]{default}", key.summary(), key.variable()))
-        .long_help(format!("{}\n\n[env: {}]{default}", config::render::flags(key.about), key.variable()));
+        .help(format!("{} [env: {}]{default}", key.summary(), key.described_variable()))
+        .long_help(format!("{}\n\n[env: {}]{default}", config::render::flags(key.about), key.described_variable()));
     match key.shape {
         // A number below zero is a value that the key's reader refuses by name, and no flag that nobody knows.
         Shape::One => argument.action(ArgAction::Set).allow_negative_numbers(true),

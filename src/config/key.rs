@@ -28,7 +28,8 @@ pub struct Key {
 pub enum Shape {
     /// One.
     One,
-    /// Any number: a list in the file, a repeated flag, separated by commas in the environment.
+    /// Any number: a list in the file, a repeated flag; in the environment separated by commas, and where the values are
+    /// secrets, which may have commas, by line breaks.
     Many,
     /// `true` or `false`; the flag alone says `true`.
     Switch,
@@ -112,6 +113,12 @@ impl Key {
     /// The environment variable.
     pub fn variable(&self) -> String {
         format!("HAIRPIN_{}", self.name.to_uppercase())
+    }
+
+    /// The environment variable for people, and how it has several values where that is not by commas.
+    pub fn described_variable(&self) -> String {
+        let lines = self.secret && self.shape == Shape::Many;
+        format!("{}{}", self.variable(), if lines { ", one a line" } else { "" })
     }
 
     /// The first sentence of what it is for.

@@ -71,7 +71,8 @@ const HEAD: &str = "\
 #
 # The server reads this file from /etc/hairpin/hairpin.toml, or from where --config says. Every key is a flag too
 # (relay_ports is --relay-ports) and an environment variable (HAIRPIN_RELAY_PORTS); flags beat variables, and both beat
-# this file. `hairpin config check FILE` says what is wrong with it. SIGHUP reads it again.
+# this file. A variable has the values of a list between commas; those of users, secrets and keys, which may have commas
+# themselves, one a line. `hairpin config check FILE` says what is wrong with this file. SIGHUP reads it again.
 ";
 const WIDTH: usize = 116;
 

@@ -62,10 +62,15 @@ impl Written {
             let name = key.variable();
             let Some(text) = variable(&name).filter(|text| !text.is_empty()) else { continue };
             let origin = Origin::Environment(name);
-            let given = |text: &str| Given::new(text.trim(), &origin);
-            let values = match key.shape {
-                Shape::Many => text.split(',').filter(|part| !part.trim().is_empty()).map(given).collect(),
-                Shape::One | Shape::Switch => vec![given(&text)],
+            let given = |text: &str| Given::new(text, &origin);
+            let values = match (key.shape, key.secret) {
+                // Any character may be part of a secret but a line break.
+                (Shape::Many, true) => text.lines().filter(|line| !line.is_empty()).map(given).collect(),
+                (_, true) => vec![given(text.trim_end_matches(['\r', '\n']))],
+                (Shape::Many, false) => {
+                    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(given).collect()
+                }
+                (Shape::One | Shape::Switch, false) => vec![given(text.trim())],
             };
             written.set(key, values);
         }

@@ -3,7 +3,7 @@
 
 use crate::codec::{Outgoing, hmac_sha1};
 use crate::fixture::{SECRET, Server};
-use crate::{find_text, hairpin, json_in, stderr, stdout};
+use crate::{command, find_text, hairpin, json_in, stderr, stdout};
 use base64::Engine;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,17 @@ fn minted_credentials_follow_the_convention() {
         assert_eq!(password, base64::engine::general_purpose::STANDARD.encode(mac));
         assert!(text.matches(&username).count() >= 2 && text.matches(&password).count() >= 2, "as JSON too:\n{text}");
     }
+}
+
+/// The variable is the server's own: commas belong to the secret, and of several, one a line, the first counts.
+#[test]
+fn the_secret_of_the_environment_is_what_the_server_reads() {
+    let mut command = command(&["credentials"]);
+    let output = command.env("HAIRPIN_SHARED_SECRET", "one, with a comma\nanother\n").output().unwrap();
+    let json = json_in(&stdout(&output));
+    let (username, password) = (find_text(&json, "username").unwrap(), find_text(&json, "credential").unwrap());
+    let mac = hmac_sha1(b"one, with a comma", username.as_bytes());
+    assert_eq!(password, base64::engine::general_purpose::STANDARD.encode(mac));
 }
 
 #[test]

@@ -137,6 +137,26 @@ fn the_environment_hides_the_file_and_flags_hide_both() {
 }
 
 #[test]
+fn a_secret_of_the_environment_keeps_its_commas() {
+    let environment = |user: &'static str, secret: &'static str| {
+        let written = Written::from_environment(|name| match name {
+            "HAIRPIN_USER" => Some(user.into()),
+            "HAIRPIN_SHARED_SECRET" => Some(secret.into()),
+            "HAIRPIN_ADMIN_TOKEN" => Some("a, token\n".into()),
+            _ => None,
+        });
+        resolve(&written, &host()).unwrap()
+    };
+    let settings = environment("zed:pass,word", "first, of two\nsecond, of two\n");
+    assert_eq!(settings.login, Login::Secret { secret: "first, of two".into(), drawn: false });
+    assert_eq!(format!("{:?}", settings.plan.policy.realms[0].credentials), "Credentials(1 users, 2 secrets)");
+    assert_eq!(settings.admin_token.as_deref(), Some("a, token"));
+    let settings = environment("zed:pass,word\nann:other,word", "");
+    assert_eq!(settings.login, Login::User { name: "zed".into(), password: "pass,word".into() });
+    assert_eq!(format!("{:?}", settings.plan.policy.realms[0].credentials), "Credentials(2 users, 0 secrets)");
+}
+
+#[test]
 fn further_realms_have_users_and_something_that_chooses_them() {
     let settings = settings(
         "realm = 'first'\n[[realms]]\nname = 'second'\nuser = ['a:b']\norigin = ['https://x']\nallow_peer = ['10.0.0.0/8']",
