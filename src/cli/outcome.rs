@@ -1,12 +1,33 @@
 //! How a command tells what came of it, and ends when it could not do what was asked.
 
+use crate::config;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Says on standard error what went wrong, and what the process ends with: 2, somebody has to write something else.
-pub fn usage(sentence: &dyn Display) -> ExitCode {
-    eprintln!("error: {sentence}");
+/// What is wrong with what was written, as a sentence.
+pub trait Wrong: Display {
+    /// Whether nothing has to be written otherwise: the same may be right the next time.
+    fn is_passing(&self) -> bool {
+        false
+    }
+}
+
+impl Wrong for &str {}
+impl Wrong for String {}
+impl Wrong for config::Error {
+    fn is_passing(&self) -> bool {
+        config::Error::is_passing(self)
+    }
+}
+
+/// Says on standard error what is wrong, and what the process ends with: 2, somebody has to write something else. What may
+/// pass by itself is a [`failure`]: whoever started the process may try again.
+pub fn usage(wrong: &impl Wrong) -> ExitCode {
+    if wrong.is_passing() {
+        return failure(wrong);
+    }
+    eprintln!("error: {wrong}");
     ExitCode::from(2)
 }
 

@@ -42,12 +42,19 @@ pub struct Fault {
     pub origin: Origin,
     /// What is wrong, and what would be right.
     pub message: String,
+    /// What is written may be right: somebody else did not answer, and may the next time.
+    pub passing: bool,
 }
 
 impl Fault {
     /// A fault at a place.
     pub fn new(origin: &Origin, message: impl Into<String>) -> Fault {
-        Fault { origin: origin.clone(), message: message.into() }
+        Fault { origin: origin.clone(), message: message.into(), passing: false }
+    }
+
+    /// The same for what may be right the next time.
+    pub fn passing(self) -> Fault {
+        Fault { passing: true, ..self }
     }
 }
 
@@ -75,6 +82,11 @@ impl Error {
             _ => (0, 0),
         });
         Error { faults }
+    }
+
+    /// Whether nothing has to be written otherwise: the same may be right the next time.
+    pub fn is_passing(&self) -> bool {
+        self.faults.iter().all(|fault| fault.passing)
     }
 }
 

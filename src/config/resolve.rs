@@ -172,10 +172,11 @@ fn relay_addresses(reader: &mut Reader, host: &Host) -> Vec<RelayAddress> {
     }
     let mut relays: Vec<RelayAddress> =
         locals.into_iter().map(|local| RelayAddress { local, external: local }).collect();
+    let stun = reader.one(&schema::EXTERNAL_STUN, value::host_and_port);
     let mut told: Vec<IpAddr> = Vec::new();
     for (origin, external) in reader.many_at(&schema::EXTERNAL_ADDRESS, external) {
         let External::Address { of, address } = external else {
-            ask_others(reader, &origin, &mut relays, host);
+            ask_others(reader, &origin, &mut relays, host, stun.as_deref());
             continue;
         };
         let matches = |relay: &&mut RelayAddress| match of {
@@ -209,11 +210,21 @@ fn software(text: &str) -> Result<String, String> {
 }
 
 /// Tells clients what somebody outside says. Where only one of the families is known the other stays as it is.
-fn ask_others(reader: &mut Reader, origin: &Origin, relays: &mut [RelayAddress], host: &Host) {
+fn ask_others(reader: &mut Reader, origin: &Origin, relays: &mut [RelayAddress], host: &Host, stun: Option<&str>) {
     let Some(public) = host.public else { return };
     if public == Public::default() {
-        let message = "nobody says what this host is called from outside; set external_stun, or write the address";
-        reader.wrong_at(origin, &schema::EXTERNAL_ADDRESS, message);
+        let message = match stun {
+            Some(server) => format!(
+                "the STUN server that external_stun names, {server}, does not answer, so this host's public address is not \
+                 known; see whether it runs and whether its answers get through, or write the address"
+            ),
+            None => {
+                "no cloud's metadata service answers, so this host's public address is not known; set external_stun, \
+                     or write the address"
+                    .to_owned()
+            }
+        };
+        reader.passing_at(origin, &schema::EXTERNAL_ADDRESS, &message);
     }
     for relay in relays.iter_mut() {
         let told = if relay.local.is_ipv4() { public.v4 } else { public.v6 };

@@ -58,6 +58,19 @@ pub fn place(text: &str) -> Result<Option<Place>, String> {
     }
 }
 
+/// A host, by name or by address, and a port.
+///
+/// # Errors
+/// No host, or no port.
+pub fn host_and_port(text: &str) -> Result<String, String> {
+    let parts =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && (!host.contains(':') || host.ends_with(']')));
+    match parts.and_then(|(_, port)| port.parse::<u16>().ok()) {
+        Some(1..) => Ok(text.into()),
+        _ => Err(format!("`{text}` is not HOST:PORT; write stun.example.net:3478")),
+    }
+}
+
 /// An IP address, also in brackets.
 ///
 /// # Errors
@@ -291,5 +304,9 @@ mod tests {
         assert!(ip("[::1]").is_ok() && ip("0.0.0.0").is_err() && ip("224.0.0.1").is_err());
         assert_eq!(optional_address("off"), Ok(None));
         assert!(transport_address("localhost:3478").is_err());
+        assert!(host_and_port("a.example:1").is_ok() && host_and_port("[::1]:1").is_ok());
+        assert!(
+            ["a.example", ":1", "a.example:0", "::1", "a.example:x"].iter().all(|text| host_and_port(text).is_err())
+        );
     }
 }

@@ -205,10 +205,19 @@ impl<'a> Reader<'a> {
 
     /// Notes that something is wrong with a key at a place.
     pub fn wrong_at(&mut self, origin: &Origin, key: &Key, message: &str) {
+        self.faults.push(Reader::fault(origin, key, message));
+    }
+
+    /// The same for what somebody else may have right the next time.
+    pub fn passing_at(&mut self, origin: &Origin, key: &Key, message: &str) {
+        self.faults.push(Reader::fault(origin, key, message).passing());
+    }
+
+    fn fault(origin: &Origin, key: &Key, message: &str) -> Fault {
         let message = match origin {
             Origin::Flag(_) | Origin::Environment(_) => message.to_owned(),
             Origin::File { .. } | Origin::Default => format!("{}: {message}", key.name),
         };
-        self.faults.push(Fault::new(origin, message));
+        Fault::new(origin, message)
     }
 }

@@ -79,6 +79,19 @@ fn addresses_that_the_host_gets_are_its_own() {
     });
 }
 
+/// A STUN server that does not answer is no wrong configuration, after which a service manager would not try again.
+#[test]
+fn auto_without_an_answer_may_be_tried_again() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap().to_string();
+    drop(silent);
+    let flags = ["serve", "--listen", "127.0.0.1:0", "--external-address", "auto", "--external-stun", &server];
+    let output = command(&flags).output().unwrap();
+    let said = crate::stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{server}, does not answer")), "{said}");
+}
+
 /// What a server that is told `auto` says of its relay address.
 fn relaying() -> String {
     let flags = ["serve", "--listen", "127.0.0.1:3478", "--relay-address", "10.0.0.5", "--external-address", "auto"];

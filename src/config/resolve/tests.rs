@@ -214,6 +214,21 @@ fn auto_is_what_somebody_outside_says() {
     let told: Vec<String> =
         settings.plan.policy.relay_addresses.iter().map(|relay| relay.external.to_string()).collect();
     assert_eq!(told, ["203.0.113.7", "2001:db8::5"]);
+}
+
+/// Which is not the configuration's fault: the next start may find who answers.
+#[test]
+fn auto_names_who_did_not_answer() {
     let nobody = Host { public: Some(Public::default()), ..host() };
-    assert!(resolve(&written, &nobody).unwrap_err().to_string().contains("set external_stun"));
+    let error = |text: &str| {
+        let written = file::parse(std::path::Path::new("f"), text).unwrap();
+        resolve(&written, &nobody).unwrap_err()
+    };
+    let cloud = error("external_address = ['auto']");
+    assert!(cloud.is_passing() && cloud.to_string().contains("metadata service answers"), "{cloud}");
+    let stun = error("external_address = ['auto']\nexternal_stun = 'stun.example.net:3478'");
+    assert!(stun.is_passing() && stun.to_string().contains("stun.example.net:3478, does not answer"), "{stun}");
+    assert!(!stun.to_string().contains("set external_stun"), "{stun}");
+    let wrong = error("external_address = ['auto']\nexternal_stun = 'stun.example.net'");
+    assert!(!wrong.is_passing() && wrong.to_string().contains("not HOST:PORT"), "{wrong}");
 }
