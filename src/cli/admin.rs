@@ -107,14 +107,8 @@ pub fn run(args: &Admin) -> ExitCode {
     match runtime.block_on(ask::ask(&args.admin, args.admin_token.as_deref(), &request(&args.verb))) {
         Err(ask::Failure::Refused(sentence)) => usage(&sentence),
         Err(ask::Failure::Unreachable(sentence)) => failure(&sentence),
-        Ok(answer) if args.json => {
-            tell(&serde_json::to_string_pretty(&answer).unwrap_or_default());
-            ExitCode::SUCCESS
-        }
-        Ok(answer) => {
-            tell(&show::table(&answer));
-            ExitCode::SUCCESS
-        }
+        Ok(answer) if args.json => tell(&serde_json::to_string_pretty(&answer).unwrap_or_default(), ExitCode::SUCCESS),
+        Ok(answer) => tell(&show::table(&answer), ExitCode::SUCCESS),
     }
 }
 

@@ -30,6 +30,7 @@ pub mod text;
 pub use args::{Bench, Direction, Workload};
 pub use failure::Failure;
 
+use super::outcome::{complain, print};
 use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
 use plan::Plan;
@@ -51,19 +52,19 @@ pub fn run(args: &Bench) -> ExitCode {
     let mut plan = match Plan::resolve(args) {
         Ok(plan) => plan,
         Err(sentence) => {
-            eprintln!("hairpin bench: {sentence}");
+            complain(&format_args!("hairpin bench: {sentence}"));
             return ExitCode::from(2);
         }
     };
     let told = Stop::by_signal().map_err(|error| error.to_string()).and_then(|stop| {
         plan.stop = stop;
         let outcome = measure(&plan).map_err(|failure| failure.to_string())?;
-        if args.json {
-            println!("{}", serde_json::to_string_pretty(&outcome).map_err(|error| error.to_string())?);
-        } else {
-            print!("{}", text::render(&outcome));
-        }
+        let printed = match args.json {
+            true => print(&serde_json::to_string_pretty(&outcome).map_err(|error| error.to_string())?),
+            false => print(&text::render(&outcome).trim_end()),
+        };
         args.report.as_deref().map_or(Ok(()), |path| write_report(path, &outcome))?;
+        printed?;
         outcome.verdict()
     });
     let code = match &told {
@@ -72,7 +73,7 @@ pub fn run(args: &Bench) -> ExitCode {
         Err(_) => ExitCode::from(1),
     };
     if let Err(sentence) = told {
-        eprintln!("hairpin bench: {sentence}");
+        complain(&format_args!("hairpin bench: {sentence}"));
     }
     code
 }

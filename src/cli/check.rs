@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::outcome::tell;
+use super::outcome::{complain, tell};
 use super::peer::{block_on, progress_line};
 use crate::peer::check::{Credentials, Settings, check};
 use crate::peer::ice_url::IceUrl;
@@ -42,7 +42,7 @@ pub fn run(arguments: Check) -> ExitCode {
         (name, None, Some(secret)) => Credentials::Secret { secret, name },
         (Some(username), Some(password), _) => Credentials::Login(Login { username, password }),
         (Some(_), None, None) => {
-            eprintln!("hairpin check: --user needs --password or --shared-secret");
+            complain(&"hairpin check: --user needs --password or --shared-secret");
             return ExitCode::from(2);
         }
         _ => Credentials::None,
@@ -53,16 +53,12 @@ pub fn run(arguments: Check) -> ExitCode {
     line.finish_and_clear();
     match report.and_then(|report| report) {
         Err(error) => {
-            eprintln!("hairpin check: {error}");
+            complain(&format_args!("hairpin check: {error}"));
             ExitCode::from(2)
         }
         Ok(report) => {
-            if json {
-                tell(&serde_json::to_string(&report).unwrap_or_default());
-            } else {
-                tell(&report);
-            }
-            report.exit_code()
+            let code = report.exit_code();
+            if json { tell(&serde_json::to_string(&report).unwrap_or_default(), code) } else { tell(&report, code) }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `hairpin config`: what an operator does with a configuration before a server runs on it.
 
 use super::ice;
-use super::outcome::usage;
+use super::outcome::{complain, tell, usage};
 use crate::config::resolve::resolve;
 use crate::config::{Error, Host, Written, coturn, file, render};
 use clap::{Args, Subcommand};
@@ -34,26 +34,20 @@ enum Verb {
 /// Runs it.
 pub fn run(args: &Config) -> ExitCode {
     match &args.verb {
-        Verb::Print => {
-            print!("{}", render::file());
-            ExitCode::SUCCESS
-        }
+        Verb::Print => tell(&render::file().trim_end(), ExitCode::SUCCESS),
         Verb::FromCoturn { file } => match std::fs::read_to_string(file) {
             Ok(text) => {
                 let converted = coturn::convert(&text);
-                print!("{}", converted.text);
+                let code = tell(&converted.text.trim_end(), ExitCode::SUCCESS);
                 for (line, what, why) in converted.left {
-                    eprintln!("{}:{line}: {what}: {why}", file.display());
+                    complain(&format_args!("{}:{line}: {what}: {why}", file.display()));
                 }
-                ExitCode::SUCCESS
+                code
             }
             Err(error) => usage(&format!("{} cannot be read: {error}", file.display())),
         },
         Verb::Check { file } => match check(file) {
-            Ok(()) => {
-                println!("{}: right", file.display());
-                ExitCode::SUCCESS
-            }
+            Ok(()) => tell(&format_args!("{}: right", file.display()), ExitCode::SUCCESS),
             Err(error) => usage(&error),
         },
     }

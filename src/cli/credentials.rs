@@ -1,7 +1,7 @@
 //! `hairpin credentials`: a username and a password that expire, made from the secret that the server shares.
 
 use super::ice;
-use super::outcome::usage;
+use super::outcome::{tell, usage};
 use crate::config::{Host, value};
 use clap::Args;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -34,10 +34,8 @@ pub fn run(args: &Credentials) -> ExitCode {
     };
     let pair = ice::Pair::minted(secret, args.user.as_deref(), args.ttl);
     let servers = if args.server.is_empty() { vec![here()] } else { args.server.clone() };
-    println!("username {}", pair.username);
-    println!("password {}", pair.password);
-    println!("{}", ice::json(&servers, &[], &pair));
-    ExitCode::SUCCESS
+    let (ice::Pair { username, password }, json) = (&pair, ice::json(&servers, &[], &pair));
+    tell(&format_args!("username {username}\npassword {password}\n{json}"), ExitCode::SUCCESS)
 }
 
 fn here() -> String {

@@ -27,17 +27,39 @@ pub fn usage(wrong: &impl Wrong) -> ExitCode {
     if wrong.is_passing() {
         return failure(wrong);
     }
-    eprintln!("error: {wrong}");
+    complain(&format_args!("error: {wrong}"));
     ExitCode::from(2)
 }
 
 /// The same for what went wrong although it was said right.
 pub fn failure(sentence: &dyn Display) -> ExitCode {
-    eprintln!("error: {sentence}");
+    complain(&format_args!("error: {sentence}"));
     ExitCode::from(1)
 }
 
-/// Prints a result. Whoever has read enough of it (`| head`) may be gone.
-pub fn tell(result: &impl Display) {
-    let _ = writeln!(io::stdout().lock(), "{result}");
+/// Prints a result, and says what the process ends with: `code` where it was printed, and 1 with a word where it was not.
+pub fn tell(result: &impl Display, code: ExitCode) -> ExitCode {
+    match print(result) {
+        Ok(()) => code,
+        Err(sentence) => failure(&sentence),
+    }
+}
+
+/// Prints a result and ends its line. Whoever has read enough of it (`| head`) may be gone.
+///
+/// # Errors
+/// Any other reason why it is not written, as a sentence: a disk that is full.
+pub fn print(result: &impl Display) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{result}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("standard output cannot be written: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says a line on standard error, if anybody listens.
+pub fn complain(sentence: &dyn Display) {
+    let _ = writeln!(io::stderr().lock(), "{sentence}");
 }

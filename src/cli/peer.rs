@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::outcome::{complain, tell};
 use crate::peer::agent::{Policy, Settings, call};
 use crate::peer::ice_url::Transport;
 use crate::peer::verdict::Expected;
@@ -82,16 +83,12 @@ pub fn run(arguments: Peer) -> ExitCode {
     line.finish_and_clear();
     match verdict {
         Err(error) => {
-            eprintln!("hairpin peer: {error}");
+            complain(&format_args!("hairpin peer: {error}"));
             ExitCode::FAILURE
         }
         Ok(verdict) => {
-            if json {
-                println!("{}", serde_json::to_string(&verdict).unwrap_or_default());
-            } else {
-                println!("{verdict}");
-            }
-            verdict.exit_code()
+            let code = verdict.exit_code();
+            if json { tell(&serde_json::to_string(&verdict).unwrap_or_default(), code) } else { tell(&verdict, code) }
         }
     }
 }

@@ -30,6 +30,7 @@ mod listeners;
 mod logs;
 mod operating;
 mod operator;
+mod printing;
 mod quota;
 mod records;
 mod reload;
