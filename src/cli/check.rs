@@ -15,7 +15,7 @@ use crate::turn::client::Login;
 /// works, 3 something does not, 4 nothing works, 2 usage.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT]; without a transport UDP and TCP are both tried
+    /// stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS); turn: without a transport is tried over UDP and TCP
     #[arg(required = true, value_name = "URL")]
     urls: Vec<IceUrl>,
     /// The user name

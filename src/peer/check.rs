@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use super::diagnosis::{self, Clue};
 use super::gather::resolve;
 use super::ice_url::{IceUrl, Transport};
-use super::line::{Closed, Line};
+use super::line::{Closed, Line, Opening};
 use super::report::{Examined, Finding, Report, Tls};
 use super::secure::{self, Certificate, Findings};
 use super::talk::{Source, Talk, Trouble};
@@ -92,11 +92,6 @@ impl Doctor<'_> {
     async fn examine(&mut self, url: &IceUrl, transport: Transport, address: SocketAddr) -> Examined {
         let mut server = Examined::new(url.to_string(), transport.name());
         server.address = Some(address);
-        if transport == Transport::Dtls {
-            server.skipped("connect", "DTLS is not examined");
-            self.find(&server, Clue::Dtls);
-            return server;
-        }
         let Some(line) = self.open(&mut server, url, transport, address).await else { return server };
         let mut talk = Talk::new(line, None);
         match talk.ask(Request::Binding).await {
@@ -121,7 +116,7 @@ impl Doctor<'_> {
         server
     }
 
-    /// TCP and TLS, where the transport has them.
+    /// TCP, TLS and DTLS, where the transport has them.
     async fn open(
         &mut self,
         server: &mut Examined,
@@ -131,6 +126,9 @@ impl Doctor<'_> {
     ) -> Option<Line> {
         let began = Instant::now();
         let opened = tokio::time::timeout(CONNECT, Line::open(transport, address, &url.host, &self.tls)).await;
+        if let Ok(Ok((_, Opening { certificate: Some(certificate), .. }))) = &opened {
+            self.certificates.look_alone(certificate.clone(), &url.host);
+        }
         let certificate = self.certificates.take();
         match opened {
             Ok(Ok((line, opening))) => {
@@ -151,7 +149,7 @@ impl Doctor<'_> {
                 None
             }
             Ok(Err(closed)) => {
-                let step = if matches!(closed, Closed::Tls(_)) { "tls" } else { "connect" };
+                let step = if matches!(closed, Closed::Connect(_)) { "connect" } else { "tls" };
                 server.failed(step, closed.error());
                 self.find(server, Clue::Closed(&closed));
                 None

@@ -13,8 +13,6 @@ use crate::wire::ErrorCode;
 /// One thing that was seen at a server.
 #[derive(Debug)]
 pub enum Clue<'a> {
-    /// The URL means DTLS.
-    Dtls,
     /// This machine has no route there.
     NoRoute,
     /// TCP or TLS failed.
@@ -57,17 +55,12 @@ pub enum Clue<'a> {
 /// What a clue means.
 pub fn finding(server: &Examined, clue: Clue) -> Finding {
     let (severity, code, message, advice) = match clue {
-        Clue::Dtls => note("dtls", "DTLS is not examined", "check turns:…?transport=tcp or turn:…?transport=udp"),
         Clue::NoRoute => note("no-route", "this machine has no route to that address; it was passed over", ""),
-        Clue::Closed(Closed::Tls(error)) => problem(
-            "tls",
-            format!("TCP connects, TLS does not: {error}"),
-            "look whether this port speaks TLS, and at the server's certificate and key",
-        ),
-        Clue::Closed(Closed::Connect(error)) => problem(
-            "refused",
-            format!("the port cannot be connected to: {error}"),
-            "start the server, let it listen on this address and port, and open both in the firewall",
+        Clue::Closed(closed) => not_opened(closed),
+        Clue::ConnectSilent if server.transport == "dtls" => problem(
+            "dtls",
+            "no answer to a DTLS handshake: it is blocked on the way, or nothing there speaks DTLS",
+            DTLS_ADVICE,
         ),
         Clue::ConnectSilent => problem(
             "closed",
@@ -181,7 +174,7 @@ pub fn relay(server: &Examined) -> Vec<Finding> {
 
 /// What only the comparison of servers shows.
 pub fn compare(servers: &[Examined]) -> Option<Finding> {
-    let over = |udp: bool| servers.iter().filter(move |server| (server.transport == "udp") == udp);
+    let over = |udp: bool| servers.iter().filter(move |server| ["udp", "dtls"].contains(&server.transport) == udp);
     let udp_dead = over(true).count() > 0 && over(true).all(|server| !server.did("binding"));
     let works = over(false).find(|server| server.works)?;
     udp_dead.then(|| Finding {
@@ -197,6 +190,22 @@ pub fn compare(servers: &[Examined]) -> Option<Finding> {
 }
 
 type Said = (Severity, &'static str, String, String);
+
+fn not_opened(closed: &Closed) -> Said {
+    match closed {
+        Closed::Connect(error) => problem(
+            "refused",
+            format!("the port cannot be connected to: {error}"),
+            "start the server, let it listen on this address and port, and open both in the firewall",
+        ),
+        Closed::Tls(error) => problem(
+            "tls",
+            format!("TCP connects, TLS does not: {error}"),
+            "look whether this port speaks TLS, and at the server's certificate and key",
+        ),
+        Closed::Dtls(error) => problem("dtls", format!("no DTLS handshake comes about: {error}"), DTLS_ADVICE),
+    }
+}
 
 fn binding(trouble: &Trouble, server: &Examined) -> Said {
     match trouble {
@@ -339,6 +348,8 @@ fn is_private(address: IpAddr) -> bool {
 
 /// Days before its expiry from which on a certificate is warned of.
 const SOON: i64 = 14;
+const DTLS_ADVICE: &str =
+    "look whether this port speaks DTLS, with an ECDSA key (this check knows no other), and is open for UDP";
 
 #[cfg(test)]
 mod tests {

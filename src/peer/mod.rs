@@ -9,7 +9,7 @@
 //!     ├── ledger ── verdict        what is known of candidates and pairs; the judgement
 //!     ├── relays                   the allocations that there are, those over UDP first
 //!     └── gather ── relayed ─┐        host, reflexive and relayed addresses
-//!                            ├─ line  one server over UDP, TCP or TLS (secure, ice_url)
+//!                            ├─ line  one server over UDP, TCP, TLS (secure) or DTLS (dtls), as ice_url names it
 //!   check ── talk ───────────┘        every step by itself, timed
 //!     └── diagnosis ── report         what is wrong, in words
 //! ```
@@ -18,6 +18,7 @@
 pub mod agent;
 pub mod check;
 mod diagnosis;
+mod dtls;
 mod exchange;
 mod gather;
 pub mod ice_url;

@@ -10,7 +10,7 @@
 //!   "findings": [ { "severity": "problem" | "warning" | "note", "code": "wrong-credentials", "where": "turn:… over udp" | null, "message": "…", "advice": "…" | null } ] }
 //! ```
 //!
-//! Steps, in their order: `resolve`, `connect`, `tls`, `binding`, `allocate`, `permission`, `echo` (through the relay to itself), `inward` and `outward` (between the
+//! Steps, in their order: `resolve`, `connect`, `tls` (or DTLS), `binding`, `allocate`, `permission`, `echo` (through the relay to itself), `inward` and `outward` (between the
 //! relay and a plain socket of this machine), `channel`, `refresh`, `private-peers`, `release`.
 
 use std::fmt;

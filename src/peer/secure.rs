@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// A configuration that trusts the public authorities and those in the PEM file `ca`.
 ///
@@ -54,6 +56,29 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// Looks at a certificate that came by DTLS, where those that stand behind it do not: that it comes from an authority
+    /// that is not known says nothing then.
+    pub fn look_alone(&self, certificate: Vec<u8>, host: &str) {
+        let certificate = CertificateDer::from(certificate);
+        let Ok(name) = ServerName::try_from(host.to_owned()) else { return };
+        let outcome = self.inner.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
+        let outcome = match outcome {
+            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                ParsedCertificate::try_from(&certificate).and_then(|parsed| verify_server_name(&parsed, &name))
+            }
+            other => other.map(drop),
+        };
+        self.write_down(&certificate, outcome);
+    }
+
+    fn write_down(&self, certificate: &CertificateDer<'_>, outcome: Result<(), rustls::Error>) {
+        let (from, until) = validity(certificate).unzip();
+        let problem = outcome.err().map(|error| error.to_string());
+        if let Ok(mut known) = self.certificate.lock() {
+            *known = Some(Certificate { from, until, problem });
+        }
+    }
+
     /// Takes the certificate that the last handshake met.
     pub fn take(&self) -> Option<Certificate> {
         self.certificate.lock().ok()?.take()
@@ -70,11 +95,7 @@ impl ServerCertVerifier for Findings {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let outcome = self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now);
-        let (from, until) = validity(end_entity).unzip();
-        let problem = outcome.err().map(|error| error.to_string());
-        if let Ok(mut certificate) = self.certificate.lock() {
-            *certificate = Some(Certificate { from, until, problem });
-        }
+        self.write_down(end_entity, outcome.map(drop));
         Ok(ServerCertVerified::assertion())
     }
 

@@ -100,6 +100,14 @@ async fn tls_shows_its_version_and_certificate() {
     assert!((20_000..40_000).contains(&tls.expires_in_days.unwrap()));
     let unknown = examine(&url, login("user", "pass"), None).await;
     assert_eq!((codes(&unknown), unknown.health), (vec!["certificate"], Health::Ailing), "{unknown}");
+    // Whether its authority is known cannot be seen over DTLS, whose certificate comes alone; its name and its dates can.
+    let dtls = examine(&[format!("turns:127.0.0.1:{tls_port}?transport=udp")], login("user", "pass"), None).await;
+    assert_eq!((codes(&dtls), dtls.health), (vec![], Health::Well), "{dtls}");
+    let shown = dtls.servers[0].tls.clone().unwrap();
+    assert!(shown.version.unwrap().starts_with("DTLS") && shown.problem.is_none(), "{dtls}");
+    assert!(dtls.servers[0].did("tls") && dtls.servers[0].did("outward"), "{dtls}");
+    let other = examine(&[format!("turns:localhost:{tls_port}?transport=udp")], login("user", "pass"), None).await;
+    assert!(codes(&other).contains(&"certificate"), "{other}");
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
@@ -121,6 +129,7 @@ async fn nobody_and_somebody_else_are_told() {
         (format!("stun:127.0.0.1:{refused}"), "udp-refused"),
         (format!("turn:127.0.0.1:{port}?transport=tcp"), "not-stun"),
         (format!("turns:127.0.0.1:{port}"), "tls"),
+        (format!("turns:127.0.0.1:{refused}?transport=udp"), "dtls"),
         ("stun:no-such-host.invalid".to_owned(), "unresolved"),
     ] {
         let report = examine(&[url], login("user", "pass"), None).await;
