@@ -131,11 +131,17 @@ fn listeners(reader: &mut Reader, host: &Host, encrypted: bool) -> Vec<Listener>
         }
         addresses.push(address);
     }
-    let default: [SocketAddr; 2] = [(Ipv4Addr::UNSPECIFIED, 3478).into(), (Ipv6Addr::UNSPECIFIED, 3478).into()];
-    if !reader.has(&schema::LISTEN) || addresses == default {
-        let ports: &[u16] = if encrypted && !reader.has(&schema::LISTEN) { &[3478, 5349, 443] } else { &[3478] };
-        let wildcards = default.into_iter().filter(|address| address.is_ipv4() || host.ipv6);
-        addresses = wildcards.flat_map(|all| ports.iter().map(move |port| SocketAddr::new(all.ip(), *port))).collect();
+    let (v4, v6): (IpAddr, IpAddr) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+    if !reader.has(&schema::LISTEN) {
+        let ports: &[u16] = if encrypted { &[3478, 5349, 443] } else { &[3478] };
+        addresses =
+            [v4, v6].into_iter().flat_map(|all| ports.iter().map(move |port| SocketAddr::new(all, *port))).collect();
+    }
+    if !host.ipv6 {
+        // Everywhere, as far as there is such a place.
+        let all = addresses.clone();
+        let twin = |address: &SocketAddr| all.contains(&SocketAddr::new(v4, address.port()));
+        addresses.retain(|address| address.ip() != v6 || !twin(address));
     }
     if addresses.is_empty() && reader.faults.len() == faults {
         reader.wrong(&schema::LISTEN, "a server without a listener serves nobody; write at least one IP:PORT");

@@ -21,8 +21,8 @@ pub fn key(name: &str) -> Option<&'static Key> {
 /// Where clients reach the server.
 pub const LISTEN: Key = Key::many("listen", "IP:PORT").default(r#"["0.0.0.0:3478", "[::]:3478"]"#).about(
     "Where clients reach the server, by UDP and TCP, and with a certificate by DTLS and TLS on the same ports. The \
-         default leaves IPv6 out where the host has none, and with a certificate has ports 5349 and 443 too. One that a \
-         reload takes away takes no new clients; allocations that came by it live on.",
+         default has ports 5349 and 443 too with a certificate. Where the host has no IPv6, [::] beside 0.0.0.0 is left \
+         out. One that a reload takes away takes no new clients; allocations that came by it live on.",
 );
 /// Where relay sockets bind.
 pub const RELAY_ADDRESS: Key = Key::many("relay_address", "IP").example(r#"["10.0.0.5"]"#).restart().about(

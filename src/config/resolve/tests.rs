@@ -43,6 +43,12 @@ fn a_host_without_ipv6_listens_on_ipv4_alone() {
     let settings = resolve(&Written::default(), &host).unwrap();
     assert_eq!(settings.plan.listeners.len(), 1);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 1);
+    let listeners = |text: &str| -> Vec<String> {
+        let written = file::parse(std::path::Path::new("f"), text).unwrap();
+        let settings = resolve(&written, &host).unwrap();
+        settings.plan.listeners.iter().map(|listener| listener.address.to_string()).collect()
+    };
+    assert_eq!(listeners("listen = ['0.0.0.0:5349', '[::]:5349', '[::]:80']"), ["0.0.0.0:5349", "[::]:80"]);
 }
 
 #[test]

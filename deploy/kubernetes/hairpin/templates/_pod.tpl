@@ -47,7 +47,7 @@ spec:
         - { name: HAIRPIN_RELAY_PORTS, value: "{{ .Values.relayPorts.first }}-{{ .Values.relayPorts.last }}" }
         {{- if .Values.tlsSecret }}
         # Not 443, which wants a privilege that containers are not given.
-        - { name: HAIRPIN_LISTEN, value: "0.0.0.0:3478,0.0.0.0:5349" }
+        - { name: HAIRPIN_LISTEN, value: "0.0.0.0:3478,[::]:3478,0.0.0.0:5349,[::]:5349" }
         - { name: HAIRPIN_CERTIFICATE, value: /tls/tls.crt }
         - { name: HAIRPIN_PRIVATE_KEY, value: /tls/tls.key }
         {{- end }}
