@@ -26,6 +26,7 @@ pub fn convert(text: &str) -> Converted {
         let (name, value) = line.split_once(SEPARATORS).unwrap_or((line, ""));
         let value = value.trim_start_matches(SEPARATORS).trim();
         let value = value.strip_prefix('"').map_or(value, |quoted| quoted.strip_suffix('"').unwrap_or(quoted));
+        reading.line = index + 1;
         if let Err(why) = reading.option(name, value) {
             reading.left.push((index + 1, name.to_owned(), why));
         }
@@ -35,13 +36,15 @@ pub fn convert(text: &str) -> Converted {
 
 #[derive(Default)]
 struct Reading {
+    line: usize,
     values: BTreeMap<&'static str, Vec<String>>,
     port: Option<String>,
     tls_port: Option<String>,
     ips: Vec<String>,
     more: Vec<String>,
     ports: (Option<String>, Option<String>),
-    plain: [bool; 2],
+    /// The lines that say `no-tls` and `no-dtls`.
+    plain: [Option<usize>; 2],
     left: Vec<(usize, String, &'static str)>,
 }
 
@@ -58,8 +61,8 @@ impl Reading {
             "aux-server" => self.more.push(value.to_owned()),
             "min-port" => self.ports.0 = Some(value.to_owned()),
             "max-port" => self.ports.1 = Some(value.to_owned()),
-            "no-tls" => self.plain[0] = true,
-            "no-dtls" => self.plain[1] = true,
+            "no-tls" => self.plain[0] = Some(self.line),
+            "no-dtls" => self.plain[1] = Some(self.line),
             "external-ip" => {
                 let (public, private) = value.split_once('/').unwrap_or((value, ""));
                 let text = if private.is_empty() { public.to_owned() } else { format!("{private}={public}") };
@@ -134,10 +137,7 @@ impl Reading {
     }
 
     fn finish(mut self) -> Converted {
-        if self.plain == [true, true] {
-            self.values.remove("certificate");
-            self.values.remove("private_key");
-        }
+        self.plain();
         self.listen();
         let (first, last) = &self.ports;
         if first.is_some() || last.is_some() {
@@ -153,16 +153,33 @@ impl Reading {
         Converted { text, left: self.left }
     }
 
-    /// Every address with every port, unless that is the default.
+    /// A certificate brings both TLS and DTLS, so that it goes with both; one of them alone cannot be left out.
+    fn plain(&mut self) {
+        let (name, line) = match self.plain {
+            [Some(_), Some(_)] => {
+                self.values.remove("certificate");
+                self.values.remove("private_key");
+                return;
+            }
+            [Some(line), None] => ("no-tls", line),
+            [None, Some(line)] => ("no-dtls", line),
+            [None, None] => return,
+        };
+        if self.values.contains_key("certificate") {
+            self.left.push((line, name.to_owned(), TOGETHER));
+            self.left.sort_by_key(|(line, ..)| *line);
+        }
+    }
+
+    /// Every address with every port, unless that is the default. With a certificate it never is: 443 would be there too.
     fn listen(&mut self) {
         let port = self.port.take().unwrap_or_else(|| "3478".into());
-        let tls_port = self.tls_port.take().filter(|_| self.values.contains_key("certificate"));
-        let default = port == "3478" && tls_port.as_deref().is_none_or(|tls_port| tls_port == "5349");
+        let tls_port = self.tls_port.take().unwrap_or_else(|| "5349".into());
+        let tls_port = self.values.contains_key("certificate").then_some(tls_port);
         let ips = std::mem::take(&mut self.ips);
-        if ips.is_empty() && default && self.more.is_empty() {
+        if ips.is_empty() && port == "3478" && tls_port.is_none() && self.more.is_empty() {
             return;
         }
-        let tls_port = tls_port.or_else(|| self.values.contains_key("certificate").then(|| "5349".into()));
         let everywhere = ["0.0.0.0".to_owned(), "::".to_owned()];
         let ports = || std::iter::once(&port).chain(&tls_port);
         let bracketed = |ip: &String, port: &String| match ip.contains(':') {
@@ -226,6 +243,7 @@ fn cover(mut first: u128, last: u128, width: u32, address: impl Fn(u128) -> IpAd
 }
 
 const SEPARATORS: [char; 3] = ['=', ' ', '\t'];
+const TOGETHER: &str = "a certificate brings TLS and DTLS to every port: without `certificate` there is neither";
 const UNKNOWN: &str = "coturn 4.6 has no such option";
 /// Options whose value stands under another name here.
 const SAME: &[(&str, &str)] = &[
@@ -290,6 +308,9 @@ const WITHOUT: &[(&[&str], &str)] = &[
         "users stand in user_file or come with shared_secret",
     ),
     (&["redis-statsdb"], "statistics are at /metrics and in usage_file"),
+    (&["prometheus-port", "prometheus-address"], "metrics are where `admin` says, by default at 127.0.0.1:9641"),
+    (&["prometheus-path"], "metrics are at /metrics"),
+    (&["prometheus-username-labels"], "no series is a user's: see usage_file and `hairpin admin users`"),
     (&["proc-user", "proc-group", "pidfile"], "the service manager does that"),
     (
         &[
@@ -348,6 +369,8 @@ mod tests {
 
     #[test]
     fn what_has_no_counterpart_is_listed_with_its_line() {
+        assert_eq!(convert("prometheus\nprometheus-port=9641").left.len(), 1);
+        assert_ne!(convert("prometheus-port=9641").left[0].2, UNKNOWN);
         let converted = convert("realm=a\n\nlog-file=/var/log/x\n  user = b:0xabcd\n# user=c\nfingerprint\nwhatever\n");
         let left: Vec<(usize, &str)> = converted.left.iter().map(|(line, name, _)| (*line, name.as_str())).collect();
         assert_eq!(left, [(3, "log-file"), (4, "user"), (7, "whatever")]);
@@ -368,7 +391,11 @@ mod tests {
     fn with_a_certificate_there_is_a_port_for_tls() {
         let pair = "cert=/c.pem\npkey=/k.pem\n";
         let kept = ["certificate = [\"/c.pem\"]", "private_key = [\"/k.pem\"]"];
-        assert_eq!(lines(&format!("{pair}tls-listening-port=5349")), kept);
+        // Written out, since 443 would be a default here too.
+        let everywhere = r#"listen = ["0.0.0.0:3478", "0.0.0.0:5349", "[::]:3478", "[::]:5349"]"#;
+        for text in ["tls-listening-port=5349", "", "listening-port=3478", "no-tls=0\nno-dtls"] {
+            assert_eq!(lines(&format!("{pair}{text}")), [&[everywhere], &kept[..]].concat(), "{text}");
+        }
         assert_eq!(lines("tls-listening-port=443"), [""; 0]);
         let listens = |text: &str| lines(&format!("{pair}{text}")).swap_remove(0);
         assert_eq!(listens("listening-ip=10.0.0.1"), "listen = [\"10.0.0.1:3478\", \"10.0.0.1:5349\"]");
@@ -377,13 +404,17 @@ mod tests {
             "listen = [\"10.0.0.1:3478\", \"10.0.0.1:443\", \"10.0.0.1:80\"]"
         );
         assert_eq!(lines(&format!("{pair}no-tls\nno-dtls")), [""; 0]);
-        assert_eq!(lines(&format!("{pair}no-tls=0\nno-dtls")), kept);
+        let left = |text: &str| convert(&format!("{pair}{text}")).left;
+        assert_eq!(left("no-tls\nno-dtls"), []);
+        assert_eq!(left("realm=a\nno-tls\nwhatever").remove(0), (4, "no-tls".into(), TOGETHER));
+        assert_eq!(left("no-dtls"), [(3, "no-dtls".into(), TOGETHER)]);
+        assert_eq!(convert("no-tls").left, []);
     }
 
     #[test]
     fn values_are_read_as_coturn_reads_them() {
         assert_eq!(lines("static-auth-secret \t= a#b=c d"), ["shared_secret = [\"a#b=c d\"]"]);
-        assert_eq!(lines("cert=\"/a b.pem\""), ["certificate = [\"/a b.pem\"]"]);
+        assert_eq!(lines("pkey=\"/a b.pem\""), ["private_key = [\"/a b.pem\"]"]);
         assert_eq!(lines("no-tcp-relay=no\nmobility=off"), [""; 0]);
         assert_eq!(lines("max-bps=1000\nbps-capacity=0"), ["allocation_bandwidth = 2000", "max_bandwidth = 0"]);
         assert_eq!(
