@@ -63,7 +63,7 @@ enum Verb {
         #[arg(long)]
         user: Option<String>,
     },
-    /// List users by what they relay
+    /// List users by what they relay, and those that are kept out
     Users,
     /// Refuse new allocations to a user for a time, and end those that live
     Block {
@@ -106,7 +106,7 @@ pub fn run(args: &Admin) -> ExitCode {
     };
     match runtime.block_on(ask::ask(&args.admin, args.admin_token.as_deref(), &request(&args.verb))) {
         Err(ask::Failure::Refused(sentence)) => usage(&sentence),
-        Err(ask::Failure::Unreachable(sentence)) => failure(&sentence),
+        Err(ask::Failure::Missing(sentence) | ask::Failure::Unreachable(sentence)) => failure(&sentence),
         Ok(answer) if args.json => tell(&serde_json::to_string_pretty(&answer).unwrap_or_default(), ExitCode::SUCCESS),
         Ok(answer) => tell(&show::table(&answer), ExitCode::SUCCESS),
     }

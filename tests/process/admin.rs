@@ -59,6 +59,31 @@ fn a_blocked_user_stays_out_until_it_is_let_in() {
     assert_eq!(json(&server, "GET", "/allocations")["total"], 1, "the other's lives");
 }
 
+/// Whoever says how long in a way that is not understood must not get the default.
+#[test]
+fn what_is_not_understood_is_refused() {
+    let server = Setup::new().flag("--web", "off").start();
+    let block = format!("/users/{USER}/block");
+    for (method, path, body, word) in [
+        ("PUT", format!("{block}?seconds=5"), "", "`seconds`"),
+        ("PUT", format!("{block}?for=5s&four=5s"), "", "`four`"),
+        ("PUT", block.clone(), r#"{"seconds":5}"#, "no body"),
+        ("POST", "/drain?dealine=1h".into(), "", "deadline"),
+        ("POST", "/reload".into(), "now", "no body"),
+        ("GET", "/allocations?usr=ann".into(), "", "`usr`"),
+        ("GET", "/status?x".into(), "", "`x`"),
+    ] {
+        let (status, said) = ask(server.admin, method, &path, "", body);
+        assert!(status == 400 && said.contains(word), "{method} {path}: {status} {said}");
+    }
+    assert_eq!(json(&server, "GET", "/users")["blocked"], serde_json::json!([]));
+    assert!(server.get("/readyz").0.contains("200"));
+    json(&server, "PUT", &format!("{block}?for=1h"));
+    let blocked = &json(&server, "GET", "/users")["blocked"][0];
+    assert_eq!(blocked["user"], USER);
+    assert!((3590..=3600).contains(&blocked["seconds_left"].as_u64().unwrap()), "{blocked}");
+}
+
 #[test]
 fn a_block_ends_by_itself_and_holds_over_a_reload() {
     let server = Setup::new().flag("--web", "off").flag("--shared-secret", crate::fixture::SECRET).start();
@@ -180,10 +205,14 @@ fn the_command_line_shows_tables_and_json() {
     let output = hairpin(&["admin", "--json", "users", "--admin", &admin]);
     let users: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(users["users"][0]["user"], USER);
-    assert_eq!(hairpin(&["admin", "show", "7", "--admin", &admin]).status.code(), Some(2));
+    assert_eq!(hairpin(&["admin", "show", "7", "--admin", &admin]).status.code(), Some(1), "right, but there is none");
+    assert_eq!(hairpin(&["admin", "unblock", USER, "--admin", &admin]).status.code(), Some(1));
+    assert_eq!(hairpin(&["admin", "log-level", "=,=", "--admin", &admin]).status.code(), Some(2));
     let blocked = hairpin(&["admin", "block", USER, "--for", "10m", "--admin", &admin]);
     assert_eq!(blocked.status.code(), Some(0), "{}", stderr(&blocked));
     assert_eq!(client.ask(Outgoing::request(crate::codec::REFRESH)).error(), Some(437), "its allocation ended");
+    let users = hairpin(&["admin", "users", "--admin", &admin]);
+    assert!(stdout(&users).contains("blocked:") && stdout(&users).contains(USER), "{}", stdout(&users));
     assert_eq!(hairpin(&["admin", "list", "--admin", "127.0.0.1:1"]).status.code(), Some(1));
 }
 

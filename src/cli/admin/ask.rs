@@ -25,8 +25,10 @@ pub struct Request {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// The server said no, and why.
+    /// The server said no, and why: something else must be asked.
     Refused(String),
+    /// What was asked is right, but there is no such thing, or the server cannot do it now.
+    Missing(String),
     /// There is no server, or none that can be understood.
     Unreachable(String),
 }
@@ -60,8 +62,11 @@ pub async fn ask(place: &Place, token: Option<&str>, request: &Request) -> Resul
         (true, Ok(answer)) => Ok(answer),
         (true, Err(error)) => Err(unreachable(format!("what it says is no JSON: {error}"))),
         (false, Ok(Value::Object(answer))) if answer.get("error").is_some_and(Value::is_string) => {
-            let sentence = answer.get("error").and_then(Value::as_str).unwrap_or_default();
-            Err(Failure::Refused(sentence.to_owned()))
+            let sentence = answer.get("error").and_then(Value::as_str).unwrap_or_default().to_owned();
+            match status == StatusCode::NOT_FOUND || status.is_server_error() {
+                true => Err(Failure::Missing(sentence)),
+                false => Err(Failure::Refused(sentence)),
+            }
         }
         (false, _) => Err(Failure::Refused(format!("{status}: {}", String::from_utf8_lossy(&body).trim()))),
     }

@@ -7,15 +7,17 @@ use serde_json::{Map, Value};
 /// Any answer as a table: a list of objects becomes a row each, an object a line for each of its members.
 pub fn table(answer: &Value) -> String {
     let Value::Object(members) = answer else { return text(answer) };
-    let list = members.values().find_map(Value::as_array).filter(|list| list.iter().all(Value::is_object));
-    match list.filter(|_| !members.contains_key("id")) {
-        Some(list) => listed(members, list),
-        None => described(members),
+    let mut lists = members.iter().filter(|(name, _)| *name != BESIDE).map(|(_, value)| value);
+    let list = lists.find_map(Value::as_array).filter(|list| list.iter().all(Value::is_object));
+    let Some(list) = list.filter(|_| !members.contains_key("id")) else { return described(members) };
+    let total = members.get("total").and_then(Value::as_u64).unwrap_or(list.len() as u64);
+    match members.get(BESIDE).and_then(Value::as_array).filter(|beside| !beside.is_empty()) {
+        Some(beside) => format!("{}\n\n{BESIDE}:\n{}", listed(list, total), listed(beside, beside.len() as u64)),
+        None => listed(list, total),
     }
 }
 
-fn listed(members: &Map<String, Value>, list: &[Value]) -> String {
-    let total = members.get("total").and_then(Value::as_u64).unwrap_or(list.len() as u64);
+fn listed(list: &[Value], total: u64) -> String {
     let Some(Value::Object(first)) = list.first() else { return "none".into() };
     let mut columns: Vec<&String> = first.keys().collect();
     columns.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
@@ -58,6 +60,8 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// A list that is shown below another.
+const BESIDE: &str = "blocked";
 /// Columns that come first, in this order.
 const FIRST: &[&str] =
     &["key", "id", "user", "realm", "transport", "client", "server", "relayed", "seconds", "allocations", "values"];
@@ -73,6 +77,8 @@ mod tests {
         assert!(shown.contains("to peers bytes") && shown.contains("ann") && shown.ends_with("1 of 7"), "{shown}");
         let shown = table(&json!({ "draining": true, "seconds": 1.25 }));
         assert!(shown.contains("seconds") && shown.contains("1.2"), "{shown}");
-        assert_eq!(table(&json!({ "total": 0, "users": [] })), "none");
+        assert_eq!(table(&json!({ "total": 0, "users": [], "blocked": [] })), "none");
+        let shown = table(&json!({ "total": 0, "users": [], "blocked": [{ "user": "ann", "seconds_left": 5 }] }));
+        assert!(shown.starts_with("none\n\nblocked:\n") && shown.contains("seconds left"), "{shown}");
     }
 }

@@ -169,6 +169,12 @@ impl Running {
                 self.apply().await;
                 Ok(json!({ "unblocked": user }))
             }
+            Order::TellBlocked => {
+                let now = unix();
+                let left = self.blocked.iter().map(|(user, until)| (user, until.saturating_sub(now)));
+                let left = left.filter(|(_, left)| !left.is_zero());
+                Ok(left.map(|(user, left)| json!({ "user": user, "seconds_left": left.as_secs() })).collect())
+            }
             Order::TellPlan => Ok(json!({ "keys": self.parts.written.describe() })),
         }
     }

@@ -9,6 +9,13 @@ pub(super) async fn document() -> Json<Value> {
     Json(describe())
 }
 
+/// What a request may say beside its path: the names in its query, and whether a body comes with it. `None` for what is not
+/// offered.
+pub(super) fn understood(method: &str, path: &str) -> Option<(impl Iterator<Item = &'static str>, bool)> {
+    let operation = OPERATIONS.iter().find(|known| known.path == path && known.method.eq_ignore_ascii_case(method))?;
+    Some((operation.query.iter().map(|(name, ..)| *name), operation.has_body()))
+}
+
 fn describe() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in OPERATIONS {
@@ -72,6 +79,10 @@ impl Operation {
         Operation { refusals, ..self }
     }
 
+    fn has_body(&self) -> bool {
+        (self.method, self.path) == ("put", "/log-level")
+    }
+
     fn describe(&self) -> Value {
         let of_path = self.path.split(['{', '}']).skip(1).step_by(2);
         let in_path =
@@ -87,7 +98,7 @@ impl Operation {
         let mut responses = Map::from_iter([("200".to_owned(), answered)]);
         let open = OPEN.contains(&self.path);
         let guarded = if open { &[][..] } else { GUARDED };
-        for (status, meaning) in self.refusals.iter().chain(guarded) {
+        for (status, meaning) in guarded.iter().chain(self.refusals) {
             responses.insert((*status).into(), json!({ "description": meaning }));
         }
         let mut described = json!({
@@ -100,7 +111,7 @@ impl Operation {
             if open {
                 members.insert("security".into(), json!([{}]));
             }
-            if (self.method, self.path) == ("put", "/log-level") {
+            if self.has_body() {
                 let content = json!({ "text/plain": { "schema": { "type": "string" } } });
                 members.insert("requestBody".into(), json!({ "required": true, "content": content }));
             }
@@ -112,8 +123,11 @@ impl Operation {
 /// What everybody may ask.
 const OPEN: &[&str] = &["/", "/metrics", "/healthz", "/readyz", "/openapi.json"];
 /// What may come of everything else.
-const GUARDED: &[(&str, &str)] =
-    &[("401", "the admin_token is wanted"), ("403", "another site's page asks, or a stranger where there is no token")];
+const GUARDED: &[(&str, &str)] = &[
+    ("400", "what is asked has a part that is not understood: {\"error\": …}"),
+    ("401", "the admin_token is wanted"),
+    ("403", "another site's page asks, or a stranger where there is no token"),
+];
 const WRONG: (&str, &str) = ("400", "what is wrong, as {\"error\": …} or as text");
 const MISSING: (&str, &str) = ("404", "there is no such thing, or no longer: {\"error\": …}");
 const ENDING: (&str, &str) = ("503", "the server is ending: {\"error\": …}");
@@ -138,9 +152,9 @@ const OPERATIONS: &[Operation] = &[
         .refusals(&[WRONG, MISSING]),
     operation(("delete", "/allocations/{id}"), "close", "Ends an allocation", Answer::Json("Closed"))
         .refusals(&[WRONG, MISSING]),
-    operation(("get", "/users"), "users", "Who relays, by bytes", Answer::Json("Users"))
+    operation(("get", "/users"), "users", "Who relays, by bytes, and who is kept out", Answer::Json("Users"))
         .query(&PAGE)
-        .refusals(&[WRONG]),
+        .refusals(&[WRONG, ENDING]),
     operation(
         ("delete", "/users/{user}/allocations"),
         "closeUser",

@@ -30,6 +30,8 @@ pub enum Order {
         /// Whom.
         user: String,
     },
+    /// Tell who is kept out, and for how long.
+    TellBlocked,
     /// Tell the configuration and where each part of it was written.
     TellPlan,
 }

@@ -1,7 +1,7 @@
 //! Which request goes where.
 
 use super::desk::Admin;
-use super::{allocations, guard, metrics_page, openapi, orders, status, users};
+use super::{allocations, guard, metrics_page, openapi, orders, status, strict, users};
 use crate::service::http;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -79,6 +79,7 @@ fn router(admin: Admin) -> Router {
         .route("/log-level", get(orders::log_level).put(orders::set_log_level))
         .route("/drain", post(orders::drain))
         .route("/reload", post(orders::reload))
+        .route_layer(from_fn(strict::understood))
         .layer(from_fn_with_state(admin.guard.clone(), guard::authorized));
     let mut files = Router::new();
     for asset in status::ASSETS {

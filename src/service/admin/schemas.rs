@@ -25,6 +25,7 @@ pub(super) fn schemas() -> Value {
                 ("to_peers_bytes", integer()),
                 ("to_client_bytes", integer()),
             ]))),
+            ("blocked", list(object(&[("user", string()), ("seconds_left", integer())]))),
         ]),
         "Blocked": object(&[("blocked", string()), ("until", integer()), ("closed", integer())]),
         "Unblocked": object(&[("unblocked", string())]),

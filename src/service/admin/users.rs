@@ -1,6 +1,7 @@
 //! What users have and did, over all their allocations that live.
 
 use super::desk::Admin;
+use super::order::{Order, Refused};
 use crate::turn::Record;
 use crate::turn::auth::credentials::account;
 use axum::Json;
@@ -31,8 +32,9 @@ pub(super) fn belongs(record: &Record, user: &str) -> bool {
     *record.user == *user || account(&record.user) == user
 }
 
-/// `GET /users`: who relays, by bytes, the greatest first.
-pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> Json<Value> {
+/// `GET /users`: who relays, by bytes, the greatest first; and who is kept out.
+pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> Result<Json<Value>, Refused> {
+    let blocked = admin.orders.give(Order::TellBlocked).await?;
     let mut users: BTreeMap<(String, String), Totals> = BTreeMap::new();
     for record in admin.relay.allocations().await {
         let (user, realm) = (account(&record.user).to_owned(), record.realm.to_string());
@@ -46,7 +48,7 @@ pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted
     users.sort_by_key(|user| std::cmp::Reverse(user.to_peers_bytes + user.to_client_bytes));
     let total = users.len();
     let page = users.into_iter().skip(wanted.offset.unwrap_or(0)).take(wanted.limit.unwrap_or(PAGE));
-    Json(json!({ "total": total, "users": page.collect::<Vec<_>>() }))
+    Ok(Json(json!({ "total": total, "users": page.collect::<Vec<_>>(), "blocked": blocked })))
 }
 
 /// `DELETE /users/{user}/allocations`.
