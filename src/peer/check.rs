@@ -275,6 +275,7 @@ impl Doctor<'_> {
             return server.skipped("inward", "UDP does not come back to this machine");
         };
         if let Err(trouble) = talk.ask(Request::CreatePermission { peers: vec![ours] }).await {
+            self.findings.extend(diagnosis::refused_peer(server, ours.ip(), &trouble));
             return server.skipped("inward", format!("{trouble} for {}", ours.ip()));
         }
         let began = Instant::now();

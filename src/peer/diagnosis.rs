@@ -112,6 +112,23 @@ pub fn unresolved(server: &Examined, why: &str) -> Finding {
     Finding { severity, code, place: Some(server.place()), message, advice: Some(advice) }
 }
 
+/// What it means that this machine may not be a peer: nothing where it is one that a relay had better not reach, or the relay's
+/// own host.
+pub fn refused_peer(server: &Examined, peer: IpAddr, trouble: &Trouble) -> Option<Finding> {
+    let Trouble::Refused(Refusal { code: ErrorCode::FORBIDDEN, .. }) = trouble else { return None };
+    let own = server.address.is_some_and(|address| address.ip() == peer);
+    (!own && !is_private(peer)).then(|| Finding {
+        severity: Severity::Warning,
+        code: "public-peers",
+        place: Some(server.place()),
+        message: format!("the server refuses a public peer, {peer}: relayed calls to such peers fail"),
+        advice: Some(
+            "unless only certain peers are meant, permit public ones (hairpin: deny_peer; coturn: denied-peer-ip)"
+                .into(),
+        ),
+    })
+}
+
 /// What the certificate shows.
 pub fn certificate(server: &Examined) -> Option<Finding> {
     let tls = server.tls.as_ref()?;
@@ -390,6 +407,24 @@ mod tests {
             let trouble = refused(code);
             let clue = Clue::Allocate { trouble: &trouble, login: None, skewed: false };
             assert_eq!(finding(&server("192.0.2.1:3478", ""), clue).code, word);
+        }
+    }
+
+    #[test]
+    fn a_public_peer_that_is_refused_is_warned_of() {
+        let told = |peer: &str, code| {
+            refused_peer(&server("192.0.2.1:3478", "192.0.2.1:50000"), peer.parse().unwrap(), &refused(code))
+        };
+        let warned = told("198.51.100.7", ErrorCode::FORBIDDEN).unwrap();
+        assert_eq!((warned.severity, warned.code), (Severity::Warning, "public-peers"));
+        assert!(warned.message.contains("198.51.100.7"), "{}", warned.message);
+        for (peer, code) in [
+            ("10.0.0.7", ErrorCode::FORBIDDEN),
+            ("127.0.0.1", ErrorCode::FORBIDDEN),
+            ("192.0.2.1", ErrorCode::FORBIDDEN),
+            ("198.51.100.7", ErrorCode::INSUFFICIENT_CAPACITY),
+        ] {
+            assert_eq!(told(peer, code), None, "{peer}");
         }
     }
 

@@ -234,7 +234,9 @@ impl fmt::Display for Report {
                 writeln!(f, "  → {advice}")?;
             }
         }
+        let warned = self.findings.iter().any(|finding| finding.severity == Severity::Warning);
         f.write_str(match self.health {
+            Health::Well if warned => "WELL: everything that was tried works; see the warnings",
             Health::Well => "WELL: everything that was tried works",
             Health::Ailing => "AILING: something works, something does not",
             Health::Dead => "DEAD: nothing works",

@@ -92,6 +92,35 @@ fn auto_without_an_answer_may_be_tried_again() {
     assert!(said.contains(&format!("{server}, does not answer")), "{said}");
 }
 
+/// A relay that reaches no public peer is nobody's relay, although everything that can be tried on it works.
+#[test]
+fn check_warns_of_a_relay_that_refuses_public_peers() {
+    if Command::new("ip").arg("-V").output().is_err() || !is_root() {
+        return eprintln!("SKIPPED: network namespaces need root and iproute2");
+    }
+    let space = Namespace::new("refused");
+    space.ip("addr add 203.0.113.1/32 dev lo\naddr add 203.0.113.2/32 dev lo");
+    // As if the client were another host.
+    space.ip("route change local 203.0.113.1 dev lo src 203.0.113.2 table local");
+    let checked = |flags: &[&str]| {
+        let fixed = ["serve", "--listen", "203.0.113.1:3478", "--relay-address", "203.0.113.1", "--web", "off"];
+        let login = ["--user", "ann:password", "--admin", "off"];
+        let mut server = command(&[&fixed, &login[..], flags].concat());
+        let mut server = server.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.take(20).any(|line| line.contains("iceServers")));
+        let url = "turn:203.0.113.1?transport=udp";
+        let output = command(&["check", url, "--user", "ann", "--password", "password", "--json"]).output().unwrap();
+        server.kill().unwrap();
+        server.wait().unwrap();
+        crate::stdout(&output)
+    };
+    let (refused, permitted) =
+        space.enter(|| (checked(&["--deny-peer", "0.0.0.0/0"]), checked(&["--allow-peer", "203.0.113.2"])));
+    assert!(refused.contains(r#""severity":"warning","code":"public-peers""#), "{refused}");
+    assert!(!permitted.contains("public-peers"), "{permitted}");
+}
+
 /// What a server that is told `auto` says of its relay address.
 fn relaying() -> String {
     let flags = ["serve", "--listen", "127.0.0.1:3478", "--relay-address", "10.0.0.5", "--external-address", "auto"];
