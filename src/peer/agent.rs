@@ -11,7 +11,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig,
 use tokio::sync::mpsc;
 
 use super::exchange::{Exchange, Heard};
-use super::gather::{Found, Host, IceServer, gather, resolve};
+use super::gather::{Found, Host, IceServer, gather, keep_allowed, resolve};
 use super::ice_url::Transport;
 use super::ledger::Ledger;
 use super::line::Packet;
@@ -78,6 +78,8 @@ struct Agent<'a> {
     ledger: Ledger,
     exchange: Exchange,
     tracks: Tracks,
+    /// Why nothing can be relayed, where that is known before anything is tried.
+    unreached: Option<String>,
     steps: Steps,
     moves: Vec<Move>,
     /// When this program started, and when both peers were in the room.
@@ -105,6 +107,7 @@ impl<'a> Agent<'a> {
             ledger: Ledger::default(),
             exchange: Exchange::default(),
             tracks: Tracks::new(began),
+            unreached: None,
             steps: Steps::default(),
             moves: Vec::new(),
             began,
@@ -126,7 +129,11 @@ impl<'a> Agent<'a> {
         let mut servers = self.negotiation.enter(signal, room, token.as_deref(), ca.as_deref()).await?;
         self.steps.welcome = Some(0);
         self.together = self.negotiation.has_met().then(Instant::now);
-        self.keep_allowed(&mut servers);
+        let relay_only = self.settings.policy == Policy::Relay;
+        self.unreached = keep_allowed(&mut servers, relay_only, &self.settings.transports);
+        if let Some(why) = self.unreached.take_if(|_| relay_only) {
+            return Err(Failure::new("servers", why));
+        }
         let (packets, mut incoming) = mpsc::channel(1_024);
         self.hosts = self.open_hosts(&servers, &packets).await?;
         let tls = secure::verifying(ca.as_deref()).map_err(|error| Failure::new("network", error.to_string()))?;
@@ -152,15 +159,6 @@ impl<'a> Agent<'a> {
                 _ = &mut interrupted => return self.stopped(),
             }
         }
-    }
-
-    /// Leaves the servers that policy and transports allow.
-    fn keep_allowed(&self, servers: &mut Vec<IceServer>) {
-        let Settings { policy, transports, .. } = self.settings;
-        servers.retain(|server| match server.url.relays {
-            true => transports.is_empty() || transports.contains(&server.url.usual_transport()),
-            false => *policy == Policy::All,
-        });
     }
 
     /// Opens our sockets, on the addresses from which the servers and the Internet are reached.
@@ -447,7 +445,8 @@ impl<'a> Agent<'a> {
         match self.together {
             Some(together) if now >= together + self.settings.patience => {
                 let seconds = self.settings.patience.as_secs();
-                Some(Err(Failure::new("ice", format!("no pair of candidates worked within {seconds} s"))))
+                let why = self.unreached.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+                Some(Err(Failure::new("ice", format!("no pair of candidates worked within {seconds} s{why}"))))
             }
             None if now >= self.began + self.settings.wait => Some(Err(Failure::new(
                 "nobody",
@@ -474,6 +473,7 @@ impl<'a> Agent<'a> {
         let _closed = self.rtc.close();
         let _drained = self.drain();
         let verdict = self.verdict(failure);
+        self.negotiation.leave().await;
         self.relays.release().await;
         verdict
     }

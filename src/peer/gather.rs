@@ -15,7 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::ice_url::IceUrl;
+use super::ice_url::{IceUrl, Transport};
 use super::line::{Line, Packet};
 use super::relayed::Relayed;
 
@@ -181,6 +181,25 @@ pub fn gather(
         let _gone = found.send(Found::End).await;
     });
     receiver
+}
+
+/// Leaves the servers that may be asked: those that relay over one of `transports`, or over any when it is empty, and those that
+/// do not unless `relay_only`. In words: that none of them relays.
+pub fn keep_allowed(servers: &mut Vec<IceServer>, relay_only: bool, transports: &[Transport]) -> Option<String> {
+    let relaying = servers.iter().filter(|server| server.url.relays);
+    let offered = relaying.map(|server| server.url.to_string()).collect::<Vec<_>>().join(", ");
+    servers.retain(|server| match server.url.relays {
+        true => transports.is_empty() || transports.contains(&server.url.usual_transport()),
+        false => !relay_only,
+    });
+    if servers.iter().any(|server| server.url.relays) {
+        return None;
+    }
+    let names = transports.iter().map(|transport| transport.name()).collect::<Vec<_>>().join(", ");
+    match offered.is_empty() {
+        true => Some("the endpoint names no server that relays".into()),
+        false => Some(format!("no server that the endpoint names is reached over {names}: {offered}")),
+    }
 }
 
 /// The addresses of a name, in the order in which the resolver gives them.

@@ -206,6 +206,13 @@ impl Negotiation {
         }
     }
 
+    /// Leaves the room.
+    pub async fn leave(&mut self) {
+        if let Some(rendezvous) = self.rendezvous.take() {
+            rendezvous.leave().await;
+        }
+    }
+
     /// Says good-bye.
     pub fn bye(&self) {
         if let (Some(rendezvous), Some(them)) = (&self.rendezvous, &self.them) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
@@ -74,6 +75,7 @@ pub enum Signal {
 pub struct Rendezvous {
     incoming: mpsc::Receiver<Signal>,
     outgoing: mpsc::UnboundedSender<Value>,
+    writing: JoinHandle<()>,
 }
 
 impl Rendezvous {
@@ -99,7 +101,7 @@ impl Rendezvous {
         let (mut sink, mut stream) = socket.split();
         let (outgoing, mut to_send) = mpsc::unbounded_channel::<Value>();
         let (incoming_sender, incoming) = mpsc::channel(64);
-        tokio::spawn(async move {
+        let writing = tokio::spawn(async move {
             while let Some(message) = to_send.recv().await {
                 if sink.send(Message::text(message.to_string())).await.is_err() {
                     return;
@@ -126,7 +128,14 @@ impl Rendezvous {
             };
             let _nobody_waits = incoming_sender.send(Signal::Gone(ending)).await;
         });
-        Ok(Rendezvous { incoming, outgoing })
+        Ok(Rendezvous { incoming, outgoing, writing })
+    }
+
+    /// Leaves the room, and waits until that is said: a connection that only breaks keeps its seat for a while, and the next
+    /// who enters meets nobody there.
+    pub async fn leave(self) {
+        drop(self.outgoing);
+        let _endpoint_is_deaf = tokio::time::timeout(FAREWELL, self.writing).await;
     }
 
     /// The next signal; `None` after [`Signal::Gone`].
@@ -240,6 +249,8 @@ fn percent(text: &str) -> String {
 
 /// How long the endpoint may take to let us in.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to hear that we leave.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -86,7 +86,7 @@ pub enum Expected {
 /// Why a call did not come about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// A word for programs: `signaling`, `nobody`, `left`, `network`, `sdp`, `ice`.
+    /// A word for programs: `signaling`, `servers`, `nobody`, `left`, `network`, `sdp`, `ice`, `stopped`, `lost`.
     pub code: &'static str,
     /// A sentence for people.
     pub message: String,

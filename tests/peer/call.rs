@@ -50,10 +50,35 @@ async fn a_peer_that_may_only_relay_and_has_no_relay_does_not_connect() {
     let signal = rendezvous::start(json!([])).await;
     let all = Settings { patience: Duration::from_secs(2), ..settings(&signal) };
     let relay = Settings { policy: Policy::Relay, ..all.clone() };
-    for verdict in both(&relay, &all).await {
+    let [relayed, other] = both(&relay, &all).await;
+    for (verdict, code) in [(relayed, "servers"), (other, "left")] {
         assert!(!verdict.connected && !verdict.as_expected && verdict.path.is_none(), "{verdict}");
-        assert!(["ice", "left"].contains(&verdict.failure.as_ref().unwrap().code), "{verdict}");
+        assert_eq!(verdict.failure.as_ref().unwrap().code, code, "{verdict}");
     }
+}
+
+#[tokio::test]
+async fn a_transport_that_no_server_is_reached_over_is_named() {
+    let servers = json!([{"urls": ["turn:127.0.0.1:9?transport=udp"], "username": "user", "credential": "pass"}]);
+    let signal = rendezvous::start(servers).await;
+    let tls = Settings { policy: Policy::Relay, transports: vec![Transport::Tls], ..settings(&signal) };
+    let failure = call(&tls, |_| {}).await.failure.unwrap();
+    assert!(failure.message.contains("over tls: turn:127.0.0.1:9?transport=udp"), "{failure:?}");
+}
+
+/// The next who comes must not meet a peer that has given up.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_leaves_the_room() {
+    let (signal, mut left) = rendezvous::watched(json!([])).await;
+    let alone = Settings { wait: Duration::from_millis(1), ..settings(&signal) };
+    // As a program does: nothing goes on once the call has returned.
+    let program = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(call(&alone, |_| {}))
+    };
+    let verdict = std::thread::scope(|scope| scope.spawn(program).join().unwrap());
+    assert_eq!(verdict.failure.unwrap().code, "nobody");
+    assert_eq!(left.recv().await, Some(true), "closed, not broken");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Who is there: an id and a way to speak to it.
@@ -14,19 +14,25 @@ type Room = Arc<Mutex<Vec<(String, UnboundedSender<Value>)>>>;
 
 /// Starts an endpoint with one room that hands out `servers`; its URL.
 pub async fn start(servers: Value) -> String {
+    watched(servers).await.0
+}
+
+/// The same, and of everybody who leaves whether that was said.
+pub async fn watched(servers: Value) -> (String, UnboundedReceiver<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let room = Room::default();
+    let (leaving, left) = unbounded_channel();
     tokio::spawn(async move {
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(seat(stream, format!("p{number}"), room.clone(), servers.clone()));
+            tokio::spawn(seat(stream, format!("p{number}"), room.clone(), servers.clone(), leaving.clone()));
         }
     });
-    format!("ws://{address}/signal")
+    (format!("ws://{address}/signal"), left)
 }
 
-async fn seat(stream: TcpStream, id: String, room: Room, servers: Value) {
+async fn seat(stream: TcpStream, id: String, room: Room, servers: Value, leaving: UnboundedSender<bool>) {
     let (mut sink, mut stream) = tokio_tungstenite::accept_async(stream).await.unwrap().split();
     let (say, mut said) = unbounded_channel();
     let peers: Vec<String> = room.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
@@ -40,13 +46,16 @@ async fn seat(stream: TcpStream, id: String, room: Room, servers: Value) {
             }
         }
     });
+    let mut closed = false;
     while let Some(Ok(message)) = stream.next().await {
+        closed |= message.is_close();
         if let Message::Text(text) = message {
             let mut message: Value = serde_json::from_str(text.as_str()).unwrap();
             message["from"] = json!(id);
             tell_others(&room, &id, &message);
         }
     }
+    let _nobody_minds = leaving.send(closed);
     room.lock().unwrap().retain(|(other, _)| *other != id);
     tell_others(&room, &id, &json!({"type": "left", "id": id}));
 }
