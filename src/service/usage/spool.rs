@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A queue of lines in a directory.
@@ -41,14 +42,14 @@ impl Spool {
     /// Opens a directory's, unless another process has it.
     fn open_alone(directory: &Path, most: u64) -> io::Result<Option<Spool>> {
         fs::create_dir_all(directory)?;
-        let lock = File::create(directory.join("usage.lock"))?;
+        let lock = private().truncate(true).open(directory.join("usage.lock"))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let path = directory.join("usage.jsonl");
-        let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
+        let file = private().append(true).read(true).open(&path)?;
         let place = directory.join("usage.taken");
         let length = whole_lines(&file)?;
         file.set_len(length)?;
@@ -118,7 +119,7 @@ impl Spool {
         } else if self.taken > self.most {
             return self.compact();
         }
-        fs::write(&self.place, self.taken.to_string())
+        write(&self.place, &self.taken.to_string())
     }
 
     /// Whether nothing waits.
@@ -132,13 +133,25 @@ impl Spool {
         let (rest, _) = self.peek(usize::MAX)?;
         let text: String = rest.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         let beside = self.path.with_extension("new");
-        fs::write(&beside, &text)?;
-        fs::write(&self.place, "0")?;
+        write(&beside, &text)?;
+        write(&self.place, "0")?;
         fs::rename(&beside, &self.path)?;
         self.file = OpenOptions::new().append(true).read(true).open(&self.path)?;
         (self.taken, self.length) = (0, text.len() as u64);
         Ok(())
     }
+}
+
+/// What makes a file that only this user may read: it says who spoke with whom.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).mode(0o600);
+    options
+}
+
+/// Writes a text in place of what a file holds.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    private().truncate(true).open(path)?.write_all(text.as_bytes())
 }
 
 /// How much of a file is whole lines: a run that was killed may have left the beginning of one more.
@@ -191,6 +204,26 @@ mod tests {
         );
         assert!(spool.push("five\n").unwrap());
         assert_eq!(spool.peek(9).unwrap().0, ["five"]);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn nobody_else_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = std::env::temp_dir().join(format!("hairpin-spool-mode-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let mut spool = Spool::open(&directory, 10).unwrap();
+        // What was taken exceeds what may wait, so that the file is written anew.
+        for number in 0..8 {
+            assert!(spool.push(&format!("{number}\n")).unwrap());
+            let (_, end) = spool.peek(usize::from(number > 0)).unwrap();
+            spool.take(end).unwrap();
+        }
+        let files: Vec<_> = fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
+        assert_eq!(files.len(), 3, "{files:?}");
+        for file in files {
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        }
         fs::remove_dir_all(&directory).unwrap();
     }
 
