@@ -8,12 +8,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
-/// A transport address: `IP:PORT`, IPv6 in brackets.
+/// A transport address: `IP:PORT`, IPv6 in brackets. IPv4 may have them too: then whoever puts a text together from an address and
+/// a port need not know its family.
 ///
 /// # Errors
 /// Anything else.
 pub fn transport_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is not IP:PORT; write 0.0.0.0:3478 or [::]:3478"))
+    let parsed = text.parse().ok().or_else(|| {
+        let (ip, port) = text.strip_prefix('[')?.split_once("]:")?;
+        Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+    });
+    parsed.ok_or_else(|| format!("`{text}` is not IP:PORT; write 0.0.0.0:3478 or [::]:3478"))
 }
 
 /// A transport address, or `off`.
@@ -54,7 +59,11 @@ pub fn place(text: &str) -> Result<Option<Place>, String> {
     match text.strip_prefix("unix:") {
         Some("") => Err("unix: wants a path behind it; write unix:/run/hairpin/admin.sock".into()),
         Some(path) => Ok(Some(Place::Unix(path.into()))),
-        None => Ok(optional_address(text)?.map(Place::Address)),
+        None if text == "off" => Ok(None),
+        None => match transport_address(text) {
+            Ok(address) => Ok(Some(Place::Address(address))),
+            Err(message) => Err(format!("{message}, unix:/run/hairpin/admin.sock, or off")),
+        },
     }
 }
 
@@ -303,7 +312,12 @@ mod tests {
         assert!(user("jos\u{e9}:π ♦").is_ok() && user("a:b\tc").is_err() && user("a\u{7f}:b").is_err());
         assert!(ip("[::1]").is_ok() && ip("0.0.0.0").is_err() && ip("224.0.0.1").is_err());
         assert_eq!(optional_address("off"), Ok(None));
-        assert!(transport_address("localhost:3478").is_err());
+        for wrong in ["localhost:3478", "fd00::1:9641", "[10.0.0.5:9641", "[10.0.0.5]", "[a]:1", "10.0.0.5]:1"] {
+            assert!(transport_address(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(transport_address("[10.0.0.5]:9641"), Ok(([10, 0, 0, 5], 9641).into()));
+        assert!(transport_address("[fd00::1]:9641").is_ok());
+        assert!(place("nowhere").unwrap_err().contains("unix:/") && place("off") == Ok(None));
         assert!(host_and_port("a.example:1").is_ok() && host_and_port("[::1]:1").is_ok());
         assert!(
             ["a.example", ":1", "a.example:0", "::1", "a.example:x"].iter().all(|text| host_and_port(text).is_err())

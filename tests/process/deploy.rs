@@ -122,7 +122,13 @@ fn the_chart_makes_what_kubernetes_takes() {
         tools::content(lint.args(["lint", "--strict", "--set", set]).arg(&chart));
         let made = tools::content(template.args(["template", "relay", "--set", set]).arg(&chart)).stdout;
         let made = String::from_utf8(made).unwrap();
-        for part in ["PodDisruptionBudget", "path: /readyz", "terminationGracePeriodSeconds: 3630", "\"3600s\""] {
+        for part in [
+            "PodDisruptionBudget",
+            "path: /readyz",
+            "terminationGracePeriodSeconds: 3630",
+            "\"3600s\"",
+            "\"[$(POD_IP)]:9641\"",
+        ] {
             assert!(made.contains(part), "{set}: {part}");
         }
         assert_eq!(made.contains("hostNetwork: true"), set == "mode=daemonset");

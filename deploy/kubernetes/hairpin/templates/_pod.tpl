@@ -52,8 +52,8 @@ spec:
         - { name: HAIRPIN_PRIVATE_KEY, value: /tls/tls.key }
         {{- end }}
         - { name: HAIRPIN_DRAIN_TIMEOUT, value: "{{ .Values.drainSeconds }}s" }
-        # Metrics and health for the cluster, on the node's inner address; without a token it answers nothing else from elsewhere.
-        - { name: HAIRPIN_ADMIN, value: "$(POD_IP):9641" }
+        # Metrics and health for the cluster, on the node's inner address, of whichever family; without a token it answers nothing else from elsewhere.
+        - { name: HAIRPIN_ADMIN, value: "[$(POD_IP)]:9641" }
         {{- with .Values.extraEnv }}{{ toYaml . | nindent 8 }}{{- end }}
       ports:
         - { name: turn-udp, containerPort: 3478, protocol: UDP }
