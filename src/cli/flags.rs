@@ -71,7 +71,10 @@ impl FromArgMatches for Flags {
 fn argument(key: &Key) -> Arg {
     let default = match key.default {
         "" => String::new(),
-        default => format!(" [default: {}]", default.replace(['"', '[', ']'], "")),
+        default => {
+            let list = default.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(default);
+            format!(" [default: {}]", list.replace('"', ""))
+        }
     };
     let argument = Arg::new(key.name)
         .long(key.flag())

@@ -14,10 +14,8 @@ use toml::de::{DeTable, DeValue};
 /// # Errors
 /// A file that cannot be read, and whatever [`parse`] finds.
 pub fn read(path: &Path) -> Result<Written, Error> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let origin = Origin::Flag("--config".into());
-        Fault::new(&origin, format!("{} cannot be read: {error}", path.display()))
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Fault::new(&Origin::Default, format!("{} cannot be read: {error}", path.display())))?;
     parse(path, &text)
 }
 

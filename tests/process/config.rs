@@ -56,6 +56,17 @@ fn serve_refuses_a_wrong_file_and_names_the_place() {
     let missing = hairpin(&["serve", "--config", "/no/such/file.toml"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(stderr(&missing).contains("/no/such/file.toml"));
+    let missing = hairpin(&["config", "check", "/no/such/file.toml"]);
+    assert!(stderr(&missing).starts_with("error: /no/such/file.toml cannot be read"), "{}", stderr(&missing));
+}
+
+/// What the help calls a default can be written.
+#[test]
+fn defaults_are_shown_as_they_are_written() {
+    let help = stdout(&hairpin(&["serve", "--help"]));
+    assert!(help.contains("[default: 0.0.0.0:3478, [::]:3478]"), "{help}");
+    let said = stderr(&hairpin(&["serve", "--admin", "nowhere"]));
+    assert!(said.contains("unix:/run/hairpin/admin.sock"), "{said}");
 }
 
 #[test]
