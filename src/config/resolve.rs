@@ -103,6 +103,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     plan.path = reader.one(&schema::SOCKETS, |text| value::choice(text, SOCKETS)).unwrap_or_default();
     plan.journal.anonymous = reader.one(&schema::LOG_ADDRESSES, |text| value::choice(text, ADDRESSES)).unwrap_or(false);
     let usage = usage(&mut reader);
+    clashes(&mut reader, &plan, operators, web.address);
     let logs = Logs {
         level: reader.one(&schema::LOG_LEVEL, value::filter).unwrap_or_else(|| "info".into()),
         json: reader.one(&schema::LOG_FORMAT, |text| value::choice(text, FORMATS)).unwrap_or(false),
@@ -330,6 +331,33 @@ fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
     }
     realms::short_secrets(reader, written);
     same_port(reader, plan, written);
+}
+
+/// Two listeners that cannot both be opened: relay, web and operators' take TCP connections, each for itself.
+fn clashes(reader: &mut Reader, plan: &Plan, admin: Option<SocketAddr>, web: Option<SocketAddr>) {
+    let services = [(&schema::WEB, web), (&schema::ADMIN, admin)];
+    for (key, address) in services.into_iter().filter_map(|(key, address)| Some((key, address?))) {
+        let clashing = plan.listeners.iter().map(|listener| listener.address).find(|other| clash(address, *other));
+        if let Some(other) = clashing {
+            let message =
+                format!("{} at {address} and the listener {other} want the same TCP port; move one", key.name);
+            reader.wrong(if reader.has(key) { key } else { &schema::LISTEN }, &message);
+        }
+    }
+    if let (Some(web), Some(admin)) = (web, admin)
+        && clash(web, admin)
+    {
+        let key = if reader.has(&schema::WEB) { &schema::WEB } else { &schema::ADMIN };
+        reader.wrong(key, &format!("web at {web} and admin at {admin} want the same TCP port; move one"));
+    }
+}
+
+/// Whether a service's address leaves no room for another: `[::]` is everywhere there, for IPv4 too.
+fn clash(service: SocketAddr, other: SocketAddr) -> bool {
+    let family = service.is_ipv4() == other.is_ipv4();
+    let everywhere = service.ip().is_unspecified() && (family || service.is_ipv6());
+    let same = everywhere || (family && (other.ip().is_unspecified() || service.ip() == other.ip()));
+    same && service.port() == other.port() && service.port() != 0
 }
 
 fn same_port(reader: &mut Reader, plan: &Plan, written: &Written) {

@@ -222,6 +222,27 @@ fn auto_is_what_somebody_outside_says() {
     assert_eq!(told, ["203.0.113.7", "2001:db8::5"]);
 }
 
+#[test]
+fn two_services_do_not_fit_on_one_port() {
+    for (text, said) in [
+        ("listen = ['0.0.0.0:8080']", "f:1:11: listen: web at 127.0.0.1:8080 and the listener 0.0.0.0:8080 want"),
+        ("listen = ['127.0.0.1:9641']", "f:1:11: listen: admin at 127.0.0.1:9641 and the listener"),
+        ("web = '[::]:3478'", "f:1:7: web: web at [::]:3478 and the listener 0.0.0.0:3478"),
+        ("web = '127.0.0.1:9641'", "f:1:7: web: web at 127.0.0.1:9641 and admin at 127.0.0.1:9641"),
+    ] {
+        assert!(faults(text).iter().any(|fault| fault.starts_with(said)), "{text}: {:?}", faults(text));
+    }
+    for right in [
+        "listen = ['[::]:8080']",
+        "listen = ['127.0.0.2:8080']",
+        "web = '127.0.0.1:0'\nadmin = '127.0.0.1:0'",
+        "listen = ['0.0.0.0:8080']\nweb = 'off'",
+        "web = 'off'\nadmin = '127.0.0.1:8080'",
+    ] {
+        settings(right);
+    }
+}
+
 /// Which is not the configuration's fault: the next start may find who answers.
 #[test]
 fn auto_names_who_did_not_answer() {
