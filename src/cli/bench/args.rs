@@ -7,8 +7,8 @@ use std::time::Duration;
 /// Measures a STUN or TURN server: throughput, loss, latency, and with --pid what each packet costs it.
 ///
 /// The relay workload sends numbered, checkable packets through the server. For the directions up, down and both this
-/// host is the peer too, so the server must permit this host's address as a peer (hairpin serve --allow-peer
-/// 127.0.0.0/8, turnserver --allow-loopback-peers); with hairpin both ends are allocations of the server.
+/// host is the peer too, so the server must permit this host's address as a peer (on loopback hairpin serve
+/// --allow-peer 127.0.0.0/8, turnserver --allow-loopback-peers); with hairpin both ends are allocations of the server.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Bench {
     /// What to ask of the server
