@@ -280,7 +280,7 @@ fn the_names_in_the_json_are_these() {
         |path: &str| outcome.pointer(path).unwrap().as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(
         names(""),
-        "allocations burst direction ended_early flows indications latency loader loader_bound packets probes process \
+        "allocations answer_bound burst direction ended_early flows indications latency loader loader_bound packets probes process \
          seconds server size timeline transport usage workload"
     );
     assert_eq!(names("/allocations"), "count cpu_us p50_us p99_us per_second resident_octets");

@@ -3,8 +3,9 @@
 use super::args::{Direction, Workload};
 use super::failure::Failure;
 use super::histogram::Histogram;
-use super::plan::Plan;
-use super::search::Probe;
+use super::plan::{Plan, Transport};
+use super::rate::Rate;
+use super::search::{LOSS, Probe};
 use super::team::{Round, Run, Usage};
 use serde::Serialize;
 
@@ -45,6 +46,8 @@ pub struct Outcome {
     pub probes: Vec<Tried>,
     /// Whether the loader was what could do no more.
     pub loader_bound: bool,
+    /// Whether answers stopped about where a server of ours stops answering one network, unless it is told otherwise.
+    pub answer_bound: bool,
     /// The run in time.
     pub timeline: Vec<Moment>,
     /// The server's process in time.
@@ -200,6 +203,7 @@ impl Outcome {
             loader: run.loader.as_ref().map(Process::of),
             probes: probes.iter().map(tried).collect(),
             loader_bound,
+            answer_bound: is_answer_bound(plan, tally.received, run.seconds, tally.loss()),
             timeline: moments(run),
             usage: used(run),
             ..Outcome::empty(plan)
@@ -263,6 +267,7 @@ impl Outcome {
             loader: None,
             probes: Vec::new(),
             loader_bound: false,
+            answer_bound: false,
             timeline: Vec::new(),
             usage: Vec::new(),
         }
@@ -295,6 +300,15 @@ impl Outcome {
         }
         Ok(())
     }
+}
+
+/// Whether a bound on unauthenticated answers is what a run met, and not what the server can do.
+fn is_answer_bound(plan: &Plan, received: u64, seconds: f64, loss: f64) -> bool {
+    let bounded = plan.workload == Workload::Binding && plan.server.transport == Transport::Udp;
+    let stopped = plan.rate == Rate::Max || loss > LOSS;
+    let due = ANSWERS * seconds;
+    let met = (due * 0.9..due * 1.05 + ANSWERS / 2.0).contains(&(received as f64));
+    bounded && !plan.server.address.ip().is_loopback() && stopped && met
 }
 
 impl Latency {
@@ -390,3 +404,39 @@ fn micro(nanoseconds: u64) -> f64 {
 const TICKS: u64 = 20;
 /// Seconds of silence at a run's end that are no chance.
 const SILENCE: f64 = 1.0;
+/// Unauthenticated answers a second that a server of ours gives one network by default; half a second's worth may come at once.
+const ANSWERS: f64 = 2_000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::bench::Bench;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    fn plan(line: &str) -> Plan {
+        Plan::resolve(&Line::parse_from(std::iter::once("bench").chain(line.split(' '))).bench).unwrap()
+    }
+
+    #[test]
+    fn a_bound_on_answers_is_told_from_what_a_server_can_do() {
+        let bound = |line: &str, received, loss| is_answer_bound(&plan(line), received, 10.0, loss);
+        assert!(bound("binding --server stun:192.0.2.1 --rate max", 20_000, 0.0));
+        assert!(bound("binding --server stun:192.0.2.1", 20_900, 0.79));
+        for (line, received, loss) in [
+            ("binding --server stun:192.0.2.1 --rate 2000", 20_000, 0.0),
+            ("binding --server stun:192.0.2.1 --rate max", 400_000, 0.0),
+            ("binding --server stun:192.0.2.1 --rate max", 5_000, 0.0),
+            ("binding --server stun:127.0.0.1 --rate max", 20_000, 0.0),
+            ("binding --server turn:192.0.2.1?transport=tcp --rate max", 20_000, 0.0),
+            ("relay --server turn:192.0.2.1 --rate max", 20_000, 0.0),
+        ] {
+            assert!(!bound(line, received, loss), "{line} {received}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The outcome as one self-contained page: tiles, plots in inline SVG, a table; light and dark as the reader's system is.
 
 use super::outcome::{Outcome, Tried};
-use super::text::{bits, count, duration, title, unit_of_work};
+use super::text::{ANSWER_BOUND, bits, count, duration, title, unit_of_work};
 use std::fmt::Write;
 
 /// The page.
@@ -397,6 +397,9 @@ fn table(outcome: &Outcome) -> String {
     }
     if outcome.loader_bound {
         rows.push(("Note", "the loader could send no more: the server may be faster".into()));
+    }
+    if outcome.answer_bound {
+        rows.push(("Note", ANSWER_BOUND.into()));
     }
     if let Some(cause) = &outcome.ended_early {
         rows.push(("Note", format!("ended after {:.1} s: {}", outcome.seconds, escape(cause))));

@@ -50,11 +50,18 @@ pub fn render(outcome: &Outcome) -> String {
     if outcome.loader_bound {
         let _ = writeln!(out, "  note         the loader could send no more than this: the server may be faster");
     }
+    if outcome.answer_bound {
+        let _ = writeln!(out, "  note         {ANSWER_BOUND}");
+    }
     if let Some(cause) = &outcome.ended_early {
         let _ = writeln!(out, "  note         ended after {:.1} s: {cause}", outcome.seconds);
     }
     out
 }
+
+/// What to make of answers that stop at a bound.
+pub const ANSWER_BOUND: &str =
+    "answers stop where hairpin's answer_rate does by default, for each network: raise it to measure the server";
 
 /// What is counted: `packet` or `allocation`.
 pub fn unit_of_work(outcome: &Outcome) -> &'static str {
