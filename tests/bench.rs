@@ -183,7 +183,16 @@ fn failures_say_what_to_do() {
         (&["binding", "--server", &uri, "--direction", "down"], 2, "means nothing to binding"),
         (&["relay", "--server", "turn:no.such.host.invalid"], 2, "no.such.host.invalid"),
         (&["relay", "--server", &closed], 1, "cannot connect"),
+        // Before anything is asked.
+        (
+            &["binding", "--server", &nobody, "--report", "/no/such/directory/page.html"],
+            2,
+            "--report /no/such/directory",
+        ),
     ];
+    let page = std::env::temp_dir().join(format!("hairpin-bench-none-{}.html", std::process::id()));
+    run(&["binding", "--server", &nobody, "--report", page.to_str().unwrap()]);
+    assert!(!page.exists(), "a page about nothing");
     for (arguments, code, said) in cases {
         let output = run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);

@@ -22,6 +22,7 @@ pub mod payload;
 pub mod plan;
 pub mod process;
 pub mod rate;
+pub mod report;
 pub mod search;
 pub mod stop;
 pub mod team;
@@ -35,7 +36,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use outcome::Outcome;
 use plan::Plan;
 use rate::Rate;
-use std::path::Path;
+use report::Report;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -56,6 +57,13 @@ pub fn run(args: &Bench) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let report = match args.report.as_deref().map(Report::open).transpose() {
+        Ok(report) => report,
+        Err(sentence) => {
+            complain(&format_args!("hairpin bench: {sentence}"));
+            return ExitCode::from(2);
+        }
+    };
     let told = Stop::by_signal().map_err(|error| error.to_string()).and_then(|stop| {
         plan.stop = stop;
         let outcome = measure(&plan).map_err(|failure| failure.to_string())?;
@@ -63,7 +71,7 @@ pub fn run(args: &Bench) -> ExitCode {
             true => print(&serde_json::to_string_pretty(&outcome).map_err(|error| error.to_string())?),
             false => print(&text::render(&outcome).trim_end()),
         };
-        args.report.as_deref().map_or(Ok(()), |path| write_report(path, &outcome))?;
+        report.map_or(Ok(()), |report| report.write(&outcome))?;
         printed?;
         outcome.verdict()
     });
@@ -206,8 +214,4 @@ fn progress(plan: &Plan) -> ProgressBar {
     }
     let bar = ProgressBar::new(plan.duration.as_millis() as u64);
     bar.with_style(style("{elapsed_precise} {bar:30} {wide_msg}"))
-}
-
-fn write_report(path: &Path, outcome: &Outcome) -> Result<(), String> {
-    std::fs::write(path, page::render(outcome)).map_err(|error| format!("--report {}: {error}", path.display()))
 }
