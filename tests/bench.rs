@@ -191,7 +191,7 @@ fn failures_say_what_to_do() {
         ),
     ];
     let page = std::env::temp_dir().join(format!("hairpin-bench-none-{}.html", std::process::id()));
-    run(&["binding", "--server", &nobody, "--report", page.to_str().unwrap()]);
+    run(&["binding", "--server", &closed, "--report", page.to_str().unwrap()]);
     assert!(!page.exists(), "a page about nothing");
     for (arguments, code, said) in cases {
         let output = run(arguments);

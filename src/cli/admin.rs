@@ -104,7 +104,9 @@ pub fn run(args: &Admin) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error),
     };
-    match runtime.block_on(ask::ask(&args.admin, args.admin_token.as_deref(), &request(&args.verb))) {
+    // As the server reads its own variable.
+    let token = args.admin_token.as_deref().map(|token| token.trim_end_matches(['\r', '\n']));
+    match runtime.block_on(ask::ask(&args.admin, token, &request(&args.verb))) {
         Err(ask::Failure::Refused(sentence)) => usage(&sentence),
         Err(ask::Failure::Missing(sentence) | ask::Failure::Unreachable(sentence)) => failure(&sentence),
         Ok(answer) if args.json => tell(&serde_json::to_string_pretty(&answer).unwrap_or_default(), ExitCode::SUCCESS),
