@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
@@ -75,7 +74,7 @@ pub enum Signal {
 pub struct Rendezvous {
     incoming: mpsc::Receiver<Signal>,
     outgoing: mpsc::UnboundedSender<Value>,
-    writing: JoinHandle<()>,
+    writing: tokio::task::JoinHandle<()>,
 }
 
 impl Rendezvous {

@@ -77,6 +77,11 @@ mod tests {
         assert!(shown.contains("to peers bytes") && shown.contains("ann") && shown.ends_with("1 of 7"), "{shown}");
         let shown = table(&json!({ "draining": true, "seconds": 1.25 }));
         assert!(shown.contains("seconds") && shown.contains("1.2"), "{shown}");
+        assert_eq!(table(&json!({ "total": 0, "users": [] })), "none");
+    }
+
+    #[test]
+    fn a_second_list_stands_below() {
         assert_eq!(table(&json!({ "total": 0, "users": [], "blocked": [] })), "none");
         let shown = table(&json!({ "total": 0, "users": [], "blocked": [{ "user": "ann", "seconds_left": 5 }] }));
         assert!(shown.starts_with("none\n\nblocked:\n") && shown.contains("seconds left"), "{shown}");
