@@ -27,6 +27,7 @@ pub mod ice_servers;
 pub mod metrics;
 pub mod outbound;
 mod page;
+mod patient;
 mod process;
 pub mod signaling;
 pub mod usage;
