@@ -222,8 +222,7 @@ fn keep(certificates: Certificates, settings: &Settings) -> Watched {
 /// Serves those who came for the web to a port of the relay.
 async fn receive(mut visiting: mpsc::Receiver<Visitor>, web: Web) -> std::io::Result<()> {
     while let Some(Visitor { stream, peer, local }) = visiting.recv().await {
-        let web = web.clone();
-        tokio::spawn(async move { web.serve_connection(stream, Arrival { peer, local, secure: true }).await });
+        web.take(stream, Arrival { peer, local, secure: true }).await;
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! The page, the ICE servers, and the back-end API, over plain HTTP.
 
+use futures_util::FutureExt;
 use hairpin::service::ice_servers::{ApiKey, Credentials, IceServers, Open, mint};
 use hairpin::service::web::{Arrival, Origins, Settings, Web};
 use serde_json::json;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{Server, servers, within};
@@ -187,12 +189,11 @@ async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
     let (mut near, far) = tokio::io::duplex(64 << 10);
     let arrival =
         Arrival { peer: "192.0.2.9:1234".parse().unwrap(), local: "192.0.2.1:443".parse().unwrap(), secure: true };
-    let served = tokio::spawn(async move { web.serve_connection(far, arrival).await });
+    web.take(far, arrival).await;
     near.write_all(b"GET /ice-servers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     within(near.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "a stranger: {answer}");
-    within(served).await.unwrap();
 }
 
 #[tokio::test]
@@ -204,4 +205,40 @@ async fn the_link_to_a_call_opens_a_room_of_its_own() {
     let wildcard = hairpin::service::web::call_url("[::]:80".parse().unwrap()).unwrap();
     assert!(wildcard.starts_with("http://localhost:80/?room="), "{wildcard}");
     assert_ne!(wildcard.split_once('?').unwrap().1, room);
+}
+
+#[tokio::test]
+async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
+    let server = Server::start(Settings { connections: 1, ..Settings::default() }).await;
+    let arrival =
+        Arrival { peer: "192.0.2.9:1234".parse().unwrap(), local: "192.0.2.1:443".parse().unwrap(), secure: true };
+    let (near, far) = tokio::io::duplex(64 << 10);
+    server.web.take(far, arrival).await;
+    let mut waiting = Box::pin(server.ask("GET /", &[], ""));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    let (_, second) = tokio::io::duplex(64);
+    let mut second = Box::pin(server.web.take(second, arrival));
+    assert!(second.as_mut().now_or_never().is_none(), "the one turn is taken");
+    drop(second);
+    drop(near);
+    assert_eq!(within(waiting).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_says_nothing_makes_room() {
+    let settings = Settings { connections: 2, patience: Duration::from_millis(50), ..Settings::default() };
+    let server = Server::start(settings).await;
+    let mut silent = Vec::new();
+    for said in ["", "P", "GET /call.js HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""] {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    assert_eq!(within(server.ask("GET /", &[], "")).await.status, 200);
+    for mut stream in silent {
+        let mut nothing = Vec::new();
+        // A reset is an end too.
+        let _ = within(stream.read_to_end(&mut nothing)).await;
+        assert!(!nothing.starts_with(b"HTTP/1.1 200"));
+    }
 }

@@ -9,8 +9,8 @@
 //!
 //! ```text
 //!     TcpListener --serve--+
-//!                          +--> serve_connection --> hyper --> router --> page | signal | ice_servers
-//!     TLS on 443 ----------+    (stream, Arrival)
+//!                          +--> take (stream, Arrival): its turn --> hyper --> router --> page | signal | ice_servers
+//!     TLS on 443 ----------+
 //! ```
 //!
 //! What is refused is answered with the error message of the table in [`crate::service::signaling`].
@@ -18,6 +18,7 @@
 mod asking;
 mod routes;
 mod settings;
+mod turns;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,8 +30,8 @@ use axum::Router;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 pub use asking::Arrival;
@@ -39,12 +40,14 @@ pub use settings::{Origins, Settings};
 use crate::service::signaling::{Counts, ResumeTokens, Rooms, Signaling};
 use crate::service::{http, ice_servers};
 use routes::Shared;
+use turns::{Turn, Turns};
 
 /// The web service: one for the process, served on any number of listeners. Cloning it shares it.
 #[derive(Clone)]
 pub struct Web {
     shared: Arc<Shared>,
     router: Router,
+    turns: Arc<Turns>,
     stopped: watch::Sender<bool>,
 }
 
@@ -89,12 +92,14 @@ impl Web {
     pub fn new(settings: Settings) -> io::Result<Web> {
         let signaling = Signaling { rooms: Arc::new(Rooms::default()), resume: ResumeTokens::random()? };
         let shared = Arc::new(Shared { settings: ArcSwap::from_pointee(settings), signaling: Arc::new(signaling) });
-        Ok(Web { router: routes::router(shared.clone()), shared, stopped: watch::Sender::new(false) })
+        let (router, turns) = (routes::router(shared.clone()), Arc::default());
+        Ok(Web { router, shared, turns, stopped: watch::Sender::new(false) })
     }
 
     /// Replaces the settings for whoever comes from now on.
     pub fn replace(&self, settings: Settings) {
         self.shared.settings.store(Arc::new(settings));
+        self.turns.look_again();
     }
 
     /// Rooms, peers and messages, for metrics.
@@ -105,16 +110,24 @@ impl Web {
     /// Accepts connections until `stop` is ready, then ends the service: peers are told `stopping`, and requests under
     /// way may finish for a moment.
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let turns = Arc::new(Semaphore::new(self.shared.settings.load().connections));
         tokio::select! {
             () = stop => {}
-            () = self.accept(listener, &turns) => {}
+            () = self.accept(listener) => {}
         }
         self.stop().await;
     }
 
-    /// Serves HTTP on one connection that was accepted elsewhere, until it ends or becomes a WebSocket.
-    pub async fn serve_connection<S>(&self, stream: S, arrival: Arrival)
+    /// Serves HTTP, on a task of its own, on one connection that was accepted elsewhere, until it ends or becomes a
+    /// WebSocket. Waits for its turn like one that came in by [`Web::serve`]: the bound is one for all.
+    pub async fn take<S>(&self, stream: S, arrival: Arrival)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let turn = self.turns.take(|| self.shared.settings.load().connections).await;
+        tokio::spawn(self.clone().serve_connection(stream, arrival, turn));
+    }
+
+    async fn serve_connection<S>(self, stream: S, arrival: Arrival, turn: Turn)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -124,6 +137,7 @@ impl Web {
         if let Err(error) = ended {
             tracing::debug!(peer = %arrival.peer, %error, "web connection ended");
         }
+        drop(turn);
     }
 
     /// Ends the service: everybody is told, nobody is let in; returns when they are gone, after two seconds at most.
@@ -136,13 +150,15 @@ impl Web {
         }
     }
 
-    async fn accept(&self, listener: TcpListener, turns: &Arc<Semaphore>) {
+    async fn accept(&self, listener: TcpListener) {
         loop {
-            let Ok(turn) = turns.clone().acquire_owned().await else {
-                return;
-            };
             match listener.accept().await {
-                Ok((stream, _)) => self.spawn(stream, turn),
+                Ok((stream, peer)) => {
+                    let Ok(local) = stream.local_addr() else { continue };
+                    // Candidates are small and urgent.
+                    let _ = stream.set_nodelay(true);
+                    self.take(stream, Arrival { peer, local, secure: false }).await;
+                }
                 Err(error) => {
                     // Out of file descriptors, mostly: some become free as connections end.
                     tracing::warn!(%error, "a web connection could not be accepted");
@@ -150,19 +166,6 @@ impl Web {
                 }
             }
         }
-    }
-
-    fn spawn(&self, stream: TcpStream, turn: OwnedSemaphorePermit) {
-        let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-            return;
-        };
-        // Candidates are small and urgent.
-        let _ = stream.set_nodelay(true);
-        let web = self.clone();
-        tokio::spawn(async move {
-            web.serve_connection(stream, Arrival { peer, local, secure: false }).await;
-            drop(turn);
-        });
     }
 }
 

@@ -213,10 +213,7 @@ fn holds_key(settings: &Settings, key: &str, headers: &HeaderMap) -> bool {
 
 /// Reads `{"ttl":SECONDS,"customIdentifier":NAME}`, both optional, and the body too.
 async fn wish(body: Body, settings: &Settings) -> Result<(Duration, Option<String>), Refusal> {
-    let read = tokio::time::timeout(settings.patience, to_bytes(body, LARGEST_BODY)).await;
-    let Ok(Ok(octets)) = read else {
-        return Err(Refusal::BadRequest);
-    };
+    let octets = to_bytes(body, LARGEST_BODY).await.map_err(|_| Refusal::BadRequest)?;
     if octets.trim_ascii().is_empty() {
         return Ok((settings.ice.ttl, None));
     }

@@ -19,9 +19,10 @@ pub struct Settings {
     pub tokens: Option<RoomTokens>,
     /// The authentication hook, asked after the access token.
     pub hook: Option<Hook>,
-    /// How many HTTP connections are served at once, WebSockets not counted; more wait to be accepted.
+    /// How many HTTP connections are served at once, by whatever listener they came, WebSockets not counted; more wait.
     pub connections: usize,
-    /// How long a client may take to send a request, and to keep a connection without one.
+    /// How long a client may take to send a request's head, and its body, to read an answer before something of it gets
+    /// through, and to keep a connection without a request.
     pub patience: Duration,
 }
 
