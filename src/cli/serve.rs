@@ -184,7 +184,7 @@ fn serve_web(
     (listener, visiting): (Option<TcpListener>, mpsc::Receiver<Visitor>),
     stopped: watch::Receiver<bool>,
 ) {
-    services.spawn(receive(visiting, web.clone()));
+    services.spawn(receive(visiting, web.clone(), stopped.clone()));
     let web = web.clone();
     services.spawn(async move {
         match listener {
@@ -219,10 +219,21 @@ fn keep(certificates: Certificates, settings: &Settings) -> Watched {
     Watched::watch(certificates)
 }
 
-/// Serves those who came for the web to a port of the relay.
-async fn receive(mut visiting: mpsc::Receiver<Visitor>, web: Web) -> std::io::Result<()> {
-    while let Some(Visitor { stream, peer, local }) = visiting.recv().await {
-        web.take(stream, Arrival { peer, local, secure: true }).await;
+/// Serves those who came for the web to a port of the relay, until the services stop: the relay, which has the other end
+/// of the way here, outlives them.
+async fn receive(
+    mut visiting: mpsc::Receiver<Visitor>,
+    web: Web,
+    stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let serving = async {
+        while let Some(Visitor { stream, peer, local }) = visiting.recv().await {
+            web.take(stream, Arrival { peer, local, secure: true }).await;
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = wait(stopped) => {}
     }
     Ok(())
 }
@@ -241,9 +252,25 @@ async fn wait(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Connections that may wait for the web service: it takes them at once.
+/// Connections that may wait for the web service: it takes them at once, unless it has as many as it serves.
 const VISITORS: usize = 256;
 /// How long the services may take to answer what was asked before the end.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Records that may wait for whoever keeps accounts: a second of them at ten thousand allocations a second.
 const RECORDS: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::web;
+
+    /// Each shard holds a sender until the relay ends, which is after the services.
+    #[tokio::test]
+    async fn visitors_are_received_no_longer_than_the_services_run() {
+        let (_visitors, visiting) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let receiving = tokio::spawn(receive(visiting, Web::new(web::Settings::default()).unwrap(), stopped));
+        stop.send(true).unwrap();
+        tokio::time::timeout(Duration::from_secs(30), receiving).await.expect("an end").unwrap().unwrap();
+    }
+}
