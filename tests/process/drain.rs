@@ -9,6 +9,7 @@ use crate::operating::{Directory, is_gone, json, signal, until};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn sigterm_lets_calls_end_and_takes_no_new_ones() {
@@ -125,3 +126,18 @@ fn an_empty_server_ends_at_once() {
     signal(&server, "TERM");
     until("the end", || is_gone(&server));
 }
+
+/// Services that say farewell to everybody at once have nothing to wait for, whoever holds a connection to them.
+#[test]
+fn a_server_with_a_page_ends_at_once_too() {
+    let web = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let server = Setup::new().flag("--web", &web.to_string()).start();
+    let _silent = [TcpStream::connect(web).unwrap(), TcpStream::connect(server.admin).unwrap()];
+    let asked = Instant::now();
+    signal(&server, "TERM");
+    until("the end", || is_gone(&server));
+    assert!(asked.elapsed() < FAREWELL, "{:?}", asked.elapsed());
+}
+
+/// What the services' farewell may take, and would take if something kept them.
+const FAREWELL: Duration = Duration::from_secs(3);
