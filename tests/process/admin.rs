@@ -7,6 +7,8 @@ use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Setup};
 use crate::operating::{Directory, ask, json};
 use crate::{hairpin, stderr, stdout};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 #[test]
 fn allocations_are_listed_filtered_paged_and_closed() {
@@ -192,6 +194,32 @@ fn strangers_are_turned_away() {
     assert_eq!(ask(server.admin, "GET", "/allocations", "Authorization: Bearer south\r\n", "").0, 401);
     assert_eq!(ask(server.admin, "GET", "/allocations", "Authorization: Bearer north by northwest\r\n", "").0, 200);
     assert_eq!(ask(server.admin, "GET", "/metrics", "", "").0, 200);
+}
+
+/// Monitoring says no more than it has to; whoever wants more says whom it means, and a request's own line counts.
+#[test]
+fn who_says_no_host_or_another_gets_metrics_and_health_alone() {
+    let server = Setup::new().flag("--web", "off").start();
+    let status = |head: &str| {
+        let mut stream = TcpStream::connect(server.admin).unwrap();
+        write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    let (host, admin) = (format!("Host: {}", server.admin), server.admin);
+    for (head, wanted) in [
+        ("GET /metrics HTTP/1.0".to_owned(), 200),
+        ("GET /healthz HTTP/1.1".to_owned(), 200),
+        ("GET /plan HTTP/1.0".to_owned(), 403),
+        ("GET /plan HTTP/1.1".to_owned(), 403),
+        (format!("GET /plan HTTP/1.1\r\n{host}"), 200),
+        (format!("GET http://evil.example/plan HTTP/1.1\r\n{host}"), 403),
+        (format!("GET http://{admin}/plan HTTP/1.1\r\nHost: evil.example"), 200),
+        (format!("GET /plan HTTP/1.1\r\n{host}\r\nHost: evil.example"), 400),
+    ] {
+        assert_eq!(status(&head), wanted, "{head}");
+    }
 }
 
 #[test]

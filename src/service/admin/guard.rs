@@ -31,12 +31,13 @@ impl Guard {
     fn admits(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
         let Some(token) = &self.token else {
             let elsewhere = "this listener is not local: set admin_token to use more than metrics and health\n";
-            // A page whose name was made to lead here (DNS rebinding) says no Origin when it only reads.
+            // A page whose name was made to lead here (DNS rebinding) says no Origin when it only reads. Who does not say
+            // whom it means is no browser, but may carry what one said; metrics and health ask for nothing.
             let misled = "name the listener by its address or as localhost, or set admin_token\n";
             return match text(headers, header::HOST) {
                 _ if !self.local => Err((StatusCode::FORBIDDEN, elsewhere)),
-                Some(host) if is_name(host) => Err((StatusCode::FORBIDDEN, misled)),
-                _ => Ok(()),
+                Some(host) if !is_name(host) => Ok(()),
+                _ => Err((StatusCode::FORBIDDEN, misled)),
             };
         };
         let shown =
@@ -107,7 +108,7 @@ mod tests {
         for wrong in ["Bearer nort", "Bearer northh", "north", "Bearer "] {
             assert!(guard.admits(&headers(&[("authorization", wrong)])).is_err(), "{wrong}");
         }
-        assert!(Guard::new(None, true).admits(&headers(&[])).is_ok());
+        assert!(Guard::new(None, true).admits(&headers(&[])).is_err(), "no host is not ours");
         for (host, named) in
             [("127.0.0.1:9641", false), ("[::1]", false), ("localhost", false), ("evil.example:9641", true)]
         {

@@ -33,10 +33,10 @@ impl Asking<'_> {
     }
 
     /// Whether the asker is on this machine, and neither does a reverse proxy speak for somebody else nor a page that
-    /// reached us under a name of its own (its DNS may say what it likes).
+    /// reached us under a name of its own (its DNS may say what it likes). Who says no host does not say either.
     pub fn is_here(&self) -> bool {
         let speaks_for_another = PROXIED.iter().any(|name| self.headers.contains_key(*name));
-        let misled = self.text("host").is_some_and(http::is_name);
+        let misled = self.text("host").is_none_or(http::is_name);
         self.address().is_some_and(|address| address.is_loopback()) && !speaks_for_another && !misled
     }
 
@@ -145,7 +145,9 @@ mod tests {
     fn a_proxy_on_this_machine_is_not_its_client() {
         let arrival =
             Arrival { peer: "127.0.0.1:5".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), secure: false };
-        let (direct, proxied) = (headers(&[]), headers(&[("x-forwarded-for", "192.0.2.7")]));
+        let direct = headers(&[("host", "127.0.0.1:8080")]);
+        let proxied = headers(&[("host", "127.0.0.1:8080"), ("x-forwarded-for", "192.0.2.7")]);
+        assert!(!Asking { arrival: Some(arrival), headers: &headers(&[]) }.is_here(), "no host");
         assert!(Asking { arrival: Some(arrival), headers: &direct }.is_here());
         assert!(!Asking { arrival: Some(arrival), headers: &proxied }.is_here());
         let remote = Arrival { peer: "192.0.2.7:5".parse().unwrap(), ..arrival };
