@@ -268,7 +268,8 @@ pub const WEB: Key = Key::one("web", "IP:PORT").default(r#""127.0.0.1:8080""#).r
 /// Whose pages may signal.
 pub const WEB_ORIGIN: Key = Key::many("web_origin", "ORIGIN").example(r#"["https://app.example.net"]"#).about(
     "Other sites whose pages may use the signaling, as scheme://host[:port]; `any` for all. This server's own pages \
-     always may.",
+     always may; on loopback a page that came by plain HTTP under a name is one only if it is listed, since anybody's \
+     DNS can lead a name there.",
 );
 /// HTTP connections.
 pub const WEB_CONNECTIONS: Key = Key::one("web_connections", "N")

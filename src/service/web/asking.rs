@@ -56,24 +56,21 @@ impl Asking<'_> {
 
     /// Whether the page that asks, if it is one, is admitted.
     pub fn is_admitted(&self, origins: &Origins) -> bool {
-        let Some(origin) = self.origin() else {
-            return true;
-        };
-        let listed =
-            |list: &[String]| list.iter().any(|listed| listed.trim_end_matches('/').eq_ignore_ascii_case(origin));
-        match origins {
-            Origins::Any => true,
-            Origins::Same => self.is_ours(origin),
-            Origins::Listed(list) => self.is_ours(origin) || listed(list),
-        }
+        self.origin().is_none() || *origins == Origins::Any || self.is_page_of(origins)
+    }
+
+    /// Whether a page asks that is ours, or of an origin that is listed.
+    pub fn is_page_of(&self, origins: &Origins) -> bool {
+        self.origin().is_some_and(|origin| self.is_ours(origin, origins) || origins.lists(origin))
     }
 
     /// Whether the asker is, as far as a browser's word goes, a page of ours.
-    pub fn is_our_page(&self) -> bool {
+    pub fn is_our_page(&self, origins: &Origins) -> bool {
         match (self.text("sec-fetch-site"), self.origin(), self.text("referer")) {
+            // Browsers say this only to hosts that they trust: by TLS, or at home.
             (Some(site), ..) => site == "same-origin",
-            (None, Some(origin), _) => self.is_ours(origin),
-            (None, None, Some(referer)) => self.is_ours(referer),
+            (None, Some(origin), _) => self.is_ours(origin, origins),
+            (None, None, Some(referer)) => self.is_ours(referer, origins),
             (None, None, None) => false,
         }
     }
@@ -83,8 +80,8 @@ impl Asking<'_> {
         matches!(self.text("sec-fetch-site"), Some("cross-site" | "same-site"))
     }
 
-    /// Whether `url` has the authority that this request is addressed to.
-    fn is_ours(&self, url: &str) -> bool {
+    /// Whether `url` has the authority that this request is addressed to, and that cannot be somebody else's by DNS.
+    fn is_ours(&self, url: &str, origins: &Origins) -> bool {
         let Ok(uri) = url.parse::<Uri>() else {
             return false;
         };
@@ -97,12 +94,31 @@ impl Asking<'_> {
             return false;
         };
         let same_port = uri.port_u16().unwrap_or(standard) == host.port_u16().unwrap_or(standard);
-        same_port && uri.host().is_some_and(|name| name.eq_ignore_ascii_case(host.host()))
+        let same = same_port && uri.host().is_some_and(|name| name.eq_ignore_ascii_case(host.host()));
+        same && (!self.may_be_rebound(&uri) || *origins == Origins::Any || origins.lists(&origin_of(&uri)))
+    }
+
+    /// Whether a page at `uri` may be a stranger's whose DNS led a browser of this machine here.
+    ///
+    /// Such a page came by plain HTTP, as this listener speaks it, under a name of the stranger's. The same name over
+    /// `https` is what a reverse proxy on this machine passes on, which is how a listener on loopback usually serves
+    /// people, so it goes on as it is; no browser lets a page choose its Origin or Referer's scheme, while it may well
+    /// set what proxies add. A proxy that speaks plain HTTP to people has its origin listed. A name without a dot is
+    /// nobody's to register. Where others reach the listener too, a name that leads here gives nobody more than he has.
+    fn may_be_rebound(&self, uri: &Uri) -> bool {
+        let inside = self.arrival.is_some_and(|way| !way.secure && way.local.ip().to_canonical().is_loopback());
+        let name = uri.host().unwrap_or_default();
+        inside && uri.scheme_str() == Some("http") && name.contains('.') && http::is_name(name)
     }
 
     fn text(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+}
+
+fn origin_of(uri: &Uri) -> String {
+    let [scheme, authority] = [uri.scheme_str(), uri.authority().map(|authority| authority.as_str())];
+    format!("{}://{}", scheme.unwrap_or_default(), authority.unwrap_or_default())
 }
 
 /// What reverse proxies add.
@@ -119,6 +135,35 @@ mod tests {
     fn admitted(origin: &str, host: &str, origins: &Origins) -> bool {
         let headers = headers(&[("origin", origin), ("host", host)]);
         Asking { arrival: None, headers: &headers }.is_admitted(origins)
+    }
+
+    #[test]
+    fn a_name_that_leads_to_loopback_is_ours_by_tls_or_by_list() {
+        let loopback =
+            Arrival { peer: "127.0.0.1:5".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), secure: false };
+        let outside = Arrival { local: "192.0.2.1:80".parse().unwrap(), ..loopback };
+        let listed = Origins::Listed(vec!["http://call.example:8080".into()]);
+        for (arrival, origin, host, origins, ours) in [
+            (loopback, "http://evil.example:8080", "evil.example:8080", &Origins::Same, false),
+            (loopback, "http://evil.example:8080", "evil.example:8080", &listed, false),
+            (loopback, "http://call.example:8080", "call.example:8080", &listed, true),
+            (loopback, "https://call.example", "call.example", &Origins::Same, true),
+            (loopback, "http://localhost:8080", "localhost:8080", &Origins::Same, true),
+            (loopback, "http://a.localhost:8080", "a.localhost:8080", &Origins::Same, true),
+            (loopback, "http://mybox:8080", "mybox:8080", &Origins::Same, true),
+            (loopback, "http://127.0.0.1:8080", "127.0.0.1:8080", &Origins::Same, true),
+            (loopback, "http://[::1]:8080", "[::1]:8080", &Origins::Same, true),
+            (Arrival { secure: true, ..loopback }, "http://b.example", "b.example", &Origins::Same, true),
+            (outside, "http://call.example:8080", "call.example:8080", &Origins::Same, true),
+        ] {
+            for name in ["origin", "referer"] {
+                let headers = headers(&[(name, origin), ("host", host)]);
+                let asking = Asking { arrival: Some(arrival), headers: &headers };
+                assert_eq!(asking.is_our_page(origins), ours, "{name} {origin}");
+                assert!(name == "referer" || asking.is_admitted(origins) == ours, "{origin}");
+                assert!(name == "referer" || asking.is_page_of(origins) == ours, "{origin}");
+            }
+        }
     }
 
     #[test]

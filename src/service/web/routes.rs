@@ -174,7 +174,7 @@ async fn servers_for(settings: &Settings, asking: &Asking<'_>, parameters: &Para
     match (settings.ice.open, room) {
         (Open::Anyone, _) => {}
         (Open::Page | Open::Loopback, _) if here => {}
-        (Open::Page, Some(room)) if asking.is_our_page() => {
+        (Open::Page, Some(room)) if asking.is_our_page(&settings.origins) => {
             check_access(settings, asking, room, parameters.token.as_deref()).await?;
         }
         _ => return Err(Refusal::NotOpen),

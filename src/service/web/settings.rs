@@ -37,6 +37,14 @@ pub enum Origins {
     Any,
 }
 
+impl Origins {
+    /// Whether an operator wrote this very origin down.
+    pub fn lists(&self, origin: &str) -> bool {
+        let same = |listed: &String| listed.trim_end_matches('/').eq_ignore_ascii_case(origin);
+        matches!(self, Origins::Listed(list) if list.iter().any(same))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
