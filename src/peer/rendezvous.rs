@@ -6,6 +6,8 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
@@ -93,7 +95,12 @@ impl Rendezvous {
             url.push_str(&format!("&token={}", percent(token)));
         }
         let tls = secure::verifying(ca).map_err(|error| error.to_string())?;
-        let connecting = connect_async_tls_with_config(url, None, true, Some(Connector::Rustls(tls)));
+        let mut request = url.into_client_request().map_err(|error| error.to_string())?;
+        // We are what the endpoint's own page is: many let only such in, or give only such a relay.
+        if let Some(origin) = origin(endpoint) {
+            request.headers_mut().insert("origin", origin);
+        }
+        let connecting = connect_async_tls_with_config(request, None, true, Some(Connector::Rustls(tls)));
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
         let (socket, _) =
             connected.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(refusal)?;
@@ -168,6 +175,14 @@ impl Rendezvous {
         // When the endpoint is gone, the signals have said so.
         let _gone = self.outgoing.send(message);
     }
+}
+
+/// The origin of a page at the host of a `ws://` or `wss://` URL.
+fn origin(endpoint: &str) -> Option<HeaderValue> {
+    let (scheme, rest) = endpoint.split_once("://")?;
+    let scheme = if scheme.eq_ignore_ascii_case("wss") { "https" } else { "http" };
+    let authority = rest.split(['/', '?']).next()?.rsplit('@').next()?;
+    HeaderValue::from_str(&format!("{scheme}://{authority}")).ok()
 }
 
 impl Signal {
@@ -265,6 +280,17 @@ mod tests {
         assert_eq!(urls, ["stun:h:3478", "turn:h:3478?transport=udp", "turns:h:5349?transport=tcp", "stun:i:3478"]);
         assert_eq!((servers[1].username.as_str(), servers[1].credential.as_str()), ("u", "c"));
         assert_eq!(unread.len(), 1);
+    }
+
+    #[test]
+    fn an_endpoint_has_the_origin_of_its_page() {
+        for (endpoint, wanted) in [
+            ("ws://127.0.0.1:8080/signal", "http://127.0.0.1:8080"),
+            ("wss://u:p@call.example?x=://y", "https://call.example"),
+            ("WSS://[::1]:1/signal", "https://[::1]:1"),
+        ] {
+            assert_eq!(origin(endpoint).unwrap(), wanted);
+        }
     }
 
     #[test]
