@@ -112,6 +112,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
         return Err(Error::new(reader.faults));
     }
     contradictions(&mut reader, &plan, written);
+    web::given_away(&mut reader, &web, &plan);
     let admin_token = tokens.into_iter().next();
     Ok(Settings { plan, admin, admin_token, drain, handover, web, usage, secure, logs, login, warnings: reader.faults })
 }

@@ -4,6 +4,7 @@ use super::realms::{self, Login};
 use super::schema::{self, Key};
 use super::value;
 use super::written::Reader;
+use crate::relay::Plan;
 use crate::service::ice_servers::{ApiKey, Credentials, IceServers, Open};
 use crate::service::signaling::{Bounds, Hook, RoomTokens};
 use crate::service::web::{Origins, Settings};
@@ -34,6 +35,28 @@ pub(super) fn settings(reader: &mut Reader, login: &Login) -> Web {
         ..default
     };
     Web { address: reader.one(&schema::WEB, value::optional_address).unwrap_or(Some(ADDRESS)), settings }
+}
+
+/// Notes a password that does not expire where strangers are told it.
+pub(super) fn given_away(reader: &mut Reader, web: &Web, plan: &Plan) {
+    let Credentials::Fixed { username, .. } = &web.settings.ice.credentials else { return };
+    let guarded = web.settings.tokens.is_some() || web.settings.hook.is_some();
+    let open = match web.settings.ice.open {
+        Open::Anyone => true,
+        Open::Page => !guarded,
+        Open::Loopback | Open::Nobody => false,
+    };
+    // By TLS the page is on the relay's own ports too.
+    let secure = plan.listeners.iter().filter(|_| plan.secure.tls.is_some()).map(|listener| listener.address);
+    let reached = web.address.is_some_and(|own| secure.chain([own]).any(|address| !address.ip().is_loopback()));
+    if open && reached {
+        let key = if reader.has(&schema::USER) { &schema::USER } else { &schema::USER_FILE };
+        let message = format!(
+            "the web listener tells the password of `{username}`, which does not expire, to whoever opens its page; \
+             write a shared_secret too, or room_secret or room_hook, or ice_open = \"loopback\", or web = \"off\""
+        );
+        reader.wrong(key, &message);
+    }
 }
 
 fn ice(reader: &mut Reader, login: &Login) -> IceServers {

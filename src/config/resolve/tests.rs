@@ -111,6 +111,28 @@ fn contradictions_are_told_with_their_places() {
 }
 
 #[test]
+fn a_password_for_strangers_is_warned_of() {
+    let warned = |text: &str| {
+        let warnings: Vec<String> = settings(text).warnings.iter().map(Fault::to_string).collect();
+        warnings.iter().any(|warning| warning.contains("f:1:9: user: the web listener tells the password of `u`"))
+    };
+    let public = "user = ['u:a long password']\nweb = '0.0.0.0:8080'\n";
+    assert!(warned(public));
+    assert!(warned(&format!("{public}ice_open = 'anyone'\nroom_secret = 'a long enough secret'")));
+    for guard in [
+        "ice_open = 'nobody'",
+        "ice_open = 'loopback'",
+        "room_secret = 'a long enough secret'",
+        "room_hook = 'http://127.0.0.1:1/'",
+        "shared_secret = ['a long enough secret']",
+    ] {
+        assert!(!warned(&format!("{public}{guard}")), "{guard}");
+    }
+    assert!(!warned("user = ['u:a long password']"), "on loopback");
+    assert!(!warned("user = ['u:a long password']\nweb = 'off'"));
+}
+
+#[test]
 fn secrets_come_from_files() {
     let directory = std::env::temp_dir().join(format!("hairpin-resolve-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
