@@ -51,16 +51,18 @@ pub enum Credentials {
     },
 }
 
-/// Who may ask `GET /ice-servers` (a cross-site page never may).
+/// Who may ask `GET /ice-servers` (a cross-site page never may), and gets credentials with the signaling's welcome;
+/// others are welcome with what needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// Loopback, and pages of this very origin that name a room which they may enter.
+    /// Loopback, and pages of this very origin that name a room which they may enter; with a welcome also pages of
+    /// listed origins, and whoever had to show a room token or was let in by the hook.
     Page,
     /// Loopback only: an asker on this machine, by address or as localhost, and not through a reverse proxy.
     Loopback,
     /// Anyone, from any origin that the origin policy admits.
     Anyone,
-    /// Nobody: credentials come with the signaling's welcome and from API keys only.
+    /// Nobody: credentials come from API keys only.
     Nobody,
 }
 
@@ -134,6 +136,15 @@ impl IceServers {
     ///
     /// TURN URLs are left out where there are no credentials for them: a browser throws on a TURN URL without any.
     pub fn answer(&self, host: &str, name: &str, now: u64, ttl: Duration) -> Answer {
+        self.answer_with(host, self.credentials.of(name, now, ttl), ttl)
+    }
+
+    /// The servers for somebody who may have no credentials: those that ask for none.
+    pub fn answer_stranger(&self, host: &str, ttl: Duration) -> Answer {
+        self.answer_with(host, None, ttl)
+    }
+
+    fn answer_with(&self, host: &str, credentials: Option<(String, String)>, ttl: Duration) -> Answer {
         let host = self.host.as_deref().unwrap_or(host);
         let (turn, stun): (Vec<String>, Vec<String>) =
             self.urls.iter().map(|url| url.replace(HOST, host)).partition(|url| url.starts_with("turn"));
@@ -141,7 +152,7 @@ impl IceServers {
         if !stun.is_empty() {
             ice_servers.push(Entry { urls: stun, username: None, credential: None });
         }
-        if let Some((username, credential)) = self.credentials.of(name, now, ttl)
+        if let Some((username, credential)) = credentials
             && !turn.is_empty()
         {
             ice_servers.push(Entry { urls: turn, username: Some(username), credential: Some(credential) });

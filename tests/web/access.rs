@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use hairpin::service::ice_servers::{IceServers, Open};
 use hairpin::service::signaling::{Hook, RoomTokens};
 use hairpin::service::web::{Origins, Settings};
 use serde_json::{Value, json};
@@ -133,4 +135,66 @@ async fn the_hook_and_tokens_guard_the_servers_of_a_page_too() {
     let token = tokens.mint("blue", u64::MAX);
     let answer = server.ask(&format!("GET /ice-servers?room=blue&token={token}"), &page, "").await;
     assert_eq!(answer.status, 200);
+}
+
+/// How many ICE servers a welcome has, and whether any comes with credentials.
+async fn welcome(server: &Server, query: &str, headers: &[(&'static str, &str)]) -> (usize, bool) {
+    let mut socket = server.socket(query, headers).await.expect("the upgrade succeeds");
+    let Some(Ok(tungstenite::Message::Text(text))) = within(socket.next()).await else { panic!("a welcome") };
+    let welcome: Value = serde_json::from_str(&text).unwrap();
+    let servers = welcome["iceServers"].as_array().unwrap_or_else(|| panic!("{welcome}"));
+    (servers.len(), text.contains("credential"))
+}
+
+#[tokio::test]
+async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
+    let (stun_alone, all) = ((1, false), (2, true));
+    let start = async |open: Open, change: fn(&mut Settings)| {
+        let mut settings = Settings { ice: IceServers { open, ..servers() }, ..Settings::default() };
+        change(&mut settings);
+        Server::start(settings).await
+    };
+    let tokens = RoomTokens::new(b"secret");
+    let stranger = ("x-forwarded-for", "192.0.2.1");
+    let page = ("origin", "https://call.example");
+    let host = ("host", "call.example");
+    for (open, here, from_page, from_elsewhere) in [
+        (Open::Anyone, all, all, all),
+        (Open::Page, all, all, stun_alone),
+        (Open::Loopback, all, stun_alone, stun_alone),
+        (Open::Nobody, stun_alone, stun_alone, stun_alone),
+    ] {
+        let server = start(open, |_| ()).await;
+        assert_eq!(welcome(&server, "room=a", &[]).await, here, "{open:?} here");
+        assert_eq!(welcome(&server, "room=b", &[stranger, host, page]).await, from_page, "{open:?} our page");
+        assert_eq!(welcome(&server, "room=c", &[stranger]).await, from_elsewhere, "{open:?} a stranger");
+    }
+    let server = start(Open::Page, |settings| settings.tokens = Some(RoomTokens::new(b"secret"))).await;
+    let query = format!("room=a&token={}", tokens.mint("a", u64::MAX));
+    assert_eq!(welcome(&server, &query, &[stranger]).await, all, "a token");
+    let app = ("origin", "https://app.example");
+    let server = start(Open::Page, |settings| {
+        settings.origins = Origins::Listed(vec!["https://app.example".into()]);
+    });
+    assert_eq!(welcome(&server.await, "room=a", &[stranger, app]).await, all, "a listed page");
+    let server = start(Open::Page, |settings| settings.origins = Origins::Any).await;
+    assert_eq!(welcome(&server, "room=a", &[app]).await, stun_alone, "anybody's page");
+}
+
+/// A page of a stranger's name, whose DNS leads the browsers of this machine to a listener that only they can reach.
+#[tokio::test]
+async fn a_rebound_page_is_another_sites() {
+    let server = Server::start(Settings { ice: servers(), ..Settings::default() }).await;
+    let port = server.address.port();
+    let (host, origin) = (format!("evil.example:{port}"), format!("http://evil.example:{port}"));
+    let Err(tungstenite::Error::Http(answer)) = server.socket("room=a", &[("host", &host), ("origin", &origin)]).await
+    else {
+        panic!("let in")
+    };
+    assert_eq!(answer.status(), 403);
+    let lines = [format!("Host: {host}"), format!("Referer: {origin}/"), "X-Forwarded-For: 192.0.2.1".into()];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    assert_eq!(server.ask("GET /ice-servers?room=a", &lines, "").await.status, 403);
+    let proxied = [("host", "call.example"), ("origin", "https://call.example")];
+    assert!(server.socket("room=a", &proxied).await.is_ok(), "a reverse proxy in front");
 }

@@ -13,7 +13,7 @@
 //!
 //! | message | when |
 //! |---|---|
-//! | `{"type":"welcome","id":ID,"peers":[ID…],"iceServers":[…],"ttl":SECONDS,"resume":TOKEN,"resumed":BOOL,"limit":N}` | first; `peers` are the others, in the order in which they came; `iceServers` goes into `RTCPeerConnection` as it is and is valid for `ttl` seconds |
+//! | `{"type":"welcome","id":ID,"peers":[ID…],"iceServers":[…],"ttl":SECONDS,"resume":TOKEN,"resumed":BOOL,"limit":N}` | first; `peers` are the others, in the order in which they came; `iceServers` goes into `RTCPeerConnection` as it is and is valid for `ttl` seconds; only STUN for whom the relay is not open ([`Open`](crate::service::ice_servers::Open)) |
 //! | `{"type":"joined","id":ID}` | another peer came |
 //! | `{"type":"left","id":ID}` | another peer is gone: closed, said bye and broke off, or was lost and did not resume in time |
 //! | `{"type":"error","code":CODE,"name":NAME,"message":WORDS}` | something was refused; see below |

@@ -78,7 +78,7 @@ async fn signal(State(shared): State<Arc<Shared>>, request: Request) -> Response
     if !asking.is_admitted(&settings.origins) {
         return refuse(Refusal::Origin);
     }
-    let host = asking.host();
+    let (host, relayed) = (asking.host(), is_relayed(&settings, &asking));
     let ticket = match shared.signaling.rooms.connect(&settings.bounds) {
         Ok(ticket) => ticket,
         Err(refusal) => return refuse(refusal),
@@ -93,11 +93,26 @@ async fn signal(State(shared): State<Arc<Shared>>, request: Request) -> Response
         return (upgrade_header(), refuse(Refusal::NotWebSocket)).into_response();
     };
     let bounds = settings.bounds.clone();
-    let servers = move |admission: &Admission, id: &str| {
-        let name = format!("{}/{id}", admission.room);
-        settings.ice.answer(&host, &name, now(), settings.ice.ttl)
+    let servers = move |admission: &Admission, id: &str| match relayed {
+        true => settings.ice.answer(&host, &format!("{}/{id}", admission.room), now(), settings.ice.ttl),
+        false => settings.ice.answer_stranger(&host, settings.ice.ttl),
     };
     signaling::upgrade(upgrade, ticket, shared.signaling.clone(), bounds, admission, servers)
+}
+
+/// Whether whoever is let into a room gets the relay's credentials with its welcome: who may ask for ICE servers, and who
+/// had to show at the door that it is no stranger.
+fn is_relayed(settings: &Settings, asking: &Asking<'_>) -> bool {
+    // Of a WebSocket every browser tells its Origin, and not all of them more.
+    let page = asking.is_page_of(&settings.origins);
+    let here = asking.is_here() && (page || asking.origin().is_none());
+    let vouched = settings.tokens.is_some() || settings.hook.is_some();
+    match settings.ice.open {
+        Open::Anyone => true,
+        Open::Page => here || page || vouched,
+        Open::Loopback => here,
+        Open::Nobody => false,
+    }
 }
 
 /// Whether whoever asks may enter the room it names. Who holds a place there already was asked before.
