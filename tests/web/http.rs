@@ -161,6 +161,10 @@ async fn back_ends_generate_by_key() {
         (vec!["Authorization: Bearer b3ar3r"], r#"{"ttl":"an hour"}"#, 400, "bad-ttl"),
         (vec!["Authorization: Bearer b3ar3r"], r#"{"ttl":"#, 400, "bad-request"),
         (vec!["Authorization: Bearer b3ar3r"], "[]", 400, "bad-request"),
+        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":"a\nb"}"#, 400, "bad-name"),
+        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":"\u001b[31m"}"#, 400, "bad-name"),
+        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":""}"#, 400, "bad-name"),
+        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":7}"#, 400, "bad-name"),
     ] {
         let answer = server.ask(path, &headers, body).await;
         assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{headers:?} {body}");

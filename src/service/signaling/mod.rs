@@ -68,6 +68,7 @@
 //! | `bad-key` | AuthorizationError | 401 | – | wrong API key or bearer token |
 //! | `bad-request` | RequestFormatError | 400 | – | parameters or body that cannot be read |
 //! | `bad-ttl` | LifetimeError | 400 | – | a `ttl` that is not allowed |
+//! | `bad-name` | NameError | 400 | – | a `customIdentifier` that no user name can have |
 //!
 //! # Staying and going
 //!

@@ -74,6 +74,7 @@ refusals! {
     BadKey          "bad-key"              "AuthorizationError"      401 None,       "the key or its bearer token is wrong";
     BadRequest      "bad-request"          "RequestFormatError"      400 None,       "the request is not what this address takes";
     BadTtl          "bad-ttl"              "LifetimeError"           400 None,       "the ttl is not a number of seconds that this server allows";
+    BadName         "bad-name"             "NameError"               400 None,       "the customIdentifier is not a text of 1 to 256 octets without control characters";
 }
 
 impl Refusal {

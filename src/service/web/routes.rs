@@ -244,9 +244,14 @@ async fn wish(body: Body, settings: &Settings) -> Result<(Duration, Option<Strin
     }
     match wish.get("customIdentifier") {
         None | Some(Value::Null) => Ok((ttl, None)),
-        Some(Value::String(name)) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok((ttl, Some(name.clone()))),
-        Some(_) => Err(Refusal::BadRequest),
+        Some(Value::String(name)) if may_name(name) => Ok((ttl, Some(name.clone()))),
+        Some(_) => Err(Refusal::BadName),
     }
+}
+
+/// Whether a name can be part of a user name: RFC 8489 section 14.3 lets none have control characters.
+fn may_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control)
 }
 
 fn refuse(refusal: Refusal) -> Response {
