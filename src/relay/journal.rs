@@ -1,5 +1,6 @@
 //! An allocation's life: lines of the log, and records for whoever keeps accounts.
 
+use super::shown::Shown;
 use crate::turn::{End, Record};
 use prometheus::{Histogram, HistogramOpts};
 use std::net::{IpAddr, SocketAddr};
@@ -74,8 +75,8 @@ impl Journal {
     pub(super) fn started(&self, record: Record) {
         tracing::info!(
             id = record.id,
-            user = %record.user,
-            realm = %record.realm,
+            user = %Shown(&record.user),
+            realm = %Shown(&record.realm),
             client = %self.shown(record.client.client),
             transport = record.client.transport.name(),
             relayed = ?record.relayed,
@@ -91,8 +92,8 @@ impl Journal {
         self.lifetimes.observe(&record);
         tracing::info!(
             id = record.id,
-            user = %record.user,
-            realm = %record.realm,
+            user = %Shown(&record.user),
+            realm = %Shown(&record.realm),
             client = %self.shown(record.client.client),
             transport = record.client.transport.name(),
             relayed = ?record.relayed,

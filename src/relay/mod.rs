@@ -48,6 +48,7 @@ mod waiting;
 pub mod journal;
 pub mod mailbox;
 pub mod plan;
+pub mod shown;
 pub mod stats;
 pub mod supervisor;
 pub mod times;

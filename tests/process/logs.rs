@@ -1,9 +1,11 @@
 //! Issue 8: "Logs: human or JSON, per-session correlation id, addresses can be anonymised, per-packet events only at trace."
 
 use crate::client::Peer;
-use crate::codec::{Attribute, Outgoing, REFRESH};
-use crate::fixture::{Server, Setup};
+use crate::codec::{Attribute, Outgoing, REFRESH, hmac_sha1};
+use crate::fixture::{SECRET, Server, Setup};
 use crate::operating::{ask, json, until};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 /// The log's lines as objects.
@@ -56,6 +58,20 @@ fn clients_addresses_may_stay_out() {
     let text = server.printed();
     assert!(text.contains("127.0.0.0/24"), "{text}");
     assert!(!text.contains(&client.address.to_string()) && !text.contains(&peer.address.to_string()), "{text}");
+}
+
+/// Who holds a shared secret chooses names, and must not write lines of the log with them.
+#[test]
+fn a_name_stays_on_its_line() {
+    let server = Setup::new().flag("--web", "off").flag("--shared-secret", SECRET).start();
+    let name = "4000000000:ann\n2026 ERROR forged\u{1b}[31m";
+    let password = STANDARD.encode(hmac_sha1(SECRET.as_bytes(), name.as_bytes()));
+    let mut client = server.udp();
+    client.login(name, &password);
+    assert!(client.ask(Outgoing::allocate()).is_success());
+    let line = server.wait_for_line("allocation started");
+    assert!(line.contains("user=4000000000:ann\\n2026 ERROR forged\\u{1b}[31m realm="), "{line}");
+    assert!(!server.printed().contains("\u{1b}[31m"));
 }
 
 #[test]

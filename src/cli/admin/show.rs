@@ -1,5 +1,6 @@
 //! Answers as tables.
 
+use crate::relay::shown::Shown;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
@@ -46,7 +47,7 @@ fn empty() -> Table {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => Shown(text).to_string(),
         Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(members) => {
             let told = members.iter().filter(|(_, value)| value.as_f64() != Some(0.0));
@@ -77,6 +78,8 @@ mod tests {
         assert!(shown.contains("to peers bytes") && shown.contains("ann") && shown.ends_with("1 of 7"), "{shown}");
         let shown = table(&json!({ "draining": true, "seconds": 1.25 }));
         assert!(shown.contains("seconds") && shown.contains("1.2"), "{shown}");
+        let shown = table(&json!({ "total": 1, "users": [{ "user": "\u{1b}[2Jann" }] }));
+        assert!(shown.contains("\\u{1b}[2Jann") && !shown.contains('\u{1b}'), "{shown}");
         assert_eq!(table(&json!({ "total": 0, "users": [] })), "none");
     }
 

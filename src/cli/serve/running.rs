@@ -8,6 +8,7 @@ use crate::cli::logs::Level;
 use crate::config::{Host, Settings, Written};
 use crate::net::interface;
 use crate::relay::Supervisor;
+use crate::relay::shown::Shown;
 use crate::service::admin::{Answer, Condition, Order, Refused};
 use crate::service::certificates::Certificates;
 use crate::service::web::Web;
@@ -156,7 +157,7 @@ impl Running {
                 self.blocked.retain(|(known, _)| *known != user);
                 self.blocked.push((user.clone(), until));
                 self.apply().await;
-                tracing::info!(%user, seconds = time.as_secs(), "user blocked");
+                tracing::info!(user = %Shown(&user), seconds = time.as_secs(), "user blocked");
                 Ok(json!({ "blocked": user, "until": until.as_secs() }))
             }
             Order::Unblock { user } => {
