@@ -313,6 +313,10 @@ pub const ROOM_HOOK: Key = Key::one("room_hook", "URL").example(r#""https://app.
 /// The largest signaling message.
 pub const SIGNAL_MESSAGE: Key =
     Key::one("signal_message", "SIZE").default(r#""64Ki""#).about("The largest signaling message.");
+/// How long one may take.
+pub const SIGNAL_MESSAGE_TIME: Key = Key::one("signal_message_time", "DURATION")
+    .default(r#""10s""#)
+    .about("How long a signaling message may take from its first byte to its last.");
 /// Messages a second.
 pub const SIGNAL_RATE: Key =
     Key::one("signal_rate", "N").default("50").about("Signaling messages a second that one peer may send for long.");
@@ -569,6 +573,7 @@ pub const GROUPS: &[Group] = &[
             ROOM_ALPHABET,
             SIGNAL_CONNECTIONS,
             SIGNAL_MESSAGE,
+            SIGNAL_MESSAGE_TIME,
             SIGNAL_RATE,
             SIGNAL_BURST,
             SIGNAL_QUEUE,

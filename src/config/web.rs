@@ -90,6 +90,7 @@ fn bounds(reader: &mut Reader) -> Bounds {
     let queue_octets = size(&schema::SIGNAL_QUEUE_BYTES, default.queue_octets);
     let mut time = |key: &Key, or: Duration| reader.one(key, span).unwrap_or(or);
     let (ping, silence) = (time(&schema::SIGNAL_PING, default.ping), time(&schema::SIGNAL_SILENCE, default.silence));
+    let message_time = time(&schema::SIGNAL_MESSAGE_TIME, default.message_time);
     let (grace, idle) = (time(&schema::SIGNAL_GRACE, default.grace), time(&schema::SIGNAL_IDLE, default.idle));
     if peers > most_peers {
         reader.wrong(&schema::ROOM_PEERS, &format!("{peers} is more than room_most_peers, {most_peers}"));
@@ -102,6 +103,7 @@ fn bounds(reader: &mut Reader) -> Bounds {
     }
     Bounds {
         message,
+        message_time,
         rate: reader.one(&schema::SIGNAL_RATE, value::number).unwrap_or(default.rate),
         burst: reader.one(&schema::SIGNAL_BURST, value::number).unwrap_or(default.burst),
         rooms,

@@ -6,6 +6,8 @@ use futures_util::SinkExt;
 use hairpin::service::signaling::Bounds;
 use hairpin::service::web::Settings;
 use serde_json::json;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::client::{Server, within};
@@ -93,6 +95,28 @@ async fn message_size() {
     assert_eq!(bob.error().await, "too-large");
     assert_eq!(bob.closed().await, 1009);
     assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
+}
+
+/// What has come of a message waits in memory, and pongs must not keep it there.
+#[tokio::test]
+async fn message_time() {
+    let fragment =
+        |text: &str, opcode, last| Message::Frame(Frame::message(text.to_owned(), OpCode::Data(opcode), last));
+    let server = start(Bounds::default()).await;
+    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    ann.next().await;
+    bob.socket.send(fragment("{\"type\":", Data::Text, false)).await.unwrap();
+    bob.socket.send(Message::Pong("".into())).await.unwrap();
+    bob.socket.send(fragment("\"message\"}", Data::Continue, true)).await.unwrap();
+    assert_eq!(ann.next().await["type"], "message");
+
+    let bounds = Bounds { message_time: Duration::ZERO, ping: Duration::from_millis(20), ..Bounds::default() };
+    let server = start(bounds).await;
+    let mut ann = server.join("room=blue").await;
+    ann.socket.send(fragment("{", Data::Text, false)).await.unwrap();
+    // Each ping is answered while this waits.
+    assert_eq!(ann.error().await, "unfinished");
+    assert_eq!(ann.closed().await, 4412);
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ const SERVER = {
   "too-large": ["A message was too large for the server.", ""],
   "too-fast": ["Messages went out faster than the server takes them.", ""],
   "idle": ["Nothing happened for a long time.", "Join again when you are ready."],
+  "unfinished": ["A message took too long to send.", "Trying again."],
   "slow": ["Messages were read too slowly.", "Trying again."],
   "replaced": ["This call goes on in another tab or window.", ""],
   "not-open": ["The server does not hand out its ICE servers here.", ""],

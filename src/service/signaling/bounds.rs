@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Bounds {
     /// The largest message, in octets; more is answered `too-large`, and four times as much ends the connection.
     pub message: usize,
+    /// How long a message may take from its first octet to its last; the connection ends after that.
+    pub message_time: Duration,
     /// How many messages a second one peer may send for long.
     pub rate: u32,
     /// How many it may send at once after a silence.
@@ -41,6 +43,7 @@ impl Default for Bounds {
     fn default() -> Bounds {
         Bounds {
             message: 65_536,
+            message_time: Duration::from_secs(10),
             rate: 50,
             burst: 200,
             rooms: 10_000,

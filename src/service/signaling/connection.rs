@@ -1,13 +1,22 @@
 //! One peer's WebSocket, from its upgrade to its end.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::bounds::Bounds;
 use super::message::{self, Forwarded, Welcome};
@@ -15,6 +24,7 @@ use super::rate::{Rate, Verdict};
 use super::refusal::Refusal;
 use super::rooms::{Rooms, Seat, Ticket};
 use super::token::ResumeTokens;
+use super::whole::Whole;
 use crate::service::ice_servers::Answer;
 
 /// Who wants to come in, checked already except for what depends on the room.
@@ -37,29 +47,37 @@ pub struct Signaling {
 
 /// Upgrades to a WebSocket and serves it on a task of its own. A refusal is told inside, since a browser shows a
 /// page nothing of an upgrade that failed. `servers` makes the ICE servers for the peer of an id.
+///
+/// # Errors
+/// [`Refusal::NotWebSocket`]: no upgrade was asked for, or not as RFC 6455 section 4.2.1 wants it.
 pub fn upgrade(
-    upgrade: WebSocketUpgrade,
+    mut request: Request,
     ticket: Ticket,
     shared: Arc<Signaling>,
     bounds: Bounds,
     admission: Result<Admission, Refusal>,
     servers: impl FnOnce(&Admission, &str) -> Answer + Send + 'static,
-) -> Response {
-    let most = bounds.message.saturating_mul(HUGE);
-    upgrade.read_buffer_size(READ_BUFFER).max_message_size(most).max_frame_size(most).on_upgrade(async move |socket| {
-        let (sink, stream) = socket.split();
-        let mut line = Line { sink, stream, write_limit: bounds.silence };
+) -> Result<Response, Refusal> {
+    let answer = create_response_with_body(&request, Body::empty).map_err(|_| Refusal::NotWebSocket)?;
+    let upgraded = request.extensions_mut().remove::<OnUpgrade>().ok_or(Refusal::NotWebSocket)?;
+    tokio::spawn(async move {
+        // An error means that the connection ended before the answer was out.
+        let Ok(upgraded) = upgraded.await else { return };
+        let mut line = Line::new(upgraded, &bounds).await;
         if let Err(refusal) = serve(&mut line, &shared, &bounds, admission, servers).await {
             line.refuse(refusal).await;
         }
         drop(ticket);
-    })
+    });
+    Ok(answer)
 }
+
+type Socket = WebSocketStream<Whole<TokioIo<Upgraded>>>;
 
 /// The two halves of the socket.
 struct Line {
-    sink: SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
+    sink: SplitSink<Socket, Message>,
+    stream: SplitStream<Socket>,
     write_limit: Duration,
 }
 
@@ -98,7 +116,7 @@ async fn serve(
         Err(Broken) => End::Lost,
     };
     if matches!(end, End::Breach) {
-        let close = CloseFrame { code: PROTOCOL_ERROR, reason: "this is not how WebSockets speak".into() };
+        let close = CloseFrame { code: PROTOCOL_ERROR.into(), reason: "this is not how WebSockets speak".into() };
         let _ = line.send(Message::Close(Some(close))).await;
     }
     conclude(end, shared, seat, bounds).await
@@ -133,7 +151,7 @@ async fn converse(line: &mut Line, rooms: &Rooms, seat: &Seat, bounds: &Bounds) 
     }
 }
 
-async fn read(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, seat: &Seat, bounds: &Bounds) -> End {
+async fn read(stream: &mut SplitStream<Socket>, rooms: &Rooms, seat: &Seat, bounds: &Bounds) -> End {
     let mut rate = Rate::new(bounds, Instant::now());
     let mut spoke = Instant::now();
     let mut bye = false;
@@ -150,7 +168,10 @@ async fn read(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, seat: &Seat, b
                 return End::Refused(Refusal::Idle);
             }
             Some(Ok(frame)) => frame,
-            Some(Err(error)) if is_huge(&error) => return End::Refused(Refusal::Huge),
+            Some(Err(Error::Capacity(_))) => return End::Refused(Refusal::Huge),
+            Some(Err(Error::Io(error))) if error.kind() == ErrorKind::TimedOut => {
+                return End::Refused(Refusal::Unfinished);
+            }
             Some(Err(error)) if is_breach(&error) => return End::Breach,
             Some(Err(_)) | None if bye => return End::Left,
             Some(Err(_)) | None => return End::Lost,
@@ -182,7 +203,7 @@ fn take(
     let text = match frame {
         Message::Text(text) => text,
         Message::Binary(_) => return Err((Refusal::Binary, None)),
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return Ok(()),
     };
     *spoke = Instant::now();
     if text.len() > bounds.message {
@@ -195,7 +216,7 @@ fn take(
 }
 
 /// Writes what waits, and a ping every `every`, until a write fails.
-async fn write(sink: &mut SplitSink<WebSocket, Message>, seat: &Seat, every: Duration) -> Broken {
+async fn write(sink: &mut SplitSink<Socket, Message>, seat: &Seat, every: Duration) -> Broken {
     let mut ping = interval_at(Instant::now() + every, every);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -216,6 +237,15 @@ async fn write(sink: &mut SplitSink<WebSocket, Message>, seat: &Seat, every: Dur
 }
 
 impl Line {
+    async fn new(upgraded: Upgraded, bounds: &Bounds) -> Line {
+        let most = Some(bounds.message.saturating_mul(HUGE));
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let config = config.max_message_size(most).max_frame_size(most);
+        let stream = Whole::new(TokioIo::new(upgraded), bounds.message_time);
+        let (sink, stream) = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await.split();
+        Line { sink, stream, write_limit: bounds.silence }
+    }
+
     async fn send(&mut self, message: Message) -> Result<(), Broken> {
         match timeout(self.write_limit, self.sink.send(message)).await {
             Ok(Ok(())) => Ok(()),
@@ -225,7 +255,7 @@ impl Line {
 
     /// Tells a refusal, closes, and waits for the other side's close, so that the words are not lost in a reset.
     async fn refuse(mut self, refusal: Refusal) {
-        let close = CloseFrame { code: refusal.close().unwrap_or(1011), reason: refusal.words().into() };
+        let close = CloseFrame { code: refusal.close().unwrap_or(1011).into(), reason: refusal.words().into() };
         let said = self.send(Message::Text(message::error(refusal, None))).await;
         if said.is_err() || self.send(Message::Close(Some(close))).await.is_err() {
             return;
@@ -239,17 +269,13 @@ impl Line {
 /// A write failed or took too long.
 struct Broken;
 
-/// Whether reading failed because a message was over the hard limit.
-fn is_huge(error: &axum::Error) -> bool {
-    // axum hides the type of its WebSocket's errors; the text is that of tungstenite's `CapacityError`.
-    error.to_string().contains("too long")
-}
-
 /// Whether reading failed because of what came, and not because nothing does any more.
-fn is_breach(error: &axum::Error) -> bool {
-    let text = error.to_string();
-    let broken = text.contains("protocol error") || text.contains("UTF-8");
-    broken && !text.contains("without closing handshake")
+fn is_breach(error: &Error) -> bool {
+    match error {
+        Error::Protocol(why) => !matches!(why, ProtocolError::ResetWithoutClosingHandshake),
+        Error::Utf8(_) => true,
+        _ => false,
+    }
 }
 
 /// RFC 6455 §7.4.1.

@@ -1,7 +1,7 @@
 //! The messages as JSON: what the server says, and what it lets peers say to each other.
 
-use axum::extract::ws::Utf8Bytes;
 use serde_json::{Map, Value, json};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::refusal::Refusal;
 use crate::service::ice_servers::Answer;

@@ -62,6 +62,7 @@
 //! | `unknown-type` | MessageTypeError | 400 | goes on | a `type` not in the table above |
 //! | `no-such-peer` | NoSuchPeerError | 404 | goes on | `to` is not another peer of the room |
 //! | `idle` | IdleError | 408 | 4408 | no message for the idle time |
+//! | `unfinished` | UnfinishedMessageError | 408 | 4412 | a message was begun and did not end in time |
 //! | `slow` | SlowReaderError | 408 | 4411 | the queue to this peer was full |
 //! | `replaced` | ReplacedError | 409 | 4410 | the peer resumed on another connection |
 //! | `not-open` | AccessRefusedError | 403 | – | `GET /ice-servers` by somebody it is not open for |
@@ -86,6 +87,7 @@ mod rate;
 mod refusal;
 mod rooms;
 mod token;
+mod whole;
 
 pub use bounds::Bounds;
 pub use connection::{Admission, Signaling, upgrade};

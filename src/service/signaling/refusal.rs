@@ -67,6 +67,7 @@ refusals! {
     Huge            "too-large"            "MessageTooLargeError"    413 Some(1009), "the message is far larger than this server takes";
     Flood           "too-fast"             "RateLimitError"          429 Some(4429), "messages kept coming faster than this server takes them";
     Idle            "idle"                 "IdleError"               408 Some(4408), "nothing was said for too long";
+    Unfinished      "unfinished"           "UnfinishedMessageError"  408 Some(4412), "a message was begun and did not end in time";
     Slow            "slow"                 "SlowReaderError"         408 Some(4411), "messages were read too slowly";
     Replaced        "replaced"             "ReplacedError"           409 Some(4410), "this peer resumed on another connection";
     // ICE servers

@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use axum::body::{Body, to_bytes};
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Path, Query, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -72,9 +71,8 @@ struct Parameters {
 }
 
 async fn signal(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
     let settings = shared.settings.load_full();
-    let asking = Asking { arrival: parts.extensions.get().copied(), headers: &parts.headers };
+    let asking = Asking { arrival: request.extensions().get().copied(), headers: request.headers() };
     if !asking.is_admitted(&settings.origins) {
         return refuse(Refusal::Origin);
     }
@@ -83,21 +81,19 @@ async fn signal(State(shared): State<Arc<Shared>>, request: Request) -> Response
         Ok(ticket) => ticket,
         Err(refusal) => return refuse(refusal),
     };
-    let admission = match Query::<Parameters>::try_from_uri(&parts.uri) {
-        Ok(Query(parameters)) if wants_upgrade(&parts.headers) => {
+    let admission = match Query::<Parameters>::try_from_uri(request.uri()) {
+        Ok(Query(parameters)) if wants_upgrade(request.headers()) => {
             admit(&shared.signaling, &settings, &asking, &parameters).await
         }
         _ => Err(Refusal::BadRoom),
-    };
-    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
-        return (upgrade_header(), refuse(Refusal::NotWebSocket)).into_response();
     };
     let bounds = settings.bounds.clone();
     let servers = move |admission: &Admission, id: &str| match relayed {
         true => settings.ice.answer(&host, &format!("{}/{id}", admission.room), now(), settings.ice.ttl),
         false => settings.ice.answer_stranger(&host, settings.ice.ttl),
     };
-    signaling::upgrade(upgrade, ticket, shared.signaling.clone(), bounds, admission, servers)
+    signaling::upgrade(request, ticket, shared.signaling.clone(), bounds, admission, servers)
+        .unwrap_or_else(|refusal| (upgrade_header(), refuse(refusal)).into_response())
 }
 
 /// Whether whoever is let into a room gets the relay's credentials with its welcome: who may ask for ICE servers, and who
