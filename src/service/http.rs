@@ -160,6 +160,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_it_becomes_has_rules_of_its_own() {
+        let (near, far) = tokio::io::duplex(256);
+        let (upgrades, mut upgraded) = tokio::sync::mpsc::channel(1);
+        let answer = async move |mut request: Request| {
+            upgrades.send(hyper::upgrade::on(&mut request)).await.unwrap();
+            (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "it")])
+        };
+        let router = Router::new().route("/", axum::routing::get(answer));
+        let (_stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(converse(far, router, SHORT, stopped));
+        let (mut reader, mut writer) = tokio::io::split(near);
+        writer.write_all(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: it\r\n\r\n").await.unwrap();
+        let mut upgraded = TokioIo::new(upgraded.recv().await.unwrap().await.unwrap());
+        served.await.unwrap().unwrap();
+        let mut written = tokio::spawn(async move { upgraded.write_all(&[0; 1024]).await });
+        assert!(tokio::time::timeout(SHORT * 3, &mut written).await.is_err(), "it waits for the reader");
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).await.unwrap();
+        written.await.unwrap().unwrap();
+        assert!(all.ends_with(&[0; 1024]));
+    }
+
+    #[tokio::test]
     async fn a_request_has_one_host_and_its_own_line_says_which() {
         let end = "Connection: close\r\nContent-Length: 2\r\n\r\nab";
         for (head, start) in [
