@@ -328,6 +328,11 @@ pub const ROOMS: Key = Key::one("rooms", "N").default("10000").about("Rooms at a
 /// WebSocket connections.
 pub const SIGNAL_CONNECTIONS: Key =
     Key::one("signal_connections", "N").default("20000").about("WebSocket connections at a time.");
+/// Those of an address.
+pub const SIGNAL_ADDRESS_CONNECTIONS: Key = Key::one("signal_address_connections", "N").default("2000").about(
+    "WebSocket connections at a time of one IPv4 address or IPv6 /64; 0 for no bound. Loopback has none, where reverse \
+     proxies come from; mind one on another host, whose clients all have its address here.",
+);
 /// Peers of a room.
 pub const ROOM_PEERS: Key =
     Key::one("room_peers", "N").default("2").about("Peers that a room takes when the first of them does not say.");
@@ -572,6 +577,7 @@ pub const GROUPS: &[Group] = &[
             ROOM_NAME,
             ROOM_ALPHABET,
             SIGNAL_CONNECTIONS,
+            SIGNAL_ADDRESS_CONNECTIONS,
             SIGNAL_MESSAGE,
             SIGNAL_MESSAGE_TIME,
             SIGNAL_RATE,

@@ -108,6 +108,9 @@ fn bounds(reader: &mut Reader) -> Bounds {
         burst: reader.one(&schema::SIGNAL_BURST, value::number).unwrap_or(default.burst),
         rooms,
         connections,
+        address_connections: reader
+            .one(&schema::SIGNAL_ADDRESS_CONNECTIONS, value::number)
+            .unwrap_or(default.address_connections),
         peers,
         most_peers,
         room_name,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::SinkExt;
 use hairpin::service::signaling::Bounds;
-use hairpin::service::web::Settings;
+use hairpin::service::web::{Arrival, Settings};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -72,6 +72,24 @@ async fn rooms_and_connections() {
     let body: serde_json::Value = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
     assert_eq!(body["code"], "too-many-connections");
     drop(one);
+}
+
+/// Over streams that were accepted elsewhere, since all that comes to the test's listener comes from loopback.
+#[tokio::test]
+async fn connections_of_an_address() {
+    let server = start(Bounds { address_connections: 1, ..Bounds::default() }).await;
+    let come = async |peer: &str| {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let arrival = Arrival { peer: peer.parse().unwrap(), local: "192.0.2.1:443".parse().unwrap(), secure: true };
+        server.web.take(far, arrival).await;
+        within(tokio_tungstenite::client_async("ws://call.example/signal?room=blue", near)).await
+    };
+    let first = come("192.0.2.9:1").await.unwrap();
+    let Err(tungstenite::Error::Http(answer)) = come("192.0.2.9:2").await else { panic!("a second connection") };
+    assert_eq!(answer.status(), 503);
+    assert!(come("192.0.2.10:1").await.is_ok());
+    let _ours = (server.join("room=red").await, server.join("room=red").await);
+    drop(first);
 }
 
 #[tokio::test]

@@ -88,6 +88,7 @@ const SERVER = {
   "room-full": ["The room is full.", "Choose another name, or wait until somebody leaves."],
   "too-many-rooms": ["The server has as many rooms as it takes.", "Try again later."],
   "too-many-connections": ["The server has as many visitors as it takes.", "Try again later."],
+  "too-many-from-address": ["Your network has as many visitors here as it may have.", "Try again later."],
   "stopping": ["The server is restarting.", "Trying again."],
   "too-large": ["A message was too large for the server.", ""],
   "too-fast": ["Messages went out faster than the server takes them.", ""],

@@ -17,6 +17,8 @@ pub struct Bounds {
     pub rooms: usize,
     /// How many WebSocket connections there may be in all.
     pub connections: usize,
+    /// How many of them one address may have, an IPv6 /64 counting as one and loopback as none; 0 for as many as there are.
+    pub address_connections: usize,
     /// How many peers a room takes when its first peer does not say.
     pub peers: usize,
     /// How many it may say.
@@ -48,6 +50,7 @@ impl Default for Bounds {
             burst: 200,
             rooms: 10_000,
             connections: 20_000,
+            address_connections: 2_000,
             peers: 2,
             most_peers: 16,
             room_name: 64,

@@ -19,10 +19,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::bounds::Bounds;
+use super::doors::Ticket;
 use super::message::{self, Forwarded, Welcome};
 use super::rate::{Rate, Verdict};
 use super::refusal::Refusal;
-use super::rooms::{Rooms, Seat, Ticket};
+use super::rooms::{Rooms, Seat};
 use super::token::ResumeTokens;
 use super::whole::Whole;
 use crate::service::ice_servers::Answer;

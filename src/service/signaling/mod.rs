@@ -35,7 +35,7 @@
 //!
 //! # What is refused
 //!
-//! Refusals before the upgrade (`origin`, `not-websocket`, `too-many-connections`) are HTTP answers with the error message as their body. All
+//! Refusals before the upgrade (`origin`, `not-websocket`, `too-many-connections`, `too-many-from-address`) are HTTP answers with the error message as their body. All
 //! others are told inside the WebSocket, because a browser shows a page nothing of a failed upgrade, and either leave
 //! the connection as it is or end it with the close code given here.
 //!
@@ -53,6 +53,7 @@
 //! | `room-full` | RoomFullError | 409 | 4409 | the room has all its peers |
 //! | `too-many-rooms` | TooManyRoomsError | 503 | 4503 | no room more |
 //! | `too-many-connections` | TooManyConnectionsError | 503 | – | no connection more |
+//! | `too-many-from-address` | TooManyConnectionsError | 503 | – | no connection more of this address |
 //! | `stopping` | ServerStoppingError | 503 | 1001 | the server stops |
 //! | `too-large` | MessageTooLargeError | 413 | goes on; 1009 from four times the size | a message over the size |
 //! | `too-fast` | RateLimitError | 429 | goes on; 4429 when it does not end | messages over the rate; told once a second |
@@ -80,6 +81,7 @@
 
 mod bounds;
 mod connection;
+mod doors;
 mod hook;
 mod message;
 mod outbox;
@@ -91,7 +93,8 @@ mod whole;
 
 pub use bounds::Bounds;
 pub use connection::{Admission, Signaling, upgrade};
+pub use doors::Ticket;
 pub use hook::{Asker, Hook};
 pub use refusal::Refusal;
-pub use rooms::{Counts, Rooms, Ticket};
+pub use rooms::{Counts, Rooms};
 pub use token::{ResumeTokens, RoomTokens};

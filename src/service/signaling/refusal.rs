@@ -54,6 +54,7 @@ refusals! {
     RoomFull        "room-full"            "RoomFullError"           409 Some(4409), "the room has as many peers as it takes";
     TooManyRooms    "too-many-rooms"       "TooManyRoomsError"       503 Some(4503), "this server has as many rooms as it takes";
     TooManyPeers    "too-many-connections" "TooManyConnectionsError" 503 None,       "this server has as many connections as it takes";
+    Crowd           "too-many-from-address" "TooManyConnectionsError" 503 None,      "your address has as many connections to this server as one may have";
     Stopping        "stopping"             "ServerStoppingError"     503 Some(1001), "the server is stopping";
     // inside; the connection goes on
     TooLarge        "too-large"            "MessageTooLargeError"    413 None,       "the message is larger than this server takes";

@@ -2,7 +2,8 @@
 //! nobody waits for a peer under it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::bounds::Bounds;
+use super::doors::{Doors, Ticket};
 use super::message;
 use super::outbox::Outbox;
 use super::refusal::Refusal;
@@ -18,7 +20,7 @@ use super::refusal::Refusal;
 #[derive(Default)]
 pub struct Rooms {
     state: Mutex<State>,
-    connections: AtomicUsize,
+    doors: Arc<Doors>,
     forwarded: AtomicU64,
     dropped: AtomicU64,
 }
@@ -56,9 +58,6 @@ pub struct Seat {
     pub limit: usize,
 }
 
-/// One connection counted; it counts until this is dropped.
-pub struct Ticket(Arc<Rooms>);
-
 #[derive(Default)]
 struct State {
     /// Keyed by what clients choose: std's hash is keyed at random.
@@ -79,12 +78,8 @@ struct Peer {
 
 impl Rooms {
     /// Counts one more connection, if there may be one more.
-    pub fn connect(self: &Arc<Rooms>, bounds: &Bounds) -> Result<Ticket, Refusal> {
-        let more = |now| (now < bounds.connections).then_some(now + 1);
-        match self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Ticket(self.clone())),
-            Err(_) => Err(Refusal::TooManyPeers),
-        }
+    pub fn connect(&self, address: Option<IpAddr>, bounds: &Bounds) -> Result<Ticket, Refusal> {
+        self.doors.enter(address, bounds)
     }
 
     /// Whether the peer `id` has its place in `room` still, so that it may resume it.
@@ -165,7 +160,7 @@ impl Rooms {
         Counts {
             rooms: state.rooms.len(),
             peers: state.rooms.values().map(|room| room.peers.len()).sum(),
-            connections: self.connections.load(Ordering::Relaxed),
+            connections: self.doors.connections(),
             forwarded: self.forwarded.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
         }
@@ -218,12 +213,6 @@ impl State {
             now if now == before => 0,
             _ => self.push(room, None, None, message::left(id)),
         }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -77,7 +77,7 @@ async fn signal(State(shared): State<Arc<Shared>>, request: Request) -> Response
         return refuse(Refusal::Origin);
     }
     let (host, relayed) = (asking.host(), is_relayed(&settings, &asking));
-    let ticket = match shared.signaling.rooms.connect(&settings.bounds) {
+    let ticket = match shared.signaling.rooms.connect(asking.address(), &settings.bounds) {
         Ok(ticket) => ticket,
         Err(refusal) => return refuse(refusal),
     };
