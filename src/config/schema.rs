@@ -278,8 +278,8 @@ pub const WEB_CONNECTIONS: Key = Key::one("web_connections", "N")
 /// Who may ask for ICE servers.
 pub const ICE_OPEN: Key = Key::one("ice_open", "page|loopback|anyone|nobody").default(r#""page""#).about(
     "Who may ask for ICE servers and credentials: this server's own page in a room (and this host), this host alone, \
-     anyone, or nobody but API keys. The same get credentials with the signaling's welcome, with `page` also pages of \
-     web_origin and whoever showed a room token or passed room_hook; others are told the STUN servers alone.",
+     anyone, or nobody but API keys. With `loopback` and `nobody` the signaling's welcome has credentials for the same, and \
+     for whoever showed a room token or passed room_hook; others are told the STUN servers alone.",
 );
 /// How long they are good.
 pub const ICE_TTL: Key = Key::one("ice_ttl", "DURATION")

@@ -51,18 +51,17 @@ pub enum Credentials {
     },
 }
 
-/// Who may ask `GET /ice-servers` (a cross-site page never may), and gets credentials with the signaling's welcome;
-/// others are welcome with what needs none.
+/// Who may ask `GET /ice-servers` (a cross-site page never may), and gets credentials with the signaling's welcome, as
+/// everybody does who had to show a room token or was let in by the hook; others are welcome with what needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// Loopback, and pages of this very origin that name a room which they may enter; with a welcome also pages of
-    /// listed origins, and whoever had to show a room token or was let in by the hook.
+    /// Loopback, and pages of this very origin that name a room which they may enter; with a welcome whoever enters one.
     Page,
     /// Loopback only: an asker on this machine, by address or as localhost, and not through a reverse proxy.
     Loopback,
     /// Anyone, from any origin that the origin policy admits.
     Anyone,
-    /// Nobody: credentials come from API keys only.
+    /// Nobody: API keys ask.
     Nobody,
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use super::asking::Asking;
-use super::settings::Settings;
+use super::settings::{Origins, Settings};
 use crate::service::ice_servers::{Answer, Open};
 use crate::service::page;
 use crate::service::signaling::{self, Admission, Asker, Refusal, Signaling};
@@ -96,18 +96,15 @@ async fn signal(State(shared): State<Arc<Shared>>, request: Request) -> Response
         .unwrap_or_else(|refusal| (upgrade_header(), refuse(refusal)).into_response())
 }
 
-/// Whether whoever is let into a room gets the relay's credentials with its welcome: who may ask for ICE servers, and who
-/// had to show at the door that it is no stranger.
+/// Whether whoever is let into a room gets the relay's credentials with its welcome: who showed at the door that it is no
+/// stranger does, and else whom `ice_open` does not keep from them. With `page` that is everybody who may enter: only a
+/// browser can be told from its own page, and who has no page can say any Origin.
 fn is_relayed(settings: &Settings, asking: &Asking<'_>) -> bool {
-    // Of a WebSocket every browser tells its Origin, and not all of them more.
-    let page = asking.is_page_of(&settings.origins);
-    let here = asking.is_here() && (page || asking.origin().is_none());
     let vouched = settings.tokens.is_some() || settings.hook.is_some();
     match settings.ice.open {
-        Open::Anyone => true,
-        Open::Page => here || page || vouched,
-        Open::Loopback => here,
-        Open::Nobody => false,
+        Open::Anyone | Open::Page => true,
+        Open::Loopback => vouched || (asking.is_here() && asking.is_admitted(&Origins::Same)),
+        Open::Nobody => vouched,
     }
 }
 
