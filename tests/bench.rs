@@ -266,17 +266,29 @@ fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
 fn the_highest_rate_is_that_of_the_bottleneck() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let network = BadNetwork::narrow(server.addresses()[0]);
-    let outcome = measure(&network.uri(), &["relay", "--flows", "1", "--rate", "max", "--size", "100"], 0);
-    let found = number(&outcome, "/packets/offered_per_second");
-    assert!((0.75..1.05).contains(&(found / BOTTLENECK)), "{found} of {BOTTLENECK}: {}", outcome["probes"]);
-    assert!(number(&outcome, "/packets/loss") < 0.001 && outcome["loader_bound"] == false);
-    let rate = (found * 0.9).to_string();
-    let below = measure(&network.uri(), &["relay", "--flows", "1", "--rate", &rate, "--size", "100"], 0);
-    assert!(number(&below, "/packets/loss") < 0.001, "{below}");
+    // On a machine that does something else meanwhile the loader is now and then the narrower of the two.
+    let mut failures = Vec::new();
+    while let Err(failure) = search(&network.uri()) {
+        failures.push(failure);
+        assert!(failures.len() < 3, "{failures:#?}");
+    }
     let rate = (BOTTLENECK * 1.2).to_string();
     let above = measure(&network.uri(), &["relay", "--flows", "1", "--rate", &rate, "--size", "100"], 0);
     assert!(number(&above, "/packets/loss") > 0.05, "{above}");
     server.stop();
+}
+
+/// Searches for the highest rate; what was found instead of the bottleneck's.
+fn search(uri: &str) -> Result<(), String> {
+    let outcome = measure(uri, &["relay", "--flows", "1", "--rate", "max", "--size", "100"], 0);
+    let found = number(&outcome, "/packets/offered_per_second");
+    let passed = number(&outcome, "/packets/loss") < 0.001 && outcome["loader_bound"] == false;
+    if !passed || !(0.75..1.05).contains(&(found / BOTTLENECK)) {
+        return Err(format!("{found} of {BOTTLENECK}: {outcome}"));
+    }
+    let rate = (found * 0.9).to_string();
+    let below = measure(uri, &["relay", "--flows", "1", "--rate", &rate, "--size", "100"], 0);
+    if number(&below, "/packets/loss") < 0.001 { Ok(()) } else { Err(format!("below it: {below}")) }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::ice;
 use super::outcome::{complain, tell, usage};
 use crate::config::resolve::resolve;
-use crate::config::{Error, Host, Written, coturn, file, render};
+use crate::config::{Error, Fault, Host, Written, coturn, file, render};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,15 +47,18 @@ pub fn run(args: &Config) -> ExitCode {
             Err(error) => usage(&format!("{} cannot be read: {error}", file.display())),
         },
         Verb::Check { file } => match check(file) {
-            Ok(()) => tell(&format_args!("{}: right", file.display()), ExitCode::SUCCESS),
+            Ok(advice) => {
+                advice.iter().for_each(|advice| complain(advice));
+                tell(&format_args!("{}: right", file.display()), ExitCode::SUCCESS)
+            }
             Err(error) => usage(&error),
         },
     }
 }
 
-/// Contradictions count here, although a server would run with them.
-fn check(path: &Path) -> Result<(), Error> {
+/// Contradictions count here, although a server would run with them. What had better be known is given back.
+fn check(path: &Path) -> Result<Vec<Fault>, Error> {
     let written: Written = file::read(path)?.open_files();
     let settings = resolve(&written, &Host::look(ice::random_secret()))?;
-    if settings.warnings.is_empty() { Ok(()) } else { Err(Error { faults: settings.warnings }) }
+    if settings.warnings.is_empty() { Ok(settings.advice) } else { Err(Error { faults: settings.warnings }) }
 }

@@ -159,13 +159,13 @@ fn places(operators: Option<&Listener>, people: Option<&TcpListener>) -> [(&'sta
     ]
 }
 
-/// Says in the log what holds but cannot be meant.
+/// Says in the log what holds but cannot be meant, and what had better be known.
 fn warn(settings: &Settings) {
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for (name, meant) in config::Written::misspelt(variables) {
         tracing::warn!("{name} in the environment means nothing; the nearest that does is {meant}");
     }
-    for warning in &settings.warnings {
+    for warning in settings.warnings.iter().chain(&settings.advice) {
         tracing::warn!("{warning}");
     }
 }

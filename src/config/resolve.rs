@@ -47,6 +47,8 @@ pub struct Settings {
     pub login: Login,
     /// What holds but should not: a contradiction that a server can run with.
     pub warnings: Vec<Fault>,
+    /// What may well be meant, and had better be known.
+    pub advice: Vec<Fault>,
 }
 
 /// How a server logs, to standard error.
@@ -112,9 +114,10 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
         return Err(Error::new(reader.faults));
     }
     contradictions(&mut reader, &plan, written);
+    let warnings = std::mem::take(&mut reader.faults);
     web::given_away(&mut reader, &web, &plan);
-    let admin_token = tokens.into_iter().next();
-    Ok(Settings { plan, admin, admin_token, drain, handover, web, usage, secure, logs, login, warnings: reader.faults })
+    let (admin_token, advice) = (tokens.into_iter().next(), reader.faults);
+    Ok(Settings { plan, admin, admin_token, drain, handover, web, usage, secure, logs, login, warnings, advice })
 }
 
 impl Settings {

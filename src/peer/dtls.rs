@@ -55,6 +55,8 @@ impl Association {
             closed: false,
             next: now,
         };
+        // Until the runtime has seen it, it refuses what it could send: the hello would wait for its repetition.
+        socket.writable().await?;
         let association = Association { socket, engine: Mutex::new(engine) };
         let mut datagram = vec![0; LONGEST];
         while !association.lock().connected {

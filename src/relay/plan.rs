@@ -185,12 +185,11 @@ impl Plan {
 }
 
 /// `own` with the listeners as they are bound, the addresses that relays use, and those that the host has.
-pub(super) fn complete(own: &Own, policy: &Policy, bound: &[SocketAddr]) -> Own {
+pub(super) fn complete(own: &Own, policy: &Policy, bound: &[SocketAddr], host: &[IpAddr]) -> Own {
     let mut own = own.clone();
-    let host = net::interface::addresses().unwrap_or_default();
     let relays = policy.relay_addresses.iter().flat_map(|relay| [relay.local, relay.external]);
     let listened = bound.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
-    let addresses: Vec<IpAddr> = relays.chain(listened).chain(host.into_iter().map(|found| found.address)).collect();
+    let addresses: Vec<IpAddr> = relays.chain(listened).chain(host.iter().copied()).collect();
     for address in addresses {
         if !own.addresses.contains(&address) {
             own.addresses.push(address);

@@ -8,7 +8,7 @@ use super::outbox::{Sender, source};
 use super::shard::Shard;
 use crate::net::dtls::{self, Event, Meeting, Proven};
 use crate::net::{Datagram, Outgoing};
-use crate::turn::{FiveTuple, Instant};
+use crate::turn::{Client, FiveTuple, Instant, Transport};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -19,12 +19,15 @@ impl Shard {
         let ends = (datagram.source, server);
         let known = self.egress.associations.find(&ends);
         let octets = self.batch.payload(datagram);
-        let index = match is_hello(octets) {
-            true => self.meet(listener, ends, datagram),
-            false => known,
-        };
+        let hello = is_hello(octets);
+        let index = if hello { self.meet(listener, ends, datagram) } else { known };
         let Some((index, entry)) = index.and_then(|index| Some((index, self.egress.associations.get(index)?))) else {
-            return self.pass_records(listener, ends, datagram);
+            // A hello has had its answer.
+            return if hello {
+                self.counters.dtls_discarded.add(1)
+            } else {
+                self.pass_records(listener, ends, datagram)
+            };
         };
         let octets = self.batch.payload(datagram);
         let ended = entry.association.receive(octets, self.clock.std(self.now)).is_err();
@@ -36,7 +39,7 @@ impl Shard {
 
     /// Passes records to the shard that knows who sent them, if one does.
     fn pass_records(&mut self, listener: u32, (client, server): Ends, datagram: &Datagram) {
-        let five_tuple = FiveTuple { client, server, transport: crate::turn::Transport::Dtls };
+        let five_tuple = FiveTuple { client, server, transport: Transport::Dtls };
         match self.server.elsewhere(&five_tuple) {
             Some(shard) => {
                 let octets = self.batch.payload(datagram).to_vec();
@@ -54,8 +57,7 @@ impl Shard {
             Meeting::Answer(answer) => {
                 if self.gate.shared.answer_rate.allows(self.now, ends.0.ip()) {
                     self.counters.dtls_challenged.add(1);
-                    let five_tuple =
-                        FiveTuple { client: ends.0, server: ends.1, transport: crate::turn::Transport::Dtls };
+                    let five_tuple = FiveTuple { client: ends.0, server: ends.1, transport: Transport::Dtls };
                     self.egress.send_record(listener, &five_tuple, &answer, Arrival::of(datagram));
                 }
                 None
@@ -84,6 +86,11 @@ impl Shard {
             self.counters.handshakes_failed.add(1);
             return None;
         };
+        let five_tuple = FiveTuple { client: ends.0, server: ends.1, transport: Transport::Dtls };
+        if let Some(shard) = self.server.elsewhere(&five_tuple) {
+            // The one that it has lost may be another shard's.
+            self.egress.pass(shard, Passed::Gone(Client::new(five_tuple, Way::Listener(listener).link())));
+        }
         let index = self.egress.associations.insert(ends, listener, association, self.now);
         if let Some(entry) = self.egress.associations.get(index) {
             entry.client.realm = proven.server_name().and_then(|name| self.gate.policy.realm_of_server_name(name));
@@ -181,7 +188,7 @@ impl Shard {
         while let Some(index) = self.egress.associations.due(self.now) {
             let Some(entry) = self.egress.associations.get(index) else { continue };
             let silent = entry.association.is_connected() && entry.active + idle <= self.now;
-            if silent && !self.server.holds(&entry.client.five_tuple) {
+            if silent && !self.server.knows(&entry.client.five_tuple) {
                 self.counters.connections_idle.add(1);
                 self.dismiss(index);
                 continue;

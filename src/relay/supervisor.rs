@@ -9,11 +9,11 @@ use super::shard::{Parts, Shard};
 use super::stats::{ShardStatistics, Statistics};
 use super::waiting::Waiting;
 use crate::net::dtls::Dtls;
-use crate::net::{Tls, cpu};
+use crate::net::{Tls, cpu, interface};
 use crate::turn::acl::Own;
 use crate::turn::{Detail, Policy, Ports, Record, Setup, Shared};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 pub struct Supervisor {
     listeners: Mutex<Listeners>,
     own: Own,
+    /// The host's addresses that the policy in force goes by.
+    host: Mutex<Vec<IpAddr>>,
     mailboxes: Vec<mailbox::Sender>,
     threads: Vec<JoinHandle<()>>,
     shards: Vec<ShardStatistics>,
@@ -46,7 +48,8 @@ impl Supervisor {
         let (listeners, bound) = Listeners::bind(&plan, count)?;
         let mut policy = plan.policy.clone();
         let own = policy.own.clone();
-        policy.own = plan::complete(&own, &policy, &listeners.bound());
+        let host = host_addresses().unwrap_or_default();
+        policy.own = plan::complete(&own, &policy, &listeners.bound(), &host);
         let locals: Vec<_> = policy.relay_addresses.iter().map(|relay| relay.local).collect();
         let relay_addresses = locals.len() as u64;
         let mut shared = Shared::new(Ports::new(locals, plan.relay_ports.clone()), random()?, plan.answer_rate);
@@ -62,6 +65,7 @@ impl Supervisor {
             tls: Mutex::new(plan.secure.tls.clone()),
             patience: plan.connections.handshakes.patience,
             listeners: Mutex::new(listeners),
+            host: Mutex::new(host),
         };
         let dtls = dtls(plan.secure.tls.clone(), supervisor.patience)?;
         let policy = Arc::new(policy);
@@ -207,9 +211,17 @@ impl Supervisor {
     /// Makes every shard go by a new policy. What was granted stays granted.
     pub async fn replace_policy(&self, mut policy: Policy) {
         let bound = self.listeners().bound();
-        policy.own = plan::complete(&merged(&policy.own, &self.own), &policy, &bound);
+        if let Some(found) = host_addresses() {
+            *self.host() = found;
+        }
+        policy.own = plan::complete(&merged(&policy.own, &self.own), &policy, &bound, &self.host());
         let policy = Arc::new(policy);
         self.tell_all(|| Letter::ReplacePolicy(policy.clone())).await;
+    }
+
+    /// Whether the host has other addresses than when the policy was last replaced, which takes those that it has.
+    pub fn has_moved(&self) -> bool {
+        host_addresses().is_some_and(|found| found != *self.host())
     }
 
     /// The allocations that live, shard by shard.
@@ -271,6 +283,10 @@ impl Supervisor {
 
     fn listeners(&self) -> MutexGuard<'_, Listeners> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn host(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tls(&self) -> MutexGuard<'_, Option<Arc<Tls>>> {
@@ -358,6 +374,14 @@ fn live(parts: Parts, started: &std::sync::mpsc::Sender<io::Result<ShardStatisti
 fn dtls(tls: Option<Arc<Tls>>, patience: Duration) -> io::Result<Option<Arc<Dtls>>> {
     let dtls = tls.map(|tls| Dtls::new(tls, patience));
     Ok(dtls.transpose()?.map(Arc::new))
+}
+
+/// The addresses of this host, in order; `None` when it cannot tell, as without a descriptor left: then those that were
+/// known stay its own.
+fn host_addresses() -> Option<Vec<IpAddr>> {
+    let mut all: Vec<IpAddr> = interface::addresses().ok()?.into_iter().map(|found| found.address).collect();
+    all.sort_unstable();
+    Some(all)
 }
 
 fn merged(one: &Own, other: &Own) -> Own {

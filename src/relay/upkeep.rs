@@ -37,7 +37,7 @@ impl Shard {
             self.connected(connection, false);
         }
         self.tcp_relays.release(self.now);
-        while let Some(index) = self.egress.clients.silent(self.now, |client| self.server.holds(client)) {
+        while let Some(index) = self.egress.clients.silent(self.now, |client| self.server.knows(client)) {
             if self.egress.clients.conn(index).is_some_and(|conn| !conn.is_negotiating()) {
                 self.counters.connections_idle.add(1);
             }

@@ -49,6 +49,11 @@ impl Guests {
         Some(*shard)
     }
 
+    /// Whether somebody is a guest.
+    pub fn has(&self, client: &FiveTuple) -> bool {
+        self.home.contains_key(client)
+    }
+
     /// Forgets a guest.
     pub fn forget(&mut self, client: &FiveTuple) {
         self.home.remove(client);

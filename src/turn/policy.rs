@@ -2,7 +2,7 @@
 //! keeps what it was granted.
 
 use super::acl::Own;
-use super::auth::{Owner, Realm};
+use super::auth::Realm;
 use super::five_tuple::{Client, RealmIndex};
 use super::limits::Limits;
 use std::net::IpAddr;
@@ -140,12 +140,13 @@ impl Policy {
             .or_else(|| self.realms.first())
     }
 
-    /// The realm of an allocation. Where that was taken away since, it has no users any more, and the first one's rules.
-    pub fn realm_of(&self, owner: &Owner) -> Arc<Realm> {
-        if let Some(realm) = self.realms.iter().find(|realm| realm.name == owner.realm) {
+    /// The realm of an allocation, by its name. Where it was taken away since, it has no users any more, and the first one's
+    /// rules.
+    pub fn realm_named(&self, name: &str) -> Arc<Realm> {
+        if let Some(realm) = self.realms.iter().find(|realm| *realm.name == *name) {
             return realm.clone();
         }
-        let mut realm = Realm::new(&owner.realm);
+        let mut realm = Realm::new(name);
         if let Some(first) = self.realms.first() {
             (realm.peers, realm.limits) = (first.peers.clone(), first.limits.clone());
         }

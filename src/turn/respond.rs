@@ -97,10 +97,9 @@ impl State {
         match outcome {
             Ok(reply) => write_reply(&mut writer, reply),
             Err(reject) => {
-                let live = self.table.of_client(five_tuple).and_then(|id| self.table.get(id));
-                let realm = match live.filter(|_| *reject == Reject::STALE_NONCE) {
+                let realm = match &path.proven {
                     // The key that was shown is good: it is not to be derived anew.
-                    Some(allocation) => Some(self.policy.realm_of(&allocation.owner)),
+                    Some(name) => Some(self.policy.realm_named(name)),
                     None => self.policy.realm_for(&path.client, path.origin.as_deref()).cloned(),
                 };
                 let (policy, shared, client) = (&self.policy, &self.shared, five_tuple.client);

@@ -24,6 +24,8 @@ pub struct ReturnPath {
     pub from: Option<SocketAddr>,
     /// What the request said of its ORIGIN: it may choose the realm of a challenge.
     pub origin: Option<Box<str>>,
+    /// The realm for which the request showed a good key, where nothing but its nonce was stale.
+    pub proven: Option<Box<str>>,
 }
 
 impl ReturnPath {
@@ -38,6 +40,7 @@ impl ReturnPath {
             fingerprint: request.has_fingerprint(),
             from: None,
             origin: request.text(AttributeType::ORIGIN).map(Box::from),
+            proven: None,
         }
     }
 }

@@ -228,6 +228,11 @@ impl Server {
         self.state.table.elsewhere(client)
     }
 
+    /// Whether the five-tuple has an allocation, here or, of a guest, at home.
+    pub fn knows(&self, client: &FiveTuple) -> bool {
+        self.holds(client) || self.state.guests.has(client)
+    }
+
     /// Goes by a new policy from here on. What was granted stays granted.
     pub fn replace_policy(&mut self, policy: Arc<Policy>) {
         self.state.policy = policy;

@@ -29,6 +29,15 @@ pub struct Table {
     by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
 }
 
+impl Drop for Table {
+    /// Nobody is to be sent to a shard that is gone, however it went.
+    fn drop(&mut self) {
+        if let Some((homes, shard)) = &self.homes {
+            self.by_client.keys().for_each(|client| homes.forget(client, *shard));
+        }
+    }
+}
+
 /// One relayed transport address.
 #[derive(Clone, Copy, Debug)]
 pub struct Relayed {

@@ -300,10 +300,49 @@ fn a_ticket_of_another_shard_makes_a_guest() {
     let ticket =
         super::ticket::Ticket { shard: 1, allocation: super::allocation::AllocationId(0), serial: 1, generation: 0 };
     let ticket = super::ticket::TicketKey::new([7; 32]).seal(ticket);
-    let here = at(5000);
-    let _ = ask_raw(&mut world, &here, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]);
+    let (here, forged) = (over_tcp(5000), at(5000));
+    for client in [&here, &forged] {
+        let _ = ask_raw(&mut world, client, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]);
+    }
     assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), Onward::Pass { shard: 1 });
-    assert_eq!(world.give(&at(5001), &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoAllocation));
+    for other in [forged, over_tcp(5001)] {
+        assert_eq!(world.give(&other, &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoAllocation));
+    }
+}
+
+/// Who moves, or binds a data connection, writes from where nobody is known: the allocation is known by ticket and number.
+#[test]
+fn a_call_moves_and_connects_after_its_realm_is_gone() {
+    let (mut world, old, new) = (World::new(), over_tcp(5000), over_tcp(5001));
+    let answer = ask_raw(&mut world, &old, Method::ALLOCATE, &[TCP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
+    let mut policy = world.policy.clone();
+    policy.realms = vec![Arc::new(Realm::new("elsewhere"))];
+    world.server.replace_policy(Arc::new(policy));
+    ask_raw(&mut world, &new, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]).unwrap();
+    let peer: SocketAddr = PEER.parse().unwrap();
+    let (octets, length) = attribute::xor_address(peer, &[Method::CONNECT.0 as u8; 12]);
+    ask_raw(&mut world, &new, Method::CONNECT, &[(AttributeType::XOR_PEER_ADDRESS, &octets[..length])]).unwrap();
+    let connection = world.connects.pop().expect("a connect");
+    world.server.connected(world.now, connection, true);
+    world.settle();
+    world.sent.clear();
+    let number = connection.0.to_be_bytes();
+    // A nonce is for one address: on the connection of its own the first request meets 438, for the realm that it named.
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out, Class::Request, Method::CONNECTION_BIND, &[1; 12]);
+    writer.attribute(AttributeType::CONNECTION_ID, &number).attribute(AttributeType::USERNAME, b"user");
+    writer.attribute(AttributeType::REALM, b"hairpin").attribute(AttributeType::NONCE, b"another's");
+    writer.integrity(&Key::long_term(PasswordAlgorithm::MD5, "user", "hairpin", "pass").unwrap());
+    writer.finish();
+    world.give(&over_tcp(5002), &out);
+    let (_, octets) = world.sent.pop().expect("an answer");
+    let answer = Message::parse(&octets).unwrap();
+    let code = answer.attribute(AttributeType::ERROR_CODE).and_then(attribute::read_error_code);
+    assert_eq!((code, answer.text(AttributeType::REALM)), (Some(ErrorCode::STALE_NONCE), Some("hairpin")));
+    let bind = [(AttributeType::CONNECTION_ID, &number[..])];
+    ask_raw(&mut world, &over_tcp(5002), Method::CONNECTION_BIND, &bind).unwrap();
+    assert_eq!(world.spliced.len(), 1);
 }
 
 fn over_tcp(port: u16) -> Client {

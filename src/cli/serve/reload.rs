@@ -39,7 +39,7 @@ impl Running {
         let written = fresh.keep(&self.parts.written, |key| key.restart);
         let mut settings = resolve(&written, &self.parts.host)?;
         let relistened = self.reach_out(&written, &mut settings).await?;
-        let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
+        let warnings: Vec<String> = settings.warnings.iter().chain(&settings.advice).map(ToString::to_string).collect();
         if self.parts.settings.logs.level != settings.logs.level {
             self.parts.level.set(&settings.logs.level);
         }

@@ -6,7 +6,6 @@ use super::signals::{Signal, Signals};
 use crate::cli::flags::Flags;
 use crate::cli::logs::Level;
 use crate::config::{Host, Settings, Written};
-use crate::net::interface;
 use crate::relay::Supervisor;
 use crate::relay::shown::Shown;
 use crate::service::admin::{Answer, Condition, Order, Refused};
@@ -14,7 +13,6 @@ use crate::service::certificates::Certificates;
 use crate::service::web::Web;
 use crate::turn::auth::credentials::account;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{UnixListener, UnixStream};
@@ -70,8 +68,6 @@ pub struct Running {
     pub(super) replaced: bool,
     /// Users that are kept out, and until when in Unix time.
     blocked: Vec<(String, Duration)>,
-    /// The addresses that the host had at the last look: no relay may reach what is at them.
-    addresses: Vec<IpAddr>,
 }
 
 /// How far a server is that leaves.
@@ -85,7 +81,7 @@ struct Leaving {
 impl Running {
     /// A server that has just started.
     pub fn new(parts: Parts) -> Running {
-        Running { parts, leaving: None, replaced: false, blocked: Vec::new(), addresses: addresses() }
+        Running { parts, leaving: None, replaced: false, blocked: Vec::new() }
     }
 
     /// Does what signals and operators ask until the end; gives the relay back to be stopped.
@@ -207,9 +203,7 @@ impl Running {
 
     /// Closes what nobody uses any more, and keeps relays away from addresses that the host has got since.
     async fn tidy(&mut self) {
-        let found = addresses();
-        if found != self.addresses {
-            self.addresses = found;
+        if self.parts.relay.has_moved() {
             self.apply().await;
         }
         if self.replaced {
@@ -261,14 +255,6 @@ impl Running {
 fn still_leaving(allocations: u32) {
     let patience = (PROGRESS * 3).as_micros();
     notify(&format!("STOPPING=1\nSTATUS=Draining: {allocations} allocations live\nEXTEND_TIMEOUT_USEC={patience}"));
-}
-
-/// The addresses of this host, in order.
-fn addresses() -> Vec<IpAddr> {
-    let found = interface::addresses().unwrap_or_default();
-    let mut all: Vec<IpAddr> = found.into_iter().map(|found| found.address).collect();
-    all.sort_unstable();
-    all
 }
 
 fn unix() -> Duration {

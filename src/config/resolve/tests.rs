@@ -113,8 +113,10 @@ fn contradictions_are_told_with_their_places() {
 #[test]
 fn a_password_for_strangers_is_warned_of() {
     let warned = |text: &str| {
-        let warnings: Vec<String> = settings(text).warnings.iter().map(Fault::to_string).collect();
-        warnings.iter().any(|warning| warning.contains("f:1:9: user: the web listener tells the password of `u`"))
+        let settings = settings(text);
+        assert!(settings.warnings.is_empty(), "nothing that a check fails for");
+        let advice: Vec<String> = settings.advice.iter().map(Fault::to_string).collect();
+        advice.iter().any(|advice| advice.contains("f:1:9: user: the web listener tells the password of `u`"))
     };
     let public = "user = ['u:a long password']\nweb = '0.0.0.0:8080'\n";
     assert!(warned(public));

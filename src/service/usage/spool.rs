@@ -1,8 +1,8 @@
 //! Lines that wait on disk for a sink that is down: a file of lines, and beside it how far the sink has come.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A queue of lines in a directory.
@@ -42,14 +42,14 @@ impl Spool {
     /// Opens a directory's, unless another process has it.
     fn open_alone(directory: &Path, most: u64) -> io::Result<Option<Spool>> {
         fs::create_dir_all(directory)?;
-        let lock = private().truncate(true).open(directory.join("usage.lock"))?;
+        let lock = open_private(&directory.join("usage.lock"), OpenOptions::new().truncate(true))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         let path = directory.join("usage.jsonl");
-        let file = private().append(true).read(true).open(&path)?;
+        let file = open_private(&path, OpenOptions::new().append(true).read(true))?;
         let place = directory.join("usage.taken");
         let length = whole_lines(&file)?;
         file.set_len(length)?;
@@ -142,16 +142,17 @@ impl Spool {
     }
 }
 
-/// What makes a file that only this user may read: it says who spoke with whom.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).write(true).mode(0o600);
-    options
+/// Opens a file that only this user may read, as an earlier run's need not be: it says who spoke with whom.
+fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.create(true).write(true).mode(0o600).open(path)?;
+    // Another user's file stays as its owner wants it.
+    let _ = file.set_permissions(Permissions::from_mode(0o600));
+    Ok(file)
 }
 
 /// Writes a text in place of what a file holds.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    private().truncate(true).open(path)?.write_all(text.as_bytes())
+    open_private(path, OpenOptions::new().truncate(true))?.write_all(text.as_bytes())
 }
 
 /// How much of a file is whole lines: a run that was killed may have left the beginning of one more.

@@ -101,7 +101,7 @@ impl Desk<'_> {
         if owner.is_none() && !self.policy.sha1 && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5) {
             return Err(Reject::UNAUTHENTICATED);
         }
-        let realm = named.or_else(|| Some(self.policy.realm_of(owner?))).ok_or(Reject::UNAUTHENTICATED)?;
+        let realm = named.or_else(|| Some(self.policy.realm_named(&owner?.realm))).ok_or(Reject::UNAUTHENTICATED)?;
         let (name, key, authorized) = match (token, owner) {
             (Some(token), _) => self.authorized(request, seal, &realm, &user, token)?,
             (None, Some(owner)) => (owner.name.clone(), owner.key.clone(), None),

@@ -96,7 +96,7 @@ pub fn accepted(state: &mut State, now: Instant, relayed: RelayedId, peer: Socke
 fn has_room(state: &State, id: AllocationId) -> Result<(), Reject> {
     let policy = &state.policy;
     let room = |allocation: &Allocation| {
-        allocation.connections.len() < policy.limits_of(&policy.realm_of(&allocation.owner)).connections
+        allocation.connections.len() < policy.limits_of(&policy.realm_named(&allocation.owner.realm)).connections
     };
     if state.table.get(id).is_some_and(room) { Ok(()) } else { Err(Reject::CAPACITY) }
 }

@@ -14,7 +14,7 @@ pub mod send;
 use super::acl::is_tunneled;
 use super::allocation::AllocationId;
 use super::auth::{Caller, Desk};
-use super::five_tuple::Client;
+use super::five_tuple::Transport;
 use super::reject::{Discard, Reject};
 use super::respond::Outcome;
 use super::return_path::ReturnPath;
@@ -41,10 +41,12 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
         _ => return Err(Discard::UnknownMethod.into()),
     }
     let existing = state.table.of_client(&client.five_tuple);
-    if let Some(shard) = existing.is_none().then(|| state.table.elsewhere(&client.five_tuple)).flatten() {
+    if existing.is_none()
+        && let Some(shard) = elsewhere(state, now, request, path)
+    {
         return Ok(Outcome::Elsewhere(shard));
     }
-    let caller = authenticate(state, now, request, &client, existing)?;
+    let caller = authenticate(state, now, request, path, existing)?;
     path.sealed = Some((caller.key.clone(), caller.seal));
     understood(&state.policy, request)?;
     if matches!(request.method(), Method::ALLOCATE | Method::CHANNEL_BIND) && is_tunneled(client.five_tuple.client.ip())
@@ -73,7 +75,7 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
 /// Nobody has to say who asks for a Binding (RFC 8489 §12), but who does will believe only a sealed answer (§9.2.5).
 fn believed(state: &State, now: Instant, request: &Message, path: &mut ReturnPath) -> Result<(), Reject> {
     let existing = state.table.of_client(&path.client.five_tuple);
-    match authenticate(state, now, request, &path.client, existing) {
+    match authenticate(state, now, request, path, existing) {
         Ok(caller) => path.sealed = Some((caller.key, caller.seal)),
         Err(stale) if stale == Reject::STALE_NONCE => return Err(stale),
         Err(_) => {}
@@ -81,14 +83,34 @@ fn believed(state: &State, now: Instant, request: &Message, path: &mut ReturnPat
     Ok(())
 }
 
+/// The other shard that answers a request of a client without an allocation here: the one that knows the client, or that made
+/// the ticket which it shows.
+fn elsewhere(state: &mut State, now: Instant, request: &Message, path: &ReturnPath) -> Option<u16> {
+    let five_tuple = &path.client.five_tuple;
+    if let Some(shard) = state.table.elsewhere(five_tuple) {
+        return Some(shard);
+    }
+    let shard = refresh::ticket(state, request).map(|ticket| ticket.shard).filter(|shard| *shard != state.shard)?;
+    // A sender of datagrams may be forged, and is found by its five-tuple once it has moved.
+    if !path.passed && five_tuple.transport != Transport::Udp {
+        state.guests.welcome(now, five_tuple, shard);
+    }
+    Some(shard)
+}
+
 fn authenticate(
     state: &State,
     now: Instant,
     request: &Message,
-    client: &Client,
+    path: &mut ReturnPath,
     existing: Option<AllocationId>,
 ) -> Result<Caller, Reject> {
-    let owner = existing.and_then(|id| state.table.get(id)).map(|allocation| &allocation.owner);
+    let client = &path.client;
+    let moving = || {
+        let ticket = refresh::ticket(state, request)?;
+        state.table.get(ticket.allocation).filter(|allocation| allocation.serial == ticket.serial)
+    };
+    let owner = existing.and_then(|id| state.table.get(id)).or_else(moving).map(|allocation| &allocation.owner);
     let waited_for = connection_bind::waits_for(state, request);
     let desk = Desk {
         policy: &state.policy,
@@ -98,5 +120,9 @@ fn authenticate(
         client: client.five_tuple.client,
         known: owner.or(waited_for.as_ref()),
     };
-    desk.authenticate(request)
+    desk.authenticate(request).inspect_err(|reject| {
+        if *reject == Reject::STALE_NONCE {
+            path.proven = request.text(AttributeType::REALM).map(Box::from);
+        }
+    })
 }

@@ -10,9 +10,10 @@ use crate::turn::relayed::Protocol;
 use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
+use crate::turn::ticket::Ticket;
 use crate::turn::time::Instant;
 use crate::wire::attribute::{Family, read_first_of_four};
-use crate::wire::{AttributeType, ErrorCode, Message};
+use crate::wire::{AttributeType, ErrorCode, Message, Method};
 use std::time::Duration;
 
 /// Sets the time-to-expiry of an allocation, or of one half of it; a lifetime of zero deletes.
@@ -61,6 +62,13 @@ fn read(state: &State, request: &Message, id: AllocationId) -> Result<(Option<u3
     Ok((asked, Some(family.ok_or(Reject::Code(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH))?)))
 }
 
+/// The ticket that a request shows to move an allocation, if this server made it.
+pub fn ticket(state: &State, request: &Message) -> Option<Ticket> {
+    let shown = request.method() == Method::REFRESH && state.policy.mobility;
+    let value = shown.then(|| request.attribute(AttributeType::MOBILITY_TICKET)).flatten()?;
+    state.shared.ticket_key.open(value)
+}
+
 /// Moves an allocation to the five-tuple that its client writes from, by the ticket that it shows. RFC 8016 §3.2.2.
 pub fn relocate(
     state: &mut State,
@@ -73,15 +81,11 @@ pub fn relocate(
     if !state.policy.mobility {
         return Err(Reject::Code(ErrorCode::MOBILITY_FORBIDDEN));
     }
-    let value = request.attribute(AttributeType::MOBILITY_TICKET).ok_or(Reject::BAD_REQUEST)?;
-    let ticket = state.shared.ticket_key.open(value).ok_or(Reject::BAD_REQUEST)?;
+    let ticket = ticket(state, request).ok_or(Reject::BAD_REQUEST)?;
     let here = path.client.five_tuple;
     if ticket.shard != state.shard {
-        existing.map_or(Ok(()), |_| Err(Reject::MISMATCH))?;
-        if !path.passed {
-            state.guests.welcome(now, &here, ticket.shard);
-        }
-        return Ok(Outcome::Elsewhere(ticket.shard));
+        // Else it would have been passed there.
+        return Err(Reject::MISMATCH);
     }
     let id = ticket.allocation;
     let allocation = state.table.get(id).filter(|a| a.serial == ticket.serial).ok_or(Reject::MISMATCH)?;
