@@ -1,9 +1,13 @@
 //! RFC 8016: an allocation follows its client to another five-tuple.
 
-use crate::client::{Client, PASSWORD, Peer, USER};
+use crate::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
 use crate::codec::*;
 use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Server};
-use std::net::{SocketAddr, UdpSocket};
+use hairpin::relay::{Plan, Supervisor};
+use hairpin::turn::auth::Realm;
+use hairpin::turn::{Policy, RelayAddress};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 /// RFC 8016 §3.1.2: the success response to an Allocate with an empty MOBILITY-TICKET "includes a STUN MOBILITY-TICKET attribute".
 #[test]
@@ -212,6 +216,45 @@ fn a_five_tuple_may_be_moved_to_again() {
     let mut last = client();
     last.allocate();
     assert!(last.refresh(0).is_success());
+}
+
+/// RFC 6062 §5.3 with RFC 8016 §3.2.2: nothing but requests comes over a TCP relay's control connection, so the Refresh that moves
+/// it is all that says so; and the connection may be silent for long, also on another shard than the relay. Here a connection
+/// without an allocation may be for 300 ms.
+#[test]
+fn a_tcp_relay_moves_and_is_reached_after_a_silence() {
+    let mut realm = Realm::new("test.org");
+    realm.credentials.add_user("test.org", USER, PASSWORD);
+    realm.peers.allow = vec!["127.0.0.0/8".parse().unwrap()];
+    let local = Ipv4Addr::LOCALHOST.into();
+    let relay = RelayAddress { local, external: local };
+    let mut plan = Plan::new(["127.0.0.1:0".parse().unwrap()], Policy::new(realm, vec![relay]));
+    (plan.shards, plan.connections.idle) = (4, Duration::from_millis(300));
+    let supervisor = Supervisor::start(plan).unwrap();
+    let connect = || Client::tcp(supervisor.addresses()[0]);
+    let moved: Vec<_> = (0..8)
+        .map(|_| {
+            let mut old = connect();
+            old.login(USER, PASSWORD);
+            let answer = old.ask(Outgoing::allocate_tcp().with(ticket(b"")));
+            let relayed = answer.address(XOR_RELAYED_ADDRESS).unwrap();
+            let mut new = connect();
+            take_over(&mut new, answer.get(MOBILITY_TICKET).unwrap());
+            new.permit("127.0.0.1:9".parse().unwrap());
+            (old, new, relayed)
+        })
+        .collect();
+    let mut silent = connect();
+    assert!(silent.is_closed_within(PATIENCE), "as long as silence may last");
+    let mut another = connect();
+    assert!(another.is_closed_within(PATIENCE), "and once more");
+    for (_old, mut new, relayed) in moved {
+        let peer = TcpStream::connect(relayed).unwrap();
+        let Packet::Stun(attempt) = new.receive() else { panic!("no ConnectionAttempt") };
+        let told = (attempt.method, attempt.address(XOR_PEER_ADDRESS));
+        assert_eq!(told, (CONNECTION_ATTEMPT, Some(peer.local_addr().unwrap())));
+    }
+    supervisor.stop();
 }
 
 fn ticket(value: &[u8]) -> Attribute {
