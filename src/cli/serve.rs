@@ -23,7 +23,7 @@ use crate::net::descriptors;
 use crate::relay::journal::Keeper;
 use crate::relay::{Supervisor, Visitor};
 use crate::service::acme::Acme;
-use crate::service::admin::{self, Admin, Condition, Guard, Listener, Orders};
+use crate::service::admin::{self, Admin, Condition, Guard, Listener, Orders, Reached};
 use crate::service::certificates::Certificates;
 use crate::service::usage;
 use crate::service::web::{Arrival, Web};
@@ -114,8 +114,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         predecessor.relieve().await;
     }
     let certificates = certificates.map(|certificates| keep(certificates, &settings));
-    announce::announce(&settings, &relay, &host, &places(operators.as_ref(), people.as_ref()))
-        .map_err(|error| error.to_string())?;
+    announce::announce(&settings, &relay, &host, &places(operators.as_ref(), people.as_ref()))?;
     notify("READY=1");
 
     let (stop, stopped) = watch::channel(false);
@@ -240,11 +239,12 @@ async fn receive(
 
 /// Operators on loopback or a UNIX socket need no token.
 fn guard(settings: &Settings) -> Guard {
-    let local = match &settings.admin {
-        Some(Place::Address(address)) => address.ip().is_loopback(),
-        Some(Place::Unix(_)) | None => true,
+    let reached = match &settings.admin {
+        Some(Place::Address(address)) if !address.ip().is_loopback() => Reached::Anywhere,
+        Some(Place::Address(_)) | None => Reached::Loopback,
+        Some(Place::Unix(_)) => Reached::Socket,
     };
-    Guard::new(settings.admin_token.clone(), local)
+    Guard::new(settings.admin_token.clone(), reached)
 }
 
 async fn wait(mut stopped: watch::Receiver<bool>) {

@@ -136,7 +136,8 @@ pub fn certificate(server: &Examined) -> Option<Finding> {
     let (severity, code, message, advice) = match &tls.problem {
         Some(_) if days < 0 => problem(
             "certificate-expired",
-            format!("the certificate expired {} days ago", -days),
+            // Whole days: one that ended this morning has -1 left.
+            format!("the certificate expired {} days ago", -days - 1),
             "renew it; clients refuse the connection until then",
         ),
         Some(why) => problem(

@@ -14,10 +14,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Answers the requests of one connection until it ends or becomes a WebSocket, or, once `stopped` is true, until the
 /// request under way is answered. It speaks HTTP/1 and nothing else. Nobody holds a connection by doing nothing: a
@@ -37,7 +39,8 @@ where
 {
     let stream = Patient::new(stream, patience);
     let endless = stream.endless();
-    let router = router.layer(from_fn_with_state(patience, receive));
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let router = router.layer(from_fn_with_state((patience, under_way.clone()), receive));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(LARGEST_HEAD);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
@@ -47,7 +50,14 @@ where
         ended = connection.as_mut() => ended,
         () = stop => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            loop {
+                match timeout(FAREWELL, connection.as_mut()).await {
+                    Ok(ended) => break ended,
+                    // Half a head, or an answer that is not read: nobody waits for these.
+                    Err(_) if under_way.load(Ordering::Relaxed) == 0 => break Ok(()),
+                    Err(_) => {}
+                }
+            }
         }
     };
     // What lives on from here is a WebSocket, which the signaling bounds.
@@ -68,7 +78,12 @@ pub fn is_name(host: &str) -> bool {
 }
 
 /// Makes a request fit to be judged: its `Host` is the one host that it is addressed to, and its body ends in time.
-async fn receive(State(patience): State<Duration>, mut request: Request, next: Next) -> Response {
+async fn receive(
+    State((patience, under_way)): State<(Duration, Arc<AtomicUsize>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let _counted = Counted::new(under_way);
     if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
         return (StatusCode::BAD_REQUEST, "a request has one Host\n").into_response();
     }
@@ -81,6 +96,22 @@ async fn receive(State(patience): State<Duration>, mut request: Request, next: N
     }
     let deadline = Instant::now() + patience;
     next.run(request.map(|body| in_time(body, deadline))).await
+}
+
+/// Counts a request for as long as it is under way.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: Arc<AtomicUsize>) -> Counted {
+        count.fetch_add(1, Ordering::Relaxed);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A body that fails when it has not come whole by the deadline: cut off, it must not pass for the whole.
@@ -97,6 +128,8 @@ fn in_time(body: Body, deadline: Instant) -> Body {
     }))
 }
 
+/// How long an answer has to get away once the service stops, where no request is under way any more.
+const FAREWELL: Duration = Duration::from_millis(200);
 /// The largest request head, in octets.
 const LARGEST_HEAD: usize = 16_384;
 
@@ -141,6 +174,17 @@ mod tests {
             near.read_to_string(&mut answer).await.unwrap();
             assert!(!answer.contains("HTTP/1.1 200") && served.await.unwrap().is_err(), "{said:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn half_a_head_does_not_hold_a_service_that_stops() {
+        let (mut near, far) = tokio::io::duplex(LARGEST_HEAD);
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(converse(far, Router::new(), LONG * 10, stopped));
+        near.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        tokio::task::yield_now().await;
+        stop.send(true).unwrap();
+        tokio::time::timeout(LONG, served).await.expect("an end").unwrap().unwrap();
     }
 
     #[tokio::test]

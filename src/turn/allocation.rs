@@ -3,7 +3,7 @@
 //! Resident memory of an idle one, on 64-bit, is about 1,000 octets in all: 488 here (client 80, owner with its key 80, grant
 //! 72, halves 48, what it carried 32, four empty lists 96, flags and times 80), 120 in the table of five-tuples, 200 for its
 //! relayed address (here, by address, and in the table that all shards read), 40 for its timer, 100 for its socket's state;
-//! a name of its own only where it is no static user's.
+//! a name of its own only where it is no static user's. Where there are several shards, some 50 more in the table of homes.
 
 use super::auth::Owner;
 use super::channel::Channels;

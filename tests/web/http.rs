@@ -6,6 +6,7 @@ use hairpin::service::web::{Arrival, Origins, Settings, Web};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::client::{Server, servers, within};
 
@@ -67,6 +68,30 @@ async fn what_is_not_there_or_not_meant_so() {
     assert_eq!((signal.status, signal.json()["code"].clone()), (426, json!("not-websocket")));
     assert!(signal.head.contains("upgrade: websocket"));
     assert_eq!(server.ask("HEAD /", &[], "").await.status, 200);
+}
+
+/// RFC 6455 §4.2.1: Connection and Upgrade are lists, on as many lines as their sender likes; §4.4: another version is told ours.
+#[tokio::test]
+async fn an_upgrade_may_be_asked_for_in_any_form() {
+    let server = start(servers()).await;
+    for (lines, answer) in [
+        ("Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13", "101"),
+        ("Connection: keep-alive, upgrade\r\nUpgrade: foo, WebSocket\r\nSec-WebSocket-Version: 13", "101"),
+        ("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8", "426"),
+        ("Connection: Upgrade\r\nUpgrade: foo\r\nSec-WebSocket-Version: 13", "426"),
+    ] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+        let request = format!("GET /signal?room=a HTTP/1.1\r\nHost: {}\r\n{key}\r\n{lines}\r\n\r\n", server.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within(stream.read_u8()).await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with(&format!("http/1.1 {answer} ")), "{lines}: {head}");
+        assert_eq!(head.contains("sec-websocket-version: 13"), answer == "426", "{head}");
+    }
 }
 
 #[tokio::test]
@@ -234,7 +259,7 @@ async fn who_says_nothing_makes_room() {
     let server = Server::start(settings).await;
     let mut silent = Vec::new();
     for said in ["", "P", "GET /call.js HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""] {
-        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(said.as_bytes()).await.unwrap();
         silent.push(stream);
     }

@@ -4,6 +4,7 @@ use hairpin::service::web::Settings;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::client::{Server, servers};
 
@@ -31,7 +32,9 @@ async fn two_peers_meet_talk_and_part() {
     ann.say(json!({"type": "bye"})).await;
     assert_eq!(bob.next().await, json!({"type": "bye", "from": ann.id}));
 
-    ann.socket.close(None).await.unwrap();
+    // RFC 6455 §5.5.1: a close is answered with a close.
+    ann.socket.close(Some(CloseFrame { code: 1000.into(), reason: "done".into() })).await.unwrap();
+    assert_eq!(ann.closed().await, 1000);
     assert_eq!(bob.next().await, json!({"type": "left", "id": ann.id}));
     bob.nothing_else().await;
 }

@@ -1,22 +1,34 @@
 //! Says on standard output, for people and for scripts, where the server is and how a client gets in.
 
-use crate::cli::ice;
+use crate::cli::{ice, outcome};
 use crate::config::{Host, Login, Settings};
 use crate::relay::Supervisor;
 use crate::service::ice_servers::HOST;
 use crate::service::web;
-use std::fmt;
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-/// Prints a line for each listener, relay address and service, and the `iceServers` object on the last.
+/// Prints a line for each listener, relay address and service, and the `iceServers` object on the last. Nobody has to read it.
+///
+/// # Errors
+/// Any other reason why it is not written, as a sentence.
 pub fn announce(
     settings: &Settings,
     relay: &Supervisor,
     host: &Host,
     services: &[(&str, Option<String>)],
-) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+) -> Result<(), String> {
+    let text = text(settings, relay, host, services).map_err(|error| error.to_string())?;
+    outcome::print(&text.trim_end())
+}
+
+fn text(
+    settings: &Settings,
+    relay: &Supervisor,
+    host: &Host,
+    services: &[(&str, Option<String>)],
+) -> Result<String, fmt::Error> {
+    let mut out = String::new();
     for address in relay.addresses() {
         writeln!(out, "listening udp {address}")?;
         writeln!(out, "listening tcp {address}")?;
@@ -40,7 +52,7 @@ pub fn announce(
     let servers: Vec<String> = reached.iter().map(SocketAddr::to_string).collect();
     let secure = secure_servers(settings, &reached);
     writeln!(out, "{}", ice::json(&servers, &secure, &ice::Pair::of(&settings.login)))?;
-    out.flush()
+    Ok(out)
 }
 
 /// The web listener's settings with the relay's URLs: under the host that a browser reached this one by where the relay

@@ -13,19 +13,30 @@ use zeroize::Zeroizing;
 #[derive(Clone)]
 pub struct Guard {
     token: Option<Zeroizing<String>>,
-    local: bool,
+    reached: Reached,
+}
+
+/// From where a listener can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// From other hosts too.
+    Anywhere,
+    /// Over loopback, by browsers as well.
+    Loopback,
+    /// By a UNIX socket, which no browser speaks to: whatever host a request names, nobody was misled.
+    Socket,
 }
 
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Guard(token: {}, local: {})", self.token.is_some(), self.local)
+        write!(f, "Guard(token: {}, reached: {:?})", self.token.is_some(), self.reached)
     }
 }
 
 impl Guard {
     /// A guard that wants `token` from everybody, or without one lets in whom a local listener brings.
-    pub fn new(token: Option<String>, local: bool) -> Guard {
-        Guard { token: token.map(Zeroizing::new), local }
+    pub fn new(token: Option<String>, reached: Reached) -> Guard {
+        Guard { token: token.map(Zeroizing::new), reached }
     }
 
     fn admits(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
@@ -34,10 +45,11 @@ impl Guard {
             // A page whose name was made to lead here (DNS rebinding) says no Origin when it only reads. Who does not say
             // whom it means is no browser, but may carry what one said; metrics and health ask for nothing.
             let misled = "name the listener by its address or as localhost, or set admin_token\n";
-            return match text(headers, header::HOST) {
-                _ if !self.local => Err((StatusCode::FORBIDDEN, elsewhere)),
-                Some(host) if !is_name(host) => Ok(()),
-                _ => Err((StatusCode::FORBIDDEN, misled)),
+            return match (self.reached, text(headers, header::HOST)) {
+                (Reached::Anywhere, _) => Err((StatusCode::FORBIDDEN, elsewhere)),
+                (Reached::Socket, _) => Ok(()),
+                (Reached::Loopback, Some(host)) if !is_name(host) => Ok(()),
+                (Reached::Loopback, _) => Err((StatusCode::FORBIDDEN, misled)),
             };
         };
         let shown =
@@ -103,19 +115,24 @@ mod tests {
 
     #[test]
     fn a_token_is_wanted_whole() {
-        let guard = Guard::new(Some("north".into()), true);
+        let guard = Guard::new(Some("north".into()), Reached::Loopback);
         assert!(guard.admits(&headers(&[("authorization", "Bearer north")])).is_ok());
         for wrong in ["Bearer nort", "Bearer northh", "north", "Bearer "] {
             assert!(guard.admits(&headers(&[("authorization", wrong)])).is_err(), "{wrong}");
         }
-        assert!(Guard::new(None, true).admits(&headers(&[])).is_err(), "no host is not ours");
+        assert!(Guard::new(None, Reached::Loopback).admits(&headers(&[])).is_err(), "no host is not ours");
         for (host, named) in
             [("127.0.0.1:9641", false), ("[::1]", false), ("localhost", false), ("evil.example:9641", true)]
         {
-            assert_eq!(Guard::new(None, true).admits(&headers(&[("host", host)])).is_err(), named, "{host}");
+            assert_eq!(
+                Guard::new(None, Reached::Loopback).admits(&headers(&[("host", host)])).is_err(),
+                named,
+                "{host}"
+            );
             let shown = [("host", host), ("authorization", "Bearer north")];
             assert!(guard.admits(&headers(&shown)).is_ok(), "{host}");
         }
-        assert_eq!(Guard::new(None, false).admits(&headers(&[])).unwrap_err().0, StatusCode::FORBIDDEN);
+        assert!(Guard::new(None, Reached::Socket).admits(&headers(&[("host", "unix")])).is_ok());
+        assert_eq!(Guard::new(None, Reached::Anywhere).admits(&headers(&[])).unwrap_err().0, StatusCode::FORBIDDEN);
     }
 }

@@ -34,6 +34,6 @@ mod users;
 
 pub use allocations::Described;
 pub use desk::{Admin, Condition};
-pub use guard::Guard;
+pub use guard::{Guard, Reached};
 pub use order::{Answer, Order, Orders, Refused};
 pub use routes::{Listener, serve};

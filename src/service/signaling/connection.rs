@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -59,6 +60,7 @@ pub fn upgrade(
     admission: Result<Admission, Refusal>,
     servers: impl FnOnce(&Admission, &str) -> Answer + Send + 'static,
 ) -> Result<Response, Refusal> {
+    merge(request.headers_mut());
     let answer = create_response_with_body(&request, Body::empty).map_err(|_| Refusal::NotWebSocket)?;
     let upgraded = request.extensions_mut().remove::<OnUpgrade>().ok_or(Refusal::NotWebSocket)?;
     tokio::spawn(async move {
@@ -71,6 +73,17 @@ pub fn upgrade(
         drop(ticket);
     });
     Ok(answer)
+}
+
+/// The two headers that ask for it are lists, which may be on several lines; the library looks at the first line of one, and
+/// takes the other for a single word.
+fn merge(headers: &mut HeaderMap) {
+    for (name, word) in [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "websocket")] {
+        let lines = headers.get_all(&name).iter().filter_map(|line| line.to_str().ok());
+        if lines.flat_map(|line| line.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word)) {
+            headers.insert(name, HeaderValue::from_static(word));
+        }
+    }
 }
 
 type Socket = WebSocketStream<Whole<TokioIo<Upgraded>>>;
@@ -120,7 +133,13 @@ async fn serve(
         let close = CloseFrame { code: PROTOCOL_ERROR.into(), reason: "this is not how WebSockets speak".into() };
         let _ = line.send(Message::Close(Some(close))).await;
     }
-    conclude(end, shared, seat, bounds).await
+    let closed = matches!(end, End::Left);
+    let outcome = conclude(end, shared, seat, bounds).await;
+    if closed {
+        // RFC 6455 §5.5.1: who is told that it closes says so too.
+        let _ = timeout(FAREWELL, line.sink.close()).await;
+    }
+    outcome
 }
 
 /// Takes the peer out of its room, at once or after the grace in which it may resume.

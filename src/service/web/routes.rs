@@ -256,8 +256,9 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::SEC_WEBSOCKET_KEY)
 }
 
-fn upgrade_header() -> [(HeaderName, &'static str); 2] {
-    [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")]
+fn upgrade_header() -> [(HeaderName, &'static str); 3] {
+    // RFC 6455 §4.4: the version that is spoken here.
+    [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade"), (header::SEC_WEBSOCKET_VERSION, "13")]
 }
 
 /// Seconds since 1970.
