@@ -45,6 +45,8 @@ struct Reading {
     ports: (Option<String>, Option<String>),
     /// The lines that say `no-tls` and `no-dtls`.
     plain: [Option<usize>; 2],
+    /// Those that say `cert` and `pkey`.
+    pair: [Option<usize>; 2],
     left: Vec<(usize, String, &'static str)>,
 }
 
@@ -53,6 +55,9 @@ impl Reading {
         // A switch that is off says nothing but the default.
         if ALREADY.contains(&name) || (SWITCHES.contains(&name) && OFF.contains(&value)) {
             return Ok(());
+        }
+        for (place, known) in self.pair.iter_mut().zip(["cert", "pkey"]) {
+            *place = if name == known { Some(self.line) } else { *place };
         }
         match name {
             "listening-port" => self.port = Some(value.to_owned()),
@@ -137,7 +142,12 @@ impl Reading {
     }
 
     fn finish(mut self) -> Converted {
+        if let [Some(line), None] | [None, Some(line)] = self.pair {
+            let name = if self.pair[0].is_some() { "cert" } else { "pkey" };
+            self.left.push((line, name.to_owned(), "a certificate goes with its key: write both"));
+        }
         self.plain();
+        self.left.sort_by_key(|(line, ..)| *line);
         self.listen();
         let (first, last) = &self.ports;
         if first.is_some() || last.is_some() {
@@ -167,7 +177,6 @@ impl Reading {
         };
         if self.values.contains_key("certificate") {
             self.left.push((line, name.to_owned(), TOGETHER));
-            self.left.sort_by_key(|(line, ..)| *line);
         }
     }
 
@@ -409,6 +418,9 @@ mod tests {
         assert_eq!(left("realm=a\nno-tls\nwhatever").remove(0), (4, "no-tls".into(), TOGETHER));
         assert_eq!(left("no-dtls"), [(3, "no-dtls".into(), TOGETHER)]);
         assert_eq!(convert("no-tls").left, []);
+        for (text, name) in [("\ncert=/c.pem", "cert"), ("\npkey=/k.pem", "pkey")] {
+            assert_eq!(convert(text).left, [(2, name.to_owned(), "a certificate goes with its key: write both")]);
+        }
     }
 
     #[test]

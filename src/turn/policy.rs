@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct Policy {
     /// The realms, the first of which is offered where nothing chooses another. At least one.
     pub realms: Vec<Arc<Realm>>,
+    /// Realms that were taken away while they had allocations, which live on under their rules.
+    pub retired: Vec<Arc<Realm>>,
     /// Where relayed transport addresses come from. A family without an address here is not supported (440).
     pub relay_addresses: Vec<RelayAddress>,
     /// This server's own addresses and listeners, which no relay may reach.
@@ -102,6 +104,7 @@ impl Policy {
     pub fn new(realm: Realm, relay_addresses: Vec<RelayAddress>) -> Policy {
         Policy {
             realms: vec![Arc::new(realm)],
+            retired: Vec::new(),
             relay_addresses,
             own: Own::default(),
             limits: Limits::default(),
@@ -140,17 +143,11 @@ impl Policy {
             .or_else(|| self.realms.first())
     }
 
-    /// The realm of an allocation, by its name. Where it was taken away since, it has no users any more, and the first one's
-    /// rules.
+    /// The realm of an allocation, by its name. One that is not known any more has no users, and nobody's permission for anything
+    /// special.
     pub fn realm_named(&self, name: &str) -> Arc<Realm> {
-        if let Some(realm) = self.realms.iter().find(|realm| *realm.name == *name) {
-            return realm.clone();
-        }
-        let mut realm = Realm::new(name);
-        if let Some(first) = self.realms.first() {
-            (realm.peers, realm.limits) = (first.peers.clone(), first.limits.clone());
-        }
-        Arc::new(realm)
+        let known = self.realms.iter().chain(&self.retired).find(|realm| *realm.name == *name);
+        known.cloned().unwrap_or_else(|| Arc::new(Realm::new(name)))
     }
 
     /// Which realm a TLS server name chooses, for [`Client::realm`].

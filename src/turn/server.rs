@@ -1,6 +1,7 @@
 //! The face of the protocol: every input, every output.
 
 use super::allocation::Allocation;
+use super::auth::Realm;
 use super::channel::Channel;
 use super::connection::ConnectionId;
 use super::counters::Counters;
@@ -233,8 +234,16 @@ impl Server {
         self.holds(client) || self.state.guests.has(client)
     }
 
-    /// Goes by a new policy from here on. What was granted stays granted.
-    pub fn replace_policy(&mut self, policy: Arc<Policy>) {
+    /// Goes by a new policy from here on. What was granted stays granted, and under the rules of its realm.
+    pub fn replace_policy(&mut self, mut policy: Arc<Policy>) {
+        let old = &self.state.policy;
+        let kept = |realm: &&Arc<Realm>| policy.realms.iter().any(|other| other.name == realm.name);
+        let lives = |realm: &&Arc<Realm>| self.state.table.iter().any(|(_, one)| one.owner.realm == realm.name);
+        let gone = old.realms.iter().chain(&old.retired).filter(|realm| !kept(realm));
+        let retired: Vec<_> = gone.filter(lives).cloned().collect();
+        if !retired.is_empty() {
+            Arc::make_mut(&mut policy).retired = retired;
+        }
         self.state.policy = policy;
     }
 

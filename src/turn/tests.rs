@@ -466,9 +466,15 @@ fn an_allocation_outlives_its_realm() {
     let (here, mut client) = (at(5000), user());
     world.ask(&here, &mut client, Request::Allocate { family: None, lifetime: Some(3600) }).unwrap();
     let mut policy = world.policy.clone();
-    policy.realms = vec![Arc::new(Realm::new("elsewhere"))];
+    let mut elsewhere = Realm::new("elsewhere");
+    elsewhere.peers.allow = vec!["10.0.0.0/8".parse().unwrap()];
+    policy.realms = vec![Arc::new(elsewhere)];
     policy.sha1 = false;
-    world.server.replace_policy(Arc::new(policy));
+    for _ in 0..2 {
+        world.server.replace_policy(Arc::new(policy.clone()));
+    }
+    let foreign = Request::CreatePermission { peers: vec!["10.0.0.1:9".parse().unwrap()] };
+    assert!(world.ask(&here, &mut client, foreign).is_err(), "under its own realm's rules");
     let peer: SocketAddr = PEER.parse().unwrap();
     let more = || [Request::ChannelBind { number: 0x4000, peer }, Request::Refresh { lifetime: 3600 }];
     for request in more() {
