@@ -19,6 +19,7 @@ use super::reject::{Discard, Reject};
 use super::respond::Outcome;
 use super::return_path::ReturnPath;
 use super::state::State;
+use super::ticket::Ticket;
 use super::time::Instant;
 use crate::wire::{AttributeType, ErrorCode, Message, Method, integrity};
 use request::{owned, understood};
@@ -41,12 +42,14 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
         _ => return Err(Discard::UnknownMethod.into()),
     }
     let existing = state.table.of_client(&client.five_tuple);
+    let ticket = refresh::ticket(state, request);
     if existing.is_none()
-        && let Some(shard) = elsewhere(state, now, request, path)
+        && let Some(shard) = elsewhere(state, now, path, ticket.as_ref())
     {
         return Ok(Outcome::Elsewhere(shard));
     }
-    let caller = authenticate(state, now, request, path, existing)?;
+    let moving = ticket.as_ref().and_then(|ticket| refresh::moving(state, ticket));
+    let caller = authenticate(state, now, request, path, existing.or(moving))?;
     path.sealed = Some((caller.key.clone(), caller.seal));
     understood(&state.policy, request)?;
     if matches!(request.method(), Method::ALLOCATE | Method::CHANNEL_BIND) && is_tunneled(client.five_tuple.client.ip())
@@ -59,7 +62,7 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
         _ => {}
     }
     if request.method() == Method::REFRESH && request.has(AttributeType::MOBILITY_TICKET) {
-        return refresh::relocate(state, now, request, path, &caller, existing);
+        return refresh::relocate(state, now, request, ticket, path, &caller, existing);
     }
     let id = existing.ok_or(Reject::MISMATCH)?;
     owned(state, id, &caller)?;
@@ -85,12 +88,12 @@ fn believed(state: &State, now: Instant, request: &Message, path: &mut ReturnPat
 
 /// The other shard that answers a request of a client without an allocation here: the one that knows the client, or that made
 /// the ticket which it shows.
-fn elsewhere(state: &mut State, now: Instant, request: &Message, path: &ReturnPath) -> Option<u16> {
+fn elsewhere(state: &mut State, now: Instant, path: &ReturnPath, ticket: Option<&Ticket>) -> Option<u16> {
     let five_tuple = &path.client.five_tuple;
     if let Some(shard) = state.table.elsewhere(five_tuple) {
         return Some(shard);
     }
-    let shard = refresh::ticket(state, request).map(|ticket| ticket.shard).filter(|shard| *shard != state.shard)?;
+    let shard = ticket.map(|ticket| ticket.shard).filter(|shard| *shard != state.shard)?;
     // A sender of datagrams may be forged, and is found by its five-tuple once it has moved.
     if !path.passed && five_tuple.transport != Transport::Udp {
         state.guests.welcome(now, five_tuple, shard);
@@ -98,26 +101,22 @@ fn elsewhere(state: &mut State, now: Instant, request: &Message, path: &ReturnPa
     Some(shard)
 }
 
+/// Who asks; `about` is the allocation that the request is about, whose key is good for it.
 fn authenticate(
     state: &State,
     now: Instant,
     request: &Message,
     path: &mut ReturnPath,
-    existing: Option<AllocationId>,
+    about: Option<AllocationId>,
 ) -> Result<Caller, Reject> {
-    let client = &path.client;
-    let moving = || {
-        let ticket = refresh::ticket(state, request)?;
-        state.table.get(ticket.allocation).filter(|allocation| allocation.serial == ticket.serial)
-    };
-    let owner = existing.and_then(|id| state.table.get(id)).or_else(moving).map(|allocation| &allocation.owner);
+    let owner = about.and_then(|id| state.table.get(id)).map(|allocation| &allocation.owner);
     let waited_for = connection_bind::waits_for(state, request);
     let desk = Desk {
         policy: &state.policy,
         nonces: &state.shared.nonce_key,
         now,
         unix: state.unix(now),
-        client: client.five_tuple.client,
+        client: path.client.five_tuple.client,
         known: owner.or(waited_for.as_ref()),
     };
     desk.authenticate(request).inspect_err(|reject| {

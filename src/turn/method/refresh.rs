@@ -69,11 +69,18 @@ pub fn ticket(state: &State, request: &Message) -> Option<Ticket> {
     state.shared.ticket_key.open(value)
 }
 
+/// The allocation that a ticket of this shard's is for, if it lives.
+pub fn moving(state: &State, ticket: &Ticket) -> Option<AllocationId> {
+    let lives = |id: &AllocationId| state.table.get(*id).is_some_and(|allocation| allocation.serial == ticket.serial);
+    Some(ticket.allocation).filter(lives)
+}
+
 /// Moves an allocation to the five-tuple that its client writes from, by the ticket that it shows. RFC 8016 §3.2.2.
 pub fn relocate(
     state: &mut State,
     now: Instant,
     request: &Message,
+    ticket: Option<Ticket>,
     path: &ReturnPath,
     caller: &Caller,
     existing: Option<AllocationId>,
@@ -81,14 +88,14 @@ pub fn relocate(
     if !state.policy.mobility {
         return Err(Reject::Code(ErrorCode::MOBILITY_FORBIDDEN));
     }
-    let ticket = ticket(state, request).ok_or(Reject::BAD_REQUEST)?;
+    let ticket = ticket.ok_or(Reject::BAD_REQUEST)?;
     let here = path.client.five_tuple;
     if ticket.shard != state.shard {
         // Else it would have been passed there.
         return Err(Reject::MISMATCH);
     }
-    let id = ticket.allocation;
-    let allocation = state.table.get(id).filter(|a| a.serial == ticket.serial).ok_or(Reject::MISMATCH)?;
+    let id = moving(state, &ticket).ok_or(Reject::MISMATCH)?;
+    let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
     let mobility = allocation.mobility.as_ref().ok_or(Reject::BAD_REQUEST)?;
     let repeated = mobility.moved_by == Some(request.transaction()) && existing == Some(id);
     let has_moved = allocation.client.five_tuple != here || mobility.away;
