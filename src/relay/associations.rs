@@ -12,6 +12,11 @@ use std::net::SocketAddr;
 /// A client's and our end.
 pub(super) type Ends = (SocketAddr, SocketAddr);
 
+/// The five-tuple of an association.
+pub(super) fn over_dtls((client, server): Ends) -> FiveTuple {
+    FiveTuple { client, server, transport: Transport::Dtls }
+}
+
 /// All DTLS associations of a shard.
 pub(super) struct Associations {
     slots: Vec<Slot>,
@@ -79,8 +84,7 @@ impl Associations {
         });
         if let Some(slot) = self.slots.get_mut(index as usize) {
             let link = Way::Association { shard: self.shard, generation: slot.generation, index }.link();
-            let five_tuple = FiveTuple { client: ends.0, server: ends.1, transport: Transport::Dtls };
-            let client = Client::new(five_tuple, link);
+            let client = Client::new(over_dtls(ends), link);
             let entry = Entry { association, client, listener, active: now, due: FOREVER, armed: FOREVER };
             slot.entry = Some(Box::new(entry));
             self.of.insert(ends, index);

@@ -1,6 +1,7 @@
 //! What shards say to each other: packets of a client whose allocation lives elsewhere (a mobile client that moved to a
-//! five-tuple of another shard, or one that the kernel has another shard hear since a listener's sockets changed), what is to be written to another shard's connections, and the end of data connections
-//! (RFC 6062) whose two ends are on different shards. Nothing else crosses.
+//! five-tuple of another shard, or one that the kernel has another shard hear since a listener's sockets changed), what is
+//! to be written to another shard's connections, and the end of data connections (RFC 6062) whose two ends are on
+//! different shards. Nothing else crosses.
 
 use crate::turn::{Client, ConnectionId, Link};
 use std::net::SocketAddr;

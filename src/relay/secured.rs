@@ -1,6 +1,6 @@
 //! DTLS clients: records in, packets for the protocol out, and the other way round.
 
-use super::associations::Ends;
+use super::associations::{Ends, over_dtls};
 use super::clients::Way;
 use super::egress::{Arrival, Egress};
 use super::neighbours::Passed;
@@ -8,7 +8,7 @@ use super::outbox::{Sender, source};
 use super::shard::Shard;
 use crate::net::dtls::{self, Event, Meeting, Proven};
 use crate::net::{Datagram, Outgoing};
-use crate::turn::{Client, FiveTuple, Instant, Transport};
+use crate::turn::{Client, FiveTuple, Instant};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -38,10 +38,10 @@ impl Shard {
     }
 
     /// Passes records to the shard that knows who sent them, if one does.
-    fn pass_records(&mut self, listener: u32, (client, server): Ends, datagram: &Datagram) {
-        let five_tuple = FiveTuple { client, server, transport: Transport::Dtls };
-        match self.server.elsewhere(&five_tuple) {
+    fn pass_records(&mut self, listener: u32, ends: Ends, datagram: &Datagram) {
+        match self.server.elsewhere(&over_dtls(ends)) {
             Some(shard) => {
+                let (client, server) = ends;
                 let octets = self.batch.payload(datagram).to_vec();
                 self.egress.pass(shard, Passed::Records { listener, client, server, octets });
             }
@@ -57,8 +57,7 @@ impl Shard {
             Meeting::Answer(answer) => {
                 if self.gate.shared.answer_rate.allows(self.now, ends.0.ip()) {
                     self.counters.dtls_challenged.add(1);
-                    let five_tuple = FiveTuple { client: ends.0, server: ends.1, transport: Transport::Dtls };
-                    self.egress.send_record(listener, &five_tuple, &answer, Arrival::of(datagram));
+                    self.egress.send_record(listener, &over_dtls(ends), &answer, Arrival::of(datagram));
                 }
                 None
             }
@@ -86,7 +85,7 @@ impl Shard {
             self.counters.handshakes_failed.add(1);
             return None;
         };
-        let five_tuple = FiveTuple { client: ends.0, server: ends.1, transport: Transport::Dtls };
+        let five_tuple = over_dtls(ends);
         if let Some(shard) = self.server.elsewhere(&five_tuple) {
             // The one that it has lost may be another shard's.
             self.egress.pass(shard, Passed::Gone(Client::new(five_tuple, Way::Listener(listener).link())));

@@ -148,15 +148,13 @@ impl Supervisor {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let options = self.listeners().options();
-        for mailbox in &self.mailboxes {
-            let (answer, told) = oneshot::channel();
-            let _ = mailbox.send(Letter::StepAside(options, answer)).await;
-            if let Ok(Err(error)) = told.await {
+        match self.ask(|answer| Letter::StepAside(options, answer), io::Result::err).await {
+            None => Ok(()),
+            Some(error) => {
                 self.stay().await;
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(())
     }
 
     /// Takes new clients again: there is no other process after all.
@@ -166,13 +164,8 @@ impl Supervisor {
 
     /// Leaves the ports to the other process; nobody is at them any more when this returns.
     pub async fn leave(&self) {
-        for mailbox in &self.mailboxes {
-            let (answer, left) = oneshot::channel();
-            // A shard that is gone has left.
-            if mailbox.send(Letter::Leave(answer)).await.is_ok() {
-                let _ = left.await;
-            }
-        }
+        // All are asked: none has anything else to say.
+        let _: Option<()> = self.ask(Letter::Leave, |()| None).await;
     }
 
     /// Closes the sockets of clients that are gone, of a process that has left its ports: they reach the other one then.

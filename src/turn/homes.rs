@@ -21,23 +21,25 @@ pub struct Homes {
 impl Homes {
     /// Enters a client of a shard.
     pub fn enter(&self, client: &FiveTuple, shard: u16) {
-        if !client.transport.is_stream() {
-            self.table.pin().insert(self.hasher.hash_one(client), shard);
+        if let Some(key) = self.key(client) {
+            self.table.pin().insert(key, shard);
         }
     }
 
     /// Forgets it, unless it is another shard's by now.
     pub fn forget(&self, client: &FiveTuple, shard: u16) {
-        if !client.transport.is_stream() {
-            let _ = self.table.pin().remove_if(&self.hasher.hash_one(client), |_, home| *home == shard);
+        if let Some(key) = self.key(client) {
+            let _ = self.table.pin().remove_if(&key, |_, home| *home == shard);
         }
     }
 
     /// The shard of a client.
     pub fn find(&self, client: &FiveTuple) -> Option<u16> {
-        if client.transport.is_stream() {
-            return None;
-        }
-        self.table.pin().get(&self.hasher.hash_one(client)).copied()
+        self.table.pin().get(&self.key(client)?).copied()
+    }
+
+    /// What a client is entered under; `None` for one on a stream.
+    fn key(&self, client: &FiveTuple) -> Option<u64> {
+        (!client.transport.is_stream()).then(|| self.hasher.hash_one(client))
     }
 }
