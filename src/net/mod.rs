@@ -16,7 +16,8 @@
 //!   [`Path::Plain`], the portable way of doing the same with one packet a call, behind the same type.
 //! * [`port`]: the same socket, watched by a runtime; [`watch`]: many of them, watched as one.
 //! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
-//!   [`descriptors`]: how many sockets there may be. [`interface`]: the addresses of this host.
+//!   [`descriptors`]: how many sockets there may be. [`interface`]: the addresses of this host. [`network`]: who counts as
+//!   one client.
 //! * [`tls`], [`certificate`]: secure streams, and what a server proves its name with, replaceable while it runs.
 //!   [`dtls`]: the same on datagrams, behind a door that remembers nobody; [`hello`]: what knocks there.
 //!   [`prefixed`]: a stream of which something was read already. [`proxy_protocol`]: whom a balancer carries.
@@ -32,6 +33,7 @@ pub mod dtls;
 pub mod hello;
 pub mod icmp;
 pub mod interface;
+pub mod network;
 pub mod options;
 pub mod outgoing;
 pub mod port;

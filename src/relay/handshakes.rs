@@ -1,5 +1,6 @@
 //! How many handshakes are under way: each costs memory and work before anybody has shown who they are.
 
+use crate::net::network::network;
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -30,7 +31,7 @@ pub(super) struct UnderWay {
     bounds: Handshakes,
     all: usize,
     /// Key: an address that a client has, or a prefix that it chooses from: keyed hasher. Bounded by `bounds.maximum`.
-    of: HashMap<u128, usize, RandomState>,
+    of: HashMap<IpAddr, usize, RandomState>,
 }
 
 impl UnderWay {
@@ -49,7 +50,7 @@ impl UnderWay {
         if self.all >= self.bounds.maximum {
             return false;
         }
-        let of = self.of.entry(prefix(address)).or_default();
+        let of = self.of.entry(network(address)).or_default();
         if *of >= self.bounds.per_address {
             return false;
         }
@@ -60,20 +61,13 @@ impl UnderWay {
 
     /// One less, done or failed.
     pub(super) fn end(&mut self, address: IpAddr) {
-        let prefix = prefix(address);
-        let Some(of) = self.of.get_mut(&prefix) else { return };
+        let network = network(address);
+        let Some(of) = self.of.get_mut(&network) else { return };
         *of = of.saturating_sub(1);
         if *of == 0 {
-            self.of.remove(&prefix);
+            self.of.remove(&network);
         }
         self.all = self.all.saturating_sub(1);
-    }
-}
-
-fn prefix(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => u128::from(ip.to_bits()),
-        IpAddr::V6(ip) => ip.to_bits() >> 64 | 1 << 127,
     }
 }
 

@@ -1,11 +1,12 @@
 //! How many connections there are, in all and of each address.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bounds::Bounds;
 use super::refusal::Refusal;
+use crate::net::network::network;
 
 /// Who has come in and not gone.
 #[derive(Default)]
@@ -28,7 +29,7 @@ impl Doors {
     /// Counts one more connection, if there may be one more, in all and of `address`. Loopback has no bound of its own:
     /// reverse proxies come from there.
     pub fn enter(self: &Arc<Doors>, address: Option<IpAddr>, bounds: &Bounds) -> Result<Ticket, Refusal> {
-        let network = address.and_then(network);
+        let network = address.filter(|address| !address.to_canonical().is_loopback()).map(network);
         let mut inside = self.inside();
         if inside.all >= bounds.connections {
             return Err(Refusal::TooManyPeers);
@@ -66,15 +67,6 @@ impl Drop for Ticket {
     }
 }
 
-/// What counts as one client: an IPv4 address, or an IPv6 /64, of which one client has all. Nothing on loopback does.
-fn network(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        ip if ip.is_loopback() => None,
-        IpAddr::V4(ip) => Some(ip.into()),
-        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +76,7 @@ mod tests {
         let doors = Arc::new(Doors::default());
         let bounds = Bounds { connections: 6, address_connections: 1, ..Bounds::default() };
         let come = |address: &str| doors.enter(address.parse().ok(), &bounds);
+        assert!(["::1", "::1", "::ffff:127.0.0.1"].map(come).iter().all(Result::is_ok), "at home");
         let mut inside = vec![come("192.0.2.1"), come("2001:db8::1")];
         for again in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::2"] {
             assert_eq!(come(again).err(), Some(Refusal::Crowd), "{again}");

@@ -210,7 +210,6 @@ mod tests {
 
     #[test]
     fn nobody_else_reads_it() {
-        use std::os::unix::fs::PermissionsExt;
         let directory = std::env::temp_dir().join(format!("hairpin-spool-mode-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         let mut spool = Spool::open(&directory, 10).unwrap();

@@ -60,7 +60,7 @@ impl Asking<'_> {
     }
 
     /// Whether a page asks that is ours, or of an origin that is listed.
-    pub fn is_page_of(&self, origins: &Origins) -> bool {
+    fn is_page_of(&self, origins: &Origins) -> bool {
         self.origin().is_some_and(|origin| self.is_ours(origin, origins) || origins.lists(origin))
     }
 
