@@ -63,5 +63,5 @@ fn memory(counts: &[usize]) -> ExitCode {
 }
 
 fn resident() -> u64 {
-    hairpin::cli::bench::process::spent(std::process::id()).expect("our own process").resident
+    hairpin::bench::process::spent(std::process::id()).expect("our own process").resident
 }

@@ -24,8 +24,8 @@
 //! The command line is one user of the relay; another Rust program is one in ten lines:
 //!
 //! ```
-//! use hairpin::relay::{Plan, Supervisor};
-//! use hairpin::turn::{Policy, RelayAddress, auth::Realm};
+//! use crate::relay::{Plan, Supervisor};
+//! use crate::turn::{Policy, RelayAddress, auth::Realm};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut realm = Realm::new("example.org");
@@ -40,7 +40,9 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod net;
 #[cfg(feature = "peer")]

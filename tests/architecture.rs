@@ -68,7 +68,9 @@ fn floor_faults(sources: &Sources) -> Vec<String> {
     for (file, text) in sources {
         let Some(own) = floor(file) else { continue };
         for path in paths(file, text, sources) {
-            let Some(other) = path.first().filter(|f| storey(f).is_some()) else { continue };
+            let Some(other) = path.first().filter(|f| storey(f).is_some()) else {
+                continue;
+            };
             if other != own && storey(other) >= storey(own) {
                 faults.push(format!("{file}: {own} may not know {other} ({})", path.join("::")));
             }
@@ -182,9 +184,9 @@ fn storey(floor: &str) -> Option<u8> {
     Some(match floor {
         "wire" => 0,
         "turn" | "net" => 1,
-        "relay" => 2,
+        "relay" | "client" => 2,
         "service" => 3,
-        "config" | "peer" => 4,
+        "config" | "peer" | "bench" => 4,
         "cli" => 5,
         _ => return None,
     })
@@ -250,7 +252,9 @@ fn is_reexport(statement: &str) -> bool {
 fn resolve<'a>(path: &[String], sources: &'a Sources, passed_on: &PassedOn, depth: u8) -> Option<&'a str> {
     let known = (0..=path.len()).rev().find(|n| file_of(&path[..*n], sources).is_some())?;
     let file = file_of(&path[..known], sources)?;
-    let Some(name) = path.get(known).filter(|_| depth < 8) else { return Some(file) };
+    let Some(name) = path.get(known).filter(|_| depth < 8) else {
+        return Some(file);
+    };
     for target in &passed_on[file] {
         if target.last() == Some(name) && *target != path[..=known] {
             return resolve(target, sources, passed_on, depth + 1);
@@ -413,7 +417,9 @@ fn functions(code: &str) -> Vec<(&str, &str)> {
     let mut found = vec![];
     for (start, _) in code.match_indices("fn ") {
         let name = code[start + 3..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-        let Some(open) = code[start..].find(['{', ';']).map(|n| start + n) else { continue };
+        let Some(open) = code[start..].find(['{', ';']).map(|n| start + n) else {
+            continue;
+        };
         if !name.is_empty() && code[open..].starts_with('{') {
             found.push((name, &code[start..=closing(code, open)]));
         }

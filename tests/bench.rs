@@ -1,10 +1,10 @@
 //! `hairpin bench` as a process, against our own server in this one: what it reports of a sound server, of one behind a
 //! network that drops, repeats and spoils, of wrong credentials, of a forbidden peer, of silence, of an end in the middle.
 
-use hairpin::net::tls::Terms;
+use hairpin::net::tls::server::Terms;
 use hairpin::net::{Certificate, Tls};
 use hairpin::relay::{Plan, Supervisor};
-use hairpin::turn::auth::Realm;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -399,7 +399,9 @@ impl BadNetwork {
         std::thread::spawn(move || {
             let mut octets = [0; 2048];
             while !ended.load(Ordering::Relaxed) {
-                let Ok(length) = answers.recv(&mut octets) else { continue };
+                let Ok(length) = answers.recv(&mut octets) else {
+                    continue;
+                };
                 let to: Option<SocketAddr> = *known.lock().unwrap();
                 to.map(|to| there.send_to(&octets[..length], to));
             }
@@ -408,7 +410,9 @@ impl BadNetwork {
         std::thread::spawn(move || {
             let mut octets = [0; 2048];
             while !ended.load(Ordering::Relaxed) {
-                let Ok((length, from)) = front.recv_from(&mut octets) else { continue };
+                let Ok((length, from)) = front.recv_from(&mut octets) else {
+                    continue;
+                };
                 *client.lock().unwrap() = Some(from);
                 pass(&mut octets[..length], &back);
             }

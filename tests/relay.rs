@@ -1,10 +1,11 @@
 //! A real client allocates and relays through a supervisor in this process: UDP and TCP, IPv4 and IPv6, both paths.
 
-use hairpin::net::{self, Batch, Messages, Octets, Outgoing, Path, Piece};
+use hairpin::net;
+use hairpin::net::{Batch, Messages, Octets, Outgoing, Path, Piece};
 use hairpin::relay::{Connections, Plan, Supervisor};
-use hairpin::turn::acl::Cidr;
-use hairpin::turn::auth::Realm;
-use hairpin::turn::client::{Answer, Client, Event, Login, Request};
+use hairpin::turn::client_state::{Answer, Client, Event, Login, Request};
+use hairpin::turn::policy::acl::Cidr;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
 use hairpin::wire::attribute::Family;
 use hairpin::wire::{channel_data, stream};

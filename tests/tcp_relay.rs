@@ -1,8 +1,8 @@
 //! RFC 6062 through a supervisor in this process: connections to peers and from peers, on one shard and across shards.
 
 use hairpin::relay::{Plan, Supervisor};
-use hairpin::turn::acl::Cidr;
-use hairpin::turn::auth::Realm;
+use hairpin::turn::policy::acl::Cidr;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
 use hairpin::wire::integrity::Key;
 use hairpin::wire::registry::PasswordAlgorithm;

@@ -2,14 +2,14 @@
 
 use crate::certificate::{Pair, folder};
 use crate::{crate_server, floor};
-use hairpin::cli::bench::crew::Gauge;
-use hairpin::cli::bench::plan::{Plan, Server, Transport};
-use hairpin::cli::bench::rate::Rate;
-use hairpin::cli::bench::stop::Stop;
-use hairpin::cli::bench::team::Team;
+use hairpin::bench::plan::{Plan, Server, Transport};
+use hairpin::bench::pool::Team;
+use hairpin::bench::rate::Rate;
+use hairpin::bench::stop::Stop;
+use hairpin::bench::worker::Gauge;
 use hairpin::cli::bench::{Direction, Workload};
-use hairpin::net::cpu;
-use hairpin::turn::client::Login;
+use hairpin::net::host::cpu;
+use hairpin::turn::client_state::Login;
 use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Child, Command, Stdio};
@@ -116,7 +116,9 @@ impl Contender {
         }
         let child = child.inspect_err(|error| eprintln!("{}: {error}", self.name)).ok()?;
         let mut running = Running { child, port, over: needs.over };
-        let Err(cause) = running.answers() else { return Some(running) };
+        let Err(cause) = running.answers() else {
+            return Some(running);
+        };
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         eprintln!("{} on port {port}: {cause} {}", self.name, said.trim());
         None

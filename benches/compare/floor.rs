@@ -5,7 +5,7 @@
 
 use foldhash::HashMap;
 use hairpin::net::{Batch, Messages, Octets, Options, Outgoing, Piece, UdpSocket};
-use hairpin::turn::auth::Realm;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
     Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server, Setup, Shared, Transport,
 };
@@ -101,7 +101,9 @@ impl Floor {
             self.send();
             return drained;
         }
-        let Some(relay) = self.relays[token].as_mut() else { return true };
+        let Some(relay) = self.relays[token].as_mut() else {
+            return true;
+        };
         let drained = relay.socket.receive(&mut self.batch).is_ok_and(|received| received.drained);
         for datagram in self.batch.datagrams() {
             let length = (datagram.length as u16).to_be_bytes();
@@ -124,7 +126,9 @@ impl Floor {
                 self.request(datagram.source, &request);
                 continue;
             }
-            let Some((relay, peer)) = self.there.get(&datagram.source).copied() else { continue };
+            let Some((relay, peer)) = self.there.get(&datagram.source).copied() else {
+                continue;
+            };
             let whole = Piece::received(datagram.start, datagram.length);
             match self.relayed.get(&peer).and_then(|other| self.relays[*other].as_ref()) {
                 // The other end's client: the same header does, as every client binds the same channel.

@@ -114,5 +114,5 @@ impl Settings {
 }
 
 /// Descriptors that each process here may have.
-static DESCRIPTORS: LazyLock<u64> = LazyLock::new(|| hairpin::net::descriptors::raise(1 << 19));
+static DESCRIPTORS: LazyLock<u64> = LazyLock::new(|| hairpin::net::host::fd_limit::raise(1 << 19));
 const USAGE: &str = "[--rows ROW,…] [--only SERVER,…] [--rounds N] [--seconds S] [--live N] [--floor]";

@@ -3,11 +3,11 @@
 use crate::contender::{Contender, Needs, Running};
 use crate::table::{Line, Numbers, median};
 use crate::{Settings, crowd};
-use hairpin::cli::bench::crew::Gauge;
-use hairpin::cli::bench::plan::{Plan, Transport};
-use hairpin::cli::bench::process::spent;
-use hairpin::cli::bench::rate::Rate;
-use hairpin::cli::bench::team::{Run, Team};
+use hairpin::bench::plan::{Plan, Transport};
+use hairpin::bench::pool::{Run, Team};
+use hairpin::bench::process::spent;
+use hairpin::bench::rate::Rate;
+use hairpin::bench::worker::Gauge;
 use hairpin::cli::bench::{Direction, Failure, Workload};
 use std::process::Command;
 use std::time::Duration;
@@ -188,7 +188,9 @@ impl Row {
             return 0.0;
         }
         let reference = contenders.iter().position(Contender::is_reference).unwrap_or(0);
-        let Some(running) = &running[reference] else { return 10_000.0 };
+        let Some(running) = &running[reference] else {
+            return 10_000.0;
+        };
         let capacity = |_| {
             let run = relay(running.plan(), settings.length).ok()?;
             Some(run.tally.received as f64 / run.seconds)

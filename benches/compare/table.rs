@@ -81,7 +81,7 @@ pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
 
 fn say(number: f64) -> String {
     match number {
-        number if number >= 100.0 => hairpin::cli::bench::text::count(number),
+        number if number >= 100.0 => hairpin::bench::results::text::count(number),
         number => format!("{number:.2}"),
     }
 }

@@ -23,7 +23,9 @@ struct Baseline {
 
 /// Counts every scenario and holds it against the baseline: more than [`TOLERANCE`] above it fails.
 pub fn compare() -> ExitCode {
-    let Some(origin) = origin() else { return without_valgrind() };
+    let Some(origin) = origin() else {
+        return without_valgrind();
+    };
     let baseline = Baseline::read();
     if baseline.origin != origin {
         println!("SKIPPED: the instructions in {} were counted elsewhere:", path().display());
@@ -56,7 +58,9 @@ pub fn compare() -> ExitCode {
 
 /// Counts every scenario and writes the baseline.
 pub fn accept() -> ExitCode {
-    let Some(origin) = origin() else { return without_valgrind() };
+    let Some(origin) = origin() else {
+        return without_valgrind();
+    };
     let mut text = format!("# Instructions of one operation. Written by: {ACCEPT}\n# {origin}\n");
     for (name, count) in count_all() {
         println!("{count:>8}  {name}");

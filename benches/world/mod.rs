@@ -2,8 +2,9 @@
 
 pub mod scenario;
 
-use hairpin::turn::auth::Realm;
-use hairpin::turn::client::{self, Answer, Event, Login, Request};
+use hairpin::turn::client_state;
+use hairpin::turn::client_state::{Answer, Event, Login, Request};
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
     Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server, Setup, Shared, Transport,
 };
@@ -28,7 +29,7 @@ pub struct Flow {
     /// Its five-tuple.
     pub at: Client,
     /// Its end of the protocol.
-    pub client: client::Client,
+    pub client: client_state::Client,
     /// Its relayed transport address.
     pub relayed: SocketAddr,
     /// That address's socket.
@@ -85,7 +86,7 @@ impl World {
     }
 
     /// Asks until the server has granted it.
-    pub fn ask(&mut self, at: &Client, client: &mut client::Client, request: Request) -> Answer {
+    pub fn ask(&mut self, at: &Client, client: &mut client_state::Client, request: Request) -> Answer {
         let mut out = Vec::new();
         client.request(request, &mut out);
         loop {
@@ -123,8 +124,8 @@ pub fn client_at(index: usize) -> Client {
 }
 
 /// A client with the right password.
-pub fn user() -> client::Client {
-    client::Client::new(Some(Login { username: "user".into(), password: "pass".into() }), [3; 32])
+pub fn user() -> client_state::Client {
+    client_state::Client::new(Some(Login { username: "user".into(), password: "pass".into() }), [3; 32])
 }
 
 /// A peer somewhere in the world.

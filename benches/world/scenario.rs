@@ -1,8 +1,9 @@
 //! What is measured, each as something that can be done again and again: by time (divan) and by instructions (callgrind).
 
 use super::{World, client_at, peer, user};
-use hairpin::turn::client::Request;
-use hairpin::wire::integrity::{self, Key, Seal};
+use hairpin::turn::client_state::Request;
+use hairpin::wire::integrity;
+use hairpin::wire::integrity::{Key, Seal};
 use hairpin::wire::registry::PasswordAlgorithm;
 use hairpin::wire::{AttributeType, Class, Message, Method, Packet, Writer, channel_data, writer};
 use std::hint::black_box;

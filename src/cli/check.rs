@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::outcome::{complain, tell};
-use super::peer::{block_on, progress_line};
-use crate::peer::check::{Credentials, Settings, check};
-use crate::peer::ice_url::IceUrl;
-use crate::turn::client::Login;
+use crate::cli::outcome::{complain, tell};
+use crate::cli::peer::{block_on, progress_line};
+use crate::client::uri::IceUrl;
+use crate::peer::check::run::{Credentials, Settings, check};
+use crate::turn::client_state::Login;
 
 /// Examines STUN and TURN servers, ours or not: every step in milliseconds, what is wrong in words, and what to do. Exit code: 0 everything
 /// works, 3 something does not, 4 nothing works, 2 usage.

@@ -1,8 +1,8 @@
 //! What can be said, and who does it.
 
-use super::{admin, bench, config, credentials, serve};
+use crate::cli::{admin, bench, config, credentials, serve};
 #[cfg(feature = "peer")]
-use super::{check, peer};
+use crate::cli::{check, peer};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! `hairpin config`: what an operator does with a configuration before a server runs on it.
 
-use super::ice;
-use super::outcome::{complain, tell, usage};
+use crate::cli::ice;
+use crate::cli::outcome::{complain, tell, usage};
 use crate::config::resolve::resolve;
 use crate::config::{Error, Fault, Host, Written, coturn, file, render};
 use clap::{Args, Subcommand};

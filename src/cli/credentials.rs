@@ -1,7 +1,7 @@
 //! `hairpin credentials`: a username and a password that expire, made from the secret that the server shares.
 
-use super::ice;
-use super::outcome::{tell, usage};
+use crate::cli::ice;
+use crate::cli::outcome::{tell, usage};
 use crate::config::{Host, value};
 use clap::Args;
 use std::net::{Ipv4Addr, SocketAddr};

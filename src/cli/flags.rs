@@ -1,7 +1,9 @@
 //! The flags of `hairpin serve`: one for each key of the schema, and `--config`.
 
-use crate::config::schema::{self, Key, Shape};
-use crate::config::{self, Error, Given, Origin, Written, file};
+use crate::config;
+use crate::config::schema;
+use crate::config::schema::{Key, Shape};
+use crate::config::{Error, Given, Origin, Written, file};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +56,9 @@ impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Flags, clap::Error> {
         let mut flags = Flags { config: matches.get_one::<PathBuf>("config").cloned(), written: Written::default() };
         for key in schema::keys() {
-            let Some(values) = matches.get_many::<String>(key.name) else { continue };
+            let Some(values) = matches.get_many::<String>(key.name) else {
+                continue;
+            };
             let origin = Origin::Flag(format!("--{}", key.flag()));
             let values = values.map(|text| Given::new(text, &origin));
             flags.written.set(key, values.collect());

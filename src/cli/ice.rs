@@ -2,7 +2,7 @@
 
 use crate::config::Login;
 use crate::service::ice_servers::Entry;
-use crate::turn::auth::credentials;
+use crate::turn::policy::credentials;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;

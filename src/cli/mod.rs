@@ -15,4 +15,4 @@ mod outcome;
 pub mod peer;
 mod serve;
 
-pub use command::Command;
+pub use crate::cli::command::Command;

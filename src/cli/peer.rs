@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::outcome::{complain, tell};
-use crate::peer::agent::{Policy, Settings, call};
-use crate::peer::ice_url::Transport;
+use crate::cli::outcome::{complain, tell};
+use crate::client::uri::Transport;
+use crate::peer::call::agent::{Policy, Settings, call};
 use crate::peer::verdict::Expected;
 
 /// Meets another peer (a second `hairpin peer`, or a browser on the call page) in a room, connects, exchanges messages, and says which way the call

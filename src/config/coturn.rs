@@ -1,7 +1,8 @@
 //! What a `turnserver.conf` of coturn would be here, and what of it there is no counterpart for.
 
-use super::schema::{self, Key, Shape};
-use crate::turn::acl::Cidr;
+use crate::config::schema;
+use crate::config::schema::{Key, Shape};
+use crate::turn::policy::acl::Cidr;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -245,7 +246,9 @@ fn cover(mut first: u128, last: u128, width: u32, address: impl Fn(u128) -> IpAd
             size -= 1;
         }
         found.push(Cidr::new(address(first), (width - size) as u8)?);
-        let Some(next) = 1_u128.checked_shl(size).and_then(|step| first.checked_add(step)) else { break };
+        let Some(next) = 1_u128.checked_shl(size).and_then(|step| first.checked_add(step)) else {
+            break;
+        };
         first = next;
     }
     Some(found)

@@ -1,9 +1,10 @@
 //! The configuration file: TOML, one key a line, unknown keys refused with the nearest known one.
 
-use super::error::{Error, Fault, Origin};
-use super::nearest::nearest;
-use super::schema::{self, Key, Shape};
-use super::written::{Given, Written};
+use crate::config::error::{Error, Fault, Origin};
+use crate::config::layers::{Given, Written};
+use crate::config::nearest::nearest;
+use crate::config::schema;
+use crate::config::schema::{Key, Shape};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;

@@ -1,9 +1,10 @@
 //! What a configuration depends on besides what is written: the addresses of this host, and a secret drawn for it.
 
-use super::public::{self, Public};
-use super::schema;
-use super::written::Written;
-use crate::net::interface;
+use crate::config::layers::Written;
+use crate::config::public_ip;
+use crate::config::public_ip::Public;
+use crate::config::schema;
+use crate::net::host::interfaces;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// The host that a configuration is meant for.
@@ -26,11 +27,11 @@ pub struct Host {
 impl Host {
     /// Looks at this host; `secret` is what stands in for users when there are none.
     pub fn look(secret: String) -> Host {
-        let addresses = interface::addresses().unwrap_or_default();
+        let addresses = interfaces::addresses().unwrap_or_default();
         Host {
             addresses: addresses.into_iter().map(|found| found.address).collect(),
-            source_v4: interface::default_source(false),
-            source_v6: interface::default_source(true),
+            source_v4: interfaces::default_source(false),
+            source_v6: interfaces::default_source(true),
             ipv6: UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok(),
             public: None,
             secret,
@@ -41,7 +42,7 @@ impl Host {
     pub fn asking(mut self, written: &Written) -> Host {
         if written.get(&schema::EXTERNAL_ADDRESS).iter().any(|given| given.text == AUTO) {
             let stun = written.get(&schema::EXTERNAL_STUN).last().map(|given| given.text.as_str());
-            self.public = Some(public::find(stun));
+            self.public = Some(public_ip::find(stun));
         }
         self
     }

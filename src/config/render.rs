@@ -1,6 +1,7 @@
 //! The schema as a file: complete, commented, every key as it is by default. `deploy/hairpin.toml` is this text.
 
-use super::schema::{self, GROUPS, Key};
+use crate::config::schema;
+use crate::config::schema::{GROUPS, Key};
 use std::fmt::Write;
 
 /// The whole file. Prose stands behind `# `, keys that say what holds anyway or only give an example behind `#`.

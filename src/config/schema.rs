@@ -1,7 +1,7 @@
 //! Every key that an operator may write, once: its name, its default, what it means, and whether a reload is enough.
 //! The command line, the environment, the file, `deploy/hairpin.toml` and the help text all come from here.
 
-pub use super::key::{Group, Key, Shape};
+pub use crate::config::key::{Group, Key, Shape};
 
 /// Every key of the file's top level, each of which is a flag and a variable too.
 pub fn keys() -> impl Iterator<Item = &'static Key> {
@@ -408,7 +408,7 @@ pub const DRAIN_TIMEOUT: Key = Key::one("drain_timeout", "DURATION").default(r#"
 /// How much is logged.
 pub const LOG_LEVEL: Key = Key::one("log_level", "FILTER")
     .default(r#""info""#)
-    .about("How much is logged: error, warn, info, debug or trace, or a list such as `info,hairpin::relay=debug`.");
+    .about("How much is logged: error, warn, info, debug or trace, or a list such as `info,crate::relay=debug`.");
 /// How it is logged.
 pub const LOG_FORMAT: Key = Key::one("log_format", "human|json")
     .default(r#""human""#)

@@ -1,6 +1,6 @@
 //! Values as texts: how each kind is read, with errors that say what would be right.
 
-use crate::turn::auth::opaque;
+use crate::turn::policy::opaque::opaque;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -237,9 +237,9 @@ pub fn filter(text: &str) -> Result<String, String> {
         |part: &str| part.contains(['=', ':']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
     match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) if text.split(',').map(str::trim).all(names_a_level) => Ok(text.into()),
-        _ => Err(format!(
-            "`{text}` is no log filter; write error, warn, info, debug, trace, or info,hairpin::relay=debug"
-        )),
+        _ => {
+            Err(format!("`{text}` is no log filter; write error, warn, info, debug, trace, or info,crate::relay=debug"))
+        }
     }
 }
 
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn filters_of_logs() {
-        for right in ["info", "WARN", "off", "info,hairpin::relay=debug", "hairpin=trace", "info, hairpin::turn"] {
+        for right in ["info", "WARN", "off", "info,crate::relay=debug", "hairpin=trace", "info, crate::turn"] {
             assert!(filter(right).is_ok(), "{right}");
         }
         for wrong in ["", "loud", "info,loud", "info,", "hairpin=loud", "=====["] {

@@ -25,46 +25,21 @@
 //! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`Sent`] and never stops the others.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-pub mod buffer;
-pub mod certificate;
-pub mod cpu;
-pub mod descriptors;
+pub mod client_prefix;
 pub mod dtls;
-pub mod hello;
-pub mod icmp;
-pub mod interface;
-pub mod network;
-pub mod options;
-pub mod outgoing;
-pub mod port;
-pub mod prefixed;
+pub mod host;
 pub mod proxy_protocol;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
-pub mod watch;
 
-#[cfg(target_os = "linux")]
-mod address;
-#[cfg(target_os = "linux")]
-mod control;
-#[cfg(target_os = "linux")]
-mod fixed;
-#[cfg(target_os = "linux")]
-mod linux;
-mod plain;
-#[cfg(target_os = "linux")]
-mod queue;
-#[cfg(test)]
-mod tests;
-
-pub use buffer::{Batch, Datagram, HEADROOM, Received};
-pub use certificate::Certificate;
-pub use icmp::{IcmpError, Origin};
-pub use options::{Options, Path};
-pub use outgoing::{Octets, Outgoing, Piece, Place, Sent};
-pub use port::{Port, Rest};
-pub use prefixed::Prefixed;
-pub use tls::Tls;
-pub use udp::{Messages, UdpSocket};
-pub use watch::Watch;
+pub use crate::net::tls::certificate::Certificate;
+pub use crate::net::tls::rewind::Prefixed;
+pub use crate::net::tls::server::Tls;
+pub use crate::net::udp::buffer::{Batch, Datagram, HEADROOM, Received};
+pub use crate::net::udp::icmp::{IcmpError, Origin};
+pub use crate::net::udp::options::{Options, Path};
+pub use crate::net::udp::outgoing::{Octets, Outgoing, Piece, Place, Sent};
+pub use crate::net::udp::polled::{Port, Rest};
+pub use crate::net::udp::poller::Watch;
+pub use crate::net::udp::socket::{Messages, UdpSocket};

@@ -62,13 +62,17 @@ fn origin_of_line(line: &str) -> Option<Origin> {
 
 /// Twelve fixed octets, version and command, family, a length, addresses, and what else the balancer wants to say.
 fn version_2(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
-    let Some([head @ .., high, low]) = octets.first_chunk::<HEAD_2>() else { return Ok(None) };
+    let Some([head @ .., high, low]) = octets.first_chunk::<HEAD_2>() else {
+        return Ok(None);
+    };
     let length = HEAD_2 + usize::from(u16::from_be_bytes([*high, *low]));
     let [.., command, family] = head;
     if length > LONGEST || !matches!(command, 0x20 | 0x21) {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let Some(body) = octets.get(HEAD_2..length) else { return Ok(None) };
+    let Some(body) = octets.get(HEAD_2..length) else {
+        return Ok(None);
+    };
     let origin = match (command, family) {
         (0x21, 0x11) => {
             let ip = body.first_chunk::<4>().map(|ip| IpAddr::V4(Ipv4Addr::from(*ip)));

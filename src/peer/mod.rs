@@ -1,7 +1,7 @@
 //! The other end of a call: a WebRTC peer that says which way it connected and why, and a doctor for TURN servers.
 //!
 //! Both are tools for operators, run on any machine against any server. The peer relays through the client of the crate `turn`, an implementation
-//! that is not ours; the doctor speaks through [`crate::turn::client`], which shows every code and every step.
+//! that is not ours; the doctor speaks through [`crate::turn::client_state`], which shows every code and every step.
 //!
 //! ```text
 //!   agent ── negotiation ── rendezvous      who offers; who is there, and a way to tell them
@@ -15,21 +15,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-pub mod agent;
+pub mod call;
 pub mod check;
-mod diagnosis;
-mod dtls;
-mod exchange;
-mod gather;
-pub mod ice_url;
-mod ledger;
-pub mod line;
-mod media;
-mod negotiation;
-mod relayed;
-mod relays;
 mod rendezvous;
-pub mod report;
-pub mod secure;
-mod talk;
 pub mod verdict;

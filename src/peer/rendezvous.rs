@@ -11,9 +11,9 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
-use super::gather::IceServer;
-use super::secure;
-use super::verdict::{Kind, Types};
+use crate::client::tls;
+use crate::peer::call::gather::IceServer;
+use crate::peer::verdict::{Kind, Types};
 
 /// What the signaling endpoint told us.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Rendezvous {
         if let Some(token) = token {
             url.push_str(&format!("&token={}", percent(token)));
         }
-        let tls = secure::verifying(ca).map_err(|error| error.to_string())?;
+        let tls = tls::verifying(ca).map_err(|error| error.to_string())?;
         let mut request = url.into_client_request().map_err(|error| error.to_string())?;
         // We are what the endpoint's own page is: many let only such in, or give only such a relay.
         if let Some(origin) = origin(endpoint) {
@@ -242,7 +242,9 @@ fn read_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
 
 /// What an endpoint said instead of letting us in, in words.
 fn refusal(error: tungstenite::Error) -> String {
-    let tungstenite::Error::Http(response) = &error else { return error.to_string() };
+    let tungstenite::Error::Http(response) = &error else {
+        return error.to_string();
+    };
     let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     let said: Option<Value> = serde_json::from_str(&body).ok();
     let message = said.as_ref().and_then(|said| said.get("message").and_then(Value::as_str)).unwrap_or(body.trim());

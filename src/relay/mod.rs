@@ -19,41 +19,15 @@
 //! queue. Where a core has little left, packets gather for a moment before the next turn, so that trains form (`coalesce`).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-mod aside;
-mod associations;
-mod clients;
-mod clock;
-mod coalesce;
-mod conn;
-mod data_connections;
-mod egress;
-mod gate;
-mod guests;
-mod handshakes;
-mod letters;
-mod listeners;
-mod neighbours;
-mod opening;
-mod outbox;
-mod peers;
-mod ready;
-mod secured;
-mod shard;
-mod splice;
-mod stream;
-mod tcp_relays;
-mod upkeep;
-mod waiting;
-
-pub mod journal;
-pub mod mailbox;
+pub mod client;
+pub mod io;
+pub mod observe;
+pub mod peer;
 pub mod plan;
-pub mod shown;
-pub mod stats;
+pub mod shard;
 pub mod supervisor;
-pub mod times;
 
-pub use listeners::Relistened;
-pub use plan::{Connections, Duplex, Handshakes, Listener, Plan, Secure, Sockets, Visitor};
-pub use stats::{ShardStatistics, Statistics};
-pub use supervisor::Supervisor;
+pub use crate::relay::client::listeners::Relistened;
+pub use crate::relay::observe::counters::{ShardStatistics, Statistics};
+pub use crate::relay::plan::{Connections, Duplex, Handshakes, Listener, Plan, Secure, Sockets, Visitor};
+pub use crate::relay::supervisor::Supervisor;

@@ -1,10 +1,11 @@
 //! What to run, resolved: every address, every bound, nothing left to look up.
 
-pub use super::handshakes::Handshakes;
-use super::journal::Journal;
-use crate::net::{self, Path, Tls};
-use crate::turn::acl::{Cidr, Own};
+use crate::net;
+use crate::net::{Path, Tls};
+pub use crate::relay::client::handshake_limit::Handshakes;
+use crate::relay::observe::allocation_log::Journal;
 use crate::turn::policy::Policy;
+use crate::turn::policy::acl::{Cidr, Own};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;

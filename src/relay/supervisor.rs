@@ -1,16 +1,19 @@
 //! Starts the shards of a plan, speaks to them, stops them.
 
-use super::clock::Clock;
-use super::listeners::{Listeners, Relistened};
-use super::mailbox::{self, Letter, mailbox};
-use super::neighbours::Neighbours;
-use super::plan::{self, Listener, Plan};
-use super::shard::{Parts, Shard};
-use super::stats::{ShardStatistics, Statistics};
-use super::waiting::Waiting;
-use crate::net::dtls::Dtls;
-use crate::net::{Tls, cpu, interface};
-use crate::turn::acl::Own;
+use crate::net::Tls;
+use crate::net::dtls::association::Dtls;
+use crate::net::host::{cpu, interfaces};
+use crate::relay::client::listeners::{Listeners, Relistened};
+use crate::relay::io::clock::Clock;
+use crate::relay::observe::counters::{ShardStatistics, Statistics};
+use crate::relay::peer::unbound::Waiting;
+use crate::relay::plan;
+use crate::relay::plan::{Listener, Plan};
+use crate::relay::shard::event_loop::{Parts, Shard};
+use crate::relay::shard::mailbox;
+use crate::relay::shard::mailbox::{Letter, mailbox};
+use crate::relay::shard::messages::Neighbours;
+use crate::turn::policy::acl::Own;
 use crate::turn::{Detail, Policy, Ports, Record, Setup, Shared};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -372,7 +375,7 @@ fn dtls(tls: Option<Arc<Tls>>, patience: Duration) -> io::Result<Option<Arc<Dtls
 /// The addresses of this host, in order; `None` when it cannot tell, as without a descriptor left: then those that were
 /// known stay its own.
 fn host_addresses() -> Option<Vec<IpAddr>> {
-    let mut all: Vec<IpAddr> = interface::addresses().ok()?.into_iter().map(|found| found.address).collect();
+    let mut all: Vec<IpAddr> = interfaces::addresses().ok()?.into_iter().map(|found| found.address).collect();
     all.sort_unstable();
     Some(all)
 }

@@ -4,8 +4,8 @@
 //! Everything that has to outlive the process lies in a state directory: `account.json`, and for the names the chain
 //! and its key as `acme.pem` and `acme.key`, readable by the owner alone.
 
-use super::certificates::{Certificates, Pair, read};
 use crate::net::Certificate;
+use crate::service::certificates::{Certificates, Pair, read};
 use axum::body::Body;
 use axum::http::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
@@ -189,7 +189,9 @@ async fn refusals(order: &mut Order) -> Vec<String> {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let name = authorization.identifier().to_string();
-        let Ok(state) = authorization.refresh().await else { continue };
+        let Ok(state) = authorization.refresh().await else {
+            continue;
+        };
         let problems = state.challenges.iter().filter_map(|challenge| challenge.error.as_ref()?.detail.as_deref());
         all.extend(problems.map(|detail| format!("{name}: {detail}")));
     }

@@ -202,7 +202,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::tls::Terms;
+    use crate::net::tls::server::Terms;
     use rcgen::{CertificateParams, KeyPair};
 
     fn write(pair: &Pair, name: &str) -> String {

@@ -1,6 +1,6 @@
 //! Metrics in Prometheus' text format, put together for one answer.
 
-use crate::relay::stats::Kind;
+use crate::relay::observe::counters::Kind;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Counter, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};

@@ -1,7 +1,7 @@
 //! What the services on HTTP have in common: how a connection is served, how long each part of it may take, and which
 //! hosts can only be ours.
 
-use super::patient::Patient;
+use crate::service::patient::Patient;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::turn::auth::credentials;
+use crate::turn::policy::credentials;
 
 /// Which servers are handed out, and with what credentials. Plain data, resolved elsewhere.
 #[derive(Clone, Debug)]

@@ -3,8 +3,10 @@
 //! Nothing is labelled by user or address: the number of series is fixed by the code, whatever clients do. Values are
 //! read from the shards' counters when somebody asks; nothing is kept here.
 
-use crate::relay::stats::Kind::{self, Gauge, Total};
-use crate::relay::{Statistics, times};
+use crate::relay::Statistics;
+use crate::relay::observe::counters::Kind;
+use crate::relay::observe::counters::Kind::{Gauge, Total};
+use crate::relay::observe::request_duration;
 use crate::service::certificates;
 use crate::service::exposition::{Exposition, Spread};
 use crate::service::process;
@@ -91,7 +93,9 @@ impl Page {
     }
 
     fn certificates(&self, statistics: &Statistics) -> Result<()> {
-        let Some(tls) = &statistics.tls else { return Ok(()) };
+        let Some(tls) = &statistics.tls else {
+            return Ok(());
+        };
         let help = "Time until a certificate expires, by its first name; negative once it has.";
         let rows = certificates::left(tls).into_iter().map(|(name, seconds)| ([name], seconds as u64));
         self.out.rows(Gauge, "hairpin_certificate_expiry_seconds", help, ["name"], rows)?;
@@ -163,12 +167,12 @@ impl Page {
 
     /// How long requests took, all shards together.
     fn times(&self, statistics: &Statistics) -> Result<()> {
-        let bounds = times::BOUNDS.map(|bound| bound.as_secs_f64());
+        let bounds = request_duration::BOUNDS.map(|bound| bound.as_secs_f64());
         let spread = |method: &Method| {
             let rows = || statistics.shards.iter().filter_map(|shard| shard.relay.times.of(*method));
             let mut counts = vec![0; bounds.len() + 1];
             rows().for_each(|row| counts.iter_mut().zip(row.counts()).for_each(|(all, more)| *all += more));
-            let sum = rows().map(times::Row::nanoseconds).sum::<u64>() as f64 / 1e9;
+            let sum = rows().map(request_duration::Row::nanoseconds).sum::<u64>() as f64 / 1e9;
             (*method == Method::BINDING || counts.iter().any(|count| *count > 0)).then(|| Spread {
                 label: method.name().unwrap_or("other").to_owned(),
                 counts,
@@ -179,9 +183,11 @@ impl Page {
         self.out.histogram("hairpin_request_seconds", help, "method", &bounds, Method::ALL.iter().filter_map(spread))
     }
 
-    /// Each shard's own counters, whose table is in [`crate::relay::stats`].
+    /// Each shard's own counters, whose table is in [`crate::relay::observe::counters`].
     fn shards(&self, statistics: &Statistics) -> Result<()> {
-        let Some(first) = statistics.shards.first() else { return Ok(()) };
+        let Some(first) = statistics.shards.first() else {
+            return Ok(());
+        };
         for (index, (name, kind, help, _)) in first.relay.each().enumerate() {
             let rows = statistics.shards.iter().enumerate().filter_map(|(shard, counted)| {
                 counted.relay.each().nth(index).map(|(_, _, _, value)| ([shard.to_string()], value))
@@ -202,7 +208,9 @@ impl Page {
 
     /// What every program that Prometheus knows says of its process.
     fn process(&self) -> Result<()> {
-        let Some(own) = process::own() else { return Ok(()) };
+        let Some(own) = process::own() else {
+            return Ok(());
+        };
         self.out.number(Total, "process_cpu_seconds_total", "CPU time spent, user and system.", own.cpu_seconds)?;
         self.out.number(Gauge, "process_resident_memory_bytes", "Memory in use.", own.resident_bytes as f64)?;
         self.out.number(Gauge, "process_open_fds", "File descriptors open.", own.open_files as f64)?;

@@ -1,8 +1,8 @@
 //! What the protocol counts: one writer, the shard; any reader, at any time, without a lock.
 
-use super::effect::End;
-use super::five_tuple::Transport;
-use super::reject::Discard;
+use crate::turn::effect::End;
+use crate::turn::ids::five_tuple::Transport;
+use crate::turn::policy::reject::Discard;
 use crate::wire::{ErrorCode, Method};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,10 +1,10 @@
 //! What the protocol asks of its caller. Effects are data: the socket path performs them, an offload may read them too.
 
-use super::connection::ConnectionId;
-use super::five_tuple::{Client, FiveTuple};
-use super::relayed::{Protocol, RelayedId};
-use super::time::Instant;
-use super::traffic::Traffic;
+use crate::turn::ids::five_tuple::{Client, FiveTuple};
+use crate::turn::ids::relayed::{Protocol, RelayedId};
+use crate::turn::ids::time::Instant;
+use crate::turn::ids::traffic::Traffic;
+use crate::turn::shared::connection_ids::ConnectionId;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;

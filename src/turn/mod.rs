@@ -16,59 +16,37 @@
 //! STUN method.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-pub mod acl;
 pub mod allocation;
-mod answer_rate;
 pub mod auth;
-mod channel;
-pub mod client;
-mod connection;
+pub mod client_state;
 pub mod counters;
-mod doorkeeper;
-mod doors;
 pub mod effect;
-mod five_tuple;
-mod homes;
-pub mod limits;
-mod meter;
+mod hairpin;
+pub mod ids;
 mod method;
-mod mobile;
-mod mobility;
-mod permission;
+mod moving;
 pub mod policy;
-mod ports;
-mod quota;
-mod random;
-mod reject;
-mod relayed;
-mod relays;
-mod reservation;
+pub mod quota;
 mod respond;
 mod return_path;
-mod route;
 mod server;
 mod shared;
 mod state;
 mod table;
-mod ticket;
-mod time;
-mod timer;
-mod traffic;
-
 #[cfg(test)]
 mod tests;
 
-pub use connection::ConnectionId;
-pub use counters::Counters;
-pub use effect::{BindError, Detail, Effect, End, Framing, Icmp, Onward, Record};
-pub use five_tuple::{Client, FiveTuple, Link, Transport};
-pub use limits::{Bandwidth, Limits};
-pub use meter::Meter;
-pub use policy::{Policy, RelayAddress};
-pub use ports::Ports;
-pub use reject::Discard;
-pub use relayed::{Protocol, RelayedId};
-pub use server::{Server, Setup};
-pub use shared::Shared;
-pub use time::Instant;
-pub use traffic::{Traffic, Volume};
+pub use crate::turn::counters::Counters;
+pub use crate::turn::effect::{BindError, Detail, Effect, End, Framing, Icmp, Onward, Record};
+pub use crate::turn::ids::five_tuple::{Client, FiveTuple, Link, Transport};
+pub use crate::turn::ids::relayed::{Protocol, RelayedId};
+pub use crate::turn::ids::time::Instant;
+pub use crate::turn::ids::traffic::{Traffic, Volume};
+pub use crate::turn::policy::limits::{Bandwidth, Limits};
+pub use crate::turn::policy::reject::Discard;
+pub use crate::turn::policy::{Policy, RelayAddress};
+pub use crate::turn::quota::meter::Meter;
+pub use crate::turn::quota::ports::Ports;
+pub use crate::turn::server::{Server, Setup};
+pub use crate::turn::shared::Shared;
+pub use crate::turn::shared::connection_ids::ConnectionId;

@@ -1,15 +1,17 @@
 //! Answers: what a granted request is told, and how any answer finds its way back, sealed as the request was.
 
-use super::auth::{self, PASSWORD_ALGORITHMS, Realm};
-use super::connection::ConnectionId;
-use super::effect::Effect;
-use super::five_tuple::Transport;
-use super::policy::Policy;
-use super::reject::{Discard, Reject};
-use super::reservation::Token;
-use super::return_path::ReturnPath;
-use super::state::State;
-use super::time::Instant;
+use crate::turn::allocation::reservation::Token;
+use crate::turn::auth::authenticate;
+use crate::turn::auth::authenticate::PASSWORD_ALGORITHMS;
+use crate::turn::effect::Effect;
+use crate::turn::ids::five_tuple::Transport;
+use crate::turn::ids::time::Instant;
+use crate::turn::policy::Policy;
+use crate::turn::policy::realm::Realm;
+use crate::turn::policy::reject::{Discard, Reject};
+use crate::turn::return_path::ReturnPath;
+use crate::turn::shared::connection_ids::ConnectionId;
+use crate::turn::state::State;
 use crate::wire::attribute::Family;
 use crate::wire::integrity::Seal;
 use crate::wire::{AttributeType, Class, ErrorCode, Writer};
@@ -213,7 +215,7 @@ impl Challenge<'_> {
 
     fn write_challenge(&self, writer: &mut Writer) {
         let Some(realm) = self.realm else { return };
-        let features = auth::features(self.policy, realm);
+        let features = authenticate::features(self.policy, realm);
         writer.attribute(AttributeType::REALM, realm.name.as_bytes());
         writer.attribute(AttributeType::NONCE, &self.shared.nonce_key.issue(self.now, self.client, features));
         if !realm.tokens.is_empty() {

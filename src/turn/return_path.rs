@@ -1,6 +1,6 @@
 //! How an answer finds its request: kept while sockets are bound, or a peer is connected to, for it.
 
-use super::five_tuple::Client;
+use crate::turn::ids::five_tuple::Client;
 use crate::wire::integrity::{Key, Seal};
 use crate::wire::{AttributeType, Message, Method, TransactionId};
 use std::net::SocketAddr;

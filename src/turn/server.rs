@@ -1,28 +1,28 @@
 //! The face of the protocol: every input, every output.
 
-use super::allocation::Allocation;
-use super::auth::Realm;
-use super::channel::Channel;
-use super::connection::ConnectionId;
-use super::counters::Counters;
-use super::effect::{BindError, Detail, Effect, End, Icmp, Onward, Record};
-use super::five_tuple::{Client, FiveTuple};
-use super::meter::Meter;
-use super::method;
-use super::mobile::Guests;
-use super::policy::Policy;
-use super::random::Random;
-use super::reject::Discard;
-use super::relayed::RelayedId;
-use super::respond::Outcome;
-use super::return_path::ReturnPath;
-use super::route::{Routes, ToPeer};
-use super::shared::Shared;
-use super::state::{Payload, State};
-use super::table::Table;
-use super::time::Instant;
-use super::timer::Timers;
-use super::traffic::Volume;
+use crate::turn::allocation::Allocation;
+use crate::turn::allocation::channel::Channel;
+use crate::turn::allocation::mobility::Guests;
+use crate::turn::counters::Counters;
+use crate::turn::effect::{BindError, Detail, Effect, End, Icmp, Onward, Record};
+use crate::turn::ids::five_tuple::{Client, FiveTuple};
+use crate::turn::ids::random::Random;
+use crate::turn::ids::relayed::RelayedId;
+use crate::turn::ids::time::Instant;
+use crate::turn::ids::traffic::Volume;
+use crate::turn::method;
+use crate::turn::policy::Policy;
+use crate::turn::policy::realm::Realm;
+use crate::turn::policy::reject::Discard;
+use crate::turn::quota::meter::Meter;
+use crate::turn::respond::Outcome;
+use crate::turn::return_path::ReturnPath;
+use crate::turn::shared::Shared;
+use crate::turn::shared::connection_ids::ConnectionId;
+use crate::turn::state::{Payload, State};
+use crate::turn::table::Table;
+use crate::turn::table::route::{Routes, ToPeer};
+use crate::turn::table::timer::Timers;
 use crate::wire::{
     AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data, integrity,
 };
@@ -119,7 +119,9 @@ impl Server {
         if !self.state.admits(now, id, peer) {
             return self.state.counters.discarded(Discard::NoPermission);
         }
-        let Some(client) = self.state.table.get(id).map(|allocation| allocation.client) else { return };
+        let Some(client) = self.state.table.get(id).map(|allocation| allocation.client) else {
+            return;
+        };
         // Error Data is the next hop's MTU where the error has one, and zero otherwise (§18.13).
         let too_big = if peer.is_ipv4() { (icmp.kind, icmp.code) == (3, 4) } else { icmp.kind == 2 };
         let data = if too_big { icmp.data } else { 0 };
@@ -282,8 +284,12 @@ impl Server {
 
     /// Counts the octets that a data connection carried to its peer and to its client.
     pub fn carried(&mut self, connection: ConnectionId, to_peer: u64, to_client: u64) {
-        let Some(id) = self.state.table.of_connection(connection) else { return };
-        let Some(allocation) = self.state.table.get_mut(id) else { return };
+        let Some(id) = self.state.table.of_connection(connection) else {
+            return;
+        };
+        let Some(allocation) = self.state.table.get_mut(id) else {
+            return;
+        };
         allocation.traffic.to_peers.octets += to_peer;
         allocation.traffic.to_client.octets += to_client;
         let (transport, counters) = (allocation.client.five_tuple.transport, &self.state.counters);
@@ -349,7 +355,9 @@ impl Server {
         }
         match (message.class(), message.method()) {
             (Class::Request, _) => {}
-            (Class::Indication, Method::SEND) => return method::send::relay(&mut self.state, now, client, message),
+            (Class::Indication, Method::SEND) => {
+                return method::send::relay(&mut self.state, now, client, message);
+            }
             // A keep-alive, which wants nothing but to have passed. RFC 8489 §5.
             (Class::Indication, Method::BINDING) => return Onward::Answered,
             _ => return self.state.discard(Discard::NotForServers),

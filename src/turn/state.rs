@@ -1,24 +1,26 @@
 //! The parts of a server and the rules that span them: whom a relay may reach, how routes follow from channels and
 //! permissions, how an allocation ends.
 
-use super::allocation::{Allocation, AllocationId};
-use super::connection::{ConnectionId, Stage};
-use super::counters::Counters;
-use super::effect::{Effect, End, Onward, Path};
-use super::five_tuple::Client;
-use super::mobile::Guests;
-use super::policy::Policy;
-use super::random::Random;
-use super::reject::{Discard, Reject};
-use super::relayed::{Protocol, RelayedId};
-use super::relays::Relay;
-use super::reservation::Token;
-use super::route::{Reach, Routes, ToClient, ToPeer};
-use super::shared::Shared;
-use super::table::Table;
-use super::time::Instant;
-use super::timer::Timers;
-use super::{FiveTuple, auth::Realm, channel::Channel};
+use crate::turn::FiveTuple;
+use crate::turn::allocation::channel::Channel;
+use crate::turn::allocation::mobility::Guests;
+use crate::turn::allocation::reservation::Token;
+use crate::turn::allocation::{Allocation, AllocationId};
+use crate::turn::counters::Counters;
+use crate::turn::effect::{Effect, End, Onward, Path};
+use crate::turn::ids::five_tuple::Client;
+use crate::turn::ids::random::Random;
+use crate::turn::ids::relayed::{Protocol, RelayedId};
+use crate::turn::ids::time::Instant;
+use crate::turn::policy::Policy;
+use crate::turn::policy::realm::Realm;
+use crate::turn::policy::reject::{Discard, Reject};
+use crate::turn::shared::Shared;
+use crate::turn::shared::connection_ids::{ConnectionId, Stage};
+use crate::turn::shared::relays::Relay;
+use crate::turn::table::Table;
+use crate::turn::table::route::{Reach, Routes, ToClient, ToPeer};
+use crate::turn::table::timer::Timers;
 use crate::wire::ErrorCode;
 use crate::wire::attribute::Family;
 use std::net::{IpAddr, SocketAddr};
@@ -96,7 +98,9 @@ impl State {
     /// Counts a payload on its way to a peer; false when it is more than its client may have relayed.
     pub(super) fn note_to_peer(&mut self, now: Instant, id: AllocationId, client: &Client, octets: usize) -> bool {
         let unix_at_epoch = self.unix_at_epoch;
-        let Some(allocation) = self.table.get_mut(id) else { return false };
+        let Some(allocation) = self.table.get_mut(id) else {
+            return false;
+        };
         if !allocation.grant.admits(now, || unix_at_epoch + now.since(Instant(0)), octets) {
             return false;
         }
@@ -187,7 +191,9 @@ impl State {
 
     /// Whether an allocation has a permission that a peer may use, and a client to hear of it.
     pub(super) fn admits(&self, now: Instant, id: AllocationId, peer: SocketAddr) -> bool {
-        let Some(allocation) = self.table.get(id).filter(|allocation| !allocation.is_away()) else { return false };
+        let Some(allocation) = self.table.get(id).filter(|allocation| !allocation.is_away()) else {
+            return false;
+        };
         let permission = allocation.permissions.find(peer.ip(), now);
         permission.is_some_and(|permission| !permission.relayed_only || self.is_live(peer, allocation.protocol))
     }
@@ -228,7 +234,9 @@ impl State {
     /// Makes the routes of an allocation's channels follow what was refreshed: those that `which` names are laid until
     /// the earliest of channel, permission and allocation, or taken up when the channel has expired.
     pub(super) fn renew_routes(&mut self, now: Instant, id: AllocationId, which: impl Fn(&Channel) -> bool) {
-        let Some(allocation) = self.table.get(id) else { return };
+        let Some(allocation) = self.table.get(id) else {
+            return;
+        };
         let client = allocation.client;
         for channel in allocation.channels.iter().filter(|channel| which(channel)) {
             let half = allocation.halves.get(Family::of(channel.peer.ip()));
@@ -236,7 +244,9 @@ impl State {
             let (Some(half), Some(permission), true) = (half, permission, now < channel.expires) else {
                 continue;
             };
-            let Some(relayed) = self.table.relayed(half.relayed) else { continue };
+            let Some(relayed) = self.table.relayed(half.relayed) else {
+                continue;
+            };
             let expires = channel.expires.min(permission.expires).min(half.expires);
             let reach = self.reach_of_permitted(permission.relayed_only, channel.peer.ip());
             let there =
@@ -253,7 +263,9 @@ impl State {
 
     /// Takes up the routes of all of an allocation's channels that start from `client`.
     pub(super) fn take_up_routes(&mut self, id: AllocationId, client: FiveTuple) {
-        let Some(allocation) = self.table.get(id) else { return };
+        let Some(allocation) = self.table.get(id) else {
+            return;
+        };
         for channel in allocation.channels.iter() {
             let half = allocation.halves.get(Family::of(channel.peer.ip()));
             let local = half.and_then(|half| self.table.relayed(half.relayed)).map(|relayed| relayed.local);
@@ -266,7 +278,9 @@ impl State {
 
     /// Forgets the channels of an allocation that have expired and cooled off.
     pub(super) fn purge_channels(&mut self, now: Instant, id: AllocationId) {
-        let Some(allocation) = self.table.get_mut(id) else { return };
+        let Some(allocation) = self.table.get_mut(id) else {
+            return;
+        };
         let cold = allocation.channels.purge(now);
         if cold.is_empty() {
             return;
@@ -283,7 +297,9 @@ impl State {
     /// Brings a new allocation to life: its sockets are bound.
     pub(super) fn begin(&mut self, now: Instant, id: AllocationId, lifetime: Duration) {
         let expires = now + lifetime;
-        let Some(allocation) = self.table.get_mut(id) else { return };
+        let Some(allocation) = self.table.get_mut(id) else {
+            return;
+        };
         for family in [Family::V4, Family::V6] {
             if let Some(half) = allocation.halves.place(family) {
                 half.expires = expires;
@@ -314,7 +330,9 @@ impl State {
         for family in [Family::V4, Family::V6] {
             self.remove_half(now, id, family);
         }
-        let Some(allocation) = self.table.remove(id) else { return };
+        let Some(allocation) = self.table.remove(id) else {
+            return;
+        };
         self.counters.allocations.get(allocation.client.five_tuple.transport.index()).inspect(|c| c.subtract(1));
         self.counters.ended.get(end.index()).inspect(|c| c.add(1));
         let mut record = allocation.record(now, externals, Some(end));
@@ -333,12 +351,16 @@ impl State {
 
     /// Takes an allocation's half away, with the permissions and channels of its family. RFC 8656 §8.1.
     pub(super) fn remove_half(&mut self, now: Instant, id: AllocationId, family: Family) {
-        let Some(allocation) = self.table.get_mut(id) else { return };
+        let Some(allocation) = self.table.get_mut(id) else {
+            return;
+        };
         let of_family = |address: IpAddr| Family::of(address) == family;
         allocation.permissions.retain(|permission| !of_family(permission.address));
         let gone = allocation.channels.extract(|channel| of_family(channel.peer.ip()));
         let (client, arriving) = (allocation.client, allocation.arriving());
-        let Some(half) = allocation.halves.place(family).take() else { return };
+        let Some(half) = allocation.halves.place(family).take() else {
+            return;
+        };
         let local = self.table.relayed(half.relayed).map(|relayed| relayed.local);
         for channel in &gone {
             if let Some(arriving) = &arriving {
@@ -355,7 +377,9 @@ impl State {
 
     /// Gives a relayed transport address back, with its port and its socket.
     pub(super) fn release(&mut self, id: RelayedId) {
-        let Some(relayed) = self.table.remove_relayed(id) else { return };
+        let Some(relayed) = self.table.remove_relayed(id) else {
+            return;
+        };
         if relayed.bound {
             self.shared.relays.remove(relayed.external);
             self.effects.push(Effect::Unbind { relayed: id });
@@ -367,7 +391,9 @@ impl State {
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((at, id, serial)) = self.timers.due(now) {
             let same = |allocation: &&mut Allocation| allocation.serial == serial && allocation.look == at;
-            let Some(allocation) = self.table.get_mut(id).filter(same) else { continue };
+            let Some(allocation) = self.table.get_mut(id).filter(same) else {
+                continue;
+            };
             allocation.look = Instant::NEVER;
             let halves = allocation.halves;
             if halves.last_expiry() <= now {
@@ -386,7 +412,9 @@ impl State {
     /// Closes the data connections that nobody bound in time. One that is not waiting any more was bound, here or by
     /// another shard. RFC 6062 §5.2.
     fn expire_connections(&mut self, now: Instant, id: AllocationId) {
-        let Some(allocation) = self.table.get_mut(id) else { return };
+        let Some(allocation) = self.table.get_mut(id) else {
+            return;
+        };
         let mut unbound = Vec::new();
         for connection in &mut allocation.connections {
             if !matches!(connection.stage, Stage::Pending(until) if until <= now) {
@@ -407,7 +435,9 @@ impl State {
     /// Forgets a data connection that is gone.
     pub(super) fn forget_connection(&mut self, connection: ConnectionId) {
         self.shared.connections.withdraw(connection);
-        let Some(id) = self.table.forget_connection(connection) else { return };
+        let Some(id) = self.table.forget_connection(connection) else {
+            return;
+        };
         if let Some(allocation) = self.table.get_mut(id) {
             allocation.connections.retain(|other| other.id != connection);
         }
@@ -416,7 +446,9 @@ impl State {
     /// Sees to it that an allocation is looked at when its deadline comes. A look that comes earlier anyway will do, so
     /// that refreshing over and over leaves nothing behind.
     pub(super) fn look_in_time(&mut self, id: AllocationId) {
-        let Some(allocation) = self.table.get_mut(id) else { return };
+        let Some(allocation) = self.table.get_mut(id) else {
+            return;
+        };
         let deadline = allocation.deadline();
         if deadline < allocation.look {
             allocation.look = deadline;

@@ -1,8 +1,9 @@
 //! The protocol in virtual time: a server and its clients, no socket between them.
 
-use super::auth::Realm;
-use super::client::{self, Answer, Event, Login, Request};
-use super::*;
+use crate::turn::client_state;
+use crate::turn::client_state::{Answer, Event, Login, Request};
+use crate::turn::policy::realm::Realm;
+use crate::turn::*;
 use crate::wire::integrity::Key;
 use crate::wire::registry::PasswordAlgorithm;
 use crate::wire::{AttributeType, Class, ErrorCode, Message, Method, Writer, attribute};
@@ -94,7 +95,7 @@ impl World {
     }
 
     /// Asks until the server's last word.
-    fn ask(&mut self, from: &Client, client: &mut client::Client, request: Request) -> Result<Answer, ErrorCode> {
+    fn ask(&mut self, from: &Client, client: &mut client_state::Client, request: Request) -> Result<Answer, ErrorCode> {
         let mut out = Vec::new();
         client.request(request, &mut out);
         loop {
@@ -121,14 +122,14 @@ fn at(port: u16) -> Client {
     Client::new(FiveTuple { client, server, transport: Transport::Udp }, Link(1))
 }
 
-fn user() -> client::Client {
+fn user() -> client_state::Client {
     let login = Login { username: "user".into(), password: "pass".into() };
-    client::Client::new(Some(login), [3; 32])
+    client_state::Client::new(Some(login), [3; 32])
 }
 
 const PEER: &str = "8.8.8.8:9000";
 
-fn allocated() -> (World, Client, client::Client, SocketAddr) {
+fn allocated() -> (World, Client, client_state::Client, SocketAddr) {
     let (mut world, here, mut client) = (World::new(), at(5000), user());
     let request = Request::Allocate { family: None, lifetime: None };
     let relayed = world.ask(&here, &mut client, request).unwrap().relayed.unwrap();
@@ -244,7 +245,9 @@ fn ask_raw(
         }
         writer.finish();
         world.give(from, &out);
-        let Some((_, octets)) = world.sent.pop() else { return Ok(vec![]) };
+        let Some((_, octets)) = world.sent.pop() else {
+            return Ok(vec![]);
+        };
         let answer = Message::parse(&octets).unwrap();
         let code = answer.attribute(AttributeType::ERROR_CODE).and_then(attribute::read_error_code);
         match code {
@@ -252,7 +255,9 @@ fn ask_raw(
                 nonce = answer.attribute(AttributeType::NONCE).unwrap().to_vec();
             }
             Some(code) => return Err(code),
-            None => return Ok(answer.attributes().map(|(kind, value)| (kind, value.to_vec())).collect()),
+            None => {
+                return Ok(answer.attributes().map(|(kind, value)| (kind, value.to_vec())).collect());
+            }
         }
     }
     Err(ErrorCode::UNAUTHENTICATED)
@@ -297,9 +302,13 @@ fn an_allocation_follows_its_client_with_the_first_data() {
 #[test]
 fn a_ticket_of_another_shard_makes_a_guest() {
     let mut world = World::new();
-    let ticket =
-        super::ticket::Ticket { shard: 1, allocation: super::allocation::AllocationId(0), serial: 1, generation: 0 };
-    let ticket = super::ticket::TicketKey::new([7; 32]).seal(ticket);
+    let ticket = crate::turn::shared::mobility_ticket::Ticket {
+        shard: 1,
+        allocation: super::allocation::AllocationId(0),
+        serial: 1,
+        generation: 0,
+    };
+    let ticket = crate::turn::shared::mobility_ticket::TicketKey::new([7; 32]).seal(ticket);
     let (here, forged) = (over_tcp(5000), at(5000));
     for client in [&here, &forged] {
         let _ = ask_raw(&mut world, client, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]);

@@ -1,8 +1,8 @@
 //! Typed values of attributes: addresses, families, and the small ones of TURN. Reading gives `None` for a value of the
 //! wrong shape; what that means is the protocol's business.
 
-use super::message::TransactionId;
-use super::registry::{AttributeType, ErrorCode, MAGIC_COOKIE};
+use crate::wire::message::TransactionId;
+use crate::wire::registry::{AttributeType, ErrorCode, MAGIC_COOKIE};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// An address family as STUN writes it. RFC 8489 §14.1.

@@ -1,6 +1,6 @@
 //! ChannelData messages: four octets of header in front of application data. RFC 8656 §12.4.
 
-use super::Malformed;
+use crate::wire::Malformed;
 use std::ops::RangeInclusive;
 
 /// A ChannelData message, read in place.

@@ -2,8 +2,8 @@
 //! long-term keys. RFC 8489 §9.2.2, §14.5–14.7. RustCrypto's hashes use the processor's SHA instructions, which makes
 //! them three times as fast here as the alternatives.
 
-use super::message::Message;
-use super::registry::PasswordAlgorithm;
+use crate::wire::message::Message;
+use crate::wire::registry::PasswordAlgorithm;
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use sha1::Sha1;

@@ -1,7 +1,7 @@
 //! STUN messages, read in place. RFC 8489 §5.
 
-use super::registry::{AttributeType, Class, MAGIC_COOKIE, Method, method_and_class};
-use super::{Malformed, padded};
+use crate::wire::registry::{AttributeType, Class, MAGIC_COOKIE, Method, method_and_class};
+use crate::wire::{Malformed, padded};
 
 /// The 96 bits that tie an answer to its request. RFC 8489 §5.
 pub type TransactionId = [u8; 12];

@@ -23,11 +23,11 @@ pub mod registry;
 pub mod stream;
 pub mod writer;
 
-pub use channel_data::ChannelData;
-pub use message::{Message, TransactionId, requested};
-pub use packet::Packet;
-pub use registry::{AttributeType, Class, ErrorCode, Method};
-pub use writer::Writer;
+pub use crate::wire::channel_data::ChannelData;
+pub use crate::wire::message::{Message, TransactionId, requested};
+pub use crate::wire::packet::Packet;
+pub use crate::wire::registry::{AttributeType, Class, ErrorCode, Method};
+pub use crate::wire::writer::Writer;
 
 /// Why octets could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Telling STUN, ChannelData and DTLS apart by the first octet.
 
-use super::Malformed;
-use super::channel_data::ChannelData;
-use super::message::Message;
+use crate::wire::Malformed;
+use crate::wire::channel_data::ChannelData;
+use crate::wire::message::Message;
 
 /// What one datagram, or one frame of a stream, is. RFC 7983 §7 and RFC 8656 §12: the first octet tells.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Framing on TCP and TLS: where the next message of a stream ends. RFC 8489 §6.2.2, RFC 8656 §12.5.
 
-use super::{Malformed, channel_data, padded, registry::MAGIC_COOKIE};
+use crate::wire::registry::MAGIC_COOKIE;
+use crate::wire::{Malformed, channel_data, padded};
 
 /// The length in octets of the message at the start of `stream`, padding included, or `None` while too little of it has
 /// arrived to tell. The message itself may still be incomplete: compare with `stream.len()`.

@@ -1,9 +1,11 @@
 //! STUN messages, written in place: a header and attributes appended to a buffer that the caller keeps.
 
-use super::attribute::{self, Family};
-use super::integrity::{self, Key};
-use super::message::{HEADER, TransactionId};
-use super::registry::{AttributeType, Class, ErrorCode, MAGIC_COOKIE, Method, message_type};
+use crate::wire::attribute;
+use crate::wire::attribute::Family;
+use crate::wire::integrity;
+use crate::wire::integrity::Key;
+use crate::wire::message::{HEADER, TransactionId};
+use crate::wire::registry::{AttributeType, Class, ErrorCode, MAGIC_COOKIE, Method, message_type};
 use std::net::SocketAddr;
 use std::ops::Range;
 

@@ -280,7 +280,9 @@ fn read(mut output: impl BufRead, waiting: &Waiting) {
         octets.pop();
         let message: Value = serde_json::from_slice(&octets).unwrap_or_default();
         octets.clear();
-        let Some(id) = message["id"].as_u64() else { continue };
+        let Some(id) = message["id"].as_u64() else {
+            continue;
+        };
         if let Some(asker) = waiting.lock().expect("the list").remove(&id) {
             let _ = asker.send(message);
         }

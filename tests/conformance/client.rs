@@ -101,7 +101,9 @@ impl Client {
     pub fn answer(&mut self, id: Id) -> Incoming {
         loop {
             match self.read(PATIENCE) {
-                Some(Packet::Stun(message)) if message.id == id && message.class >= SUCCESS => return message,
+                Some(Packet::Stun(message)) if message.id == id && message.class >= SUCCESS => {
+                    return message;
+                }
                 Some(other) => self.inbox.push_back(other),
                 None => panic!("no answer from {} to {id:02x?}; inbox {:?}", self.server, self.inbox),
             }
@@ -241,7 +243,9 @@ impl Client {
             match stream.read(&mut sink) {
                 Ok(0) => return true,
                 Ok(_) => {}
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return false,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return false;
+                }
                 Err(_) => return true,
             }
         }

@@ -325,7 +325,9 @@ impl Incoming {
 
     /// Whether MESSAGE-INTEGRITY is there and right under this key.
     pub fn verify_sha1(&self, key: &[u8]) -> bool {
-        let Some(at) = self.start_of(MESSAGE_INTEGRITY) else { return false };
+        let Some(at) = self.start_of(MESSAGE_INTEGRITY) else {
+            return false;
+        };
         let mut text = self.octets[..at].to_vec();
         set_length(&mut text, 24);
         self.get(MESSAGE_INTEGRITY) == Some(&hmac_sha1(key, &text))
@@ -333,7 +335,9 @@ impl Incoming {
 
     /// Whether MESSAGE-INTEGRITY-SHA256 is there and right under this key, whatever its length.
     pub fn verify_sha256(&self, key: &[u8]) -> bool {
-        let Some(at) = self.start_of(MESSAGE_INTEGRITY_SHA256) else { return false };
+        let Some(at) = self.start_of(MESSAGE_INTEGRITY_SHA256) else {
+            return false;
+        };
         let value = self.get(MESSAGE_INTEGRITY_SHA256).unwrap_or_default();
         let mut text = self.octets[..at].to_vec();
         set_length(&mut text, 4 + value.len());
@@ -342,7 +346,9 @@ impl Incoming {
 
     /// Whether FINGERPRINT is there, last, and right.
     pub fn verify_fingerprint(&self) -> bool {
-        let Some((FINGERPRINT, value)) = self.attributes.last().map(|a| (a.0, &a.1)) else { return false };
+        let Some((FINGERPRINT, value)) = self.attributes.last().map(|a| (a.0, &a.1)) else {
+            return false;
+        };
         let before = &self.octets[..self.octets.len() - 8];
         value[..] == (crc32fast::hash(before) ^ FINGERPRINT_XOR).to_be_bytes()
     }

@@ -2,8 +2,8 @@
 
 use crate::codec::*;
 use crate::world::{Arrival, UNIX, World};
-use hairpin::turn::auth::Realm;
 use hairpin::turn::policy::Discovery;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Discard, Effect, Transport};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -55,7 +55,9 @@ fn faults(table: &str) -> Vec<String> {
 
 fn fault(row: &str) -> Option<String> {
     let columns: Vec<&str> = row.split('\t').map(str::trim).collect();
-    let [section, level, requirement, proof] = columns[..] else { return Some("four columns, please".into()) };
+    let [section, level, requirement, proof] = columns[..] else {
+        return Some("four columns, please".into());
+    };
     if !section.starts_with("RFC ") || !section.contains('§') || requirement.is_empty() || proof.is_empty() {
         return Some("an empty column".into());
     }
@@ -69,8 +71,12 @@ fn fault(row: &str) -> Option<String> {
 }
 
 fn exists(test: &str) -> bool {
-    let Some((file, function)) = test.split_once("::") else { return false };
-    let Some((_, source)) = SOURCES.iter().find(|s| s.0 == file) else { return false };
+    let Some((file, function)) = test.split_once("::") else {
+        return false;
+    };
+    let Some((_, source)) = SOURCES.iter().find(|s| s.0 == file) else {
+        return false;
+    };
     source.contains(&format!("#[test]\nfn {function}("))
 }
 

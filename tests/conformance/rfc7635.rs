@@ -5,7 +5,7 @@ use crate::world::{Caller, UNIX, World};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;
-use hairpin::turn::auth::{TokenKey, TokenKeys};
+use hairpin::turn::policy::access_token::{TokenKey, TokenKeys};
 use hairpin::turn::{ConnectionId, Transport};
 use std::sync::Arc;
 

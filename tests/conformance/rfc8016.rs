@@ -4,7 +4,7 @@ use crate::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
 use crate::codec::*;
 use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Server};
 use hairpin::relay::{Plan, Supervisor};
-use hairpin::turn::auth::Realm;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;

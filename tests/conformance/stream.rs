@@ -132,7 +132,7 @@ fn a_request_is_answered_before_the_connection_closes() {
 /// that pings without ever allocating is not; here with a bound of half a second, in this process.
 #[test]
 fn a_silent_connection_is_closed() {
-    let realm = hairpin::turn::auth::Realm::new("test.org");
+    let realm = hairpin::turn::policy::realm::Realm::new("test.org");
     let mut plan = Plan::new(["127.0.0.1:0".parse().unwrap()], Policy::new(realm, vec![]));
     plan.shards = 1;
     plan.connections.idle = Duration::from_millis(500);

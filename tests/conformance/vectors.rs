@@ -1,7 +1,8 @@
 //! The test vectors of RFC 5769 and of RFC 8489 appendix B.1, against `src/wire` and against the codec of these tests.
 
 use crate::codec::{self, Incoming};
-use hairpin::wire::integrity::{self, Key, Seal};
+use hairpin::wire::integrity;
+use hairpin::wire::integrity::{Key, Seal};
 use hairpin::wire::registry::PasswordAlgorithm;
 use hairpin::wire::{AttributeType, Class, Message, Method, attribute};
 use std::net::SocketAddr;

@@ -384,7 +384,7 @@ fn only_what_can_be_reflected_is_rate_limited() {
     assert!((0..100).all(|_| world.refresh(&mut caller, 600).is_success()));
     let mut unlimited = World::new();
     let caller = unlimited.caller("192.0.2.10:1");
-    assert!((0..5000).all(|_| unlimited.try_ask(&caller, Outgoing::request(BINDING)).is_some()));
+    assert!((0..5000).all(|_| { unlimited.try_ask(&caller, Outgoing::request(BINDING)).is_some() }));
 }
 
 /// Issue 2: a time-limited name works until its second and "expired means 401".

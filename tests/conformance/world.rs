@@ -1,9 +1,10 @@
 //! A `turn::Server` in virtual time: the sockets are a table, the clock is a number.
 
 use crate::codec::*;
-use hairpin::turn::auth::Realm;
+use hairpin::turn;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
-    self, BindError, ConnectionId, Effect, End, FiveTuple, Icmp, Instant, Link, Onward, Policy, Ports, RelayAddress,
+    BindError, ConnectionId, Effect, End, FiveTuple, Icmp, Instant, Link, Onward, Policy, Ports, RelayAddress,
     RelayedId, Server, Setup, Shared, Transport,
 };
 use std::collections::BTreeMap;
@@ -200,7 +201,9 @@ impl World {
 
     /// Where a peer's datagram to a relayed address goes.
     pub fn datagram(&mut self, peer: &str, relayed: SocketAddr) -> Arrival {
-        let Some(id) = self.socket_at(relayed) else { return Arrival::Nothing };
+        let Some(id) = self.socket_at(relayed) else {
+            return Arrival::Nothing;
+        };
         let onward = self.server.from_peer(self.now, id, peer.parse().unwrap(), 4);
         self.arrival(onward)
     }

@@ -4,7 +4,8 @@
 use super::operation::{OCTETS, Operation};
 use super::world::{RANGE, Setting, World, limits, policy, shared};
 use hairpin::turn::{Framing, Onward, Policy, Shared};
-use hairpin::wire::integrity::{self, Key, Seal};
+use hairpin::wire::integrity;
+use hairpin::wire::integrity::{Key, Seal};
 use hairpin::wire::{
     AttributeType, ChannelData, Message, Packet, Writer, attribute, channel_data as channel, registry,
     stream as framing,
@@ -18,7 +19,9 @@ use stun::message::Getter;
 
 /// A STUN message: whatever is read lies inside, and what is written again is read the same.
 pub fn message(octets: &[u8]) {
-    let Ok(message) = Message::parse(octets) else { return };
+    let Ok(message) = Message::parse(octets) else {
+        return;
+    };
     // The first octets of higher methods are DTLS, or nobody's (RFC 7983 §7).
     let classified = matches!(Packet::classify(octets), Ok(Packet::Message(_)));
     assert_eq!(classified, octets[0] < 4, "it is taken for what it is");
@@ -69,7 +72,9 @@ pub fn channel_data(octets: &[u8]) {
     let read = ChannelData::parse(octets);
     match (Packet::classify(octets), read) {
         (Ok(Packet::ChannelData(classified)), Ok(read)) => assert_eq!(classified, read),
-        (Ok(Packet::ChannelData(_)), Err(_)) | (_, Ok(_)) => panic!("one reads it and the other does not"),
+        (Ok(Packet::ChannelData(_)), Err(_)) | (_, Ok(_)) => {
+            panic!("one reads it and the other does not")
+        }
         _ => {}
     }
     let Ok(read) = read else { return };
@@ -90,7 +95,9 @@ pub fn stream(octets: &[u8]) {
             let early = framing::frame(&rest[..end]);
             assert!(early == Ok(None) || early == Ok(Some(length)), "{early:?} after {end}");
         }
-        let Some((frame, next)) = rest.split_at_checked(length) else { return };
+        let Some((frame, next)) = rest.split_at_checked(length) else {
+            return;
+        };
         let _ = Packet::classify(frame);
         if frame[0] >= 0x40 {
             assert!(ChannelData::parse(frame).is_ok(), "a whole frame is whole");
@@ -113,7 +120,9 @@ pub fn stream(octets: &[u8]) {
 /// - theirs takes an address's reserved octet for half of its family, and takes an address with octets missing;
 /// - theirs takes an ERROR-CODE's reserved bits for part of its hundreds.
 pub fn differential(octets: &[u8]) {
-    let Ok(ours) = Message::parse(octets) else { return };
+    let Ok(ours) = Message::parse(octets) else {
+        return;
+    };
     let mut theirs = stun::message::Message::new();
     theirs.unmarshal_binary(octets).expect("what ours accepts theirs does");
     assert_eq!(theirs.transaction_id.0, ours.transaction());
@@ -180,7 +189,9 @@ fn compare_seals(ours: &Message, theirs: &stun::message::Message) {
 
 /// Operations on a server: after each the invariants hold, and after all nothing is left.
 pub fn operations(octets: &[u8]) {
-    let Some((&first, mut rest)) = octets.split_first() else { return };
+    let Some((&first, mut rest)) = octets.split_first() else {
+        return;
+    };
     let setting = Setting::of(first);
     let (policy, shared) = parts(setting);
     let mut world = World::new(setting, policy, shared);

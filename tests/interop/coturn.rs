@@ -167,7 +167,9 @@ fn certificates_are_checked() {
 fn oauth() {
     let server = with_tokens("turn.example.org");
     for flags in [&["-J", "-y"][..], &["-J", "-y", "-t"], &["-J", "-y", "-M"], &["-J", "-y", "-s"], &["-J", "-T"]] {
-        let Some(uclient) = run(&server, flags, server.v4.ip(), None) else { return };
+        let Some(uclient) = run(&server, flags, server.v4.ip(), None) else {
+            return;
+        };
         uclient.assert_lossless();
     }
     let named = |kid: &str| server.printed().contains(&format!("user={kid} "));

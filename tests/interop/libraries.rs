@@ -29,7 +29,9 @@ fn libnice() {
 #[test]
 fn aioice() {
     for transport in ["udp", "tcp"] {
-        let Some(printed) = run("aioice_turn.py", "import aioice.turn", &[transport]) else { return };
+        let Some(printed) = run("aioice_turn.py", "import aioice.turn", &[transport]) else {
+            return;
+        };
         for line in [
             "it has an allocation",
             "100 datagrams went there and came back",

@@ -2,7 +2,8 @@
 
 use super::world::{Sealed, Seen, World};
 use hairpin::turn::Client;
-use hairpin::wire::integrity::{self, Seal};
+use hairpin::wire::integrity;
+use hairpin::wire::integrity::Seal;
 use hairpin::wire::{AttributeType, Class, Message, attribute};
 use std::net::SocketAddr;
 

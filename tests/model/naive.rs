@@ -357,7 +357,9 @@ impl Naive {
             20..=63 => return Onward::Discarded(Discard::Dtls),
             _ => return Onward::Discarded(Discard::Malformed),
         }
-        let Some(at) = self.of(&client.five_tuple) else { return Onward::Discarded(Discard::NoAllocation) };
+        let Some(at) = self.of(&client.five_tuple) else {
+            return Onward::Discarded(Discard::NoAllocation);
+        };
         let allocation = &self.allocations[at];
         let Some(&(_, peer, _)) = allocation.channels.iter().find(|(n, ..)| *n == number) else {
             return Onward::Discarded(Discard::NoChannel);
@@ -390,7 +392,9 @@ impl Naive {
     }
 
     fn to_client(&self, at: RelayedId, peer: SocketAddr, start: usize, end: usize) -> Onward {
-        let Some((index, half)) = self.of_half(at) else { return Onward::Discarded(Discard::NoRelayed) };
+        let Some((index, half)) = self.of_half(at) else {
+            return Onward::Discarded(Discard::NoRelayed);
+        };
         let allocation = &self.allocations[index];
         if !self.admits(allocation, peer) || allocation.away {
             return Onward::Discarded(Discard::NoPermission);
@@ -466,7 +470,9 @@ impl Naive {
     }
 
     fn gone(&mut self, client: &Client) {
-        let Some(at) = self.of(&client.five_tuple) else { return };
+        let Some(at) = self.of(&client.five_tuple) else {
+            return;
+        };
         let allocation = &mut self.allocations[at];
         if allocation.arriving.is_some_and(|arriving| arriving.five_tuple == client.five_tuple) {
             allocation.arriving = None;
@@ -483,7 +489,9 @@ impl Naive {
     // ---- requests ----
 
     fn request(&mut self, client: &Client, world: &World, seen: &Seen) -> Judged {
-        let Some(sealed) = &seen.request else { return Ok(()) };
+        let Some(sealed) = &seen.request else {
+            return Ok(());
+        };
         same!(seen.onward, Some(Onward::Answered), "a request is answered");
         let verdict = self.judge(client, sealed, seen)?;
         let spliced = matches!(&sealed.ask, Ask::ConnectionBind { .. })
@@ -611,7 +619,9 @@ impl Naive {
         }
         if *even == Some(true) {
             let port = made.halves[0].local;
-            let Some(token) = Answer::token(seen) else { return Err("no token for the port reserved".into()) };
+            let Some(token) = Answer::token(seen) else {
+                return Err("no token for the port reserved".into());
+            };
             self.reservations.push((token, SocketAddr::new(port.ip(), port.port() + 1), self.now + 30 * SECOND));
             made.token = Some(token);
         }
@@ -631,7 +641,9 @@ impl Naive {
         let tcp = match transport {
             None => return Err(400),
             Some(17) => false,
-            Some(6) if !stream || *dont_fragment || even.is_some() || token.is_some() => return Err(400),
+            Some(6) if !stream || *dont_fragment || even.is_some() || token.is_some() => {
+                return Err(400);
+            }
             Some(6) => true,
             Some(_) => return Err(442),
         };
@@ -687,7 +699,9 @@ impl Naive {
         let at_first = expected.len();
         let mut tries = 0;
         for (at, bind) in binds.iter().enumerate() {
-            let Some((ip, known)) = expected.pop_front() else { return Err(format!("bind {at} is one too many")) };
+            let Some((ip, known)) = expected.pop_front() else {
+                return Err(format!("bind {at} is one too many"));
+            };
             same!(bind.tcp, made.tcp, "what a bind is for");
             same!(bind.local.ip(), ip, "where bind {at} is");
             if at < at_first {
@@ -714,7 +728,9 @@ impl Naive {
                     }
                     if again && self.is_any_left(ip, even, &all) {
                         let later = binds[at + 1..].iter().find(|later| later.id == bind.id);
-                        let Some(later) = later else { return Err("another port is left and not tried".into()) };
+                        let Some(later) = later else {
+                            return Err("another port is left and not tried".into());
+                        };
                         if !self.suits(later.local, even, &all) {
                             return Err(format!("{} does not suit", later.local));
                         }
@@ -939,8 +955,12 @@ impl Naive {
     fn connected(&mut self, connection: ConnectionId, succeeded: bool, world: &World, seen: &Seen) -> Judged {
         let now = self.now;
         for allocation in &mut self.allocations {
-            let Some(at) = allocation.connections.iter().position(|(id, ..)| *id == connection) else { continue };
-            let Stage::Connecting(transaction, user, client) = allocation.connections[at].2 else { continue };
+            let Some(at) = allocation.connections.iter().position(|(id, ..)| *id == connection) else {
+                continue;
+            };
+            let Stage::Connecting(transaction, user, client) = allocation.connections[at].2 else {
+                continue;
+            };
             let mut wanted = Answer { connection: Some(connection.0), ..Answer::default() };
             if succeeded {
                 allocation.connections[at].2 = Stage::Pending(now + 30 * SECOND);

@@ -1,10 +1,11 @@
 //! A server, the time, and everything around it: sockets, connections, clients that remember what they were told.
 
 use super::operation::{Ask, Binds, OCTETS, Operation, REALM, USERS, clients, key, send};
-use hairpin::turn::auth::Realm;
+use hairpin::turn::effect::Path;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
     BindError, Client, ConnectionId, Effect, End, Icmp, Instant, Limits, Onward, Policy, Ports, Protocol, RelayAddress,
-    RelayedId, Server, Setup, Shared, effect::Path,
+    RelayedId, Server, Setup, Shared,
 };
 use hairpin::wire::integrity::Key;
 use hairpin::wire::{AttributeType, Class, Message, Method, Writer, channel_data};
@@ -481,7 +482,9 @@ impl World {
             self.learn_nonce(*client, seen);
         }
         for (_, octets) in &seen.sent {
-            let Ok(message) = Message::parse(octets) else { continue };
+            let Ok(message) = Message::parse(octets) else {
+                continue;
+            };
             if let Some(token) = message.attribute(AttributeType::RESERVATION_TOKEN).and_then(|t| t.try_into().ok()) {
                 self.tokens.retain(|other| *other != token);
                 self.tokens.push(token);

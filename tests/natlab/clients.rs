@@ -86,7 +86,9 @@ fn summary(told: &Value) -> Result<String, String> {
         Some(match (works, failed.is_empty()) {
             (true, true) => format!("{} works", server["transport"].as_str()?),
             // Behind a router that blocks UDP no plain socket can be a peer.
-            (true, false) if failed == ["inward"] => format!("{} works", server["transport"].as_str()?),
+            (true, false) if failed == ["inward"] => {
+                format!("{} works", server["transport"].as_str()?)
+            }
             (true, false) => format!("{} works but for {}", server["transport"].as_str()?, failed.join(", ")),
             (false, _) => format!("{} fails", server["transport"].as_str()?),
         })

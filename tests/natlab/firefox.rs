@@ -79,7 +79,9 @@ impl Firefox {
         let question = json!({"id": id, "method": method, "params": parameters}).to_string();
         self.line.send(Message::text(question)).expect("Firefox listens");
         loop {
-            let Message::Text(text) = self.line.read().expect("Firefox answers") else { continue };
+            let Message::Text(text) = self.line.read().expect("Firefox answers") else {
+                continue;
+            };
             let answer: Value = serde_json::from_str(text.as_str()).expect("Firefox speaks JSON");
             if answer["id"] == id {
                 assert_eq!(answer["type"], "success", "{method}: {answer}");

@@ -175,7 +175,9 @@ fn punch_from(
     addresses.lock().expect("no panic")[side as usize] = mapped.map(|(mapped, _)| mapped);
     round.wait();
     let [a, b] = *addresses.lock().expect("no panic");
-    let (Some(a), Some(b)) = (a, b) else { return Ok(false) };
+    let (Some(a), Some(b)) = (a, b) else {
+        return Ok(false);
+    };
     if a.is_ipv4() != b.is_ipv4() {
         return Ok(false);
     }

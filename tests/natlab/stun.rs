@@ -134,7 +134,9 @@ async fn answer(sockets: Rc<Vec<tokio::net::UdpSocket>>, asked: usize) {
     let mut packet = [0; 1500];
     loop {
         // An ICMP error of an earlier answer is no reason to stop.
-        let Ok((length, from)) = sockets[asked].recv_from(&mut packet).await else { continue };
+        let Ok((length, from)) = sockets[asked].recv_from(&mut packet).await else {
+            continue;
+        };
         if length < 20 || packet[..2] != [0, 1] {
             continue;
         }

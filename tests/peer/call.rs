@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hairpin::peer::agent::{Policy, Settings, call};
-use hairpin::peer::ice_url::Transport;
+use hairpin::client::uri::Transport;
+use hairpin::peer::call::agent::{Policy, Settings, call};
 use hairpin::peer::verdict::{Expected, Kind, Path, Verdict};
 use serde_json::json;
 
@@ -92,7 +92,9 @@ async fn nobody_in_the_room_and_no_endpoint_are_told_apart() {
 
 #[tokio::test]
 async fn forced_relay_goes_over_the_wanted_transport() {
-    let Some(coturn) = Coturn::start(&STATIC_USER) else { return };
+    let Some(coturn) = Coturn::start(&STATIC_USER) else {
+        return;
+    };
     let url = |query: &str| format!("turn:127.0.0.1:{}?transport={query}", coturn.port);
     let servers = json!([{"urls": [url("udp"), url("tcp")], "username": "user", "credential": "pass"}]);
     let signal = rendezvous::start(servers).await;

@@ -2,9 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hairpin::peer::check::{Credentials, Settings, check};
-use hairpin::peer::report::{Health, Outcome, Report, Severity};
-use hairpin::turn::client::Login;
+use hairpin::peer::check::report::{Health, Outcome, Report, Severity};
+use hairpin::peer::check::run::{Credentials, Settings, check};
+use hairpin::turn::client_state::Login;
 
 use crate::coturn::Coturn;
 
@@ -23,7 +23,9 @@ fn codes(report: &Report) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_healthy_server_passes_every_step_over_udp_and_tcp() {
-    let Some(coturn) = Coturn::start(&STATIC_USER) else { return };
+    let Some(coturn) = Coturn::start(&STATIC_USER) else {
+        return;
+    };
     let report = examine(&[format!("turn:127.0.0.1:{}", coturn.port)], login("user", "pass"), None).await;
     assert_eq!((report.health, report.servers.len()), (Health::Well, 2), "{report}");
     for server in &report.servers {
@@ -48,7 +50,7 @@ async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
     let secret = |secret: &str| Credentials::Secret { secret: secret.into(), name: Some("me".into()) };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let expired = format!("{}:me", now - 5);
-    let expired_password = hairpin::turn::auth::credentials::password("north", &expired).to_string();
+    let expired_password = hairpin::turn::policy::credentials::password("north", &expired).to_string();
     for (credentials, code) in [
         (secret("south"), "wrong-credentials"),
         (login(&format!("{}:me", now + 500), "guess"), "wrong-credentials"),
@@ -65,7 +67,9 @@ async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
 
 #[tokio::test]
 async fn udp_that_does_not_pass_is_told_where_tcp_works() {
-    let Some(coturn) = Coturn::start(&[&STATIC_USER[..], &["--no-udp"]].concat()) else { return };
+    let Some(coturn) = Coturn::start(&[&STATIC_USER[..], &["--no-udp"]].concat()) else {
+        return;
+    };
     let report = examine(&[format!("turn:127.0.0.1:{}", coturn.port)], login("user", "pass"), None).await;
     assert_eq!(report.health, Health::Ailing, "{report}");
     assert!(report.findings.iter().any(|finding| finding.code == "udp-blocked"), "{report}");
@@ -91,7 +95,9 @@ async fn tls_shows_its_version_and_certificate() {
     let files = [format!("--cert={}", certificate.display()), format!("--pkey={}", key.display())];
     let further = ["--lt-cred-mech", "-u", "user:pass", "--allow-loopback-peers", "--tls-listening-port", &tls_port];
     let further = [&further[..], &[&files[0], &files[1]]].concat();
-    let Some(_coturn) = Coturn::start(&further) else { return };
+    let Some(_coturn) = Coturn::start(&further) else {
+        return;
+    };
     let url = [format!("turns:127.0.0.1:{tls_port}")];
     let trusted = examine(&url, login("user", "pass"), Some(&ca)).await;
     assert_eq!(trusted.health, Health::Well, "{trusted}");

@@ -161,7 +161,9 @@ fn matches(document: &Value, schema: &Value, value: &Value, at: &str) {
     for item in value.as_array().into_iter().flatten() {
         matches(document, &schema["items"], item, &format!("{at}[]"));
     }
-    let Some(properties) = schema["properties"].as_object() else { return };
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
     for name in schema["required"].as_array().into_iter().flatten() {
         assert!(value.get(name.as_str().unwrap()).is_some(), "{at}: no {name}");
     }

@@ -100,7 +100,9 @@ fn every_option_of_coturn_is_known() {
     assert!(guided.len() > 40, "{guided:?}");
     assert_eq!(convert(&guided), "");
 
-    let Some(mut coturn) = crate::tools::installed("turnserver") else { return };
+    let Some(mut coturn) = crate::tools::installed("turnserver") else {
+        return;
+    };
     let output = coturn.arg("--help").output().unwrap();
     let help = stdout(&output) + &stderr(&output);
     let words = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));

@@ -49,7 +49,9 @@ fn the_metrics_page_is_well_formed() {
             assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
         }
     }
-    let Some(mut promtool) = tools::installed("promtool") else { return };
+    let Some(mut promtool) = tools::installed("promtool") else {
+        return;
+    };
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("metrics-{}", std::process::id()));
     std::fs::write(&file, &page).unwrap();
     tools::content(promtool.args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap()));
@@ -59,9 +61,13 @@ fn the_metrics_page_is_well_formed() {
 /// The alerts are well formed, and fire when their examples say so.
 #[test]
 fn alerts_fire_when_they_should() {
-    let Some(mut promtool) = tools::installed("promtool") else { return };
+    let Some(mut promtool) = tools::installed("promtool") else {
+        return;
+    };
     tools::content(promtool.args(["check", "rules"]).arg(deploy().join("alerts.yaml")));
-    let Some(mut promtool) = tools::installed("promtool") else { return };
+    let Some(mut promtool) = tools::installed("promtool") else {
+        return;
+    };
     tools::content(promtool.args(["test", "rules"]).arg(root().join("tests/process/alerts.yaml")));
 }
 
@@ -84,7 +90,9 @@ fn the_dashboard_asks_what_prometheus_understands() {
         }
     }
     rules += "]}]\n";
-    let Some(mut promtool) = tools::installed("promtool") else { return };
+    let Some(mut promtool) = tools::installed("promtool") else {
+        return;
+    };
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("dashboard-{}.yaml", std::process::id()));
     std::fs::write(&file, rules).unwrap();
     tools::content(promtool.args(["check", "rules"]).arg(&file));
@@ -94,7 +102,9 @@ fn the_dashboard_asks_what_prometheus_understands() {
 /// "`systemd-analyze security` under 2.0 where the tool is there".
 #[test]
 fn the_unit_is_sandboxed() {
-    let Some(mut analyze) = tools::installed("systemd-analyze") else { return };
+    let Some(mut analyze) = tools::installed("systemd-analyze") else {
+        return;
+    };
     let unit = deploy().join("systemd/hairpin.service");
     tools::content(analyze.args(["security", "--offline=yes", "--threshold=20"]).arg(&unit));
 }
@@ -102,7 +112,9 @@ fn the_unit_is_sandboxed() {
 /// systemd understands every line of the unit, when the program is where it says.
 #[test]
 fn the_unit_is_well_formed() {
-    let Some(mut analyze) = tools::installed("systemd-analyze") else { return };
+    let Some(mut analyze) = tools::installed("systemd-analyze") else {
+        return;
+    };
     let directory = Directory::new("unit");
     let unit = read("systemd/hairpin.service").replace("/usr/bin/hairpin", env!("CARGO_BIN_EXE_hairpin"));
     let verified = tools::content(analyze.args(["verify", "--man=no", &directory.write("hairpin.service", &unit)]));
@@ -117,7 +129,9 @@ fn the_chart_makes_what_kubernetes_takes() {
     let balanced =
         "mode=loadbalancer,loadBalancers={203.0.113.7,203.0.113.8},relayPorts.first=50000,relayPorts.last=50010";
     for set in ["mode=daemonset", &format!("{balanced},tlsSecret=relay")] {
-        let (Some(mut lint), Some(mut template)) = (tools::helm(), tools::helm()) else { return };
+        let (Some(mut lint), Some(mut template)) = (tools::helm(), tools::helm()) else {
+            return;
+        };
         let chart = deploy().join("kubernetes/hairpin");
         tools::content(lint.args(["lint", "--strict", "--set", set]).arg(&chart));
         let made = tools::content(template.args(["template", "relay", "--set", set]).arg(&chart)).stdout;
@@ -139,11 +153,15 @@ fn the_chart_makes_what_kubernetes_takes() {
             assert!(variable.is_empty() || hairpin::config::schema::key(&key).is_some(), "{variable}");
         }
         let file = directory.write("made.yaml", &made);
-        let Some(mut validate) = tools::kubernetes_validate() else { return };
+        let Some(mut validate) = tools::kubernetes_validate() else {
+            return;
+        };
         tools::content(validate.arg(file));
     }
     for wrong in ["mode=pods", "mode=loadbalancer"] {
-        let Some(mut template) = tools::helm() else { return };
+        let Some(mut template) = tools::helm() else {
+            return;
+        };
         let output = template.args(["template", "relay", "--set", wrong]).arg(deploy().join("kubernetes/hairpin"));
         assert!(!output.output().unwrap().status.success(), "{wrong}");
     }
@@ -151,7 +169,9 @@ fn the_chart_makes_what_kubernetes_takes() {
 
 #[test]
 fn the_container_file_is_linted() {
-    let Some(mut hadolint) = tools::hadolint() else { return };
+    let Some(mut hadolint) = tools::hadolint() else {
+        return;
+    };
     tools::content(hadolint.arg(deploy().join("container/Containerfile")));
 }
 

@@ -32,7 +32,9 @@ pub fn hadolint() -> Option<Command> {
 
 /// A checker of manifests against Kubernetes' own schemas.
 pub fn kubernetes_validate() -> Option<Command> {
-    let Some(folder) = python() else { return skipped("kubernetes-validate") };
+    let Some(folder) = python() else {
+        return skipped("kubernetes-validate");
+    };
     let mut command = Command::new("python3");
     command.args(["-m", "kubernetes_validate", "--strict"]).env("PYTHONPATH", folder);
     Some(command)

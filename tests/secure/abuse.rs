@@ -42,7 +42,7 @@ fn resident_of(pid: u32) -> usize {
 fn ten_thousand_half_open_handshakes_leave_others_alone() {
     let directory = Directory::new("half-open");
     // As many as are asked for, however many a process begins with: the server sees to its own.
-    let allowed = hairpin::net::descriptors::raise(12_000);
+    let allowed = hairpin::net::host::fd_limit::raise(12_000);
     if allowed < 11_000 {
         eprintln!("SKIPPED: 10,000 half-open handshakes: the system allows this process {allowed} descriptors");
         return;

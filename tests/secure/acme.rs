@@ -22,7 +22,9 @@ fn ordering(place: &Place) -> Server {
 fn a_certificate_is_ordered_once_kept_and_shown_again_after_a_restart() {
     let place = Place::new("acme-order");
     let address = place.relay;
-    let Some(authority) = Authority::start(&place, YEAR, Ipv4Addr::LOCALHOST) else { return };
+    let Some(authority) = Authority::start(&place, YEAR, Ipv4Addr::LOCALHOST) else {
+        return;
+    };
     let server = ordering(&place);
     server.wait_for_line(&format!("turns:{NAME}:"));
     until("a certificate", || shown(address, NAME).is_some());
@@ -55,7 +57,9 @@ fn it_is_renewed_before_it_expires_and_nobody_is_disconnected() {
     let place = Place::new("acme-renewal");
     let address = place.relay;
     let soon = Duration::from_secs(9);
-    let Some(authority) = Authority::start(&place, soon, Ipv4Addr::LOCALHOST) else { return };
+    let Some(authority) = Authority::start(&place, soon, Ipv4Addr::LOCALHOST) else {
+        return;
+    };
     let _server = ordering(&place);
     until("a certificate", || shown(address, NAME).is_some());
     let first = shown(address, NAME).unwrap();
@@ -78,14 +82,18 @@ fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
     let place = Place::new("acme-refusal");
     let address = place.relay;
     let start = |leads| Authority::start(&place, YEAR, leads);
-    let Some(authority) = start(Ipv4Addr::LOCALHOST) else { return };
+    let Some(authority) = start(Ipv4Addr::LOCALHOST) else {
+        return;
+    };
     let server = ordering(&place);
     until("a certificate", || shown(address, NAME).is_some());
     drop((server, authority));
 
     // What was kept is too old, the authority has forgotten the account, and finds nobody where the name leads.
     let old = expired(&place.directory);
-    let Some(authority) = start(Ipv4Addr::new(127, 0, 0, 9)) else { return };
+    let Some(authority) = start(Ipv4Addr::new(127, 0, 0, 9)) else {
+        return;
+    };
     let server = ordering(&place);
     let line = server.wait_for_line("no certificate by ACME");
     assert!(line.contains(NAME) && line.contains("Failed to connect to 127.0.0.9"), "{line}");

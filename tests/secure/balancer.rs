@@ -4,8 +4,8 @@ use super::binary::certified;
 use super::line::{Caller, Line, connect, connect_from, secured, trusting};
 use super::operating::{Directory, until};
 use super::server::{Server, V4};
-use hairpin::turn::acl::Cidr;
-use hairpin::turn::client::Request;
+use hairpin::turn::client_state::Request;
+use hairpin::turn::policy::acl::Cidr;
 use std::io::{Read, Write};
 
 const V1: &[u8] = b"PROXY TCP4 198.51.100.7 127.0.0.1 4321 3478\r\n";
@@ -29,7 +29,7 @@ fn a_balancers_word_is_taken_for_the_clients_address_over_tcp_and_tls() {
             };
             let mut caller = Caller::new(line);
             let mapped =
-                caller.granted(hairpin::turn::client::Request::Allocate { family: None, lifetime: None }).mapped;
+                caller.granted(hairpin::turn::client_state::Request::Allocate { family: None, lifetime: None }).mapped;
             assert_eq!(mapped, Some("198.51.100.7:4321".parse().unwrap()));
         }
     }

@@ -5,7 +5,7 @@ use super::fixture::Setup;
 use super::line::{Caller, Line};
 use super::operating::Directory;
 use super::server::{Server, V4, certificate};
-use hairpin::net::tls::Terms;
+use hairpin::net::tls::server::Terms;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,12 +39,16 @@ fn openssl_speaks_tls_and_dtls_of_each_version() {
     let address = server.address.to_string();
     for (version, said) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3"), ("-dtls1_2", "DTLSv1.2")] {
         let arguments = ["s_client", version, "-connect", &address, "-servername", "relay.example"];
-        let Some(output) = run("openssl", &arguments, b"Q\n") else { return };
+        let Some(output) = run("openssl", &arguments, b"Q\n") else {
+            return;
+        };
         let text = text(&output);
         assert!(text.contains(said) && text.contains("CN") && !text.contains("Cipher is (NONE)"), "{version}: {text}");
     }
     let arguments = ["s_client", "-connect", &address, "-alpn", "stun.turn"];
-    let Some(output) = run("openssl", &arguments, b"Q\n") else { return };
+    let Some(output) = run("openssl", &arguments, b"Q\n") else {
+        return;
+    };
     assert!(text(&output).contains("ALPN protocol: stun.turn"), "{}", text(&output));
 }
 
@@ -69,7 +73,9 @@ fn coturns_client_relays_over_tls_and_dtls() {
             &port,
             "127.0.0.1",
         ]);
-        let Some(output) = run("turnutils_uclient", &arguments, b"") else { return };
+        let Some(output) = run("turnutils_uclient", &arguments, b"") else {
+            return;
+        };
         let text = text(&output);
         assert!(output.status.success(), "{transport:?}: {text}");
         assert!(text.contains("Total lost packets 0"), "{transport:?}: {text}");
@@ -95,7 +101,9 @@ fn curl_finds_the_web_service_on_the_same_port() {
         })
     });
     let url = format!("https://{}/", server.address);
-    let Some(output) = run("curl", &["-k", "-s", "--max-time", "20", &url], b"") else { return };
+    let Some(output) = run("curl", &["-k", "-s", "--max-time", "20", &url], b"") else {
+        return;
+    };
     assert_eq!(text(&output), "hello");
     assert!(serving.join().unwrap().starts_with("GET / HTTP/1.1\r\n"), "the first octets are not lost");
     Caller::new(Line::tls(&server)).echo(1);
@@ -109,7 +117,7 @@ fn clients_must_show_a_certificate_where_an_authority_is_named() {
     let (chain_file, key_file) = (folder.join("chain.pem"), folder.join("key.pem"));
     std::fs::write(&chain_file, &authority).unwrap();
     std::fs::write(&key_file, key).unwrap();
-    let client_authorities = hairpin::net::tls::authorities(authority.as_bytes()).unwrap();
+    let client_authorities = hairpin::net::tls::server::authorities(authority.as_bytes()).unwrap();
     let server = Server::with_terms(V4, Terms { client_authorities, ..Terms::default() }, |_| {});
     let address = server.address.to_string();
     for (version, counter) in [("-tls1_3", "tls_handshakes"), ("-dtls1_2", "dtls_handshakes")] {
@@ -134,7 +142,9 @@ fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
     let (chain, key) = (path("rsa.pem"), path("rsa.key"));
     let subject = ["-subj", "/CN=relay.example", "-addext", "subjectAltName=DNS:relay.example", "-days", "30"];
     let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &chain];
-    let Some(made) = run("openssl", &[&make[..], &subject].concat(), b"") else { return };
+    let Some(made) = run("openssl", &[&make[..], &subject].concat(), b"") else {
+        return;
+    };
     assert!(made.status.success(), "{}", text(&made));
     let rsa = || Setup::new().flag("--web", "off").flag("--certificate", &chain).flag("--private-key", &key);
     let server = rsa().start();

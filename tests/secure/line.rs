@@ -1,7 +1,7 @@
 //! A TURN client on a blocking line of any transport.
 
 use super::server::{BOTH, Server};
-use hairpin::turn::client::{Answer, Client, Event, Login, Request};
+use hairpin::turn::client_state::{Answer, Client, Event, Login, Request};
 use hairpin::wire::attribute::Family;
 use hairpin::wire::stream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -58,7 +58,9 @@ fn alpn_is_taken_where_it_is_ours_and_never_required() {
     let server = Server::start(server::V4, |_| {});
     for (offered, agreed) in [(&b"stun.turn"[..], true), (b"stun.nat-discovery", true), (b"h3", false)] {
         match Line::tls_with(&server, &[offered], "relay.example") {
-            Ok(Line::Tls(stream)) => assert!(agreed && stream.conn.alpn_protocol() == Some(offered)),
+            Ok(Line::Tls(stream)) => {
+                assert!(agreed && stream.conn.alpn_protocol() == Some(offered))
+            }
             Ok(_) => unreachable!(),
             Err(_) => assert!(!agreed, "{}", String::from_utf8_lossy(offered)),
         }

@@ -6,7 +6,7 @@ use super::line::{Caller, Line, PATIENCE, connect, secured, trusting};
 use super::operating::{Directory, ask, on_file, signal, until};
 use super::server::{Server, V4, certificate};
 use hairpin::net::Certificate;
-use hairpin::turn::client::Request;
+use hairpin::turn::client_state::Request;
 use std::net::UdpSocket;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! A relay in this process that shows a certificate.
 
-use hairpin::net::tls::Terms;
+use hairpin::net::tls::server::Terms;
 use hairpin::net::{Certificate, Tls};
 use hairpin::relay::{Plan, Supervisor};
-use hairpin::turn::acl::Cidr;
-use hairpin::turn::auth::Realm;
+use hairpin::turn::policy::acl::Cidr;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
 use rcgen::{CertificateParams, KeyPair};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

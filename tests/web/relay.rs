@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hairpin::relay::{Plan, Supervisor};
-use hairpin::turn::auth::Realm;
+use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
 
 /// A relay that takes credentials minted from `secret`, and what it has relayed.

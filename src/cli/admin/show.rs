@@ -1,16 +1,20 @@
 //! Answers as tables.
 
-use crate::relay::shown::Shown;
+use crate::relay::observe::escaped::Shown;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
 
 /// Any answer as a table: a list of objects becomes a row each, an object a line for each of its members.
 pub fn table(answer: &Value) -> String {
-    let Value::Object(members) = answer else { return text(answer) };
+    let Value::Object(members) = answer else {
+        return text(answer);
+    };
     let mut lists = members.iter().filter(|(name, _)| *name != BESIDE).map(|(_, value)| value);
     let list = lists.find_map(Value::as_array).filter(|list| list.iter().all(Value::is_object));
-    let Some(list) = list.filter(|_| !members.contains_key("id")) else { return described(members) };
+    let Some(list) = list.filter(|_| !members.contains_key("id")) else {
+        return described(members);
+    };
     let total = members.get("total").and_then(Value::as_u64).unwrap_or(list.len() as u64);
     match members.get(BESIDE).and_then(Value::as_array).filter(|beside| !beside.is_empty()) {
         Some(beside) => format!("{}\n\n{BESIDE}:\n{}", listed(list, total), listed(beside, beside.len() as u64)),
@@ -19,7 +23,9 @@ pub fn table(answer: &Value) -> String {
 }
 
 fn listed(list: &[Value], total: u64) -> String {
-    let Some(Value::Object(first)) = list.first() else { return "none".into() };
+    let Some(Value::Object(first)) = list.first() else {
+        return "none".into();
+    };
     let mut columns: Vec<&String> = first.keys().collect();
     columns.sort_by_key(|name| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len()));
     let mut table = empty();

@@ -1,6 +1,7 @@
 //! The command line of `hairpin bench`.
 
-use super::rate::{self, Rate};
+use crate::bench::rate;
+use crate::bench::rate::Rate;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -72,7 +72,9 @@ pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web
 /// Where clients come in by TLS, as `NAME:PORT`: under a name that the certificate bears, or will once it has been ordered, by the
 /// port that gets through most firewalls.
 fn secure_servers(settings: &Settings, reached: &[SocketAddr]) -> Vec<String> {
-    let Some(tls) = &settings.plan.secure.tls else { return Vec::new() };
+    let Some(tls) = &settings.plan.secure.tls else {
+        return Vec::new();
+    };
     let port = |wanted: u16| reached.iter().map(SocketAddr::port).find(|port| *port == wanted);
     let Some(port) = port(443).or_else(|| port(5349)).or_else(|| reached.first().map(SocketAddr::port)) else {
         return Vec::new();

@@ -9,7 +9,7 @@
 //!            ◀───────────── gone
 //! ```
 
-use super::listen::in_place;
+use crate::cli::serve::listen::in_place;
 use crate::relay::Supervisor;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -29,7 +29,9 @@ impl Predecessor {
     /// Why it does not.
     pub async fn knock(path: Option<&Path>) -> Result<Option<Predecessor>, String> {
         let Some(path) = path else { return Ok(None) };
-        let Ok(stream) = UnixStream::connect(path).await else { return Ok(None) };
+        let Ok(stream) = UnixStream::connect(path).await else {
+            return Ok(None);
+        };
         let mut stream = BufReader::new(stream);
         let why = match hear(&mut stream).await {
             Ok(word) if word == READY => return Ok(Some(Predecessor(stream))),
@@ -47,8 +49,12 @@ impl Predecessor {
         };
         match left.await {
             Ok(word) if word == GONE => tracing::info!("taken over from the server that was here"),
-            Ok(word) => tracing::warn!(%word, "the server that was here may not have left its ports"),
-            Err(error) => tracing::warn!(%error, "the server that was here may not have left its ports"),
+            Ok(word) => {
+                tracing::warn!(%word, "the server that was here may not have left its ports")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the server that was here may not have left its ports")
+            }
         }
     }
 }
@@ -70,7 +76,9 @@ pub fn open(path: Option<&Path>) -> Result<Option<UnixListener>, String> {
 
 /// The next server that knocks.
 pub async fn next(door: &Option<UnixListener>) -> UnixStream {
-    let Some(door) = door else { return std::future::pending().await };
+    let Some(door) = door else {
+        return std::future::pending().await;
+    };
     loop {
         match door.accept().await {
             Ok((stream, _)) => return stream,

@@ -123,7 +123,9 @@ fn unix(path: &Path, sharing: Sharing) -> Result<UnixListener, String> {
 pub fn in_place(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket")),
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        }
         Err(_) => {}
     }
     UnixListener::bind(path)

@@ -4,7 +4,9 @@ use std::os::unix::net::UnixDatagram;
 
 /// Says a word such as `READY=1`; nothing where nobody listens.
 pub fn notify(word: &str) {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
     let said = UnixDatagram::unbound().and_then(|socket| send(&socket, path.as_encoded_bytes(), word));
     if let Err(error) = said {
         tracing::debug!(%error, "the service manager cannot be told");

@@ -1,7 +1,7 @@
 //! Reading the configuration again: all of it counts, or nothing does.
 
-use super::announce::web_settings;
-use super::running::{Running, Watched};
+use crate::cli::serve::announce::web_settings;
+use crate::cli::serve::running::{Running, Watched};
 use crate::config::resolve::resolve;
 use crate::config::{Error, Fault, Host, Origin, Settings, Written, schema};
 use crate::relay::Relistened;

@@ -1,17 +1,17 @@
 //! A server that runs: what signals and operators ask of it, one thing at a time.
 
-use super::handover;
-use super::notify::notify;
-use super::signals::{Signal, Signals};
 use crate::cli::flags::Flags;
 use crate::cli::logs::Level;
+use crate::cli::serve::handover;
+use crate::cli::serve::notify::notify;
+use crate::cli::serve::signals::{Signal, Signals};
 use crate::config::{Host, Settings, Written};
 use crate::relay::Supervisor;
-use crate::relay::shown::Shown;
+use crate::relay::observe::escaped::Shown;
 use crate::service::admin::{Answer, Condition, Order, Refused};
 use crate::service::certificates::Certificates;
 use crate::service::web::Web;
-use crate::turn::auth::credentials::account;
+use crate::turn::policy::credentials::account;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -121,7 +121,9 @@ impl Running {
     async fn minds(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Interrupt => tracing::info!("SIGINT: stopping"),
-            Signal::Terminate if self.leaving.is_some() => tracing::info!("a second SIGTERM: stopping at once"),
+            Signal::Terminate if self.leaving.is_some() => {
+                tracing::info!("a second SIGTERM: stopping at once")
+            }
             Signal::Terminate => {
                 self.drain(self.parts.settings.drain).await;
                 return self.is_over();
@@ -142,7 +144,7 @@ impl Running {
             Order::LogLevel(filter) => match self.parts.level.set(&filter) {
                 true => Ok(json!({ "filter": filter })),
                 false => {
-                    Err(Refused::wrong(format!("`{filter}` is no log filter; write info or info,hairpin::relay=debug")))
+                    Err(Refused::wrong(format!("`{filter}` is no log filter; write info or info,crate::relay=debug")))
                 }
             },
             Order::TellLogLevel => Ok(json!({ "filter": self.parts.level.get() })),
@@ -229,7 +231,9 @@ impl Running {
 
     /// Whether a leaving server has nobody left to wait for.
     fn is_over(&mut self) -> bool {
-        let Some(leaving) = &mut self.leaving else { return false };
+        let Some(leaving) = &mut self.leaving else {
+            return false;
+        };
         let (now, allocations) = (Instant::now(), self.parts.relay.statistics().allocations);
         let left = leaving.until.saturating_duration_since(now);
         if allocations == 0 {

@@ -1,6 +1,6 @@
-use super::*;
 use crate::config::file;
-use crate::turn::acl::Verdict;
+use crate::config::resolve::*;
+use crate::turn::policy::acl::Verdict;
 
 fn host() -> Host {
     Host {

@@ -1,8 +1,8 @@
 //! Who relays right now.
 
-use super::desk::Admin;
-use super::order::Refused;
-use super::users::belongs;
+use crate::service::admin::desk::Admin;
+use crate::service::admin::order::Refused;
+use crate::service::admin::users::belongs;
 use crate::turn::Record;
 use axum::Json;
 use axum::extract::{Path, Query, State};

@@ -1,9 +1,9 @@
 //! What every request to the operators' listener sees of the server.
 
-use super::guard::Guard;
-use super::order::Orders;
 use crate::relay::Supervisor;
-use crate::relay::journal::Lifetimes;
+use crate::relay::observe::allocation_log::Lifetimes;
+use crate::service::admin::guard::Guard;
+use crate::service::admin::order::Orders;
 use crate::service::usage;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -80,7 +80,9 @@ pub(super) async fn same_site(request: Request, next: Next) -> Response {
 fn is_foreign(headers: &HeaderMap) -> bool {
     let site = text(headers, header::HeaderName::from_static("sec-fetch-site"));
     let cross = site.is_some_and(|site| site == "cross-site");
-    let Some(origin) = text(headers, header::ORIGIN) else { return cross };
+    let Some(origin) = text(headers, header::ORIGIN) else {
+        return cross;
+    };
     let of_origin = origin.split_once("://").map_or(origin, |(_, host)| host);
     cross || text(headers, header::HOST) != Some(of_origin) || is_name(of_origin)
 }

@@ -1,7 +1,8 @@
 //! What monitoring asks for.
 
-use super::desk::Admin;
-use crate::service::metrics::{self, Beside};
+use crate::service::admin::desk::Admin;
+use crate::service::metrics;
+use crate::service::metrics::Beside;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

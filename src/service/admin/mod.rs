@@ -32,8 +32,8 @@ mod status;
 mod strict;
 mod users;
 
-pub use allocations::Described;
-pub use desk::{Admin, Condition};
-pub use guard::{Guard, Reached};
-pub use order::{Answer, Order, Orders, Refused};
-pub use routes::{Listener, serve};
+pub use crate::service::admin::allocations::Described;
+pub use crate::service::admin::desk::{Admin, Condition};
+pub use crate::service::admin::guard::{Guard, Reached};
+pub use crate::service::admin::order::{Answer, Order, Orders, Refused};
+pub use crate::service::admin::routes::{Listener, serve};

@@ -1,6 +1,6 @@
 //! What the operators' listener offers, for machines: an OpenAPI document.
 
-use super::schemas::schemas;
+use crate::service::admin::schemas::schemas;
 use axum::Json;
 use serde_json::{Map, Value, json};
 
@@ -178,7 +178,7 @@ const OPERATIONS: &[Operation] = &[
     operation(
         ("put", "/log-level"),
         "setLogLevel",
-        "Logs as the body says: info, or info,hairpin::relay=debug",
+        "Logs as the body says: info, or info,crate::relay=debug",
         Answer::Json("LogLevel"),
     )
     .refusals(&[WRONG, ENDING]),

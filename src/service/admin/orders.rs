@@ -1,8 +1,8 @@
 //! Requests that change something: each becomes an order to the server's loop.
 
-use super::desk::Admin;
-use super::order::{Order, Refused};
-use super::users;
+use crate::service::admin::desk::Admin;
+use crate::service::admin::order::{Order, Refused};
+use crate::service::admin::users;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;

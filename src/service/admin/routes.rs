@@ -1,7 +1,7 @@
 //! Which request goes where.
 
-use super::desk::Admin;
-use super::{allocations, guard, metrics_page, openapi, orders, status, strict, users};
+use crate::service::admin::desk::Admin;
+use crate::service::admin::{allocations, guard, metrics_page, openapi, orders, status, strict, users};
 use crate::service::http;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};

@@ -1,7 +1,7 @@
 //! The status page, and the numbers that it draws. The page's files are part of the program; it asks nobody but this server.
 
-use super::desk::Admin;
 use crate::relay::Statistics;
+use crate::service::admin::desk::Admin;
 use crate::service::certificates;
 use crate::service::page::Asset;
 use crate::turn::counters::Flow;

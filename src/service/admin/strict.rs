@@ -1,8 +1,8 @@
 //! What a request says and nobody understands is refused, and not passed over: whoever misspells `for` must not block a user for
 //! the hour that is the default.
 
-use super::openapi;
-use super::order::Refused;
+use crate::service::admin::openapi;
+use crate::service::admin::order::Refused;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, Uri};

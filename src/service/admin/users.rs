@@ -1,9 +1,9 @@
 //! What users have and did, over all their allocations that live.
 
-use super::desk::Admin;
-use super::order::{Order, Refused};
+use crate::service::admin::desk::Admin;
+use crate::service::admin::order::{Order, Refused};
 use crate::turn::Record;
-use crate::turn::auth::credentials::account;
+use crate::turn::policy::credentials::account;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};

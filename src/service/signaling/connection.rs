@@ -19,15 +19,16 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::bounds::Bounds;
-use super::doors::Ticket;
-use super::message::{self, Forwarded, Welcome};
-use super::rate::{Rate, Verdict};
-use super::refusal::Refusal;
-use super::rooms::{Rooms, Seat};
-use super::token::ResumeTokens;
-use super::whole::Whole;
 use crate::service::ice_servers::Answer;
+use crate::service::signaling::bounds::Bounds;
+use crate::service::signaling::doors::Ticket;
+use crate::service::signaling::message;
+use crate::service::signaling::message::{Forwarded, Welcome};
+use crate::service::signaling::rate::{Rate, Verdict};
+use crate::service::signaling::refusal::Refusal;
+use crate::service::signaling::rooms::{Rooms, Seat};
+use crate::service::signaling::token::ResumeTokens;
+use crate::service::signaling::whole::Whole;
 
 /// Who wants to come in, checked already except for what depends on the room.
 pub struct Admission {
@@ -223,7 +224,9 @@ fn take(
     let text = match frame {
         Message::Text(text) => text,
         Message::Binary(_) => return Err((Refusal::Binary, None)),
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return Ok(()),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {
+            return Ok(());
+        }
     };
     *spoke = Instant::now();
     if text.len() > bounds.message {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::bounds::Bounds;
-use super::refusal::Refusal;
-use crate::net::network::network;
+use crate::net::client_prefix::network;
+use crate::service::signaling::bounds::Bounds;
+use crate::service::signaling::refusal::Refusal;
 
 /// Who has come in and not gone.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::refusal::Refusal;
 use crate::service::outbound;
+use crate::service::signaling::refusal::Refusal;
 
 /// Where to ask. The hook gets `POST` with an [`Asker`] as JSON: a 2xx lets in, 401, 403 and 404 keep out, and
 /// anything else, or no answer in time, keeps out as `unchecked`.

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::refusal::Refusal;
 use crate::service::ice_servers::Answer;
+use crate::service::signaling::refusal::Refusal;
 
 /// A message that one peer sends to another, or to all others.
 pub struct Forwarded {

@@ -91,10 +91,10 @@ mod rooms;
 mod token;
 mod whole;
 
-pub use bounds::Bounds;
-pub use connection::{Admission, Signaling, upgrade};
-pub use doors::Ticket;
-pub use hook::{Asker, Hook};
-pub use refusal::Refusal;
-pub use rooms::{Counts, Rooms};
-pub use token::{ResumeTokens, RoomTokens};
+pub use crate::service::signaling::bounds::Bounds;
+pub use crate::service::signaling::connection::{Admission, Signaling, upgrade};
+pub use crate::service::signaling::doors::Ticket;
+pub use crate::service::signaling::hook::{Asker, Hook};
+pub use crate::service::signaling::refusal::Refusal;
+pub use crate::service::signaling::rooms::{Counts, Rooms};
+pub use crate::service::signaling::token::{ResumeTokens, RoomTokens};

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::refusal::Refusal;
+use crate::service::signaling::refusal::Refusal;
 
 /// The queue to one peer. Whoever pushes never waits; whoever reads shows the number it was given by [`Outbox::take_over`].
 pub struct Outbox {

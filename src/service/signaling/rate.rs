@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::bounds::Bounds;
-use super::refusal::Refusal;
+use crate::service::signaling::bounds::Bounds;
+use crate::service::signaling::refusal::Refusal;
 
 /// One peer's rate.
 pub struct Rate {

@@ -10,11 +10,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::bounds::Bounds;
-use super::doors::{Doors, Ticket};
-use super::message;
-use super::outbox::Outbox;
-use super::refusal::Refusal;
+use crate::service::signaling::bounds::Bounds;
+use crate::service::signaling::doors::{Doors, Ticket};
+use crate::service::signaling::message;
+use crate::service::signaling::outbox::Outbox;
+use crate::service::signaling::refusal::Refusal;
 
 /// Every room of this server.
 #[derive(Default)]

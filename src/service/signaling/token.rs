@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::refusal::Refusal;
+use crate::service::signaling::refusal::Refusal;
 
 /// Makes and checks room access tokens: `EXPIRY.MAC`, EXPIRY in seconds since 1970, MAC the base64url (no padding) of
 /// HMAC-SHA256 over `EXPIRY:ROOM`, keyed by a secret that the operator's back end shares.

@@ -15,13 +15,13 @@ mod line;
 mod spool;
 mod webhook;
 
-pub use counts::Counts;
-pub use line::Line;
+pub use crate::service::usage::counts::Counts;
+pub use crate::service::usage::line::Line;
 
 use crate::relay::Supervisor;
+use crate::service::usage::line::Event;
+use crate::service::usage::spool::Spool;
 use crate::turn::Record;
-use line::Event;
-use spool::Spool;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -114,7 +114,9 @@ impl Out<'_> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.number += 1;
         let line = Line::new(event, record, unix, self.number);
-        let Ok(mut text) = serde_json::to_string(&line) else { return };
+        let Ok(mut text) = serde_json::to_string(&line) else {
+            return;
+        };
         text.push('\n');
         if let Some(file) = &self.settings.file {
             let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);

@@ -63,7 +63,9 @@ impl Spool {
         if !directory.exists() {
             return Ok(());
         }
-        let Some(mut left) = Spool::open_alone(directory, self.most)? else { return Ok(()) };
+        let Some(mut left) = Spool::open_alone(directory, self.most)? else {
+            return Ok(());
+        };
         let (lines, end) = left.peek(usize::MAX)?;
         for line in lines {
             if !self.push(&(line + "\n"))? {

@@ -1,8 +1,8 @@
 //! Carries what waits in the spool to the webhook, as long as it takes.
 
-use super::counts::Counts;
-use super::spool::Spool;
 use crate::service::outbound;
+use crate::service::usage::counts::Counts;
+use crate::service::usage::spool::Spool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -35,7 +35,9 @@ pub async fn deliver(url: String, spool: Arc<Mutex<Spool>>, more: Arc<Notify>, c
                 continue;
             }
             Ok(status) => tracing::warn!(status, "the usage webhook does not take lines; trying again"),
-            Err(error) => tracing::warn!(%error, "the usage webhook cannot be reached; trying again"),
+            Err(error) => {
+                tracing::warn!(%error, "the usage webhook cannot be reached; trying again")
+            }
         }
         counts.failed();
         tokio::time::sleep(pause).await;

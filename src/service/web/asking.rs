@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, header};
 
-use super::settings::Origins;
+use crate::service::web::settings::Origins;
 use crate::service::{http, ice_servers};
 
 /// How a request reached us. The accept loop puts it into the request's extensions.

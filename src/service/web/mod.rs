@@ -34,13 +34,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-pub use asking::Arrival;
-pub use settings::{Origins, Settings};
+pub use crate::service::web::asking::Arrival;
+pub use crate::service::web::settings::{Origins, Settings};
 
 use crate::service::signaling::{Counts, ResumeTokens, Rooms, Signaling};
+use crate::service::web::routes::Shared;
+use crate::service::web::turns::{Turn, Turns};
 use crate::service::{http, ice_servers};
-use routes::Shared;
-use turns::{Turn, Turns};
 
 /// The web service: one for the process, served on any number of listeners. Cloning it shares it.
 #[derive(Clone)]
@@ -154,7 +154,9 @@ impl Web {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let Ok(local) = stream.local_addr() else { continue };
+                    let Ok(local) = stream.local_addr() else {
+                        continue;
+                    };
                     // Candidates are small and urgent.
                     let _ = stream.set_nodelay(true);
                     self.take(stream, Arrival { peer, local, secure: false }).await;

@@ -14,11 +14,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
-use super::asking::Asking;
-use super::settings::{Origins, Settings};
 use crate::service::ice_servers::{Answer, Open};
 use crate::service::page;
-use crate::service::signaling::{self, Admission, Asker, Refusal, Signaling};
+use crate::service::signaling;
+use crate::service::signaling::{Admission, Asker, Refusal, Signaling};
+use crate::service::web::asking::Asking;
+use crate::service::web::settings::{Origins, Settings};
 
 /// What all requests share.
 pub struct Shared {

@@ -4,7 +4,7 @@
 //! A nonce is the cookie `obMatJos2` and the security features (13 characters, RFC 8489 §9.2), then 12 octets in Base64:
 //! four of issue time and eight of seal.
 
-use crate::turn::time::Instant;
+use crate::turn::ids::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -66,12 +66,16 @@ impl NonceKey {
 
     /// Whether a nonce is one of ours, for this client, and not older than `lifetime`.
     pub fn is_valid(&self, now: Instant, client: SocketAddr, nonce: &[u8], lifetime: Duration) -> bool {
-        let Some(features) = Features::of(nonce) else { return false };
+        let Some(features) = Features::of(nonce) else {
+            return false;
+        };
         if nonce.get(9..13) != Some(STANDARD.encode(features.octets()).as_bytes()) {
             return false;
         }
         let sealed = nonce.get(13..).and_then(|text| STANDARD.decode(text).ok());
-        let Some(Ok([t0, t1, t2, t3, seal @ ..])) = sealed.map(<[u8; 12]>::try_from) else { return false };
+        let Some(Ok([t0, t1, t2, t3, seal @ ..])) = sealed.map(<[u8; 12]>::try_from) else {
+            return false;
+        };
         let time = [t0, t1, t2, t3];
         let genuine: bool = self.seal(time, client, features).ct_eq(&seal).into();
         let age = (now.seconds() as u32).wrapping_sub(u32::from_be_bytes(time));
@@ -79,7 +83,9 @@ impl NonceKey {
     }
 
     fn seal(&self, time: [u8; 4], client: SocketAddr, features: Features) -> [u8; 8] {
-        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0) else { return [0; 8] };
+        let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0) else {
+            return [0; 8];
+        };
         mac.update(&time);
         mac.update(&features.octets());
         match client.ip() {

@@ -1,6 +1,6 @@
 //! Whether two requests come from the same user: what one user made, no other may use. RFC 8656 §5, RFC 6062 §5.4.
 
-use crate::turn::time::Instant;
+use crate::turn::ids::time::Instant;
 use crate::wire::integrity::Key;
 use std::sync::Arc;
 

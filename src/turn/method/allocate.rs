@@ -1,27 +1,30 @@
 //! Allocate: the RFC's checks in the RFC's order, then a port, then a socket, and only then the answer. RFC 8656 §7.2.
 
-use super::refresh::granted_lifetime;
-use super::request::{owned, requested_lifetime};
+use crate::turn::allocation::channel::Channels;
+use crate::turn::allocation::mobility::Mobility;
+use crate::turn::allocation::permission::Permissions;
+use crate::turn::allocation::reservation::Token;
 use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, Wish};
-use crate::turn::auth::{Caller, credentials};
+use crate::turn::auth::authenticate::Caller;
 use crate::turn::effect::{BindError, Effect};
-use crate::turn::five_tuple::Transport;
-use crate::turn::limits::Limits;
-use crate::turn::meter::Pace;
-use crate::turn::mobile::Mobility;
+use crate::turn::ids::five_tuple::Transport;
+use crate::turn::ids::relayed::{Protocol, RelayedId};
+use crate::turn::ids::time::Instant;
+use crate::turn::ids::traffic::Traffic;
+use crate::turn::method::refresh::granted_lifetime;
+use crate::turn::method::request::{owned, requested_lifetime};
 use crate::turn::policy::Policy;
-use crate::turn::quota::Applicant;
-use crate::turn::reject::Reject;
-use crate::turn::relayed::{Protocol, RelayedId};
-use crate::turn::reservation::Token;
+use crate::turn::policy::credentials;
+use crate::turn::policy::limits::Limits;
+use crate::turn::policy::reject::Reject;
+use crate::turn::quota::ledger::Applicant;
+use crate::turn::quota::meter::Pace;
 use crate::turn::respond::{Allocated, Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
 use crate::turn::table::Relayed;
-use crate::turn::time::Instant;
-use crate::turn::traffic::Traffic;
-use crate::turn::{channel::Channels, permission::Permissions};
-use crate::wire::attribute::{self, Family};
+use crate::wire::attribute;
+use crate::wire::attribute::Family;
 use crate::wire::registry::{PROTOCOL_TCP, PROTOCOL_UDP};
 use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::{IpAddr, SocketAddr};
@@ -104,19 +107,27 @@ fn welcome(state: &State, now: Instant, path: &ReturnPath, user: &str) -> Result
 /// How a bind that an allocation waits for went: another port is tried while there is a chance, and with the last
 /// socket the request is answered.
 pub fn bound(state: &mut State, now: Instant, relayed: RelayedId, outcome: Result<(), BindError>) {
-    let Some(id) = state.table.relayed(relayed).map(|relayed| relayed.allocation) else { return };
+    let Some(id) = state.table.relayed(relayed).map(|relayed| relayed.allocation) else {
+        return;
+    };
     match outcome {
         Ok(()) => state.table.note_bound(relayed),
         Err(BindError::InUse) if retry(state, now, id, relayed).is_some() => return,
         Err(_) => give_up(state, id, relayed),
     }
-    let Some(allocation) = state.table.get_mut(id) else { return };
-    let Some(binding) = allocation.binding.as_mut() else { return };
+    let Some(allocation) = state.table.get_mut(id) else {
+        return;
+    };
+    let Some(binding) = allocation.binding.as_mut() else {
+        return;
+    };
     binding.outstanding = binding.outstanding.saturating_sub(1);
     if binding.outstanding > 0 {
         return;
     }
-    let Some(binding) = allocation.binding.take() else { return };
+    let Some(binding) = allocation.binding.take() else {
+        return;
+    };
     if allocation.halves.is_empty() {
         if let Some(token) = allocation.reserved {
             state.release_reserved(now, &token);
@@ -353,7 +364,9 @@ fn retry(state: &mut State, now: Instant, id: AllocationId, relayed: RelayedId) 
 
 /// Does without a half whose socket cannot be bound.
 fn give_up(state: &mut State, id: AllocationId, relayed: RelayedId) {
-    let Some(local) = state.table.relayed(relayed).map(|relayed| relayed.local) else { return };
+    let Some(local) = state.table.relayed(relayed).map(|relayed| relayed.local) else {
+        return;
+    };
     state.release(relayed);
     let family = Family::of(local.ip());
     if let Some(allocation) = state.table.get_mut(id) {
@@ -364,7 +377,9 @@ fn give_up(state: &mut State, id: AllocationId, relayed: RelayedId) {
 
 /// The success response of an allocation, the same for a retransmitted request.
 fn success(state: &State, now: Instant, id: AllocationId) -> Reply {
-    let Some(allocation) = state.table.get(id) else { return Reply::Done };
+    let Some(allocation) = state.table.get(id) else {
+        return Reply::Done;
+    };
     let left = allocation.halves.first_expiry().since(now);
     Reply::Allocated(Box::new(Allocated {
         relayed: state.table.externals(id),

@@ -1,10 +1,10 @@
 //! Binding: where does a request come from? RFC 8489 §6.3; and, with two addresses and two ports, what is the NAT in
 //! between like? RFC 5780 §6.1.
 
-use super::request::understood;
-use crate::turn::five_tuple::Transport;
+use crate::turn::ids::five_tuple::Transport;
+use crate::turn::method::request::understood;
 use crate::turn::policy::Policy;
-use crate::turn::reject::Reject;
+use crate::turn::policy::reject::Reject;
 use crate::turn::respond::{Discovered, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
@@ -27,7 +27,9 @@ pub fn answer(state: &State, request: &Message, path: &mut ReturnPath) -> Result
     let origin = origin(&state.policy, request, path)?;
     if let Some(value) = response_port {
         // RFC 5780 §7.5 leaves open whether the two octets behind the port are padding or part of the value.
-        let &([p0, p1] | [p0, p1, _, _]) = value else { return Err(Reject::BAD_REQUEST) };
+        let &([p0, p1] | [p0, p1, _, _]) = value else {
+            return Err(Reject::BAD_REQUEST);
+        };
         let port = Some(u16::from_be_bytes([p0, p1])).filter(|port| *port != 0).ok_or(Reject::BAD_REQUEST)?;
         if five_tuple.transport == Transport::Udp {
             path.client.five_tuple.client.set_port(port);
@@ -41,7 +43,9 @@ pub fn answer(state: &State, request: &Message, path: &mut ReturnPath) -> Result
 /// From where the response leaves: CHANGE-REQUEST may ask for another address or port, over UDP and where there is one.
 fn origin(policy: &Policy, request: &Message, path: &mut ReturnPath) -> Result<SocketAddr, Reject> {
     let server = path.client.five_tuple.server;
-    let Some(value) = request.attribute(AttributeType::CHANGE_REQUEST) else { return Ok(server) };
+    let Some(value) = request.attribute(AttributeType::CHANGE_REQUEST) else {
+        return Ok(server);
+    };
     let flags = read_number(value).ok_or(Reject::BAD_REQUEST)?;
     let (address, port) = (flags & CHANGE_ADDRESS != 0, flags & CHANGE_PORT != 0);
     let discovery = policy.discovery_at(server).filter(|_| path.client.five_tuple.transport == Transport::Udp);

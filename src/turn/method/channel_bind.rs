@@ -1,14 +1,14 @@
 //! ChannelBind: a number stands for a peer, and the peer is permitted. RFC 8656 §12.2.
 
-use super::request::{peer_address, same_family};
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::Realm;
-use crate::turn::reject::Reject;
-use crate::turn::relayed::Protocol;
+use crate::turn::ids::relayed::Protocol;
+use crate::turn::ids::time::Instant;
+use crate::turn::method::request::{peer_address, same_family};
+use crate::turn::policy::realm::Realm;
+use crate::turn::policy::reject::Reject;
 use crate::turn::respond::Reply;
-use crate::turn::route::Reach;
 use crate::turn::state::State;
-use crate::turn::time::Instant;
+use crate::turn::table::route::Reach;
 use crate::wire::attribute::read_channel_number;
 use crate::wire::{AttributeType, Message, channel_data};
 use std::ops::RangeInclusive;

@@ -1,16 +1,16 @@
 //! TCP relays: Connect, what comes of it, and connections that peers make. RFC 6062 §5.2, §5.3.
 
-use super::request::{peer_address, same_family};
 use crate::turn::allocation::{Allocation, AllocationId};
-use crate::turn::auth::Realm;
-use crate::turn::connection::{Connection, ConnectionId, PATIENCE, Stage};
 use crate::turn::effect::Effect;
-use crate::turn::reject::{Discard, Reject};
-use crate::turn::relayed::{Protocol, RelayedId};
+use crate::turn::ids::relayed::{Protocol, RelayedId};
+use crate::turn::ids::time::Instant;
+use crate::turn::method::request::{peer_address, same_family};
+use crate::turn::policy::realm::Realm;
+use crate::turn::policy::reject::{Discard, Reject};
 use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
+use crate::turn::shared::connection_ids::{Connection, ConnectionId, PATIENCE, Stage};
 use crate::turn::state::State;
-use crate::turn::time::Instant;
 use crate::wire::attribute::Family;
 use crate::wire::{AttributeType, Class, ErrorCode, Message, Method, Writer};
 use std::net::SocketAddr;
@@ -52,11 +52,19 @@ pub fn answer(
 
 /// How an [`Effect::Connect`] went: the request that waited is answered.
 pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succeeded: bool) {
-    let Some(id) = state.table.of_connection(connection) else { return };
-    let Some(allocation) = state.table.get_mut(id) else { return };
+    let Some(id) = state.table.of_connection(connection) else {
+        return;
+    };
+    let Some(allocation) = state.table.get_mut(id) else {
+        return;
+    };
     let connecting = |c: &&mut Connection| c.id == connection && matches!(c.stage, Stage::Connecting(_));
-    let Some(at) = allocation.connections.iter_mut().find(connecting) else { return };
-    let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE)) else { return };
+    let Some(at) = allocation.connections.iter_mut().find(connecting) else {
+        return;
+    };
+    let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE)) else {
+        return;
+    };
     if succeeded && state.shared.connections.enter(connection, allocation.owner.clone()) {
         state.look_in_time(id);
         return state.respond(now, &path, &Ok(Reply::Connected(connection)));

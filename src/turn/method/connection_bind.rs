@@ -1,14 +1,15 @@
 //! ConnectionBind: a connection of the client's becomes a data connection. RFC 6062 §5.4.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::{Caller, Owner};
-use crate::turn::connection::{ConnectionId, Unbindable};
+use crate::turn::auth::authenticate::Caller;
+use crate::turn::auth::owner::Owner;
 use crate::turn::effect::Effect;
-use crate::turn::reject::Reject;
+use crate::turn::ids::time::Instant;
+use crate::turn::policy::reject::Reject;
 use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
+use crate::turn::shared::connection_ids::{ConnectionId, Unbindable};
 use crate::turn::state::State;
-use crate::turn::time::Instant;
 use crate::wire::attribute::read_number;
 use crate::wire::{AttributeType, ErrorCode, Message, Method};
 

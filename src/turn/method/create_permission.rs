@@ -1,13 +1,13 @@
 //! CreatePermission: install or refresh permissions, all that are asked for or none. RFC 8656 §10.2.
 
-use super::request::same_family;
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::Realm;
-use crate::turn::reject::Reject;
+use crate::turn::ids::time::Instant;
+use crate::turn::method::request::same_family;
+use crate::turn::policy::realm::Realm;
+use crate::turn::policy::reject::Reject;
 use crate::turn::respond::Reply;
-use crate::turn::route::Reach;
 use crate::turn::state::State;
-use crate::turn::time::Instant;
+use crate::turn::table::route::Reach;
 use crate::wire::attribute::read_xor_address;
 use crate::wire::{AttributeType, Message};
 use std::net::IpAddr;

@@ -11,18 +11,18 @@ mod refresh;
 mod request;
 pub mod send;
 
-use super::acl::is_tunneled;
-use super::allocation::AllocationId;
-use super::auth::{Caller, Desk};
-use super::five_tuple::Transport;
-use super::reject::{Discard, Reject};
-use super::respond::Outcome;
-use super::return_path::ReturnPath;
-use super::state::State;
-use super::ticket::Ticket;
-use super::time::Instant;
+use crate::turn::allocation::AllocationId;
+use crate::turn::auth::authenticate::{Caller, Desk};
+use crate::turn::ids::five_tuple::Transport;
+use crate::turn::ids::time::Instant;
+use crate::turn::method::request::{owned, understood};
+use crate::turn::policy::acl::is_tunneled;
+use crate::turn::policy::reject::{Discard, Reject};
+use crate::turn::respond::Outcome;
+use crate::turn::return_path::ReturnPath;
+use crate::turn::shared::mobility_ticket::Ticket;
+use crate::turn::state::State;
 use crate::wire::{AttributeType, ErrorCode, Message, Method, integrity};
-use request::{owned, understood};
 
 /// Decides on a request. RFC 8489 §6.3, RFC 8656 §5.
 ///
@@ -58,7 +58,9 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
     }
     match request.method() {
         Method::ALLOCATE => return allocate::answer(state, now, request, path, &caller, existing),
-        Method::CONNECTION_BIND => return connection_bind::answer(state, now, request, path, &caller, existing),
+        Method::CONNECTION_BIND => {
+            return connection_bind::answer(state, now, request, path, &caller, existing);
+        }
         _ => {}
     }
     if request.method() == Method::REFRESH && request.has(AttributeType::MOBILITY_TICKET) {

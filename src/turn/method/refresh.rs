@@ -1,17 +1,17 @@
 //! Refresh: an allocation lives on, or ends. RFC 8656 §8.2.
 
-use super::request::{owned, requested_lifetime};
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::Caller;
+use crate::turn::auth::authenticate::Caller;
 use crate::turn::effect::End;
-use crate::turn::limits::Limits;
-use crate::turn::reject::Reject;
-use crate::turn::relayed::Protocol;
+use crate::turn::ids::relayed::Protocol;
+use crate::turn::ids::time::Instant;
+use crate::turn::method::request::{owned, requested_lifetime};
+use crate::turn::policy::limits::Limits;
+use crate::turn::policy::reject::Reject;
 use crate::turn::respond::{Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
+use crate::turn::shared::mobility_ticket::Ticket;
 use crate::turn::state::State;
-use crate::turn::ticket::Ticket;
-use crate::turn::time::Instant;
 use crate::wire::attribute::{Family, read_first_of_four};
 use crate::wire::{AttributeType, ErrorCode, Message, Method};
 use std::time::Duration;
@@ -55,7 +55,9 @@ pub fn answer(
 /// The lifetime that is asked for, and for which family, where only one is meant.
 fn read(state: &State, request: &Message, id: AllocationId) -> Result<(Option<u32>, Option<Family>), Reject> {
     let asked = requested_lifetime(request)?;
-    let Some(value) = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) else { return Ok((asked, None)) };
+    let Some(value) = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) else {
+        return Ok((asked, None));
+    };
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
     let code = read_first_of_four(value).ok_or(Reject::BAD_REQUEST)?;
     let family = Family::from_code(code).filter(|family| allocation.halves.get(*family).is_some());

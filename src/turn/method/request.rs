@@ -1,11 +1,12 @@
 //! What several methods read of a request, and the rules that come with it.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::Caller;
+use crate::turn::auth::authenticate::Caller;
 use crate::turn::policy::Policy;
-use crate::turn::reject::Reject;
+use crate::turn::policy::reject::Reject;
 use crate::turn::state::State;
-use crate::wire::attribute::{self, Family};
+use crate::wire::attribute;
+use crate::wire::attribute::Family;
 use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::SocketAddr;
 
@@ -64,6 +65,8 @@ pub fn same_family(state: &State, id: AllocationId, peer: SocketAddr) -> Result<
 
 /// LIFETIME as a request asks for it, in seconds.
 pub fn requested_lifetime(request: &Message) -> Result<Option<u32>, Reject> {
-    let Some(value) = request.attribute(AttributeType::LIFETIME) else { return Ok(None) };
+    let Some(value) = request.attribute(AttributeType::LIFETIME) else {
+        return Ok(None);
+    };
     attribute::read_number(value).map(Some).ok_or(Reject::BAD_REQUEST)
 }

@@ -1,13 +1,13 @@
 //! Send: data to a peer without a channel. RFC 8656 §11.2.
 
-use super::request::unknown_attributes;
 use crate::turn::allocation::Allocation;
 use crate::turn::effect::Onward;
-use crate::turn::five_tuple::{Client, FiveTuple};
-use crate::turn::reject::Discard;
-use crate::turn::relayed::Protocol;
+use crate::turn::ids::five_tuple::{Client, FiveTuple};
+use crate::turn::ids::relayed::Protocol;
+use crate::turn::ids::time::Instant;
+use crate::turn::method::request::unknown_attributes;
+use crate::turn::policy::reject::Discard;
 use crate::turn::state::{Payload, State};
-use crate::turn::time::Instant;
 use crate::wire::attribute::{Family, read_xor_address};
 use crate::wire::{AttributeType, Message};
 use std::net::SocketAddr;

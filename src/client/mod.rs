@@ -1,0 +1,6 @@
+//! Client side of STUN and TURN: URIs and transports, shared by `peer` and `bench`.
+
+pub(crate) mod dtls;
+pub mod line;
+pub mod tls;
+pub mod uri;

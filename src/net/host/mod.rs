@@ -1,0 +1,5 @@
+//! What the host offers: cores, interface addresses, file descriptors.
+
+pub mod cpu;
+pub mod fd_limit;
+pub mod interfaces;

@@ -1,0 +1,134 @@
+//! Where a connection's first octets tell what it is: TLS, STUN, a balancer's introduction; and inside TLS: STUN, or a
+//! visitor for the web page.
+//!
+//! ```text
+//!   accepted ─▶ (PROXY header) ─┬─ 0..3 ────▶ STUN, TURN
+//!                               └─ 22 ──▶ TLS ─┬─ 0..3 ───▶ STUN, TURN
+//!                                              └─ A..Z ───▶ Visitor: HTTP is served elsewhere
+//! ```
+
+use crate::net::{Prefixed, proxy_protocol};
+use crate::relay::client::connection::{Conn, Negotiated};
+use crate::relay::client::stream::Stream;
+use crate::relay::plan::Visitor;
+use crate::relay::shard::event_loop::Shard;
+use std::io;
+use std::ops::Range;
+
+impl Shard {
+    /// Finds out what a connection is by the first octets on it, and takes care of it unless it is STUN: then this gives
+    /// back where that begins.
+    pub(crate) fn open(&mut self, index: u32, mut range: Range<usize>) -> Option<Range<usize>> {
+        let conn = self.egress.clients.conn(index)?;
+        let octets = self.batch.octets().get(range.clone()).unwrap_or_default();
+        match introduced(conn, octets) {
+            Ok(Some(length)) => range.start += length,
+            Ok(None) => {
+                conn.keep(octets);
+                return None;
+            }
+            Err(_) => {
+                self.turn_away(index);
+                return None;
+            }
+        }
+        let octets = octets.get(octets.len() - range.len()..).unwrap_or_default();
+        match (octets.first(), conn.is_plain()) {
+            (None | Some(0..=3), _) => return Some(range),
+            (Some(&HANDSHAKE), true) if self.gate.secure.tls.is_some() => {
+                let octets = octets.to_vec();
+                self.negotiate_on(index, octets);
+            }
+            (Some(b'A'..=b'Z'), false) if self.gate.secure.visitors.is_some() => {
+                let octets = octets.to_vec();
+                self.hand_over(index, octets);
+            }
+            _ => self.turn_away(index),
+        }
+        None
+    }
+
+    fn turn_away(&mut self, index: u32) {
+        self.counters.connections_malformed.add(1);
+        self.hang_up(index);
+    }
+
+    /// Begins TLS on a connection of which `hello` has been read.
+    fn negotiate_on(&mut self, index: u32, hello: Vec<u8>) {
+        let (Some(tls), Some(conn)) = (self.gate.secure.tls.clone(), self.egress.clients.conn(index)) else {
+            return;
+        };
+        if !self.gate.under_way.begin(conn.client.five_tuple.client.ip()) {
+            self.counters.handshakes_refused.add(1);
+            return self.hang_up(index);
+        }
+        let octets = self.gate.under_way.bounds().octets;
+        conn.secure(self.now, |stream| tls.accept(Prefixed::new(hello, stream, Some(octets)).reading_ahead()));
+    }
+
+    /// Goes on with a handshake, where there is one; tells whether the connection can be read.
+    pub(crate) fn negotiate(&mut self, index: u32) -> bool {
+        let Some(conn) = self.egress.clients.conn(index) else {
+            return false;
+        };
+        match conn.negotiate(self.now) {
+            Negotiated::Already => true,
+            Negotiated::UnderWay => false,
+            Negotiated::Failed => {
+                self.hang_up(index);
+                false
+            }
+            Negotiated::Now { server_name, validation } => {
+                conn.client.realm = server_name.and_then(|name| self.gate.policy.realm_of_server_name(&name));
+                self.gate.under_way.end(conn.client.five_tuple.client.ip());
+                self.counters.tls_handshakes.add(1);
+                if validation {
+                    self.hang_up(index);
+                }
+                !validation
+            }
+        }
+    }
+
+    /// Gives a connection to whoever serves HTTP; `read` is what has been read of it.
+    fn hand_over(&mut self, index: u32, read: Vec<u8>) {
+        let Some(conn) = self.egress.clients.take(index) else {
+            return;
+        };
+        let five_tuple = conn.client.five_tuple;
+        let (Stream::Tls(stream), _) = conn.into_parts() else {
+            return;
+        };
+        let stream = Box::new(Prefixed::new(read, *stream, None));
+        let visitor = Visitor { stream, peer: five_tuple.client, local: five_tuple.server };
+        let taken = self.gate.secure.visitors.as_ref().is_some_and(|visitors| visitors.try_send(visitor).is_ok());
+        if taken { self.counters.visitors.add(1) } else { self.counters.visitors_refused.add(1) }
+    }
+
+    /// Closes a connection that was taken out, and counts what it left unfinished.
+    pub(crate) fn part_with(&mut self, mut conn: Box<Conn>) {
+        if conn.is_negotiating() {
+            self.gate.under_way.end(conn.client.five_tuple.client.ip());
+            self.counters.handshakes_failed.add(1);
+        }
+        conn.farewell();
+    }
+}
+
+/// Reads a balancer's introduction, where one has to come: how long it is, or `None` while it is incomplete.
+fn introduced(conn: &mut Conn, octets: &[u8]) -> io::Result<Option<usize>> {
+    if !conn.balanced {
+        return Ok(Some(0));
+    }
+    let Some((origin, length)) = proxy_protocol::parse(octets)? else {
+        return Ok(None);
+    };
+    if let proxy_protocol::Origin::Client(client) = origin {
+        conn.client.five_tuple.client = client;
+    }
+    conn.balanced = false;
+    Ok(Some(length))
+}
+
+/// A TLS record that holds a handshake message.
+const HANDSHAKE: u8 = 22;
