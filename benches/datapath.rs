@@ -14,13 +14,27 @@ fn main() {
 /// One datagram by one call, as every system can.
 #[divan::bench(args = SIZES)]
 fn plain(bencher: Bencher, size: usize) {
-    Wire::new(Options { path: Path::Plain, ..Options::default() }, 1).measure(bencher, size);
+    Wire::new(
+        Options {
+            path: Path::Plain,
+            ..Options::default()
+        },
+        1,
+    )
+    .measure(bencher, size);
 }
 
 /// One call for a batch of datagrams, each a packet of its own to the kernel.
 #[divan::bench(args = SIZES)]
 fn batched(bencher: Bencher, size: usize) {
-    Wire::new(Options { offload: false, ..Options::default() }, 1).measure(bencher, size);
+    Wire::new(
+        Options {
+            offload: false,
+            ..Options::default()
+        },
+        1,
+    )
+    .measure(bencher, size);
 }
 
 /// The batch leaves as one GSO train and arrives as one by GRO.
@@ -45,26 +59,46 @@ struct Wire {
 
 impl Wire {
     fn new(options: Options, receivers: usize) -> Wire {
-        let options = Options { receive_buffer: Some(4 << 20), ..options };
-        let bind = || UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &options).expect("a socket");
+        let options = Options {
+            receive_buffer: Some(4 << 20),
+            ..options
+        };
+        let bind = || {
+            UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), &options).expect("a socket")
+        };
         let to = (0..receivers).map(|_| bind()).collect();
-        Wire { from: bind(), to, batch: Batch::new(PACKETS), messages: Messages::default() }
+        Wire {
+            from: bind(),
+            to,
+            batch: Batch::new(PACKETS),
+            messages: Messages::default(),
+        }
     }
 
     fn measure(mut self, bencher: Bencher, size: usize) {
         let octets = vec![7; size * PACKETS];
         let to: Vec<_> = self.to.iter().map(UdpSocket::local_address).collect();
-        let outgoing: Vec<_> =
-            (0..PACKETS).map(|at| Outgoing::new(to[at % to.len()], Piece::written(at * size, size))).collect();
-        bencher.counter(ItemsCount::new(PACKETS)).bench_local(move || {
-            let sent = self.from.send(&mut self.messages, &outgoing, Octets { received: &[], written: &octets });
-            assert_eq!(sent.packets, PACKETS as u64);
-            self.batch.clear();
-            for socket in &mut self.to {
-                while !socket.receive(&mut self.batch).expect("packets").drained {}
-            }
-            assert_eq!(self.batch.datagrams().len(), PACKETS);
-        });
+        let outgoing: Vec<_> = (0..PACKETS)
+            .map(|at| Outgoing::new(to[at % to.len()], Piece::written(at * size, size)))
+            .collect();
+        bencher
+            .counter(ItemsCount::new(PACKETS))
+            .bench_local(move || {
+                let sent = self.from.send(
+                    &mut self.messages,
+                    &outgoing,
+                    Octets {
+                        received: &[],
+                        written: &octets,
+                    },
+                );
+                assert_eq!(sent.packets, PACKETS as u64);
+                self.batch.clear();
+                for socket in &mut self.to {
+                    while !socket.receive(&mut self.batch).expect("packets").drained {}
+                }
+                assert_eq!(self.batch.datagrams().len(), PACKETS);
+            });
     }
 }
 

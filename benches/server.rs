@@ -9,7 +9,10 @@ use std::process::{Command, ExitCode};
 use world::scenario::{SERVER, Scenario, WIRE, walk};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["--instructions"] => instructions::compare(),
@@ -51,17 +54,27 @@ fn memory(counts: &[usize]) -> ExitCode {
         drop(world.allocate(0));
         let before = resident();
         (1..*count).for_each(|index| drop(world.allocate(index)));
-        println!("{count} allocations: {} B each", (resident() - before) / (*count as u64 - 1));
+        println!(
+            "{count} allocations: {} B each",
+            (resident() - before) / (*count as u64 - 1)
+        );
         return ExitCode::SUCCESS;
     }
     for count in counts {
         let own = std::env::current_exe().expect("our own path");
-        let status = Command::new(own).args(["--memory", &count.to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "{count} allocations");
+        let status = Command::new(own)
+            .args(["--memory", &count.to_string()])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "{count} allocations"
+        );
     }
     ExitCode::SUCCESS
 }
 
 fn resident() -> u64 {
-    hairpin::bench::process::spent(std::process::id()).expect("our own process").resident
+    hairpin::bench::process::spent(std::process::id())
+        .expect("our own process")
+        .resident
 }

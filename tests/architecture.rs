@@ -49,9 +49,24 @@ fn nothing_is_left_to_do() {
 #[test]
 fn the_top_level_is_what_the_design_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let known = ["Cargo.toml", "Cargo.lock", "src", "benches", "deploy", "tests", "README.md", "target"];
-    let entries = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    assert_none(entries.filter(|name| !name.starts_with('.') && !known.contains(&name.as_str())).collect());
+    let known = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "benches",
+        "deploy",
+        "tests",
+        "README.md",
+        "target",
+    ];
+    let entries = std::fs::read_dir(root)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert_none(
+        entries
+            .filter(|name| !name.starts_with('.') && !known.contains(&name.as_str()))
+            .collect(),
+    );
 }
 
 /// Issue 2: "README (≤ 130 lines, operator's order)".
@@ -72,7 +87,10 @@ fn floor_faults(sources: &Sources) -> Vec<String> {
                 continue;
             };
             if other != own && storey(other) >= storey(own) {
-                faults.push(format!("{file}: {own} may not know {other} ({})", path.join("::")));
+                faults.push(format!(
+                    "{file}: {own} may not know {other} ({})",
+                    path.join("::")
+                ));
             }
         }
     }
@@ -82,11 +100,15 @@ fn floor_faults(sources: &Sources) -> Vec<String> {
 /// No circle between files; a name that a module re-exports stands for the file it comes from.
 fn circle_faults(sources: &Sources) -> Vec<String> {
     let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let passed_on: PassedOn =
-        sources.iter().map(|(file, text)| (file.as_str(), reexports(file, text, sources))).collect();
+    let passed_on: PassedOn = sources
+        .iter()
+        .map(|(file, text)| (file.as_str(), reexports(file, text, sources)))
+        .collect();
     for (file, text) in sources {
         let needed = needed_paths(file, text, sources);
-        let targets = needed.iter().filter_map(|path| resolve(path, sources, &passed_on, 0));
+        let targets = needed
+            .iter()
+            .filter_map(|path| resolve(path, sources, &passed_on, 0));
         edges.insert(file, targets.filter(|target| target != file).collect());
     }
     let mut faults = vec![];
@@ -103,12 +125,25 @@ fn circle_faults(sources: &Sources) -> Vec<String> {
 /// `wire` and `turn` read no clock, own no socket, spawn nothing, wait for nothing.
 fn purity_faults(sources: &Sources) -> Vec<String> {
     let mut faults = vec![];
-    for (file, text) in sources.iter().filter(|(file, _)| matches!(floor(file), Some("wire" | "turn"))) {
+    for (file, text) in sources
+        .iter()
+        .filter(|(file, _)| matches!(floor(file), Some("wire" | "turn")))
+    {
         let tokens = tokens(&without_tests(text));
-        faults.extend(tokens.iter().filter(|t| IMPURE.contains(&t.as_str())).map(|t| format!("{file}: {t}")));
+        faults.extend(
+            tokens
+                .iter()
+                .filter(|t| IMPURE.contains(&t.as_str()))
+                .map(|t| format!("{file}: {t}")),
+        );
         for path in plain_paths(&tokens) {
             let path = path.join("::");
-            faults.extend(IMPURE_PATHS.iter().filter(|p| path.starts_with(**p)).map(|p| format!("{file}: {p}")));
+            faults.extend(
+                IMPURE_PATHS
+                    .iter()
+                    .filter(|p| path.starts_with(**p))
+                    .map(|p| format!("{file}: {p}")),
+            );
         }
     }
     faults
@@ -120,12 +155,23 @@ fn unsafe_faults(sources: &Sources) -> Vec<String> {
     for (file, text) in sources {
         let bare = without_comments(text);
         let lines: Vec<&str> = text.lines().collect();
-        for (number, line) in bare.lines().enumerate().filter(|(_, line)| tokens(line).iter().any(|t| t == "unsafe")) {
+        for (number, line) in bare
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| tokens(line).iter().any(|t| t == "unsafe"))
+        {
             let above = &lines[number.saturating_sub(6)..=number];
             if floor(file) != Some("net") {
-                faults.push(format!("{file}:{}: unsafe outside net: {}", number + 1, line.trim()));
+                faults.push(format!(
+                    "{file}:{}: unsafe outside net: {}",
+                    number + 1,
+                    line.trim()
+                ));
             } else if !above.iter().any(|l| l.contains("SAFETY:")) {
-                faults.push(format!("{file}:{}: unsafe without a SAFETY sentence", number + 1));
+                faults.push(format!(
+                    "{file}:{}: unsafe without a SAFETY sentence",
+                    number + 1
+                ));
             }
         }
     }
@@ -155,11 +201,16 @@ fn name_faults(sources: &Sources) -> Vec<String> {
     let mut faults = vec![];
     for (file, text) in sources {
         let tokens = tokens(&without_comments(text));
-        let declared =
-            tokens.windows(2).filter(|pair| DECLARING.contains(&pair[0].as_str())).map(|pair| pair[1].as_str());
+        let declared = tokens
+            .windows(2)
+            .filter(|pair| DECLARING.contains(&pair[0].as_str()))
+            .map(|pair| pair[1].as_str());
         let stems = file.trim_end_matches(".rs").split('/');
         for name in declared.chain(stems) {
-            if words(name).iter().any(|w| EMPTY_WORDS.contains(&w.trim_end_matches('s'))) {
+            if words(name)
+                .iter()
+                .any(|w| EMPTY_WORDS.contains(&w.trim_end_matches('s')))
+            {
                 faults.push(format!("{file}: {name}"));
             }
         }
@@ -172,8 +223,12 @@ fn leftover_faults(sources: &Sources) -> Vec<String> {
     let mut faults = vec![];
     for (file, text) in sources {
         for (number, line) in text.lines().enumerate() {
-            faults
-                .extend(LEFTOVERS.iter().filter(|l| line.contains(**l)).map(|l| format!("{file}:{}: {l}", number + 1)));
+            faults.extend(
+                LEFTOVERS
+                    .iter()
+                    .filter(|l| line.contains(**l))
+                    .map(|l| format!("{file}:{}: {l}", number + 1)),
+            );
         }
     }
     faults
@@ -193,7 +248,9 @@ fn storey(floor: &str) -> Option<u8> {
 }
 
 fn floor(file: &str) -> Option<&str> {
-    file.split(['/', '.']).next().filter(|f| storey(f).is_some())
+    file.split(['/', '.'])
+        .next()
+        .filter(|f| storey(f).is_some())
 }
 
 /// Every path in a file that leads into this crate, from the crate's root on.
@@ -207,7 +264,10 @@ fn paths(file: &str, text: &str, sources: &Sources) -> Vec<Vec<String>> {
             "crate" | "hairpin" => vec![],
             "self" => here.clone(),
             "super" => here[..here.len().saturating_sub(1)].to_vec(),
-            child if path.len() > 1 && file_of(&[&here[..], &[child.to_owned()]].concat(), sources).is_some() => {
+            child
+                if path.len() > 1
+                    && file_of(&[&here[..], &[child.to_owned()]].concat(), sources).is_some() =>
+            {
                 [&here[..], &[child.to_owned()]].concat()
             }
             _ => continue,
@@ -226,12 +286,15 @@ fn paths(file: &str, text: &str, sources: &Sources) -> Vec<Vec<String>> {
 /// The paths that a file's own code needs: a re-export that it only passes on is none.
 fn needed_paths(file: &str, text: &str, sources: &Sources) -> Vec<Vec<String>> {
     let code = without_tests(text);
-    let (passed_on, own): (Vec<&str>, Vec<&str>) =
-        code.split_inclusive(';').partition(|statement| is_reexport(statement));
+    let (passed_on, own): (Vec<&str>, Vec<&str>) = code
+        .split_inclusive(';')
+        .partition(|statement| is_reexport(statement));
     let own = own.concat();
     let names = tokens(&own);
     let mut needed = paths(file, &own, sources);
-    let reexported = passed_on.iter().flat_map(|statement| paths(file, statement, sources));
+    let reexported = passed_on
+        .iter()
+        .flat_map(|statement| paths(file, statement, sources));
     needed.extend(reexported.filter(|path| path.last().is_some_and(|name| names.contains(name))));
     needed
 }
@@ -239,7 +302,10 @@ fn needed_paths(file: &str, text: &str, sources: &Sources) -> Vec<Vec<String>> {
 /// What a file passes on, from the crate's root on.
 fn reexports(file: &str, text: &str, sources: &Sources) -> Vec<Vec<String>> {
     let code = without_tests(text);
-    code.split_inclusive(';').filter(|statement| is_reexport(statement)).flat_map(|s| paths(file, s, sources)).collect()
+    code.split_inclusive(';')
+        .filter(|statement| is_reexport(statement))
+        .flat_map(|s| paths(file, s, sources))
+        .collect()
 }
 
 fn is_reexport(statement: &str) -> bool {
@@ -249,8 +315,15 @@ fn is_reexport(statement: &str) -> bool {
 }
 
 /// The file that defines what a path names: the deepest module on it, or where that module re-exports the next name from.
-fn resolve<'a>(path: &[String], sources: &'a Sources, passed_on: &PassedOn, depth: u8) -> Option<&'a str> {
-    let known = (0..=path.len()).rev().find(|n| file_of(&path[..*n], sources).is_some())?;
+fn resolve<'a>(
+    path: &[String],
+    sources: &'a Sources,
+    passed_on: &PassedOn,
+    depth: u8,
+) -> Option<&'a str> {
+    let known = (0..=path.len())
+        .rev()
+        .find(|n| file_of(&path[..*n], sources).is_some())?;
     let file = file_of(&path[..known], sources)?;
     let Some(name) = path.get(known).filter(|_| depth < 8) else {
         return Some(file);
@@ -264,15 +337,27 @@ fn resolve<'a>(path: &[String], sources: &'a Sources, passed_on: &PassedOn, dept
 }
 
 fn module_of(file: &str) -> Vec<String> {
-    let stem = file.trim_end_matches(".rs").trim_end_matches("mod").trim_end_matches('/');
-    stem.split('/').filter(|s| !s.is_empty() && !["lib", "main"].contains(s)).map(str::to_owned).collect()
+    let stem = file
+        .trim_end_matches(".rs")
+        .trim_end_matches("mod")
+        .trim_end_matches('/');
+    stem.split('/')
+        .filter(|s| !s.is_empty() && !["lib", "main"].contains(s))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn file_of<'a>(module: &[String], sources: &'a Sources) -> Option<&'a str> {
     let stem = module.join("/");
-    let candidates =
-        if stem.is_empty() { vec!["lib.rs".to_owned()] } else { vec![format!("{stem}.rs"), format!("{stem}/mod.rs")] };
-    candidates.iter().find_map(|c| sources.get_key_value(c)).map(|(file, _)| file.as_str())
+    let candidates = if stem.is_empty() {
+        vec!["lib.rs".to_owned()]
+    } else {
+        vec![format!("{stem}.rs"), format!("{stem}/mod.rs")]
+    };
+    candidates
+        .iter()
+        .find_map(|c| sources.get_key_value(c))
+        .map(|(file, _)| file.as_str())
 }
 
 /// Every `a::b::c` in the tokens, with the groups of `use` trees spread out.
@@ -289,7 +374,12 @@ fn plain_paths(tokens: &[String]) -> Vec<Vec<String>> {
 }
 
 /// Reads one path, which may end in a group, that starts at `at` behind `prefix`; the index behind it.
-fn path_at(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
+fn path_at(
+    tokens: &[String],
+    mut at: usize,
+    prefix: &[String],
+    found: &mut Vec<Vec<String>>,
+) -> usize {
     let mut path = prefix.to_vec();
     loop {
         path.push(tokens[at].clone());
@@ -301,7 +391,11 @@ fn path_at(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Vec<
             Some("{") => {
                 at += 2;
                 while tokens.get(at).is_some_and(|t| t != "}") {
-                    at = if is_name(&tokens[at]) { path_at(tokens, at, &path, found) } else { at + 1 };
+                    at = if is_name(&tokens[at]) {
+                        path_at(tokens, at, &path, found)
+                    } else {
+                        at + 1
+                    };
                 }
                 return at + 1;
             }
@@ -326,7 +420,9 @@ fn tokens(code: &str) -> Vec<String> {
     let mut found = vec![];
     let mut rest = code.as_str();
     while let Some(first) = rest.chars().next() {
-        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let word = rest
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(rest.len());
         let size = if word > 0 {
             word
         } else if rest.starts_with("::") {
@@ -359,7 +455,11 @@ fn without_comments(text: &str) -> String {
 
 /// How many octets at the start of `rest` are a comment or a literal.
 fn blank_at(rest: &str) -> usize {
-    let until = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |n| from + n + end.len());
+    let until = |end: &str, from: usize| {
+        rest[from..]
+            .find(end)
+            .map_or(rest.len(), |n| from + n + end.len())
+    };
     if rest.starts_with("//") {
         return rest.find('\n').unwrap_or(rest.len());
     }
@@ -416,7 +516,10 @@ fn closing(code: &str, open: usize) -> usize {
 fn functions(code: &str) -> Vec<(&str, &str)> {
     let mut found = vec![];
     for (start, _) in code.match_indices("fn ") {
-        let name = code[start + 3..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let name = code[start + 3..]
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+            .unwrap_or_default();
         let Some(open) = code[start..].find(['{', ';']).map(|n| start + n) else {
             continue;
         };
@@ -434,12 +537,17 @@ fn words(name: &str) -> Vec<String> {
         if c == '_' || c.is_uppercase() {
             all.push(String::new());
         }
-        all.last_mut().unwrap().extend(c.to_lowercase().filter(|c| *c != '_'));
+        all.last_mut()
+            .unwrap()
+            .extend(c.to_lowercase().filter(|c| *c != '_'));
     }
     all
 }
 
-fn circle_through<'a>(start: &'a str, edges: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a str>> {
+fn circle_through<'a>(
+    start: &'a str,
+    edges: &BTreeMap<&'a str, BTreeSet<&'a str>>,
+) -> Option<Vec<&'a str>> {
     let mut queue = std::collections::VecDeque::from([vec![start]]);
     let mut seen = BTreeSet::new();
     while let Some(route) = queue.pop_front() {
@@ -465,7 +573,12 @@ fn sources() -> Sources {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
-                let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
                 all.insert(name, std::fs::read_to_string(&path).unwrap());
             }
         }
@@ -491,10 +604,21 @@ const IMPURE: &[&str] = &[
     "println",
     "eprintln",
 ];
-const IMPURE_PATHS: &[&str] =
-    &["std::time::Instant", "std::thread", "std::fs", "std::io", "std::process", "std::env", "tracing"];
-const DECLARING: &[&str] = &["fn", "struct", "enum", "trait", "mod", "type", "const", "static", "union"];
-const EMPTY_WORDS: &[&str] = &["handler", "manager", "provider", "context", "session", "util", "helper", "common"];
+const IMPURE_PATHS: &[&str] = &[
+    "std::time::Instant",
+    "std::thread",
+    "std::fs",
+    "std::io",
+    "std::process",
+    "std::env",
+    "tracing",
+];
+const DECLARING: &[&str] = &[
+    "fn", "struct", "enum", "trait", "mod", "type", "const", "static", "union",
+];
+const EMPTY_WORDS: &[&str] = &[
+    "handler", "manager", "provider", "context", "session", "util", "helper", "common",
+];
 const LEFTOVERS: &[&str] = &["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("];
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 60;
@@ -506,25 +630,43 @@ mod planted {
     fn sound() -> Sources {
         let files = [
             ("lib.rs", "pub mod wire;\npub mod turn;\n"),
-            ("wire/mod.rs", "//! Octets.\nmod message;\npub use message::Message;\n"),
+            (
+                "wire/mod.rs",
+                "//! Octets.\nmod message;\npub use message::Message;\n",
+            ),
             (
                 "wire/message.rs",
                 "/// unsafe, async and crate::cli are words of this comment.\npub struct Message { text: &'static str }\n",
             ),
-            ("turn/mod.rs", "mod server;\nmod time;\npub use self::{server::Server, time::Instant};\n"),
+            (
+                "turn/mod.rs",
+                "mod server;\nmod time;\npub use self::{server::Server, time::Instant};\n",
+            ),
             (
                 "turn/server.rs",
                 "use super::Instant;\nuse crate::wire::Message;\npub struct Server;\nfn f() -> &'static str { \"tokio::spawn // async\" }\n",
             ),
-            ("turn/time.rs", "use std::time::Duration;\npub struct Instant(u64);\n"),
-            ("net/mod.rs", "fn f() {\n    // SAFETY: nothing is read.\n    unsafe { g() }\n}\n"),
+            (
+                "turn/time.rs",
+                "use std::time::Duration;\npub struct Instant(u64);\n",
+            ),
+            (
+                "net/mod.rs",
+                "fn f() {\n    // SAFETY: nothing is read.\n    unsafe { g() }\n}\n",
+            ),
             (
                 "relay/mod.rs",
                 "use crate::{net, turn::{Instant, Server}};\n#[cfg(test)]\nmod tests { use crate::cli; fn t() { unsafe {} } }\n",
             ),
-            ("cli/mod.rs", "use crate::relay;\npub fn run(session_count: u8) {}\n"),
+            (
+                "cli/mod.rs",
+                "use crate::relay;\npub fn run(session_count: u8) {}\n",
+            ),
         ];
-        files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect()
+        files
+            .iter()
+            .map(|(file, text)| ((*file).to_owned(), (*text).to_owned()))
+            .collect()
     }
 
     fn with(file: &str, text: &str) -> Sources {
@@ -533,13 +675,23 @@ mod planted {
         sources
     }
 
-    const RULES: [fn(&Sources) -> Vec<String>; 7] =
-        [floor_faults, circle_faults, purity_faults, unsafe_faults, size_faults, name_faults, leftover_faults];
+    const RULES: [fn(&Sources) -> Vec<String>; 7] = [
+        floor_faults,
+        circle_faults,
+        purity_faults,
+        unsafe_faults,
+        size_faults,
+        name_faults,
+        leftover_faults,
+    ];
 
     #[test]
     fn a_sound_crate_has_no_faults() {
         let mut sound = sound();
-        sound.get_mut("relay/mod.rs").unwrap().clone_from(&"use crate::{net, turn::{Instant, Server}};\n".to_owned());
+        sound
+            .get_mut("relay/mod.rs")
+            .unwrap()
+            .clone_from(&"use crate::{net, turn::{Instant, Server}};\n".to_owned());
         for rule in RULES {
             assert_none(rule(&sound));
         }
@@ -556,7 +708,10 @@ mod planted {
         for (file, text) in [
             ("wire/message.rs", "use crate::turn::Server;"),
             ("turn/server.rs", "use crate::net::UdpSocket;"),
-            ("turn/server.rs", "fn g() { let s = crate::relay::start(); }"),
+            (
+                "turn/server.rs",
+                "fn g() { let s = crate::relay::start(); }",
+            ),
             ("net/mod.rs", "use crate::turn;"),
             ("wire/message.rs", "use super::super::cli::run;"),
             ("relay/mod.rs", "use crate::{net, service::{web, metrics}};"),
@@ -576,7 +731,10 @@ mod planted {
             ("wire/message.rs", "use super::Own;"),
         ] {
             let mut sources = with(file, text);
-            sources.get_mut("wire/mod.rs").unwrap().push_str("pub struct Own(Message);");
+            sources
+                .get_mut("wire/mod.rs")
+                .unwrap()
+                .push_str("pub struct Own(Message);");
             let faults = circle_faults(&sources);
             assert_eq!(faults.len(), 1, "{file}: {text}: {faults:?}");
         }
@@ -602,22 +760,53 @@ mod planted {
 
     #[test]
     fn unsafe_is_found_outside_net_and_without_a_reason() {
-        assert_eq!(unsafe_faults(&with("turn/time.rs", "fn f() { unsafe { g() } }")).len(), 2);
-        assert_eq!(unsafe_faults(&with("net/mod.rs", "\n\n\n\n\n\nfn f() { unsafe { g() } }")).len(), 2);
-        assert_eq!(unsafe_faults(&with("net/mod.rs", "// SAFETY: fine.\nunsafe impl Send for X {}")).len(), 1);
+        assert_eq!(
+            unsafe_faults(&with("turn/time.rs", "fn f() { unsafe { g() } }")).len(),
+            2
+        );
+        assert_eq!(
+            unsafe_faults(&with("net/mod.rs", "\n\n\n\n\n\nfn f() { unsafe { g() } }")).len(),
+            2
+        );
+        assert_eq!(
+            unsafe_faults(&with(
+                "net/mod.rs",
+                "// SAFETY: fine.\nunsafe impl Send for X {}"
+            ))
+            .len(),
+            1
+        );
     }
 
     #[test]
     fn what_is_too_long_is_found() {
         let lines = "let x = 1;\n".repeat(FUNCTION_LINES);
-        assert_eq!(size_faults(&with("cli/mod.rs", &format!("fn long() {{\n{lines}}}\n"))).len(), 1);
-        assert_eq!(size_faults(&with("cli/mod.rs", &"const A: u8 = 0;\n".repeat(FILE_LINES))).len(), 1);
-        assert_none(size_faults(&with("cli/mod.rs", &"// a comment\n\n".repeat(FILE_LINES))));
+        assert_eq!(
+            size_faults(&with("cli/mod.rs", &format!("fn long() {{\n{lines}}}\n"))).len(),
+            1
+        );
+        assert_eq!(
+            size_faults(&with(
+                "cli/mod.rs",
+                &"const A: u8 = 0;\n".repeat(FILE_LINES)
+            ))
+            .len(),
+            1
+        );
+        assert_none(size_faults(&with(
+            "cli/mod.rs",
+            &"// a comment\n\n".repeat(FILE_LINES),
+        )));
     }
 
     #[test]
     fn empty_words_are_found() {
-        for text in ["struct ConnectionManager;", "mod helpers;", "fn session_of() {}", "trait Handler {}"] {
+        for text in [
+            "struct ConnectionManager;",
+            "mod helpers;",
+            "fn session_of() {}",
+            "trait Handler {}",
+        ] {
             assert_eq!(name_faults(&with("cli/mod.rs", text)).len(), 1, "{text}");
         }
         assert_eq!(name_faults(&with("net/util.rs", "")).len(), 1);
@@ -626,7 +815,13 @@ mod planted {
 
     #[test]
     fn leftovers_are_found() {
-        assert_eq!(leftover_faults(&with("cli/mod.rs", "// TODO: later")).len(), 1);
-        assert_eq!(leftover_faults(&with("cli/mod.rs", "fn f() { todo!() }")).len(), 1);
+        assert_eq!(
+            leftover_faults(&with("cli/mod.rs", "// TODO: later")).len(),
+            1
+        );
+        assert_eq!(
+            leftover_faults(&with("cli/mod.rs", "fn f() { todo!() }")).len(),
+            1
+        );
     }
 }

@@ -24,7 +24,13 @@ fn changed_server(ip: IpAddr, permits: bool, change: impl FnOnce(&mut Plan)) -> 
     if permits {
         realm.peers.allow = vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
     }
-    let policy = Policy::new(realm, vec![RelayAddress { local: ip, external: ip }]);
+    let policy = Policy::new(
+        realm,
+        vec![RelayAddress {
+            local: ip,
+            external: ip,
+        }],
+    );
     let mut plan = Plan::new([SocketAddr::new(ip, 0)], policy);
     plan.shards = 1;
     plan.pin = false;
@@ -34,25 +40,57 @@ fn changed_server(ip: IpAddr, permits: bool, change: impl FnOnce(&mut Plan)) -> 
 }
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hairpin")).arg("bench").args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_hairpin"))
+        .arg("bench")
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 /// Runs it for half a second with the right password and gives its JSON; it must end with `code`.
 fn measure(uri: &str, arguments: &[&str], code: i32) -> Value {
-    let common = ["--server", uri, "--user", "user", "--password", "pass", "--duration", "500ms", "--json"];
+    let common = [
+        "--server",
+        uri,
+        "--user",
+        "user",
+        "--password",
+        "pass",
+        "--duration",
+        "500ms",
+        "--json",
+    ];
     let output = run(&[arguments, &common].concat());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
 }
 
 /// Starts it for a minute, and waits until the server has what `awaited` says.
 fn begin(server: &Supervisor, arguments: &[&str], awaited: impl Fn(&Supervisor) -> bool) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
     command.args(
-        [&["bench"], arguments, &["--user", "user", "--password", "pass", "--duration", "60s", "--json"]].concat(),
+        [
+            &["bench"],
+            arguments,
+            &[
+                "--user",
+                "user",
+                "--password",
+                "pass",
+                "--duration",
+                "60s",
+                "--json",
+            ],
+        ]
+        .concat(),
     );
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !awaited(server) {
         assert!(Instant::now() < deadline, "{arguments:?} never got there");
@@ -64,11 +102,18 @@ fn begin(server: &Supervisor, arguments: &[&str], awaited: impl Fn(&Supervisor) 
 /// Packets that the server has relayed.
 fn relayed(server: &Supervisor) -> u64 {
     let shards = server.statistics().shards;
-    shards.iter().flat_map(|shard| &shard.turn.to_peers).map(|flow| flow.packets.get()).sum()
+    shards
+        .iter()
+        .flat_map(|shard| &shard.turn.to_peers)
+        .map(|flow| flow.packets.get())
+        .sum()
 }
 
 fn number(outcome: &Value, path: &str) -> f64 {
-    outcome.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} in {outcome}"))
+    outcome
+        .pointer(path)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("{path} in {outcome}"))
 }
 
 #[test]
@@ -77,25 +122,53 @@ fn every_workload_and_direction_reports_sound_packets() {
         let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).unwrap();
         let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
-        plan.secure.tls = Some(Arc::new(Tls::new(vec![Arc::new(certificate)], Terms::default()).unwrap()));
+        plan.secure.tls = Some(Arc::new(
+            Tls::new(vec![Arc::new(certificate)], Terms::default()).unwrap(),
+        ));
     });
     let address = server.addresses()[0];
     let pid = std::process::id().to_string();
-    let (udp, tcp) = (format!("turn:{address}"), format!("turn:{address}?transport=tcp"));
-    let (tls, dtls) = (format!("turns:{address}"), format!("turns:{address}?transport=udp"));
+    let (udp, tcp) = (
+        format!("turn:{address}"),
+        format!("turn:{address}?transport=tcp"),
+    );
+    let (tls, dtls) = (
+        format!("turns:{address}"),
+        format!("turns:{address}?transport=udp"),
+    );
     let paced = ["--flows", "4", "--rate", "400", "--pid", &pid];
     let cases: &[(&str, &[&str])] = &[
         (&udp, &["relay"]),
         (&udp, &["relay", "--direction", "down"]),
         (&udp, &["relay", "--direction", "both", "--burst", "4"]),
         (&udp, &["relay", "--direction", "hairpin", "--size", "33"]),
-        (&udp, &["relay", "--indications", "--direction", "both", "--size", "161"]),
+        (
+            &udp,
+            &[
+                "relay",
+                "--indications",
+                "--direction",
+                "both",
+                "--size",
+                "161",
+            ],
+        ),
         (&tcp, &["relay", "--direction", "both", "--size", "161"]),
         (&tcp, &["relay", "--direction", "hairpin", "--indications"]),
         (&tls, &["relay", "--direction", "both", "--burst", "4"]),
         (&tls, &["relay", "--direction", "hairpin", "--size", "33"]),
         (&dtls, &["relay", "--direction", "both"]),
-        (&dtls, &["relay", "--direction", "down", "--indications", "--size", "161"]),
+        (
+            &dtls,
+            &[
+                "relay",
+                "--direction",
+                "down",
+                "--indications",
+                "--size",
+                "161",
+            ],
+        ),
         (&udp, &["binding", "--burst", "2"]),
         (&tcp, &["binding"]),
         (&tls, &["binding"]),
@@ -104,15 +177,26 @@ fn every_workload_and_direction_reports_sound_packets() {
     let mut costs = [0.0; 2];
     for (uri, case) in cases {
         let outcome = measure(uri, &[case, &paced[..]].concat(), 0);
-        assert!(number(&outcome, "/packets/received") > 50.0, "{case:?} {outcome}");
+        assert!(
+            number(&outcome, "/packets/received") > 50.0,
+            "{case:?} {outcome}"
+        );
         for none in ["corrupted", "duplicates", "lost"] {
-            assert_eq!(number(&outcome, &format!("/packets/{none}")), 0.0, "{case:?} {none}");
+            assert_eq!(
+                number(&outcome, &format!("/packets/{none}")),
+                0.0,
+                "{case:?} {none}"
+            );
         }
         assert!(number(&outcome, "/latency/p50_us") > 0.0, "{case:?}");
         for (sum, of) in costs.iter_mut().zip(["process", "loader"]) {
             *sum += number(&outcome, &format!("/{of}/cpu_ns_per_packet"));
         }
-        assert_eq!(server.statistics().allocations, 0, "{case:?}: everything was released");
+        assert_eq!(
+            server.statistics().allocations,
+            0,
+            "{case:?}: everything was released"
+        );
     }
     assert!(costs.iter().all(|sum| *sum > 0.0), "{costs:?}");
     server.stop();
@@ -137,8 +221,15 @@ fn allocations_are_counted_and_timed() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let uri = format!("turn:{}", server.addresses()[0]);
     let outcome = measure(&uri, &["allocate", "--flows", "20", "--rate", "max"], 0);
-    assert!(number(&outcome, "/allocations/count") >= 20.0 && number(&outcome, "/allocations/p50_us") > 0.0);
-    assert_eq!(server.statistics().allocations, 0, "everything was released");
+    assert!(
+        number(&outcome, "/allocations/count") >= 20.0
+            && number(&outcome, "/allocations/p50_us") > 0.0
+    );
+    assert_eq!(
+        server.statistics().allocations,
+        0,
+        "everything was released"
+    );
     server.stop();
 }
 
@@ -146,11 +237,23 @@ fn allocations_are_counted_and_timed() {
 fn what_a_bad_network_does_is_told() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let network = BadNetwork::before(server.addresses()[0]);
-    let outcome = measure(&network.uri(), &["relay", "--flows", "1", "--rate", "1000"], 1);
+    let outcome = measure(
+        &network.uri(),
+        &["relay", "--flows", "1", "--rate", "1000"],
+        1,
+    );
     let sent = number(&outcome, "/packets/sent");
-    for (what, of_a_hundred) in [("lost", 7.0), ("duplicates", 3.0), ("reordered", 2.0), ("corrupted", 2.0)] {
+    for (what, of_a_hundred) in [
+        ("lost", 7.0),
+        ("duplicates", 3.0),
+        ("reordered", 2.0),
+        ("corrupted", 2.0),
+    ] {
         let share = number(&outcome, &format!("/packets/{what}")) * 100.0 / sent;
-        assert!((share - of_a_hundred).abs() < 1.5, "{what}: {share} of a hundred, not {of_a_hundred}");
+        assert!(
+            (share - of_a_hundred).abs() < 1.5,
+            "{what}: {share} of a hundred, not {of_a_hundred}"
+        );
     }
     server.stop();
 }
@@ -165,33 +268,101 @@ fn failures_say_what_to_do() {
     let closed = format!("turn:{}?transport=tcp", listener.local_addr().unwrap());
     drop(listener);
     let cases: &[(&[&str], i32, &str)] = &[
-        (&["relay", "--server", &uri, "--user", "user", "--password", "wrong"], 1, "username or password is wrong"),
-        (&["relay", "--server", &uri], 1, "give --user and --password"),
-        (&["relay", "--server", &uri, "--user", "user", "--password", "pass"], 1, "--allow-peer"),
+        (
+            &[
+                "relay",
+                "--server",
+                &uri,
+                "--user",
+                "user",
+                "--password",
+                "wrong",
+            ],
+            1,
+            "username or password is wrong",
+        ),
+        (
+            &["relay", "--server", &uri],
+            1,
+            "give --user and --password",
+        ),
+        (
+            &[
+                "relay",
+                "--server",
+                &uri,
+                "--user",
+                "user",
+                "--password",
+                "pass",
+            ],
+            1,
+            "--allow-peer",
+        ),
         (&["binding", "--server", &nobody], 1, "no answer"),
-        (&["relay", "--server", &uri, "--user", "user"], 2, "belong together"),
+        (
+            &["relay", "--server", &uri, "--user", "user"],
+            2,
+            "belong together",
+        ),
         (&["relay", "--server", &uri, "--size", "5"], 2, "--size"),
         (&["relay", "--server", "here"], 2, "turn:HOST"),
         (&["relay"], 2, "--server"),
-        (&["relay", "--server", &uri, "--rate", "0"], 2, "--rate must be above 0"),
+        (
+            &["relay", "--server", &uri, "--rate", "0"],
+            2,
+            "--rate must be above 0",
+        ),
         (&["relay", "--server", &uri, "--rate", "fast"], 2, "or max"),
-        (&["relay", "--server", &uri, "--flows", "0"], 2, "at least 1"),
+        (
+            &["relay", "--server", &uri, "--flows", "0"],
+            2,
+            "at least 1",
+        ),
         (&["relay", "--server", &uri, "--duration", "1d"], 2, "10s"),
         (&["relay", "--server", &uri, "--size", "65508"], 2, "--size"),
-        (&["relay", "--server", &uri, "--pid", "4294967295"], 2, "--pid"),
-        (&["allocate", "--server", &uri, "--indications"], 2, "means nothing to allocate"),
-        (&["binding", "--server", &uri, "--direction", "down"], 2, "means nothing to binding"),
-        (&["relay", "--server", "turn:no.such.host.invalid"], 2, "no.such.host.invalid"),
+        (
+            &["relay", "--server", &uri, "--pid", "4294967295"],
+            2,
+            "--pid",
+        ),
+        (
+            &["allocate", "--server", &uri, "--indications"],
+            2,
+            "means nothing to allocate",
+        ),
+        (
+            &["binding", "--server", &uri, "--direction", "down"],
+            2,
+            "means nothing to binding",
+        ),
+        (
+            &["relay", "--server", "turn:no.such.host.invalid"],
+            2,
+            "no.such.host.invalid",
+        ),
         (&["relay", "--server", &closed], 1, "cannot connect"),
         // Before anything is asked.
         (
-            &["binding", "--server", &nobody, "--report", "/no/such/directory/page.html"],
+            &[
+                "binding",
+                "--server",
+                &nobody,
+                "--report",
+                "/no/such/directory/page.html",
+            ],
             2,
             "--report /no/such/directory",
         ),
     ];
     let page = std::env::temp_dir().join(format!("hairpin-bench-none-{}.html", std::process::id()));
-    run(&["binding", "--server", &closed, "--report", page.to_str().unwrap()]);
+    run(&[
+        "binding",
+        "--server",
+        &closed,
+        "--report",
+        page.to_str().unwrap(),
+    ]);
     assert!(!page.exists(), "a page about nothing");
     for (arguments, code, said) in cases {
         let output = run(arguments);
@@ -209,9 +380,20 @@ fn what_was_granted_before_a_refusal_is_released() {
     });
     let uri = format!("turn:{}", server.addresses()[0]);
     for workload in ["relay", "allocate"] {
-        let output = run(&[workload, "--server", &uri, "--user", "user", "--password", "pass"]);
+        let output = run(&[
+            workload,
+            "--server",
+            &uri,
+            "--user",
+            "user",
+            "--password",
+            "pass",
+        ]);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(1) && said.contains("fewer allocations than --flows"), "{said}");
+        assert!(
+            output.status.code() == Some(1) && said.contains("fewer allocations than --flows"),
+            "{said}"
+        );
         assert_eq!(server.statistics().allocations, 0);
     }
     server.stop();
@@ -220,8 +402,10 @@ fn what_was_granted_before_a_refusal_is_released() {
 #[test]
 fn an_interrupt_tells_what_was_measured_and_releases() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
-    let (udp, tcp) =
-        (format!("turn:{}", server.addresses()[0]), format!("turn:{}?transport=tcp", server.addresses()[0]));
+    let (udp, tcp) = (
+        format!("turn:{}", server.addresses()[0]),
+        format!("turn:{}?transport=tcp", server.addresses()[0]),
+    );
     for (uri, rate) in [(&udp, "1000"), (&udp, "1"), (&udp, "max"), (&tcp, "1000")] {
         let before = relayed(&server);
         let arguments = ["relay", "--server", uri, "--rate", rate, "--flows", "4"];
@@ -230,12 +414,25 @@ fn an_interrupt_tells_what_was_measured_and_releases() {
         let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(130), "{outcome}");
         assert_eq!(outcome["ended_early"], "interrupted");
-        assert!(number(&outcome, "/seconds") < 20.0 && number(&outcome, "/packets/sent") > 0.0, "{outcome}");
-        assert_eq!(server.statistics().allocations, 0, "everything was released");
+        assert!(
+            number(&outcome, "/seconds") < 20.0 && number(&outcome, "/packets/sent") > 0.0,
+            "{outcome}"
+        );
+        assert_eq!(
+            server.statistics().allocations,
+            0,
+            "everything was released"
+        );
     }
-    let child = begin(&server, &["allocate", "--server", &udp], |server| server.statistics().allocations > 0);
+    let child = begin(&server, &["allocate", "--server", &udp], |server| {
+        server.statistics().allocations > 0
+    });
     assert_eq!(interrupt(child).status.code(), Some(130));
-    assert_eq!(server.statistics().allocations, 0, "everything was released");
+    assert_eq!(
+        server.statistics().allocations,
+        0,
+        "everything was released"
+    );
     server.stop();
 }
 
@@ -244,10 +441,26 @@ fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
     for (transport, cause) in [("udp", "nothing came in the last"), ("tcp", "broke")] {
         let server = server(Ipv4Addr::LOCALHOST.into(), true);
         let uri = format!("turn:{}?transport={transport}", server.addresses()[0]);
-        let mut arguments = vec!["relay", "--server", &uri, "--rate", "500", "--user", "user", "--password", "pass"];
+        let mut arguments = vec![
+            "relay",
+            "--server",
+            &uri,
+            "--rate",
+            "500",
+            "--user",
+            "user",
+            "--password",
+            "pass",
+        ];
         arguments.extend(["--json", "--duration", "4s"]);
         let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
-        let child = command.arg("bench").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command
+            .arg("bench")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while relayed(&server) == 0 {
             assert!(Instant::now() < deadline, "nothing is relayed");
@@ -256,7 +469,10 @@ fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
         server.stop();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(1) && said.contains(cause), "{transport}: {said}");
+        assert!(
+            output.status.code() == Some(1) && said.contains(cause),
+            "{transport}: {said}"
+        );
         let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(number(&outcome, "/packets/received") > 0.0, "{outcome}");
     }
@@ -273,22 +489,38 @@ fn the_highest_rate_is_that_of_the_bottleneck() {
         assert!(failures.len() < 3, "{failures:#?}");
     }
     let rate = (BOTTLENECK * 1.2).to_string();
-    let above = measure(&network.uri(), &["relay", "--flows", "1", "--rate", &rate, "--size", "100"], 0);
+    let above = measure(
+        &network.uri(),
+        &["relay", "--flows", "1", "--rate", &rate, "--size", "100"],
+        0,
+    );
     assert!(number(&above, "/packets/loss") > 0.05, "{above}");
     server.stop();
 }
 
 /// Searches for the highest rate; what was found instead of the bottleneck's.
 fn search(uri: &str) -> Result<(), String> {
-    let outcome = measure(uri, &["relay", "--flows", "1", "--rate", "max", "--size", "100"], 0);
+    let outcome = measure(
+        uri,
+        &["relay", "--flows", "1", "--rate", "max", "--size", "100"],
+        0,
+    );
     let found = number(&outcome, "/packets/offered_per_second");
     let passed = number(&outcome, "/packets/loss") < 0.001 && outcome["loader_bound"] == false;
     if !passed || !(0.75..1.05).contains(&(found / BOTTLENECK)) {
         return Err(format!("{found} of {BOTTLENECK}: {outcome}"));
     }
     let rate = (found * 0.9).to_string();
-    let below = measure(uri, &["relay", "--flows", "1", "--rate", &rate, "--size", "100"], 0);
-    if number(&below, "/packets/loss") < 0.001 { Ok(()) } else { Err(format!("below it: {below}")) }
+    let below = measure(
+        uri,
+        &["relay", "--flows", "1", "--rate", &rate, "--size", "100"],
+        0,
+    );
+    if number(&below, "/packets/loss") < 0.001 {
+        Ok(())
+    } else {
+        Err(format!("below it: {below}"))
+    }
 }
 
 #[test]
@@ -297,22 +529,40 @@ fn the_names_in_the_json_are_these() {
     let uri = format!("turn:{}", server.addresses()[0]);
     let pid = std::process::id().to_string();
     let outcome = measure(&uri, &["relay", "--rate", "500", "--pid", &pid], 0);
-    let names =
-        |path: &str| outcome.pointer(path).unwrap().as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    let names = |path: &str| {
+        outcome
+            .pointer(path)
+            .unwrap()
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     assert_eq!(
         names(""),
         "allocations answer_bound burst direction ended_early flows indications latency loader loader_bound packets probes process \
          seconds server size timeline transport usage workload"
     );
-    assert_eq!(names("/allocations"), "count cpu_us p50_us p99_us per_second resident_octets");
+    assert_eq!(
+        names("/allocations"),
+        "count cpu_us p50_us p99_us per_second resident_octets"
+    );
     assert_eq!(
         names("/packets"),
         "bits_per_second corrupted duplicates loss lost offered_per_second per_second received reordered sent \
          silent_seconds unsent"
     );
-    assert_eq!(names("/latency"), "histogram max_us mean_us min_us p50_us p90_us p99_9_us p99_us");
+    assert_eq!(
+        names("/latency"),
+        "histogram max_us mean_us min_us p50_us p90_us p99_9_us p99_us"
+    );
     let process = "cores cpu_ns_per_packet kernel resident_octets switches_per_packet threads";
-    assert_eq!((names("/process"), names("/loader")), (process.into(), process.into()));
+    assert_eq!(
+        (names("/process"), names("/loader")),
+        (process.into(), process.into())
+    );
     assert_eq!(names("/timeline/0"), "at p50_us p99_us received sent");
     assert_eq!(names("/usage/0"), "at cores resident_octets");
     server.stop();
@@ -323,21 +573,37 @@ fn the_report_is_one_page_that_needs_nothing_else() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let uri = format!("turn:{}", server.addresses()[0]);
     let path = std::env::temp_dir().join(format!("hairpin-bench-{}.html", std::process::id()));
-    measure(&uri, &["relay", "--rate", "500", "--report", path.to_str().unwrap()], 0);
+    measure(
+        &uri,
+        &["relay", "--rate", "500", "--report", path.to_str().unwrap()],
+        0,
+    );
     let page = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.matches("<svg").count() >= 3);
     assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("http"));
-    for part in ["Throughput", "Loss", "Latency, median", "Latency, 99 %", "prefers-color-scheme:dark"] {
+    for part in [
+        "Throughput",
+        "Loss",
+        "Latency, median",
+        "Latency, 99 %",
+        "prefers-color-scheme:dark",
+    ] {
         assert!(page.contains(part), "{part}");
     }
-    assert!(!page.contains("NaN") && !page.contains("inf"), "every coordinate is a number");
+    assert!(
+        !page.contains("NaN") && !page.contains("inf"),
+        "every coordinate is a number"
+    );
     server.stop();
 }
 
 /// SIGINT, as from a terminal.
 fn interrupt(child: Child) -> Output {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
     child.wait_with_output().unwrap()
 }
@@ -384,16 +650,25 @@ impl BadNetwork {
         })
     }
 
-    fn passing(server: SocketAddr, mut pass: impl FnMut(&mut [u8], &UdpSocket) + Send + 'static) -> BadNetwork {
+    fn passing(
+        server: SocketAddr,
+        mut pass: impl FnMut(&mut [u8], &UdpSocket) + Send + 'static,
+    ) -> BadNetwork {
         let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let back = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         back.connect(server).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         for socket in [&front, &back] {
-            socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_millis(50)))
+                .unwrap();
         }
         let address = front.local_addr().unwrap();
-        let (there, answers, ended) = (front.try_clone().unwrap(), back.try_clone().unwrap(), over.clone());
+        let (there, answers, ended) = (
+            front.try_clone().unwrap(),
+            back.try_clone().unwrap(),
+            over.clone(),
+        );
         let client = Arc::new(std::sync::Mutex::new(None));
         let known = client.clone();
         std::thread::spawn(move || {

@@ -22,8 +22,14 @@ fn plan(listeners: &[SocketAddr]) -> Plan {
     let mut realm = Realm::new("test");
     realm.credentials.add_user("test", "alice", "wonderland");
     realm.peers.allow = vec![Cidr::new(V4, 8).unwrap(), Cidr::new(V6, 128).unwrap()];
-    let relays = [V4, V6].map(|ip| RelayAddress { local: ip, external: ip });
-    let mut plan = Plan::new(listeners.iter().copied(), Policy::new(realm, relays.to_vec()));
+    let relays = [V4, V6].map(|ip| RelayAddress {
+        local: ip,
+        external: ip,
+    });
+    let mut plan = Plan::new(
+        listeners.iter().copied(),
+        Policy::new(realm, relays.to_vec()),
+    );
     plan.shards = 1;
     plan
 }
@@ -68,10 +74,16 @@ enum Got {
 
 impl Caller {
     fn new(line: Line) -> Caller {
-        let login = Login { username: "alice".into(), password: "wonderland".into() };
+        let login = Login {
+            username: "alice".into(),
+            password: "wonderland".into(),
+        };
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&std::process::id().to_be_bytes().repeat(2));
-        Caller { line, client: Client::new(Some(login), seed) }
+        Caller {
+            line,
+            client: Client::new(Some(login), seed),
+        }
     }
 
     fn udp(server: SocketAddr) -> Caller {
@@ -89,7 +101,11 @@ impl Caller {
     }
 
     fn on(transport: &str, server: SocketAddr) -> Caller {
-        if transport == "tcp" { Caller::tcp(server) } else { Caller::udp(server) }
+        if transport == "tcp" {
+            Caller::tcp(server)
+        } else {
+            Caller::udp(server)
+        }
     }
 
     fn write(&mut self, octets: &[u8]) {
@@ -98,8 +114,16 @@ impl Caller {
             Line::Tcp(stream, _) => stream.write_all(octets).unwrap(),
             Line::Net(socket, server) => {
                 let outgoing = Outgoing::new(*server, Piece::written(0, octets.len()));
-                let octets = Octets { received: &[], written: octets };
-                assert_eq!(socket.send(&mut Messages::default(), &[outgoing], octets).packets, 1);
+                let octets = Octets {
+                    received: &[],
+                    written: octets,
+                };
+                assert_eq!(
+                    socket
+                        .send(&mut Messages::default(), &[outgoing], octets)
+                        .packets,
+                    1
+                );
             }
         }
     }
@@ -113,7 +137,10 @@ impl Caller {
                 buffer
             }
             Line::Tcp(stream, kept) => loop {
-                if let Some(length) = stream::frame(kept).unwrap().filter(|length| *length <= kept.len()) {
+                if let Some(length) = stream::frame(kept)
+                    .unwrap()
+                    .filter(|length| *length <= kept.len())
+                {
                     return kept.drain(..length).collect();
                 }
                 let mut buffer = [0; 4096];
@@ -162,7 +189,10 @@ impl Caller {
     }
 
     fn allocate(&mut self, ip: IpAddr) -> SocketAddr {
-        let request = Request::Allocate { family: Some(Family::of(ip)), lifetime: None };
+        let request = Request::Allocate {
+            family: Some(Family::of(ip)),
+            lifetime: None,
+        };
         self.granted(request).relayed.unwrap()
     }
 
@@ -204,10 +234,18 @@ fn receive_from(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 #[test]
 fn data_passes_both_ways_over_every_transport_family_and_path() {
     for path in [Path::Batched, Path::Plain] {
-        let server = start(Plan { path, ..plan(&[any(V4), any(V6)]) });
-        for (transport, at, ip) in
-            [("udp", 0, V4), ("udp", 1, V6), ("tcp", 0, V4), ("tcp", 1, V6), ("udp", 0, V6), ("tcp", 1, V4)]
-        {
+        let server = start(Plan {
+            path,
+            ..plan(&[any(V4), any(V6)])
+        });
+        for (transport, at, ip) in [
+            ("udp", 0, V4),
+            ("udp", 1, V6),
+            ("tcp", 0, V4),
+            ("tcp", 1, V6),
+            ("udp", 0, V6),
+            ("tcp", 1, V4),
+        ] {
             let what = format!("{path:?} {transport} {at} {ip}");
             let mut caller = Caller::on(transport, server.addresses()[at]);
             let relayed = caller.allocate(ip);
@@ -217,7 +255,11 @@ fn data_passes_both_ways_over_every_transport_family_and_path() {
             for length in [0, 1, 2, 3, 4, 1200, 1473, 9001, 65_000] {
                 let sent = payload(length);
                 caller.send(there, &sent);
-                assert_eq!(receive_from(&peer), (sent.clone(), relayed), "{what} {length}");
+                assert_eq!(
+                    receive_from(&peer),
+                    (sent.clone(), relayed),
+                    "{what} {length}"
+                );
                 peer.send_to(&sent, relayed).unwrap();
                 assert_eq!(caller.receive(), Got::Data(there, sent), "{what} {length}");
             }
@@ -225,11 +267,22 @@ fn data_passes_both_ways_over_every_transport_family_and_path() {
             for length in [0, 1, 2, 3, 4, 1200, 1473, 9001, 65_400] {
                 let sent = payload(length);
                 caller.channel(0x4001, &sent);
-                assert_eq!(receive_from(&peer), (sent.clone(), relayed), "{what} {length}");
+                assert_eq!(
+                    receive_from(&peer),
+                    (sent.clone(), relayed),
+                    "{what} {length}"
+                );
                 peer.send_to(&sent, relayed).unwrap();
-                assert_eq!(caller.receive(), Got::Channel(0x4001, sent), "{what} {length}");
+                assert_eq!(
+                    caller.receive(),
+                    Got::Channel(0x4001, sent),
+                    "{what} {length}"
+                );
             }
-            assert_eq!(caller.granted(Request::Refresh { lifetime: 0 }).lifetime, Some(0));
+            assert_eq!(
+                caller.granted(Request::Refresh { lifetime: 0 }).lifetime,
+                Some(0)
+            );
             assert_eq!(server.statistics().allocations, 0);
         }
         server.stop();
@@ -240,7 +293,12 @@ fn data_passes_both_ways_over_every_transport_family_and_path() {
 fn two_clients_of_this_server_reach_each_other_without_the_network() {
     let server = start(plan(&[any(V4)]));
     let address = server.addresses()[0];
-    for (one, two) in [("udp", "udp"), ("udp", "tcp"), ("tcp", "udp"), ("tcp", "tcp")] {
+    for (one, two) in [
+        ("udp", "udp"),
+        ("udp", "tcp"),
+        ("tcp", "udp"),
+        ("tcp", "tcp"),
+    ] {
         let (mut one, mut two) = (Caller::on(one, address), Caller::on(two, address));
         let (here, there) = (one.allocate(V4), two.allocate(V4));
         one.permit(there);
@@ -254,14 +312,24 @@ fn two_clients_of_this_server_reach_each_other_without_the_network() {
         }
     }
     let statistics = server.statistics();
-    let peers: u64 = statistics.shards.iter().map(|shard| shard.relay.peer_datagrams.get()).sum();
+    let peers: u64 = statistics
+        .shards
+        .iter()
+        .map(|shard| shard.relay.peer_datagrams.get())
+        .sum();
     assert_eq!(peers, 0, "no relay socket received anything");
-    assert_eq!(statistics.shards[0].turn.hairpinned.packets.get(), 4 * 4 * 2);
+    assert_eq!(
+        statistics.shards[0].turn.hairpinned.packets.get(),
+        4 * 4 * 2
+    );
 }
 
 #[test]
 fn wildcard_listeners_answer_from_the_address_that_was_asked() {
-    let wildcards = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    let wildcards = [
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    ];
     let server = start(plan(&wildcards.map(any)));
     let [v4, v6] = [server.addresses()[0].port(), server.addresses()[1].port()];
     for asked in [(V4, v4), (IpAddr::from([127, 5, 6, 7]), v4), (V6, v6)] {
@@ -270,7 +338,11 @@ fn wildcard_listeners_answer_from_the_address_that_was_asked() {
         let peer = peer(V4);
         caller.bind(0x4000, peer.local_addr().unwrap());
         peer.send_to(b"hello", relayed).unwrap();
-        assert_eq!(caller.receive(), Got::Channel(0x4000, b"hello".to_vec()), "{asked:?}");
+        assert_eq!(
+            caller.receive(),
+            Got::Channel(0x4000, b"hello".to_vec()),
+            "{asked:?}"
+        );
     }
 }
 
@@ -282,11 +354,16 @@ fn trains_arrive_whole_in_order_and_cost_few_calls() {
     let mut peer = net::UdpSocket::bind(any(V4), &net::Options::default()).unwrap();
     caller.bind(0x4000, peer.local_address());
     let before = server.statistics().shards[0].relay.send_calls.get();
-    let octets: Vec<u8> = (0..32u8).flat_map(|n| [&[0x40, 0, 3, 0xe8][..], &[n; 1000]].concat()).collect();
-    let outgoing: Vec<_> =
-        (0..32).map(|n| Outgoing::new(server.addresses()[0], Piece::written(n * 1004, 1004))).collect();
+    let octets: Vec<u8> = (0..32u8)
+        .flat_map(|n| [&[0x40, 0, 3, 0xe8][..], &[n; 1000]].concat())
+        .collect();
+    let outgoing: Vec<_> = (0..32)
+        .map(|n| Outgoing::new(server.addresses()[0], Piece::written(n * 1004, 1004)))
+        .collect();
     // As a burst of the client's own: the same socket, from which it allocated.
-    let Line::Udp(socket) = &caller.line else { unreachable!() };
+    let Line::Udp(socket) = &caller.line else {
+        unreachable!()
+    };
     for item in &outgoing {
         let start = item.payload.start as usize;
         socket.send(&octets[start..start + 1004]).unwrap();
@@ -295,16 +372,33 @@ fn trains_arrive_whole_in_order_and_cost_few_calls() {
     let mut got = Vec::new();
     let deadline = std::time::Instant::now() + PATIENCE;
     while got.len() < 32 {
-        assert!(std::time::Instant::now() < deadline, "{} of 32 arrived", got.len());
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} of 32 arrived",
+            got.len()
+        );
         batch.clear();
         peer.receive(&mut batch).unwrap();
         got.extend(batch.datagrams().iter().map(|d| batch.payload(d).to_vec()));
         std::thread::yield_now();
     }
-    assert!((0..32u8).zip(&got).all(|(n, payload)| *payload == [n; 1000]));
+    assert!(
+        (0..32u8)
+            .zip(&got)
+            .all(|(n, payload)| *payload == [n; 1000])
+    );
     // And back, as one GSO train.
-    let back: Vec<_> = (0..32).map(|n| Outgoing::new(relayed, Piece::written(n * 1004 + 4, 1000))).collect();
-    let sent = peer.send(&mut Messages::default(), &back, Octets { received: &[], written: &octets });
+    let back: Vec<_> = (0..32)
+        .map(|n| Outgoing::new(relayed, Piece::written(n * 1004 + 4, 1000)))
+        .collect();
+    let sent = peer.send(
+        &mut Messages::default(),
+        &back,
+        Octets {
+            received: &[],
+            written: &octets,
+        },
+    );
     assert_eq!(sent.packets, 32);
     for n in 0..32u8 {
         assert_eq!(caller.receive(), Got::Channel(0x4000, vec![n; 1000]));
@@ -319,26 +413,64 @@ fn dscp_ecn_and_hop_limit_cross_the_relay() {
     let server = start(plan(&[any(V4), any(V6)]));
     for (at, ip) in [(0, V4), (1, V6)] {
         let address = server.addresses()[at];
-        let options = net::Options { traffic_class: true, hop_limit: true, ..net::Options::default() };
+        let options = net::Options {
+            traffic_class: true,
+            hop_limit: true,
+            ..net::Options::default()
+        };
         let mut peer = net::UdpSocket::bind(any(ip), &options).unwrap();
         let own = net::UdpSocket::bind(any(ip), &options).unwrap();
         let mut caller = Caller::new(Line::Net(own, address));
         let relayed = caller.allocate(ip);
         caller.bind(0x4000, peer.local_address());
-        let marked = Outgoing { traffic_class: 0xb9, hop_limit: 33, ..Outgoing::new(relayed, Piece::written(0, 3)) };
-        peer.send(&mut Messages::default(), &[marked], Octets { received: &[], written: b"abc" });
-        let Line::Net(socket, _) = &mut caller.line else { unreachable!() };
+        let marked = Outgoing {
+            traffic_class: 0xb9,
+            hop_limit: 33,
+            ..Outgoing::new(relayed, Piece::written(0, 3))
+        };
+        peer.send(
+            &mut Messages::default(),
+            &[marked],
+            Octets {
+                received: &[],
+                written: b"abc",
+            },
+        );
+        let Line::Net(socket, _) = &mut caller.line else {
+            unreachable!()
+        };
         let (got, octets) = next(socket);
         assert_eq!((got.traffic_class, got.hop_limit), (0xb9, 32), "{ip}");
         assert_eq!(octets, b"\x40\0\0\x03abc");
-        let data = Outgoing { traffic_class: 0xba, hop_limit: 2, ..Outgoing::new(address, Piece::written(0, 7)) };
-        let last = Outgoing { hop_limit: 1, ..data };
-        let sent = socket.send(&mut Messages::default(), &[last, data], Octets { received: &[], written: &octets });
+        let data = Outgoing {
+            traffic_class: 0xba,
+            hop_limit: 2,
+            ..Outgoing::new(address, Piece::written(0, 7))
+        };
+        let last = Outgoing {
+            hop_limit: 1,
+            ..data
+        };
+        let sent = socket.send(
+            &mut Messages::default(),
+            &[last, data],
+            Octets {
+                received: &[],
+                written: &octets,
+            },
+        );
         assert_eq!(sent.packets, 2);
         let (got, octets) = next(&mut peer);
-        assert_eq!((got.traffic_class, got.hop_limit, &octets[..]), (0xba, 1, &b"abc"[..]), "{ip}");
+        assert_eq!(
+            (got.traffic_class, got.hop_limit, &octets[..]),
+            (0xba, 1, &b"abc"[..]),
+            "{ip}"
+        );
     }
-    assert_eq!(server.statistics().shards[0].relay.hop_limit_exceeded.get(), 2);
+    assert_eq!(
+        server.statistics().shards[0].relay.hop_limit_exceeded.get(),
+        2
+    );
 }
 
 /// Waits for a datagram.
@@ -393,7 +525,11 @@ fn a_stream_may_be_cut_anywhere() {
         std::thread::yield_now();
         caller.write(&octets[cut..]);
         for expected in [&b"one"[..], b"two", b"three"] {
-            assert_eq!(receive_from(&peer), (expected.to_vec(), relayed), "cut at {cut}");
+            assert_eq!(
+                receive_from(&peer),
+                (expected.to_vec(), relayed),
+                "cut at {cut}"
+            );
         }
         // Only the first answer meets an open transaction.
         assert!(!caller.read().is_empty());
@@ -417,12 +553,23 @@ fn rest(mut stream: &TcpStream) -> Vec<u8> {
 
 #[test]
 fn garbage_and_silence_close_a_connection_but_an_allocation_keeps_it() {
-    let connections = Connections { idle: Duration::from_millis(300), ..Connections::default() };
-    let server = start(Plan { connections, ..plan(&[any(V4)]) });
+    let connections = Connections {
+        idle: Duration::from_millis(300),
+        ..Connections::default()
+    };
+    let server = start(Plan {
+        connections,
+        ..plan(&[any(V4)])
+    });
     let address = server.addresses()[0];
     let mut kept = Caller::tcp(address);
     let relayed = kept.allocate(V4);
-    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xff", b"\x40\0\0\x03two\0", b"\0\x01\0\x03"] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"\xff",
+        b"\x40\0\0\x03two\0",
+        b"\0\x01\0\x03",
+    ] {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(garbage).unwrap();
@@ -443,8 +590,13 @@ fn garbage_and_silence_close_a_connection_but_an_allocation_keeps_it() {
     kept.bind(0x4000, peer.local_addr().unwrap());
     peer.send_to(b"still here", relayed).unwrap();
     assert_eq!(kept.receive(), Got::Channel(0x4000, b"still here".to_vec()));
-    assert_eq!(kept.granted(Request::Refresh { lifetime: 0 }).lifetime, Some(0));
-    let Line::Tcp(stream, _) = &kept.line else { unreachable!() };
+    assert_eq!(
+        kept.granted(Request::Refresh { lifetime: 0 }).lifetime,
+        Some(0)
+    );
+    let Line::Tcp(stream, _) = &kept.line else {
+        unreachable!()
+    };
     assert!(rest(stream).is_empty());
     assert_eq!(relay.connections.get(), 0);
 }
@@ -458,7 +610,10 @@ fn a_connection_that_closes_ends_its_allocation() {
     drop(caller);
     let deadline = std::time::Instant::now() + PATIENCE;
     while UdpSocket::bind(relayed).is_err() {
-        assert!(std::time::Instant::now() < deadline, "the relayed port is still bound");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the relayed port is still bound"
+        );
         std::thread::yield_now();
     }
     assert_eq!(server.statistics().allocations, 0);
@@ -466,8 +621,15 @@ fn a_connection_that_closes_ends_its_allocation() {
 
 #[test]
 fn a_slow_reader_loses_packets_and_nothing_grows() {
-    let connections = Connections { output: 64 << 10, send_buffer: Some(64 << 10), ..Connections::default() };
-    let server = start(Plan { connections, ..plan(&[any(V4)]) });
+    let connections = Connections {
+        output: 64 << 10,
+        send_buffer: Some(64 << 10),
+        ..Connections::default()
+    };
+    let server = start(Plan {
+        connections,
+        ..plan(&[any(V4)])
+    });
     let mut caller = Caller::tcp(server.addresses()[0]);
     let relayed = caller.allocate(V4);
     let peer = peer(V4);
@@ -475,11 +637,18 @@ fn a_slow_reader_loses_packets_and_nothing_grows() {
     let relay = server.statistics().shards[0].relay.clone();
     let deadline = std::time::Instant::now() + PATIENCE;
     while relay.stream_dropped.get() < 1000 {
-        assert!(std::time::Instant::now() < deadline, "{} dropped", relay.stream_dropped.get());
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{} dropped",
+            relay.stream_dropped.get()
+        );
         peer.send_to(&[7; 1200], relayed).unwrap();
     }
     // Others are served meanwhile, and so is this one once it reads: every packet that it gets is whole.
-    assert!(matches!(Caller::udp(server.addresses()[0]).ask(Request::Binding), Got::Answer(_)));
+    assert!(matches!(
+        Caller::udp(server.addresses()[0]).ask(Request::Binding),
+        Got::Answer(_)
+    ));
     let mut out = Vec::new();
     caller.client.request(Request::Binding, &mut out);
     caller.write(&out);
@@ -498,17 +667,41 @@ fn a_slow_reader_loses_packets_and_nothing_grows() {
 
 #[test]
 fn answers_that_nobody_reads_close_the_connection() {
-    let connections = Connections { output: 4 << 10, send_buffer: Some(4 << 10), ..Connections::default() };
-    let server = start(Plan { connections, answer_rate: 0, ..plan(&[any(V4)]) });
+    let connections = Connections {
+        output: 4 << 10,
+        send_buffer: Some(4 << 10),
+        ..Connections::default()
+    };
+    let server = start(Plan {
+        connections,
+        answer_rate: 0,
+        ..plan(&[any(V4)])
+    });
     let mut caller = Caller::tcp(server.addresses()[0]);
     let mut requests = Vec::new();
     caller.client.request(Request::Binding, &mut requests);
     let requests = requests.repeat(1000);
-    let Line::Tcp(stream, _) = &mut caller.line else { unreachable!() };
+    let Line::Tcp(stream, _) = &mut caller.line else {
+        unreachable!()
+    };
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    let failed = (0..100_000).find_map(|_| stream.write_all(&requests).err()).unwrap();
-    assert!(matches!(failed.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{failed}");
-    assert_eq!(server.statistics().shards[0].relay.connections_overfull.get(), 1);
+    let failed = (0..100_000)
+        .find_map(|_| stream.write_all(&requests).err())
+        .unwrap();
+    assert!(
+        matches!(
+            failed.kind(),
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
+        "{failed}"
+    );
+    assert_eq!(
+        server.statistics().shards[0]
+            .relay
+            .connections_overfull
+            .get(),
+        1
+    );
 }
 
 #[test]
@@ -518,7 +711,11 @@ fn a_port_in_use_is_named_and_stopping_gives_it_back() {
     let mut caller = Caller::udp(address);
     let relayed = caller.allocate(V4);
     for shards in [1, 2] {
-        let error = Supervisor::start(Plan { shards, ..plan(&[address]) }).unwrap_err();
+        let error = Supervisor::start(Plan {
+            shards,
+            ..plan(&[address])
+        })
+        .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
@@ -529,11 +726,25 @@ fn a_port_in_use_is_named_and_stopping_gives_it_back() {
 
 #[test]
 fn shards_share_the_listeners_and_reach_each_other() {
-    let server = start(Plan { shards: 3, pin: false, ..plan(&[any(V4)]) });
+    let server = start(Plan {
+        shards: 3,
+        pin: false,
+        ..plan(&[any(V4)])
+    });
     let address = server.addresses()[0];
-    let mut callers: Vec<_> = (0..24).map(|n| Caller::on(if n % 3 == 0 { "tcp" } else { "udp" }, address)).collect();
-    let relayed: Vec<_> = callers.iter_mut().map(|caller| caller.allocate(V4)).collect();
-    let busy = server.statistics().shards.iter().filter(|shard| shard.turn.started.get() > 0).count();
+    let mut callers: Vec<_> = (0..24)
+        .map(|n| Caller::on(if n % 3 == 0 { "tcp" } else { "udp" }, address))
+        .collect();
+    let relayed: Vec<_> = callers
+        .iter_mut()
+        .map(|caller| caller.allocate(V4))
+        .collect();
+    let busy = server
+        .statistics()
+        .shards
+        .iter()
+        .filter(|shard| shard.turn.started.get() > 0)
+        .count();
     assert!(busy > 1, "the kernel gave all clients to one shard");
     for (n, caller) in callers.iter_mut().enumerate() {
         caller.permit(relayed[(n + 1) % 24]);
@@ -541,7 +752,10 @@ fn shards_share_the_listeners_and_reach_each_other() {
     }
     for n in 0..24 {
         callers[n].send(relayed[(n + 1) % 24], &payload(n * 50));
-        assert_eq!(callers[(n + 1) % 24].receive(), Got::Channel(0x4000, payload(n * 50)));
+        assert_eq!(
+            callers[(n + 1) % 24].receive(),
+            Got::Channel(0x4000, payload(n * 50))
+        );
     }
 }
 
@@ -551,17 +765,28 @@ fn a_supervisor_lists_and_closes_allocations_and_replaces_the_policy() {
     let address = server.addresses()[0];
     let mut caller = Caller::udp(address);
     let relayed = caller.allocate(V4);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let all = server.allocations().await;
         assert_eq!(all.len(), 1);
-        assert_eq!((all[0].relayed.as_slice(), &*all[0].user), (&[relayed][..], "alice"));
+        assert_eq!(
+            (all[0].relayed.as_slice(), &*all[0].user),
+            (&[relayed][..], "alice")
+        );
         assert!(server.close(all[0].id).await);
         assert!(!server.close(all[0].id).await);
         assert!(server.allocations().await.is_empty());
-        let refusing = Policy { draining: true, ..plan(&[]).policy };
+        let refusing = Policy {
+            draining: true,
+            ..plan(&[]).policy
+        };
         server.replace_policy(refusing).await;
     });
-    let request = Request::Allocate { family: None, lifetime: None };
+    let request = Request::Allocate {
+        family: None,
+        lifetime: None,
+    };
     assert_eq!(Caller::udp(address).ask(request), Got::Refused(508));
 }

@@ -19,9 +19,16 @@ fn start(shards: usize) -> Supervisor {
     let mut realm = Realm::new("test");
     realm.credentials.add_user("test", "alice", "wonderland");
     realm.peers.allow = vec![Cidr::new(V4, 8).unwrap(), Cidr::new(V6, 128).unwrap()];
-    let relays = [V4, V6].map(|ip| RelayAddress { local: ip, external: ip });
+    let relays = [V4, V6].map(|ip| RelayAddress {
+        local: ip,
+        external: ip,
+    });
     let listeners = [SocketAddr::new(V4, 0), SocketAddr::new(V6, 0)];
-    let plan = Plan { shards, pin: false, ..Plan::new(listeners, Policy::new(realm, relays.to_vec())) };
+    let plan = Plan {
+        shards,
+        pin: false,
+        ..Plan::new(listeners, Policy::new(realm, relays.to_vec()))
+    };
     Supervisor::start(plan).unwrap()
 }
 
@@ -41,11 +48,19 @@ struct Control {
 impl Control {
     fn new(server: SocketAddr) -> Control {
         let stream = patient(TcpStream::connect(server).unwrap());
-        let mut control = Control { stream, nonce: Vec::new(), count: 0 };
+        let mut control = Control {
+            stream,
+            nonce: Vec::new(),
+            count: 0,
+        };
         let challenge = control.ask(Method::ALLOCATE, |writer| {
             writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
         });
-        control.nonce = Message::parse(&challenge).unwrap().attribute(AttributeType::NONCE).unwrap().to_vec();
+        control.nonce = Message::parse(&challenge)
+            .unwrap()
+            .attribute(AttributeType::NONCE)
+            .unwrap()
+            .to_vec();
         control
     }
 
@@ -55,9 +70,13 @@ impl Control {
         let mut writer = Writer::new(&mut out, Class::Request, method, &[self.count; 12]);
         attributes(&mut writer);
         if !self.nonce.is_empty() {
-            writer.attribute(AttributeType::USERNAME, b"alice").attribute(AttributeType::REALM, b"test");
+            writer
+                .attribute(AttributeType::USERNAME, b"alice")
+                .attribute(AttributeType::REALM, b"test");
             writer.attribute(AttributeType::NONCE, &self.nonce);
-            writer.integrity(&Key::long_term(PasswordAlgorithm::MD5, "alice", "test", "wonderland").unwrap());
+            writer.integrity(
+                &Key::long_term(PasswordAlgorithm::MD5, "alice", "test", "wonderland").unwrap(),
+            );
         }
         out
     }
@@ -102,7 +121,9 @@ impl Control {
 
 fn address(message: &[u8], kind: AttributeType) -> SocketAddr {
     let message = Message::parse(message).unwrap();
-    let value = message.attribute(kind).unwrap_or_else(|| panic!("no {kind:?} in {message:?}"));
+    let value = message
+        .attribute(kind)
+        .unwrap_or_else(|| panic!("no {kind:?} in {message:?}"));
     attribute::read_xor_address(value, &message.transaction()).unwrap()
 }
 
@@ -113,7 +134,10 @@ fn connection_id(message: &[u8]) -> u32 {
 
 fn code(message: &[u8]) -> Option<u16> {
     let message = Message::parse(message).unwrap();
-    message.attribute(AttributeType::ERROR_CODE).and_then(attribute::read_error_code).map(|code| code.0)
+    message
+        .attribute(AttributeType::ERROR_CODE)
+        .and_then(attribute::read_error_code)
+        .map(|code| code.0)
 }
 
 /// Binds a data connection on a connection of its own, with `early` sent in the same breath.
@@ -125,7 +149,12 @@ fn bind(server: SocketAddr, id: u32, early: &[u8]) -> TcpStream {
     request.extend_from_slice(early);
     control.stream.write_all(&request).unwrap();
     let answer = control.read();
-    assert_eq!(Message::parse(&answer).unwrap().class(), Class::Success, "{:?}", code(&answer));
+    assert_eq!(
+        Message::parse(&answer).unwrap().class(),
+        Class::Success,
+        "{:?}",
+        code(&answer)
+    );
     control.stream
 }
 
@@ -176,7 +205,14 @@ fn a_client_connects_to_a_peer_and_data_passes_both_ways_with_half_close() {
             drop(peer);
             expect_end(&client);
         }
-        let joined = || server.statistics().shards.iter().map(|s| s.relay.data_connections.get()).sum::<u64>();
+        let joined = || {
+            server
+                .statistics()
+                .shards
+                .iter()
+                .map(|s| s.relay.data_connections.get())
+                .sum::<u64>()
+        };
         until(|| joined() == 0);
     }
 }
@@ -192,8 +228,14 @@ fn a_permitted_peer_connects_to_a_client_and_others_do_not() {
         control.permit(SocketAddr::new(V4, 9));
         let mut peer = patient(TcpStream::connect(relayed).unwrap());
         let attempt = control.read();
-        assert_eq!(Message::parse(&attempt).unwrap().method(), Method::CONNECTION_ATTEMPT);
-        assert_eq!(address(&attempt, AttributeType::XOR_PEER_ADDRESS), peer.local_addr().unwrap());
+        assert_eq!(
+            Message::parse(&attempt).unwrap().method(),
+            Method::CONNECTION_ATTEMPT
+        );
+        assert_eq!(
+            address(&attempt, AttributeType::XOR_PEER_ADDRESS),
+            peer.local_addr().unwrap()
+        );
         let mut client = bind(server.addresses()[0], connection_id(&attempt), b"");
         client.write_all(b"hello").unwrap();
         expect(&peer, b"hello");
@@ -212,7 +254,10 @@ fn a_peer_that_refuses_is_447_and_the_same_peer_twice_446() {
     let server = start(1);
     let mut control = Control::new(server.addresses()[0]);
     control.allocate(V4);
-    let gone = TcpListener::bind(SocketAddr::new(V4, 0)).unwrap().local_addr().unwrap();
+    let gone = TcpListener::bind(SocketAddr::new(V4, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
     assert_eq!(code(&control.connect(gone)), Some(447));
     let listener = TcpListener::bind(SocketAddr::new(V4, 0)).unwrap();
     let there = listener.local_addr().unwrap();
@@ -260,7 +305,12 @@ fn a_slow_end_stops_the_other_and_nothing_is_lost() {
         while read < written {
             let length = reader.read(&mut buffer).unwrap();
             assert!(length > 0);
-            assert!(buffer[..length].iter().zip(read..).all(|(octet, n)| *octet == octets[n % octets.len()]));
+            assert!(
+                buffer[..length]
+                    .iter()
+                    .zip(read..)
+                    .all(|(octet, n)| *octet == octets[n % octets.len()])
+            );
             read += length;
         }
     }

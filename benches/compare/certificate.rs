@@ -19,8 +19,12 @@ impl Pair {
     }
 
     fn make() -> Pair {
-        let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).expect("a certificate");
-        let pair = Pair { certificate: folder().join("certificate.pem"), key: folder().join("key.pem") };
+        let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()])
+            .expect("a certificate");
+        let pair = Pair {
+            certificate: folder().join("certificate.pem"),
+            key: folder().join("key.pem"),
+        };
         std::fs::write(&pair.certificate, made.cert.pem()).expect("the certificate's file");
         std::fs::write(&pair.key, made.signing_key.serialize_pem()).expect("the key's file");
         pair

@@ -55,27 +55,48 @@ pub struct Running {
 
 impl Needs {
     /// UDP clients and one relay address.
-    pub const NOTHING: Needs = Needs { trains: false, over: Transport::Udp, relays: (1, 1) };
+    pub const NOTHING: Needs = Needs {
+        trains: false,
+        over: Transport::Udp,
+        relays: (1, 1),
+    };
 }
 
 impl Contender {
     /// Ours, those on PATH, the crate's, and the floor where it is asked for; of these the ones whose names begin like one
     /// of `only`, or all.
     pub fn found(with_floor: bool, only: &[String]) -> Vec<Contender> {
-        let mut found = vec![Contender { name: "hairpin".into(), kind: Kind::Hairpin }];
+        let mut found = vec![Contender {
+            name: "hairpin".into(),
+            kind: Kind::Hairpin,
+        }];
         if let Ok(output) = Command::new("turnserver").arg("--version").output() {
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             let version = said.lines().last().unwrap_or("?").trim().to_owned();
-            let help =
-                Command::new("turnserver").arg("--help").output().map(|output| output.stdout).unwrap_or_default();
+            let help = Command::new("turnserver")
+                .arg("--help")
+                .output()
+                .map(|output| output.stdout)
+                .unwrap_or_default();
             let batches = String::from_utf8_lossy(&help).contains("--udp-recvmmsg");
-            found.push(Contender { name: format!("coturn {version}"), kind: Kind::Coturn { batches } });
+            found.push(Contender {
+                name: format!("coturn {version}"),
+                kind: Kind::Coturn { batches },
+            });
         }
-        found.push(Contender { name: "turn 0.17.2".into(), kind: Kind::Crate });
+        found.push(Contender {
+            name: "turn 0.17.2".into(),
+            kind: Kind::Crate,
+        });
         if with_floor {
-            found.push(Contender { name: "floor".into(), kind: Kind::Floor });
+            found.push(Contender {
+                name: "floor".into(),
+                kind: Kind::Floor,
+            });
         }
-        found.retain(|contender| only.is_empty() || only.iter().any(|name| contender.name.starts_with(name)));
+        found.retain(|contender| {
+            only.is_empty() || only.iter().any(|name| contender.name.starts_with(name))
+        });
         found
     }
 
@@ -110,12 +131,22 @@ impl Contender {
         let mut command = self.command(needs, port, pair);
         let log = folder().join(format!("{port}.log"));
         let said = File::create(&log).map_or_else(|_| Stdio::null(), Stdio::from);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
+            .spawn();
         if let Some(last) = cores.last().filter(|_| cores.len() > 1) {
             let _ = cpu::pin(*last);
         }
-        let child = child.inspect_err(|error| eprintln!("{}: {error}", self.name)).ok()?;
-        let mut running = Running { child, port, over: needs.over };
+        let child = child
+            .inspect_err(|error| eprintln!("{}: {error}", self.name))
+            .ok()?;
+        let mut running = Running {
+            child,
+            port,
+            over: needs.over,
+        };
         let Err(cause) = running.answers() else {
             return Some(running);
         };
@@ -126,24 +157,62 @@ impl Contender {
 
     fn command(&self, needs: Needs, port: u16, pair: Option<&Pair>) -> Command {
         let (first, count) = needs.relays;
-        let relays: Vec<String> = (first..first + count).map(|last| format!("127.0.0.{last}")).collect();
+        let relays: Vec<String> = (first..first + count)
+            .map(|last| format!("127.0.0.{last}"))
+            .collect();
         match self.kind {
             Kind::Hairpin => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
-                command.args(["serve", "--shards", "1", "--realm", "bench", "--user", "user:pass"]);
+                command.args([
+                    "serve",
+                    "--shards",
+                    "1",
+                    "--realm",
+                    "bench",
+                    "--user",
+                    "user:pass",
+                ]);
                 command.args(["--allow-peer", "127.0.0.0/8", "--relay-ports", RELAY_PORTS]);
-                command.args(["--listen", &format!("127.0.0.1:{port}"), "--admin", ANYWHERE, "--web", ANYWHERE]);
+                command.args([
+                    "--listen",
+                    &format!("127.0.0.1:{port}"),
+                    "--admin",
+                    ANYWHERE,
+                    "--web",
+                    ANYWHERE,
+                ]);
                 command.args(relays.iter().flat_map(|relay| ["--relay-address", relay]));
                 if let Some(pair) = pair {
-                    command.arg("--certificate").arg(&pair.certificate).arg("--private-key").arg(&pair.key);
+                    command
+                        .arg("--certificate")
+                        .arg(&pair.certificate)
+                        .arg("--private-key")
+                        .arg(&pair.key);
                 }
                 command
             }
             Kind::Coturn { batches } => {
                 let (min, max) = RELAY_PORTS.split_once('-').expect("a range");
                 let mut command = Command::new("turnserver");
-                command.args(["-n", "-L", "127.0.0.1", "-m", "1", "-p", &port.to_string(), "--no-cli", "--no-dtls"]);
-                command.args(["--lt-cred-mech", "-u", "user:pass", "-r", "bench", "--allow-loopback-peers"]);
+                command.args([
+                    "-n",
+                    "-L",
+                    "127.0.0.1",
+                    "-m",
+                    "1",
+                    "-p",
+                    &port.to_string(),
+                    "--no-cli",
+                    "--no-dtls",
+                ]);
+                command.args([
+                    "--lt-cred-mech",
+                    "-u",
+                    "user:pass",
+                    "-r",
+                    "bench",
+                    "--allow-loopback-peers",
+                ]);
                 command.args([
                     "--min-port",
                     min,
@@ -157,7 +226,11 @@ impl Contender {
                 command.args(relays.iter().flat_map(|relay| ["-E", relay]));
                 match pair {
                     // It tells TLS from plain TCP by the first octets, on the same port.
-                    Some(pair) => command.arg("--cert").arg(&pair.certificate).arg("--pkey").arg(&pair.key),
+                    Some(pair) => command
+                        .arg("--cert")
+                        .arg(&pair.certificate)
+                        .arg("--pkey")
+                        .arg(&pair.key),
                     None => command.arg("--no-tls"),
                 };
                 if batches {
@@ -170,7 +243,11 @@ impl Contender {
             }
             Kind::Crate | Kind::Floor => {
                 let mut command = Command::new(std::env::current_exe().expect("our own path"));
-                let flag = if self.kind == Kind::Floor { floor::FLAG } else { crate_server::FLAG };
+                let flag = if self.kind == Kind::Floor {
+                    floor::FLAG
+                } else {
+                    crate_server::FLAG
+                };
                 command.args([flag, &port.to_string()]);
                 if self.kind == Kind::Floor {
                     command.args(relays);
@@ -199,15 +276,24 @@ impl Running {
 
     /// Waits until it answers; why it does not before long.
     fn answers(&mut self) -> Result<(), String> {
-        let plan = Plan { workload: Workload::Binding, flows: 1, ..plan(self.port, Transport::Udp, None) };
+        let plan = Plan {
+            workload: Workload::Binding,
+            flows: 1,
+            ..plan(self.port, Transport::Udp, None)
+        };
         let begun = Instant::now();
         let mut cause = "it does not answer.".to_owned();
         while begun.elapsed() < PATIENCE {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return Err("it ended.".into());
             }
-            let greeted = Team::enlist(&plan)
-                .and_then(|mut team| team.run(Rate::PerSecond(50.0), Duration::from_millis(100), |_: &Gauge, _| {}));
+            let greeted = Team::enlist(&plan).and_then(|mut team| {
+                team.run(
+                    Rate::PerSecond(50.0),
+                    Duration::from_millis(100),
+                    |_: &Gauge, _| {},
+                )
+            });
             match greeted {
                 Ok(run) if run.tally.received > 0 => return Ok(()),
                 Ok(run) => cause = format!("it answers none of {} requests.", run.tally.sent),
@@ -235,7 +321,10 @@ pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             transport,
         },
-        login: Some(Login { username: "user".into(), password: "pass".into() }),
+        login: Some(Login {
+            username: "user".into(),
+            password: "pass".into(),
+        }),
         flows: 50,
         others: 0,
         size: 1200,
@@ -262,7 +351,11 @@ fn cores() -> &'static [usize] {
 pub fn outrank() {
     let _ = std::fs::write("/proc/self/autogroup", "-20");
     let own = std::process::id().to_string();
-    let _ = Command::new("renice").args(["-n", "-20", "-p", &own]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let _ = Command::new("renice")
+        .args(["-n", "-20", "-p", &own])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
 }
 
 /// A UDP port that nobody has, outside the relayed ones.

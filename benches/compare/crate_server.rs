@@ -15,16 +15,24 @@ pub const FLAG: &str = "--serve-crate";
 
 /// Serves on a port of 127.0.0.1 until killed.
 pub fn serve(port: u16) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
-        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).await.expect("the port");
+        let socket = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .expect("the port");
         let relays = RelayAddressGeneratorStatic {
             relay_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             address: "127.0.0.1".to_owned(),
             net: Arc::new(Net::new(None)),
         };
         let config = ServerConfig {
-            conn_configs: vec![ConnConfig { conn: Arc::new(socket), relay_addr_generator: Box::new(relays) }],
+            conn_configs: vec![ConnConfig {
+                conn: Arc::new(socket),
+                relay_addr_generator: Box::new(relays),
+            }],
             realm: "bench".to_owned(),
             auth_handler: Arc::new(OneUser(generate_auth_key("user", "bench", "pass"))),
             channel_bind_timeout: Duration::from_secs(600),

@@ -43,12 +43,25 @@ struct Part {
 struct Holder(Child);
 
 /// Raises `total` live allocations on a contender and measures.
-pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Settings) -> Result<Crowd, Failure> {
+pub fn measure(
+    contender: &Contender,
+    needs: Needs,
+    total: usize,
+    settings: &Settings,
+) -> Result<Crowd, Failure> {
     let first = FIRST.min(total / 2);
     let each = per_process().min(total);
     let mut parts = vec![Part::start(contender, needs, 0, each)?];
     let few = median_cost(settings, || {
-        relay(Plan { flows: 10, rate: RATE, ..parts[0].running.plan() }, settings.length).and_then(|run| cost(&run))
+        relay(
+            Plan {
+                flows: 10,
+                rate: RATE,
+                ..parts[0].running.plan()
+            },
+            settings.length,
+        )
+        .and_then(|run| cost(&run))
     })?;
     let (before, mut resident) = (parts[0].spent()?, 0);
     parts[0].fill(first, 0)?;
@@ -71,13 +84,20 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
     }
     let last = parts.last().expect("the first at least");
     let before = last.spent()?;
-    let mut team = Team::enlist(&Plan { flows: left, others: total - left, ..last.running.plan() })?;
+    let mut team = Team::enlist(&Plan {
+        flows: left,
+        others: total - left,
+        ..last.running.plan()
+    })?;
     team.allocate(None)?;
     let after = last.spent()?;
     let setup = (after.cpu - before.cpu) as f64 / left as f64;
     resident += after.resident.saturating_sub(before.resident);
     team.bind()?;
-    let many = median_cost(settings, || team.run(RATE, settings.length, |_: &Gauge, _| {}).and_then(|run| cost(&run)))?;
+    let many = median_cost(settings, || {
+        team.run(RATE, settings.length, |_: &Gauge, _| {})
+            .and_then(|run| cost(&run))
+    })?;
     eprintln!(
         "  {}: {total} allocations in {} processes; {few:.0} ns and {many:.0} ns a packet, {:.1} µs and {:.1} µs and {first_memory:.0} B and {:.0} B an allocation",
         contender.name,
@@ -86,13 +106,23 @@ pub fn measure(contender: &Contender, needs: Needs, total: usize, settings: &Set
         setup / 1000.0,
         resident as f64 / total as f64,
     );
-    Ok(Crowd { packet: many / few, setup: setup / first_setup, memory: resident as f64 / total as f64 / first_memory })
+    Ok(Crowd {
+        packet: many / few,
+        setup: setup / first_setup,
+        memory: resident as f64 / total as f64 / first_memory,
+    })
 }
 
 /// Holds so many allocations on the server at a port of 127.0.0.1, until standard input closes.
 pub fn hold(port: u16, flows: usize, others: usize) -> ExitCode {
-    let plan = Plan { workload: Workload::Allocate, flows, others, ..plan(port, Transport::Udp, None) };
-    let held = Team::enlist(&plan).and_then(|mut team| team.allocate(None).map(|round| (team, round)));
+    let plan = Plan {
+        workload: Workload::Allocate,
+        flows,
+        others,
+        ..plan(port, Transport::Udp, None)
+    };
+    let held =
+        Team::enlist(&plan).and_then(|mut team| team.allocate(None).map(|round| (team, round)));
     match held {
         Ok((team, round)) => {
             println!("{}", round.granted);
@@ -109,12 +139,21 @@ pub fn hold(port: u16, flows: usize, others: usize) -> ExitCode {
 
 impl Part {
     /// Starts process number `at` of a server, with relay addresses of its own for so many allocations.
-    fn start(contender: &Contender, needs: Needs, at: usize, allocations: usize) -> Result<Part, Failure> {
+    fn start(
+        contender: &Contender,
+        needs: Needs,
+        at: usize,
+        allocations: usize,
+    ) -> Result<Part, Failure> {
         let addresses = allocations.div_ceil(PER_ADDRESS) as u8;
         let relays = (1 + at as u8 * addresses, addresses);
         let running = contender.start(Needs { relays, ..needs });
-        let running = running.ok_or_else(|| Failure::Io(io::Error::other("the server did not start")))?;
-        Ok(Part { running, holders: Vec::new() })
+        let running =
+            running.ok_or_else(|| Failure::Io(io::Error::other("the server did not start")))?;
+        Ok(Part {
+            running,
+            holders: Vec::new(),
+        })
     }
 
     fn spent(&self) -> Result<Spent, Failure> {
@@ -123,7 +162,8 @@ impl Part {
 
     /// Makes allocations that stay, beside `others` on this host.
     fn fill(&mut self, allocations: usize, others: usize) -> Result<(), Failure> {
-        self.holders.push(Holder::start(self.running.port(), allocations, others).map_err(Failure::Io)?);
+        self.holders
+            .push(Holder::start(self.running.port(), allocations, others).map_err(Failure::Io)?);
         Ok(())
     }
 }
@@ -132,15 +172,25 @@ impl Holder {
     /// Starts it and waits until it holds them.
     fn start(port: u16, allocations: usize, others: usize) -> io::Result<Holder> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(FLAG).args([port.into(), allocations, others].map(|number: usize| number.to_string()));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let said = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
+        command
+            .arg(FLAG)
+            .args([port.into(), allocations, others].map(|number: usize| number.to_string()));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let said = child
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("no output"))?;
         let holder = Holder(child);
         let mut line = String::new();
         BufReader::new(said).read_line(&mut line)?;
         match line.trim().parse::<usize>() {
             Ok(granted) if granted == allocations => Ok(holder),
-            _ => Err(io::Error::other(format!("could not hold {allocations} allocations"))),
+            _ => Err(io::Error::other(format!(
+                "could not hold {allocations} allocations"
+            ))),
         }
     }
 }
@@ -152,8 +202,13 @@ impl Drop for Holder {
     }
 }
 
-fn median_cost(settings: &Settings, mut once: impl FnMut() -> Result<f64, Failure>) -> Result<f64, Failure> {
-    let costs = (0..settings.rounds).map(|_| once()).collect::<Result<Vec<_>, _>>()?;
+fn median_cost(
+    settings: &Settings,
+    mut once: impl FnMut() -> Result<f64, Failure>,
+) -> Result<f64, Failure> {
+    let costs = (0..settings.rounds)
+        .map(|_| once())
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(median(costs).unwrap_or(f64::NAN))
 }
 

@@ -7,7 +7,8 @@ use foldhash::HashMap;
 use hairpin::net::{Batch, Messages, Octets, Options, Outgoing, Piece, UdpSocket};
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
-    Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server, Setup, Shared, Transport,
+    Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server,
+    Setup, Shared, Transport,
 };
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -59,19 +60,33 @@ impl Floor {
     fn new(port: u16, relays: &[IpAddr]) -> Floor {
         let poll = Poll::new().expect("a poll");
         let here: IpAddr = Ipv4Addr::LOCALHOST.into();
-        let options = Options { receive_buffer: Some(4 << 20), ..Options::default() };
+        let options = Options {
+            receive_buffer: Some(4 << 20),
+            ..Options::default()
+        };
         let listener = UdpSocket::bind(SocketAddr::new(here, port), &options).expect("the port");
         poll.registry()
-            .register(&mut SourceFd(&listener.as_raw_fd()), Token(LISTENER), Interest::READABLE)
+            .register(
+                &mut SourceFd(&listener.as_raw_fd()),
+                Token(LISTENER),
+                Interest::READABLE,
+            )
             .expect("to be told");
         let mut realm = Realm::new("bench");
         realm.credentials.add_user("bench", "user", "pass");
         realm.peers.allow = vec!["127.0.0.0/8".parse().expect("a network")];
-        let relay_addresses = relays.iter().map(|relay| RelayAddress { local: *relay, external: *relay });
+        let relay_addresses = relays.iter().map(|relay| RelayAddress {
+            local: *relay,
+            external: *relay,
+        });
         let policy = Policy::new(realm, relay_addresses.collect());
         let setup = Setup {
             policy: Arc::new(policy),
-            shared: Arc::new(Shared::new(Ports::new(relays.iter().copied(), 10_000..=32_000), [7; 32], 0)),
+            shared: Arc::new(Shared::new(
+                Ports::new(relays.iter().copied(), 10_000..=32_000),
+                [7; 32],
+                0,
+            )),
             shard: 0,
             seed: [9; 32],
             unix_at_epoch: Duration::from_secs(1_800_000_000),
@@ -96,7 +111,11 @@ impl Floor {
         self.outgoing.clear();
         self.written.clear();
         if token == LISTENER {
-            let drained = self.listener.receive(&mut self.batch).expect("packets").drained;
+            let drained = self
+                .listener
+                .receive(&mut self.batch)
+                .expect("packets")
+                .drained;
             self.onward();
             self.send();
             return drained;
@@ -104,13 +123,24 @@ impl Floor {
         let Some(relay) = self.relays[token].as_mut() else {
             return true;
         };
-        let drained = relay.socket.receive(&mut self.batch).is_ok_and(|received| received.drained);
+        let drained = relay
+            .socket
+            .receive(&mut self.batch)
+            .is_ok_and(|received| received.drained);
         for datagram in self.batch.datagrams() {
             let length = (datagram.length as u16).to_be_bytes();
             let at = self.written.len();
-            self.written.extend_from_slice(&[relay.header[0], relay.header[1], length[0], length[1]]);
+            self.written.extend_from_slice(&[
+                relay.header[0],
+                relay.header[1],
+                length[0],
+                length[1],
+            ]);
             let payload = Piece::received(datagram.start, datagram.length);
-            let outgoing = Outgoing { header: Piece::written(at, 4), ..Outgoing::new(relay.client, payload) };
+            let outgoing = Outgoing {
+                header: Piece::written(at, 4),
+                ..Outgoing::new(relay.client, payload)
+            };
             self.outgoing.push((LISTENER, outgoing));
         }
         self.send();
@@ -130,9 +160,15 @@ impl Floor {
                 continue;
             };
             let whole = Piece::received(datagram.start, datagram.length);
-            match self.relayed.get(&peer).and_then(|other| self.relays[*other].as_ref()) {
+            match self
+                .relayed
+                .get(&peer)
+                .and_then(|other| self.relays[*other].as_ref())
+            {
                 // The other end's client: the same header does, as every client binds the same channel.
-                Some(other) => self.outgoing.push((LISTENER, Outgoing::new(other.client, whole))),
+                Some(other) => self
+                    .outgoing
+                    .push((LISTENER, Outgoing::new(other.client, whole))),
                 None => {
                     let payload = Piece::received(datagram.start + 4, datagram.length - 4);
                     self.outgoing.push((relay, Outgoing::new(peer, payload)));
@@ -143,9 +179,15 @@ impl Floor {
 
     /// A request goes through the protocol, which also says what was bound.
     fn request(&mut self, source: SocketAddr, octets: &[u8]) {
-        let five_tuple = FiveTuple { client: source, server: self.listener.local_address(), transport: Transport::Udp };
+        let five_tuple = FiveTuple {
+            client: source,
+            server: self.listener.local_address(),
+            transport: Transport::Udp,
+        };
         let now = Instant(1_000_000_000);
-        let _ = self.server.from_client(now, &Client::new(five_tuple, Link(0)), octets);
+        let _ = self
+            .server
+            .from_client(now, &Client::new(five_tuple, Link(0)), octets);
         let mut effects = Vec::new();
         self.server.take_effects(&mut effects);
         while !effects.is_empty() {
@@ -160,28 +202,49 @@ impl Floor {
         match effect {
             Effect::Send { to, message, .. } => {
                 let at = self.written.len();
-                self.written.extend_from_slice(self.server.message(&message));
+                self.written
+                    .extend_from_slice(self.server.message(&message));
                 let piece = Piece::written(at, self.written.len() - at);
-                self.outgoing.push((LISTENER, Outgoing::new(to.five_tuple.client, piece)));
+                self.outgoing
+                    .push((LISTENER, Outgoing::new(to.five_tuple.client, piece)));
             }
-            Effect::Bind { relayed: RelayedId(id), local, .. } => {
-                let options = Options { receive_buffer: Some(4 << 20), ..Options::default() };
+            Effect::Bind {
+                relayed: RelayedId(id),
+                local,
+                ..
+            } => {
+                let options = Options {
+                    receive_buffer: Some(4 << 20),
+                    ..Options::default()
+                };
                 let socket = UdpSocket::bind(local, &options).expect("a relay socket");
                 let token = id as usize;
                 self.poll
                     .registry()
-                    .register(&mut SourceFd(&socket.as_raw_fd()), Token(token), Interest::READABLE)
+                    .register(
+                        &mut SourceFd(&socket.as_raw_fd()),
+                        Token(token),
+                        Interest::READABLE,
+                    )
                     .expect("to be told");
-                self.relays.resize_with(self.relays.len().max(token + 1), || None);
-                self.relays[token] = Some(Relay { socket, client: source, header: [0x40, 0] });
+                self.relays
+                    .resize_with(self.relays.len().max(token + 1), || None);
+                self.relays[token] = Some(Relay {
+                    socket,
+                    client: source,
+                    header: [0x40, 0],
+                });
                 self.relayed.insert(local, token);
-                self.server.bound(Instant(1_000_000_000), RelayedId(id), Ok(()));
+                self.server
+                    .bound(Instant(1_000_000_000), RelayedId(id), Ok(()));
             }
             Effect::Route { path, .. } => {
                 let relay = self.relayed[&path.local];
                 self.there.insert(path.client.client, (relay, path.peer));
             }
-            Effect::Unbind { relayed: RelayedId(id) } => {
+            Effect::Unbind {
+                relayed: RelayedId(id),
+            } => {
                 if let Some(relay) = self.relays[id as usize].take() {
                     self.relayed.remove(&relay.socket.local_address());
                     self.there.remove(&relay.client);
@@ -193,8 +256,12 @@ impl Floor {
 
     /// Sends everything, socket by socket, neighbours to one place in one call.
     fn send(&mut self) {
-        self.outgoing.sort_by_key(|(socket, outgoing)| (*socket, outgoing.to.port()));
-        let octets = Octets { received: self.batch.octets(), written: &self.written };
+        self.outgoing
+            .sort_by_key(|(socket, outgoing)| (*socket, outgoing.to.port()));
+        let octets = Octets {
+            received: self.batch.octets(),
+            written: &self.written,
+        };
         for group in self.outgoing.chunk_by(|a, b| a.0 == b.0) {
             let socket = match group[0].0 {
                 LISTENER => &mut self.listener,
@@ -203,7 +270,11 @@ impl Floor {
                     None => continue,
                 },
             };
-            socket.send(&mut self.messages, group.iter().map(|(_, outgoing)| outgoing), octets);
+            socket.send(
+                &mut self.messages,
+                group.iter().map(|(_, outgoing)| outgoing),
+                octets,
+            );
         }
     }
 }

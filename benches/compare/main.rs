@@ -21,13 +21,24 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     // Every allocation is a socket on either side; the servers inherit the bound.
     LazyLock::force(&DESCRIPTORS);
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+    match arguments
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
         [crate_server::FLAG, port] => return crate_server::serve(port.parse().expect("a port")),
         [floor::FLAG, port, relays @ ..] => {
-            let relays: Vec<IpAddr> = relays.iter().map(|relay| relay.parse().expect("an address")).collect();
+            let relays: Vec<IpAddr> = relays
+                .iter()
+                .map(|relay| relay.parse().expect("an address"))
+                .collect();
             return floor::serve(port.parse().expect("a port"), &relays);
         }
         [crowd::FLAG, port, flows, others] => {
@@ -38,26 +49,38 @@ fn main() -> ExitCode {
     }
     let Some(settings) = Settings::read(&arguments) else {
         eprintln!("usage: cargo bench --bench compare -- {USAGE}\nrows:");
-        ROWS.iter().for_each(|row| eprintln!("  {:<12} {}", row.key, row.cells[0].title));
+        ROWS.iter()
+            .for_each(|row| eprintln!("  {:<12} {}", row.key, row.cells[0].title));
         return ExitCode::from(2);
     };
     contender::outrank();
     let contenders = Contender::found(settings.floor, &settings.only);
     if !contenders.iter().any(Contender::is_reference) {
-        eprintln!("no turnserver on PATH (apt-get install coturn): only our own and the crate's server are compared");
+        eprintln!(
+            "no turnserver on PATH (apt-get install coturn): only our own and the crate's server are compared"
+        );
     }
     let mut lines = Vec::new();
-    for row in ROWS.iter().filter(|row| settings.rows.is_empty() || settings.rows.iter().any(|key| key == row.key)) {
+    for row in ROWS
+        .iter()
+        .filter(|row| settings.rows.is_empty() || settings.rows.iter().any(|key| key == row.key))
+    {
         match row.measure(&contenders, &settings) {
             Ok(measured) => {
-                measured.iter().for_each(|line| eprintln!("{}", line.to_text(&contenders)));
+                measured
+                    .iter()
+                    .for_each(|line| eprintln!("{}", line.to_text(&contenders)));
                 lines.extend(measured);
             }
             Err(sentence) => eprintln!("{}: {sentence}", row.key),
         }
     }
     let _ = std::fs::remove_dir_all(certificate::folder());
-    println!("\n{}\n{}", table::render(&contenders, &lines), settings.to_text());
+    println!(
+        "\n{}\n{}",
+        table::render(&contenders, &lines),
+        settings.to_text()
+    );
     ExitCode::SUCCESS
 }
 
@@ -77,16 +100,31 @@ pub struct Settings {
 impl Settings {
     fn read(arguments: &[String]) -> Option<Settings> {
         let length = Duration::from_secs(1);
-        let mut settings =
-            Settings { rows: Vec::new(), only: Vec::new(), floor: false, rounds: 5, length, live: 200_000 };
+        let mut settings = Settings {
+            rows: Vec::new(),
+            only: Vec::new(),
+            floor: false,
+            rounds: 5,
+            length,
+            live: 200_000,
+        };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             match argument.as_str() {
-                "--rows" => settings.rows.extend(rest.next()?.split(',').map(str::to_owned)),
-                "--only" => settings.only.extend(rest.next()?.split(',').map(str::to_owned)),
+                "--rows" => settings
+                    .rows
+                    .extend(rest.next()?.split(',').map(str::to_owned)),
+                "--only" => settings
+                    .only
+                    .extend(rest.next()?.split(',').map(str::to_owned)),
                 "--floor" => settings.floor = true,
-                "--rounds" => settings.rounds = rest.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
-                "--seconds" => settings.length = Duration::try_from_secs_f64(rest.next()?.parse().ok()?).ok()?,
+                "--rounds" => {
+                    settings.rounds = rest.next()?.parse().ok().filter(|rounds| *rounds > 0)?
+                }
+                "--seconds" => {
+                    settings.length =
+                        Duration::try_from_secs_f64(rest.next()?.parse().ok()?).ok()?
+                }
                 "--live" => settings.live = rest.next()?.parse().ok().filter(|live| *live >= 20)?,
                 _ => return None,
             }
@@ -101,7 +139,10 @@ impl Settings {
     fn to_text(&self) -> String {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let (cores, release) = (read("/proc/cpuinfo"), read("/proc/sys/kernel/osrelease"));
-        let model = cores.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
+        let model = cores
+            .lines()
+            .find(|line| line.starts_with("model name"))
+            .and_then(|line| line.split(": ").nth(1));
         format!(
             "Medians of {} runs of {} s; {}, Linux {}; servers with {DESCRIPTORS} descriptors at most.",
             self.rounds,
@@ -115,4 +156,5 @@ impl Settings {
 
 /// Descriptors that each process here may have.
 static DESCRIPTORS: LazyLock<u64> = LazyLock::new(|| hairpin::net::host::fd_limit::raise(1 << 19));
-const USAGE: &str = "[--rows ROW,…] [--only SERVER,…] [--rounds N] [--seconds S] [--live N] [--floor]";
+const USAGE: &str =
+    "[--rows ROW,…] [--only SERVER,…] [--rounds N] [--seconds S] [--live N] [--floor]";

@@ -61,55 +61,177 @@ struct Found {
 
 /// All rows, in the order of the issue.
 pub const ROWS: &[Row] = &[
-    packets("up", &[ns("ChannelData client → peer, 50 flows", "≥ 1.3 ×")], |_| {}),
-    packets("down", &[ns("peer → client, 50 flows", "≥ 1.7 ×")], |plan| plan.direction = Direction::Down),
+    packets(
+        "up",
+        &[ns("ChannelData client → peer, 50 flows", "≥ 1.3 ×")],
+        |_| {},
+    ),
+    packets(
+        "down",
+        &[ns("peer → client, 50 flows", "≥ 1.7 ×")],
+        |plan| plan.direction = Direction::Down,
+    ),
     Row {
         key: "burst",
         cells: &[ns("client → peer, bursts of 8", "≥ 3 ×")],
-        needs: Needs { trains: true, ..Needs::NOTHING },
+        needs: Needs {
+            trains: true,
+            ..Needs::NOTHING
+        },
         measure: Measure::Packets(|plan| plan.burst = 8),
     },
-    packets("hairpin", &[ns("both ends allocations of one server", "≥ 3 ×")], |plan| {
-        plan.direction = Direction::Hairpin
+    packets(
+        "hairpin",
+        &[ns("both ends allocations of one server", "≥ 3 ×")],
+        |plan| plan.direction = Direction::Hairpin,
+    ),
+    packets("send", &[ns("Send indications", "≥ 1.3 ×")], |plan| {
+        plan.indications = true
     }),
-    packets("send", &[ns("Send indications", "≥ 1.3 ×")], |plan| plan.indications = true),
     packets("data", &[ns("Data indications", "≥ 1.3 ×")], |plan| {
         plan.indications = true;
         plan.direction = Direction::Down;
     }),
-    packets("binding", &[ns("Binding requests", "≥ 1.5 ×")], |plan| plan.workload = Workload::Binding),
-    row("allocate", &[cell("Allocate with authentication", "µs", "≥ 4 ×")], Measure::Allocate),
-    row("resident", &[cell("resident memory per idle allocation, of 10,000", "B", "≤ 1,000")], Measure::Resident),
-    row("crowd", &[cell("CPU per packet, 10,000 allocations ÷ 10", "÷", "≤ 1.2")], Measure::Crowd(10_000)),
+    packets("binding", &[ns("Binding requests", "≥ 1.5 ×")], |plan| {
+        plan.workload = Workload::Binding
+    }),
+    row(
+        "allocate",
+        &[cell("Allocate with authentication", "µs", "≥ 4 ×")],
+        Measure::Allocate,
+    ),
+    row(
+        "resident",
+        &[cell(
+            "resident memory per idle allocation, of 10,000",
+            "B",
+            "≤ 1,000",
+        )],
+        Measure::Resident,
+    ),
+    row(
+        "crowd",
+        &[cell(
+            "CPU per packet, 10,000 allocations ÷ 10",
+            "÷",
+            "≤ 1.2",
+        )],
+        Measure::Crowd(10_000),
+    ),
     Row {
         key: "live",
         cells: &[
-            cell("200,000 live allocations: CPU per packet ÷ with 10", "÷", "≤ 1.3"),
-            cell("the same: CPU per Allocate, the last ÷ the first 10,000", "÷", "1"),
-            cell("the same: resident memory of each ÷ of the first 10,000", "÷", "1"),
+            cell(
+                "200,000 live allocations: CPU per packet ÷ with 10",
+                "÷",
+                "≤ 1.3",
+            ),
+            cell(
+                "the same: CPU per Allocate, the last ÷ the first 10,000",
+                "÷",
+                "1",
+            ),
+            cell(
+                "the same: resident memory of each ÷ of the first 10,000",
+                "÷",
+                "1",
+            ),
         ],
-        needs: Needs { relays: (1, 10), ..Needs::NOTHING },
+        needs: Needs {
+            relays: (1, 10),
+            ..Needs::NOTHING
+        },
         measure: Measure::Live,
     },
     row(
         "latency",
-        &[cell("latency at half of coturn's capacity, p50", "µs", "≤ 1 ×"), cell("the same, p99", "µs", "≤ 1 ×")],
+        &[
+            cell("latency at half of coturn's capacity, p50", "µs", "≤ 1 ×"),
+            cell("the same, p99", "µs", "≤ 1 ×"),
+        ],
         Measure::Latency,
     ),
-    row("calls", &[cell("system calls per packet, 500 flows × 200/s", "", "≤ 1.5")], Measure::Calls),
-    gigabits("tcp", &[gigabit("TCP clients → peers, packet by packet")], Transport::Tcp, Direction::Up, 1),
-    gigabits("tcp-down", &[gigabit("peers → TCP clients, packet by packet")], Transport::Tcp, Direction::Down, 1),
-    gigabits("tls", &[gigabit("TLS clients → peers, packet by packet")], Transport::Tls, Direction::Up, 1),
-    gigabits("tls-down", &[gigabit("peers → TLS clients, packet by packet")], Transport::Tls, Direction::Down, 1),
-    gigabits("bulk-udp", &[cell("UDP clients → peers, in bulk", GIGABIT, "")], Transport::Udp, Direction::Up, BULK),
-    gigabits("bulk-tcp", &[gigabit("TCP clients → peers, in bulk")], Transport::Tcp, Direction::Up, BULK),
-    gigabits("bulk-tcp-down", &[gigabit("peers → TCP clients, in bulk")], Transport::Tcp, Direction::Down, BULK),
-    gigabits("bulk-tls", &[gigabit("TLS clients → peers, in bulk")], Transport::Tls, Direction::Up, BULK),
-    gigabits("bulk-tls-down", &[gigabit("peers → TLS clients, in bulk")], Transport::Tls, Direction::Down, BULK),
+    row(
+        "calls",
+        &[cell(
+            "system calls per packet, 500 flows × 200/s",
+            "",
+            "≤ 1.5",
+        )],
+        Measure::Calls,
+    ),
+    gigabits(
+        "tcp",
+        &[gigabit("TCP clients → peers, packet by packet")],
+        Transport::Tcp,
+        Direction::Up,
+        1,
+    ),
+    gigabits(
+        "tcp-down",
+        &[gigabit("peers → TCP clients, packet by packet")],
+        Transport::Tcp,
+        Direction::Down,
+        1,
+    ),
+    gigabits(
+        "tls",
+        &[gigabit("TLS clients → peers, packet by packet")],
+        Transport::Tls,
+        Direction::Up,
+        1,
+    ),
+    gigabits(
+        "tls-down",
+        &[gigabit("peers → TLS clients, packet by packet")],
+        Transport::Tls,
+        Direction::Down,
+        1,
+    ),
+    gigabits(
+        "bulk-udp",
+        &[cell("UDP clients → peers, in bulk", GIGABIT, "")],
+        Transport::Udp,
+        Direction::Up,
+        BULK,
+    ),
+    gigabits(
+        "bulk-tcp",
+        &[gigabit("TCP clients → peers, in bulk")],
+        Transport::Tcp,
+        Direction::Up,
+        BULK,
+    ),
+    gigabits(
+        "bulk-tcp-down",
+        &[gigabit("peers → TCP clients, in bulk")],
+        Transport::Tcp,
+        Direction::Down,
+        BULK,
+    ),
+    gigabits(
+        "bulk-tls",
+        &[gigabit("TLS clients → peers, in bulk")],
+        Transport::Tls,
+        Direction::Up,
+        BULK,
+    ),
+    gigabits(
+        "bulk-tls-down",
+        &[gigabit("peers → TLS clients, in bulk")],
+        Transport::Tls,
+        Direction::Down,
+        BULK,
+    ),
 ];
 
 const fn row(key: &'static str, cells: &'static [Cell], measure: Measure) -> Row {
-    Row { key, cells, needs: Needs::NOTHING, measure }
+    Row {
+        key,
+        cells,
+        needs: Needs::NOTHING,
+        measure,
+    }
 }
 
 const fn packets(key: &'static str, cells: &'static [Cell], shape: fn(&mut Plan)) -> Row {
@@ -123,12 +245,24 @@ const fn gigabits(
     direction: Direction,
     burst: usize,
 ) -> Row {
-    let needs = Needs { over, ..Needs::NOTHING };
-    Row { key, cells, needs, measure: Measure::Gigabits(direction, burst) }
+    let needs = Needs {
+        over,
+        ..Needs::NOTHING
+    };
+    Row {
+        key,
+        cells,
+        needs,
+        measure: Measure::Gigabits(direction, burst),
+    }
 }
 
 const fn cell(title: &'static str, unit: &'static str, target: &'static str) -> Cell {
-    Cell { title, unit, target }
+    Cell {
+        title,
+        unit,
+        target,
+    }
 }
 
 const fn ns(title: &'static str, target: &'static str) -> Cell {
@@ -146,7 +280,11 @@ const BULK: usize = 16;
 
 impl Row {
     /// Measures all contenders, round by round; a contender that cannot do it has no numbers.
-    pub fn measure(&self, contenders: &[Contender], settings: &Settings) -> Result<Vec<Line>, String> {
+    pub fn measure(
+        &self,
+        contenders: &[Contender],
+        settings: &Settings,
+    ) -> Result<Vec<Line>, String> {
         let able = |contender: &&Contender| contender.can(self.needs);
         // A crowd starts servers of its own, one contender after the other.
         let start = |contender: &Contender| match self.measure {
@@ -155,12 +293,18 @@ impl Row {
         };
         let running: Vec<Option<Running>> = contenders.iter().map(start).collect();
         let rate = self.common_rate(contenders, &running, settings);
-        let rounds = if matches!(self.measure, Measure::Resident | Measure::Live) { 1 } else { settings.rounds };
+        let rounds = if matches!(self.measure, Measure::Resident | Measure::Live) {
+            1
+        } else {
+            settings.rounds
+        };
         let mut found: Vec<Vec<Found>> = contenders.iter().map(|_| Vec::new()).collect();
         for _ in 0..rounds {
             for (at, contender) in contenders.iter().enumerate() {
                 let once = match (&running[at], self.measure) {
-                    (_, Measure::Live) if contender.can(self.needs) => live(contender, self.needs, settings),
+                    (_, Measure::Live) if contender.can(self.needs) => {
+                        live(contender, self.needs, settings)
+                    }
                     (Some(running), _) => self.once(contender, running, settings, rate),
                     _ => continue,
                 };
@@ -183,11 +327,19 @@ impl Row {
     }
 
     /// For latency: half of what the reference, or else the first that runs, relays at most.
-    fn common_rate(&self, contenders: &[Contender], running: &[Option<Running>], settings: &Settings) -> f64 {
+    fn common_rate(
+        &self,
+        contenders: &[Contender],
+        running: &[Option<Running>],
+        settings: &Settings,
+    ) -> f64 {
         if !matches!(self.measure, Measure::Latency) {
             return 0.0;
         }
-        let reference = contenders.iter().position(Contender::is_reference).unwrap_or(0);
+        let reference = contenders
+            .iter()
+            .position(Contender::is_reference)
+            .unwrap_or(0);
         let Some(running) = &running[reference] else {
             return 10_000.0;
         };
@@ -198,37 +350,84 @@ impl Row {
         median((0..3).filter_map(capacity).collect()).unwrap_or(20_000.0) / 2.0
     }
 
-    fn once(&self, contender: &Contender, running: &Running, settings: &Settings, rate: f64) -> Result<Found, Failure> {
+    fn once(
+        &self,
+        contender: &Contender,
+        running: &Running,
+        settings: &Settings,
+        rate: f64,
+    ) -> Result<Found, Failure> {
         let mut plan = running.plan();
         match self.measure {
             Measure::Packets(shape) => {
                 shape(&mut plan);
                 plan.peers = contender.peers(self.needs, plan.flows);
                 let run = relay(plan, settings.length)?;
-                Ok(Found { numbers: vec![cost(&run)?], cores: cores(&run) })
+                Ok(Found {
+                    numbers: vec![cost(&run)?],
+                    cores: cores(&run),
+                })
             }
-            Measure::Allocate => allocate(Plan { workload: Workload::Allocate, flows: 1_000, ..plan }).map(Found::one),
-            Measure::Resident => resident(Plan { workload: Workload::Allocate, flows: 10_000, ..plan }).map(Found::one),
+            Measure::Allocate => allocate(Plan {
+                workload: Workload::Allocate,
+                flows: 1_000,
+                ..plan
+            })
+            .map(Found::one),
+            Measure::Resident => resident(Plan {
+                workload: Workload::Allocate,
+                flows: 10_000,
+                ..plan
+            })
+            .map(Found::one),
             Measure::Crowd(most) => {
-                let paced = |flows| Plan { flows, rate: crowd::RATE, ..plan.clone() };
+                let paced = |flows| Plan {
+                    flows,
+                    rate: crowd::RATE,
+                    ..plan.clone()
+                };
                 let few = cost(&relay(paced(10), settings.length)?)?;
                 let many = relay(paced(most), settings.length)?;
-                Ok(Found { numbers: vec![cost(&many)? / few], cores: cores(&many) })
+                Ok(Found {
+                    numbers: vec![cost(&many)? / few],
+                    cores: cores(&many),
+                })
             }
             Measure::Live => live(contender, self.needs, settings),
             Measure::Latency => {
                 plan.rate = Rate::PerSecond(rate);
                 let run = relay(plan, settings.length)?;
-                let numbers = [0.5, 0.99].map(|quantile| run.tally.latency.quantile(quantile) as f64 / 1000.0);
-                Ok(Found { numbers: numbers.to_vec(), cores: cores(&run) })
+                let numbers = [0.5, 0.99]
+                    .map(|quantile| run.tally.latency.quantile(quantile) as f64 / 1000.0);
+                Ok(Found {
+                    numbers: numbers.to_vec(),
+                    cores: cores(&run),
+                })
             }
-            Measure::Calls => {
-                calls(Plan { flows: 500, rate: Rate::PerSecond(100_000.0), ..plan }, settings.length).map(Found::one)
-            }
+            Measure::Calls => calls(
+                Plan {
+                    flows: 500,
+                    rate: Rate::PerSecond(100_000.0),
+                    ..plan
+                },
+                settings.length,
+            )
+            .map(Found::one),
             Measure::Gigabits(direction, burst) => {
-                let run = relay(Plan { flows: 10, direction, burst, ..plan }, settings.length)?;
+                let run = relay(
+                    Plan {
+                        flows: 10,
+                        direction,
+                        burst,
+                        ..plan
+                    },
+                    settings.length,
+                )?;
                 let octets_each = run.tally.octets as f64 / run.tally.received.max(1) as f64;
-                Ok(Found { numbers: vec![octets_each * 8.0 / cost(&run)?], cores: cores(&run) })
+                Ok(Found {
+                    numbers: vec![octets_each * 8.0 / cost(&run)?],
+                    cores: cores(&run),
+                })
             }
         }
     }
@@ -236,14 +435,20 @@ impl Row {
 
 impl Found {
     fn one(number: f64) -> Found {
-        Found { numbers: vec![number], cores: None }
+        Found {
+            numbers: vec![number],
+            cores: None,
+        }
     }
 }
 
 /// Of each contender: what every round found for one cell, and how busy the server was.
 fn numbers(found: &[Vec<Found>], cell: usize) -> Vec<Numbers> {
     let of = |rounds: &Vec<Found>| Numbers {
-        all: rounds.iter().filter_map(|found| found.numbers.get(cell).copied()).collect(),
+        all: rounds
+            .iter()
+            .filter_map(|found| found.numbers.get(cell).copied())
+            .collect(),
         cores: median(rounds.iter().filter_map(|found| found.cores).collect()),
     };
     found.iter().map(of).collect()
@@ -251,13 +456,18 @@ fn numbers(found: &[Vec<Found>], cell: usize) -> Vec<Numbers> {
 
 fn live(contender: &Contender, needs: Needs, settings: &Settings) -> Result<Found, Failure> {
     let crowd = crowd::measure(contender, needs, settings.live, settings)?;
-    Ok(Found { numbers: vec![crowd.packet, crowd.setup, crowd.memory], cores: None })
+    Ok(Found {
+        numbers: vec![crowd.packet, crowd.setup, crowd.memory],
+        cores: None,
+    })
 }
 
 /// Sets up, runs, and releases again.
 pub fn relay(plan: Plan, length: Duration) -> Result<Run, Failure> {
     let mut team = Team::enlist(&plan)?;
-    let run = team.raise().and_then(|_| team.run(plan.rate, length, |_: &Gauge, _| {}));
+    let run = team
+        .raise()
+        .and_then(|_| team.run(plan.rate, length, |_: &Gauge, _| {}));
     team.release();
     let mut run = run?;
     run.failure.take().map_or(Ok(run), Err)
@@ -273,20 +483,30 @@ pub fn cost(run: &Run) -> Result<f64, Failure> {
 
 /// How many cores the server was busy with.
 fn cores(run: &Run) -> Option<f64> {
-    run.process.map(|usage| usage.spent.cpu as f64 / 1e9 / usage.seconds)
+    run.process
+        .map(|usage| usage.spent.cpu as f64 / 1e9 / usage.seconds)
 }
 
 fn allocate(plan: Plan) -> Result<f64, Failure> {
     let mut team = Team::enlist(&plan)?;
     let round = team.allocate(None)?;
     team.release();
-    Ok(round.process.map_or(f64::NAN, |usage| usage.spent.cpu as f64 / 1000.0 / usage.packets.max(1) as f64))
+    Ok(round.process.map_or(f64::NAN, |usage| {
+        usage.spent.cpu as f64 / 1000.0 / usage.packets.max(1) as f64
+    }))
 }
 
 fn resident(plan: Plan) -> Result<f64, Failure> {
-    let look = || plan.pid.map_or(Ok(0), |pid| spent(pid).map(|spent| spent.resident)).map_err(Failure::Process);
+    let look = || {
+        plan.pid
+            .map_or(Ok(0), |pid| spent(pid).map(|spent| spent.resident))
+            .map_err(Failure::Process)
+    };
     // The first allocations also bring what all share: code, tables, buffers.
-    let mut few = Team::enlist(&Plan { flows: 100, ..plan.clone() })?;
+    let mut few = Team::enlist(&Plan {
+        flows: 100,
+        ..plan.clone()
+    })?;
     few.allocate(None)?;
     let mut team = Team::enlist(&plan)?;
     let before = look()?;
@@ -304,7 +524,17 @@ fn calls(plan: Plan, length: Duration) -> Result<f64, Failure> {
     team.raise()?;
     let seconds = format!("{}", length.as_secs_f64() * 0.8);
     let perf = Command::new("perf")
-        .args(["stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", &pid, "--", "sleep", &seconds])
+        .args([
+            "stat",
+            "-x,",
+            "-e",
+            "raw_syscalls:sys_enter",
+            "-p",
+            &pid,
+            "--",
+            "sleep",
+            &seconds,
+        ])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -313,7 +543,11 @@ fn calls(plan: Plan, length: Duration) -> Result<f64, Failure> {
     let said = perf.wait_with_output().map_err(Failure::Io)?;
     team.release();
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    let counted: Option<f64> = said.lines().find_map(|line| line.split(',').next()?.parse().ok());
+    let counted: Option<f64> = said
+        .lines()
+        .find_map(|line| line.split(',').next()?.parse().ok());
     let packets = run.tally.received as f64 * 0.8;
-    counted.map(|calls| calls / packets).ok_or_else(|| Failure::Io(std::io::Error::other(format!("perf: {said}"))))
+    counted
+        .map(|calls| calls / packets)
+        .ok_or_else(|| Failure::Io(std::io::Error::other(format!("perf: {said}"))))
 }

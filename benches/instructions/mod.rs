@@ -28,7 +28,10 @@ pub fn compare() -> ExitCode {
     };
     let baseline = Baseline::read();
     if baseline.origin != origin {
-        println!("SKIPPED: the instructions in {} were counted elsewhere:", path().display());
+        println!(
+            "SKIPPED: the instructions in {} were counted elsewhere:",
+            path().display()
+        );
         println!("  there: {}\n  here:  {origin}", baseline.origin);
         println!("  accept them anew with: {ACCEPT}");
         return ExitCode::SUCCESS;
@@ -40,7 +43,14 @@ pub fn compare() -> ExitCode {
             Some(&before) => {
                 let change = now as f64 / before as f64 - 1.0;
                 let fault = change > TOLERANCE && now > before + SLACK;
-                (format!("{:+.1} %{}", change * 100.0, if fault { "  TOO MUCH" } else { "" }), fault)
+                (
+                    format!(
+                        "{:+.1} %{}",
+                        change * 100.0,
+                        if fault { "  TOO MUCH" } else { "" }
+                    ),
+                    fault,
+                )
             }
         };
         faults += u32::from(fault);
@@ -99,7 +109,10 @@ fn without_valgrind() -> ExitCode {
 /// without valgrind.
 fn origin() -> Option<String> {
     let said = |command: &mut Command| {
-        let output = command.output().ok().filter(|output| output.status.success())?;
+        let output = command
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let valgrind = said(Command::new("valgrind").arg("--version"))?;
@@ -116,8 +129,14 @@ fn count_all() -> Vec<(&'static str, u64)> {
     let mut counted = Vec::new();
     for group in names.chunks(at_once) {
         let counts: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = group.iter().map(|name| scope.spawn(|| count(name))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("a count")).collect()
+            let threads: Vec<_> = group
+                .iter()
+                .map(|name| scope.spawn(|| count(name)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a count"))
+                .collect()
         });
         counted.extend(group.iter().copied().zip(counts));
     }
@@ -158,7 +177,10 @@ fn collected(name: &str) -> u64 {
     command.arg(own()).args([REPEAT, name]);
     let output = command.output().expect("valgrind runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    let line = said.lines().find_map(|line| line.split_once("Collected :")).unwrap_or_else(|| panic!("{said}"));
+    let line = said
+        .lines()
+        .find_map(|line| line.split_once("Collected :"))
+        .unwrap_or_else(|| panic!("{said}"));
     line.1.trim().parse().expect("a number of instructions")
 }
 
@@ -179,8 +201,16 @@ impl Baseline {
             let (name, count) = line.split_once('\t')?;
             Some((name.to_owned(), count.parse().ok()?))
         };
-        let origin = text.lines().filter_map(|line| line.strip_prefix("# ")).nth(1).unwrap_or_default().to_owned();
-        Baseline { origin, counts: text.lines().filter_map(count).collect() }
+        let origin = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
+        Baseline {
+            origin,
+            counts: text.lines().filter_map(count).collect(),
+        }
     }
 }
 

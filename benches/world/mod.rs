@@ -6,7 +6,8 @@ use hairpin::turn::client_state;
 use hairpin::turn::client_state::{Answer, Event, Login, Request};
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
-    Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server, Setup, Shared, Transport,
+    Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server,
+    Setup, Shared, Transport,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -41,9 +42,16 @@ impl World {
     pub fn new(allocations: usize) -> World {
         let mut realm = Realm::new("bench");
         realm.credentials.add_user("bench", "user", "pass");
-        let addresses: Vec<IpAddr> =
-            (0..=allocations / 50_000).map(|at| Ipv4Addr::new(192, 0, 2, at as u8 + 1).into()).collect();
-        let relays = addresses.iter().map(|&ip| RelayAddress { local: ip, external: ip }).collect();
+        let addresses: Vec<IpAddr> = (0..=allocations / 50_000)
+            .map(|at| Ipv4Addr::new(192, 0, 2, at as u8 + 1).into())
+            .collect();
+        let relays = addresses
+            .iter()
+            .map(|&ip| RelayAddress {
+                local: ip,
+                external: ip,
+            })
+            .collect();
         let shared = Shared::new(Ports::new(addresses, 1024..=65_535), [7; 32], 0);
         let setup = Setup {
             policy: Arc::new(Policy::new(realm, relays)),
@@ -86,11 +94,18 @@ impl World {
     }
 
     /// Asks until the server has granted it.
-    pub fn ask(&mut self, at: &Client, client: &mut client_state::Client, request: Request) -> Answer {
+    pub fn ask(
+        &mut self,
+        at: &Client,
+        client: &mut client_state::Client,
+        request: Request,
+    ) -> Answer {
         let mut out = Vec::new();
         client.request(request, &mut out);
         loop {
-            let _ = self.server.from_client(self.now, at, &std::mem::take(&mut out));
+            let _ = self
+                .server
+                .from_client(self.now, at, &std::mem::take(&mut out));
             self.settle();
             match client.receive(&self.answer, &mut out) {
                 Event::Granted { answer, .. } => return answer,
@@ -104,28 +119,60 @@ impl World {
     pub fn allocate(&mut self, index: usize) -> Flow {
         let at = client_at(index);
         let mut client = user();
-        let answer = self.ask(&at, &mut client, Request::Allocate { family: None, lifetime: Some(3600) });
+        let answer = self.ask(
+            &at,
+            &mut client,
+            Request::Allocate {
+                family: None,
+                lifetime: Some(3600),
+            },
+        );
         let relayed = answer.relayed.expect("a relayed address");
-        Flow { at, client, relayed, socket: self.bound }
+        Flow {
+            at,
+            client,
+            relayed,
+            socket: self.bound,
+        }
     }
 
     /// Binds `flow`'s channel `number` to a peer.
     pub fn bind(&mut self, flow: &mut Flow, number: u16, peer: SocketAddr) {
-        self.ask(&flow.at, &mut flow.client, Request::ChannelBind { number, peer });
+        self.ask(
+            &flow.at,
+            &mut flow.client,
+            Request::ChannelBind { number, peer },
+        );
     }
 }
 
 /// The five-tuple of client number `index`.
 pub fn client_at(index: usize) -> Client {
     let [.., a, b, c] = ((index / 60_000) as u32).to_be_bytes();
-    let client = SocketAddr::new([198, a.wrapping_add(18), b, c].into(), 1024 + (index % 60_000) as u16);
+    let client = SocketAddr::new(
+        [198, a.wrapping_add(18), b, c].into(),
+        1024 + (index % 60_000) as u16,
+    );
     let server = SocketAddr::new([192, 0, 2, 1].into(), 3478);
-    Client::new(FiveTuple { client, server, transport: Transport::Udp }, Link(0))
+    Client::new(
+        FiveTuple {
+            client,
+            server,
+            transport: Transport::Udp,
+        },
+        Link(0),
+    )
 }
 
 /// A client with the right password.
 pub fn user() -> client_state::Client {
-    client_state::Client::new(Some(Login { username: "user".into(), password: "pass".into() }), [3; 32])
+    client_state::Client::new(
+        Some(Login {
+            username: "user".into(),
+            password: "pass".into(),
+        }),
+        [3; 32],
+    )
 }
 
 /// A peer somewhere in the world.

@@ -19,9 +19,14 @@ pub const WIRE: &[Scenario] = &[
     ("wire: read ChannelData of 1200 B", read_channel_data),
     ("wire: read an authenticated Allocate", read_allocate),
     ("wire: verify MESSAGE-INTEGRITY", || verify(Seal::Sha1)),
-    ("wire: verify MESSAGE-INTEGRITY-SHA256", || verify(Seal::Sha256)),
+    ("wire: verify MESSAGE-INTEGRITY-SHA256", || {
+        verify(Seal::Sha256)
+    }),
     ("wire: write an Allocate success response", write_answer),
-    ("wire: write the header of a Data indication", write_data_header),
+    (
+        "wire: write the header of a Data indication",
+        write_data_header,
+    ),
 ];
 
 /// What the protocol does for one packet, with 1,000 allocations.
@@ -30,7 +35,10 @@ pub const SERVER: &[Scenario] = &[
     ("turn: data from a peer on a channel", peer_to_channel),
     ("turn: ChannelData to another allocation", hairpin),
     ("turn: Send indication", send_indication),
-    ("turn: data from a peer without a channel", peer_to_indication),
+    (
+        "turn: data from a peer without a channel",
+        peer_to_indication,
+    ),
     ("turn: Binding", binding),
     ("turn: Allocate, challenged, and its end", allocate),
     ("turn: Refresh", refresh),
@@ -45,9 +53,16 @@ fn key(algorithm: PasswordAlgorithm) -> Key {
 fn sealed(seal: Seal) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Class::Request, Method::ALLOCATE, &[7; 12]);
-    writer.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0]).number(AttributeType::LIFETIME, 600);
-    writer.attribute(AttributeType::USERNAME, b"1800000000:user").attribute(AttributeType::REALM, b"bench");
-    writer.attribute(AttributeType::NONCE, b"obMatJos2gAAAabcdefghijklmnopqrstuvwxyz0123456789ABCDEF");
+    writer
+        .attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0])
+        .number(AttributeType::LIFETIME, 600);
+    writer
+        .attribute(AttributeType::USERNAME, b"1800000000:user")
+        .attribute(AttributeType::REALM, b"bench");
+    writer.attribute(
+        AttributeType::NONCE,
+        b"obMatJos2gAAAabcdefghijklmnopqrstuvwxyz0123456789ABCDEF",
+    );
     match seal {
         Seal::Sha1 => writer.integrity(&key(PasswordAlgorithm::MD5)),
         Seal::Sha256 => writer.integrity_sha256(&key(PasswordAlgorithm::SHA256)),
@@ -67,13 +82,20 @@ fn read_allocate() -> Operation {
     let octets = sealed(Seal::Sha1);
     Box::new(move || {
         let message = Message::parse(black_box(&octets)).expect("a message");
-        black_box((message.attribute(AttributeType::USERNAME), message.attribute(AttributeType::NONCE)));
+        black_box((
+            message.attribute(AttributeType::USERNAME),
+            message.attribute(AttributeType::NONCE),
+        ));
     })
 }
 
 fn verify(seal: Seal) -> Operation {
     let octets = sealed(seal);
-    let key = key(if seal == Seal::Sha1 { PasswordAlgorithm::MD5 } else { PasswordAlgorithm::SHA256 });
+    let key = key(if seal == Seal::Sha1 {
+        PasswordAlgorithm::MD5
+    } else {
+        PasswordAlgorithm::SHA256
+    });
     Box::new(move || {
         let message = Message::parse(black_box(&octets)).expect("a message");
         assert!(integrity::verify(&message, seal, &key));
@@ -119,7 +141,11 @@ pub fn walk(flows: usize, channels: usize) -> Operation {
     Box::new(move || {
         at = (at + 7_919) % (flows * channels);
         packet[..4].copy_from_slice(&channel_data::header(0x4000 + (at % channels) as u16, 1200));
-        black_box(world.server.from_client(world.now, &all[at / channels].at, black_box(&packet)));
+        black_box(
+            world
+                .server
+                .from_client(world.now, &all[at / channels].at, black_box(&packet)),
+        );
     })
 }
 
@@ -132,7 +158,11 @@ fn peer_to_channel() -> Operation {
     let mut at = 0;
     Box::new(move || {
         at = (at + 7) % all.len();
-        black_box(world.server.from_peer(world.now, all[at].socket, black_box(peer(0)), 1200));
+        black_box(
+            world
+                .server
+                .from_peer(world.now, all[at].socket, black_box(peer(0)), 1200),
+        );
     })
 }
 
@@ -147,7 +177,11 @@ fn hairpin() -> Operation {
     let mut at = 0;
     Box::new(move || {
         at = (at + 7) % all.len();
-        black_box(world.server.from_client(world.now, &all[at].at, black_box(&packet)));
+        black_box(
+            world
+                .server
+                .from_client(world.now, &all[at].at, black_box(&packet)),
+        );
     })
 }
 
@@ -158,7 +192,11 @@ fn send_indication() -> Operation {
     let mut at = 0;
     Box::new(move || {
         at = (at + 7) % all.len();
-        black_box(world.server.from_client(world.now, &all[at].at, black_box(&packet)));
+        black_box(
+            world
+                .server
+                .from_client(world.now, &all[at].at, black_box(&packet)),
+        );
     })
 }
 
@@ -170,7 +208,11 @@ fn peer_to_indication() -> Operation {
     let mut at = 0;
     Box::new(move || {
         at = (at + 7) % all.len();
-        black_box(world.server.from_peer(world.now, all[at].socket, black_box(from), 1200));
+        black_box(
+            world
+                .server
+                .from_peer(world.now, all[at].socket, black_box(from), 1200),
+        );
     })
 }
 
@@ -180,7 +222,11 @@ fn binding() -> Operation {
     user().request(Request::Binding, &mut request);
     let at = client_at(0);
     Box::new(move || {
-        black_box(world.server.from_client(world.now, &at, black_box(&request)));
+        black_box(
+            world
+                .server
+                .from_client(world.now, &at, black_box(&request)),
+        );
         world.settle();
     })
 }
@@ -201,7 +247,11 @@ fn refresh() -> Operation {
     Box::new(move || {
         at = (at + 7) % all.len();
         let flow = &mut all[at];
-        world.ask(&flow.at, &mut flow.client, Request::Refresh { lifetime: 600 });
+        world.ask(
+            &flow.at,
+            &mut flow.client,
+            Request::Refresh { lifetime: 600 },
+        );
     })
 }
 

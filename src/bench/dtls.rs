@@ -35,9 +35,16 @@ impl Terms {
     /// # Errors
     /// When there is no randomness.
     pub fn new() -> io::Result<Terms> {
-        let config = dimpl::Config::builder().mtu(MTU).build().map_err(io::Error::other)?;
-        let own = dimpl::certificate::generate_self_signed_certificate().map_err(io::Error::other)?;
-        Ok(Terms { config: Arc::new(config), own })
+        let config = dimpl::Config::builder()
+            .mtu(MTU)
+            .build()
+            .map_err(io::Error::other)?;
+        let own =
+            dimpl::certificate::generate_self_signed_certificate().map_err(io::Error::other)?;
+        Ok(Terms {
+            config: Arc::new(config),
+            own,
+        })
     }
 }
 
@@ -46,29 +53,46 @@ impl Dtls {
     ///
     /// # Errors
     /// Those of the socket; no answer in time; a server that refuses the handshake.
-    pub fn connect(local: IpAddr, server: SocketAddr, terms: &Terms, patience: Duration) -> io::Result<Dtls> {
+    pub fn connect(
+        local: IpAddr,
+        server: SocketAddr,
+        terms: &Terms,
+        patience: Duration,
+    ) -> io::Result<Dtls> {
         let socket = UdpSocket::bind((local, 0))?;
         socket.connect(server)?;
         socket.set_read_timeout(Some(STEP))?;
         let begun = Instant::now();
         let mut engine = dimpl::Dtls::new_auto(terms.config.clone(), terms.own.clone(), begun);
         engine.set_active(true);
-        let mut dtls = Dtls { socket, engine, scratch: vec![0; SCRATCH] };
+        let mut dtls = Dtls {
+            socket,
+            engine,
+            scratch: vec![0; SCRATCH],
+        };
         let mut datagram = [0; DATAGRAM];
         loop {
-            dtls.engine.handle_timeout(Instant::now()).map_err(io::Error::other)?;
+            dtls.engine
+                .handle_timeout(Instant::now())
+                .map_err(io::Error::other)?;
             if dtls.poll(|_| {})? == Found::Connected {
                 break;
             }
             match dtls.socket.recv(&mut datagram) {
-                Ok(length) => dtls.engine.handle_packet(&datagram[..length]).map_err(io::Error::other)?,
+                Ok(length) => dtls
+                    .engine
+                    .handle_packet(&datagram[..length])
+                    .map_err(io::Error::other)?,
                 Err(error) => unless_late(error)?,
             }
             if dtls.poll(|_| {})? == Found::Connected {
                 break;
             }
             if begun.elapsed() > patience {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the DTLS handshake was not answered"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the DTLS handshake was not answered",
+                ));
             }
         }
         dtls.socket.set_nonblocking(true)?;
@@ -79,7 +103,10 @@ impl Dtls {
     pub fn send(&mut self, frames: &[Outgoing], octets: Octets<'_>) -> Sent {
         let mut sent = Sent::default();
         for frame in frames {
-            let taken = self.engine.send_application_data(octets.get(frame.payload)).is_ok();
+            let taken = self
+                .engine
+                .send_application_data(octets.get(frame.payload))
+                .is_ok();
             match taken && self.poll(|_| {}).is_ok() {
                 true => sent.packets += 1,
                 false => sent.failed += 1,
@@ -92,16 +119,28 @@ impl Dtls {
     ///
     /// # Errors
     /// An association that has ended.
-    pub fn receive(&mut self, datagram: &mut [u8], mut each: impl FnMut(&[u8])) -> io::Result<bool> {
-        self.engine.handle_timeout(Instant::now()).map_err(io::Error::other)?;
+    pub fn receive(
+        &mut self,
+        datagram: &mut [u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
+        self.engine
+            .handle_timeout(Instant::now())
+            .map_err(io::Error::other)?;
         for _ in 0..BATCH {
             match self.socket.recv(datagram) {
                 // A record that does not decipher is dropped, as RFC 9147 §4.5.2 has it.
-                Ok(length) => drop(self.engine.handle_packet(datagram.get(..length).unwrap_or_default())),
+                Ok(length) => drop(
+                    self.engine
+                        .handle_packet(datagram.get(..length).unwrap_or_default()),
+                ),
                 Err(error) => return unless_late(error).map(|()| true),
             }
             if self.poll(&mut each)? == Found::Closed {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the association"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the server closed the association",
+                ));
             }
         }
         Ok(false)

@@ -44,7 +44,10 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Silent { server, answered: 0 } => write!(
+            Failure::Silent {
+                server,
+                answered: 0,
+            } => write!(
                 f,
                 "no answer from {} ({} over {}): is the server running there, and do firewalls let this through?",
                 server.uri,
@@ -58,12 +61,20 @@ impl fmt::Display for Failure {
                     server.uri
                 )
             }
-            Failure::Refused { request, refusal, login } => {
+            Failure::Refused {
+                request,
+                refusal,
+                login,
+            } => {
                 let advice = match refusal.code {
                     ErrorCode::FORBIDDEN => permission(request),
                     code => advice(code, *login).to_owned(),
                 };
-                write!(f, "the server refused {:?}: {refusal}{advice}", request.method())
+                write!(
+                    f,
+                    "the server refused {:?}: {refusal}{advice}",
+                    request.method()
+                )
             }
             Failure::Dial(server, error) if error.raw_os_error() == Some(libc::EMFILE) => {
                 write!(
@@ -72,7 +83,11 @@ impl fmt::Display for Failure {
                     server.uri
                 )
             }
-            Failure::Dial(server, error) => write!(f, "cannot connect to {} ({}): {error}", server.uri, server.address),
+            Failure::Dial(server, error) => write!(
+                f,
+                "cannot connect to {} ({}): {error}",
+                server.uri, server.address
+            ),
             Failure::Lost(server, error) => {
                 write!(f, "the connection to {} broke: {error}", server.uri)
             }
@@ -100,19 +115,30 @@ fn permission(request: &Request) -> String {
         return ": it relays nothing for this user or address".into();
     };
     let (ours, theirs) = match peer.is_loopback() {
-        true if peer.is_ipv4() => ("127.0.0.0/8".to_owned(), "--allow-loopback-peers".to_owned()),
+        true if peer.is_ipv4() => (
+            "127.0.0.0/8".to_owned(),
+            "--allow-loopback-peers".to_owned(),
+        ),
         true => (peer.to_string(), "--allow-loopback-peers".to_owned()),
         false => (peer.to_string(), format!("--allowed-peer-ip={peer}")),
     };
-    format!(": it must permit the peer {peer} (hairpin serve --allow-peer {ours}, turnserver {theirs})")
+    format!(
+        ": it must permit the peer {peer} (hairpin serve --allow-peer {ours}, turnserver {theirs})"
+    )
 }
 
 /// What a person can do about a refusal.
 fn advice(code: ErrorCode, login: bool) -> &'static str {
     match code {
-        ErrorCode::UNAUTHENTICATED if login => ": the username or password is wrong, or has expired",
-        ErrorCode::UNAUTHENTICATED => ": it wants credentials; give --user and --password, or --shared-secret",
-        ErrorCode::ALLOCATION_QUOTA_REACHED => ": it grants this user fewer allocations than --flows",
+        ErrorCode::UNAUTHENTICATED if login => {
+            ": the username or password is wrong, or has expired"
+        }
+        ErrorCode::UNAUTHENTICATED => {
+            ": it wants credentials; give --user and --password, or --shared-secret"
+        }
+        ErrorCode::ALLOCATION_QUOTA_REACHED => {
+            ": it grants this user fewer allocations than --flows"
+        }
         ErrorCode::INSUFFICIENT_CAPACITY => ": it has no relay ports left for so many --flows",
         ErrorCode::TRY_ALTERNATE => ": it sends its clients to another server; measure that one",
         _ => "",
@@ -125,13 +151,29 @@ mod tests {
 
     #[test]
     fn what_is_to_be_permitted_is_the_peer_that_was_refused() {
-        let channel = |peer: &str| permission(&Request::ChannelBind { number: 0x4000, peer: peer.parse().unwrap() });
-        assert!(channel("10.0.0.7:5").contains("--allow-peer 10.0.0.7, turnserver --allowed-peer-ip=10.0.0.7"));
-        assert!(channel("127.0.0.1:5").contains("--allow-peer 127.0.0.0/8, turnserver --allow-loopback-peers"));
+        let channel = |peer: &str| {
+            permission(&Request::ChannelBind {
+                number: 0x4000,
+                peer: peer.parse().unwrap(),
+            })
+        };
+        assert!(
+            channel("10.0.0.7:5")
+                .contains("--allow-peer 10.0.0.7, turnserver --allowed-peer-ip=10.0.0.7")
+        );
+        assert!(
+            channel("127.0.0.1:5")
+                .contains("--allow-peer 127.0.0.0/8, turnserver --allow-loopback-peers")
+        );
         assert!(channel("[::1]:5").contains("--allow-peer ::1,"));
         let peers = vec!["10.0.0.8:5".parse().unwrap()];
-        assert!(permission(&Request::CreatePermission { peers }).contains("--allow-peer 10.0.0.8,"));
-        let allocate = Request::Allocate { family: None, lifetime: None };
+        assert!(
+            permission(&Request::CreatePermission { peers }).contains("--allow-peer 10.0.0.8,")
+        );
+        let allocate = Request::Allocate {
+            family: None,
+            lifetime: None,
+        };
         assert!(!permission(&allocate).contains("--allow-peer"));
     }
 }

@@ -58,21 +58,27 @@ pub fn converse(
         if !manner.farewell && plan.stop.is_asked() {
             return Err(Failure::Interrupted);
         }
-        let due = manner.rate.map_or(count, |rate| ((crew.ledger.now() - begun) as f64 * rate / 1e9) as usize + 1);
+        let due = manner.rate.map_or(count, |rate| {
+            ((crew.ledger.now() - begun) as f64 * rate / 1e9) as usize + 1
+        });
         while next < count.min(due) && talk.open.len() < AT_ONCE {
             if let Some(request) = ask(crew, next) {
                 talk.begin(crew, next, request);
             }
             next += 1;
         }
-        crew.waiting.ask(Duration::from_millis(1)).map_err(Failure::Io)?;
+        crew.waiting
+            .ask(Duration::from_millis(1))
+            .map_err(Failure::Io)?;
         for _ in 0..crew.waiting.count() {
             let Some(index) = crew.waiting.take() else {
                 break;
             };
             let before = talk.open.len();
             talk.receive(crew, plan, index)?;
-            gauge.exchanges.fetch_add((before - talk.open.len()) as u64, Ordering::Relaxed);
+            gauge
+                .exchanges
+                .fetch_add((before - talk.open.len()) as u64, Ordering::Relaxed);
         }
         talk.repeat(crew, plan)?;
         if manner.farewell && crew.ledger.now() - talk.heard > FAREWELL {
@@ -107,7 +113,15 @@ impl Talk {
         let mut out = Vec::with_capacity(256);
         let now = crew.ledger.now();
         let id = crew.agents[index].client.request(request, &mut out);
-        self.open.insert(index, Asked { id, begun: now, due: now + self.wait(1), sent: 1 });
+        self.open.insert(
+            index,
+            Asked {
+                id,
+                begun: now,
+                due: now + self.wait(1),
+                sent: 1,
+            },
+        );
         post(crew, index, &out);
     }
 
@@ -116,7 +130,11 @@ impl Talk {
             // A peer: what comes there during a conversation is late data.
             crew.intake.batch.clear();
             let peer = &mut crew.peers[index - crew.agents.len()];
-            if !peer.receive(&mut crew.intake.batch).map_err(Failure::Io)?.drained {
+            if !peer
+                .receive(&mut crew.intake.batch)
+                .map_err(Failure::Io)?
+                .drained
+            {
                 crew.waiting.put(index);
             }
             return Ok(());
@@ -124,13 +142,18 @@ impl Talk {
         let mut out = Vec::new();
         let mut refused = None;
         let now = crew.ledger.now();
-        let (client, relayed, undecided) = (&mut agent.client, &mut agent.relayed, &mut agent.undecided);
+        let (client, relayed, undecided) =
+            (&mut agent.client, &mut agent.relayed, &mut agent.undecided);
         let drained = agent.lane.receive(&mut crew.intake, |octets| {
             let Some(asked) = self.open.get_mut(&index) else {
                 return;
             };
             match client.receive(octets, &mut out) {
-                Event::Granted { id, answer, request } if id == asked.id => {
+                Event::Granted {
+                    id,
+                    answer,
+                    request,
+                } if id == asked.id => {
                     match request {
                         Request::Allocate { .. } => *relayed = answer.relayed,
                         Request::Refresh { lifetime: 0 } => *relayed = None,
@@ -138,14 +161,26 @@ impl Talk {
                     }
                     *undecided = false;
                     self.heard = now;
-                    self.done[index] = Some(Exchange { answer, took: now - asked.begun });
+                    self.done[index] = Some(Exchange {
+                        answer,
+                        took: now - asked.begun,
+                    });
                     self.open.remove(&index);
                 }
                 Event::Retried { was, now: id } if was == asked.id => {
                     *undecided = true;
-                    *asked = Asked { id, begun: asked.begun, due: now + wait(1, self.repeats), sent: 1 };
+                    *asked = Asked {
+                        id,
+                        begun: asked.begun,
+                        due: now + wait(1, self.repeats),
+                        sent: 1,
+                    };
                 }
-                Event::Refused { id, request, refusal } if id == asked.id => {
+                Event::Refused {
+                    id,
+                    request,
+                    refusal,
+                } if id == asked.id => {
                     *undecided = false;
                     refused = Some((request, refusal));
                 }
@@ -182,12 +217,18 @@ impl Talk {
             self.open.remove(&index);
             return Ok(());
         }
-        let is_taken = refusal.code == ErrorCode::ALLOCATION_MISMATCH && matches!(request, Request::Allocate { .. });
+        let is_taken = refusal.code == ErrorCode::ALLOCATION_MISMATCH
+            && matches!(request, Request::Allocate { .. });
         if !is_taken || self.moves == 0 {
-            return Err(Failure::Refused { request: Box::new(request), refusal, login: plan.login.is_some() });
+            return Err(Failure::Refused {
+                request: Box::new(request),
+                refusal,
+                login: plan.login.is_some(),
+            });
         }
         self.moves -= 1;
-        crew.redial(index, plan).map_err(|error| Failure::Dial(plan.server.clone(), error))?;
+        crew.redial(index, plan)
+            .map_err(|error| Failure::Dial(plan.server.clone(), error))?;
         self.begin(crew, index, request);
         Ok(())
     }
@@ -198,7 +239,10 @@ impl Talk {
         for (index, asked) in self.open.iter_mut().filter(|(_, asked)| asked.due <= now) {
             if (!self.repeats || asked.sent >= PATIENCE) && !self.farewell {
                 let answered = self.done.iter().flatten().count();
-                return Err(Failure::Silent { server: plan.server.clone(), answered });
+                return Err(Failure::Silent {
+                    server: plan.server.clone(),
+                    answered,
+                });
             }
             asked.sent += 1;
             asked.due = now + wait(asked.sent, self.repeats);
@@ -218,7 +262,11 @@ impl Talk {
 }
 
 fn wait(sent: u32, repeats: bool) -> u64 {
-    let first = if repeats { wait_ms(sent).unwrap_or(STREAM_WAIT_MS) } else { STREAM_WAIT_MS };
+    let first = if repeats {
+        wait_ms(sent).unwrap_or(STREAM_WAIT_MS)
+    } else {
+        STREAM_WAIT_MS
+    };
     first * 1_000_000
 }
 
@@ -226,7 +274,9 @@ fn wait(sent: u32, repeats: bool) -> u64 {
 pub fn post(crew: &mut Crew, index: usize, octets: &[u8]) {
     let to = crew.agents[index].server;
     let frame = [Outgoing::new(to, Piece::written(0, octets.len()))];
-    crew.agents[index].lane.send(&mut crew.messages, &frame, octets);
+    crew.agents[index]
+        .lane
+        .send(&mut crew.messages, &frame, octets);
 }
 
 /// Exchanges under way at once.

@@ -43,7 +43,11 @@ impl Histogram {
     pub fn extent(&self) -> (u64, u64, u64) {
         match self.total {
             0 => (0, 0, 0),
-            total => (self.least, (self.sum / u128::from(total)) as u64, self.greatest),
+            total => (
+                self.least,
+                (self.sum / u128::from(total)) as u64,
+                self.greatest,
+            ),
         }
     }
 
@@ -69,7 +73,13 @@ impl Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { counts: Box::new([0; BUCKETS]), total: 0, sum: 0, least: u64::MAX, greatest: 0 }
+        Histogram {
+            counts: Box::new([0; BUCKETS]),
+            total: 0,
+            sum: 0,
+            least: u64::MAX,
+            greatest: 0,
+        }
     }
 }
 
@@ -110,7 +120,11 @@ mod tests {
         for value in 1..=100_000u64 {
             histogram.record(value * 1000);
         }
-        for (quantile, expected) in [(0.5, 50_000_000.0), (0.9, 90_000_000.0), (0.999, 99_900_000.0)] {
+        for (quantile, expected) in [
+            (0.5, 50_000_000.0),
+            (0.9, 90_000_000.0),
+            (0.999, 99_900_000.0),
+        ] {
             let got = histogram.quantile(quantile) as f64;
             assert!((got / expected - 1.0).abs() < 0.01, "{quantile}: {got}");
         }
@@ -120,7 +134,13 @@ mod tests {
 
     #[test]
     fn an_empty_one_says_zero() {
-        assert_eq!((Histogram::default().quantile(0.99), Histogram::default().extent()), (0, (0, 0, 0)));
+        assert_eq!(
+            (
+                Histogram::default().quantile(0.99),
+                Histogram::default().extent()
+            ),
+            (0, (0, 0, 0))
+        );
     }
 
     proptest! {

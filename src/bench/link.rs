@@ -42,7 +42,10 @@ pub struct Dialer {
 impl Intake {
     /// One for batches of so many datagrams.
     pub fn new(datagrams: usize) -> Intake {
-        Intake { batch: Batch::new(datagrams), octets: vec![0; INTAKE] }
+        Intake {
+            batch: Batch::new(datagrams),
+            octets: vec![0; INTAKE],
+        }
     }
 }
 
@@ -52,9 +55,18 @@ impl Dialer {
     /// # Errors
     /// A TLS configuration that cannot be made.
     pub fn new(server: &Server, local: IpAddr) -> io::Result<Dialer> {
-        let tls = (server.transport == Transport::Tls).then(tls_config).transpose()?;
-        let dtls = (server.transport == Transport::Dtls).then(Terms::new).transpose()?;
-        Ok(Dialer { server: server.clone(), local, tls, dtls })
+        let tls = (server.transport == Transport::Tls)
+            .then(tls_config)
+            .transpose()?;
+        let dtls = (server.transport == Transport::Dtls)
+            .then(Terms::new)
+            .transpose()?;
+        Ok(Dialer {
+            server: server.clone(),
+            local,
+            tls,
+            dtls,
+        })
     }
 
     /// Connects lane number `index`. On loopback, every 20,000 datagram lanes leave from an address of their own, so that
@@ -74,7 +86,10 @@ impl Dialer {
                 .map(|dtls| Lane::Dtls(Box::new(dtls)));
         }
         if self.server.transport == Transport::Udp {
-            let options = Options { receive_buffer: Some(RECEIVE_BUFFER), ..Options::default() };
+            let options = Options {
+                receive_buffer: Some(RECEIVE_BUFFER),
+                ..Options::default()
+            };
             let socket = UdpSocket::bind(SocketAddr::new(local, 0), &options)?;
             // The kernel then keeps the route, which is a tenth of what a packet costs.
             SockRef::from(&socket).connect(&self.server.address.into())?;
@@ -82,12 +97,26 @@ impl Dialer {
         }
         let mut socket = TcpStream::connect_timeout(&self.server.address, DIAL_TIMEOUT)?;
         socket.set_nodelay(true)?;
-        let tls = self.tls.as_ref().map(|config| self.handshake(&mut socket, config)).transpose()?;
+        let tls = self
+            .tls
+            .as_ref()
+            .map(|config| self.handshake(&mut socket, config))
+            .transpose()?;
         socket.set_nonblocking(true)?;
-        Ok(Lane::Stream(Box::new(Stream { socket, tls, kept: Vec::new(), outgoing: Vec::new(), written: 0 })))
+        Ok(Lane::Stream(Box::new(Stream {
+            socket,
+            tls,
+            kept: Vec::new(),
+            outgoing: Vec::new(),
+            written: 0,
+        })))
     }
 
-    fn handshake(&self, socket: &mut TcpStream, config: &Arc<ClientConfig>) -> io::Result<ClientConnection> {
+    fn handshake(
+        &self,
+        socket: &mut TcpStream,
+        config: &Arc<ClientConfig>,
+    ) -> io::Result<ClientConnection> {
         let name = ServerName::try_from(self.server.host.clone()).map_err(io::Error::other)?;
         let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
         socket.set_read_timeout(Some(DIAL_TIMEOUT))?;
@@ -102,7 +131,10 @@ impl Lane {
     /// Sends frames, each the payload piece of an [`Outgoing`] that lies in `arena`. What a stream cannot take now is
     /// dropped, as UDP would.
     pub fn send(&mut self, messages: &mut Messages, frames: &[Outgoing], arena: &[u8]) -> Sent {
-        let octets = Octets { received: &[], written: arena };
+        let octets = Octets {
+            received: &[],
+            written: arena,
+        };
         match self {
             Lane::Udp(socket) => match frames {
                 [frame] => alone(socket, octets.get(frame.payload)),
@@ -117,13 +149,20 @@ impl Lane {
     ///
     /// # Errors
     /// A connection that broke or is not STUN.
-    pub fn receive(&mut self, intake: &mut Intake, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+    pub fn receive(
+        &mut self,
+        intake: &mut Intake,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<bool> {
         match self {
             Lane::Udp(socket) => {
                 let batch = &mut intake.batch;
                 batch.clear();
                 let received = socket.receive(batch)?;
-                batch.datagrams().iter().for_each(|datagram| each(batch.payload(datagram)));
+                batch
+                    .datagrams()
+                    .iter()
+                    .for_each(|datagram| each(batch.payload(datagram)));
                 Ok(received.drained)
             }
             Lane::Stream(stream) => stream.receive(&mut intake.octets, &mut each),
@@ -150,9 +189,18 @@ impl AsRawFd for Lane {
 /// Sends one datagram to whom the socket is connected: the shortest way through the kernel.
 fn alone(socket: &UdpSocket, octets: &[u8]) -> Sent {
     match SockRef::from(socket).send(octets) {
-        Ok(_) => Sent { packets: 1, ..Sent::default() },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent { dropped: 1, ..Sent::default() },
-        Err(_) => Sent { failed: 1, ..Sent::default() },
+        Ok(_) => Sent {
+            packets: 1,
+            ..Sent::default()
+        },
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent {
+            dropped: 1,
+            ..Sent::default()
+        },
+        Err(_) => Sent {
+            failed: 1,
+            ..Sent::default()
+        },
     }
 }
 
@@ -252,7 +300,10 @@ impl Stream {
                 Ok(_) => false,
                 Err(error) => unless_blocked(error).map(|()| true)?,
             };
-            let plain = tls.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read();
+            let plain = tls
+                .process_new_packets()
+                .map_err(io::Error::other)?
+                .plaintext_bytes_to_read();
             let plain = plain.min(into.len() - filled);
             tls.reader().read_exact(&mut into[filled..filled + plain])?;
             filled += plain;
@@ -264,7 +315,10 @@ impl Stream {
 }
 
 fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the server closed the connection",
+    )
 }
 
 fn unless_blocked(error: io::Error) -> io::Result<()> {
@@ -277,10 +331,17 @@ fn unless_blocked(error: io::Error) -> io::Result<()> {
 /// A client that believes any certificate: it measures, and gives nothing away but load.
 fn tls_config() -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let schemes = provider
+        .signature_verification_algorithms
+        .supported_schemes();
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(io::Error::other)?.dangerous();
-    Ok(Arc::new(builder.with_custom_certificate_verifier(Arc::new(Anyone(schemes))).with_no_client_auth()))
+    Ok(Arc::new(
+        builder
+            .with_custom_certificate_verifier(Arc::new(Anyone(schemes)))
+            .with_no_client_auth(),
+    ))
 }
 
 #[derive(Debug)]

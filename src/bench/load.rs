@@ -62,7 +62,14 @@ struct Pace {
 
 impl Pace {
     fn new(rate: Rate, burst: u64, begun: u64) -> Pace {
-        Pace { rate, burst, begun, dealt: 0, last: (0, begun), given_up: 0 }
+        Pace {
+            rate,
+            burst,
+            begun,
+            dealt: 0,
+            last: (0, begun),
+            given_up: 0,
+        }
     }
 
     /// Bursts to send now. What is overdue by more than [`PATIENCE`] counts as unsent.
@@ -112,7 +119,9 @@ impl Pace {
                 let rest = next.saturating_sub(now);
                 Duration::from_millis(rest / 1_000_000)
             }
-            _ if tally.sent > tally.received + self.given_up => Duration::from_millis(STALL / 1_000_000),
+            _ if tally.sent > tally.received + self.given_up => {
+                Duration::from_millis(STALL / 1_000_000)
+            }
             _ => Duration::ZERO,
         }
     }
@@ -135,7 +144,12 @@ struct Drive {
 
 impl Drive {
     fn new(crew: &Crew, plan: &Plan) -> Drive {
-        let room = crew.agents.iter().map(|agent| agent.prefix.len()).max().unwrap_or(0);
+        let room = crew
+            .agents
+            .iter()
+            .map(|agent| agent.prefix.len())
+            .max()
+            .unwrap_or(0);
         let stride = (room + padded(plan.size)).next_multiple_of(64) + 64;
         let slots = CHUNK.max(plan.burst);
         let mut arena = vec![0; stride * slots];
@@ -181,7 +195,11 @@ impl Drive {
                 self.emit(crew, plan, due.min(self.bursts_at_once), &mut pace);
             }
             // What is still due does not wait for an answer to what was sent.
-            let rest = if due > self.bursts_at_once { Duration::ZERO } else { pace.rest(&crew.ledger.tally, now) };
+            let rest = if due > self.bursts_at_once {
+                Duration::ZERO
+            } else {
+                pace.rest(&crew.ledger.tally, now)
+            };
             let rest = rest.min(Duration::from_nanos(end - now)).min(ATTENTION);
             self.receive(crew, plan, rest)?;
             if rest.is_zero() && due == 0 {
@@ -214,8 +232,13 @@ impl Drive {
             }
             // A peer's packets leave together at the end; a client's leave by its own socket now.
             if let Some(from) = sender(plan, stream, agents) {
-                let sent = crew.agents[from].lane.send(&mut crew.messages, &self.frames[first..], &self.arena);
-                crew.ledger.sent(now, sent.packets, sent.dropped + sent.failed);
+                let sent = crew.agents[from].lane.send(
+                    &mut crew.messages,
+                    &self.frames[first..],
+                    &self.arena,
+                );
+                crew.ledger
+                    .sent(now, sent.packets, sent.dropped + sent.failed);
                 self.frames.truncate(first);
             }
         }
@@ -227,12 +250,16 @@ impl Drive {
     /// Sends all frames by the peers, each by the one that its client talks to. With one peer that is one call.
     fn send_from_peers(&mut self, crew: &mut Crew, now: u64) {
         let peers = crew.peers.len();
-        let octets = Octets { received: &[], written: &self.arena };
+        let octets = Octets {
+            received: &[],
+            written: &self.arena,
+        };
         let mut at = 0;
         for owned in self.owners.chunk_by(|a, b| a % peers == b % peers) {
             let frames = &self.frames[at..at + owned.len()];
             let sent = crew.peers[owned[0] % peers].send(&mut crew.messages, frames, octets);
-            crew.ledger.sent(now, sent.packets, sent.dropped + sent.failed);
+            crew.ledger
+                .sent(now, sent.packets, sent.dropped + sent.failed);
             at += owned.len();
         }
     }
@@ -245,14 +272,20 @@ impl Drive {
         if plan.workload == Workload::Binding {
             let id = binding_id(&stamp);
             frame[..20].copy_from_slice(&writer::header(Class::Request, Method::BINDING, 0, &id));
-            self.frames.push(Outgoing::new(plan.server.address, Piece::written(slot * self.stride, 20)));
+            self.frames.push(Outgoing::new(
+                plan.server.address,
+                Piece::written(slot * self.stride, 20),
+            ));
             return;
         }
         payload::stamp(&mut frame[self.room..self.room + plan.size], &stamp);
         let at = slot * self.stride + self.room;
         let Some(from) = sender(plan, stream, agents) else {
-            let to = crew.agents[stream % agents].relayed.unwrap_or(plan.server.address);
-            self.frames.push(Outgoing::new(to, Piece::written(at, plan.size)));
+            let to = crew.agents[stream % agents]
+                .relayed
+                .unwrap_or(plan.server.address);
+            self.frames
+                .push(Outgoing::new(to, Piece::written(at, plan.size)));
             self.owners.push(stream % agents);
             return;
         };
@@ -260,7 +293,11 @@ impl Drive {
         let start = self.room - agent.prefix.len();
         frame[start..self.room].copy_from_slice(&agent.prefix);
         let is_padded = plan.indications || agent.lane.is_stream();
-        let size = if is_padded { padded(plan.size) } else { plan.size };
+        let size = if is_padded {
+            padded(plan.size)
+        } else {
+            plan.size
+        };
         let whole = Piece::written(slot * self.stride + start, agent.prefix.len() + size);
         self.frames.push(Outgoing::new(plan.server.address, whole));
     }
@@ -276,10 +313,13 @@ impl Drive {
             let drained = match index.checked_sub(agents) {
                 Some(peer) => {
                     crew.intake.batch.clear();
-                    let received = crew.peers[peer].receive(&mut crew.intake.batch).map_err(Failure::Io)?;
+                    let received = crew.peers[peer]
+                        .receive(&mut crew.intake.batch)
+                        .map_err(Failure::Io)?;
                     let now = crew.ledger.now();
                     for datagram in crew.intake.batch.datagrams() {
-                        crew.ledger.received(crew.intake.batch.payload(datagram), now);
+                        crew.ledger
+                            .received(crew.intake.batch.payload(datagram), now);
                     }
                     received.drained
                 }
@@ -292,8 +332,18 @@ impl Drive {
         Ok(())
     }
 
-    fn receive_as_client(&mut self, crew: &mut Crew, plan: &Plan, index: usize) -> Result<bool, Failure> {
-        let Crew { agents, ledger, intake, .. } = crew;
+    fn receive_as_client(
+        &mut self,
+        crew: &mut Crew,
+        plan: &Plan,
+        index: usize,
+    ) -> Result<bool, Failure> {
+        let Crew {
+            agents,
+            ledger,
+            intake,
+            ..
+        } = crew;
         let agent = &mut agents[index];
         let mut now = None;
         let mut out = Vec::new();
@@ -309,7 +359,9 @@ impl Drive {
                     // Every answer must tell the address that the first one told.
                     agent.relayed = agent.relayed.or(mapped);
                     match stamp.run == ledger.run & 0xff {
-                        true if mapped == agent.relayed => ledger.arrived(&stamp, octets.len(), now),
+                        true if mapped == agent.relayed => {
+                            ledger.arrived(&stamp, octets.len(), now)
+                        }
                         true => ledger.tally.corrupted += 1,
                         false => {}
                     }
@@ -328,7 +380,9 @@ impl Drive {
     /// Receives until all is here, or nothing came for a while.
     fn settle(&mut self, crew: &mut Crew, plan: &Plan) -> Result<(), Failure> {
         let mut last = (crew.ledger.tally.received, crew.ledger.now());
-        while crew.ledger.tally.received < crew.ledger.tally.sent && crew.ledger.now() - last.1 < SETTLE {
+        while crew.ledger.tally.received < crew.ledger.tally.sent
+            && crew.ledger.now() - last.1 < SETTLE
+        {
             self.receive(crew, plan, Duration::from_millis(5))?;
             if crew.ledger.tally.received != last.0 {
                 last = (crew.ledger.tally.received, crew.ledger.now());
@@ -362,7 +416,10 @@ pub fn bind(plan: &Plan, peer: SocketAddr) -> Request {
     if plan.indications {
         return Request::CreatePermission { peers: vec![peer] };
     }
-    Request::ChannelBind { number: CHANNEL, peer }
+    Request::ChannelBind {
+        number: CHANNEL,
+        peer,
+    }
 }
 
 /// Which client sends a stream; `None` when its peer does.
@@ -390,7 +447,8 @@ fn binding_answer(octets: &[u8], now: u64) -> Option<(payload::Stamp, Option<Soc
         return None;
     }
     let id = message.transaction();
-    let [head, sequence, time] = [0, 4, 8].map(|at| u32::from_be_bytes([id[at], id[at + 1], id[at + 2], id[at + 3]]));
+    let [head, sequence, time] =
+        [0, 4, 8].map(|at| u32::from_be_bytes([id[at], id[at + 1], id[at + 2], id[at + 3]]));
     let ago = ((now >> TIME_SHIFT) as u32).wrapping_sub(time);
     let stamp = payload::Stamp {
         run: head >> 24,
@@ -399,7 +457,10 @@ fn binding_answer(octets: &[u8], now: u64) -> Option<(payload::Stamp, Option<Soc
         sent: now.saturating_sub(u64::from(ago) << TIME_SHIFT),
     };
     let value = message.attribute(AttributeType::XOR_MAPPED_ADDRESS);
-    Some((stamp, value.and_then(|value| attribute::read_xor_address(value, &id))))
+    Some((
+        stamp,
+        value.and_then(|value| attribute::read_xor_address(value, &id)),
+    ))
 }
 
 fn show(crew: &Crew, gauge: &Gauge, shown: &mut (u64, u64)) {

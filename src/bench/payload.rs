@@ -41,12 +41,20 @@ pub fn fill(payload: &mut [u8], variant: u32) {
 /// Reads a payload back; `None` when it is not, octet for octet, what was sent.
 pub fn read(payload: &[u8]) -> Option<Stamp> {
     let (head, body) = payload.split_first_chunk::<HEADER>()?;
-    let number = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    if number(SUM) != crc32fast::hash(&head[..SUM]) || *body != pattern(number(24))[..body.len().min(LONGEST)] {
+    let number =
+        |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    if number(SUM) != crc32fast::hash(&head[..SUM])
+        || *body != pattern(number(24))[..body.len().min(LONGEST)]
+    {
         return None;
     }
     let long = |at: usize| u64::from(number(at)) << 32 | u64::from(number(at + 4));
-    Some(Stamp { run: number(0), stream: number(4), sequence: long(8), sent: long(16) })
+    Some(Stamp {
+        run: number(0),
+        stream: number(4),
+        sequence: long(8),
+        sent: long(16),
+    })
 }
 
 /// What became of one stream: everything that a number on each packet can tell.
@@ -74,7 +82,11 @@ pub enum Arrival {
 impl Stream {
     /// A stream of which nothing was sent.
     pub fn new() -> Stream {
-        Stream { next: 0, expected: 0, seen: [0; WINDOW / 64] }
+        Stream {
+            next: 0,
+            expected: 0,
+            seen: [0; WINDOW / 64],
+        }
     }
 
     /// Notes the arrival of a position.
@@ -160,7 +172,8 @@ impl Tally {
         self.corrupted += other.corrupted;
         self.unsent += other.unsent;
         self.latency.merge(&other.latency);
-        self.slices.resize(self.slices.len().max(other.slices.len()), Slice::default());
+        self.slices
+            .resize(self.slices.len().max(other.slices.len()), Slice::default());
         for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {
             mine.sent += theirs.sent;
             mine.received += theirs.received;
@@ -194,7 +207,9 @@ fn pattern(variant: u32) -> &'static [u8] {
             state ^= state << 17;
             (state >> 32) as u8
         };
-        (0..LONGEST + VARIANTS as usize * SHIFT).map(|_| next()).collect()
+        (0..LONGEST + VARIANTS as usize * SHIFT)
+            .map(|_| next())
+            .collect()
     });
     &NOISE[(variant % VARIANTS) as usize * SHIFT..][..LONGEST]
 }
@@ -218,7 +233,12 @@ mod tests {
 
     fn payload(size: usize) -> (Vec<u8>, Stamp) {
         let mut octets = vec![0; size];
-        let written = Stamp { run: 1, stream: 2, sequence: 3 << 33, sent: 4 << 34 };
+        let written = Stamp {
+            run: 1,
+            stream: 2,
+            sequence: 3 << 33,
+            sent: 4 << 34,
+        };
         fill(&mut octets, 300);
         stamp(&mut octets, &written);
         (octets, written)
@@ -247,9 +267,17 @@ mod tests {
     #[test]
     fn order_gaps_and_repetition_are_told_apart() {
         let mut stream = Stream::new();
-        let arrivals: Vec<_> = [0, 1, 4, 2, 2, 4, 3, 5].into_iter().map(|n| stream.arrive(n)).collect();
+        let arrivals: Vec<_> = [0, 1, 4, 2, 2, 4, 3, 5]
+            .into_iter()
+            .map(|n| stream.arrive(n))
+            .collect();
         use Arrival::*;
-        assert_eq!(arrivals, [InOrder, InOrder, InOrder, Reordered, Duplicate, Duplicate, Reordered, InOrder]);
+        assert_eq!(
+            arrivals,
+            [
+                InOrder, InOrder, InOrder, Reordered, Duplicate, Duplicate, Reordered, InOrder
+            ]
+        );
         assert_eq!(stream.arrive(100_000), InOrder);
         assert_eq!(stream.arrive(99_999), Reordered);
         assert_eq!(stream.arrive(99_999), Duplicate);

@@ -102,7 +102,11 @@ impl Plan {
         let plan = Plan {
             workload: args.workload,
             login: login(args)?,
-            flows: if pairs { args.flows.next_multiple_of(2) } else { args.flows },
+            flows: if pairs {
+                args.flows.next_multiple_of(2)
+            } else {
+                args.flows
+            },
             others: 0,
             size: args.size.unwrap_or(1200),
             burst: args.burst.unwrap_or(1),
@@ -114,7 +118,10 @@ impl Plan {
             direction,
             indications: args.indications,
             pid: args.pid,
-            threads: args.threads.unwrap_or_else(|| threads(args.pid)).min(args.flows.div_ceil(2)),
+            threads: args
+                .threads
+                .unwrap_or_else(|| threads(args.pid))
+                .min(args.flows.div_ceil(2)),
             peers: 1,
             stop: Stop::default(),
             server,
@@ -145,8 +152,9 @@ impl Plan {
             return Err("--duration must be at least 100ms".into());
         }
         if let Some(pid) = self.pid {
-            crate::bench::process::spent(pid)
-                .map_err(|error| format!("--pid {pid}: {error}: give a process of this machine that you may read"))?;
+            crate::bench::process::spent(pid).map_err(|error| {
+                format!("--pid {pid}: {error}: give a process of this machine that you may read")
+            })?;
         }
         Ok(())
     }
@@ -195,8 +203,12 @@ impl Server {
             )
         };
         let (scheme, rest) = uri.split_once(':').ok_or_else(usage)?;
-        let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
-        let over = query.map(|query| query.strip_prefix("transport=").ok_or_else(usage)).transpose()?;
+        let (place, query) = rest
+            .split_once('?')
+            .map_or((rest, None), |(place, query)| (place, Some(query)));
+        let over = query
+            .map(|query| query.strip_prefix("transport=").ok_or_else(usage))
+            .transpose()?;
         let (transport, standard) = match (scheme, over) {
             ("turn" | "stun", None | Some("udp")) => (Transport::Udp, 3478),
             ("turn" | "stun", Some("tcp")) => (Transport::Tcp, 3478),
@@ -206,9 +218,17 @@ impl Server {
         };
         let (host, port) = host_and_port(place).ok_or_else(usage)?;
         let port = port.unwrap_or(standard);
-        let found = (host, port).to_socket_addrs().map_err(|error| format!("--server {uri}: {host}: {error}"))?.next();
+        let found = (host, port)
+            .to_socket_addrs()
+            .map_err(|error| format!("--server {uri}: {host}: {error}"))?
+            .next();
         let address = found.ok_or_else(|| format!("--server {uri}: {host} has no address"))?;
-        Ok(Server { uri: uri.to_owned(), host: host.to_owned(), address, transport })
+        Ok(Server {
+            uri: uri.to_owned(),
+            host: host.to_owned(),
+            address,
+            transport,
+        })
     }
 }
 
@@ -217,11 +237,20 @@ fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => {
             let (host, behind) = rest.split_once(']')?;
-            (host, behind.strip_prefix(':').or(behind.is_empty().then_some(""))?)
+            (
+                host,
+                behind
+                    .strip_prefix(':')
+                    .or(behind.is_empty().then_some(""))?,
+            )
         }
         None => place.split_once(':').unwrap_or((place, "")),
     };
-    let port = if port.is_empty() { None } else { Some(port.parse().ok()?) };
+    let port = if port.is_empty() {
+        None
+    } else {
+        Some(port.parse().ok()?)
+    };
     (!host.is_empty()).then_some((host, port))
 }
 
@@ -232,26 +261,42 @@ fn only_what_concerns(args: &Bench) -> Result<(), String> {
         ("--size", args.size.is_some() && !relays),
         ("--direction", args.direction.is_some() && !relays),
         ("--indications", args.indications && !relays),
-        ("--burst", args.burst.is_some() && args.workload == Workload::Allocate),
+        (
+            "--burst",
+            args.burst.is_some() && args.workload == Workload::Allocate,
+        ),
     ];
     match idle.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(format!("{option} means nothing to {}", args.workload.name())),
+        Some((option, _)) => Err(format!(
+            "{option} means nothing to {}",
+            args.workload.name()
+        )),
         None => Ok(()),
     }
 }
 
 /// As many threads as there are cores for them: those that the measured process leaves free, or all but one.
 fn threads(pid: Option<u32>) -> usize {
-    let free = pid.map(crate::bench::process::free_cores).unwrap_or_default().len();
+    let free = pid
+        .map(crate::bench::process::free_cores)
+        .unwrap_or_default()
+        .len();
     let spare = crate::net::host::cpu::allowed().len().saturating_sub(1);
-    if free > 0 { free.min(4) } else { spare.clamp(1, 4) }
+    if free > 0 {
+        free.min(4)
+    } else {
+        spare.clamp(1, 4)
+    }
 }
 
 fn login(args: &Bench) -> Result<Option<Login>, String> {
     match (&args.user, &args.password, &args.shared_secret) {
         (_, Some(_), Some(_)) => Err("give --password or --shared-secret, not both".into()),
         (user, None, Some(secret)) => mint(secret, user.as_deref()).map(Some),
-        (Some(user), Some(password), None) => Ok(Some(Login { username: user.clone(), password: password.clone() })),
+        (Some(user), Some(password), None) => Ok(Some(Login {
+            username: user.clone(),
+            password: password.clone(),
+        })),
         (None, None, None) => Ok(None),
         _ => Err("--user and --password belong together".into()),
     }
@@ -260,10 +305,13 @@ fn login(args: &Bench) -> Result<Option<Login>, String> {
 /// A username that ends in a day and its password, from a secret shared with the server
 /// (draft-uberti-behave-turn-rest).
 fn mint(secret: &str, user: Option<&str>) -> Result<Login, String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|error| error.to_string())?;
     let expiry = now.as_secs() + 86_400;
     let username = user.map_or_else(|| expiry.to_string(), |user| format!("{expiry}:{user}"));
-    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.as_bytes()).map_err(|error| error.to_string())?;
+    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.as_bytes())
+        .map_err(|error| error.to_string())?;
     mac.update(username.as_bytes());
     let password = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
     Ok(Login { username, password })
@@ -275,11 +323,25 @@ mod tests {
 
     #[test]
     fn uris_are_read_with_their_defaults() {
-        let read = |uri: &str| Server::resolve(uri).map(|server| (server.address.to_string(), server.transport));
-        assert_eq!(read("turn:127.0.0.1"), Ok(("127.0.0.1:3478".into(), Transport::Udp)));
-        assert_eq!(read("turn:127.0.0.1:9?transport=tcp"), Ok(("127.0.0.1:9".into(), Transport::Tcp)));
-        assert_eq!(read("turns:[::1]"), Ok(("[::1]:5349".into(), Transport::Tls)));
-        assert_eq!(read("turns:127.0.0.1?transport=udp"), Ok(("127.0.0.1:5349".into(), Transport::Dtls)));
+        let read = |uri: &str| {
+            Server::resolve(uri).map(|server| (server.address.to_string(), server.transport))
+        };
+        assert_eq!(
+            read("turn:127.0.0.1"),
+            Ok(("127.0.0.1:3478".into(), Transport::Udp))
+        );
+        assert_eq!(
+            read("turn:127.0.0.1:9?transport=tcp"),
+            Ok(("127.0.0.1:9".into(), Transport::Tcp))
+        );
+        assert_eq!(
+            read("turns:[::1]"),
+            Ok(("[::1]:5349".into(), Transport::Tls))
+        );
+        assert_eq!(
+            read("turns:127.0.0.1?transport=udp"),
+            Ok(("127.0.0.1:5349".into(), Transport::Dtls))
+        );
         assert_eq!(read("stun:[::1]:7"), Ok(("[::1]:7".into(), Transport::Udp)));
         for wrong in [
             "127.0.0.1",
@@ -297,7 +359,16 @@ mod tests {
     #[test]
     fn a_shared_secret_makes_a_login_that_names_its_end() {
         let login = mint("secret", Some("me")).unwrap();
-        assert!(login.username.ends_with(":me") && login.username.split(':').next().unwrap().parse::<u64>().is_ok());
+        assert!(
+            login.username.ends_with(":me")
+                && login
+                    .username
+                    .split(':')
+                    .next()
+                    .unwrap()
+                    .parse::<u64>()
+                    .is_ok()
+        );
         assert_eq!(login.password.len(), 28);
     }
 }

@@ -99,7 +99,13 @@ impl Team {
             })?);
         }
         let cores = plan.pid.map(free_cores).unwrap_or_default();
-        Ok(Team { plan: plan.clone(), crews, cores, gauge: Gauge::default(), runs: 0 })
+        Ok(Team {
+            plan: plan.clone(),
+            crews,
+            cores,
+            gauge: Gauge::default(),
+            runs: 0,
+        })
     }
 
     /// What has happened so far, for whoever draws progress.
@@ -116,9 +122,23 @@ impl Team {
             let seed = crate::bench::worker::seed().map_err(Failure::Io)?;
             agent.client = Client::new(self.plan.login.clone(), seed);
         }
-        let family = self.plan.server.address.is_ipv6().then_some(crate::wire::attribute::Family::V6);
-        let request = Request::Allocate { family, lifetime: None };
-        self.round(Manner { rate, farewell: false }, |_, _| Some(request.clone()))
+        let family = self
+            .plan
+            .server
+            .address
+            .is_ipv6()
+            .then_some(crate::wire::attribute::Family::V6);
+        let request = Request::Allocate {
+            family,
+            lifetime: None,
+        };
+        self.round(
+            Manner {
+                rate,
+                farewell: false,
+            },
+            |_, _| Some(request.clone()),
+        )
     }
 
     /// Opens the way from every client to its peer.
@@ -127,7 +147,10 @@ impl Team {
     /// As [`Team::allocate`].
     pub fn bind(&mut self) -> Result<Round, Failure> {
         let plan = self.plan.clone();
-        let ask = |crew: &Crew, index| crew.peer_of(index, plan.direction).map(|peer| bind(&plan, peer));
+        let ask = |crew: &Crew, index| {
+            crew.peer_of(index, plan.direction)
+                .map(|peer| bind(&plan, peer))
+        };
         let round = self.round(Manner::default(), ask)?;
         for crew in &mut self.crews {
             for index in 0..crew.agents.len() {
@@ -145,7 +168,13 @@ impl Team {
             let agent = &crew.agents[index];
             (agent.relayed.is_some() || agent.undecided).then_some(Request::Refresh { lifetime: 0 })
         };
-        let _ = self.round(Manner { rate: None, farewell: true }, ask);
+        let _ = self.round(
+            Manner {
+                rate: None,
+                farewell: true,
+            },
+            ask,
+        );
     }
 
     /// Asks once for every client's reflexive address: whether the server answers at all.
@@ -153,7 +182,9 @@ impl Team {
     /// # Errors
     /// As [`Team::allocate`].
     pub fn greet(&mut self) -> Result<Round, Failure> {
-        self.round(Manner::default(), |_, index| (index == 0).then_some(Request::Binding))
+        self.round(Manner::default(), |_, index| {
+            (index == 0).then_some(Request::Binding)
+        })
     }
 
     /// One request by each client, in all threads.
@@ -162,8 +193,17 @@ impl Team {
         manner: Manner,
         ask: impl Fn(&Crew, usize) -> Option<Request> + Sync,
     ) -> Result<Round, Failure> {
-        let Team { plan, crews, gauge, cores, .. } = self;
-        let share = Manner { rate: manner.rate.map(|rate| rate / crews.len() as f64), ..manner };
+        let Team {
+            plan,
+            crews,
+            gauge,
+            cores,
+            ..
+        } = self;
+        let share = Manner {
+            rate: manner.rate.map(|rate| rate / crews.len() as f64),
+            ..manner
+        };
         let begun = Instant::now();
         let before = plan.pid.map(spent).transpose().map_err(Failure::Process)?;
         let outcomes: Vec<_> = thread::scope(|scope| {
@@ -175,15 +215,27 @@ impl Team {
                 })
             };
             let threads: Vec<_> = crews.iter_mut().enumerate().map(spawn).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Failure::Panicked))).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(Err(Failure::Panicked)))
+                .collect()
         });
         let exchanges = outcomes.into_iter().collect::<Result<Vec<_>, Failure>>()?;
         let seconds = begun.elapsed().as_secs_f64();
         let mut latency = Histogram::default();
-        exchanges.iter().flatten().flatten().for_each(|exchange: &Exchange| latency.record(exchange.took));
+        exchanges
+            .iter()
+            .flatten()
+            .flatten()
+            .for_each(|exchange: &Exchange| latency.record(exchange.took));
         let granted = latency.total() as usize;
         let process = usage(plan, before, granted as u64, seconds)?;
-        Ok(Round { latency, seconds, granted, process })
+        Ok(Round {
+            latency,
+            seconds,
+            granted,
+            process,
+        })
     }
 
     /// Sends packets at `rate` for `duration`. `look` is called ten times a second or oftener, with the elapsed time.
@@ -198,14 +250,25 @@ impl Team {
     ) -> Result<Run, Failure> {
         self.runs += 1;
         self.gauge = Gauge::default();
-        let Team { plan, crews, gauge, runs, cores } = self;
+        let Team {
+            plan,
+            crews,
+            gauge,
+            runs,
+            cores,
+        } = self;
         let slice = (duration / SLICES).max(Duration::from_millis(20));
         let share = match rate {
             Rate::PerSecond(rate) => Rate::PerSecond(rate / crews.len() as f64),
             Rate::Window(window) => Rate::Window(window.div_ceil(crews.len())),
             Rate::Max => Rate::Max,
         };
-        let load = Load { run: *runs, rate: share, duration, slice };
+        let load = Load {
+            run: *runs,
+            rate: share,
+            duration,
+            slice,
+        };
         let mut watch = Watch::new(plan, duration);
         let outcomes: Vec<_> = thread::scope(|scope| {
             let spawn = |(at, crew)| {
@@ -222,9 +285,15 @@ impl Team {
                 thread::park_timeout(next);
             }
             let panicked = || (Tally::default(), Some(Failure::Panicked));
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| panicked())).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| panicked()))
+                .collect()
         });
-        let mut run = Run { slice: slice.as_secs_f64(), ..Run::default() };
+        let mut run = Run {
+            slice: slice.as_secs_f64(),
+            ..Run::default()
+        };
         for (tally, failure) in outcomes {
             run.tally.merge(&tally);
             run.failure = run.failure.or(failure);
@@ -236,7 +305,11 @@ impl Team {
             run.failure.get_or_insert(Failure::Vanished);
         }
         run.seconds = run.tally.nanoseconds as f64 / 1e9;
-        run.offered = if let Rate::PerSecond(rate) = rate { Some(rate) } else { None };
+        run.offered = if let Rate::PerSecond(rate) = rate {
+            Some(rate)
+        } else {
+            None
+        };
         run.process = watch.server.usage;
         run.loader = watch.loader.usage;
         run.samples = watch.server.samples;
@@ -291,7 +364,14 @@ struct Eye {
 
 impl Watch {
     fn new(plan: &Plan, duration: Duration) -> Watch {
-        let eye = |pid| Eye { pid, from: duration / 10, first: None, last: None, usage: None, samples: Vec::new() };
+        let eye = |pid| Eye {
+            pid,
+            from: duration / 10,
+            first: None,
+            last: None,
+            usage: None,
+            samples: Vec::new(),
+        };
         Watch {
             begun: Instant::now(),
             until: duration - duration / 20,
@@ -321,14 +401,22 @@ impl Eye {
         if let Some((before, when)) = self.last {
             let passed = (now - when).as_secs_f64();
             let cores = spent.cpu.saturating_sub(before.cpu) as f64 / 1e9 / passed;
-            self.samples.push(Sample { at: at.as_secs_f64(), cores, resident: spent.resident });
+            self.samples.push(Sample {
+                at: at.as_secs_f64(),
+                cores,
+                resident: spent.resident,
+            });
         }
         self.last = Some((spent, now));
         match self.first {
             None if at >= self.from => self.first = Some((spent, received, now)),
             Some((before, packets, when)) => {
                 let seconds = (now - when).as_secs_f64();
-                self.usage = Some(Usage { spent: difference(&before, &spent), packets: received - packets, seconds });
+                self.usage = Some(Usage {
+                    spent: difference(&before, &spent),
+                    packets: received - packets,
+                    seconds,
+                });
             }
             None => {}
         }
@@ -343,12 +431,21 @@ fn settle(cores: &[usize], at: usize) {
     }
 }
 
-fn usage(plan: &Plan, before: Option<Spent>, packets: u64, seconds: f64) -> Result<Option<Usage>, Failure> {
+fn usage(
+    plan: &Plan,
+    before: Option<Spent>,
+    packets: u64,
+    seconds: f64,
+) -> Result<Option<Usage>, Failure> {
     let Some((pid, before)) = plan.pid.zip(before) else {
         return Ok(None);
     };
     let after = spent(pid).map_err(Failure::Process)?;
-    Ok(Some(Usage { spent: difference(&before, &after), packets, seconds }))
+    Ok(Some(Usage {
+        spent: difference(&before, &after),
+        packets,
+        seconds,
+    }))
 }
 
 /// What was spent between two looks; what is held, as of the second.

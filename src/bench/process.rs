@@ -32,17 +32,32 @@ pub fn spent(pid: u32) -> io::Result<Spent> {
         let Ok(schedule) = fs::read_to_string(path.join("schedstat")) else {
             continue;
         };
-        spent.cpu += schedule.split_whitespace().next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+        spent.cpu += schedule
+            .split_whitespace()
+            .next()
+            .and_then(|first| first.parse::<u64>().ok())
+            .unwrap_or(0);
         let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-        spent.switches += field(&status, "voluntary_ctxt_switches:") + field(&status, "nonvoluntary_ctxt_switches:");
+        spent.switches += field(&status, "voluntary_ctxt_switches:")
+            + field(&status, "nonvoluntary_ctxt_switches:");
         spent.threads += 1;
     }
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     spent.resident = field(&status, "VmRSS:") * 1024;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold anything; utime and stime are the 12th and 13th fields behind it.
-    let behind: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |at: usize| behind.get(at).and_then(|field| field.parse().ok()).unwrap_or(0);
+    let behind: Vec<&str> = stat
+        .rsplit(") ")
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| {
+        behind
+            .get(at)
+            .and_then(|field| field.parse().ok())
+            .unwrap_or(0)
+    };
     spent.user = ticks(11);
     spent.system = ticks(12);
     Ok(spent)
@@ -53,15 +68,25 @@ pub fn spent(pid: u32) -> io::Result<Spent> {
 pub fn free_cores(pid: u32) -> Vec<usize> {
     let bound = bound_cores(pid).unwrap_or_default();
     let allowed = crate::net::host::cpu::allowed();
-    let free: Vec<usize> = allowed.iter().copied().filter(|core| !bound.contains(core)).collect();
-    if free.len() < allowed.len() { free } else { Vec::new() }
+    let free: Vec<usize> = allowed
+        .iter()
+        .copied()
+        .filter(|core| !bound.contains(core))
+        .collect();
+    if free.len() < allowed.len() {
+        free
+    } else {
+        Vec::new()
+    }
 }
 
 fn bound_cores(pid: u32) -> io::Result<Vec<usize>> {
     let mut bound = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
-        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let list = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         // A range or a list of cores does not parse: such a thread runs where the system puts it.
         bound.extend(list.and_then(|cores| cores.trim().parse::<usize>().ok()));
     }
@@ -70,7 +95,9 @@ fn bound_cores(pid: u32) -> io::Result<Vec<usize>> {
 
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()).and_then(|value| value.parse().ok()).unwrap_or(0)
+    line.and_then(|rest| rest.split_whitespace().next())
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -47,7 +47,9 @@ impl fmt::Display for Rate {
 /// # Errors
 /// A sentence that says what is expected.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
         "ms" => 0.001,
@@ -56,7 +58,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err("a duration like 10s, 500ms or 2m".into()),
     };
-    let number: f64 = number.parse().map_err(|_| "a duration like 10s, 500ms or 2m".to_owned())?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "a duration like 10s, 500ms or 2m".to_owned())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 

@@ -37,33 +37,61 @@ pub fn search(
     mut look: impl FnMut(&str, &crate::bench::worker::Gauge),
 ) -> Result<Found, Failure> {
     let window = (team.plan().burst * 8).max(64) * team.plan().threads;
-    let mut run = team.run(Rate::Window(window), PROBE, |gauge, _| look("tasting", gauge))?;
+    let mut run = team.run(Rate::Window(window), PROBE, |gauge, _| {
+        look("tasting", gauge)
+    })?;
     let mut bracket = Bracket::new(run.tally.received as f64 / run.seconds);
     let mut probes = Vec::new();
     while let Some(rate) = bracket.next().filter(|_| probes.len() < PROBES) {
         if over(team, &run) {
-            return Ok(Found { run, probes, loader_bound: false });
+            return Ok(Found {
+                run,
+                probes,
+                loader_bound: false,
+            });
         }
         let said = format!("trying {rate:.0}/s");
         run = team.run(Rate::PerSecond(rate), PROBE, |gauge, _| look(&said, gauge))?;
         bracket.tried(rate, is_good(&run.tally));
-        probes.push(Probe { rate, loss: run.tally.loss(), unsent: unsent(&run.tally) });
+        probes.push(Probe {
+            rate,
+            loss: run.tally.loss(),
+            unsent: unsent(&run.tally),
+        });
     }
     let mut rate = bracket.best.unwrap_or(bracket.estimate * 0.1);
     let mut finals = 0;
     loop {
         if over(team, &run) {
-            return Ok(Found { run, probes, loader_bound: false });
+            return Ok(Found {
+                run,
+                probes,
+                loader_bound: false,
+            });
         }
         finals += 1;
         let said = format!("measuring {rate:.0}/s");
-        run = team.run(Rate::PerSecond(rate), duration, |gauge, _| look(&said, gauge))?;
+        run = team.run(Rate::PerSecond(rate), duration, |gauge, _| {
+            look(&said, gauge)
+        })?;
         let good = is_good(&run.tally);
-        probes.push(Probe { rate, loss: run.tally.loss(), unsent: unsent(&run.tally) });
+        probes.push(Probe {
+            rate,
+            loss: run.tally.loss(),
+            unsent: unsent(&run.tally),
+        });
         if good || finals == FINALS {
-            let failed = probes.iter().filter(|probe| probe.loss >= LOSS || probe.unsent >= LOSS);
-            let loader_bound = failed.min_by(|a, b| a.rate.total_cmp(&b.rate)).is_some_and(|probe| probe.loss < LOSS);
-            return Ok(Found { run, probes, loader_bound });
+            let failed = probes
+                .iter()
+                .filter(|probe| probe.loss >= LOSS || probe.unsent >= LOSS);
+            let loader_bound = failed
+                .min_by(|a, b| a.rate.total_cmp(&b.rate))
+                .is_some_and(|probe| probe.loss < LOSS);
+            return Ok(Found {
+                run,
+                probes,
+                loader_bound,
+            });
         }
         // Once more at the same rate: what was lost may have been somebody else's doing.
         if finals % 2 == 0 {
@@ -83,7 +111,12 @@ struct Bracket {
 
 impl Bracket {
     fn new(estimate: f64) -> Bracket {
-        Bracket { estimate: estimate.max(100.0), best: None, worst: None, doubted: None }
+        Bracket {
+            estimate: estimate.max(100.0),
+            best: None,
+            worst: None,
+            doubted: None,
+        }
     }
 
     /// The next rate to try; `None` once it is known to within 3 %.

@@ -16,16 +16,20 @@ impl Stop {
     pub fn by_signal() -> io::Result<Stop> {
         let stop = Stop::default();
         let asked = stop.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let mut signals = runtime.block_on(async { Signals::new() })?;
-        std::thread::Builder::new().name("signals".into()).spawn(move || {
-            runtime.block_on(async {
-                signals.next().await;
-                asked.ask();
-                signals.next().await;
-                std::process::exit(INTERRUPTED.into());
-            });
-        })?;
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    signals.next().await;
+                    asked.ask();
+                    signals.next().await;
+                    std::process::exit(INTERRUPTED.into());
+                });
+            })?;
         Ok(stop)
     }
 
@@ -47,7 +51,10 @@ struct Signals(tokio::signal::unix::Signal, tokio::signal::unix::Signal);
 impl Signals {
     fn new() -> io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals(signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+        Ok(Signals(
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ))
     }
 
     async fn next(&mut self) {

@@ -115,7 +115,10 @@ impl Crew {
         let peered = plan.workload == Workload::Relay && plan.direction != Direction::Hairpin;
         let mut peers = Vec::new();
         for index in 0..if peered { plan.peers.min(to - from) } else { 0 } {
-            let options = Options { receive_buffer: Some(RECEIVE_BUFFER), ..Options::default() };
+            let options = Options {
+                receive_buffer: Some(RECEIVE_BUFFER),
+                ..Options::default()
+            };
             let peer = UdpSocket::bind(SocketAddr::new(local, 0), &options)?;
             waiting.watch(peer.as_raw_fd(), agents.len() + index, false)?;
             peers.push(peer);
@@ -139,7 +142,8 @@ impl Crew {
     /// As [`Crew::enlist`].
     pub fn redial(&mut self, index: usize, plan: &Plan) -> io::Result<()> {
         let lane = self.dialer.dial(plan.others + self.first + index)?;
-        self.waiting.watch(lane.as_raw_fd(), index, lane.is_stream())?;
+        self.waiting
+            .watch(lane.as_raw_fd(), index, lane.is_stream())?;
         let agent = &mut self.agents[index];
         agent.lane = lane;
         agent.client = Client::new(plan.login.clone(), seed()?);
@@ -150,7 +154,10 @@ impl Crew {
     pub fn peer_of(&self, index: usize, direction: Direction) -> Option<SocketAddr> {
         match direction {
             Direction::Hairpin => self.agents.get(index ^ 1)?.relayed,
-            _ => self.peers.get(index % self.peers.len().max(1)).map(UdpSocket::local_address),
+            _ => self
+                .peers
+                .get(index % self.peers.len().max(1))
+                .map(UdpSocket::local_address),
         }
     }
 
@@ -159,7 +166,12 @@ impl Crew {
         let length = plan.size as u16;
         let prefix = if plan.indications {
             let mut octets = Vec::new();
-            let mut writer = Writer::new(&mut octets, Class::Indication, Method::SEND, &transaction(index));
+            let mut writer = Writer::new(
+                &mut octets,
+                Class::Indication,
+                Method::SEND,
+                &transaction(index),
+            );
             writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
             writer.attribute(AttributeType::DATA, &vec![0; plan.size]);
             octets.truncate(octets.len() - crate::wire::padded(plan.size));
@@ -182,7 +194,16 @@ impl Gauge {
 impl Ledger {
     fn new(first: u32, streams: usize, size: usize, epoch: Instant) -> Ledger {
         let streams = vec![payload::Stream::new(); streams];
-        Ledger { run: 0, started: 0, slice: u64::MAX, tally: Tally::default(), streams, first, size, epoch }
+        Ledger {
+            run: 0,
+            started: 0,
+            slice: u64::MAX,
+            tally: Tally::default(),
+            streams,
+            first,
+            size,
+            epoch,
+        }
     }
 
     /// Forgets the past and begins run number `run` with slices of so many nanoseconds.
@@ -203,7 +224,12 @@ impl Ledger {
     pub fn next(&mut self, index: usize, now: u64) -> Stamp {
         let stream = &mut self.streams[index];
         stream.next += 1;
-        Stamp { run: self.run, stream: self.first + index as u32, sequence: stream.next - 1, sent: now }
+        Stamp {
+            run: self.run,
+            stream: self.first + index as u32,
+            sequence: stream.next - 1,
+            sent: now,
+        }
     }
 
     /// Notes that the kernel took `packets`, and that `unsent` never left.
@@ -275,8 +301,14 @@ impl Waiting {
     }
 
     fn watch(&mut self, fd: i32, index: usize, is_stream: bool) -> io::Result<()> {
-        let interest = if is_stream { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        self.poll.registry().register(&mut SourceFd(&fd), Token(index), interest)?;
+        let interest = if is_stream {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        };
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd), Token(index), interest)?;
         self.queued.resize(self.queued.len().max(index + 1), false);
         Ok(())
     }
@@ -286,7 +318,11 @@ impl Waiting {
     /// # Errors
     /// Those of the system call.
     pub fn ask(&mut self, timeout: Duration) -> io::Result<()> {
-        let timeout = if self.ready.is_empty() { timeout } else { Duration::ZERO };
+        let timeout = if self.ready.is_empty() {
+            timeout
+        } else {
+            Duration::ZERO
+        };
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -324,7 +360,9 @@ impl Waiting {
 pub fn data(octets: &[u8]) -> Option<&[u8]> {
     match Packet::classify(octets) {
         Ok(Packet::ChannelData(data)) => Some(data.payload),
-        Ok(Packet::Message(message)) if message.method() == Method::DATA => message.attribute(AttributeType::DATA),
+        Ok(Packet::Message(message)) if message.method() == Method::DATA => {
+            message.attribute(AttributeType::DATA)
+        }
         _ => None,
     }
 }

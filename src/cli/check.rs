@@ -22,10 +22,20 @@ pub struct Check {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// Its password
-    #[arg(long, value_name = "PASSWORD", requires = "user", conflicts_with = "shared_secret")]
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        requires = "user",
+        conflicts_with = "shared_secret"
+    )]
     password: Option<String>,
     /// Mint a time-limited user name from this secret instead
-    #[arg(long, value_name = "SECRET", env = "HAIRPIN_CHECK_SECRET", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "HAIRPIN_CHECK_SECRET",
+        hide_env_values = true
+    )]
     shared_secret: Option<String>,
     /// Trust the certificate authorities in this PEM file too
     #[arg(long, value_name = "FILE")]
@@ -37,7 +47,14 @@ pub struct Check {
 
 /// Examines what the arguments name, prints the report, and gives its exit code.
 pub fn run(arguments: Check) -> ExitCode {
-    let Check { urls, user, password, shared_secret, ca, json } = arguments;
+    let Check {
+        urls,
+        user,
+        password,
+        shared_secret,
+        ca,
+        json,
+    } = arguments;
     let credentials = match (user, password, shared_secret) {
         (name, None, Some(secret)) => Credentials::Secret { secret, name },
         (Some(username), Some(password), _) => Credentials::Login(Login { username, password }),
@@ -47,7 +64,11 @@ pub fn run(arguments: Check) -> ExitCode {
         }
         _ => Credentials::None,
     };
-    let settings = Settings { urls, credentials, ca };
+    let settings = Settings {
+        urls,
+        credentials,
+        ca,
+    };
     let line = progress_line();
     let report = block_on(check(&settings, |doing| line.set_message(doing.to_owned())));
     line.finish_and_clear();
@@ -58,7 +79,11 @@ pub fn run(arguments: Check) -> ExitCode {
         }
         Ok(report) => {
             let code = report.exit_code();
-            if json { tell(&serde_json::to_string(&report).unwrap_or_default(), code) } else { tell(&report, code) }
+            if json {
+                tell(&serde_json::to_string(&report).unwrap_or_default(), code)
+            } else {
+                tell(&report, code)
+            }
         }
     }
 }

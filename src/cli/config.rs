@@ -49,7 +49,10 @@ pub fn run(args: &Config) -> ExitCode {
         Verb::Check { file } => match check(file) {
             Ok(advice) => {
                 advice.iter().for_each(|advice| complain(advice));
-                tell(&format_args!("{}: right", file.display()), ExitCode::SUCCESS)
+                tell(
+                    &format_args!("{}: right", file.display()),
+                    ExitCode::SUCCESS,
+                )
             }
             Err(error) => usage(&error),
         },
@@ -60,5 +63,11 @@ pub fn run(args: &Config) -> ExitCode {
 fn check(path: &Path) -> Result<Vec<Fault>, Error> {
     let written: Written = file::read(path)?.open_files();
     let settings = resolve(&written, &Host::look(ice::random_secret()))?;
-    if settings.warnings.is_empty() { Ok(settings.advice) } else { Err(Error { faults: settings.warnings }) }
+    if settings.warnings.is_empty() {
+        Ok(settings.advice)
+    } else {
+        Err(Error {
+            faults: settings.warnings,
+        })
+    }
 }

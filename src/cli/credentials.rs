@@ -13,7 +13,12 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug)]
 pub struct Credentials {
     /// The secret that the server was given; of several lines the first counts, as it does there
-    #[arg(long, value_name = "SECRET", env = "HAIRPIN_SHARED_SECRET", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "HAIRPIN_SHARED_SECRET",
+        hide_env_values = true
+    )]
     shared_secret: String,
     /// Whom they are for: the server's logs and quotas go by this name
     #[arg(long, value_name = "NAME")]
@@ -33,21 +38,34 @@ pub fn run(args: &Credentials) -> ExitCode {
         return usage(&"--shared-secret is empty; write the secret that the server was given");
     };
     let pair = ice::Pair::minted(secret, args.user.as_deref(), args.ttl);
-    let servers = if args.server.is_empty() { vec![here()] } else { args.server.clone() };
+    let servers = if args.server.is_empty() {
+        vec![here()]
+    } else {
+        args.server.clone()
+    };
     let (ice::Pair { username, password }, json) = (&pair, ice::json(&servers, &[], &pair));
-    tell(&format_args!("username {username}\npassword {password}\n{json}"), ExitCode::SUCCESS)
+    tell(
+        &format_args!("username {username}\npassword {password}\n{json}"),
+        ExitCode::SUCCESS,
+    )
 }
 
 fn here() -> String {
     let host = Host::look(String::new());
-    let ip = host.source_v4.or(host.source_v6).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let ip = host
+        .source_v4
+        .or(host.source_v6)
+        .unwrap_or(Ipv4Addr::LOCALHOST.into());
     SocketAddr::new(ip, PORT).to_string()
 }
 
 /// A host with its port: a name, an IPv4 address, or an IPv6 address in brackets.
 fn server(text: &str) -> Result<String, String> {
-    let wrong =
-        || format!("`{text}` is not HOST[:PORT]; write relay.example.net, 192.0.2.1:3478 or [2001:db8::1]:3478");
+    let wrong = || {
+        format!(
+            "`{text}` is not HOST[:PORT]; write relay.example.net, 192.0.2.1:3478 or [2001:db8::1]:3478"
+        )
+    };
     if let Ok(ip) = value::ip(text) {
         return Ok(SocketAddr::new(ip, PORT).to_string());
     }
@@ -57,7 +75,11 @@ fn server(text: &str) -> Result<String, String> {
     let (name, port) = text.split_once(':').unwrap_or((text, "3478"));
     let proper = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let port: u16 = port.parse().map_err(|_| wrong())?;
-    if name.is_empty() || !name.chars().all(proper) { Err(wrong()) } else { Ok(format!("{name}:{port}")) }
+    if name.is_empty() || !name.chars().all(proper) {
+        Err(wrong())
+    } else {
+        Ok(format!("{name}:{port}"))
+    }
 }
 
 /// Where STUN and TURN are spoken unless somebody says otherwise. RFC 8656 §5.

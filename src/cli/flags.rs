@@ -18,7 +18,9 @@ impl Flags {
     /// The file that counts: the one that was named, else the usual one where it exists.
     pub fn file(&self) -> Option<&Path> {
         let usual = Path::new(USUAL);
-        self.config.as_deref().or_else(|| usual.exists().then_some(usual))
+        self.config
+            .as_deref()
+            .or_else(|| usual.exists().then_some(usual))
     }
 
     /// All that was written: the file, over it the environment, over it the flags; and the files that these name.
@@ -28,7 +30,10 @@ impl Flags {
     pub fn written(&self) -> Result<Written, Error> {
         let file = self.file().map(file::read).transpose()?.unwrap_or_default();
         let environment = Written::from_environment(|name| std::env::var(name).ok());
-        Ok(file.overlay(environment).overlay(self.written.clone()).open_files())
+        Ok(file
+            .overlay(environment)
+            .overlay(self.written.clone())
+            .open_files())
     }
 }
 
@@ -38,12 +43,16 @@ impl Args for Flags {
             .long("config")
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
-            .help(format!("The configuration file [env: HAIRPIN_CONFIG] [default: {USUAL} when it exists]"))
+            .help(format!(
+                "The configuration file [env: HAIRPIN_CONFIG] [default: {USUAL} when it exists]"
+            ))
             .env("HAIRPIN_CONFIG")
             .hide_env(true);
         let command = command.arg(file);
         schema::GROUPS.iter().fold(command, |command, group| {
-            command.next_help_heading(group.title).args(group.keys.iter().map(argument))
+            command
+                .next_help_heading(group.title)
+                .args(group.keys.iter().map(argument))
         })
     }
 
@@ -54,7 +63,10 @@ impl Args for Flags {
 
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Flags, clap::Error> {
-        let mut flags = Flags { config: matches.get_one::<PathBuf>("config").cloned(), written: Written::default() };
+        let mut flags = Flags {
+            config: matches.get_one::<PathBuf>("config").cloned(),
+            written: Written::default(),
+        };
         for key in schema::keys() {
             let Some(values) = matches.get_many::<String>(key.name) else {
                 continue;
@@ -76,20 +88,36 @@ fn argument(key: &Key) -> Arg {
     let default = match key.default {
         "" => String::new(),
         default => {
-            let list = default.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(default);
+            let list = default
+                .strip_prefix('[')
+                .and_then(|rest| rest.strip_suffix(']'))
+                .unwrap_or(default);
             format!(" [default: {}]", list.replace('"', ""))
         }
     };
     let argument = Arg::new(key.name)
         .long(key.flag())
         .value_name(key.placeholder)
-        .help(format!("{} [env: {}]{default}", key.summary(), key.described_variable()))
-        .long_help(format!("{}\n\n[env: {}]{default}", config::render::flags(key.about), key.described_variable()));
+        .help(format!(
+            "{} [env: {}]{default}",
+            key.summary(),
+            key.described_variable()
+        ))
+        .long_help(format!(
+            "{}\n\n[env: {}]{default}",
+            config::render::flags(key.about),
+            key.described_variable()
+        ));
     match key.shape {
         // A number below zero is a value that the key's reader refuses by name, and no flag that nobody knows.
         Shape::One => argument.action(ArgAction::Set).allow_negative_numbers(true),
-        Shape::Many => argument.action(ArgAction::Append).allow_negative_numbers(true),
-        Shape::Switch => argument.action(ArgAction::Set).num_args(0..=1).default_missing_value("true"),
+        Shape::Many => argument
+            .action(ArgAction::Append)
+            .allow_negative_numbers(true),
+        Shape::Switch => argument
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .default_missing_value("true"),
     }
 }
 

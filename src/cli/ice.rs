@@ -20,7 +20,9 @@ pub struct Pair {
 impl Pair {
     /// Credentials that expire after `ttl`, for `user` or nobody in particular.
     pub fn minted(secret: &str, user: Option<&str>, ttl: Duration) -> Pair {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let username = credentials::time_limited_name(now.saturating_add(ttl).as_secs(), user);
         let password = credentials::password(secret, &username).to_string();
         Pair { username, password }
@@ -30,20 +32,37 @@ impl Pair {
     pub fn of(login: &Login) -> Pair {
         match login {
             Login::Secret { secret, .. } => Pair::minted(secret, Some(SOMEBODY), DAY),
-            Login::User { name, password } => Pair { username: name.clone(), password: password.clone() },
+            Login::User { name, password } => Pair {
+                username: name.clone(),
+                password: password.clone(),
+            },
         }
     }
 }
 
 /// The object to paste into `new RTCPeerConnection(…)`, on one line; each server is `HOST:PORT`, those of `secure` by TLS.
 pub fn json(servers: &[String], secure: &[String], pair: &Pair) -> String {
-    let stun = servers.iter().map(|server| format!("stun:{server}")).collect();
+    let stun = servers
+        .iter()
+        .map(|server| format!("stun:{server}"))
+        .collect();
     let turn = turn_urls(servers, secure).collect();
     let entries = [
-        Entry { urls: stun, username: None, credential: None },
-        Entry { urls: turn, username: Some(pair.username.clone()), credential: Some(pair.password.clone()) },
+        Entry {
+            urls: stun,
+            username: None,
+            credential: None,
+        },
+        Entry {
+            urls: turn,
+            username: Some(pair.username.clone()),
+            credential: Some(pair.password.clone()),
+        },
     ];
-    serde_json::to_string(&Configuration { ice_servers: entries }).unwrap_or_default()
+    serde_json::to_string(&Configuration {
+        ice_servers: entries,
+    })
+    .unwrap_or_default()
 }
 
 /// An `RTCConfiguration`.
@@ -60,8 +79,12 @@ pub fn urls(servers: &[String], secure: &[String]) -> Vec<String> {
 }
 
 fn turn_urls(servers: &[String], secure: &[String]) -> impl Iterator<Item = String> {
-    let each = |server: &String| ["udp", "tcp"].map(|transport| format!("turn:{server}?transport={transport}"));
-    let secure = secure.iter().map(|server| format!("turns:{server}?transport=tcp"));
+    let each = |server: &String| {
+        ["udp", "tcp"].map(|transport| format!("turn:{server}?transport={transport}"))
+    };
+    let secure = secure
+        .iter()
+        .map(|server| format!("turns:{server}?transport=tcp"));
     servers.iter().flat_map(each).chain(secure)
 }
 

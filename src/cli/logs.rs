@@ -32,18 +32,34 @@ pub struct Writing(Queue);
 pub fn start(logs: &Logs) -> (Level, Writing) {
     let queue = Queue::new(io::stderr());
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&logs.level));
-    let lines = fmt::layer().with_writer(queue.clone()).with_ansi(io::stderr().is_terminal());
-    let lines = if logs.json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
+    let lines = fmt::layer()
+        .with_writer(queue.clone())
+        .with_ansi(io::stderr().is_terminal());
+    let lines = if logs.json {
+        lines.json().flatten_event(true).boxed()
+    } else {
+        lines.boxed()
+    };
     // Somebody who embeds the command line may log already.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    (Level { handle, filter: Arc::new(Mutex::new(logs.level.clone())) }, Writing(queue))
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
+    (
+        Level {
+            handle,
+            filter: Arc::new(Mutex::new(logs.level.clone())),
+        },
+        Writing(queue),
+    )
 }
 
 impl Level {
     /// Logs as much as the filter says from here on; one that is none changes nothing.
     pub fn set(&self, filter: &str) -> bool {
         let sound = value::filter(filter).is_ok();
-        let set = sound && EnvFilter::try_new(filter).is_ok_and(|filter| self.handle.reload(filter).is_ok());
+        let set = sound
+            && EnvFilter::try_new(filter).is_ok_and(|filter| self.handle.reload(filter).is_ok());
         if set {
             *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.to_owned();
         }
@@ -52,7 +68,10 @@ impl Level {
 
     /// The filter.
     pub fn get(&self) -> String {
-        self.filter.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.filter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -83,7 +102,9 @@ impl Queue {
         let lost = Arc::new(AtomicU64::new(0));
         let counted = lost.clone();
         // Without the thread nothing is logged, which is no reason not to serve.
-        let _ = std::thread::Builder::new().name("logs".into()).spawn(move || write(&queued, to, &counted));
+        let _ = std::thread::Builder::new()
+            .name("logs".into())
+            .spawn(move || write(&queued, to, &counted));
         Queue { waiting, lost }
     }
 

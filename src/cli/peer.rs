@@ -88,17 +88,24 @@ pub fn run(arguments: Peer) -> ExitCode {
         }
         Ok(verdict) => {
             let code = verdict.exit_code();
-            if json { tell(&serde_json::to_string(&verdict).unwrap_or_default(), code) } else { tell(&verdict, code) }
+            if json {
+                tell(&serde_json::to_string(&verdict).unwrap_or_default(), code)
+            } else {
+                tell(&verdict, code)
+            }
         }
     }
 }
 
 fn settings(arguments: Peer) -> Settings {
-    let transports = arguments.transport.into_iter().map(|transport| match transport {
-        TransportName::Udp => Transport::Udp,
-        TransportName::Tcp => Transport::Tcp,
-        TransportName::Tls => Transport::Tls,
-    });
+    let transports = arguments
+        .transport
+        .into_iter()
+        .map(|transport| match transport {
+            TransportName::Udp => Transport::Udp,
+            TransportName::Tcp => Transport::Tcp,
+            TransportName::Tls => Transport::Tls,
+        });
     Settings {
         signal: arguments.signal,
         room: arguments.room,
@@ -126,7 +133,10 @@ fn settings(arguments: Peer) -> Settings {
 /// # Errors
 /// The runtime's.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future))
 }
 
 /// A line on the terminal that says what happens now; nothing where there is no terminal.
@@ -141,9 +151,13 @@ pub(super) fn progress_line() -> ProgressBar {
 
 /// Reads `500ms`, `10s`, `5m`, `1h`, or a bare number of seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("{text:?} is no time; write 500ms, 10s, 5m or 1h"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("{text:?} is no time; write 500ms, 10s, 5m or 1h"))?;
     let unit = match unit {
         "ms" => 1,
         "" | "s" => 1_000,
@@ -151,12 +165,22 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(format!("{unit:?} is no unit of time; write ms, s, m or h")),
     };
-    number.checked_mul(unit).filter(|ms| *ms <= MOST_MS).map(Duration::from_millis).ok_or(format!("{text} is too long"))
+    number
+        .checked_mul(unit)
+        .filter(|ms| *ms <= MOST_MS)
+        .map(Duration::from_millis)
+        .ok_or(format!("{text} is too long"))
 }
 
 fn endpoint(text: &str) -> Result<String, String> {
-    let known = ["ws://", "wss://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
-    if known { Ok(text.into()) } else { Err("write ws://HOST[:PORT]/signal or wss://HOST[:PORT]/signal".into()) }
+    let known = ["ws://", "wss://"]
+        .iter()
+        .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
+    if known {
+        Ok(text.into())
+    } else {
+        Err("write ws://HOST[:PORT]/signal or wss://HOST[:PORT]/signal".into())
+    }
 }
 
 /// A week.
@@ -168,10 +192,24 @@ mod tests {
 
     #[test]
     fn times_have_units() {
-        for (text, ms) in [("10", 10_000), ("0s", 0), ("250ms", 250), ("5m", 300_000), ("2h", 7_200_000)] {
+        for (text, ms) in [
+            ("10", 10_000),
+            ("0s", 0),
+            ("250ms", 250),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "s", "1d", "-1s", "1.5s", "99999999999999999999s", "9999999999h"] {
+        for text in [
+            "",
+            "s",
+            "1d",
+            "-1s",
+            "1.5s",
+            "99999999999999999999s",
+            "9999999999h",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -41,8 +41,12 @@ impl Association {
     /// # Errors
     /// The socket's, and whatever the server or the library finds wrong.
     pub async fn shake_hands(socket: UdpSocket) -> io::Result<(Association, Shaken)> {
-        let config = dimpl::Config::builder().mtu(MTU).build().map_err(io::Error::other)?;
-        let own = dimpl::certificate::generate_self_signed_certificate().map_err(io::Error::other)?;
+        let config = dimpl::Config::builder()
+            .mtu(MTU)
+            .build()
+            .map_err(io::Error::other)?;
+        let own =
+            dimpl::certificate::generate_self_signed_certificate().map_err(io::Error::other)?;
         let now = Instant::now();
         let mut dtls = dimpl::Dtls::new_auto(Arc::new(config), own, now);
         dtls.set_active(true);
@@ -57,7 +61,10 @@ impl Association {
         };
         // Until the runtime has seen it, it refuses what it could send: the hello would wait for its repetition.
         socket.writable().await?;
-        let association = Association { socket, engine: Mutex::new(engine) };
+        let association = Association {
+            socket,
+            engine: Mutex::new(engine),
+        };
         let mut datagram = vec![0; LONGEST];
         while !association.lock().connected {
             association.step(&mut datagram).await?;
@@ -65,7 +72,10 @@ impl Association {
         let shaken = {
             let engine = association.lock();
             let version = engine.dtls.protocol_version().and_then(known);
-            Shaken { version, certificate: engine.certificate.clone() }
+            Shaken {
+                version,
+                certificate: engine.certificate.clone(),
+            }
         };
         Ok((association, shaken))
     }
@@ -76,7 +86,10 @@ impl Association {
     /// An association that has ended.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         let mut engine = self.lock();
-        engine.dtls.send_application_data(message).map_err(io::Error::other)?;
+        engine
+            .dtls
+            .send_application_data(message)
+            .map_err(io::Error::other)?;
         engine.turn_over(&self.socket);
         Ok(())
     }
@@ -99,7 +112,10 @@ impl Association {
     async fn step(&self, datagram: &mut [u8]) -> io::Result<()> {
         let next = {
             let mut engine = self.lock();
-            engine.dtls.handle_timeout(Instant::now()).map_err(io::Error::other)?;
+            engine
+                .dtls
+                .handle_timeout(Instant::now())
+                .map_err(io::Error::other)?;
             engine.turn_over(&self.socket);
             engine.next
         };
@@ -115,7 +131,10 @@ impl Association {
         }
         engine.turn_over(&self.socket);
         match engine.closed && engine.arrived.is_empty() {
-            true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the association")),
+            true => Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the association",
+            )),
             false => Ok(()),
         }
     }

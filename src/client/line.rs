@@ -74,13 +74,29 @@ impl Line {
             let socket = udp_toward(server).await.map_err(Closed::Connect)?;
             let local = socket.local_addr().map_err(Closed::Connect)?;
             if transport == Transport::Udp {
-                return Ok((Line { server, local, pipe: Pipe::Datagrams(socket) }, opening));
+                return Ok((
+                    Line {
+                        server,
+                        local,
+                        pipe: Pipe::Datagrams(socket),
+                    },
+                    opening,
+                ));
             }
             let began = Instant::now();
-            let (association, shaken) = Association::shake_hands(socket).await.map_err(Closed::Dtls)?;
+            let (association, shaken) = Association::shake_hands(socket)
+                .await
+                .map_err(Closed::Dtls)?;
             (opening.tls, opening.version) = (Some(began.elapsed()), shaken.version);
             opening.certificate = Some(shaken.certificate);
-            return Ok((Line { server, local, pipe: Pipe::Secure(Box::new(association)) }, opening));
+            return Ok((
+                Line {
+                    server,
+                    local,
+                    pipe: Pipe::Secure(Box::new(association)),
+                },
+                opening,
+            ));
         }
         let began = Instant::now();
         let stream = TcpStream::connect(server).await.map_err(Closed::Connect)?;
@@ -88,14 +104,32 @@ impl Line {
         let local = stream.local_addr().map_err(Closed::Connect)?;
         opening.tcp = Some(began.elapsed());
         if transport == Transport::Tcp {
-            return Ok((Line { server, local, pipe: Pipe::stream(stream) }, opening));
+            return Ok((
+                Line {
+                    server,
+                    local,
+                    pipe: Pipe::stream(stream),
+                },
+                opening,
+            ));
         }
         let began = Instant::now();
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| Closed::Tls(io::Error::other(error)))?;
-        let stream = TlsConnector::from(tls.clone()).connect(name, stream).await.map_err(Closed::Tls)?;
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| Closed::Tls(io::Error::other(error)))?;
+        let stream = TlsConnector::from(tls.clone())
+            .connect(name, stream)
+            .await
+            .map_err(Closed::Tls)?;
         opening.tls = Some(began.elapsed());
         opening.version = stream.get_ref().1.protocol_version();
-        Ok((Line { server, local, pipe: Pipe::stream(stream) }, opening))
+        Ok((
+            Line {
+                server,
+                local,
+                pipe: Pipe::stream(stream),
+            },
+            opening,
+        ))
     }
 
     /// The server's address.
@@ -125,7 +159,13 @@ impl Line {
                 let mut writer = writer.lock().await;
                 writer.write_all(message).await?;
                 // ChannelData is padded on streams (RFC 8656 §12.5); a STUN message's length is a multiple of four already.
-                writer.write_all([0; 3].get(..message.len().wrapping_neg() & 3).unwrap_or_default()).await?;
+                writer
+                    .write_all(
+                        [0; 3]
+                            .get(..message.len().wrapping_neg() & 3)
+                            .unwrap_or_default(),
+                    )
+                    .await?;
                 writer.flush().await
             }
         }
@@ -161,7 +201,10 @@ impl Closed {
 enum Pipe {
     Datagrams(UdpSocket),
     Secure(Box<Association>),
-    Stream { reader: Mutex<Reader>, writer: Mutex<WriteHalf<Box<dyn Duplex>>> },
+    Stream {
+        reader: Mutex<Reader>,
+        writer: Mutex<WriteHalf<Box<dyn Duplex>>>,
+    },
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -176,15 +219,21 @@ struct Reader {
 impl Pipe {
     fn stream(stream: impl Duplex + 'static) -> Pipe {
         let (half, writer) = split(Box::new(stream) as Box<dyn Duplex>);
-        Pipe::Stream { reader: Mutex::new(Reader { half, pending: Vec::new() }), writer: Mutex::new(writer) }
+        Pipe::Stream {
+            reader: Mutex::new(Reader {
+                half,
+                pending: Vec::new(),
+            }),
+            writer: Mutex::new(writer),
+        }
     }
 }
 
 impl Reader {
     async fn next(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            let length =
-                frame(&self.pending).map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
+            let length = frame(&self.pending)
+                .map_err(|malformed| io::Error::new(io::ErrorKind::InvalidData, malformed))?;
             if let Some(length) = length.filter(|length| *length <= self.pending.len()) {
                 let rest = self.pending.split_off(length);
                 return Ok(std::mem::replace(&mut self.pending, rest));
@@ -198,8 +247,11 @@ impl Reader {
 
 /// A UDP socket that speaks only with `server`, bound to the address that the routes give it.
 async fn udp_toward(server: SocketAddr) -> io::Result<UdpSocket> {
-    let any =
-        if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
+    let any = if server.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+    };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     Ok(socket)

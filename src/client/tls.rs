@@ -12,15 +12,21 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 /// A configuration that trusts the public authorities and those in the PEM file `ca`.
 ///
 /// # Errors
 /// The file cannot be read, or holds no certificate.
 pub fn verifying(ca: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
-    let config = ClientConfig::builder_with_provider(cryptography()).with_safe_default_protocol_versions();
-    let config = config.map_err(io::Error::other)?.with_root_certificates(roots(ca)?).with_no_client_auth();
+    let config =
+        ClientConfig::builder_with_provider(cryptography()).with_safe_default_protocol_versions();
+    let config = config
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots(ca)?)
+        .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
@@ -30,10 +36,18 @@ pub fn verifying(ca: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
 /// # Errors
 /// As [`verifying`].
 pub fn recording(ca: Option<&Path>) -> io::Result<(Arc<ClientConfig>, Arc<Findings>)> {
-    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), cryptography()).build();
-    let findings = Arc::new(Findings { inner: inner.map_err(io::Error::other)?, certificate: Mutex::new(None) });
-    let config = ClientConfig::builder_with_provider(cryptography()).with_safe_default_protocol_versions();
-    let config = config.map_err(io::Error::other)?.dangerous().with_custom_certificate_verifier(findings.clone());
+    let inner =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), cryptography()).build();
+    let findings = Arc::new(Findings {
+        inner: inner.map_err(io::Error::other)?,
+        certificate: Mutex::new(None),
+    });
+    let config =
+        ClientConfig::builder_with_provider(cryptography()).with_safe_default_protocol_versions();
+    let config = config
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(findings.clone());
     Ok((Arc::new(config.with_no_client_auth()), findings))
 }
 
@@ -63,10 +77,13 @@ impl Findings {
         let Ok(name) = ServerName::try_from(host.to_owned()) else {
             return;
         };
-        let outcome = self.inner.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
+        let outcome = self
+            .inner
+            .verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
         let outcome = match outcome {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                ParsedCertificate::try_from(&certificate).and_then(|parsed| verify_server_name(&parsed, &name))
+                ParsedCertificate::try_from(&certificate)
+                    .and_then(|parsed| verify_server_name(&parsed, &name))
             }
             other => other.map(drop),
         };
@@ -77,7 +94,11 @@ impl Findings {
         let (from, until) = validity(certificate).unzip();
         let problem = outcome.err().map(|error| error.to_string());
         if let Ok(mut known) = self.certificate.lock() {
-            *known = Some(Certificate { from, until, problem });
+            *known = Some(Certificate {
+                from,
+                until,
+                problem,
+            });
         }
     }
 
@@ -96,7 +117,9 @@ impl ServerCertVerifier for Findings {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let outcome = self.inner.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        let outcome = self
+            .inner
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now);
         self.write_down(end_entity, outcome.map(drop));
         Ok(ServerCertVerified::assertion())
     }
@@ -107,7 +130,8 @@ impl ServerCertVerifier for Findings {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -116,7 +140,8 @@ impl ServerCertVerifier for Findings {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -129,17 +154,28 @@ fn cryptography() -> Arc<CryptoProvider> {
 }
 
 fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     let Some(path) = ca else { return Ok(roots) };
     let in_file = |error: &dyn std::fmt::Display| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display()))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{}: {error}", path.display()),
+        )
     };
     let mut found = 0;
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| in_file(&error))? {
-        roots.add(certificate.map_err(|error| in_file(&error))?).map_err(|error| in_file(&error))?;
+        roots
+            .add(certificate.map_err(|error| in_file(&error))?)
+            .map_err(|error| in_file(&error))?;
         found += 1;
     }
-    if found == 0 { Err(in_file(&"holds no certificate")) } else { Ok(roots) }
+    if found == 0 {
+        Err(in_file(&"holds no certificate"))
+    } else {
+        Ok(roots)
+    }
 }
 
 /// The validity of an X.509 certificate. RFC 5280 §4.1: Certificate { TBSCertificate { [0] version, serialNumber, signature, issuer, validity …
@@ -170,8 +206,12 @@ fn der(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, first], rest) = octets.split_first_chunk()?;
     let (length, rest) = match first {
         0..=0x7f => (usize::from(first), rest),
-        0x81 => rest.split_first().map(|(length, rest)| (usize::from(*length), rest))?,
-        0x82 => rest.split_first_chunk().map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))?,
+        0x81 => rest
+            .split_first()
+            .map(|(length, rest)| (usize::from(*length), rest))?,
+        0x82 => rest
+            .split_first_chunk()
+            .map(|(length, rest)| (usize::from(u16::from_be_bytes(*length)), rest))?,
         _ => return None,
     };
     let (content, rest) = rest.split_at_checked(length)?;
@@ -182,8 +222,12 @@ fn der(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 fn date(kind: u8, text: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     let (year, rest) = match kind {
-        0x17 => text.split_at_checked(2).map(|(year, rest)| (year.parse::<u64>().ok(), rest))?,
-        0x18 => text.split_at_checked(4).map(|(year, rest)| (year.parse::<u64>().ok(), rest))?,
+        0x17 => text
+            .split_at_checked(2)
+            .map(|(year, rest)| (year.parse::<u64>().ok(), rest))?,
+        0x18 => text
+            .split_at_checked(4)
+            .map(|(year, rest)| (year.parse::<u64>().ok(), rest))?,
         _ => return None,
     };
     let year = match (kind, year?) {
@@ -194,9 +238,16 @@ fn date(kind: u8, text: &[u8]) -> Option<SystemTime> {
     let pair = |at: usize| rest.get(at..at + 2)?.parse::<u64>().ok();
     let (month, day, hour, minute, second) = (pair(0)?, pair(2)?, pair(4)?, pair(6)?, pair(8)?);
     // Days since 1970 of a date in the Gregorian calendar, counted from March so that the leap day comes last.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let days = (y * 365 + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day).checked_sub(1 + 719_468)?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year.checked_sub(1)?, month + 9)
+    };
+    let days =
+        (y * 365 + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day).checked_sub(1 + 719_468)?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(
+        ((days * 24 + hour) * 60 + minute) * 60 + second,
+    ))
 }
 
 #[cfg(test)]
@@ -211,7 +262,11 @@ mod tests {
             (0x18, "20240229235959Z", 1_709_251_199),
             (0x18, "20500101000000Z", 2_524_608_000),
         ] {
-            assert_eq!(date(kind, text.as_bytes()), Some(UNIX_EPOCH + Duration::from_secs(seconds)), "{text}");
+            assert_eq!(
+                date(kind, text.as_bytes()),
+                Some(UNIX_EPOCH + Duration::from_secs(seconds)),
+                "{text}"
+            );
         }
         assert_eq!(date(0x18, b"2024"), None);
     }
@@ -221,7 +276,9 @@ mod tests {
         let mut parameters = rcgen::CertificateParams::new(vec!["turn.test".to_owned()]).unwrap();
         parameters.not_before = rcgen::date_time_ymd(2026, 1, 2);
         parameters.not_after = rcgen::date_time_ymd(2055, 3, 4);
-        let certificate = parameters.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let certificate = parameters
+            .self_signed(&rcgen::KeyPair::generate().unwrap())
+            .unwrap();
         let (from, until) = validity(certificate.der()).unwrap();
         assert_eq!(from, UNIX_EPOCH + Duration::from_secs(1_767_312_000));
         assert_eq!(until, UNIX_EPOCH + Duration::from_secs(2_687_731_200));

@@ -52,8 +52,11 @@ impl FromStr for IceUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<IceUrl, String> {
-        let wrong =
-            |why: &str| format!("{text}: {why}; write stun:HOST[:PORT] or turn[s]:HOST[:PORT][?transport=udp|tcp]");
+        let wrong = |why: &str| {
+            format!(
+                "{text}: {why}; write stun:HOST[:PORT] or turn[s]:HOST[:PORT][?transport=udp|tcp]"
+            )
+        };
         let (scheme, rest) = text.split_once(':').ok_or_else(|| wrong("no scheme"))?;
         let (relays, secure) = match scheme.to_ascii_lowercase().as_str() {
             "stun" => (false, false),
@@ -62,14 +65,17 @@ impl FromStr for IceUrl {
             "turns" => (true, true),
             _ => return Err(wrong("the scheme is none of stun, stuns, turn, turns")),
         };
-        let (authority, query) =
-            rest.split_once('?').map_or((rest, None), |(authority, query)| (authority, Some(query)));
+        let (authority, query) = rest
+            .split_once('?')
+            .map_or((rest, None), |(authority, query)| (authority, Some(query)));
         let over_tcp = match query {
             None => None,
             Some("transport=udp") => Some(false),
             Some("transport=tcp") => Some(true),
             Some(_) => {
-                return Err(wrong("what follows ? is not transport=udp or transport=tcp"));
+                return Err(wrong(
+                    "what follows ? is not transport=udp or transport=tcp",
+                ));
             }
         };
         let transport = match (secure, over_tcp) {
@@ -79,9 +85,15 @@ impl FromStr for IceUrl {
             (false, Some(false)) => Some(Transport::Udp),
             (false, None) => (!relays).then_some(Transport::Udp),
         };
-        let (host, port) = split_port(authority).ok_or_else(|| wrong("the host or the port cannot be read"))?;
+        let (host, port) =
+            split_port(authority).ok_or_else(|| wrong("the host or the port cannot be read"))?;
         let port = port.unwrap_or(if secure { 5349 } else { 3478 });
-        Ok(IceUrl { relays, host: host.into(), port, transport })
+        Ok(IceUrl {
+            relays,
+            host: host.into(),
+            port,
+            transport,
+        })
     }
 }
 
@@ -89,8 +101,17 @@ impl fmt::Display for IceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secure = matches!(self.transport, Some(Transport::Tls | Transport::Dtls));
         let scheme = if self.relays { "turn" } else { "stun" };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        write!(f, "{scheme}{}:{host}:{}", if secure { "s" } else { "" }, self.port)?;
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        write!(
+            f,
+            "{scheme}{}:{host}:{}",
+            if secure { "s" } else { "" },
+            self.port
+        )?;
         match self.transport {
             Some(Transport::Udp | Transport::Dtls) if self.relays => f.write_str("?transport=udp"),
             Some(Transport::Tcp | Transport::Tls) if self.relays => f.write_str("?transport=tcp"),
@@ -103,9 +124,14 @@ impl fmt::Display for IceUrl {
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, rest) = match authority.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']')?,
-        None => authority.find(':').map_or((authority, ""), |at| authority.split_at(at)),
+        None => authority
+            .find(':')
+            .map_or((authority, ""), |at| authority.split_at(at)),
     };
-    let sound = !host.is_empty() && host.bytes().all(|octet| octet.is_ascii_graphic() && !b"/@[]".contains(&octet));
+    let sound = !host.is_empty()
+        && host
+            .bytes()
+            .all(|octet| octet.is_ascii_graphic() && !b"/@[]".contains(&octet));
     match rest.strip_prefix(':') {
         Some(port) => sound.then_some((host, Some(port.parse().ok().filter(|port| *port != 0)?))),
         None => (sound && rest.is_empty()).then_some((host, None)),
@@ -119,14 +145,55 @@ mod tests {
     #[test]
     fn urls_are_read_as_the_rfcs_say() {
         for (text, relays, host, port, transport) in [
-            ("stun:stun.example.net", false, "stun.example.net", 3478, Some(Transport::Udp)),
-            ("turn:turn.example.net", true, "turn.example.net", 3478, None),
-            ("turn:192.0.2.1:5000?transport=tcp", true, "192.0.2.1", 5000, Some(Transport::Tcp)),
-            ("TURNS:turn.example.net", true, "turn.example.net", 5349, Some(Transport::Tls)),
-            ("turns:[2001:db8::1]:443?transport=tcp", true, "2001:db8::1", 443, Some(Transport::Tls)),
-            ("turns:turn.example.net?transport=udp", true, "turn.example.net", 5349, Some(Transport::Dtls)),
+            (
+                "stun:stun.example.net",
+                false,
+                "stun.example.net",
+                3478,
+                Some(Transport::Udp),
+            ),
+            (
+                "turn:turn.example.net",
+                true,
+                "turn.example.net",
+                3478,
+                None,
+            ),
+            (
+                "turn:192.0.2.1:5000?transport=tcp",
+                true,
+                "192.0.2.1",
+                5000,
+                Some(Transport::Tcp),
+            ),
+            (
+                "TURNS:turn.example.net",
+                true,
+                "turn.example.net",
+                5349,
+                Some(Transport::Tls),
+            ),
+            (
+                "turns:[2001:db8::1]:443?transport=tcp",
+                true,
+                "2001:db8::1",
+                443,
+                Some(Transport::Tls),
+            ),
+            (
+                "turns:turn.example.net?transport=udp",
+                true,
+                "turn.example.net",
+                5349,
+                Some(Transport::Dtls),
+            ),
         ] {
-            let url = IceUrl { relays, host: host.into(), port, transport };
+            let url = IceUrl {
+                relays,
+                host: host.into(),
+                port,
+                transport,
+            };
             assert_eq!(text.parse(), Ok(url.clone()), "{text}");
             assert_eq!(url.to_string().parse(), Ok(url), "{text}");
         }

@@ -49,12 +49,19 @@ pub struct Fault {
 impl Fault {
     /// A fault at a place.
     pub fn new(origin: &Origin, message: impl Into<String>) -> Fault {
-        Fault { origin: origin.clone(), message: message.into(), passing: false }
+        Fault {
+            origin: origin.clone(),
+            message: message.into(),
+            passing: false,
+        }
     }
 
     /// The same for what may be right the next time.
     pub fn passing(self) -> Fault {
-        Fault { passing: true, ..self }
+        Fault {
+            passing: true,
+            ..self
+        }
     }
 }
 
@@ -104,6 +111,8 @@ impl std::error::Error for Error {}
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Error {
-        Error { faults: vec![fault] }
+        Error {
+            faults: vec![fault],
+        }
     }
 }

@@ -15,8 +15,12 @@ use toml::de::{DeTable, DeValue};
 /// # Errors
 /// A file that cannot be read, and whatever [`parse`] finds.
 pub fn read(path: &Path) -> Result<Written, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Fault::new(&Origin::Default, format!("{} cannot be read: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Fault::new(
+            &Origin::Default,
+            format!("{} cannot be read: {error}", path.display()),
+        )
+    })?;
     parse(path, &text)
 }
 
@@ -25,14 +29,24 @@ pub fn read(path: &Path) -> Result<Written, Error> {
 /// # Errors
 /// Everything that is not TOML, no known key, or of a wrong type, each with its line and column.
 pub fn parse(path: &Path, text: &str) -> Result<Written, Error> {
-    let place = Place { file: Arc::new(path.to_owned()), text };
+    let place = Place {
+        file: Arc::new(path.to_owned()),
+        text,
+    };
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        Fault::new(&place.origin(at), format!("this is not TOML: {}", error.message()))
+        Fault::new(
+            &place.origin(at),
+            format!("this is not TOML: {}", error.message()),
+        )
     })?;
     let mut faults = Vec::new();
     let written = place.table(table.get_ref(), &TOP, &mut faults);
-    if faults.is_empty() { Ok(written) } else { Err(Error::new(faults)) }
+    if faults.is_empty() {
+        Ok(written)
+    } else {
+        Err(Error::new(faults))
+    }
 }
 
 /// Offsets into a text as places in its file.
@@ -62,24 +76,38 @@ impl Place<'_> {
                 None => faults.push(Fault::new(&at, unknown(name, (level.names)()))),
                 Some(key) => match self.values(key.shape, value) {
                     Ok(values) => written.set(key, values),
-                    Err((at, message)) => faults.push(Fault::new(&at, format!("{}: {message}", key.name))),
+                    Err((at, message)) => {
+                        faults.push(Fault::new(&at, format!("{}: {message}", key.name)))
+                    }
                 },
             }
         }
         written
     }
 
-    fn realms(&self, at: &Origin, value: &Spanned<DeValue>, faults: &mut Vec<Fault>) -> Vec<Written> {
+    fn realms(
+        &self,
+        at: &Origin,
+        value: &Spanned<DeValue>,
+        faults: &mut Vec<Fault>,
+    ) -> Vec<Written> {
         let DeValue::Array(list) = value.get_ref() else {
-            faults.push(Fault::new(at, "realms: write each realm as a table that starts with [[realms]]"));
+            faults.push(Fault::new(
+                at,
+                "realms: write each realm as a table that starts with [[realms]]",
+            ));
             return Vec::new();
         };
-        let tables =
-            list.iter().filter_map(|table| Some((self.origin(table.span().start), table.get_ref().as_table()?)));
+        let tables = list.iter().filter_map(|table| {
+            Some((self.origin(table.span().start), table.get_ref().as_table()?))
+        });
         let read = tables.map(|(at, table)| {
             let realm = self.table(table, &REALM, faults);
             if !realm.has(&schema::NAME) {
-                faults.push(Fault::new(&at, "this realm lacks its name; write name = \"…\""));
+                faults.push(Fault::new(
+                    &at,
+                    "this realm lacks its name; write name = \"…\"",
+                ));
             }
             realm
         });
@@ -89,17 +117,32 @@ impl Place<'_> {
     fn origin(&self, offset: usize) -> Origin {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
-        Origin::File { file: self.file.clone(), line, column }
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |last| last.chars().count())
+            + 1;
+        Origin::File {
+            file: self.file.clone(),
+            line,
+            column,
+        }
     }
 
-    fn values(&self, shape: Shape, value: &Spanned<DeValue>) -> Result<Vec<Given>, (Origin, String)> {
+    fn values(
+        &self,
+        shape: Shape,
+        value: &Spanned<DeValue>,
+    ) -> Result<Vec<Given>, (Origin, String)> {
         let at = self.origin(value.span().start);
         let single = |text: String| Ok(vec![Given::new(text, &at)]);
         match (value.get_ref(), shape) {
             (DeValue::Array(list), Shape::Many) => {
                 let parts = list.iter().map(|part| match part.get_ref() {
-                    DeValue::Array(_) => Err((self.origin(part.span().start), "a list inside a list".to_owned())),
+                    DeValue::Array(_) => Err((
+                        self.origin(part.span().start),
+                        "a list inside a list".to_owned(),
+                    )),
                     _ => self.values(shape, part),
                 });
                 Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
@@ -108,7 +151,10 @@ impl Place<'_> {
             (_, Shape::Switch) => Err((at, "write true or false, without quotes".into())),
             (DeValue::String(text), _) => single(text.to_string()),
             (DeValue::Integer(number), _) => single(number.as_str().replace('_', "")),
-            (other, Shape::Many) => Err((at, format!("{} is no list of texts: write [\"…\"]", article(other)))),
+            (other, Shape::Many) => Err((
+                at,
+                format!("{} is no list of texts: write [\"…\"]", article(other)),
+            )),
             (other, Shape::One) => Err((at, format!("{} is no text or number", article(other)))),
         }
     }
@@ -129,8 +175,11 @@ fn unknown(name: &str, known: Vec<&'static str>) -> String {
     }
 }
 
-const TOP: Level =
-    Level { key: schema::key, names: || schema::keys().map(|key| key.name).chain([REALMS]).collect(), realms: true };
+const TOP: Level = Level {
+    key: schema::key,
+    names: || schema::keys().map(|key| key.name).chain([REALMS]).collect(),
+    realms: true,
+};
 const REALM: Level = Level {
     key: |name| schema::REALM_KEYS.iter().find(|key| key.name == name),
     names: || schema::REALM_KEYS.iter().map(|key| key.name).collect(),
@@ -174,9 +223,16 @@ mod tests {
 
     #[test]
     fn realms_are_tables_with_keys_of_their_own() {
-        let written = parse(Path::new("f"), "[[realms]]\nname = 'a'\nuser = ['x:y']\n[[realms]]\nname = 'b'").unwrap();
+        let written = parse(
+            Path::new("f"),
+            "[[realms]]\nname = 'a'\nuser = ['x:y']\n[[realms]]\nname = 'b'",
+        )
+        .unwrap();
         assert_eq!(written.realms.len(), 2);
-        assert_eq!(written.realms[0].get(&schema::USER)[0].origin.to_string(), "f:3:9");
+        assert_eq!(
+            written.realms[0].get(&schema::USER)[0].origin.to_string(),
+            "f:3:9"
+        );
         assert_eq!(
             faults("[[realms]]\nusr = ['x:y']\n"),
             [
@@ -189,10 +245,22 @@ mod tests {
 
     #[test]
     fn types_and_syntax_are_told_where_they_go_wrong() {
-        assert_eq!(faults("sha1 = \"yes\""), ["hairpin.toml:1:8: sha1: write true or false, without quotes"]);
-        assert_eq!(faults("user = [[\"a\"]]"), ["hairpin.toml:1:9: user: a list inside a list"]);
-        assert_eq!(faults("realm = 2.5"), ["hairpin.toml:1:9: realm: a float is no text or number"]);
-        assert!(faults("realm = \"a\"\nrealm = \"b\"")[0].starts_with("hairpin.toml:2:1: this is not TOML: "));
+        assert_eq!(
+            faults("sha1 = \"yes\""),
+            ["hairpin.toml:1:8: sha1: write true or false, without quotes"]
+        );
+        assert_eq!(
+            faults("user = [[\"a\"]]"),
+            ["hairpin.toml:1:9: user: a list inside a list"]
+        );
+        assert_eq!(
+            faults("realm = 2.5"),
+            ["hairpin.toml:1:9: realm: a float is no text or number"]
+        );
+        assert!(
+            faults("realm = \"a\"\nrealm = \"b\"")[0]
+                .starts_with("hairpin.toml:2:1: this is not TOML: ")
+        );
         assert!(faults("a b")[0].starts_with("hairpin.toml:1:"));
     }
 }

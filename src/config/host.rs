@@ -40,8 +40,15 @@ impl Host {
 
     /// Asks for the public address where `external_address = "auto"` wants to know it.
     pub fn asking(mut self, written: &Written) -> Host {
-        if written.get(&schema::EXTERNAL_ADDRESS).iter().any(|given| given.text == AUTO) {
-            let stun = written.get(&schema::EXTERNAL_STUN).last().map(|given| given.text.as_str());
+        if written
+            .get(&schema::EXTERNAL_ADDRESS)
+            .iter()
+            .any(|given| given.text == AUTO)
+        {
+            let stun = written
+                .get(&schema::EXTERNAL_STUN)
+                .last()
+                .map(|given| given.text.as_str());
             self.public = Some(public_ip::find(stun));
         }
         self
@@ -50,8 +57,15 @@ impl Host {
     /// Where relay sockets bind unless somebody says otherwise: the source address of each family's default route, and
     /// where there is none at all, loopback.
     pub fn relay_addresses(&self) -> Vec<IpAddr> {
-        let found: Vec<IpAddr> = [self.source_v4, self.source_v6].into_iter().flatten().collect();
-        if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+        let found: Vec<IpAddr> = [self.source_v4, self.source_v6]
+            .into_iter()
+            .flatten()
+            .collect();
+        if found.is_empty() {
+            vec![Ipv4Addr::LOCALHOST.into()]
+        } else {
+            found
+        }
     }
 }
 

@@ -92,7 +92,10 @@ impl Key {
 
     /// Its value is never shown.
     pub(super) const fn secret(self) -> Key {
-        Key { secret: true, ..self }
+        Key {
+            secret: true,
+            ..self
+        }
     }
 
     /// Its value names a file.
@@ -102,7 +105,10 @@ impl Key {
 
     /// A change needs a restart.
     pub(super) const fn restart(self) -> Key {
-        Key { restart: true, ..self }
+        Key {
+            restart: true,
+            ..self
+        }
     }
 
     /// The flag without its two hyphens.
@@ -118,11 +124,18 @@ impl Key {
     /// The environment variable for people, and how it has several values where that is not by commas.
     pub fn described_variable(&self) -> String {
         let lines = self.secret && self.shape == Shape::Many;
-        format!("{}{}", self.variable(), if lines { ", one a line" } else { "" })
+        format!(
+            "{}{}",
+            self.variable(),
+            if lines { ", one a line" } else { "" }
+        )
     }
 
     /// The first sentence of what it is for.
     pub fn summary(&self) -> &'static str {
-        self.about.split_once(". ").map_or(self.about, |(first, _)| first).trim_end_matches('.')
+        self.about
+            .split_once(". ")
+            .map_or(self.about, |(first, _)| first)
+            .trim_end_matches('.')
     }
 }

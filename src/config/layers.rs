@@ -21,7 +21,11 @@ pub struct Given {
 impl Given {
     /// A text and where it was written.
     pub fn new(text: impl Into<String>, origin: &Origin) -> Given {
-        Given { text: text.into(), origin: origin.clone(), content: None }
+        Given {
+            text: text.into(),
+            origin: origin.clone(),
+            content: None,
+        }
     }
 }
 
@@ -41,7 +45,10 @@ impl Written {
 
     /// What was written for a key; empty when nothing was.
     pub fn get(&self, key: &Key) -> &[Given] {
-        self.values.get(key.name).map(Vec::as_slice).unwrap_or_default()
+        self.values
+            .get(key.name)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 
     /// Whether anything was written for a key, even an empty list.
@@ -68,11 +75,18 @@ impl Written {
             let given = |text: &str| Given::new(text, &origin);
             let values = match (key.shape, key.secret) {
                 // Any character may be part of a secret but a line break.
-                (Shape::Many, true) => text.lines().filter(|line| !line.is_empty()).map(given).collect(),
+                (Shape::Many, true) => text
+                    .lines()
+                    .filter(|line| !line.is_empty())
+                    .map(given)
+                    .collect(),
                 (_, true) => vec![given(text.trim_end_matches(['\r', '\n']))],
-                (Shape::Many, false) => {
-                    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(given).collect()
-                }
+                (Shape::Many, false) => text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .map(given)
+                    .collect(),
                 (Shape::One | Shape::Switch, false) => vec![given(text.trim())],
             };
             written.set(key, values);
@@ -87,7 +101,9 @@ impl Written {
             let key = nearest::nearest(&bare, schema::keys().map(|key| key.name))?;
             (key != bare).then(|| schema::key(key).map(Key::variable))?
         };
-        variables.filter_map(|name| nearest(&name).map(|meant| (name, meant))).collect()
+        variables
+            .filter_map(|name| nearest(&name).map(|meant| (name, meant)))
+            .collect()
     }
 
     /// Reads the files that are named, so that what they say now is part of what was written.
@@ -95,7 +111,8 @@ impl Written {
         for key in schema::keys().filter(|key| key.file) {
             for given in self.values.get_mut(key.name).into_iter().flatten() {
                 let read = std::fs::read_to_string(&given.text);
-                given.content = Some(read.map_err(|error| format!("{} cannot be read: {error}", given.text)));
+                given.content =
+                    Some(read.map_err(|error| format!("{} cannot be read: {error}", given.text)));
             }
         }
         self.realms = self.realms.into_iter().map(Written::open_files).collect();
@@ -117,17 +134,35 @@ impl Written {
     pub fn describe(&self) -> Vec<Described> {
         let described = |key: &'static Key| {
             let given = self.get(key);
-            let texts = given.iter().map(|given| if key.secret { "…".to_owned() } else { given.text.clone() });
+            let texts = given.iter().map(|given| {
+                if key.secret {
+                    "…".to_owned()
+                } else {
+                    given.text.clone()
+                }
+            });
             let origins = given.iter().map(|given| given.origin.to_string());
-            Described { key: key.name, values: texts.collect(), origins: origins.collect(), default: key.default }
+            Described {
+                key: key.name,
+                values: texts.collect(),
+                origins: origins.collect(),
+                default: key.default,
+            }
         };
         schema::keys().map(described).collect()
     }
 
     /// The keys whose values differ between two configurations, in the order of the schema.
-    pub fn differences<'a>(&'a self, other: &'a Written) -> impl Iterator<Item = &'static Key> + 'a {
+    pub fn differences<'a>(
+        &'a self,
+        other: &'a Written,
+    ) -> impl Iterator<Item = &'static Key> + 'a {
         let says = |written: &'a Written, key: &Key| -> Vec<_> {
-            written.get(key).iter().map(|given| (&given.text, &given.content)).collect()
+            written
+                .get(key)
+                .iter()
+                .map(|given| (&given.text, &given.content))
+                .collect()
         };
         schema::keys().filter(move |key| says(self, key) != says(other, key))
     }
@@ -157,7 +192,10 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Reads what was written.
     pub fn new(written: &'a Written) -> Reader<'a> {
-        Reader { written, faults: Vec::new() }
+        Reader {
+            written,
+            faults: Vec::new(),
+        }
     }
 
     /// The value of a key that takes one; `None` when nothing was written, or something wrong.
@@ -167,11 +205,18 @@ impl<'a> Reader<'a> {
 
     /// The values of a key that takes many.
     pub fn many<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        self.many_at(key, parse).into_iter().map(|(_, value)| value).collect()
+        self.many_at(key, parse)
+            .into_iter()
+            .map(|(_, value)| value)
+            .collect()
     }
 
     /// The values of a key that takes many, each with its place.
-    pub fn many_at<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Result<T, String>) -> Vec<(Origin, T)> {
+    pub fn many_at<T>(
+        &mut self,
+        key: &Key,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<(Origin, T)> {
         let mut values = Vec::new();
         for given in self.written.get(key) {
             match parse(&given.text) {
@@ -187,7 +232,9 @@ impl<'a> Reader<'a> {
         let mut contents = Vec::new();
         for given in self.written.get(key) {
             match &given.content {
-                Some(Ok(content)) => contents.push((given.origin.clone(), given.text.clone(), content.clone())),
+                Some(Ok(content)) => {
+                    contents.push((given.origin.clone(), given.text.clone(), content.clone()))
+                }
                 Some(Err(message)) => self.wrong_at(&given.origin, key, message),
                 None => {}
             }
@@ -197,7 +244,11 @@ impl<'a> Reader<'a> {
 
     /// Notes that something is wrong with a key, wherever it was written first.
     pub fn wrong(&mut self, key: &Key, message: &str) {
-        let origin = self.written.get(key).first().map_or(Origin::Default, |given| given.origin.clone());
+        let origin = self
+            .written
+            .get(key)
+            .first()
+            .map_or(Origin::Default, |given| given.origin.clone());
         self.wrong_at(&origin, key, message);
     }
 
@@ -213,7 +264,8 @@ impl<'a> Reader<'a> {
 
     /// The same for what somebody else may have right the next time.
     pub fn passing_at(&mut self, origin: &Origin, key: &Key, message: &str) {
-        self.faults.push(Reader::fault(origin, key, message).passing());
+        self.faults
+            .push(Reader::fault(origin, key, message).passing());
     }
 
     fn fault(origin: &Origin, key: &Key, message: &str) -> Fault {

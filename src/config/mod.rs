@@ -13,7 +13,15 @@
 //! * [`coturn`]: what another server's file would be here.
 //!
 //! Errors name the file, the line and the column, or the flag, or the variable ([`Fault`]).
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod coturn;
 mod error;

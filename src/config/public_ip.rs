@@ -18,18 +18,35 @@ pub struct Public {
 pub fn find(stun: Option<&str>) -> Public {
     match stun {
         Some(server) => {
-            let servers: Vec<SocketAddr> = server.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
-            let ask =
-                |v4: bool| servers.iter().filter(|server| server.is_ipv4() == v4).find_map(|server| reflexive(*server));
-            Public { v4: ask(true), v6: ask(false) }
+            let servers: Vec<SocketAddr> = server
+                .to_socket_addrs()
+                .map(Iterator::collect)
+                .unwrap_or_default();
+            let ask = |v4: bool| {
+                servers
+                    .iter()
+                    .filter(|server| server.is_ipv4() == v4)
+                    .find_map(|server| reflexive(*server))
+            };
+            Public {
+                v4: ask(true),
+                v6: ask(false),
+            }
         }
-        None => Public { v4: metadata(), v6: None },
+        None => Public {
+            v4: metadata(),
+            v6: None,
+        },
     }
 }
 
 /// The address that a Binding request comes from, as a STUN server sees it. RFC 8489 §2.
 fn reflexive(server: SocketAddr) -> Option<IpAddr> {
-    let wildcard: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let wildcard: IpAddr = if server.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind((wildcard, 0)).ok()?;
     socket.set_read_timeout(Some(PATIENCE)).ok()?;
     let mut transaction = [0; 12];
@@ -42,8 +59,12 @@ fn reflexive(server: SocketAddr) -> Option<IpAddr> {
         let Ok((length, from)) = socket.recv_from(&mut octets) else {
             continue;
         };
-        let answer = octets.get(..length).and_then(|octets| Message::parse(octets).ok());
-        let Some(answer) = answer.filter(|answer| from == server && answer.transaction() == transaction) else {
+        let answer = octets
+            .get(..length)
+            .and_then(|octets| Message::parse(octets).ok());
+        let Some(answer) =
+            answer.filter(|answer| from == server && answer.transaction() == transaction)
+        else {
             continue;
         };
         let value = answer.attribute(AttributeType::XOR_MAPPED_ADDRESS)?;
@@ -54,8 +75,14 @@ fn reflexive(server: SocketAddr) -> Option<IpAddr> {
 
 /// The public IPv4 address that a cloud's metadata service tells.
 fn metadata() -> Option<IpAddr> {
-    let token = get("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n");
-    let with_token = token.map(|token| format!("X-aws-ec2-metadata-token: {}\r\n", token.trim())).unwrap_or_default();
+    let token = get(
+        "PUT",
+        "/latest/api/token",
+        "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n",
+    );
+    let with_token = token
+        .map(|token| format!("X-aws-ec2-metadata-token: {}\r\n", token.trim()))
+        .unwrap_or_default();
     let amazon = ("/latest/meta-data/public-ipv4", with_token.as_str());
     std::iter::once(amazon)
         .chain(CLOUDS.iter().copied())
@@ -94,9 +121,14 @@ fn whole(mut stream: TcpStream) -> Option<String> {
         };
         let length = |line: &str| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>().ok())?
         };
-        if head.lines().find_map(length).is_some_and(|length| body.len() >= length) {
+        if head
+            .lines()
+            .find_map(length)
+            .is_some_and(|length| body.len() >= length)
+        {
             break;
         }
     }
@@ -107,7 +139,10 @@ fn whole(mut stream: TcpStream) -> Option<String> {
 const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 /// Path and header of the other clouds: Google, Azure, DigitalOcean, Hetzner.
 const CLOUDS: &[(&str, &str)] = &[
-    ("/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip", "Metadata-Flavor: Google\r\n"),
+    (
+        "/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip",
+        "Metadata-Flavor: Google\r\n",
+    ),
     (
         "/metadata/instance/network/interface/0/ipv4/ipAddress/0/publicIpAddress?api-version=2021-02-01&format=text",
         "Metadata: true\r\n",
@@ -133,12 +168,22 @@ mod tests {
             let (length, from) = server.recv_from(&mut octets).unwrap();
             let transaction = Message::parse(&octets[..length]).unwrap().transaction();
             let mut answer = Vec::new();
-            let mut writer = Writer::new(&mut answer, Class::Success, Method::BINDING, &transaction);
-            writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, "203.0.113.9:7".parse().unwrap());
+            let mut writer =
+                Writer::new(&mut answer, Class::Success, Method::BINDING, &transaction);
+            writer.xor_address(
+                AttributeType::XOR_MAPPED_ADDRESS,
+                "203.0.113.9:7".parse().unwrap(),
+            );
             writer.finish();
             server.send_to(&answer, from).unwrap();
         });
-        assert_eq!(find(Some(&address.to_string())), Public { v4: "203.0.113.9".parse().ok(), v6: None });
+        assert_eq!(
+            find(Some(&address.to_string())),
+            Public {
+                v4: "203.0.113.9".parse().ok(),
+                v6: None
+            }
+        );
         answering.join().unwrap();
     }
 

@@ -8,7 +8,12 @@ use std::fmt::Write;
 pub fn file() -> String {
     let mut out = HEAD.to_owned();
     for group in GROUPS {
-        let _ = write!(out, "\n# ==== {} {}\n", group.title, "=".repeat(80_usize.saturating_sub(group.title.len())));
+        let _ = write!(
+            out,
+            "\n# ==== {} {}\n",
+            group.title,
+            "=".repeat(80_usize.saturating_sub(group.title.len()))
+        );
         for key in group.keys {
             out.push('\n');
             out.push_str(&entry(key));
@@ -22,7 +27,11 @@ fn entry(key: &Key) -> String {
     for line in wrapped(&remarks(key), WIDTH) {
         let _ = writeln!(out, "# {line}");
     }
-    let value = if key.default.is_empty() { key.example } else { key.default };
+    let value = if key.default.is_empty() {
+        key.example
+    } else {
+        key.default
+    };
     let _ = writeln!(out, "#{} = {value}", key.name);
     out
 }
@@ -44,7 +53,11 @@ pub fn flags(text: &str) -> String {
     let flagged = |word: &str| {
         let bare = word.trim_end_matches(['.', ',', ';', ':', ')']);
         if is_key(bare) {
-            format!("--{}{}", bare.replace('_', "-"), word.get(bare.len()..).unwrap_or_default())
+            format!(
+                "--{}{}",
+                bare.replace('_', "-"),
+                word.get(bare.len()..).unwrap_or_default()
+            )
         } else {
             word.to_owned()
         }
@@ -86,26 +99,44 @@ mod tests {
 
     fn uncommented(choose: impl Fn(&Key) -> bool) -> String {
         let keep = |line: &str| {
-            let name = line.strip_prefix('#').and_then(|rest| rest.split_once(" = ")).map(|(name, _)| name);
+            let name = line
+                .strip_prefix('#')
+                .and_then(|rest| rest.split_once(" = "))
+                .map(|(name, _)| name);
             name.and_then(schema::key).is_some_and(&choose)
         };
-        super::file().lines().map(|line| if keep(line) { &line[1..] } else { line }.to_owned() + "\n").collect()
+        super::file()
+            .lines()
+            .map(|line| if keep(line) { &line[1..] } else { line }.to_owned() + "\n")
+            .collect()
     }
 
     #[test]
     fn the_file_says_what_holds_anyway() {
-        let host = Host { ipv6: true, secret: "a secret that nobody wrote".into(), ..Host::default() };
+        let host = Host {
+            ipv6: true,
+            secret: "a secret that nobody wrote".into(),
+            ..Host::default()
+        };
         let written = file::parse(Path::new("f"), &super::file()).unwrap();
         assert_eq!(written, super::super::Written::default());
-        let defaults = file::parse(Path::new("f"), &uncommented(|key| !key.default.is_empty())).unwrap();
-        let (plain, spelled) = (resolve(&written, &host).unwrap(), resolve(&defaults, &host).unwrap());
+        let defaults =
+            file::parse(Path::new("f"), &uncommented(|key| !key.default.is_empty())).unwrap();
+        let (plain, spelled) = (
+            resolve(&written, &host).unwrap(),
+            resolve(&defaults, &host).unwrap(),
+        );
         assert_eq!(format!("{plain:?}"), format!("{spelled:?}"));
     }
 
     #[test]
     fn every_key_has_a_value_that_parses_and_an_explanation() {
         for key in schema::keys() {
-            assert!(!key.about.is_empty() && (key.default.is_empty() != key.example.is_empty()), "{}", key.name);
+            assert!(
+                !key.about.is_empty() && (key.default.is_empty() != key.example.is_empty()),
+                "{}",
+                key.name
+            );
         }
         let all = file::parse(Path::new("f"), &uncommented(|_| true)).unwrap();
         assert!(schema::keys().all(|key| all.has(key)));
@@ -115,6 +146,9 @@ mod tests {
     fn the_deployed_file_is_the_schema() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/hairpin.toml");
         let deployed = std::fs::read_to_string(path).unwrap();
-        assert!(deployed == super::file(), "write it anew: hairpin config print > deploy/hairpin.toml");
+        assert!(
+            deployed == super::file(),
+            "write it anew: hairpin config print > deploy/hairpin.toml"
+        );
     }
 }

@@ -10,7 +10,10 @@ pub fn keys() -> impl Iterator<Item = &'static Key> {
 
 /// The keys of a group.
 pub fn group(title: &str) -> impl Iterator<Item = &'static Key> {
-    GROUPS.iter().filter(move |group| group.title == title).flat_map(|group| group.keys)
+    GROUPS
+        .iter()
+        .filter(move |group| group.title == title)
+        .flat_map(|group| group.keys)
 }
 
 /// The key of that name.
@@ -143,8 +146,10 @@ pub const ADDRESS_HANDSHAKES: Key = Key::one("address_handshakes", "N")
     .restart()
     .about("Handshakes at a time of one IPv4 address or IPv6 /64, on each core; more are refused.");
 /// Handshakes of all.
-pub const HANDSHAKES: Key =
-    Key::one("handshakes", "N").default("4096").restart().about("Handshakes at a time of all clients, on each core.");
+pub const HANDSHAKES: Key = Key::one("handshakes", "N")
+    .default("4096")
+    .restart()
+    .about("Handshakes at a time of all clients, on each core.");
 
 /// Peers that may be reached all the same.
 pub const ALLOW_PEER: Key = Key::many("allow_peer", "CIDR").example(r#"["10.1.0.0/16"]"#).about(
@@ -152,8 +157,9 @@ pub const ALLOW_PEER: Key = Key::many("allow_peer", "CIDR").example(r#"["10.1.0.
      link-local, shared, multicast, documentation, reserved. The longest prefix decides between this and deny_peer.",
 );
 /// Peers that may not.
-pub const DENY_PEER: Key =
-    Key::many("deny_peer", "CIDR").example(r#"["198.18.0.0/15"]"#).about("Peers that may not be reached (403).");
+pub const DENY_PEER: Key = Key::many("deny_peer", "CIDR")
+    .example(r#"["198.18.0.0/15"]"#)
+    .about("Peers that may not be reached (403).");
 
 /// Unauthenticated answers.
 pub const ANSWER_RATE: Key = Key::one("answer_rate", "N").default("2000").about(
@@ -165,16 +171,18 @@ pub const MAX_ALLOCATIONS: Key = Key::one("max_allocations", "N")
     .default("0")
     .about("Allocations in all, on all cores; 0 for as many as there are ports. Beyond it, 508.");
 /// Allocations of a user.
-pub const USER_ALLOCATIONS: Key =
-    Key::one("user_allocations", "N").default("0").about("Allocations of one user; 0 for no bound. Beyond it, 486.");
+pub const USER_ALLOCATIONS: Key = Key::one("user_allocations", "N")
+    .default("0")
+    .about("Allocations of one user; 0 for no bound. Beyond it, 486.");
 /// Allocations of an address.
 pub const ADDRESS_ALLOCATIONS: Key = Key::one("address_allocations", "N").default("0").about(
     "Allocations from one client address; 0 for no bound. Beyond it, 486. Mind that many clients share an address \
      behind a carrier's NAT.",
 );
 /// Allocations of a realm.
-pub const REALM_ALLOCATIONS: Key =
-    Key::one("realm_allocations", "N").default("0").about("Allocations of one realm; 0 for no bound. Beyond it, 486.");
+pub const REALM_ALLOCATIONS: Key = Key::one("realm_allocations", "N")
+    .default("0")
+    .about("Allocations of one realm; 0 for no bound. Beyond it, 486.");
 /// Bandwidth of an allocation.
 pub const ALLOCATION_BANDWIDTH: Key = Key::one("allocation_bandwidth", "SIZE").default(r#""0""#).about(
     "Bytes of payload a second that one allocation may relay, both directions together; 0 for no bound. What is more is \
@@ -189,15 +197,18 @@ pub const REALM_BANDWIDTH: Key = Key::one("realm_bandwidth", "SIZE")
     .default(r#""0""#)
     .about("Bytes a second that all users of one realm may relay together; 0 for no bound.");
 /// Bandwidth of all.
-pub const MAX_BANDWIDTH: Key =
-    Key::one("max_bandwidth", "SIZE").default(r#""0""#).about("Bytes a second in all; 0 for no bound.");
+pub const MAX_BANDWIDTH: Key = Key::one("max_bandwidth", "SIZE")
+    .default(r#""0""#)
+    .about("Bytes a second in all; 0 for no bound.");
 /// Bytes of a user.
 pub const USER_BYTES: Key = Key::one("user_bytes", "SIZE").default(r#""0""#).about(
     "Bytes that one user may relay in each user_period; 0 for no bound. Beyond it new allocations get 486 and what is \
      relayed is dropped.",
 );
 /// In which time.
-pub const USER_PERIOD: Key = Key::one("user_period", "DURATION").default(r#""1d""#).about("The period of user_bytes.");
+pub const USER_PERIOD: Key = Key::one("user_period", "DURATION")
+    .default(r#""1d""#)
+    .about("The period of user_bytes.");
 /// New peers.
 pub const NEW_PEERS: Key = Key::one("new_peers", "N").default("0").about(
     "New peers a second that one allocation may reach, against port scans through the relay; 0 for no bound. A second's \
@@ -208,11 +219,13 @@ pub const DATA_CONNECTIONS: Key = Key::one("data_connections", "N")
     .default("64")
     .about("TCP connections to peers of one allocation. Beyond it, 508.");
 /// Permissions of an allocation.
-pub const PERMISSIONS: Key =
-    Key::one("permissions", "N").default("1024").about("Permissions of one allocation. Beyond it, 508.");
+pub const PERMISSIONS: Key = Key::one("permissions", "N")
+    .default("1024")
+    .about("Permissions of one allocation. Beyond it, 508.");
 /// Channels of an allocation.
-pub const CHANNELS: Key =
-    Key::one("channels", "N").default("1024").about("Channels of one allocation. Beyond it, 508.");
+pub const CHANNELS: Key = Key::one("channels", "N")
+    .default("1024")
+    .about("Channels of one allocation. Beyond it, 508.");
 /// The longest lifetime.
 pub const MAX_LIFETIME: Key = Key::one("max_lifetime", "DURATION")
     .default(r#""1h""#)
@@ -228,10 +241,11 @@ pub const SHA1: Key = Key::switch("sha1", "true").about(
     "Serve clients that know only SHA-1 integrity and MD5 keys, as all browsers do today. Without it they get 401.",
 );
 /// RFC 8016.
-pub const MOBILITY: Key =
-    Key::switch("mobility", "true").about("Let clients keep their allocation when their address changes (RFC 8016).");
+pub const MOBILITY: Key = Key::switch("mobility", "true")
+    .about("Let clients keep their allocation when their address changes (RFC 8016).");
 /// RFC 6062.
-pub const TCP_RELAYS: Key = Key::switch("tcp_relays", "true").about("Grant relays toward TCP peers (RFC 6062).");
+pub const TCP_RELAYS: Key =
+    Key::switch("tcp_relays", "true").about("Grant relays toward TCP peers (RFC 6062).");
 /// What SOFTWARE says.
 pub const SOFTWARE: Key = Key::one("software", "TEXT").example(r#""hairpin""#).about(
     "What the SOFTWARE attribute of answers says. Without it there is none, which keeps answers small and tells \
@@ -253,8 +267,8 @@ pub const ALTERNATE_DOMAIN: Key = Key::one("alternate_domain", "NAME")
     .example(r#""relay-2.example.net""#)
     .about("The name that the sibling's certificate bears (ALTERNATE-DOMAIN).");
 /// Always somewhere else.
-pub const REDIRECT: Key =
-    Key::switch("redirect", "false").about("Send all new allocations to alternate_server, although this server stays.");
+pub const REDIRECT: Key = Key::switch("redirect", "false")
+    .about("Send all new allocations to alternate_server, although this server stays.");
 /// How long a nonce is good.
 pub const NONCE_LIFETIME: Key = Key::one("nonce_lifetime", "DURATION")
     .default(r#""1h""#)
@@ -286,8 +300,9 @@ pub const ICE_TTL: Key = Key::one("ice_ttl", "DURATION")
     .default(r#""24h""#)
     .about("How long credentials that the web listener hands out are good.");
 /// How long they may be.
-pub const ICE_LONGEST_TTL: Key =
-    Key::one("ice_longest_ttl", "DURATION").default(r#""48h""#).about("The longest that an API key may ask for.");
+pub const ICE_LONGEST_TTL: Key = Key::one("ice_longest_ttl", "DURATION")
+    .default(r#""48h""#)
+    .about("The longest that an API key may ask for.");
 /// API keys.
 pub const ICE_KEY: Key = Key::many("ice_key", "KEY:BEARER").example(r#"["app:a long random text"]"#).secret().about(
     "A back end's key and bearer token for POST /v1/turn/keys/KEY/credentials/generate-ice-servers, the form that \
@@ -304,42 +319,55 @@ pub const ROOM_SECRET: Key = Key::one("room_secret", "SECRET").example(r#""a lon
      enter any room.",
 );
 /// The same from a file.
-pub const ROOM_SECRET_FILE: Key =
-    Key::one("room_secret_file", "FILE").example(r#""/run/secrets/rooms""#).file().about("A file that holds it.");
+pub const ROOM_SECRET_FILE: Key = Key::one("room_secret_file", "FILE")
+    .example(r#""/run/secrets/rooms""#)
+    .file()
+    .about("A file that holds it.");
 /// The authentication hook.
 pub const ROOM_HOOK: Key = Key::one("room_hook", "URL").example(r#""https://app.example.net/may-enter""#).about(
     "A URL that is asked, by POST with JSON, whether somebody may enter a room: 2xx lets in, anything else keeps out.",
 );
 /// The largest signaling message.
-pub const SIGNAL_MESSAGE: Key =
-    Key::one("signal_message", "SIZE").default(r#""64Ki""#).about("The largest signaling message.");
+pub const SIGNAL_MESSAGE: Key = Key::one("signal_message", "SIZE")
+    .default(r#""64Ki""#)
+    .about("The largest signaling message.");
 /// How long one may take.
 pub const SIGNAL_MESSAGE_TIME: Key = Key::one("signal_message_time", "DURATION")
     .default(r#""10s""#)
     .about("How long a signaling message may take from its first byte to its last.");
 /// Messages a second.
-pub const SIGNAL_RATE: Key =
-    Key::one("signal_rate", "N").default("50").about("Signaling messages a second that one peer may send for long.");
+pub const SIGNAL_RATE: Key = Key::one("signal_rate", "N")
+    .default("50")
+    .about("Signaling messages a second that one peer may send for long.");
 /// Messages at once.
-pub const SIGNAL_BURST: Key =
-    Key::one("signal_burst", "N").default("200").about("Signaling messages that it may send at once after a silence.");
+pub const SIGNAL_BURST: Key = Key::one("signal_burst", "N")
+    .default("200")
+    .about("Signaling messages that it may send at once after a silence.");
 /// Rooms.
-pub const ROOMS: Key = Key::one("rooms", "N").default("10000").about("Rooms at a time.");
+pub const ROOMS: Key = Key::one("rooms", "N")
+    .default("10000")
+    .about("Rooms at a time.");
 /// WebSocket connections.
-pub const SIGNAL_CONNECTIONS: Key =
-    Key::one("signal_connections", "N").default("20000").about("WebSocket connections at a time.");
+pub const SIGNAL_CONNECTIONS: Key = Key::one("signal_connections", "N")
+    .default("20000")
+    .about("WebSocket connections at a time.");
 /// Those of an address.
 pub const SIGNAL_ADDRESS_CONNECTIONS: Key = Key::one("signal_address_connections", "N").default("2000").about(
     "WebSocket connections at a time of one IPv4 address or IPv6 /64; 0 for no bound. Loopback has none, where reverse \
      proxies come from; mind one on another host, whose clients all have its address here.",
 );
 /// Peers of a room.
-pub const ROOM_PEERS: Key =
-    Key::one("room_peers", "N").default("2").about("Peers that a room takes when the first of them does not say.");
+pub const ROOM_PEERS: Key = Key::one("room_peers", "N")
+    .default("2")
+    .about("Peers that a room takes when the first of them does not say.");
 /// Peers that it may say.
-pub const ROOM_MOST_PEERS: Key = Key::one("room_most_peers", "N").default("16").about("Peers that it may say.");
+pub const ROOM_MOST_PEERS: Key = Key::one("room_most_peers", "N")
+    .default("16")
+    .about("Peers that it may say.");
 /// The longest room name.
-pub const ROOM_NAME: Key = Key::one("room_name", "N").default("64").about("Characters of the longest room name.");
+pub const ROOM_NAME: Key = Key::one("room_name", "N")
+    .default("64")
+    .about("Characters of the longest room name.");
 /// Its characters.
 pub const ROOM_ALPHABET: Key = Key::one("room_alphabet", "CHARACTERS")
     .default(r#""abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~""#)
@@ -349,11 +377,13 @@ pub const SIGNAL_QUEUE: Key = Key::one("signal_queue", "N")
     .default("256")
     .about("Messages that may wait for one peer before it counts as too slow and is sent away.");
 /// Octets that may wait.
-pub const SIGNAL_QUEUE_BYTES: Key =
-    Key::one("signal_queue_bytes", "SIZE").default(r#""1Mi""#).about("Bytes that may wait for one peer before that.");
+pub const SIGNAL_QUEUE_BYTES: Key = Key::one("signal_queue_bytes", "SIZE")
+    .default(r#""1Mi""#)
+    .about("Bytes that may wait for one peer before that.");
 /// Pings.
-pub const SIGNAL_PING: Key =
-    Key::one("signal_ping", "DURATION").default(r#""2s""#).about("How often a peer is pinged.");
+pub const SIGNAL_PING: Key = Key::one("signal_ping", "DURATION")
+    .default(r#""2s""#)
+    .about("How often a peer is pinged.");
 /// Silence.
 pub const SIGNAL_SILENCE: Key = Key::one("signal_silence", "DURATION")
     .default(r#""5s""#)
@@ -413,7 +443,9 @@ pub const LOG_LEVEL: Key = Key::one("log_level", "FILTER")
 pub const LOG_FORMAT: Key = Key::one("log_format", "human|json")
     .default(r#""human""#)
     .restart()
-    .about("How it is logged, on standard error: lines for people, or an object a line for machines.");
+    .about(
+        "How it is logged, on standard error: lines for people, or an object a line for machines.",
+    );
 
 /// Whose addresses the log tells.
 pub const LOG_ADDRESSES: Key = Key::one("log_addresses", "full|network")
@@ -463,7 +495,9 @@ pub const OF_LISTENER: Key = Key::many("listener", "IP:PORT")
     .example(r#"["0.0.0.0:3479"]"#)
     .about("The listeners that choose this realm; an unspecified address stands for any.");
 /// The name of a further realm.
-pub const NAME: Key = Key::one("name", "NAME").example(r#""example.com""#).about("The realm's name.");
+pub const NAME: Key = Key::one("name", "NAME")
+    .example(r#""example.com""#)
+    .about("The realm's name.");
 
 /// The keys of a further realm, each a `[[realms]]` table at the end of the file.
 pub const REALM_KEYS: &[Key] = &[
@@ -498,10 +532,28 @@ pub const REALM_KEYS: &[Key] = &[
 
 /// Every key, in the order of the file.
 pub const GROUPS: &[Group] = &[
-    Group { title: "Addresses", keys: &[LISTEN, RELAY_ADDRESS, EXTERNAL_ADDRESS, EXTERNAL_STUN, RELAY_PORTS] },
+    Group {
+        title: "Addresses",
+        keys: &[
+            LISTEN,
+            RELAY_ADDRESS,
+            EXTERNAL_ADDRESS,
+            EXTERNAL_STUN,
+            RELAY_PORTS,
+        ],
+    },
     Group {
         title: "Users",
-        keys: &[REALM, USER, USER_FILE, SHARED_SECRET, SHARED_SECRET_FILE, TOKEN_KEY, TOKEN_KEY_FILE, TOKEN_SERVER],
+        keys: &[
+            REALM,
+            USER,
+            USER_FILE,
+            SHARED_SECRET,
+            SHARED_SECRET_FILE,
+            TOKEN_KEY,
+            TOKEN_KEY_FILE,
+            TOKEN_SERVER,
+        ],
     },
     Group {
         title: "Encryption",
@@ -520,7 +572,10 @@ pub const GROUPS: &[Group] = &[
             HANDSHAKES,
         ],
     },
-    Group { title: "Peers", keys: &[ALLOW_PEER, DENY_PEER] },
+    Group {
+        title: "Peers",
+        keys: &[ALLOW_PEER, DENY_PEER],
+    },
     Group {
         title: "Bounds",
         keys: &[
@@ -605,5 +660,14 @@ pub const GROUPS: &[Group] = &[
             LOG_ADDRESSES,
         ],
     },
-    Group { title: "Usage", keys: &[USAGE_FILE, USAGE_WEBHOOK, USAGE_INTERVAL, USAGE_SPOOL, USAGE_SPOOL_SIZE] },
+    Group {
+        title: "Usage",
+        keys: &[
+            USAGE_FILE,
+            USAGE_WEBHOOK,
+            USAGE_INTERVAL,
+            USAGE_SPOOL,
+            USAGE_SPOOL_SIZE,
+        ],
+    },
 ];

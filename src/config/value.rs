@@ -72,11 +72,14 @@ pub fn place(text: &str) -> Result<Option<Place>, String> {
 /// # Errors
 /// No host, or no port.
 pub fn host_and_port(text: &str) -> Result<String, String> {
-    let parts =
-        text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && (!host.contains(':') || host.ends_with(']')));
+    let parts = text
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty() && (!host.contains(':') || host.ends_with(']')));
     match parts.and_then(|(_, port)| port.parse::<u16>().ok()) {
         Some(1..) => Ok(text.into()),
-        _ => Err(format!("`{text}` is not HOST:PORT; write stun.example.net:3478")),
+        _ => Err(format!(
+            "`{text}` is not HOST:PORT; write stun.example.net:3478"
+        )),
     }
 }
 
@@ -85,11 +88,17 @@ pub fn host_and_port(text: &str) -> Result<String, String> {
 /// # Errors
 /// Anything else.
 pub fn ip(text: &str) -> Result<IpAddr, String> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let address: IpAddr =
-        bare.parse().map_err(|_| format!("`{text}` is not an IP address; write 192.0.2.1 or 2001:db8::1"))?;
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let address: IpAddr = bare
+        .parse()
+        .map_err(|_| format!("`{text}` is not an IP address; write 192.0.2.1 or 2001:db8::1"))?;
     if address.is_unspecified() || address.is_multicast() {
-        return Err(format!("`{text}` is no address of a host; write one that an interface bears"));
+        return Err(format!(
+            "`{text}` is no address of a host; write one that an interface bears"
+        ));
     }
     Ok(address)
 }
@@ -101,10 +110,18 @@ pub fn ip(text: &str) -> Result<IpAddr, String> {
 pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let wrong = || format!("`{text}` is not a range of ports; write 49152-65535");
     let (first, last) = text.split_once('-').ok_or_else(wrong)?;
-    let number = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong);
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(wrong)
+    };
     let (first, last) = (number(first)?, number(last)?);
     if first > last {
-        return Err(format!("`{text}` ends before it starts; write {last}-{first}"));
+        return Err(format!(
+            "`{text}` ends before it starts; write {last}-{first}"
+        ));
     }
     Ok(first..=last)
 }
@@ -114,7 +131,8 @@ pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 /// # Errors
 /// Anything else, or what does not fit.
 pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a number in range; write digits only"))
+    text.parse()
+        .map_err(|_| format!("`{text}` is not a number in range; write digits only"))
 }
 
 /// How many shards.
@@ -123,7 +141,9 @@ pub fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 /// Anything but a number from 1 to 1024.
 pub fn shards(text: &str) -> Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=1024).contains(count));
-    count.ok_or_else(|| format!("`{text}` is not a number of shards from 1 to 1024; leave it out for one a core"))
+    count.ok_or_else(|| {
+        format!("`{text}` is not a number of shards from 1 to 1024; leave it out for one a core")
+    })
 }
 
 /// `true` or `false`, and what people write for them in an environment.
@@ -152,7 +172,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let (count, tail) = rest.split_at(digits);
-        let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let milliseconds = match unit {
             "ms" => 1,
@@ -163,11 +185,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             _ => return Err(wrong()),
         };
         let count: u64 = count.parse().map_err(|_| wrong())?;
-        let span = count.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)?;
+        let span = count
+            .checked_mul(milliseconds)
+            .map(Duration::from_millis)
+            .ok_or_else(wrong)?;
         total = total.checked_add(span).ok_or_else(wrong)?;
         rest = tail;
     }
-    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+    if text.is_empty() {
+        Err(wrong())
+    } else {
+        Ok(total)
+    }
 }
 
 /// An amount of octets: a number, or one with `k`, `M`, `G`, `T` (powers of 1000) or `Ki`, `Mi`, `Gi`, `Ti` (of 1024), with or
@@ -177,7 +206,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// Anything else.
 pub fn octets(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not an amount of bytes; write 500000, 500k, 10M or 1Gi");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (count, unit) = text.split_at(digits);
     let factor: u64 = match unit.trim().trim_end_matches(['B', 'b']) {
         "" => 1,
@@ -191,7 +222,11 @@ pub fn octets(text: &str) -> Result<u64, String> {
         "Ti" => 1 << 40,
         _ => return Err(wrong()),
     };
-    count.parse::<u64>().ok().and_then(|count| count.checked_mul(factor)).ok_or_else(wrong)
+    count
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(factor))
+        .ok_or_else(wrong)
 }
 
 /// A user: `NAME:PASSWORD`, where the password may contain colons.
@@ -202,7 +237,11 @@ pub fn user(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
         Some((name, password)) if !name.is_empty() && !password.is_empty() => {
             let fit = opaque(name).is_some() && opaque(password).is_some();
-            if fit { Ok((name.into(), password.into())) } else { Err(UNFIT.into()) }
+            if fit {
+                Ok((name.into(), password.into()))
+            } else {
+                Err(UNFIT.into())
+            }
         }
         _ => Err("a user is NAME:PASSWORD, with a colon between".into()),
     }
@@ -213,7 +252,11 @@ pub fn user(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// The empty text.
 pub fn text(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("it must not be empty".into()) } else { Ok(text.into()) }
+    if text.is_empty() {
+        Err("it must not be empty".into())
+    } else {
+        Ok(text.into())
+    }
 }
 
 /// An `http` or `https` URL.
@@ -223,7 +266,9 @@ pub fn text(text: &str) -> Result<String, String> {
 pub fn url(text: &str) -> Result<String, String> {
     match text.starts_with("https://") || text.starts_with("http://") {
         true => Ok(text.into()),
-        false => Err(format!("`{text}` is no URL; write https://app.example.net/path")),
+        false => Err(format!(
+            "`{text}` is no URL; write https://app.example.net/path"
+        )),
     }
 }
 
@@ -233,13 +278,14 @@ pub fn url(text: &str) -> Result<String, String> {
 /// Anything else.
 pub fn filter(text: &str) -> Result<String, String> {
     // A bare word that is no level would be read as the name of a module, and silence all others.
-    let names_a_level =
-        |part: &str| part.contains(['=', ':']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
+    let names_a_level = |part: &str| {
+        part.contains(['=', ':']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok())
+    };
     match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) if text.split(',').map(str::trim).all(names_a_level) => Ok(text.into()),
-        _ => {
-            Err(format!("`{text}` is no log filter; write error, warn, info, debug, trace, or info,crate::relay=debug"))
-        }
+        _ => Err(format!(
+            "`{text}` is no log filter; write error, warn, info, debug, trace, or info,crate::relay=debug"
+        )),
     }
 }
 
@@ -248,7 +294,10 @@ pub fn filter(text: &str) -> Result<String, String> {
 /// # Errors
 /// Any other word.
 pub fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
-    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    let found = words
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value);
     found.ok_or_else(|| {
         let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         format!("`{text}` is not one of {}", words.join(", "))
@@ -256,7 +305,8 @@ pub fn choice<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
 }
 
 /// Why a name, a realm or a password is refused that no client could prepare. RFC 8265 §4.2.
-pub(super) const UNFIT: &str = "names and passwords have no control characters, nor code points that are no characters";
+pub(super) const UNFIT: &str =
+    "names and passwords have no control characters, nor code points that are no characters";
 
 #[cfg(test)]
 mod tests {
@@ -264,20 +314,39 @@ mod tests {
 
     #[test]
     fn spans_of_time() {
-        for (text, seconds) in
-            [("90", 90), ("90s", 90), ("10m", 600), ("24h", 86_400), ("1h30m", 5_400), ("7d", 604_800)]
-        {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("10m", 600),
+            ("24h", 86_400),
+            ("1h30m", 5_400),
+            ("7d", 604_800),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(duration("100ms"), Ok(Duration::from_millis(100)));
-        for wrong in ["", "h", "5x", "1h3", "-1s", "99999999999999999999s", "18446744073709551615d"] {
+        for wrong in [
+            "",
+            "h",
+            "5x",
+            "1h3",
+            "-1s",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn amounts() {
-        for (text, count) in [("500", 500), ("500k", 500_000), ("10MB", 10_000_000), ("1Gi", 1 << 30), ("2KiB", 2048)] {
+        for (text, count) in [
+            ("500", 500),
+            ("500k", 500_000),
+            ("10MB", 10_000_000),
+            ("1Gi", 1 << 30),
+            ("2KiB", 2048),
+        ] {
             assert_eq!(octets(text), Ok(count), "{text}");
         }
         for wrong in ["", "k", "1.5M", "1X", "99999999T"] {
@@ -287,7 +356,14 @@ mod tests {
 
     #[test]
     fn filters_of_logs() {
-        for right in ["info", "WARN", "off", "info,crate::relay=debug", "hairpin=trace", "info, crate::turn"] {
+        for right in [
+            "info",
+            "WARN",
+            "off",
+            "info,crate::relay=debug",
+            "hairpin=trace",
+            "info, crate::turn",
+        ] {
             assert!(filter(right).is_ok(), "{right}");
         }
         for wrong in ["", "loud", "info,loud", "info,", "hairpin=loud", "=====["] {
@@ -309,18 +385,32 @@ mod tests {
     fn users_and_addresses() {
         assert_eq!(user("a:b:c"), Ok(("a".into(), "b:c".into())));
         assert!(user("a").is_err() && user(":b").is_err() && user("a:").is_err());
-        assert!(user("jos\u{e9}:π ♦").is_ok() && user("a:b\tc").is_err() && user("a\u{7f}:b").is_err());
+        assert!(
+            user("jos\u{e9}:π ♦").is_ok() && user("a:b\tc").is_err() && user("a\u{7f}:b").is_err()
+        );
         assert!(ip("[::1]").is_ok() && ip("0.0.0.0").is_err() && ip("224.0.0.1").is_err());
         assert_eq!(optional_address("off"), Ok(None));
-        for wrong in ["localhost:3478", "fd00::1:9641", "[10.0.0.5:9641", "[10.0.0.5]", "[a]:1", "10.0.0.5]:1"] {
+        for wrong in [
+            "localhost:3478",
+            "fd00::1:9641",
+            "[10.0.0.5:9641",
+            "[10.0.0.5]",
+            "[a]:1",
+            "10.0.0.5]:1",
+        ] {
             assert!(transport_address(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(transport_address("[10.0.0.5]:9641"), Ok(([10, 0, 0, 5], 9641).into()));
+        assert_eq!(
+            transport_address("[10.0.0.5]:9641"),
+            Ok(([10, 0, 0, 5], 9641).into())
+        );
         assert!(transport_address("[fd00::1]:9641").is_ok());
         assert!(place("nowhere").unwrap_err().contains("unix:/") && place("off") == Ok(None));
         assert!(host_and_port("a.example:1").is_ok() && host_and_port("[::1]:1").is_ok());
         assert!(
-            ["a.example", ":1", "a.example:0", "::1", "a.example:x"].iter().all(|text| host_and_port(text).is_err())
+            ["a.example", ":1", "a.example:0", "::1", "a.example:x"]
+                .iter()
+                .all(|text| host_and_port(text).is_err())
         );
     }
 }

@@ -23,7 +23,15 @@
 //!   [`prefixed`]: a stream of which something was read already. [`proxy_protocol`]: whom a balancer carries.
 //!
 //! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`Sent`] and never stops the others.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod client_prefix;
 pub mod dtls;

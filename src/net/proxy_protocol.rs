@@ -30,11 +30,20 @@ pub fn parse(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
 
 /// A line of text that ends in CR LF.
 fn version_1(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
-    let line = octets.get(..LONGEST_1.min(octets.len())).unwrap_or_default();
+    let line = octets
+        .get(..LONGEST_1.min(octets.len()))
+        .unwrap_or_default();
     let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
-        return if octets.len() < LONGEST_1 { Ok(None) } else { Err(io::ErrorKind::InvalidData.into()) };
+        return if octets.len() < LONGEST_1 {
+            Ok(None)
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        };
     };
-    let text = line.get(..end).and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
+    let text = line
+        .get(..end)
+        .and_then(|line| std::str::from_utf8(line).ok())
+        .unwrap_or_default();
     let origin = origin_of_line(text).ok_or(io::ErrorKind::InvalidData)?;
     Ok(Some((origin, end + 2)))
 }
@@ -57,7 +66,8 @@ fn origin_of_line(line: &str) -> Option<Origin> {
         "TCP6" => source.is_ipv6() && destination.is_ipv6(),
         _ => false,
     };
-    (fits && words.next().is_none()).then(|| Origin::Client(SocketAddr::new(source.to_canonical(), port)))
+    (fits && words.next().is_none())
+        .then(|| Origin::Client(SocketAddr::new(source.to_canonical(), port)))
 }
 
 /// Twelve fixed octets, version and command, family, a length, addresses, and what else the balancer wants to say.
@@ -75,11 +85,15 @@ fn version_2(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
     };
     let origin = match (command, family) {
         (0x21, 0x11) => {
-            let ip = body.first_chunk::<4>().map(|ip| IpAddr::V4(Ipv4Addr::from(*ip)));
+            let ip = body
+                .first_chunk::<4>()
+                .map(|ip| IpAddr::V4(Ipv4Addr::from(*ip)));
             client(ip, body.get(8..10), body.len() >= 12)
         }
         (0x21, 0x21) => {
-            let ip = body.first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip).to_canonical());
+            let ip = body
+                .first_chunk::<16>()
+                .map(|ip| Ipv6Addr::from(*ip).to_canonical());
             client(ip, body.get(32..34), body.len() >= 36)
         }
         _ => Some(Origin::Balancer),
@@ -118,13 +132,33 @@ mod tests {
 
     #[test]
     fn headers_are_read_whole_and_at_every_cut() {
-        let ipv6 = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[7], &[9; 16], &[0x12, 0x34, 0, 80]].concat();
-        let with_tlv = [&[192, 0, 2, 9, 10, 0, 0, 1, 0xc0, 1, 1, 0xbb][..], b"\x04\0\x02xx"].concat();
+        let ipv6 = [
+            &[0x20, 1, 0xd, 0xb8][..],
+            &[0; 11],
+            &[7],
+            &[9; 16],
+            &[0x12, 0x34, 0, 80],
+        ]
+        .concat();
+        let with_tlv = [
+            &[192, 0, 2, 9, 10, 0, 0, 1, 0xc0, 1, 1, 0xbb][..],
+            b"\x04\0\x02xx",
+        ]
+        .concat();
         let cases = [
-            (b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\n".to_vec(), from("192.0.2.1:56324")),
-            (b"PROXY TCP6 2001:db8::7 ::1 1 3478\r\n".to_vec(), from("[2001:db8::7]:1")),
+            (
+                b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\n".to_vec(),
+                from("192.0.2.1:56324"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::7 ::1 1 3478\r\n".to_vec(),
+                from("[2001:db8::7]:1"),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), Origin::Balancer),
-            (b"PROXY UNKNOWN ffff::1 whatever\r\n".to_vec(), Origin::Balancer),
+            (
+                b"PROXY UNKNOWN ffff::1 whatever\r\n".to_vec(),
+                Origin::Balancer,
+            ),
             (v2(0x21, 0x11, &with_tlv), from("192.0.2.9:49153")),
             (v2(0x21, 0x21, &ipv6), from("[2001:db8::7]:4660")),
             (v2(0x20, 0, &[]), Origin::Balancer),

@@ -25,7 +25,11 @@ pub fn share(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn open(address: SocketAddr, reuse_port: bool, only_v6: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(only_v6)?;
@@ -45,7 +49,11 @@ fn open(address: SocketAddr, reuse_port: bool, only_v6: bool) -> io::Result<TcpL
 /// # Errors
 /// Those of `socket` and `bind`.
 pub fn dialer(local: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(local), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(local),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -61,7 +69,9 @@ pub fn dialer(local: SocketAddr) -> io::Result<TcpStream> {
 pub fn prepare(connection: &impl AsFd, send_buffer: Option<usize>) -> io::Result<()> {
     let socket = SockRef::from(connection);
     socket.set_tcp_nodelay(true)?;
-    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE);
+    let probes = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(PROBE);
     socket.set_tcp_keepalive(&probes)?;
     if let Some(octets) = send_buffer {
         socket.set_send_buffer_size(octets)?;

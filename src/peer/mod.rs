@@ -13,7 +13,15 @@
 //!   check ── talk ───────────┘        every step by itself, timed
 //!     └── diagnosis ── report         what is wrong, in words
 //! ```
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod call;
 pub mod check;

@@ -90,20 +90,28 @@ impl Rendezvous {
         token: Option<&str>,
         ca: Option<&Path>,
     ) -> Result<Rendezvous, String> {
-        let mut url = format!("{endpoint}{}room={}", if endpoint.contains('?') { '&' } else { '?' }, percent(room));
+        let mut url = format!(
+            "{endpoint}{}room={}",
+            if endpoint.contains('?') { '&' } else { '?' },
+            percent(room)
+        );
         if let Some(token) = token {
             url.push_str(&format!("&token={}", percent(token)));
         }
         let tls = tls::verifying(ca).map_err(|error| error.to_string())?;
-        let mut request = url.into_client_request().map_err(|error| error.to_string())?;
+        let mut request = url
+            .into_client_request()
+            .map_err(|error| error.to_string())?;
         // We are what the endpoint's own page is: many let only such in, or give only such a relay.
         if let Some(origin) = origin(endpoint) {
             request.headers_mut().insert("origin", origin);
         }
-        let connecting = connect_async_tls_with_config(request, None, true, Some(Connector::Rustls(tls)));
+        let connecting =
+            connect_async_tls_with_config(request, None, true, Some(Connector::Rustls(tls)));
         let connected = tokio::time::timeout(PATIENCE, connecting).await;
-        let (socket, _) =
-            connected.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?.map_err(refusal)?;
+        let (socket, _) = connected
+            .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+            .map_err(refusal)?;
         let (mut sink, mut stream) = socket.split();
         let (outgoing, mut to_send) = mpsc::unbounded_channel::<Value>();
         let (incoming_sender, incoming) = mpsc::channel(64);
@@ -134,7 +142,11 @@ impl Rendezvous {
             };
             let _nobody_waits = incoming_sender.send(Signal::Gone(ending)).await;
         });
-        Ok(Rendezvous { incoming, outgoing, writing })
+        Ok(Rendezvous {
+            incoming,
+            outgoing,
+            writing,
+        })
     }
 
     /// Leaves the room, and waits until that is said: a connection that only breaks keeps its seat for a while, and the next
@@ -161,8 +173,9 @@ impl Rendezvous {
 
     /// Sends a candidate as `RTCIceCandidate.toJSON` writes it, or `null`.
     pub fn candidate(&self, to: &str, candidate: Option<(&str, &str)>) {
-        let candidate =
-            candidate.map(|(candidate, mid)| json!({"candidate": candidate, "sdpMid": mid, "sdpMLineIndex": 0}));
+        let candidate = candidate.map(
+            |(candidate, mid)| json!({"candidate": candidate, "sdpMid": mid, "sdpMLineIndex": 0}),
+        );
         self.send(json!({"type": "candidate", "to": to, "candidate": candidate}));
     }
 
@@ -180,7 +193,11 @@ impl Rendezvous {
 /// The origin of a page at the host of a `ws://` or `wss://` URL.
 fn origin(endpoint: &str) -> Option<HeaderValue> {
     let (scheme, rest) = endpoint.split_once("://")?;
-    let scheme = if scheme.eq_ignore_ascii_case("wss") { "https" } else { "http" };
+    let scheme = if scheme.eq_ignore_ascii_case("wss") {
+        "https"
+    } else {
+        "http"
+    };
     let authority = rest.split(['/', '?']).next()?.rsplit('@').next()?;
     HeaderValue::from_str(&format!("{scheme}://{authority}")).ok()
 }
@@ -192,23 +209,51 @@ impl Signal {
         let word = |key: &str| message.get(key).and_then(Value::as_str).map(str::to_owned);
         Some(match message.get("type")?.as_str()? {
             "welcome" => {
-                let (servers, unread) = read_servers(message.get("iceServers").unwrap_or(&Value::Null));
-                let peers = message.get("peers").and_then(Value::as_array).into_iter().flatten();
+                let (servers, unread) =
+                    read_servers(message.get("iceServers").unwrap_or(&Value::Null));
+                let peers = message
+                    .get("peers")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten();
                 let peers = peers.filter_map(Value::as_str).map(str::to_owned).collect();
-                Signal::Welcome { peers, servers, unread }
+                Signal::Welcome {
+                    peers,
+                    servers,
+                    unread,
+                }
             }
             "joined" => Signal::Joined(word("id")?),
             "left" => Signal::Left(word("id")?),
-            "offer" => Signal::Offer { from: word("from")?, sdp: word("sdp")? },
-            "answer" => Signal::Answer { from: word("from")?, sdp: word("sdp")? },
+            "offer" => Signal::Offer {
+                from: word("from")?,
+                sdp: word("sdp")?,
+            },
+            "answer" => Signal::Answer {
+                from: word("from")?,
+                sdp: word("sdp")?,
+            },
             "bye" => Signal::Bye(word("from")?),
-            "error" => Signal::Refused { code: word("code")?, message: word("message").unwrap_or_default() },
+            "error" => Signal::Refused {
+                code: word("code")?,
+                message: word("message").unwrap_or_default(),
+            },
             "candidate" => {
-                let candidate = message.get("candidate").and_then(|candidate| candidate.get("candidate"));
-                let candidate = candidate.and_then(Value::as_str).filter(|text| !text.is_empty());
-                Signal::Candidate { from: word("from")?, candidate: candidate.map(str::to_owned) }
+                let candidate = message
+                    .get("candidate")
+                    .and_then(|candidate| candidate.get("candidate"));
+                let candidate = candidate
+                    .and_then(Value::as_str)
+                    .filter(|text| !text.is_empty());
+                Signal::Candidate {
+                    from: word("from")?,
+                    candidate: candidate.map(str::to_owned),
+                }
             }
-            "message" => Signal::View { from: word("from")?, types: read_view(message.get("path")?)? },
+            "message" => Signal::View {
+                from: word("from")?,
+                types: read_view(message.get("path")?)?,
+            },
             _ => return None,
         })
     }
@@ -217,14 +262,23 @@ impl Signal {
 /// Reads `{"local":{"type":"host",…},"remote":{"type":"relay"}}`.
 fn read_view(path: &Value) -> Option<Types> {
     let kind = |end: &str| Kind::from_name(path.get(end)?.get("type")?.as_str()?);
-    Some(Types { local: kind("local")?, remote: kind("remote")? })
+    Some(Types {
+        local: kind("local")?,
+        remote: kind("remote")?,
+    })
 }
 
 /// Reads `iceServers`: the servers, and the entries that could not be read.
 fn read_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
     let (mut servers, mut unread) = (Vec::new(), Vec::new());
     for entry in list.as_array().into_iter().flatten() {
-        let word = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let word = |key: &str| {
+            entry
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let urls = match entry.get("urls") {
             Some(Value::Array(urls)) => urls.iter().filter_map(Value::as_str).collect(),
             Some(Value::String(url)) => vec![url.as_str()],
@@ -232,7 +286,11 @@ fn read_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
         };
         for url in urls {
             match url.parse() {
-                Ok(url) => servers.push(IceServer { url, username: word("username"), credential: word("credential") }),
+                Ok(url) => servers.push(IceServer {
+                    url,
+                    username: word("username"),
+                    credential: word("credential"),
+                }),
                 Err(why) => unread.push(why),
             }
         }
@@ -245,9 +303,16 @@ fn refusal(error: tungstenite::Error) -> String {
     let tungstenite::Error::Http(response) = &error else {
         return error.to_string();
     };
-    let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    let body = response
+        .body()
+        .as_deref()
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default();
     let said: Option<Value> = serde_json::from_str(&body).ok();
-    let message = said.as_ref().and_then(|said| said.get("message").and_then(Value::as_str)).unwrap_or(body.trim());
+    let message = said
+        .as_ref()
+        .and_then(|said| said.get("message").and_then(Value::as_str))
+        .unwrap_or(body.trim());
     format!("{} {}", response.status(), message).trim().into()
 }
 
@@ -256,7 +321,9 @@ fn percent(text: &str) -> String {
     let mut out = String::new();
     for octet in text.bytes() {
         match octet {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(octet.into()),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(octet.into())
+            }
             _ => out.push_str(&format!("%{octet:02X}")),
         }
     }
@@ -276,11 +343,32 @@ mod tests {
     fn a_welcome_brings_the_servers() {
         let text = r#"{"type":"welcome","id":"me","peers":["you"],"iceServers":[{"urls":["stun:h"]},
             {"urls":["turn:h?transport=udp","turns:h","http:x"],"username":"u","credential":"c"},{"urls":"stun:i"}]}"#;
-        let Some(Signal::Welcome { peers, servers, unread }) = Signal::read(text) else { panic!() };
+        let Some(Signal::Welcome {
+            peers,
+            servers,
+            unread,
+        }) = Signal::read(text)
+        else {
+            panic!()
+        };
         assert_eq!(peers, ["you"]);
-        let urls: Vec<_> = servers.iter().map(|server| server.url.to_string()).collect();
-        assert_eq!(urls, ["stun:h:3478", "turn:h:3478?transport=udp", "turns:h:5349?transport=tcp", "stun:i:3478"]);
-        assert_eq!((servers[1].username.as_str(), servers[1].credential.as_str()), ("u", "c"));
+        let urls: Vec<_> = servers
+            .iter()
+            .map(|server| server.url.to_string())
+            .collect();
+        assert_eq!(
+            urls,
+            [
+                "stun:h:3478",
+                "turn:h:3478?transport=udp",
+                "turns:h:5349?transport=tcp",
+                "stun:i:3478"
+            ]
+        );
+        assert_eq!(
+            (servers[1].username.as_str(), servers[1].credential.as_str()),
+            ("u", "c")
+        );
         assert_eq!(unread.len(), 1);
     }
 
@@ -298,21 +386,44 @@ mod tests {
     #[test]
     fn a_page_tells_the_path_that_it_sees() {
         let text = r#"{"type":"message","from":"you","path":{"nat":null,"local":{"type":"relay","relayProtocol":"tls"},"remote":{"type":"srflx"}}}"#;
-        let Some(Signal::View { types, .. }) = Signal::read(text) else { panic!() };
-        assert_eq!(types, Types { local: Kind::Relay, remote: Kind::Srflx });
+        let Some(Signal::View { types, .. }) = Signal::read(text) else {
+            panic!()
+        };
+        assert_eq!(
+            types,
+            Types {
+                local: Kind::Relay,
+                remote: Kind::Srflx
+            }
+        );
     }
 
     #[test]
     fn the_end_of_candidates_is_told_in_two_ways() {
         for text in ["null", r#"{"candidate":"","sdpMid":"0"}"#] {
             let text = format!(r#"{{"type":"candidate","from":"you","candidate":{text}}}"#);
-            assert!(matches!(Signal::read(&text), Some(Signal::Candidate { candidate: None, .. })), "{text}");
+            assert!(
+                matches!(
+                    Signal::read(&text),
+                    Some(Signal::Candidate {
+                        candidate: None,
+                        ..
+                    })
+                ),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_unknown_is_passed_over() {
-        for text in ["", "[]", "{}", r#"{"type":"later"}"#, r#"{"type":"offer","sdp":"x"}"#] {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"type":"later"}"#,
+            r#"{"type":"offer","sdp":"x"}"#,
+        ] {
             assert!(Signal::read(text).is_none(), "{text}");
         }
     }

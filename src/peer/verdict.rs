@@ -95,7 +95,10 @@ pub struct Failure {
 impl Failure {
     /// A failure with its word and its sentence.
     pub fn new(code: &'static str, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+        Failure {
+            code,
+            message: message.into(),
+        }
     }
 }
 
@@ -297,11 +300,26 @@ impl fmt::Display for Verdict {
             writeln!(f, "  {} ⇄ {}", pair.local, pair.remote)?;
         }
         if let Some(types) = self.theirs {
-            writeln!(f, "  as the other end sees it: {} ⇄ {}", types.local.name(), types.remote.name())?;
+            writeln!(
+                f,
+                "  as the other end sees it: {} ⇄ {}",
+                types.local.name(),
+                types.remote.name()
+            )?;
         }
-        let Messages { sent, answered, received, lost_percent, longest_silence_ms, rtt_ms } = self.messages;
+        let Messages {
+            sent,
+            answered,
+            received,
+            lost_percent,
+            longest_silence_ms,
+            rtt_ms,
+        } = self.messages;
         if self.connected {
-            write!(f, "  messages: {sent} sent, {answered} answered ({lost_percent:.1} % lost), {received} received")?;
+            write!(
+                f,
+                "  messages: {sent} sent, {answered} answered ({lost_percent:.1} % lost), {received} received"
+            )?;
             if let Some(RoundTrips { least, mean, most }) = rtt_ms {
                 write!(f, "; round trip {least:.1} / {mean:.1} / {most:.1} ms")?;
             }
@@ -316,7 +334,11 @@ impl fmt::Display for Verdict {
             )?;
         }
         for moved in &self.moves {
-            let how = if moved.restarted { " after an ICE restart" } else { "" };
+            let how = if moved.restarted {
+                " after an ICE restart"
+            } else {
+                ""
+            };
             writeln!(
                 f,
                 "  {} ms: {} to {}{how}, {} ms of silence",
@@ -326,8 +348,12 @@ impl fmt::Display for Verdict {
                 moved.silent_ms
             )?;
         }
-        let steps: Vec<_> =
-            self.steps.named().into_iter().filter_map(|(name, at)| Some(format!("{name} {}", at?))).collect();
+        let steps: Vec<_> = self
+            .steps
+            .named()
+            .into_iter()
+            .filter_map(|(name, at)| Some(format!("{name} {}", at?)))
+            .collect();
         writeln!(f, "  milliseconds: {}", steps.join(", "))?;
         write!(f, "{}", self.table())
     }
@@ -338,16 +364,32 @@ impl Verdict {
         match (&self.failure, self.path) {
             (Some(Failure { message, .. }), _) => format!("NOT CONNECTED: {message}"),
             (None, Some(path)) if self.as_expected => format!("CONNECTED, {}", path.name()),
-            (None, Some(path)) => format!("CONNECTED, {}, but {} was expected", path.name(), self.expected.name()),
+            (None, Some(path)) => format!(
+                "CONNECTED, {}, but {} was expected",
+                path.name(),
+                self.expected.name()
+            ),
             (None, None) => "CONNECTED, by a path that could not be told".into(),
         }
     }
 
     fn table(&self) -> Table {
         let mut table = Table::new();
-        table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(["", "candidate", "address", "server", "ms", "what became of it"]);
-        for (side, list) in [("ours", &self.candidates.local), ("theirs", &self.candidates.remote)] {
+        table
+            .load_style(UTF8_BORDERS_ONLY)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header([
+            "",
+            "candidate",
+            "address",
+            "server",
+            "ms",
+            "what became of it",
+        ]);
+        for (side, list) in [
+            ("ours", &self.candidates.local),
+            ("theirs", &self.candidates.remote),
+        ] {
             for candidate in list {
                 let fate = match &candidate.why {
                     Some(why) => format!("{}: {why}", candidate.fate.name()),
@@ -356,7 +398,10 @@ impl Verdict {
                 table.add_row([
                     side.to_owned(),
                     candidate.kind.name().to_owned(),
-                    candidate.address.map(|address| address.to_string()).unwrap_or_default(),
+                    candidate
+                        .address
+                        .map(|address| address.to_string())
+                        .unwrap_or_default(),
                     candidate.server.clone().unwrap_or_default(),
                     candidate.at.map(|at| at.to_string()).unwrap_or_default(),
                     fate,
@@ -390,7 +435,10 @@ impl Path {
 impl Expected {
     /// Whether this way is fine.
     pub fn admits(self, path: Path) -> bool {
-        matches!((self, path), (Expected::Any, _) | (Expected::Direct, Path::Direct) | (Expected::Relay, Path::Relay))
+        matches!(
+            (self, path),
+            (Expected::Any, _) | (Expected::Direct, Path::Direct) | (Expected::Relay, Path::Relay)
+        )
     }
 
     const fn name(self) -> &'static str {
@@ -415,7 +463,9 @@ impl Kind {
 
     /// The type that SDP writes so.
     pub fn from_name(name: &str) -> Option<Kind> {
-        [Kind::Host, Kind::Srflx, Kind::Prflx, Kind::Relay].into_iter().find(|kind| kind.name() == name)
+        [Kind::Host, Kind::Srflx, Kind::Prflx, Kind::Relay]
+            .into_iter()
+            .find(|kind| kind.name() == name)
     }
 }
 
@@ -432,7 +482,15 @@ impl Fate {
 
 impl Steps {
     fn named(&self) -> [(&'static str, Option<u64>); 7] {
-        let Steps { welcome, first_candidate, gathered, ice, connected, channel, first_message } = *self;
+        let Steps {
+            welcome,
+            first_candidate,
+            gathered,
+            ice,
+            connected,
+            channel,
+            first_message,
+        } = *self;
         [
             ("in the room", welcome),
             ("first candidate", first_candidate),

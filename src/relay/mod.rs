@@ -17,7 +17,15 @@
 //! A *turn* of the loop serves every source that is ready, up to a batch of 512 slots, reads the clock once, and then sends
 //! all that came of it, grouped by socket and by destination. A source that had more than a batch goes to the back of the
 //! queue. Where a core has little left, packets gather for a moment before the next turn, so that trains form (`coalesce`).
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod client;
 pub mod io;
@@ -29,5 +37,7 @@ pub mod supervisor;
 
 pub use crate::relay::client::listeners::Relistened;
 pub use crate::relay::observe::counters::{ShardStatistics, Statistics};
-pub use crate::relay::plan::{Connections, Duplex, Handshakes, Listener, Plan, Secure, Sockets, Visitor};
+pub use crate::relay::plan::{
+    Connections, Duplex, Handshakes, Listener, Plan, Secure, Sockets, Visitor,
+};
 pub use crate::relay::supervisor::Supervisor;

@@ -56,7 +56,11 @@ pub struct Listener {
 impl Listener {
     /// Both datagrams and connections.
     pub const fn new(address: SocketAddr) -> Listener {
-        Listener { address, udp: true, tcp: true }
+        Listener {
+            address,
+            udp: true,
+            tcp: true,
+        }
     }
 }
 
@@ -77,7 +81,13 @@ pub struct Sockets {
 
 impl Default for Sockets {
     fn default() -> Self {
-        Sockets { listener_buffer: 4 << 20, relay_buffer: None, traffic_class: true, hop_limit: true, offload: true }
+        Sockets {
+            listener_buffer: 4 << 20,
+            relay_buffer: None,
+            traffic_class: true,
+            hop_limit: true,
+            offload: true,
+        }
     }
 }
 
@@ -188,8 +198,14 @@ impl Plan {
 /// `own` with the listeners as they are bound, the addresses that relays use, and those that the host has.
 pub(super) fn complete(own: &Own, policy: &Policy, bound: &[SocketAddr], host: &[IpAddr]) -> Own {
     let mut own = own.clone();
-    let relays = policy.relay_addresses.iter().flat_map(|relay| [relay.local, relay.external]);
-    let listened = bound.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
+    let relays = policy
+        .relay_addresses
+        .iter()
+        .flat_map(|relay| [relay.local, relay.external]);
+    let listened = bound
+        .iter()
+        .map(SocketAddr::ip)
+        .filter(|ip| !ip.is_unspecified());
     let addresses: Vec<IpAddr> = relays.chain(listened).chain(host.iter().copied()).collect();
     for address in addresses {
         if !own.addresses.contains(&address) {

@@ -47,15 +47,27 @@ impl Supervisor {
     /// When a listener cannot be bound (the error names the address) or a thread cannot be started.
     pub fn start(plan: Plan) -> io::Result<Supervisor> {
         let cores = cpu::allowed();
-        let count = if plan.shards == 0 { cores.len() } else { plan.shards };
+        let count = if plan.shards == 0 {
+            cores.len()
+        } else {
+            plan.shards
+        };
         let (listeners, bound) = Listeners::bind(&plan, count)?;
         let mut policy = plan.policy.clone();
         let own = policy.own.clone();
         let host = host_addresses().unwrap_or_default();
         policy.own = plan::complete(&own, &policy, &listeners.bound(), &host);
-        let locals: Vec<_> = policy.relay_addresses.iter().map(|relay| relay.local).collect();
+        let locals: Vec<_> = policy
+            .relay_addresses
+            .iter()
+            .map(|relay| relay.local)
+            .collect();
         let relay_addresses = locals.len() as u64;
-        let mut shared = Shared::new(Ports::new(locals, plan.relay_ports.clone()), random()?, plan.answer_rate);
+        let mut shared = Shared::new(
+            Ports::new(locals, plan.relay_ports.clone()),
+            random()?,
+            plan.answer_rate,
+        );
         shared.crosses = count > 1;
         let mut supervisor = Supervisor {
             own,
@@ -89,18 +101,25 @@ impl Supervisor {
                 mailbox,
                 clock: supervisor.clock,
                 counters: Arc::default(),
-                seed: random()?.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets)),
+                seed: random()?
+                    .first_chunk()
+                    .map_or(0, |octets| u64::from_be_bytes(*octets)),
                 waiting: waiting.clone(),
                 journal: plan.journal.clone(),
                 neighbours: neighbours.clone(),
                 inbox,
                 setup,
             };
-            let core = cores.get(number).copied().filter(|_| plan.pin && count > 1 && count <= cores.len());
+            let core = cores
+                .get(number)
+                .copied()
+                .filter(|_| plan.pin && count > 1 && count <= cores.len());
             started.push(supervisor.start_shard(parts, core)?);
         }
         for answer in started {
-            let statistics = answer.recv().map_err(|_| io::Error::other("a shard did not start"))??;
+            let statistics = answer
+                .recv()
+                .map_err(|_| io::Error::other("a shard did not start"))??;
             supervisor.shards.push(statistics);
         }
         Ok(supervisor)
@@ -151,7 +170,10 @@ impl Supervisor {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let options = self.listeners().options();
-        match self.ask(|answer| Letter::StepAside(options, answer), io::Result::err).await {
+        match self
+            .ask(|answer| Letter::StepAside(options, answer), io::Result::err)
+            .await
+        {
             None => Ok(()),
             Some(error) => {
                 self.stay().await;
@@ -183,7 +205,8 @@ impl Supervisor {
     pub async fn speak(&self, tls: Option<Arc<Tls>>) -> io::Result<()> {
         let dtls = dtls(tls.clone(), self.patience)?;
         self.tls().clone_from(&tls);
-        self.tell_all(|| Letter::Speak(tls.clone(), dtls.clone())).await;
+        self.tell_all(|| Letter::Speak(tls.clone(), dtls.clone()))
+            .await;
         Ok(())
     }
 
@@ -210,9 +233,15 @@ impl Supervisor {
         if let Some(found) = host_addresses() {
             *self.host() = found;
         }
-        policy.own = plan::complete(&merged(&policy.own, &self.own), &policy, &bound, &self.host());
+        policy.own = plan::complete(
+            &merged(&policy.own, &self.own),
+            &policy,
+            &bound,
+            &self.host(),
+        );
         let policy = Arc::new(policy);
-        self.tell_all(|| Letter::ReplacePolicy(policy.clone())).await;
+        self.tell_all(|| Letter::ReplacePolicy(policy.clone()))
+            .await;
     }
 
     /// Whether the host has other addresses than when the policy was last replaced, which takes those that it has.
@@ -234,13 +263,20 @@ impl Supervisor {
 
     /// All that is known of the allocation with this [`Record::id`].
     pub async fn allocation(&self, id: u64) -> Option<Detail> {
-        let detail = self.ask(|answer| Letter::Detail(id, answer), |detail| detail).await;
+        let detail = self
+            .ask(|answer| Letter::Detail(id, answer), |detail| detail)
+            .await;
         detail.map(|detail| *detail)
     }
 
     /// Ends the allocation with this [`Record::id`]; tells whether there was one.
     pub async fn close(&self, id: u64) -> bool {
-        self.ask(|answer| Letter::Close(id, answer), |closed| closed.then_some(())).await.is_some()
+        self.ask(
+            |answer| Letter::Close(id, answer),
+            |closed| closed.then_some(()),
+        )
+        .await
+        .is_some()
     }
 
     /// Ends all allocations and waits until every shard has left.
@@ -256,7 +292,12 @@ impl Supervisor {
     }
 
     async fn uses(&self, listener: u32) -> bool {
-        self.ask(|answer| Letter::Uses(listener, answer), |used| used.then_some(())).await.is_some()
+        self.ask(
+            |answer| Letter::Uses(listener, answer),
+            |used| used.then_some(()),
+        )
+        .await
+        .is_some()
     }
 
     /// Asks one shard after the other, until `found` makes something of what one answers.
@@ -278,7 +319,9 @@ impl Supervisor {
     }
 
     fn listeners(&self) -> MutexGuard<'_, Listeners> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn host(&self) -> MutexGuard<'_, Vec<IpAddr>> {
@@ -306,7 +349,8 @@ impl Supervisor {
         Ok(Setup {
             policy: policy.clone(),
             shared: self.shared.clone(),
-            shard: u16::try_from(number).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
+            shard: u16::try_from(number)
+                .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
             seed: random()?,
             unix_at_epoch: self.clock.unix_at_epoch(),
         })
@@ -340,7 +384,11 @@ type Started = std::sync::mpsc::Receiver<io::Result<ShardStatistics>>;
 /// The life of a shard's thread.
 fn live(parts: Parts, started: &std::sync::mpsc::Sender<io::Result<ShardStatistics>>) {
     let counters = parts.counters.clone();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             let _ = started.send(Err(error));
@@ -353,7 +401,10 @@ fn live(parts: Parts, started: &std::sync::mpsc::Sender<io::Result<ShardStatisti
             let _ = started.send(Err(error));
         }
         Ok((shard, turn)) => {
-            let _ = started.send(Ok(ShardStatistics { relay: counters, turn }));
+            let _ = started.send(Ok(ShardStatistics {
+                relay: counters,
+                turn,
+            }));
             drop(entered);
             // As a task of its own it is woken without a system call; the budget of a task is for those who share a thread.
             let task = runtime.spawn(tokio::task::unconstrained(shard.run()));
@@ -375,7 +426,11 @@ fn dtls(tls: Option<Arc<Tls>>, patience: Duration) -> io::Result<Option<Arc<Dtls
 /// The addresses of this host, in order; `None` when it cannot tell, as without a descriptor left: then those that were
 /// known stay its own.
 fn host_addresses() -> Option<Vec<IpAddr>> {
-    let mut all: Vec<IpAddr> = interfaces::addresses().ok()?.into_iter().map(|found| found.address).collect();
+    let mut all: Vec<IpAddr> = interfaces::addresses()
+        .ok()?
+        .into_iter()
+        .map(|found| found.address)
+        .collect();
     all.sort_unstable();
     Some(all)
 }

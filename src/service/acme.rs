@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::http::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType, HttpClient,
-    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType,
+    HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -59,7 +59,9 @@ impl Acme {
         let mut current = self.kept();
         let mut pause = FIRST_PAUSE;
         loop {
-            let wait = current.as_ref().map_or(Duration::ZERO, |current| due(current));
+            let wait = current
+                .as_ref()
+                .map_or(Duration::ZERO, |current| due(current));
             tokio::time::sleep(wait).await;
             if !wait.is_zero() {
                 // Long waits are cut into shorter ones: the system's clock may be set meanwhile.
@@ -86,7 +88,10 @@ impl Acme {
 
     /// Orders a certificate, keeps it, and shows it.
     async fn obtain(&self, certificates: &Certificates) -> io::Result<Arc<Certificate>> {
-        let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.state);
+        let created = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.state);
         created.map_err(|error| named(&self.state, &error))?;
         let mut order = self.order().await?;
         let proven = prove(&mut order, certificates).await;
@@ -98,8 +103,14 @@ impl Acme {
         let mut params = CertificateParams::new(self.names.clone()).map_err(io::Error::other)?;
         params.distinguished_name = DistinguishedName::new();
         let request = params.serialize_request(&key).map_err(io::Error::other)?;
-        order.finalize_csr(request.der()).await.map_err(io::Error::other)?;
-        let chain = order.poll_certificate(&patience()).await.map_err(io::Error::other)?;
+        order
+            .finalize_csr(request.der())
+            .await
+            .map_err(io::Error::other)?;
+        let chain = order
+            .poll_certificate(&patience())
+            .await
+            .map_err(io::Error::other)?;
         let key = key.serialize_pem();
         let certificate = Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes())?);
         let pair = self.pair();
@@ -112,13 +123,20 @@ impl Acme {
 
     /// Begins an order. An account that the server has forgotten is no reason to be without a certificate.
     async fn order(&self) -> io::Result<Order> {
-        let identifiers: Vec<Identifier> = self.names.iter().cloned().map(Identifier::Dns).collect();
+        let identifiers: Vec<Identifier> =
+            self.names.iter().cloned().map(Identifier::Dns).collect();
         let new = NewOrder::new(&identifiers);
         match self.account().await?.new_order(&new).await {
-            Err(instant_acme::Error::Api(problem)) if problem.r#type.as_deref() == Some(FORGOTTEN) => {
+            Err(instant_acme::Error::Api(problem))
+                if problem.r#type.as_deref() == Some(FORGOTTEN) =>
+            {
                 tracing::warn!(directory = %self.directory, "the ACME server has forgotten the account: a new one is made");
                 fs::remove_file(self.account_file())?;
-                self.account().await?.new_order(&new).await.map_err(io::Error::other)
+                self.account()
+                    .await?
+                    .new_order(&new)
+                    .await
+                    .map_err(io::Error::other)
             }
             other => other.map_err(io::Error::other),
         }
@@ -127,16 +145,32 @@ impl Acme {
     /// The account, as it was kept, or a new one. With an account of another server nothing can be ordered here.
     async fn account(&self) -> io::Result<Account> {
         let path = self.account_file();
-        let builder = || Ok::<_, io::Error>(Account::builder_with_http(Box::new(Http::new(&self.authorities)?)));
-        let kept = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+        let builder = || {
+            Ok::<_, io::Error>(Account::builder_with_http(Box::new(Http::new(
+                &self.authorities,
+            )?)))
+        };
+        let kept = fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
         if let Some(kept) = kept.filter(|kept| kept.directory == self.directory) {
-            return builder()?.from_credentials(kept.credentials).await.map_err(io::Error::other);
+            return builder()?
+                .from_credentials(kept.credentials)
+                .await
+                .map_err(io::Error::other);
         }
         let contact: Vec<&str> = self.contact.as_deref().into_iter().collect();
-        let new = NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
+        let new = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
         let created = builder()?.create(&new, self.directory.clone(), None).await;
         let (account, credentials) = created.map_err(io::Error::other)?;
-        let kept = Kept { directory: self.directory.clone(), credentials };
+        let kept = Kept {
+            directory: self.directory.clone(),
+            credentials,
+        };
         write_private(&path, &serde_json::to_vec(&kept).map_err(io::Error::other)?)?;
         Ok(account)
     }
@@ -146,7 +180,10 @@ impl Acme {
     }
 
     fn pair(&self) -> Pair {
-        Pair { certificate: self.state.join("acme.pem"), private_key: self.state.join("acme.key") }
+        Pair {
+            certificate: self.state.join("acme.pem"),
+            private_key: self.state.join("acme.key"),
+        }
     }
 }
 
@@ -166,7 +203,9 @@ async fn prove(order: &mut Order, certificates: &Certificates) -> io::Result<()>
             continue;
         }
         let Some(mut challenge) = authorization.challenge(ChallengeType::TlsAlpn01) else {
-            return Err(io::Error::other("the ACME server does not offer TLS-ALPN-01"));
+            return Err(io::Error::other(
+                "the ACME server does not offer TLS-ALPN-01",
+            ));
         };
         let name = challenge.identifier().to_string();
         let answer = answer(&name, challenge.key_authorization().digest().as_ref())?;
@@ -178,9 +217,13 @@ async fn prove(order: &mut Order, certificates: &Certificates) -> io::Result<()>
         return Ok(());
     }
     let refused = refusals(order).await.join("; ");
-    let why = outcome.err().map_or_else(|| "the order is invalid".into(), |error| error.to_string());
+    let why = outcome
+        .err()
+        .map_or_else(|| "the order is invalid".into(), |error| error.to_string());
     let why = if refused.is_empty() { why } else { refused };
-    Err(io::Error::other(format!("{why}. Port 443 of each name has to lead to this server")))
+    Err(io::Error::other(format!(
+        "{why}. Port 443 of each name has to lead to this server"
+    )))
 }
 
 /// What the ACME server says of the names that it could not validate.
@@ -192,7 +235,10 @@ async fn refusals(order: &mut Order) -> Vec<String> {
         let Ok(state) = authorization.refresh().await else {
             continue;
         };
-        let problems = state.challenges.iter().filter_map(|challenge| challenge.error.as_ref()?.detail.as_deref());
+        let problems = state
+            .challenges
+            .iter()
+            .filter_map(|challenge| challenge.error.as_ref()?.detail.as_deref());
         all.extend(problems.map(|detail| format!("{name}: {detail}")));
     }
     all
@@ -202,17 +248,24 @@ async fn refusals(order: &mut Order) -> Vec<String> {
 fn answer(name: &str, digest: &[u8]) -> io::Result<CertifiedKey> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let mut params = CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?;
-    params.custom_extensions.push(CustomExtension::new_acme_identifier(digest));
+    params
+        .custom_extensions
+        .push(CustomExtension::new_acme_identifier(digest));
     let certificate = params.self_signed(&key).map_err(io::Error::other)?;
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
-    let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).map_err(io::Error::other)?;
+    let key = aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(io::Error::other)?;
     // Not compared with the certificate: nobody reads that but who asked for it, as its extension is critical.
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
 /// How long a certificate may still be shown before the next is ordered, at most an hour: until a third of its time is left.
 fn due(certificate: &Certificate) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let (begins, expires) = (certificate.begins(), certificate.expires());
     let renewal = expires.saturating_sub(expires.saturating_sub(begins) / 3);
     renewal.saturating_sub(now).min(LONGEST_PAUSE)
@@ -225,9 +278,17 @@ fn patience() -> RetryPolicy {
 /// Writes a file that only its owner reads, whole or not at all.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside);
-    let written = written.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
-    written.and_then(|()| fs::rename(&beside, path)).map_err(|error| named(path, &error))
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside);
+    let written =
+        written.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
+    written
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(|error| named(path, &error))
 }
 
 /// An error with the file that it is about.
@@ -247,8 +308,12 @@ impl Http {
             roots.add(authority.clone()).map_err(io::Error::other)?;
         }
         let crypto = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
-        let tls = builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth();
+        let builder =
+            ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
+        let tls = builder
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Ok(Http { tls: Arc::new(tls) })
     }
 }
@@ -277,28 +342,50 @@ async fn ask(
     *request.uri_mut() = path.parse::<Uri>().map_err(io::Error::other)?;
     let name = authority.as_str().parse().map_err(io::Error::other)?;
     request.headers_mut().insert(header::HOST, name);
-    request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(AGENT));
+    request
+        .headers_mut()
+        .insert(header::USER_AGENT, header::HeaderValue::from_static(AGENT));
     if uri.scheme_str() != Some("https") {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "an ACME server is reached by https (RFC 8555 §6.1)"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "an ACME server is reached by https (RFC 8555 §6.1)",
+        ));
     }
     let stream = TcpStream::connect((host.as_str(), authority.port_u16().unwrap_or(443))).await?;
     let name = ServerName::try_from(host).map_err(io::Error::other)?;
-    exchange(TlsConnector::from(tls).connect(name, stream).await?, request).await
+    exchange(
+        TlsConnector::from(tls).connect(name, stream).await?,
+        request,
+    )
+    .await
 }
 
-async fn exchange<S>(stream: S, request: Request<BodyWrapper<axum::body::Bytes>>) -> io::Result<BytesResponse>
+async fn exchange<S>(
+    stream: S,
+    request: Request<BodyWrapper<axum::body::Bytes>>,
+) -> io::Result<BytesResponse>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
     tokio::spawn(async move {
         // What goes wrong on it the request hears of.
         let _ = connection.await;
     });
-    let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-    let octets = axum::body::to_bytes(Body::new(body), LONGEST_ANSWER).await.map_err(io::Error::other)?;
-    Ok(BytesResponse { parts, body: Box::new(octets) })
+    let (parts, body) = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?
+        .into_parts();
+    let octets = axum::body::to_bytes(Body::new(body), LONGEST_ANSWER)
+        .await
+        .map_err(io::Error::other)?;
+    Ok(BytesResponse {
+        parts,
+        body: Box::new(octets),
+    })
 }
 
 /// After the first failure.

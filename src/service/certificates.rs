@@ -20,12 +20,21 @@ pub struct Pair {
 
 /// Seconds until each certificate that `tls` shows expires, by its first name; of several, the least; negative once it has.
 pub fn left(tls: &Tls) -> BTreeMap<String, i64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs() as i64;
     let mut left = BTreeMap::new();
     for certificate in tls.certificates() {
-        let name = certificate.names().first().cloned().unwrap_or_else(|| certificate.serial().to_owned());
+        let name = certificate
+            .names()
+            .first()
+            .cloned()
+            .unwrap_or_else(|| certificate.serial().to_owned());
         let seconds = certificate.expires().as_secs() as i64 - now;
-        left.entry(name).and_modify(|least: &mut i64| *least = seconds.min(*least)).or_insert(seconds);
+        left.entry(name)
+            .and_modify(|least: &mut i64| *least = seconds.min(*least))
+            .or_insert(seconds);
     }
     left
 }
@@ -60,8 +69,18 @@ impl Certificates {
     pub fn new(tls: Arc<Tls>, pairs: Vec<Pair>) -> Certificates {
         let stamps = stamps(&pairs);
         let filed = tls.certificates();
-        let state = State { pairs, read: stamps.clone(), seen: stamps, filed, ordered: Vec::new() };
-        Certificates { tls, state: Arc::new(Mutex::new(state)), reloaded: Arc::default() }
+        let state = State {
+            pairs,
+            read: stamps.clone(),
+            seen: stamps,
+            filed,
+            ordered: Vec::new(),
+        };
+        Certificates {
+            tls,
+            state: Arc::new(Mutex::new(state)),
+            reloaded: Arc::default(),
+        }
     }
 
     /// Looks at the files every second, for ever, and reads them again when they have changed and then kept still for one.
@@ -148,7 +167,8 @@ impl Certificates {
     }
 
     fn publish(&self, filed: &[Arc<Certificate>], ordered: &[Arc<Certificate>]) -> io::Result<()> {
-        self.tls.replace(filed.iter().chain(ordered).cloned().collect())
+        self.tls
+            .replace(filed.iter().chain(ordered).cloned().collect())
     }
 
     /// Whether the files differ from what was read, and have not changed since the last look.
@@ -172,20 +192,33 @@ impl Certificates {
 /// A sentence that names the file.
 pub fn read(pair: &Pair) -> io::Result<Arc<Certificate>> {
     let content = |path: &Path| {
-        fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        fs::read(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     };
     let (chain, key) = (content(&pair.certificate)?, content(&pair.private_key)?);
     let certificate = Certificate::from_pem(&chain, &key);
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", pair.certificate.display()));
+    let named = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("{}: {error}", pair.certificate.display()),
+        )
+    };
     certificate.map(Arc::new).map_err(named)
 }
 
 fn serials(certificates: &[Arc<Certificate>]) -> Vec<String> {
-    certificates.iter().map(|certificate| certificate.serial().to_owned()).collect()
+    certificates
+        .iter()
+        .map(|certificate| certificate.serial().to_owned())
+        .collect()
 }
 
 fn stamps(pairs: &[Pair]) -> Vec<Stamp> {
-    pairs.iter().flat_map(|pair| [&pair.certificate, &pair.private_key]).map(|path| stamp(path)).collect()
+    pairs
+        .iter()
+        .flat_map(|pair| [&pair.certificate, &pair.private_key])
+        .map(|path| stamp(path))
+        .collect()
 }
 
 fn stamp(path: &Path) -> Stamp {
@@ -207,7 +240,10 @@ mod tests {
 
     fn write(pair: &Pair, name: &str) -> String {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new([name.to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         fs::write(&pair.certificate, certificate.pem()).unwrap();
         fs::write(&pair.private_key, key.serialize_pem()).unwrap();
         read(pair).unwrap().serial().to_owned()
@@ -215,22 +251,35 @@ mod tests {
 
     #[test]
     fn files_are_read_again_once_they_keep_still_and_a_bad_one_changes_nothing() {
-        let folder = std::env::temp_dir().join(format!("hairpin-certificates-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("hairpin-certificates-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let pair = Pair { certificate: folder.join("chain.pem"), private_key: folder.join("key.pem") };
+        let pair = Pair {
+            certificate: folder.join("chain.pem"),
+            private_key: folder.join("key.pem"),
+        };
         write(&pair, "one.example");
         let tls = Arc::new(Tls::new(vec![read(&pair).unwrap()], Terms::default()).unwrap());
         let certificates = Certificates::new(tls.clone(), vec![pair.clone()]);
         assert!(!certificates.has_changed());
         let second = write(&pair, "two.example");
-        assert!(!certificates.has_changed() && certificates.has_changed(), "seen once, then still");
+        assert!(
+            !certificates.has_changed() && certificates.has_changed(),
+            "seen once, then still"
+        );
         assert!(certificates.reload() && !certificates.has_changed());
         assert_eq!(tls.certificates()[0].serial(), second);
 
         fs::write(&pair.private_key, "no key").unwrap();
         assert!(!certificates.has_changed() && certificates.has_changed());
-        assert!(!certificates.reload() && !certificates.has_changed(), "tried once");
-        assert_eq!((tls.certificates()[0].serial(), tls.failures()), (second.as_str(), 1));
+        assert!(
+            !certificates.reload() && !certificates.has_changed(),
+            "tried once"
+        );
+        assert_eq!(
+            (tls.certificates()[0].serial(), tls.failures()),
+            (second.as_str(), 1)
+        );
 
         let ordered = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["three.example".to_owned()]).unwrap();
@@ -241,7 +290,11 @@ mod tests {
         certificates.add(Arc::new(ordered.unwrap())).unwrap();
         write(&pair, "four.example");
         assert!(certificates.reload());
-        let names: Vec<_> = tls.certificates().iter().flat_map(|c| c.names().to_vec()).collect();
+        let names: Vec<_> = tls
+            .certificates()
+            .iter()
+            .flat_map(|c| c.names().to_vec())
+            .collect();
         assert_eq!(names, ["four.example", "three.example"]);
         fs::remove_dir_all(&folder).unwrap();
     }

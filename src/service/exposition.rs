@@ -40,7 +40,9 @@ impl Exposition {
             }
             Kind::Gauge => {
                 let gauges = IntGaugeVec::new(options, &labels)?;
-                rows.for_each(|(values, count)| gauges.with_label_values(&values).set(count as i64));
+                rows.for_each(|(values, count)| {
+                    gauges.with_label_values(&values).set(count as i64)
+                });
                 self.register(gauges)
             }
         }
@@ -72,7 +74,10 @@ impl Exposition {
         rows: impl IntoIterator<Item = Spread>,
     ) -> Result<()> {
         let desc = Desc::new(name.into(), help.into(), vec![label.into()], HashMap::new())?;
-        let metrics = rows.into_iter().map(|row| metric(label, bounds, row)).collect();
+        let metrics = rows
+            .into_iter()
+            .map(|row| metric(label, bounds, row))
+            .collect();
         self.register(Ready { desc, metrics })
     }
 

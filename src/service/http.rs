@@ -42,8 +42,12 @@ where
     let under_way = Arc::new(AtomicUsize::new(0));
     let router = router.layer(from_fn_with_state((patience, under_way.clone()), receive));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(LARGEST_HEAD);
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).with_upgrades();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(LARGEST_HEAD);
+    let connection = http
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
     let ended = tokio::select! {
@@ -84,7 +88,13 @@ async fn receive(
     next: Next,
 ) -> Response {
     let _counted = Counted::new(under_way);
-    if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+    if request
+        .headers()
+        .get_all(header::HOST)
+        .iter()
+        .nth(1)
+        .is_some()
+    {
         return (StatusCode::BAD_REQUEST, "a request has one Host\n").into_response();
     }
     // RFC 9112 section 3.2.2: what a request's own line says hides its Host.
@@ -119,13 +129,16 @@ fn in_time(body: Body, deadline: Instant) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    Body::from_stream(stream::unfold(Some(body.into_data_stream()), move |rest| async move {
-        let mut rest = rest?;
-        match timeout_at(deadline, rest.next()).await {
-            Ok(piece) => piece.map(|piece| (piece.map_err(io::Error::other), Some(rest))),
-            Err(late) => Some((Err::<Bytes, _>(io::Error::from(late)), None)),
-        }
-    }))
+    Body::from_stream(stream::unfold(
+        Some(body.into_data_stream()),
+        move |rest| async move {
+            let mut rest = rest?;
+            match timeout_at(deadline, rest.next()).await {
+                Ok(piece) => piece.map(|piece| (piece.map_err(io::Error::other), Some(rest))),
+                Err(late) => Some((Err::<Bytes, _>(io::Error::from(late)), None)),
+            }
+        },
+    ))
 }
 
 /// How long an answer has to get away once the service stops, where no request is under way any more.
@@ -145,7 +158,9 @@ mod tests {
     fn connection(patience: Duration) -> (DuplexStream, JoinHandle<hyper::Result<()>>) {
         let (near, far) = tokio::io::duplex(LARGEST_HEAD);
         let answer = async |headers: HeaderMap, body: String| {
-            let host = headers.get(header::HOST).map_or("nobody", |host| host.to_str().unwrap());
+            let host = headers
+                .get(header::HOST)
+                .map_or("nobody", |host| host.to_str().unwrap());
             format!("{host} {}\n", body.len())
         };
         let router = Router::new().route("/", post(answer).get(async || "x".repeat(LARGEST_HEAD)));
@@ -172,7 +187,10 @@ mod tests {
             near.write_all(said.as_bytes()).await.unwrap();
             let mut answer = String::new();
             near.read_to_string(&mut answer).await.unwrap();
-            assert!(!answer.contains("HTTP/1.1 200") && served.await.unwrap().is_err(), "{said:?}");
+            assert!(
+                !answer.contains("HTTP/1.1 200") && served.await.unwrap().is_err(),
+                "{said:?}"
+            );
         }
     }
 
@@ -184,13 +202,19 @@ mod tests {
         near.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
         tokio::task::yield_now().await;
         stop.send(true).unwrap();
-        tokio::time::timeout(LONG, served).await.expect("an end").unwrap().unwrap();
+        tokio::time::timeout(LONG, served)
+            .await
+            .expect("an end")
+            .unwrap()
+            .unwrap();
     }
 
     #[tokio::test]
     async fn a_body_that_does_not_come_is_given_up() {
         let (mut near, _) = connection(SHORT);
-        near.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").await.unwrap();
+        near.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            .await
+            .unwrap();
         let mut answer = String::new();
         near.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
@@ -199,7 +223,9 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_is_left() {
         let (mut near, served) = connection(SHORT);
-        near.write_all("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(9).as_bytes()).await.unwrap();
+        near.write_all("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(9).as_bytes())
+            .await
+            .unwrap();
         assert!(served.await.unwrap().is_err());
     }
 
@@ -208,18 +234,30 @@ mod tests {
         let (near, far) = tokio::io::duplex(256);
         let (upgrades, mut upgraded) = tokio::sync::mpsc::channel(1);
         let answer = async move |mut request: Request| {
-            upgrades.send(hyper::upgrade::on(&mut request)).await.unwrap();
-            (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade"), (header::UPGRADE, "it")])
+            upgrades
+                .send(hyper::upgrade::on(&mut request))
+                .await
+                .unwrap();
+            (
+                StatusCode::SWITCHING_PROTOCOLS,
+                [(header::CONNECTION, "upgrade"), (header::UPGRADE, "it")],
+            )
         };
         let router = Router::new().route("/", axum::routing::get(answer));
         let (_stop, stopped) = watch::channel(false);
         let served = tokio::spawn(converse(far, router, SHORT, stopped));
         let (mut reader, mut writer) = tokio::io::split(near);
-        writer.write_all(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: it\r\n\r\n").await.unwrap();
+        writer
+            .write_all(b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: it\r\n\r\n")
+            .await
+            .unwrap();
         let mut upgraded = TokioIo::new(upgraded.recv().await.unwrap().await.unwrap());
         served.await.unwrap().unwrap();
         let mut written = tokio::spawn(async move { upgraded.write_all(&[0; 1024]).await });
-        assert!(tokio::time::timeout(SHORT * 3, &mut written).await.is_err(), "it waits for the reader");
+        assert!(
+            tokio::time::timeout(SHORT * 3, &mut written).await.is_err(),
+            "it waits for the reader"
+        );
         let mut all = Vec::new();
         reader.read_to_end(&mut all).await.unwrap();
         written.await.unwrap().unwrap();
@@ -231,9 +269,15 @@ mod tests {
         let end = "Connection: close\r\nContent-Length: 2\r\n\r\nab";
         for (head, start) in [
             ("POST / HTTP/1.1\r\nHost: one\r\n", "one 2"),
-            ("POST http://two:8080/ HTTP/1.1\r\nHost: one\r\n", "two:8080 2"),
+            (
+                "POST http://two:8080/ HTTP/1.1\r\nHost: one\r\n",
+                "two:8080 2",
+            ),
             ("POST / HTTP/1.0\r\n", "nobody 2"),
-            ("POST / HTTP/1.1\r\nHost: one\r\nHost: two\r\n", "a request has one Host"),
+            (
+                "POST / HTTP/1.1\r\nHost: one\r\nHost: two\r\n",
+                "a request has one Host",
+            ),
         ] {
             let answer = ask(&format!("{head}{end}")).await;
             let (_, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -143,20 +143,39 @@ impl IceServers {
         self.answer_with(host, None, ttl)
     }
 
-    fn answer_with(&self, host: &str, credentials: Option<(String, String)>, ttl: Duration) -> Answer {
+    fn answer_with(
+        &self,
+        host: &str,
+        credentials: Option<(String, String)>,
+        ttl: Duration,
+    ) -> Answer {
         let host = self.host.as_deref().unwrap_or(host);
-        let (turn, stun): (Vec<String>, Vec<String>) =
-            self.urls.iter().map(|url| url.replace(HOST, host)).partition(|url| url.starts_with("turn"));
+        let (turn, stun): (Vec<String>, Vec<String>) = self
+            .urls
+            .iter()
+            .map(|url| url.replace(HOST, host))
+            .partition(|url| url.starts_with("turn"));
         let mut ice_servers = Vec::new();
         if !stun.is_empty() {
-            ice_servers.push(Entry { urls: stun, username: None, credential: None });
+            ice_servers.push(Entry {
+                urls: stun,
+                username: None,
+                credential: None,
+            });
         }
         if let Some((username, credential)) = credentials
             && !turn.is_empty()
         {
-            ice_servers.push(Entry { urls: turn, username: Some(username), credential: Some(credential) });
+            ice_servers.push(Entry {
+                urls: turn,
+                username: Some(username),
+                credential: Some(credential),
+            });
         }
-        Answer { ice_servers, ttl: ttl.as_secs() }
+        Answer {
+            ice_servers,
+            ttl: ttl.as_secs(),
+        }
     }
 }
 
@@ -165,7 +184,9 @@ impl Credentials {
         match self {
             Credentials::None => None,
             Credentials::Fixed { username, password } => Some((username.clone(), password.clone())),
-            Credentials::Minted { secret } => Some(mint(secret, name, now.saturating_add(ttl.as_secs()))),
+            Credentials::Minted { secret } => {
+                Some(mint(secret, name, now.saturating_add(ttl.as_secs())))
+            }
         }
     }
 }
@@ -213,10 +234,16 @@ mod tests {
 
     fn settings() -> IceServers {
         IceServers {
-            urls: ["stun:{host}:3478", "turn:{host}:3478?transport=udp", "turns:relay.example:5349"]
-                .map(String::from)
-                .into(),
-            credentials: Credentials::Minted { secret: "north".into() },
+            urls: [
+                "stun:{host}:3478",
+                "turn:{host}:3478?transport=udp",
+                "turns:relay.example:5349",
+            ]
+            .map(String::from)
+            .into(),
+            credentials: Credentials::Minted {
+                secret: "north".into(),
+            },
             ..IceServers::default()
         }
     }
@@ -225,10 +252,16 @@ mod tests {
     fn the_answer_has_the_shape_that_browsers_take() {
         let answer = settings().answer("192.0.2.1", "room/ann", 1_000, Duration::from_secs(60));
         let json = serde_json::to_value(&answer).unwrap();
-        assert_eq!(json["iceServers"][0], serde_json::json!({"urls": ["stun:192.0.2.1:3478"]}));
+        assert_eq!(
+            json["iceServers"][0],
+            serde_json::json!({"urls": ["stun:192.0.2.1:3478"]})
+        );
         assert_eq!(
             json["iceServers"][1]["urls"],
-            serde_json::json!(["turn:192.0.2.1:3478?transport=udp", "turns:relay.example:5349"])
+            serde_json::json!([
+                "turn:192.0.2.1:3478?transport=udp",
+                "turns:relay.example:5349"
+            ])
         );
         assert_eq!(json["iceServers"][1]["username"], "1060:room/ann");
         assert_eq!(json["ttl"], 60);
@@ -237,12 +270,18 @@ mod tests {
     #[test]
     fn the_password_is_what_openssl_says() {
         // printf %s 1700000000:ann | openssl dgst -sha1 -hmac north -binary | base64
-        assert_eq!(mint("north", "ann", 1_700_000_000), ("1700000000:ann".into(), PASSWORD.into()));
+        assert_eq!(
+            mint("north", "ann", 1_700_000_000),
+            ("1700000000:ann".into(), PASSWORD.into())
+        );
     }
 
     #[test]
     fn turn_without_credentials_is_left_out() {
-        let none = IceServers { credentials: Credentials::None, ..settings() };
+        let none = IceServers {
+            credentials: Credentials::None,
+            ..settings()
+        };
         let answer = none.answer("h", "n", 0, Duration::from_secs(1));
         assert_eq!(answer.ice_servers.len(), 1);
     }

@@ -32,7 +32,9 @@ pub struct Beside {
 /// # Errors
 /// A name that Prometheus does not allow: a fault of the program.
 pub fn page(statistics: &Statistics, beside: Beside) -> Result<String> {
-    let page = Page { out: Exposition::default() };
+    let page = Page {
+        out: Exposition::default(),
+    };
     page.server(statistics, beside.drain_left)?;
     for (name, help, count) in beside.counters {
         page.out.rows(Total, name, help, [], [([], count)])?;
@@ -56,8 +58,13 @@ struct Page {
 
 impl Page {
     fn server(&self, statistics: &Statistics, drain_left: Option<Duration>) -> Result<()> {
-        let build = GaugeVec::new(Opts::new("hairpin_build_info", "The version that runs; always 1."), &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        let build = GaugeVec::new(
+            Opts::new("hairpin_build_info", "The version that runs; always 1."),
+            &["version"],
+        )?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
         self.out.register(build)?;
         self.out.number(
             Gauge,
@@ -97,15 +104,33 @@ impl Page {
             return Ok(());
         };
         let help = "Time until a certificate expires, by its first name; negative once it has.";
-        let rows = certificates::left(tls).into_iter().map(|(name, seconds)| ([name], seconds as u64));
-        self.out.rows(Gauge, "hairpin_certificate_expiry_seconds", help, ["name"], rows)?;
+        let rows = certificates::left(tls)
+            .into_iter()
+            .map(|(name, seconds)| ([name], seconds as u64));
+        self.out.rows(
+            Gauge,
+            "hairpin_certificate_expiry_seconds",
+            help,
+            ["name"],
+            rows,
+        )?;
         let help = "Times that new certificates could not be used and the old ones stayed.";
-        self.out.rows(Total, "hairpin_certificate_reload_failures_total", help, [], [([], tls.failures())])
+        self.out.rows(
+            Total,
+            "hairpin_certificate_reload_failures_total",
+            help,
+            [],
+            [([], tls.failures())],
+        )
     }
 
     fn allocations(&self, statistics: &Statistics) -> Result<()> {
         let alive = by_transport(|transport| {
-            sum(statistics, |c| c.allocations.get(transport.index()).map_or(0, |count| count.get()))
+            sum(statistics, |c| {
+                c.allocations
+                    .get(transport.index())
+                    .map_or(0, |count| count.get())
+            })
         });
         self.out.rows(
             Gauge,
@@ -115,45 +140,98 @@ impl Page {
             alive,
         )?;
         let started = sum(statistics, |c| c.started.get());
-        self.out.rows(Total, "hairpin_allocations_started_total", "Allocations begun.", [], [([], started)])?;
+        self.out.rows(
+            Total,
+            "hairpin_allocations_started_total",
+            "Allocations begun.",
+            [],
+            [([], started)],
+        )?;
         let ended = End::ALL.iter().map(|end| {
-            let count = sum(statistics, |c| c.ended.get(end.index()).map_or(0, |count| count.get()));
+            let count = sum(statistics, |c| {
+                c.ended.get(end.index()).map_or(0, |count| count.get())
+            });
             ([end.name().to_owned()], count)
         });
-        self.out.rows(Total, "hairpin_allocations_ended_total", "Allocations ended, by reason.", ["reason"], ended)
+        self.out.rows(
+            Total,
+            "hairpin_allocations_ended_total",
+            "Allocations ended, by reason.",
+            ["reason"],
+            ended,
+        )
     }
 
     fn traffic(&self, statistics: &Statistics) -> Result<()> {
         let labels = ["direction", "transport"];
-        let (packets, octets) = (flows(statistics, |flow| flow.packets.get()), flows(statistics, |f| f.octets.get()));
+        let (packets, octets) = (
+            flows(statistics, |flow| flow.packets.get()),
+            flows(statistics, |f| f.octets.get()),
+        );
         let help = "Packets relayed, by direction and the client's transport.";
-        self.out.rows(Total, "hairpin_relayed_packets_total", help, labels, packets)?;
+        self.out.rows(
+            Total,
+            "hairpin_relayed_packets_total",
+            help,
+            labels,
+            packets,
+        )?;
         let help = "Payload relayed, by direction and the client's transport.";
-        self.out.rows(Total, "hairpin_relayed_bytes_total", help, labels, octets)?;
+        self.out
+            .rows(Total, "hairpin_relayed_bytes_total", help, labels, octets)?;
         let packets = sum(statistics, |c| c.hairpinned.packets.get());
-        let help =
-            "Packets whose both ends are allocations here and which took the short way; also counted as relayed.";
-        self.out.rows(Total, "hairpin_hairpinned_packets_total", help, [], [([], packets)])?;
+        let help = "Packets whose both ends are allocations here and which took the short way; also counted as relayed.";
+        self.out.rows(
+            Total,
+            "hairpin_hairpinned_packets_total",
+            help,
+            [],
+            [([], packets)],
+        )?;
         let octets = sum(statistics, |c| c.hairpinned.octets.get());
-        let help =
-            "Payload whose both ends are allocations here and which took the short way; also counted as relayed.";
-        self.out.rows(Total, "hairpin_hairpinned_bytes_total", help, [], [([], octets)])
+        let help = "Payload whose both ends are allocations here and which took the short way; also counted as relayed.";
+        self.out.rows(
+            Total,
+            "hairpin_hairpinned_bytes_total",
+            help,
+            [],
+            [([], octets)],
+        )
     }
 
     fn protocol(&self, statistics: &Statistics) -> Result<()> {
         let outcomes = || std::iter::once(None).chain(ErrorCode::ALL.iter().copied().map(Some));
-        let answered =
-            |method: Method, outcome| sum(statistics, |c| c.answers(method, outcome).map_or(0, |count| count.get()));
-        let rows = Method::ALL.iter().flat_map(|&method| outcomes().map(move |outcome| (method, outcome)));
+        let answered = |method: Method, outcome| {
+            sum(statistics, |c| {
+                c.answers(method, outcome).map_or(0, |count| count.get())
+            })
+        };
+        let rows = Method::ALL
+            .iter()
+            .flat_map(|&method| outcomes().map(move |outcome| (method, outcome)));
         let rows = rows.filter_map(|(method, outcome)| {
             let count = answered(method, outcome);
-            let name = outcome.map_or_else(|| "success".to_owned(), |code: ErrorCode| code.0.to_string());
-            (outcome.is_none() || count > 0).then(|| ([method.name().unwrap_or("other").to_owned(), name], count))
+            let name = outcome.map_or_else(
+                || "success".to_owned(),
+                |code: ErrorCode| code.0.to_string(),
+            );
+            (outcome.is_none() || count > 0)
+                .then(|| ([method.name().unwrap_or("other").to_owned(), name], count))
         });
         let help = "Requests answered, by method and outcome: success, or the error code.";
-        self.out.rows(Total, "hairpin_requests_total", help, ["method", "outcome"], rows)?;
+        self.out.rows(
+            Total,
+            "hairpin_requests_total",
+            help,
+            ["method", "outcome"],
+            rows,
+        )?;
         let silent = Discard::ALL.iter().map(|discard| {
-            let count = sum(statistics, |c| c.discards.get(discard.index()).map_or(0, |count| count.get()));
+            let count = sum(statistics, |c| {
+                c.discards
+                    .get(discard.index())
+                    .map_or(0, |count| count.get())
+            });
             ([discard.name().to_owned()], count)
         });
         self.out.rows(
@@ -169,9 +247,19 @@ impl Page {
     fn times(&self, statistics: &Statistics) -> Result<()> {
         let bounds = request_duration::BOUNDS.map(|bound| bound.as_secs_f64());
         let spread = |method: &Method| {
-            let rows = || statistics.shards.iter().filter_map(|shard| shard.relay.times.of(*method));
+            let rows = || {
+                statistics
+                    .shards
+                    .iter()
+                    .filter_map(|shard| shard.relay.times.of(*method))
+            };
             let mut counts = vec![0; bounds.len() + 1];
-            rows().for_each(|row| counts.iter_mut().zip(row.counts()).for_each(|(all, more)| *all += more));
+            rows().for_each(|row| {
+                counts
+                    .iter_mut()
+                    .zip(row.counts())
+                    .for_each(|(all, more)| *all += more)
+            });
             let sum = rows().map(request_duration::Row::nanoseconds).sum::<u64>() as f64 / 1e9;
             (*method == Method::BINDING || counts.iter().any(|count| *count > 0)).then(|| Spread {
                 label: method.name().unwrap_or("other").to_owned(),
@@ -179,8 +267,15 @@ impl Page {
                 sum,
             })
         };
-        let help = "How long requests took from when the shard took them up to the answer, by method.";
-        self.out.histogram("hairpin_request_seconds", help, "method", &bounds, Method::ALL.iter().filter_map(spread))
+        let help =
+            "How long requests took from when the shard took them up to the answer, by method.";
+        self.out.histogram(
+            "hairpin_request_seconds",
+            help,
+            "method",
+            &bounds,
+            Method::ALL.iter().filter_map(spread),
+        )
     }
 
     /// Each shard's own counters, whose table is in [`crate::relay::observe::counters`].
@@ -189,19 +284,39 @@ impl Page {
             return Ok(());
         };
         for (index, (name, kind, help, _)) in first.relay.each().enumerate() {
-            let rows = statistics.shards.iter().enumerate().filter_map(|(shard, counted)| {
-                counted.relay.each().nth(index).map(|(_, _, _, value)| ([shard.to_string()], value))
-            });
+            let rows = statistics
+                .shards
+                .iter()
+                .enumerate()
+                .filter_map(|(shard, counted)| {
+                    counted
+                        .relay
+                        .each()
+                        .nth(index)
+                        .map(|(_, _, _, value)| ([shard.to_string()], value))
+                });
             if let Some(stem) = name.strip_suffix("_nanoseconds") {
                 let help = help.replace("nanoseconds", "seconds");
-                let seconds =
-                    CounterVec::new(Opts::new(format!("hairpin_shard_{stem}_seconds_total"), help), &["shard"])?;
-                rows.for_each(|([shard], value)| seconds.with_label_values(&[shard]).inc_by(value as f64 / 1e9));
+                let seconds = CounterVec::new(
+                    Opts::new(format!("hairpin_shard_{stem}_seconds_total"), help),
+                    &["shard"],
+                )?;
+                rows.for_each(|([shard], value)| {
+                    seconds
+                        .with_label_values(&[shard])
+                        .inc_by(value as f64 / 1e9)
+                });
                 self.out.register(seconds)?;
                 continue;
             }
             let suffix = if kind == Kind::Total { "_total" } else { "" };
-            self.out.rows(kind, &format!("hairpin_shard_{name}{suffix}"), help, ["shard"], rows)?;
+            self.out.rows(
+                kind,
+                &format!("hairpin_shard_{name}{suffix}"),
+                help,
+                ["shard"],
+                rows,
+            )?;
         }
         Ok(())
     }
@@ -211,27 +326,56 @@ impl Page {
         let Some(own) = process::own() else {
             return Ok(());
         };
-        self.out.number(Total, "process_cpu_seconds_total", "CPU time spent, user and system.", own.cpu_seconds)?;
-        self.out.number(Gauge, "process_resident_memory_bytes", "Memory in use.", own.resident_bytes as f64)?;
-        self.out.number(Gauge, "process_open_fds", "File descriptors open.", own.open_files as f64)?;
-        self.out.number(Gauge, "process_max_fds", "File descriptors that may be open.", own.most_files as f64)?;
-        self.out.number(Gauge, "process_threads", "Threads.", own.threads as f64)
+        self.out.number(
+            Total,
+            "process_cpu_seconds_total",
+            "CPU time spent, user and system.",
+            own.cpu_seconds,
+        )?;
+        self.out.number(
+            Gauge,
+            "process_resident_memory_bytes",
+            "Memory in use.",
+            own.resident_bytes as f64,
+        )?;
+        self.out.number(
+            Gauge,
+            "process_open_fds",
+            "File descriptors open.",
+            own.open_files as f64,
+        )?;
+        self.out.number(
+            Gauge,
+            "process_max_fds",
+            "File descriptors that may be open.",
+            own.most_files as f64,
+        )?;
+        self.out
+            .number(Gauge, "process_threads", "Threads.", own.threads as f64)
     }
 }
 
 fn sum(statistics: &Statistics, read: impl Fn(&Counters) -> u64) -> u64 {
-    statistics.shards.iter().map(|shard| read(&shard.turn)).fold(0, u64::wrapping_add)
+    statistics
+        .shards
+        .iter()
+        .map(|shard| read(&shard.turn))
+        .fold(0, u64::wrapping_add)
 }
 
 fn by_transport(read: impl Fn(Transport) -> u64) -> impl Iterator<Item = ([String; 1], u64)> {
-    Transport::ALL.into_iter().map(move |transport| ([transport.name().to_owned()], read(transport)))
+    Transport::ALL
+        .into_iter()
+        .map(move |transport| ([transport.name().to_owned()], read(transport)))
 }
 
 fn flows(statistics: &Statistics, read: impl Fn(&Flow) -> u64) -> Vec<([String; 2], u64)> {
     let mut rows = Vec::new();
     for transport in Transport::ALL {
         let up = sum(statistics, |c| read(Counters::flow(&c.to_peers, transport)));
-        let down = sum(statistics, |c| read(Counters::flow(&c.to_clients, transport)));
+        let down = sum(statistics, |c| {
+            read(Counters::flow(&c.to_clients, transport))
+        });
         rows.push((["to_peer".to_owned(), transport.name().to_owned()], up));
         rows.push((["to_client".to_owned(), transport.name().to_owned()], down));
     }

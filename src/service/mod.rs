@@ -16,7 +16,15 @@
 //! addresses and the secret that its credentials are minted from. Whatever a client can make grow has a bound that
 //! an operator sets ([`signaling::Bounds`]).
 
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod acme;
 pub mod admin;

@@ -26,10 +26,14 @@ pub async fn post_json(url: &str, body: Vec<u8>, within: Duration) -> io::Result
             return exchange(stream, target.request(body)?).await;
         }
         let name = ServerName::try_from(target.host.clone()).map_err(io::Error::other)?;
-        let stream = TlsConnector::from(Arc::new(tls()?)).connect(name, stream).await?;
+        let stream = TlsConnector::from(Arc::new(tls()?))
+            .connect(name, stream)
+            .await?;
         exchange(stream, target.request(body)?).await
     };
-    tokio::time::timeout(within, asked).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    tokio::time::timeout(within, asked)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 struct Target {
@@ -53,9 +57,19 @@ impl Target {
         Ok(Target {
             secure,
             host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
-            authority: authority.as_str().rsplit('@').next().unwrap_or_default().to_owned(),
-            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+            port: authority
+                .port_u16()
+                .unwrap_or(if secure { 443 } else { 80 }),
+            authority: authority
+                .as_str()
+                .rsplit('@')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+            path: uri
+                .path_and_query()
+                .map_or("/", |path| path.as_str())
+                .to_owned(),
         })
     }
 
@@ -63,7 +77,10 @@ impl Target {
         Request::post(self.path.as_str())
             .header(header::HOST, self.authority.as_str())
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, concat!("hairpin/", env!("CARGO_PKG_VERSION")))
+            .header(
+                header::USER_AGENT,
+                concat!("hairpin/", env!("CARGO_PKG_VERSION")),
+            )
             .header(header::CONTENT_LENGTH, body.len())
             .body(Body::from(body))
             .map_err(io::Error::other)
@@ -74,8 +91,9 @@ async fn exchange<S>(stream: S, request: Request<Body>) -> io::Result<u16>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut ask, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    let (mut ask, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
     let mut answer = std::pin::pin!(ask.send_request(request));
     // The connection may end with the answer in hand, or before there is one: the answer knows.
     let answer = tokio::select! {
@@ -89,7 +107,10 @@ fn tls() -> io::Result<ClientConfig> {
     let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
-    Ok(builder.map_err(io::Error::other)?.with_root_certificates(roots).with_no_client_auth())
+    Ok(builder
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -99,10 +120,19 @@ mod tests {
     #[test]
     fn urls_become_targets() {
         let target = Target::parse("https://user@hook.example/a?b=c").unwrap();
-        assert_eq!((target.secure, target.host.as_str(), target.port), (true, "hook.example", 443));
-        assert_eq!((target.authority.as_str(), target.path.as_str()), ("hook.example", "/a?b=c"));
+        assert_eq!(
+            (target.secure, target.host.as_str(), target.port),
+            (true, "hook.example", 443)
+        );
+        assert_eq!(
+            (target.authority.as_str(), target.path.as_str()),
+            ("hook.example", "/a?b=c")
+        );
         let target = Target::parse("http://[::1]:8080").unwrap();
-        assert_eq!((target.host.as_str(), target.port, target.path.as_str()), ("::1", 8080, "/"));
+        assert_eq!(
+            (target.host.as_str(), target.port, target.path.as_str()),
+            ("::1", 8080, "/")
+        );
         assert!(Target::parse("ftp://x").is_err());
         assert!(Target::parse("/hook").is_err());
     }

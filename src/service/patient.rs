@@ -34,7 +34,12 @@ impl Endless {
 impl<S> Patient<S> {
     /// `stream`, with so much patience for whoever is to read.
     pub fn new(stream: S, patience: Duration) -> Patient<S> {
-        Patient { stream, patience, stuck: None, endless: Endless::default() }
+        Patient {
+            stream,
+            patience,
+            stuck: None,
+            endless: Endless::default(),
+        }
     }
 
     /// What ends its patience.
@@ -43,25 +48,45 @@ impl<S> Patient<S> {
     }
 
     /// Passes on what came of a write, unless it has been waited for too long.
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() || self.endless.0.load(Ordering::Relaxed) {
             self.stuck = None;
             return written;
         }
         let patience = self.patience;
-        ready!(self.stuck.get_or_insert_with(|| Box::pin(sleep(patience))).as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing of an answer is read")))
+        ready!(
+            self.stuck
+                .get_or_insert_with(|| Box::pin(sleep(patience)))
+                .as_mut()
+                .poll(cx)
+        );
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "nothing of an answer is read",
+        )))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, octets);
         self.in_time(cx, written)
     }
@@ -100,7 +125,10 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(4);
         let mut patient = Patient::new(near, Duration::from_millis(20));
         patient.write_all(b"four").await.unwrap();
-        assert_eq!(patient.write_all(b"more").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            patient.write_all(b"more").await.unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
         let mut read = [0; 4];
         far.read_exact(&mut read).await.unwrap();
         patient.write_all(b"more").await.unwrap();

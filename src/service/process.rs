@@ -43,9 +43,15 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 }
 
 fn most_files(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     let soft = line.split_whitespace().next()?;
-    if soft == "unlimited" { Some(u64::MAX) } else { soft.parse().ok() }
+    if soft == "unlimited" {
+        Some(u64::MAX)
+    } else {
+        soft.parse().ok()
+    }
 }
 
 /// Ticks a second in which Linux tells processes of CPU time (`USER_HZ`).
@@ -60,7 +66,9 @@ mod tests {
         let stat = "7 (a )b) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 1 0 100 1 1";
         assert_eq!(cpu_seconds(stat), Some(3.0));
         assert_eq!(
-            most_files("Max open files            1024                 4096                 files \n"),
+            most_files(
+                "Max open files            1024                 4096                 files \n"
+            ),
             Some(1024)
         );
     }
@@ -69,6 +77,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn this_process_is_alive() {
         let own = own().unwrap();
-        assert!(own.resident_bytes > 100_000 && own.open_files > 2 && own.threads > 0 && own.most_files > 2);
+        assert!(
+            own.resident_bytes > 100_000
+                && own.open_files > 2
+                && own.threads > 0
+                && own.most_files > 2
+        );
     }
 }

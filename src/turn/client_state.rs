@@ -17,7 +17,8 @@ use crate::wire::integrity;
 use crate::wire::integrity::{Key, Seal};
 use crate::wire::registry::{PROTOCOL_UDP, PasswordAlgorithm};
 use crate::wire::{
-    AttributeType, ChannelData, Class, ErrorCode, Malformed, Message, Method, Packet, TransactionId, Writer,
+    AttributeType, ChannelData, Class, ErrorCode, Malformed, Message, Method, Packet,
+    TransactionId, Writer,
 };
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
@@ -173,7 +174,13 @@ impl Client {
             username: prepared(&username).into_owned(),
             password: prepared(&password).into_owned(),
         });
-        Client { login, challenge: None, open: Vec::new(), seed, written: 0 }
+        Client {
+            login,
+            challenge: None,
+            open: Vec::new(),
+            seed,
+            written: 0,
+        }
     }
 
     /// Appends a request to `out` and keeps its transaction open until it is answered or [`Client::forget`] is called.
@@ -198,12 +205,16 @@ impl Client {
     pub fn send(&mut self, peer: SocketAddr, payload: &[u8], out: &mut Vec<u8>) {
         let id = self.next_id();
         let mut writer = Writer::new(out, Class::Indication, Method::SEND, &id);
-        writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer).attribute(AttributeType::DATA, payload);
+        writer
+            .xor_address(AttributeType::XOR_PEER_ADDRESS, peer)
+            .attribute(AttributeType::DATA, payload);
     }
 
     /// The realm of the server's last challenge.
     pub fn realm(&self) -> Option<&str> {
-        self.challenge.as_ref().map(|challenge| challenge.realm.as_str())
+        self.challenge
+            .as_ref()
+            .map(|challenge| challenge.realm.as_str())
     }
 
     /// How requests are sealed since the last challenge.
@@ -224,18 +235,33 @@ impl Client {
             return Event::Ignored(Ignored::Fingerprint);
         }
         match (message.class(), message.method()) {
-            (Class::Success | Class::Error, _) => self.answered(&message, out).unwrap_or_else(Event::Ignored),
-            (Class::Indication, Method::DATA) => indication(&message).unwrap_or(Event::Ignored(Ignored::Unexpected)),
+            (Class::Success | Class::Error, _) => {
+                self.answered(&message, out).unwrap_or_else(Event::Ignored)
+            }
+            (Class::Indication, Method::DATA) => {
+                indication(&message).unwrap_or(Event::Ignored(Ignored::Unexpected))
+            }
             _ => Event::Ignored(Ignored::Unexpected),
         }
     }
 
     /// Meets an answer with its transaction.
-    fn answered<'a>(&mut self, message: &Message<'_>, out: &mut Vec<u8>) -> Result<Event<'a>, Ignored> {
+    fn answered<'a>(
+        &mut self,
+        message: &Message<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Event<'a>, Ignored> {
         let id = message.transaction();
         let fits = |open: &Open| open.id == id && open.request.method() == message.method();
-        let at = self.open.iter().position(fits).ok_or(Ignored::NoTransaction)?;
-        let sealed = match (self.open.get(at).and_then(|open| open.key.as_ref()), integrity::seal(message)) {
+        let at = self
+            .open
+            .iter()
+            .position(fits)
+            .ok_or(Ignored::NoTransaction)?;
+        let sealed = match (
+            self.open.get(at).and_then(|open| open.key.as_ref()),
+            integrity::seal(message),
+        ) {
             (Some((_, key)), Some(seal)) if integrity::verify(message, seal, key) => true,
             (Some(_), Some(_)) if !is_challenge(message) => return Err(Ignored::Integrity),
             (Some(_), None) if message.class() == Class::Success => return Err(Ignored::Integrity),
@@ -243,7 +269,11 @@ impl Client {
         };
         let open = self.open.swap_remove(at);
         if message.class() == Class::Success {
-            return Ok(Event::Granted { id, request: open.request, answer: read_answer(message) });
+            return Ok(Event::Granted {
+                id,
+                request: open.request,
+                answer: read_answer(message),
+            });
         }
         if is_challenge(message)
             && let Some(challenge) = self.meet(message, &open)?
@@ -252,7 +282,11 @@ impl Client {
             let now = self.ask(open.request, open.tries + 1, out);
             return Ok(Event::Retried { was: id, now });
         }
-        Ok(Event::Refused { id, request: open.request, refusal: read_refusal(message, sealed) })
+        Ok(Event::Refused {
+            id,
+            request: open.request,
+            refusal: read_refusal(message, sealed),
+        })
     }
 
     /// What to retry with after 401 or 438, or `None` when a retry would say the same again. RFC 8489 §9.2.5.
@@ -264,7 +298,10 @@ impl Client {
             return Ok(None);
         };
         let stale = error_code(message) == Some(ErrorCode::STALE_NONCE);
-        let same = open.key.as_ref().is_some_and(|(_, key)| *key == challenge.key);
+        let same = open
+            .key
+            .as_ref()
+            .is_some_and(|(_, key)| *key == challenge.key);
         Ok((open.tries < MAX_RETRIES && (stale || !same)).then_some(challenge))
     }
 
@@ -274,19 +311,31 @@ impl Client {
         let mut octets = Vec::with_capacity(160);
         let mut writer = Writer::new(&mut octets, Class::Request, request.method(), &id);
         request.write(&mut writer);
-        let challenge = self.challenge.as_ref().filter(|_| request != Request::Binding);
+        let challenge = self
+            .challenge
+            .as_ref()
+            .filter(|_| request != Request::Binding);
         if let (Some(challenge), Some(login)) = (challenge, &self.login) {
             challenge.write(&mut writer, login);
         }
         let key = challenge.map(|challenge| (challenge.seal, challenge.key.clone()));
         out.extend_from_slice(&octets);
-        self.open.push(Open { id, request, octets, key, tries });
+        self.open.push(Open {
+            id,
+            request,
+            octets,
+            key,
+            tries,
+        });
         id
     }
 
     fn next_id(&mut self) -> TransactionId {
         self.written += 1;
-        let digest = Sha256::new().chain_update(self.seed).chain_update(self.written.to_be_bytes()).finalize();
+        let digest = Sha256::new()
+            .chain_update(self.seed)
+            .chain_update(self.written.to_be_bytes())
+            .finalize();
         digest.first_chunk().copied().unwrap_or_default()
     }
 }
@@ -312,7 +361,10 @@ impl Request {
                     writer.number(AttributeType::LIFETIME, *lifetime);
                 }
                 if let Some(family) = family {
-                    writer.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family.code(), 0, 0, 0]);
+                    writer.attribute(
+                        AttributeType::REQUESTED_ADDRESS_FAMILY,
+                        &[family.code(), 0, 0, 0],
+                    );
                 }
             }
             Request::Refresh { lifetime } => {
@@ -340,7 +392,11 @@ impl std::fmt::Debug for Login {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let reason = if self.reason.is_empty() { self.code.name().unwrap_or_default() } else { &self.reason };
+        let reason = if self.reason.is_empty() {
+            self.code.name().unwrap_or_default()
+        } else {
+            &self.reason
+        };
         write!(f, "{} {reason}", self.code.0)
     }
 }
@@ -380,8 +436,10 @@ struct Challenge {
 impl Challenge {
     /// Reads a 401 or 438; `None` when it cannot be met (no realm or nonce, no algorithm that we know).
     fn read(message: &Message, login: &Login) -> Result<Option<Challenge>, Ignored> {
-        let (Some(realm), Some(nonce)) = (message.text(AttributeType::REALM), message.attribute(AttributeType::NONCE))
-        else {
+        let (Some(realm), Some(nonce)) = (
+            message.text(AttributeType::REALM),
+            message.attribute(AttributeType::NONCE),
+        ) else {
             return Ok(None);
         };
         let offered = message.attribute(AttributeType::PASSWORD_ALGORITHMS);
@@ -401,7 +459,8 @@ impl Challenge {
             realm: realm.to_owned(),
             nonce: nonce.to_vec(),
             algorithms: offered.map(|list| (list.to_vec(), algorithm)),
-            userhash: (features & USERNAME_ANONYMITY_BIT != 0).then(|| integrity::userhash(&login.username, realm)),
+            userhash: (features & USERNAME_ANONYMITY_BIT != 0)
+                .then(|| integrity::userhash(&login.username, realm)),
             seal,
             key,
         }))
@@ -455,32 +514,52 @@ fn security_features(nonce: &[u8]) -> u8 {
 }
 
 fn error_code(message: &Message) -> Option<ErrorCode> {
-    message.attribute(AttributeType::ERROR_CODE).and_then(attribute::read_error_code)
+    message
+        .attribute(AttributeType::ERROR_CODE)
+        .and_then(attribute::read_error_code)
 }
 
 fn is_challenge(message: &Message) -> bool {
     message.class() == Class::Error
-        && matches!(error_code(message), Some(ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE))
+        && matches!(
+            error_code(message),
+            Some(ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE)
+        )
 }
 
 fn read_answer(message: &Message) -> Answer {
     let id = message.transaction();
-    let xored = |kind| message.attribute(kind).and_then(|value| attribute::read_xor_address(value, &id));
-    let plain = || message.attribute(AttributeType::MAPPED_ADDRESS).and_then(attribute::read_address);
+    let xored = |kind| {
+        message
+            .attribute(kind)
+            .and_then(|value| attribute::read_xor_address(value, &id))
+    };
+    let plain = || {
+        message
+            .attribute(AttributeType::MAPPED_ADDRESS)
+            .and_then(attribute::read_address)
+    };
     Answer {
         mapped: xored(AttributeType::XOR_MAPPED_ADDRESS).or_else(plain),
         relayed: xored(AttributeType::XOR_RELAYED_ADDRESS),
-        lifetime: message.attribute(AttributeType::LIFETIME).and_then(attribute::read_number),
+        lifetime: message
+            .attribute(AttributeType::LIFETIME)
+            .and_then(attribute::read_number),
         software: message.text(AttributeType::SOFTWARE).map(str::to_owned),
     }
 }
 
 fn read_refusal(message: &Message, sealed: bool) -> Refusal {
-    let reason = message.attribute(AttributeType::ERROR_CODE).and_then(|value| value.get(4..)).unwrap_or_default();
+    let reason = message
+        .attribute(AttributeType::ERROR_CODE)
+        .and_then(|value| value.get(4..))
+        .unwrap_or_default();
     Refusal {
         code: error_code(message).unwrap_or(ErrorCode::SERVER_ERROR),
         reason: String::from_utf8_lossy(reason).into_owned(),
-        alternate: message.attribute(AttributeType::ALTERNATE_SERVER).and_then(attribute::read_address),
+        alternate: message
+            .attribute(AttributeType::ALTERNATE_SERVER)
+            .and_then(attribute::read_address),
         sealed,
     }
 }
@@ -492,7 +571,9 @@ fn indication<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     if let Some(&[_, _, kind, code, ..]) = message.attribute(AttributeType::ICMP) {
         return Some(Event::Icmp { peer, kind, code });
     }
-    message.attribute(AttributeType::DATA).map(|payload| Event::Data { peer, payload })
+    message
+        .attribute(AttributeType::DATA)
+        .map(|payload| Event::Data { peer, payload })
 }
 
 /// Challenges that one request meets before it counts as refused: the first 401, and a nonce that went stale since.
@@ -508,23 +589,44 @@ const USERNAME_ANONYMITY_BIT: u8 = 0x10;
 mod tests {
     use super::*;
 
-    const ASK: Request = Request::Allocate { family: None, lifetime: None };
+    const ASK: Request = Request::Allocate {
+        family: None,
+        lifetime: None,
+    };
 
     fn client() -> Client {
-        Client::new(Some(Login { username: "user".into(), password: "pass".into() }), [7; 32])
+        Client::new(
+            Some(Login {
+                username: "user".into(),
+                password: "pass".into(),
+            }),
+            [7; 32],
+        )
     }
 
-    fn answer(class: Class, method: Method, id: &TransactionId, fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    fn answer(
+        class: Class,
+        method: Method,
+        id: &TransactionId,
+        fill: impl FnOnce(&mut Writer),
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, class, method, id);
         fill(&mut writer);
         out
     }
 
-    fn challenge(id: &TransactionId, code: ErrorCode, nonce: &[u8], algorithms: Option<&[u8]>) -> Vec<u8> {
+    fn challenge(
+        id: &TransactionId,
+        code: ErrorCode,
+        nonce: &[u8],
+        algorithms: Option<&[u8]>,
+    ) -> Vec<u8> {
         answer(Class::Error, Method::ALLOCATE, id, |writer| {
             writer.error_code(code, "");
-            writer.attribute(AttributeType::REALM, b"realm").attribute(AttributeType::NONCE, nonce);
+            writer
+                .attribute(AttributeType::REALM, b"realm")
+                .attribute(AttributeType::NONCE, nonce);
             if let Some(list) = algorithms {
                 writer.attribute(AttributeType::PASSWORD_ALGORITHMS, list);
             }
@@ -532,13 +634,19 @@ mod tests {
     }
 
     /// Asks to allocate and meets one challenge; the second request and its transaction.
-    fn challenged(client: &mut Client, nonce: &[u8], algorithms: Option<&[u8]>) -> (Vec<u8>, TransactionId) {
+    fn challenged(
+        client: &mut Client,
+        nonce: &[u8],
+        algorithms: Option<&[u8]>,
+    ) -> (Vec<u8>, TransactionId) {
         let mut out = Vec::new();
         let was = client.request(ASK, &mut out);
         out.clear();
         let refused = challenge(&was, ErrorCode::UNAUTHENTICATED, nonce, algorithms);
         let event = client.receive(&refused, &mut out);
-        let Event::Retried { was: ended, now } = event else { panic!("{event:?}") };
+        let Event::Retried { was: ended, now } = event else {
+            panic!("{event:?}")
+        };
         assert_eq!(ended, was);
         (out, now)
     }
@@ -561,11 +669,22 @@ mod tests {
         assert!(integrity::verify(&message, Seal::Sha1, &key));
         assert_eq!(message.text(AttributeType::USERNAME), Some("user"));
         let granted = answer(Class::Success, Method::ALLOCATE, &now, |writer| {
-            writer.xor_address(AttributeType::XOR_RELAYED_ADDRESS, "192.0.2.1:50000".parse().unwrap());
+            writer.xor_address(
+                AttributeType::XOR_RELAYED_ADDRESS,
+                "192.0.2.1:50000".parse().unwrap(),
+            );
             writer.number(AttributeType::LIFETIME, 600).integrity(&key);
         });
-        let Event::Granted { answer, request, .. } = client.receive(&granted, &mut Vec::new()) else { panic!() };
-        assert_eq!((answer.relayed.unwrap().port(), answer.lifetime, request), (50000, Some(600), ASK));
+        let Event::Granted {
+            answer, request, ..
+        } = client.receive(&granted, &mut Vec::new())
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (answer.relayed.unwrap().port(), answer.lifetime, request),
+            (50000, Some(600), ASK)
+        );
         assert_eq!(
             client.receive(&granted, &mut Vec::new()),
             Event::Ignored(Ignored::NoTransaction),
@@ -580,18 +699,38 @@ mod tests {
         let message = Message::parse(&out).unwrap();
         let key = Key::long_term(PasswordAlgorithm::SHA256, "user", "realm", "pass").unwrap();
         assert!(integrity::verify(&message, Seal::Sha256, &key));
-        assert_eq!(message.attribute(AttributeType::PASSWORD_ALGORITHMS), Some(&list[..]));
-        assert_eq!(message.attribute(AttributeType::PASSWORD_ALGORITHM), Some(&[0, 2, 0, 0][..]));
-        assert!(!message.has(AttributeType::USERNAME), "the nonce asks for anonymity");
-        assert_eq!(message.attribute(AttributeType::USERHASH), Some(&integrity::userhash("user", "realm")[..]));
+        assert_eq!(
+            message.attribute(AttributeType::PASSWORD_ALGORITHMS),
+            Some(&list[..])
+        );
+        assert_eq!(
+            message.attribute(AttributeType::PASSWORD_ALGORITHM),
+            Some(&[0, 2, 0, 0][..])
+        );
+        assert!(
+            !message.has(AttributeType::USERNAME),
+            "the nonce asks for anonymity"
+        );
+        assert_eq!(
+            message.attribute(AttributeType::USERHASH),
+            Some(&integrity::userhash("user", "realm")[..])
+        );
     }
 
     #[test]
     fn a_removed_list_of_algorithms_is_noticed() {
         let mut client = client();
         let was = client.request(ASK, &mut Vec::new());
-        let octets = challenge(&was, ErrorCode::UNAUTHENTICATED, b"obMatJos2gAAAnonce", None);
-        assert_eq!(client.receive(&octets, &mut Vec::new()), Event::Ignored(Ignored::BidDown));
+        let octets = challenge(
+            &was,
+            ErrorCode::UNAUTHENTICATED,
+            b"obMatJos2gAAAnonce",
+            None,
+        );
+        assert_eq!(
+            client.receive(&octets, &mut Vec::new()),
+            Event::Ignored(Ignored::BidDown)
+        );
     }
 
     #[test]
@@ -600,14 +739,24 @@ mod tests {
         let (_, now) = challenged(&mut first, b"one", None);
         let wrong = challenge(&now, ErrorCode::UNAUTHENTICATED, b"two", None);
         let event = first.receive(&wrong, &mut Vec::new());
-        assert!(matches!(&event, Event::Refused { refusal, .. } if refusal.code == ErrorCode::UNAUTHENTICATED));
+        assert!(
+            matches!(&event, Event::Refused { refusal, .. } if refusal.code == ErrorCode::UNAUTHENTICATED)
+        );
 
         let mut second = client();
         let (_, now) = challenged(&mut second, b"one", None);
         let stale = challenge(&now, ErrorCode::STALE_NONCE, b"two", None);
         let mut out = Vec::new();
-        assert!(matches!(second.receive(&stale, &mut out), Event::Retried { .. }));
-        assert_eq!(Message::parse(&out).unwrap().attribute(AttributeType::NONCE), Some(&b"two"[..]));
+        assert!(matches!(
+            second.receive(&stale, &mut out),
+            Event::Retried { .. }
+        ));
+        assert_eq!(
+            Message::parse(&out)
+                .unwrap()
+                .attribute(AttributeType::NONCE),
+            Some(&b"two"[..])
+        );
     }
 
     #[test]
@@ -637,10 +786,16 @@ mod tests {
                     writer.integrity(key);
                 }
             });
-            assert_eq!(client.receive(&forged, &mut Vec::new()), Event::Ignored(Ignored::Integrity));
+            assert_eq!(
+                client.receive(&forged, &mut Vec::new()),
+                Event::Ignored(Ignored::Integrity)
+            );
         }
         let mut out = Vec::new();
-        assert!(client.repeat(&now, &mut out), "the transaction is still open");
+        assert!(
+            client.repeat(&now, &mut out),
+            "the transaction is still open"
+        );
         assert_eq!(client.forget(&now), Some(ASK));
         assert!(!client.repeat(&now, &mut out));
     }
@@ -649,17 +804,38 @@ mod tests {
     fn data_comes_by_indication_and_by_channel() {
         let peer: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
         let octets = answer(Class::Indication, Method::DATA, &[1; 12], |writer| {
-            writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer).attribute(AttributeType::DATA, b"hello");
+            writer
+                .xor_address(AttributeType::XOR_PEER_ADDRESS, peer)
+                .attribute(AttributeType::DATA, b"hello");
         });
         let mut client = client();
-        assert_eq!(client.receive(&octets, &mut Vec::new()), Event::Data { peer, payload: b"hello" });
+        assert_eq!(
+            client.receive(&octets, &mut Vec::new()),
+            Event::Data {
+                peer,
+                payload: b"hello"
+            }
+        );
         let octets = answer(Class::Indication, Method::DATA, &[1; 12], |writer| {
             writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
             writer.attribute(AttributeType::ICMP, &attribute::icmp(3, 4, [0; 4]));
         });
-        assert_eq!(client.receive(&octets, &mut Vec::new()), Event::Icmp { peer, kind: 3, code: 4 });
+        assert_eq!(
+            client.receive(&octets, &mut Vec::new()),
+            Event::Icmp {
+                peer,
+                kind: 3,
+                code: 4
+            }
+        );
         let event = client.receive(&[0x40, 0, 0, 2, b'h', b'i'], &mut Vec::new());
-        assert_eq!(event, Event::Channel(ChannelData { number: 0x4000, payload: b"hi" }));
+        assert_eq!(
+            event,
+            Event::Channel(ChannelData {
+                number: 0x4000,
+                payload: b"hi"
+            })
+        );
     }
 
     #[test]
@@ -668,7 +844,10 @@ mod tests {
         let peer: SocketAddr = "192.0.2.1:9".parse().unwrap();
         client().send(peer, b"hello", &mut out);
         let message = Message::parse(&out).unwrap();
-        assert_eq!((message.class(), message.method()), (Class::Indication, Method::SEND));
+        assert_eq!(
+            (message.class(), message.method()),
+            (Class::Indication, Method::SEND)
+        );
         assert_eq!(message.attribute(AttributeType::DATA), Some(&b"hello"[..]));
     }
 

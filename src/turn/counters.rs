@@ -13,12 +13,14 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds. Only the one writer may.
     pub fn add(&self, more: u64) {
-        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+        self.0
+            .store(self.get().wrapping_add(more), Ordering::Relaxed);
     }
 
     /// Takes away. Only the one writer may.
     pub fn subtract(&self, less: u64) {
-        self.0.store(self.get().wrapping_sub(less), Ordering::Relaxed);
+        self.0
+            .store(self.get().wrapping_sub(less), Ordering::Relaxed);
     }
 
     /// The number.
@@ -74,7 +76,9 @@ impl Counters {
 
     /// How often a method was answered so.
     pub fn answers(&self, method: Method, outcome: Option<ErrorCode>) -> Option<&Counter> {
-        let row = self.requests.get(Method::ALL.iter().position(|known| *known == method)?)?;
+        let row = self
+            .requests
+            .get(Method::ALL.iter().position(|known| *known == method)?)?;
         match outcome {
             None => row.first(),
             Some(code) => row.get(1 + ErrorCode::ALL.iter().position(|known| *known == code)?),

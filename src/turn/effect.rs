@@ -149,7 +149,13 @@ pub enum End {
 
 impl End {
     /// All of them, in the order of [`End::index`].
-    pub const ALL: [End; 5] = [End::Deleted, End::Expired, End::Disconnected, End::Closed, End::Stopped];
+    pub const ALL: [End; 5] = [
+        End::Deleted,
+        End::Expired,
+        End::Disconnected,
+        End::Closed,
+        End::Stopped,
+    ];
 
     /// The lower-case name that logs and metrics use.
     pub const fn name(self) -> &'static str {

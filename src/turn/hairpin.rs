@@ -26,14 +26,24 @@ impl State {
         }
         let client = allocation.client;
         let mut came_in = Vec::new();
-        let gone = allocation.doors.iter().filter(|old| !wanted.iter().any(|door| (door.relayed, door.peer) == **old));
+        let gone = allocation
+            .doors
+            .iter()
+            .filter(|old| !wanted.iter().any(|door| (door.relayed, door.peer) == **old));
         came_in.extend(gone.map(|(relayed, peer)| self.shared.doors.close(*relayed, *peer)));
-        let open = |door: &Wanted| self.shared.doors.open(door.relayed, door.peer, client, door.channel, door.expires);
+        let open = |door: &Wanted| {
+            self.shared
+                .doors
+                .open(door.relayed, door.peer, client, door.channel, door.expires)
+        };
         came_in.extend(wanted.iter().map(open));
         let Some(allocation) = self.table.get_mut(id) else {
             return;
         };
-        allocation.doors = wanted.iter().map(|door| (door.relayed, door.peer)).collect();
+        allocation.doors = wanted
+            .iter()
+            .map(|door| (door.relayed, door.peer))
+            .collect();
         for volume in came_in {
             allocation.traffic.to_client += volume;
         }
@@ -47,16 +57,32 @@ impl State {
             Some((external, half.expires.min(permission.expires)))
         };
         let own = |peer: &SocketAddr| self.policy.own.is(peer.ip());
-        let by_permission = allocation.permissions.iter().map(|permission| SocketAddr::new(permission.address, 0));
+        let by_permission = allocation
+            .permissions
+            .iter()
+            .map(|permission| SocketAddr::new(permission.address, 0));
         let by_permission = by_permission.filter(own).filter_map(|peer| {
             let (relayed, expires) = relayed(peer)?;
-            Some(Wanted { relayed, peer, channel: None, expires })
+            Some(Wanted {
+                relayed,
+                peer,
+                channel: None,
+                expires,
+            })
         });
-        let by_channel = allocation.channels.iter().filter(|channel| own(&channel.peer) && now < channel.expires);
+        let by_channel = allocation
+            .channels
+            .iter()
+            .filter(|channel| own(&channel.peer) && now < channel.expires);
         let by_channel = by_channel.filter_map(|channel| {
             let (relayed, expires) = relayed(channel.peer)?;
             let expires = expires.min(channel.expires);
-            Some(Wanted { relayed, peer: channel.peer, channel: Some(channel.number), expires })
+            Some(Wanted {
+                relayed,
+                peer: channel.peer,
+                channel: Some(channel.number),
+                expires,
+            })
         });
         by_permission.chain(by_channel).collect()
     }

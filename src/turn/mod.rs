@@ -14,7 +14,15 @@
 //!
 //! `ls` reads like the index of RFC 8656: [`allocation`], [`permission`], [`channel`]; `method` has one file for each
 //! STUN method.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod allocation;
 pub mod auth;

@@ -18,12 +18,23 @@ impl State {
     pub(crate) fn ticket(&self, id: AllocationId) -> Option<Vec<u8>> {
         let allocation = self.table.get(id)?;
         let generation = allocation.mobility.as_ref()?.generation;
-        let ticket = Ticket { shard: self.shard, allocation: id, serial: allocation.serial, generation };
+        let ticket = Ticket {
+            shard: self.shard,
+            allocation: id,
+            serial: allocation.serial,
+            generation,
+        };
         Some(self.shared.ticket_key.seal(ticket))
     }
 
     /// Lets an allocation's client arrive on another five-tuple. The ticket that it showed is spent.
-    pub(crate) fn relocate(&mut self, now: Instant, id: AllocationId, client: &Client, transaction: TransactionId) {
+    pub(crate) fn relocate(
+        &mut self,
+        now: Instant,
+        id: AllocationId,
+        client: &Client,
+        transaction: TransactionId,
+    ) {
         self.forget_arriving(id);
         let Some(allocation) = self.table.get_mut(id) else {
             return;
@@ -45,7 +56,10 @@ impl State {
 
     /// Whether data from this five-tuple is the first from where its client is arriving.
     pub(crate) fn is_arriving(&self, id: AllocationId, client: &FiveTuple) -> bool {
-        let arriving = self.table.get(id).and_then(|allocation| allocation.arriving());
+        let arriving = self
+            .table
+            .get(id)
+            .and_then(|allocation| allocation.arriving());
         arriving.is_some_and(|arriving| arriving.five_tuple == *client)
     }
 
@@ -67,8 +81,14 @@ impl State {
             self.table.remove_client(&old.five_tuple, id);
         }
         let (was, is) = (old.five_tuple.transport, arriving.five_tuple.transport);
-        self.counters.allocations.get(was.index()).inspect(|counter| counter.subtract(1));
-        self.counters.allocations.get(is.index()).inspect(|counter| counter.add(1));
+        self.counters
+            .allocations
+            .get(was.index())
+            .inspect(|counter| counter.subtract(1));
+        self.counters
+            .allocations
+            .get(is.index())
+            .inspect(|counter| counter.add(1));
         self.renew_routes(now, id, |_| true);
     }
 
@@ -82,7 +102,11 @@ impl State {
         if self.is_arriving(id, client) {
             return self.forget_arriving(id);
         }
-        let Some(mobility) = self.table.get_mut(id).and_then(|allocation| allocation.mobility.as_mut()) else {
+        let Some(mobility) = self
+            .table
+            .get_mut(id)
+            .and_then(|allocation| allocation.mobility.as_mut())
+        else {
             return self.end(now, id, End::Disconnected);
         };
         if mobility.arriving.is_some() {
@@ -98,11 +122,19 @@ impl State {
         let Some(allocation) = self.table.get_mut(id) else {
             return;
         };
-        let arriving = allocation.mobility.as_mut().and_then(|mobility| mobility.arriving.take());
+        let arriving = allocation
+            .mobility
+            .as_mut()
+            .and_then(|mobility| mobility.arriving.take());
         let Some(arriving) = arriving else { return };
-        let numbers: Vec<u16> = allocation.channels.iter().map(|channel| channel.number).collect();
+        let numbers: Vec<u16> = allocation
+            .channels
+            .iter()
+            .map(|channel| channel.number)
+            .collect();
         for number in numbers {
-            self.routes.take_up_one_way(&arriving.five_tuple, number, id);
+            self.routes
+                .take_up_one_way(&arriving.five_tuple, number, id);
         }
         self.table.remove_client(&arriving.five_tuple, id);
     }

@@ -85,7 +85,12 @@ pub struct Discovered {
 
 impl State {
     /// Answers a request, and counts the answer; or keeps silent, and counts that.
-    pub(super) fn respond(&mut self, now: Instant, path: &ReturnPath, outcome: &Result<Reply, Reject>) {
+    pub(super) fn respond(
+        &mut self,
+        now: Instant,
+        path: &ReturnPath,
+        outcome: &Result<Reply, Reject>,
+    ) {
         if let Err(Reject::Silence(discard)) = outcome {
             return self.counters.discarded(*discard);
         }
@@ -94,7 +99,11 @@ impl State {
         if forgeable && !self.shared.answer_rate.allows(now, five_tuple.client.ip()) {
             return self.counters.discarded(Discard::AnswerRate);
         }
-        let class = if outcome.is_ok() { Class::Success } else { Class::Error };
+        let class = if outcome.is_ok() {
+            Class::Success
+        } else {
+            Class::Error
+        };
         let mut writer = Writer::new(&mut self.messages, class, path.method, &path.transaction);
         match outcome {
             Ok(reply) => write_reply(&mut writer, reply),
@@ -102,10 +111,20 @@ impl State {
                 let realm = match &path.proven {
                     // The key that was shown is good: it is not to be derived anew.
                     Some(name) => Some(self.policy.realm_named(name)),
-                    None => self.policy.realm_for(&path.client, path.origin.as_deref()).cloned(),
+                    None => self
+                        .policy
+                        .realm_for(&path.client, path.origin.as_deref())
+                        .cloned(),
                 };
                 let (policy, shared, client) = (&self.policy, &self.shared, five_tuple.client);
-                let challenge = Challenge { policy, shared, now, client, realm: realm.as_deref(), forgeable };
+                let challenge = Challenge {
+                    policy,
+                    shared,
+                    now,
+                    client,
+                    realm: realm.as_deref(),
+                    forgeable,
+                };
                 challenge.write(&mut writer, reject);
             }
         }
@@ -121,8 +140,13 @@ impl State {
             writer.fingerprint();
         }
         let message = writer.finish();
-        self.counters.answered(path.method, outcome.as_ref().err().and_then(Reject::code));
-        self.effects.push(Effect::Send { to: path.client, from: path.from, message });
+        self.counters
+            .answered(path.method, outcome.as_ref().err().and_then(Reject::code));
+        self.effects.push(Effect::Send {
+            to: path.client,
+            from: path.from,
+            message,
+        });
     }
 }
 
@@ -140,7 +164,9 @@ fn write_reply(writer: &mut Writer, reply: &Reply) {
             writer.number(AttributeType::LIFETIME, *lifetime);
         }
         Reply::Moved(lifetime, ticket) => {
-            writer.number(AttributeType::LIFETIME, *lifetime).attribute(AttributeType::MOBILITY_TICKET, ticket);
+            writer
+                .number(AttributeType::LIFETIME, *lifetime)
+                .attribute(AttributeType::MOBILITY_TICKET, ticket);
         }
         Reply::Allocated(allocated) => {
             for relayed in &allocated.relayed {
@@ -217,9 +243,15 @@ impl Challenge<'_> {
         let Some(realm) = self.realm else { return };
         let features = authenticate::features(self.policy, realm);
         writer.attribute(AttributeType::REALM, realm.name.as_bytes());
-        writer.attribute(AttributeType::NONCE, &self.shared.nonce_key.issue(self.now, self.client, features));
+        writer.attribute(
+            AttributeType::NONCE,
+            &self.shared.nonce_key.issue(self.now, self.client, features),
+        );
         if !realm.tokens.is_empty() {
-            writer.attribute(AttributeType::THIRD_PARTY_AUTHORIZATION, realm.tokens.server_name.as_bytes());
+            writer.attribute(
+                AttributeType::THIRD_PARTY_AUTHORIZATION,
+                realm.tokens.server_name.as_bytes(),
+            );
         }
         if self.policy.password_algorithms {
             writer.attribute(AttributeType::PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS);

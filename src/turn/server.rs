@@ -24,7 +24,8 @@ use crate::turn::table::Table;
 use crate::turn::table::route::{Routes, ToPeer};
 use crate::turn::table::timer::Timers;
 use crate::wire::{
-    AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data, integrity,
+    AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data,
+    integrity,
 };
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -58,7 +59,10 @@ pub struct Setup {
 impl Server {
     /// A server without allocations.
     pub fn new(setup: Setup) -> Server {
-        let homes = setup.shared.crosses.then(|| (setup.shared.homes.clone(), setup.shard));
+        let homes = setup
+            .shared
+            .crosses
+            .then(|| (setup.shared.homes.clone(), setup.shard));
         Server {
             state: State {
                 policy: setup.policy,
@@ -101,18 +105,43 @@ impl Server {
     }
 
     /// A datagram of `length` octets that a peer sent to a relayed transport address.
-    pub fn from_peer(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, length: usize) -> Onward {
+    pub fn from_peer(
+        &mut self,
+        now: Instant,
+        relayed: RelayedId,
+        peer: SocketAddr,
+        length: usize,
+    ) -> Onward {
         self.state.messages.clear();
         let peer = self.state.known_as(peer);
-        self.state.forward_to_client(now, relayed, peer, Payload { start: 0, end: length, dont_fragment: false })
+        self.state.forward_to_client(
+            now,
+            relayed,
+            peer,
+            Payload {
+                start: 0,
+                end: length,
+                dont_fragment: false,
+            },
+        )
     }
 
     /// An ICMP error came back for a datagram that a relay socket sent to `peer`: its client is told, if the peer is
     /// permitted. RFC 8656 §11.5.
     pub fn peer_error(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, icmp: Icmp) {
         self.state.messages.clear();
-        let relevant = if peer.is_ipv4() { matches!(icmp.kind, 3 | 11) } else { matches!(icmp.kind, 1..=3) };
-        let Some(id) = self.state.table.relayed(relayed).map(|relayed| relayed.allocation).filter(|_| relevant) else {
+        let relevant = if peer.is_ipv4() {
+            matches!(icmp.kind, 3 | 11)
+        } else {
+            matches!(icmp.kind, 1..=3)
+        };
+        let Some(id) = self
+            .state
+            .table
+            .relayed(relayed)
+            .map(|relayed| relayed.allocation)
+            .filter(|_| relevant)
+        else {
             return;
         };
         let peer = self.state.known_as(peer);
@@ -123,14 +152,30 @@ impl Server {
             return;
         };
         // Error Data is the next hop's MTU where the error has one, and zero otherwise (§18.13).
-        let too_big = if peer.is_ipv4() { (icmp.kind, icmp.code) == (3, 4) } else { icmp.kind == 2 };
+        let too_big = if peer.is_ipv4() {
+            (icmp.kind, icmp.code) == (3, 4)
+        } else {
+            icmp.kind == 2
+        };
         let data = if too_big { icmp.data } else { 0 };
         let transaction = self.state.random.octets();
-        let mut writer = Writer::new(&mut self.state.messages, Class::Indication, Method::DATA, &transaction);
+        let mut writer = Writer::new(
+            &mut self.state.messages,
+            Class::Indication,
+            Method::DATA,
+            &transaction,
+        );
         writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
-        writer.attribute(AttributeType::ICMP, &attribute::icmp(icmp.kind, icmp.code, data.to_be_bytes()));
+        writer.attribute(
+            AttributeType::ICMP,
+            &attribute::icmp(icmp.kind, icmp.code, data.to_be_bytes()),
+        );
         let message = writer.finish();
-        self.state.effects.push(Effect::Send { to: client, from: None, message });
+        self.state.effects.push(Effect::Send {
+            to: client,
+            from: None,
+            message,
+        });
     }
 
     /// How an [`Effect::Bind`] went.
@@ -147,7 +192,12 @@ impl Server {
 
     /// A peer connected to a relayed address of a TCP relay. `None` when the connection must be closed at once; else it
     /// is kept, with what it sends unread, until [`Effect::Splice`] or [`Effect::Hangup`]. RFC 6062 §5.3.
-    pub fn accepted(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr) -> Option<ConnectionId> {
+    pub fn accepted(
+        &mut self,
+        now: Instant,
+        relayed: RelayedId,
+        peer: SocketAddr,
+    ) -> Option<ConnectionId> {
         self.state.messages.clear();
         method::connect::accepted(&mut self.state, now, relayed, peer)
     }
@@ -205,7 +255,12 @@ impl Server {
     /// Ends the allocation with this [`Record::id`]; tells whether there was one.
     pub fn end_one(&mut self, now: Instant, serial: u64, end: End) -> bool {
         self.state.messages.clear();
-        let found = self.state.table.iter().find(|(_, allocation)| allocation.serial == serial).map(|(id, _)| id);
+        let found = self
+            .state
+            .table
+            .iter()
+            .find(|(_, allocation)| allocation.serial == serial)
+            .map(|(id, _)| id);
         if let Some(id) = found {
             self.state.end(now, id, end);
         }
@@ -215,7 +270,9 @@ impl Server {
     /// One allocation, by its [`Record::id`].
     pub fn detail(&self, now: Instant, serial: u64) -> Option<Detail> {
         let table = &self.state.table;
-        let (id, allocation) = table.iter().find(|(_, allocation)| allocation.serial == serial)?;
+        let (id, allocation) = table
+            .iter()
+            .find(|(_, allocation)| allocation.serial == serial)?;
         let mut detail = allocation.detail(now, table.externals(id));
         detail.record.traffic.to_client += self.by_doors(allocation);
         Some(detail)
@@ -240,8 +297,17 @@ impl Server {
     pub fn replace_policy(&mut self, mut policy: Arc<Policy>) {
         let old = &self.state.policy;
         let kept = |realm: &&Arc<Realm>| policy.realms.iter().any(|other| other.name == realm.name);
-        let lives = |realm: &&Arc<Realm>| self.state.table.iter().any(|(_, one)| one.owner.realm == realm.name);
-        let gone = old.realms.iter().chain(&old.retired).filter(|realm| !kept(realm));
+        let lives = |realm: &&Arc<Realm>| {
+            self.state
+                .table
+                .iter()
+                .any(|(_, one)| one.owner.realm == realm.name)
+        };
+        let gone = old
+            .realms
+            .iter()
+            .chain(&old.retired)
+            .filter(|realm| !kept(realm));
         let retired: Vec<_> = gone.filter(lives).cloned().collect();
         if !retired.is_empty() {
             Arc::make_mut(&mut policy).retired = retired;
@@ -272,7 +338,10 @@ impl Server {
     /// What other shards brought an allocation's client that the allocation does not know of yet.
     fn by_doors(&self, allocation: &Allocation) -> Volume {
         let mut all = Volume::default();
-        allocation.doors.iter().for_each(|(relayed, peer)| all += self.state.shared.doors.came_in(*relayed, *peer));
+        allocation
+            .doors
+            .iter()
+            .for_each(|(relayed, peer)| all += self.state.shared.doors.came_in(*relayed, *peer));
         all
     }
 
@@ -293,8 +362,12 @@ impl Server {
         allocation.traffic.to_peers.octets += to_peer;
         allocation.traffic.to_client.octets += to_client;
         let (transport, counters) = (allocation.client.five_tuple.transport, &self.state.counters);
-        Counters::flow(&counters.to_peers, transport).octets.add(to_peer);
-        Counters::flow(&counters.to_clients, transport).octets.add(to_client);
+        Counters::flow(&counters.to_peers, transport)
+            .octets
+            .add(to_peer);
+        Counters::flow(&counters.to_clients, transport)
+            .octets
+            .add(to_client);
     }
 
     /// The time of day.
@@ -304,7 +377,11 @@ impl Server {
 
     /// The clients of the allocations that live, and of those that move here.
     pub fn clients(&self) -> impl Iterator<Item = Client> {
-        self.state.table.iter().flat_map(|(_, allocation)| [Some(allocation.client), allocation.arriving()]).flatten()
+        self.state
+            .table
+            .iter()
+            .flat_map(|(_, allocation)| [Some(allocation.client), allocation.arriving()])
+            .flatten()
     }
 
     /// How many allocations live.
@@ -313,21 +390,50 @@ impl Server {
     }
 
     /// ChannelData from a client: the fast path. RFC 8656 §12.6.
-    fn channel_data(&mut self, now: Instant, client: &Client, data: ChannelData, via: Via) -> Onward {
+    fn channel_data(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        data: ChannelData,
+        via: Via,
+    ) -> Onward {
         let state = &mut self.state;
-        let Some(route) = state.routes.to_peer(&client.five_tuple, data.number).filter(|route| now < route.expires)
+        let Some(route) = state
+            .routes
+            .to_peer(&client.five_tuple, data.number)
+            .filter(|route| now < route.expires)
         else {
             return self.no_route(now, client, data.number, via);
         };
-        let ToPeer { allocation, relayed, peer, reach, arriving, .. } = *route;
+        let ToPeer {
+            allocation,
+            relayed,
+            peer,
+            reach,
+            arriving,
+            ..
+        } = *route;
         if arriving {
             state.arrive(now, allocation);
         }
         if !state.note_to_peer(now, allocation, client, data.payload.len()) {
             return state.discard(Discard::Bandwidth);
         }
-        let (start, end) = (channel_data::HEADER, channel_data::HEADER + data.payload.len());
-        state.forward_to_peer(now, relayed, peer, reach, Payload { start, end, dont_fragment: false })
+        let (start, end) = (
+            channel_data::HEADER,
+            channel_data::HEADER + data.payload.len(),
+        );
+        state.forward_to_peer(
+            now,
+            relayed,
+            peer,
+            reach,
+            Payload {
+                start,
+                end,
+                dont_fragment: false,
+            },
+        )
     }
 
     /// Says why ChannelData has nowhere to go.
@@ -340,11 +446,21 @@ impl Server {
             return self.state.not_here(client);
         };
         let bound = |channel: &Channel| channel.number == number;
-        let discard = if allocation.channels.iter().any(bound) { Discard::NoPermission } else { Discard::NoChannel };
+        let discard = if allocation.channels.iter().any(bound) {
+            Discard::NoPermission
+        } else {
+            Discard::NoChannel
+        };
         self.state.discard(discard)
     }
 
-    fn message_from_client(&mut self, now: Instant, client: &Client, message: &Message, via: Via) -> Onward {
+    fn message_from_client(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        message: &Message,
+        via: Via,
+    ) -> Onward {
         if !integrity::fingerprint_matches(message) {
             return self.state.discard(Discard::Fingerprint);
         }

@@ -71,7 +71,12 @@ impl State {
     ///
     /// # Errors
     /// 403 when the operator's rules refuse the peer and no live relayed address is there.
-    pub(super) fn reach(&self, realm: &Realm, peer: SocketAddr, protocol: Protocol) -> Result<Reach, Reject> {
+    pub(super) fn reach(
+        &self,
+        realm: &Realm,
+        peer: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<Reach, Reject> {
         let forbidden = Err(Reject::Code(ErrorCode::FORBIDDEN));
         if self.policy.own.listens(peer) {
             return forbidden;
@@ -96,12 +101,21 @@ impl State {
     }
 
     /// Counts a payload on its way to a peer; false when it is more than its client may have relayed.
-    pub(super) fn note_to_peer(&mut self, now: Instant, id: AllocationId, client: &Client, octets: usize) -> bool {
+    pub(super) fn note_to_peer(
+        &mut self,
+        now: Instant,
+        id: AllocationId,
+        client: &Client,
+        octets: usize,
+    ) -> bool {
         let unix_at_epoch = self.unix_at_epoch;
         let Some(allocation) = self.table.get_mut(id) else {
             return false;
         };
-        if !allocation.grant.admits(now, || unix_at_epoch + now.since(Instant(0)), octets) {
+        if !allocation
+            .grant
+            .admits(now, || unix_at_epoch + now.since(Instant(0)), octets)
+        {
             return false;
         }
         allocation.traffic.to_peers.add(octets);
@@ -119,16 +133,34 @@ impl State {
         reach: Reach,
         payload: Payload,
     ) -> Onward {
-        let Payload { start, end, dont_fragment } = payload;
+        let Payload {
+            start,
+            end,
+            dont_fragment,
+        } = payload;
         if reach == Reach::Outside {
-            return Onward::ToPeer { relayed: from, to, start, end, dont_fragment };
+            return Onward::ToPeer {
+                relayed: from,
+                to,
+                start,
+                end,
+                dont_fragment,
+            };
         }
-        if let (Some(target), Some(source)) = (self.find_relayed(to, Protocol::Udp), self.table.relayed(from)) {
+        if let (Some(target), Some(source)) = (
+            self.find_relayed(to, Protocol::Udp),
+            self.table.relayed(from),
+        ) {
             let source = source.external;
             self.counters.hairpinned.add(payload.length());
             return self.forward_to_client(now, target, source, payload);
         }
-        let to = match self.shared.relays.find(to).filter(|relay| relay.protocol == Protocol::Udp) {
+        let to = match self
+            .shared
+            .relays
+            .find(to)
+            .filter(|relay| relay.protocol == Protocol::Udp)
+        {
             Some(relay) => match self.through_door(now, from, to, payload) {
                 Some(onward) => return onward,
                 None => relay.local,
@@ -138,17 +170,35 @@ impl State {
             }
             None => to,
         };
-        Onward::ToPeer { relayed: from, to, start, end, dont_fragment }
+        Onward::ToPeer {
+            relayed: from,
+            to,
+            start,
+            end,
+            dont_fragment,
+        }
     }
 
     /// Sends a payload on to the client of another shard's relayed transport address, if there is a door.
-    fn through_door(&self, now: Instant, from: RelayedId, to: SocketAddr, payload: Payload) -> Option<Onward> {
+    fn through_door(
+        &self,
+        now: Instant,
+        from: RelayedId,
+        to: SocketAddr,
+        payload: Payload,
+    ) -> Option<Onward> {
         let source = self.table.relayed(from)?.external;
         let (client, channel) = self.shared.doors.enter(now, to, source, payload.length())?;
         self.counters.hairpinned.add(payload.length());
-        Counters::flow(&self.counters.to_clients, client.five_tuple.transport).add(payload.length());
+        Counters::flow(&self.counters.to_clients, client.five_tuple.transport)
+            .add(payload.length());
         let framing = channel.map_or(super::Framing::Data(source), super::Framing::Channel);
-        Some(Onward::ToClient { client, start: payload.start, end: payload.end, framing })
+        Some(Onward::ToClient {
+            client,
+            start: payload.start,
+            end: payload.end,
+            framing,
+        })
     }
 
     /// Sends a payload from a peer on to the client of a relayed transport address. RFC 8656 §11.3.
@@ -160,10 +210,15 @@ impl State {
         payload: Payload,
     ) -> Onward {
         let Payload { start, end, .. } = payload;
-        let route = self.routes.to_client(at, peer).filter(|route| now < route.expires);
+        let route = self
+            .routes
+            .to_client(at, peer)
+            .filter(|route| now < route.expires);
         let (id, channel) = match route {
             // Whoever has the port of a relayed address that is gone is no permitted peer.
-            Some(route) if route.reach == Reach::RelayedOnly && !self.is_live(peer, Protocol::Udp) => {
+            Some(route)
+                if route.reach == Reach::RelayedOnly && !self.is_live(peer, Protocol::Udp) =>
+            {
                 return self.discard(Discard::NoPermission);
             }
             Some(route) => (route.allocation, Some((route.client, route.channel))),
@@ -177,7 +232,11 @@ impl State {
         let Some(allocation) = self.table.get_mut(id).filter(|_| live) else {
             return self.discard(Discard::NoPermission);
         };
-        if !allocation.grant.admits(now, || unix_at_epoch + now.since(Instant(0)), payload.length()) {
+        if !allocation.grant.admits(
+            now,
+            || unix_at_epoch + now.since(Instant(0)),
+            payload.length(),
+        ) {
             return self.discard(Discard::Bandwidth);
         }
         allocation.traffic.to_client.add(payload.length());
@@ -185,36 +244,59 @@ impl State {
             Some((client, number)) => (client, super::Framing::Channel(number)),
             None => (allocation.client, super::Framing::Data(peer)),
         };
-        Counters::flow(&self.counters.to_clients, client.five_tuple.transport).add(payload.length());
-        Onward::ToClient { client, start, end, framing }
+        Counters::flow(&self.counters.to_clients, client.five_tuple.transport)
+            .add(payload.length());
+        Onward::ToClient {
+            client,
+            start,
+            end,
+            framing,
+        }
     }
 
     /// Whether an allocation has a permission that a peer may use, and a client to hear of it.
     pub(super) fn admits(&self, now: Instant, id: AllocationId, peer: SocketAddr) -> bool {
-        let Some(allocation) = self.table.get(id).filter(|allocation| !allocation.is_away()) else {
+        let Some(allocation) = self
+            .table
+            .get(id)
+            .filter(|allocation| !allocation.is_away())
+        else {
             return false;
         };
         let permission = allocation.permissions.find(peer.ip(), now);
-        permission.is_some_and(|permission| !permission.relayed_only || self.is_live(peer, allocation.protocol))
+        permission.is_some_and(|permission| {
+            !permission.relayed_only || self.is_live(peer, allocation.protocol)
+        })
     }
 
     /// Whether a transport address is a live relayed one of this server, on whatever shard, over `protocol`: another
     /// protocol's port of that number may be anybody's.
     fn is_live(&self, address: SocketAddr, protocol: Protocol) -> bool {
         self.find_relayed(address, protocol).is_some()
-            || self.shared.relays.find(address).is_some_and(|relay| relay.protocol == protocol)
+            || self
+                .shared
+                .relays
+                .find(address)
+                .is_some_and(|relay| relay.protocol == protocol)
     }
 
     /// The live relayed transport address of this shard over `protocol` that clients know as `external`.
     fn find_relayed(&self, external: SocketAddr, protocol: Protocol) -> Option<RelayedId> {
         let id = self.table.find_relayed(external)?;
-        self.table.relayed(id).filter(|relayed| relayed.protocol == protocol).map(|_| id)
+        self.table
+            .relayed(id)
+            .filter(|relayed| relayed.protocol == protocol)
+            .map(|_| id)
     }
 
     /// What clients call the sender of a datagram: behind a 1:1 NAT, a live relayed address of ours by its public side.
     pub(super) fn known_as(&self, source: SocketAddr) -> SocketAddr {
         let external = self.policy.external(source);
-        if external == source || self.shared.relays.find(external).is_none() { source } else { external }
+        if external == source || self.shared.relays.find(external).is_none() {
+            source
+        } else {
+            external
+        }
     }
 
     /// Where data goes of a client that has no allocation here: to the shard that knows it, or nowhere.
@@ -233,7 +315,12 @@ impl State {
 
     /// Makes the routes of an allocation's channels follow what was refreshed: those that `which` names are laid until
     /// the earliest of channel, permission and allocation, or taken up when the channel has expired.
-    pub(super) fn renew_routes(&mut self, now: Instant, id: AllocationId, which: impl Fn(&Channel) -> bool) {
+    pub(super) fn renew_routes(
+        &mut self,
+        now: Instant,
+        id: AllocationId,
+        which: impl Fn(&Channel) -> bool,
+    ) {
         let Some(allocation) = self.table.get(id) else {
             return;
         };
@@ -241,7 +328,8 @@ impl State {
         for channel in allocation.channels.iter().filter(|channel| which(channel)) {
             let half = allocation.halves.get(Family::of(channel.peer.ip()));
             let permission = allocation.permissions.find(channel.peer.ip(), now);
-            let (Some(half), Some(permission), true) = (half, permission, now < channel.expires) else {
+            let (Some(half), Some(permission), true) = (half, permission, now < channel.expires)
+            else {
                 continue;
             };
             let Some(relayed) = self.table.relayed(half.relayed) else {
@@ -249,14 +337,39 @@ impl State {
             };
             let expires = channel.expires.min(permission.expires).min(half.expires);
             let reach = self.reach_of_permitted(permission.relayed_only, channel.peer.ip());
-            let there =
-                ToPeer { allocation: id, relayed: half.relayed, peer: channel.peer, reach, arriving: false, expires };
+            let there = ToPeer {
+                allocation: id,
+                relayed: half.relayed,
+                peer: channel.peer,
+                reach,
+                arriving: false,
+                expires,
+            };
             if let Some(arriving) = allocation.arriving() {
-                self.routes.lay_one_way(&arriving.five_tuple, channel.number, ToPeer { arriving: true, ..there });
+                self.routes.lay_one_way(
+                    &arriving.five_tuple,
+                    channel.number,
+                    ToPeer {
+                        arriving: true,
+                        ..there
+                    },
+                );
             }
-            self.routes.lay(there, ToClient { allocation: id, client, channel: channel.number, reach, expires });
+            self.routes.lay(
+                there,
+                ToClient {
+                    allocation: id,
+                    client,
+                    channel: channel.number,
+                    reach,
+                    expires,
+                },
+            );
             let path = path(client.five_tuple, channel, relayed.local);
-            self.effects.push(Effect::Route { path: Box::new(path), expires });
+            self.effects.push(Effect::Route {
+                path: Box::new(path),
+                expires,
+            });
         }
         self.renew_doors(now, id);
     }
@@ -268,10 +381,14 @@ impl State {
         };
         for channel in allocation.channels.iter() {
             let half = allocation.halves.get(Family::of(channel.peer.ip()));
-            let local = half.and_then(|half| self.table.relayed(half.relayed)).map(|relayed| relayed.local);
+            let local = half
+                .and_then(|half| self.table.relayed(half.relayed))
+                .map(|relayed| relayed.local);
             let taken_up = self.routes.take_up(&client, channel.number, id);
             if let Some(local) = local.filter(|_| taken_up) {
-                self.effects.push(Effect::Unroute { path: Box::new(path(client, channel, local)) });
+                self.effects.push(Effect::Unroute {
+                    path: Box::new(path(client, channel, local)),
+                });
             }
         }
     }
@@ -289,7 +406,8 @@ impl State {
         for channel in &cold {
             self.routes.take_up(&client.five_tuple, channel.number, id);
             if let Some(arriving) = &arriving {
-                self.routes.take_up_one_way(&arriving.five_tuple, channel.number, id);
+                self.routes
+                    .take_up_one_way(&arriving.five_tuple, channel.number, id);
             }
         }
     }
@@ -312,20 +430,36 @@ impl State {
             counter.add(1);
         }
         if let Some(allocation) = self.table.get(id) {
-            for relayed in allocation.halves.iter().filter_map(|(_, half)| self.table.relayed(half.relayed)) {
+            for relayed in allocation
+                .halves
+                .iter()
+                .filter_map(|(_, half)| self.table.relayed(half.relayed))
+            {
                 self.shared.relays.insert(
                     relayed.external,
-                    Relay { shard: self.shard, protocol: relayed.protocol, local: relayed.local },
+                    Relay {
+                        shard: self.shard,
+                        protocol: relayed.protocol,
+                        local: relayed.local,
+                    },
                 );
             }
-            self.effects.push(Effect::Started(allocation.record(now, self.table.externals(id), None)));
+            self.effects.push(Effect::Started(allocation.record(
+                now,
+                self.table.externals(id),
+                None,
+            )));
         }
     }
 
     /// Ends an allocation that has come to life.
     pub(super) fn end(&mut self, now: Instant, id: AllocationId, end: End) {
         let externals = self.table.externals(id);
-        let permitted = self.table.get(id).into_iter().flat_map(|allocation| allocation.permissions.iter());
+        let permitted = self
+            .table
+            .get(id)
+            .into_iter()
+            .flat_map(|allocation| allocation.permissions.iter());
         let peers = permitted.map(|permission| permission.address).collect();
         for family in [Family::V4, Family::V6] {
             self.remove_half(now, id, family);
@@ -333,17 +467,26 @@ impl State {
         let Some(allocation) = self.table.remove(id) else {
             return;
         };
-        self.counters.allocations.get(allocation.client.five_tuple.transport.index()).inspect(|c| c.subtract(1));
+        self.counters
+            .allocations
+            .get(allocation.client.five_tuple.transport.index())
+            .inspect(|c| c.subtract(1));
         self.counters.ended.get(end.index()).inspect(|c| c.add(1));
         let mut record = allocation.record(now, externals, Some(end));
         record.peers = peers;
         for connection in allocation.connections {
             self.table.forget_connection(connection.id);
             self.shared.connections.withdraw(connection.id);
-            self.effects.push(Effect::Hangup { connection: connection.id });
+            self.effects.push(Effect::Hangup {
+                connection: connection.id,
+            });
             // A Connect that waits is answered, unless there is nobody to hear it. RFC 8489 §6.3.1.
             if let (Stage::Connecting(path), false) = (connection.stage, end == End::Disconnected) {
-                self.respond(now, &path, &Err(Reject::Code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)));
+                self.respond(
+                    now,
+                    &path,
+                    &Err(Reject::Code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)),
+                );
             }
         }
         self.effects.push(Effect::Ended(record));
@@ -355,20 +498,30 @@ impl State {
             return;
         };
         let of_family = |address: IpAddr| Family::of(address) == family;
-        allocation.permissions.retain(|permission| !of_family(permission.address));
-        let gone = allocation.channels.extract(|channel| of_family(channel.peer.ip()));
+        allocation
+            .permissions
+            .retain(|permission| !of_family(permission.address));
+        let gone = allocation
+            .channels
+            .extract(|channel| of_family(channel.peer.ip()));
         let (client, arriving) = (allocation.client, allocation.arriving());
         let Some(half) = allocation.halves.place(family).take() else {
             return;
         };
-        let local = self.table.relayed(half.relayed).map(|relayed| relayed.local);
+        let local = self
+            .table
+            .relayed(half.relayed)
+            .map(|relayed| relayed.local);
         for channel in &gone {
             if let Some(arriving) = &arriving {
-                self.routes.take_up_one_way(&arriving.five_tuple, channel.number, id);
+                self.routes
+                    .take_up_one_way(&arriving.five_tuple, channel.number, id);
             }
             let taken_up = self.routes.take_up(&client.five_tuple, channel.number, id);
             if let Some(local) = local.filter(|_| taken_up) {
-                self.effects.push(Effect::Unroute { path: Box::new(path(client.five_tuple, channel, local)) });
+                self.effects.push(Effect::Unroute {
+                    path: Box::new(path(client.five_tuple, channel, local)),
+                });
             }
         }
         self.renew_doors(now, id);
@@ -390,7 +543,8 @@ impl State {
     /// Looks after the allocations whose time has come.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some((at, id, serial)) = self.timers.due(now) {
-            let same = |allocation: &&mut Allocation| allocation.serial == serial && allocation.look == at;
+            let same =
+                |allocation: &&mut Allocation| allocation.serial == serial && allocation.look == at;
             let Some(allocation) = self.table.get_mut(id).filter(same) else {
                 continue;
             };
@@ -439,7 +593,9 @@ impl State {
             return;
         };
         if let Some(allocation) = self.table.get_mut(id) {
-            allocation.connections.retain(|other| other.id != connection);
+            allocation
+                .connections
+                .retain(|other| other.id != connection);
         }
     }
 
@@ -471,5 +627,10 @@ impl State {
 }
 
 fn path(client: FiveTuple, channel: &Channel, local: SocketAddr) -> Path {
-    Path { client, channel: channel.number, local, peer: channel.peer }
+    Path {
+        client,
+        channel: channel.number,
+        local,
+        peer: channel.peer,
+    }
 }

@@ -25,7 +25,11 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let shared = Arc::new(Shared::new(Ports::new(World::addresses(), 50_000..=50_099), [7; 32], 0));
+        let shared = Arc::new(Shared::new(
+            Ports::new(World::addresses(), 50_000..=50_099),
+            [7; 32],
+            0,
+        ));
         World::of_shard(0, shared)
     }
 
@@ -37,7 +41,13 @@ impl World {
         let mut realm = Realm::new("hairpin");
         realm.credentials.add_user("hairpin", "user", "pass");
         let addresses = World::addresses();
-        let relays = addresses.iter().map(|&ip| RelayAddress { local: ip, external: ip }).collect();
+        let relays = addresses
+            .iter()
+            .map(|&ip| RelayAddress {
+                local: ip,
+                external: ip,
+            })
+            .collect();
         let mut policy = Policy::new(realm, relays);
         policy.own.addresses = addresses;
         policy.own.listeners = vec!["192.0.2.1:3478".parse().unwrap()];
@@ -66,7 +76,9 @@ impl World {
         while !effects.is_empty() {
             for effect in std::mem::take(&mut effects) {
                 match effect {
-                    Effect::Send { to, message, .. } => self.sent.push((to, self.server.message(&message).to_vec())),
+                    Effect::Send { to, message, .. } => {
+                        self.sent.push((to, self.server.message(&message).to_vec()))
+                    }
                     Effect::Bind { relayed, local, .. } => {
                         self.sockets.push((relayed, local));
                         self.server.bound(self.now, relayed, Ok(()));
@@ -95,7 +107,12 @@ impl World {
     }
 
     /// Asks until the server's last word.
-    fn ask(&mut self, from: &Client, client: &mut client_state::Client, request: Request) -> Result<Answer, ErrorCode> {
+    fn ask(
+        &mut self,
+        from: &Client,
+        client: &mut client_state::Client,
+        request: Request,
+    ) -> Result<Answer, ErrorCode> {
         let mut out = Vec::new();
         client.request(request, &mut out);
         loop {
@@ -112,18 +129,32 @@ impl World {
     }
 
     fn socket(&self, external: SocketAddr) -> RelayedId {
-        self.sockets.iter().find(|(_, local)| *local == external).expect("a socket").0
+        self.sockets
+            .iter()
+            .find(|(_, local)| *local == external)
+            .expect("a socket")
+            .0
     }
 }
 
 fn at(port: u16) -> Client {
     let client = SocketAddr::new("198.51.100.7".parse().unwrap(), port);
     let server = "192.0.2.1:3478".parse().unwrap();
-    Client::new(FiveTuple { client, server, transport: Transport::Udp }, Link(1))
+    Client::new(
+        FiveTuple {
+            client,
+            server,
+            transport: Transport::Udp,
+        },
+        Link(1),
+    )
 }
 
 fn user() -> client_state::Client {
-    let login = Login { username: "user".into(), password: "pass".into() };
+    let login = Login {
+        username: "user".into(),
+        password: "pass".into(),
+    };
     client_state::Client::new(Some(login), [3; 32])
 }
 
@@ -131,8 +162,15 @@ const PEER: &str = "8.8.8.8:9000";
 
 fn allocated() -> (World, Client, client_state::Client, SocketAddr) {
     let (mut world, here, mut client) = (World::new(), at(5000), user());
-    let request = Request::Allocate { family: None, lifetime: None };
-    let relayed = world.ask(&here, &mut client, request).unwrap().relayed.unwrap();
+    let request = Request::Allocate {
+        family: None,
+        lifetime: None,
+    };
+    let relayed = world
+        .ask(&here, &mut client, request)
+        .unwrap()
+        .relayed
+        .unwrap();
     (world, here, client, relayed)
 }
 
@@ -141,41 +179,123 @@ fn an_allocation_carries_data_both_ways_and_expires() {
     let (mut world, here, mut client, relayed) = allocated();
     let peer: SocketAddr = PEER.parse().unwrap();
     let socket = world.socket(relayed);
-    assert_eq!(world.server.from_peer(world.now, socket, peer, 9), Onward::Discarded(Discard::NoPermission));
-    world.ask(&here, &mut client, Request::CreatePermission { peers: vec![peer] }).unwrap();
+    assert_eq!(
+        world.server.from_peer(world.now, socket, peer, 9),
+        Onward::Discarded(Discard::NoPermission)
+    );
+    world
+        .ask(
+            &here,
+            &mut client,
+            Request::CreatePermission { peers: vec![peer] },
+        )
+        .unwrap();
     let framing = Framing::Data(peer);
-    let data = Onward::ToClient { client: here, start: 0, end: 9, framing };
+    let data = Onward::ToClient {
+        client: here,
+        start: 0,
+        end: 9,
+        framing,
+    };
     assert_eq!(world.server.from_peer(world.now, socket, peer, 9), data);
-    world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer }).unwrap();
-    let channel = Onward::ToClient { client: here, start: 0, end: 9, framing: Framing::Channel(0x4000) };
+    world
+        .ask(
+            &here,
+            &mut client,
+            Request::ChannelBind {
+                number: 0x4000,
+                peer,
+            },
+        )
+        .unwrap();
+    let channel = Onward::ToClient {
+        client: here,
+        start: 0,
+        end: 9,
+        framing: Framing::Channel(0x4000),
+    };
     assert_eq!(world.server.from_peer(world.now, socket, peer, 9), channel);
-    let there = Onward::ToPeer { relayed: socket, to: peer, start: 4, end: 6, dont_fragment: false };
+    let there = Onward::ToPeer {
+        relayed: socket,
+        to: peer,
+        start: 4,
+        end: 6,
+        dont_fragment: false,
+    };
     assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), there);
     world.pass(299);
     assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), there);
     world.pass(1);
-    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoPermission));
+    assert_eq!(
+        world.give(&here, &[0x40, 0, 0, 2, 1, 2]),
+        Onward::Discarded(Discard::NoPermission)
+    );
     world.pass(299);
     assert_eq!(world.server.allocations(), 1);
     world.pass(1);
     assert_eq!((world.server.allocations(), world.sockets.len()), (0, 0));
-    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoAllocation));
+    assert_eq!(
+        world.give(&here, &[0x40, 0, 0, 2, 1, 2]),
+        Onward::Discarded(Discard::NoAllocation)
+    );
 }
 
 #[test]
 fn two_allocations_meet_without_leaving_the_server() {
     let (mut world, here, mut client, relayed) = allocated();
     let (there, mut other) = (at(6000), user());
-    let request = Request::Allocate { family: None, lifetime: None };
-    let other_relayed = world.ask(&there, &mut other, request).unwrap().relayed.unwrap();
-    world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer: other_relayed }).unwrap();
+    let request = Request::Allocate {
+        family: None,
+        lifetime: None,
+    };
+    let other_relayed = world
+        .ask(&there, &mut other, request)
+        .unwrap()
+        .relayed
+        .unwrap();
+    world
+        .ask(
+            &here,
+            &mut client,
+            Request::ChannelBind {
+                number: 0x4000,
+                peer: other_relayed,
+            },
+        )
+        .unwrap();
     let message = [0x40, 0, 0, 2, 1, 2];
-    assert_eq!(world.give(&here, &message), Onward::Discarded(Discard::NoPermission), "the other has not permitted it");
-    world.ask(&there, &mut other, Request::CreatePermission { peers: vec![relayed] }).unwrap();
+    assert_eq!(
+        world.give(&here, &message),
+        Onward::Discarded(Discard::NoPermission),
+        "the other has not permitted it"
+    );
+    world
+        .ask(
+            &there,
+            &mut other,
+            Request::CreatePermission {
+                peers: vec![relayed],
+            },
+        )
+        .unwrap();
     let framing = Framing::Data(relayed);
-    assert_eq!(world.give(&here, &message), Onward::ToClient { client: there, start: 4, end: 6, framing });
-    world.ask(&there, &mut other, Request::Refresh { lifetime: 0 }).unwrap();
-    assert_eq!(world.give(&here, &message), Onward::Discarded(Discard::PeerRefused), "nobody is there any more");
+    assert_eq!(
+        world.give(&here, &message),
+        Onward::ToClient {
+            client: there,
+            start: 4,
+            end: 6,
+            framing
+        }
+    );
+    world
+        .ask(&there, &mut other, Request::Refresh { lifetime: 0 })
+        .unwrap();
+    assert_eq!(
+        world.give(&here, &message),
+        Onward::Discarded(Discard::PeerRefused),
+        "nobody is there any more"
+    );
 }
 
 #[test]
@@ -185,13 +305,25 @@ fn an_own_address_is_permitted_only_where_a_relayed_one_lives() {
         let peers = vec![peer];
         world.ask(&here, &mut client, Request::CreatePermission { peers })
     };
-    assert_eq!(permit(SocketAddr::new(relayed.ip(), 22)), Err(ErrorCode::FORBIDDEN));
-    assert_eq!(permit("192.0.2.1:3478".parse().unwrap()), Err(ErrorCode::FORBIDDEN));
-    assert_eq!(permit("127.0.0.1:9000".parse().unwrap()), Err(ErrorCode::FORBIDDEN));
+    assert_eq!(
+        permit(SocketAddr::new(relayed.ip(), 22)),
+        Err(ErrorCode::FORBIDDEN)
+    );
+    assert_eq!(
+        permit("192.0.2.1:3478".parse().unwrap()),
+        Err(ErrorCode::FORBIDDEN)
+    );
+    assert_eq!(
+        permit("127.0.0.1:9000".parse().unwrap()),
+        Err(ErrorCode::FORBIDDEN)
+    );
     assert!(permit(relayed).is_ok());
     let mut out = Vec::new();
     client.send("192.0.2.1:22".parse().unwrap(), b"x", &mut out);
-    assert_eq!(world.give(&here, &out), Onward::Discarded(Discard::PeerRefused));
+    assert_eq!(
+        world.give(&here, &out),
+        Onward::Discarded(Discard::PeerRefused)
+    );
 }
 
 #[test]
@@ -199,7 +331,9 @@ fn refreshing_over_and_over_leaves_one_timer() {
     let (mut world, here, mut client, _) = allocated();
     for _ in 0..100 {
         world.pass(1);
-        world.ask(&here, &mut client, Request::Refresh { lifetime: 3600 }).unwrap();
+        world
+            .ask(&here, &mut client, Request::Refresh { lifetime: 3600 })
+            .unwrap();
     }
     world.pass(3599);
     assert_eq!(world.server.allocations(), 1);
@@ -211,15 +345,23 @@ fn refreshing_over_and_over_leaves_one_timer() {
 #[test]
 fn the_last_port_is_followed_by_508_and_comes_back() {
     let mut world = World::new();
-    let allocate = || Request::Allocate { family: None, lifetime: None };
+    let allocate = || Request::Allocate {
+        family: None,
+        lifetime: None,
+    };
     let mut clients: Vec<_> = (0..100).map(|n| (at(6000 + n), user())).collect();
     for (here, client) in &mut clients {
         world.ask(here, client, allocate()).unwrap();
     }
     let (here, mut late) = (at(7000), user());
-    assert_eq!(world.ask(&here, &mut late, allocate()), Err(ErrorCode::INSUFFICIENT_CAPACITY));
+    assert_eq!(
+        world.ask(&here, &mut late, allocate()),
+        Err(ErrorCode::INSUFFICIENT_CAPACITY)
+    );
     let (first, client) = &mut clients[0];
-    world.ask(first, client, Request::Refresh { lifetime: 0 }).unwrap();
+    world
+        .ask(first, client, Request::Refresh { lifetime: 0 })
+        .unwrap();
     assert!(world.ask(&here, &mut late, allocate()).is_ok());
 }
 
@@ -240,8 +382,12 @@ fn ask_raw(
             writer.attribute(*kind, value);
         }
         if !nonce.is_empty() {
-            writer.attribute(AttributeType::USERNAME, b"user").attribute(AttributeType::REALM, b"hairpin");
-            writer.attribute(AttributeType::NONCE, &nonce).integrity(&key);
+            writer
+                .attribute(AttributeType::USERNAME, b"user")
+                .attribute(AttributeType::REALM, b"hairpin");
+            writer
+                .attribute(AttributeType::NONCE, &nonce)
+                .integrity(&key);
         }
         writer.finish();
         world.give(from, &out);
@@ -249,14 +395,19 @@ fn ask_raw(
             return Ok(vec![]);
         };
         let answer = Message::parse(&octets).unwrap();
-        let code = answer.attribute(AttributeType::ERROR_CODE).and_then(attribute::read_error_code);
+        let code = answer
+            .attribute(AttributeType::ERROR_CODE)
+            .and_then(attribute::read_error_code);
         match code {
             Some(ErrorCode::UNAUTHENTICATED | ErrorCode::STALE_NONCE) => {
                 nonce = answer.attribute(AttributeType::NONCE).unwrap().to_vec();
             }
             Some(code) => return Err(code),
             None => {
-                return Ok(answer.attributes().map(|(kind, value)| (kind, value.to_vec())).collect());
+                return Ok(answer
+                    .attributes()
+                    .map(|(kind, value)| (kind, value.to_vec()))
+                    .collect());
             }
         }
     }
@@ -267,35 +418,98 @@ const UDP: (AttributeType, &[u8]) = (AttributeType::REQUESTED_TRANSPORT, &[17, 0
 const TCP: (AttributeType, &[u8]) = (AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0]);
 
 fn find(attributes: &[(AttributeType, Vec<u8>)], kind: AttributeType) -> Vec<u8> {
-    attributes.iter().find(|(found, _)| *found == kind).unwrap_or_else(|| panic!("{kind:?}")).1.clone()
+    attributes
+        .iter()
+        .find(|(found, _)| *found == kind)
+        .unwrap_or_else(|| panic!("{kind:?}"))
+        .1
+        .clone()
 }
 
 #[test]
 fn an_allocation_follows_its_client_with_the_first_data() {
     let (mut world, old, new) = (World::new(), at(5000), at(5001));
     let peer: SocketAddr = PEER.parse().unwrap();
-    let answer = ask_raw(&mut world, &old, Method::ALLOCATE, &[UDP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let answer = ask_raw(
+        &mut world,
+        &old,
+        Method::ALLOCATE,
+        &[UDP, (AttributeType::MOBILITY_TICKET, &[])],
+    )
+    .unwrap();
     let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
     let mut client = user();
-    world.ask(&old, &mut client, Request::ChannelBind { number: 0x4000, peer }).unwrap();
+    world
+        .ask(
+            &old,
+            &mut client,
+            Request::ChannelBind {
+                number: 0x4000,
+                peer,
+            },
+        )
+        .unwrap();
     let socket = world.sockets[0].0;
     let show = |world: &mut World, from: &Client, ticket: &[u8]| {
-        ask_raw(world, from, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, ticket)])
+        ask_raw(
+            world,
+            from,
+            Method::REFRESH,
+            &[(AttributeType::MOBILITY_TICKET, ticket)],
+        )
     };
-    assert_eq!(show(&mut world, &old, &ticket), Err(ErrorCode::BAD_REQUEST), "it has not moved");
-    let next = find(&show(&mut world, &new, &ticket).unwrap(), AttributeType::MOBILITY_TICKET);
+    assert_eq!(
+        show(&mut world, &old, &ticket),
+        Err(ErrorCode::BAD_REQUEST),
+        "it has not moved"
+    );
+    let next = find(
+        &show(&mut world, &new, &ticket).unwrap(),
+        AttributeType::MOBILITY_TICKET,
+    );
     assert_ne!(next, ticket);
-    assert_eq!(find(&show(&mut world, &new, &ticket).unwrap(), AttributeType::MOBILITY_TICKET), next, "repeated");
-    assert_eq!(show(&mut world, &at(5002), &ticket), Err(ErrorCode::BAD_REQUEST), "the ticket is spent");
-    let to = |client| Onward::ToClient { client, start: 0, end: 3, framing: Framing::Channel(0x4000) };
-    let onward = Onward::ToPeer { relayed: socket, to: peer, start: 4, end: 6, dont_fragment: false };
+    assert_eq!(
+        find(
+            &show(&mut world, &new, &ticket).unwrap(),
+            AttributeType::MOBILITY_TICKET
+        ),
+        next,
+        "repeated"
+    );
+    assert_eq!(
+        show(&mut world, &at(5002), &ticket),
+        Err(ErrorCode::BAD_REQUEST),
+        "the ticket is spent"
+    );
+    let to = |client| Onward::ToClient {
+        client,
+        start: 0,
+        end: 3,
+        framing: Framing::Channel(0x4000),
+    };
+    let onward = Onward::ToPeer {
+        relayed: socket,
+        to: peer,
+        start: 4,
+        end: 6,
+        dont_fragment: false,
+    };
     let data = [0x40, 0, 0, 2, 1, 2];
-    assert_eq!(world.server.from_peer(world.now, socket, peer, 3), to(old), "until data comes from the new one");
+    assert_eq!(
+        world.server.from_peer(world.now, socket, peer, 3),
+        to(old),
+        "until data comes from the new one"
+    );
     assert_eq!(world.give(&old, &data), onward);
     assert_eq!(world.give(&new, &data), onward);
     assert_eq!(world.server.from_peer(world.now, socket, peer, 3), to(new));
-    assert_eq!(world.give(&old, &data), Onward::Discarded(Discard::NoAllocation));
-    world.ask(&new, &mut user(), Request::Refresh { lifetime: 0 }).unwrap();
+    assert_eq!(
+        world.give(&old, &data),
+        Onward::Discarded(Discard::NoAllocation)
+    );
+    world
+        .ask(&new, &mut user(), Request::Refresh { lifetime: 0 })
+        .unwrap();
     assert_eq!((world.server.allocations(), world.sockets.len()), (0, 0));
 }
 
@@ -311,11 +525,22 @@ fn a_ticket_of_another_shard_makes_a_guest() {
     let ticket = crate::turn::shared::mobility_ticket::TicketKey::new([7; 32]).seal(ticket);
     let (here, forged) = (over_tcp(5000), at(5000));
     for client in [&here, &forged] {
-        let _ = ask_raw(&mut world, client, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]);
+        let _ = ask_raw(
+            &mut world,
+            client,
+            Method::REFRESH,
+            &[(AttributeType::MOBILITY_TICKET, &ticket)],
+        );
     }
-    assert_eq!(world.give(&here, &[0x40, 0, 0, 2, 1, 2]), Onward::Pass { shard: 1 });
+    assert_eq!(
+        world.give(&here, &[0x40, 0, 0, 2, 1, 2]),
+        Onward::Pass { shard: 1 }
+    );
     for other in [forged, over_tcp(5001)] {
-        assert_eq!(world.give(&other, &[0x40, 0, 0, 2, 1, 2]), Onward::Discarded(Discard::NoAllocation));
+        assert_eq!(
+            world.give(&other, &[0x40, 0, 0, 2, 1, 2]),
+            Onward::Discarded(Discard::NoAllocation)
+        );
     }
 }
 
@@ -323,15 +548,33 @@ fn a_ticket_of_another_shard_makes_a_guest() {
 #[test]
 fn a_call_moves_and_connects_after_its_realm_is_gone() {
     let (mut world, old, new) = (World::new(), over_tcp(5000), over_tcp(5001));
-    let answer = ask_raw(&mut world, &old, Method::ALLOCATE, &[TCP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let answer = ask_raw(
+        &mut world,
+        &old,
+        Method::ALLOCATE,
+        &[TCP, (AttributeType::MOBILITY_TICKET, &[])],
+    )
+    .unwrap();
     let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
     let mut policy = world.policy.clone();
     policy.realms = vec![Arc::new(Realm::new("elsewhere"))];
     world.server.replace_policy(Arc::new(policy));
-    ask_raw(&mut world, &new, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]).unwrap();
+    ask_raw(
+        &mut world,
+        &new,
+        Method::REFRESH,
+        &[(AttributeType::MOBILITY_TICKET, &ticket)],
+    )
+    .unwrap();
     let peer: SocketAddr = PEER.parse().unwrap();
     let (octets, length) = attribute::xor_address(peer, &[Method::CONNECT.0 as u8; 12]);
-    ask_raw(&mut world, &new, Method::CONNECT, &[(AttributeType::XOR_PEER_ADDRESS, &octets[..length])]).unwrap();
+    ask_raw(
+        &mut world,
+        &new,
+        Method::CONNECT,
+        &[(AttributeType::XOR_PEER_ADDRESS, &octets[..length])],
+    )
+    .unwrap();
     let connection = world.connects.pop().expect("a connect");
     world.server.connected(world.now, connection, true);
     world.settle();
@@ -340,15 +583,24 @@ fn a_call_moves_and_connects_after_its_realm_is_gone() {
     // A nonce is for one address: on the connection of its own the first request meets 438, for the realm that it named.
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Class::Request, Method::CONNECTION_BIND, &[1; 12]);
-    writer.attribute(AttributeType::CONNECTION_ID, &number).attribute(AttributeType::USERNAME, b"user");
-    writer.attribute(AttributeType::REALM, b"hairpin").attribute(AttributeType::NONCE, b"another's");
+    writer
+        .attribute(AttributeType::CONNECTION_ID, &number)
+        .attribute(AttributeType::USERNAME, b"user");
+    writer
+        .attribute(AttributeType::REALM, b"hairpin")
+        .attribute(AttributeType::NONCE, b"another's");
     writer.integrity(&Key::long_term(PasswordAlgorithm::MD5, "user", "hairpin", "pass").unwrap());
     writer.finish();
     world.give(&over_tcp(5002), &out);
     let (_, octets) = world.sent.pop().expect("an answer");
     let answer = Message::parse(&octets).unwrap();
-    let code = answer.attribute(AttributeType::ERROR_CODE).and_then(attribute::read_error_code);
-    assert_eq!((code, answer.text(AttributeType::REALM)), (Some(ErrorCode::STALE_NONCE), Some("hairpin")));
+    let code = answer
+        .attribute(AttributeType::ERROR_CODE)
+        .and_then(attribute::read_error_code);
+    assert_eq!(
+        (code, answer.text(AttributeType::REALM)),
+        (Some(ErrorCode::STALE_NONCE), Some("hairpin"))
+    );
     let bind = [(AttributeType::CONNECTION_ID, &number[..])];
     ask_raw(&mut world, &over_tcp(5002), Method::CONNECTION_BIND, &bind).unwrap();
     assert_eq!(world.spliced.len(), 1);
@@ -365,7 +617,11 @@ fn a_tcp_relay_connects_and_is_bound_by_its_user_only_once() {
     let mut world = World::new();
     let (control, data) = (over_tcp(5000), over_tcp(5001));
     let peer: SocketAddr = PEER.parse().unwrap();
-    assert_eq!(ask_raw(&mut world, &at(5000), Method::ALLOCATE, &[TCP]), Err(ErrorCode::BAD_REQUEST), "over UDP");
+    assert_eq!(
+        ask_raw(&mut world, &at(5000), Method::ALLOCATE, &[TCP]),
+        Err(ErrorCode::BAD_REQUEST),
+        "over UDP"
+    );
     ask_raw(&mut world, &control, Method::ALLOCATE, &[TCP]).unwrap();
     let (octets, length) = attribute::xor_address(peer, &[Method::CONNECT.0 as u8; 12]);
     let to_peer = [(AttributeType::XOR_PEER_ADDRESS, &octets[..length])];
@@ -375,16 +631,27 @@ fn a_tcp_relay_connects_and_is_bound_by_its_user_only_once() {
     world.settle();
     let (_, octets) = world.sent.pop().expect("an answer");
     let answer = Message::parse(&octets).unwrap();
-    assert_eq!(answer.attribute(AttributeType::CONNECTION_ID), Some(&connection.0.to_be_bytes()[..]));
+    assert_eq!(
+        answer.attribute(AttributeType::CONNECTION_ID),
+        Some(&connection.0.to_be_bytes()[..])
+    );
     let id = connection.0.to_be_bytes();
-    let bind =
-        |world: &mut World| ask_raw(world, &data, Method::CONNECTION_BIND, &[(AttributeType::CONNECTION_ID, &id)]);
+    let bind = |world: &mut World| {
+        ask_raw(
+            world,
+            &data,
+            Method::CONNECTION_BIND,
+            &[(AttributeType::CONNECTION_ID, &id)],
+        )
+    };
     assert!(bind(&mut world).is_ok());
     assert_eq!(world.spliced, [connection]);
     assert_eq!(bind(&mut world), Err(ErrorCode::BAD_REQUEST), "only once");
     world.pass(31);
     assert!(world.hung_up.is_empty(), "it is bound");
-    world.ask(&control, &mut user(), Request::Refresh { lifetime: 0 }).unwrap();
+    world
+        .ask(&control, &mut user(), Request::Refresh { lifetime: 0 })
+        .unwrap();
     assert_eq!(world.hung_up, [connection], "it ends with its allocation");
 }
 
@@ -395,12 +662,28 @@ fn a_data_connection_that_nobody_binds_is_closed_after_30_seconds() {
     let peer: SocketAddr = PEER.parse().unwrap();
     ask_raw(&mut world, &control, Method::ALLOCATE, &[TCP]).unwrap();
     let socket = world.sockets[0].0;
-    assert_eq!(world.server.accepted(world.now, socket, peer), None, "it is not permitted");
-    world.ask(&control, &mut user(), Request::CreatePermission { peers: vec![peer] }).unwrap();
-    let connection = world.server.accepted(world.now, socket, peer).expect("a connection");
+    assert_eq!(
+        world.server.accepted(world.now, socket, peer),
+        None,
+        "it is not permitted"
+    );
+    world
+        .ask(
+            &control,
+            &mut user(),
+            Request::CreatePermission { peers: vec![peer] },
+        )
+        .unwrap();
+    let connection = world
+        .server
+        .accepted(world.now, socket, peer)
+        .expect("a connection");
     world.settle();
     let attempt = world.sent.pop().expect("an indication").1;
-    assert_eq!(Message::parse(&attempt).unwrap().method(), Method::CONNECTION_ATTEMPT);
+    assert_eq!(
+        Message::parse(&attempt).unwrap().method(),
+        Method::CONNECTION_ATTEMPT
+    );
     world.pass(29);
     assert!(world.hung_up.is_empty());
     world.pass(1);
@@ -409,34 +692,108 @@ fn a_data_connection_that_nobody_binds_is_closed_after_30_seconds() {
 
 #[test]
 fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
-    let shared = Arc::new(Shared::new(Ports::new(World::addresses(), 50_000..=50_099), [7; 32], 0));
-    let (mut a, mut b) = (World::of_shard(0, shared.clone()), World::of_shard(1, shared));
+    let shared = Arc::new(Shared::new(
+        Ports::new(World::addresses(), 50_000..=50_099),
+        [7; 32],
+        0,
+    ));
+    let (mut a, mut b) = (
+        World::of_shard(0, shared.clone()),
+        World::of_shard(1, shared),
+    );
     let (here, there, mut alice, mut bob) = (at(5000), at(6000), user(), user());
-    let allocate = || Request::Allocate { family: None, lifetime: None };
-    let from = a.ask(&here, &mut alice, allocate()).unwrap().relayed.unwrap();
-    let to = b.ask(&there, &mut bob, allocate()).unwrap().relayed.unwrap();
-    a.ask(&here, &mut alice, Request::ChannelBind { number: 0x4000, peer: to }).unwrap();
+    let allocate = || Request::Allocate {
+        family: None,
+        lifetime: None,
+    };
+    let from = a
+        .ask(&here, &mut alice, allocate())
+        .unwrap()
+        .relayed
+        .unwrap();
+    let to = b
+        .ask(&there, &mut bob, allocate())
+        .unwrap()
+        .relayed
+        .unwrap();
+    a.ask(
+        &here,
+        &mut alice,
+        Request::ChannelBind {
+            number: 0x4000,
+            peer: to,
+        },
+    )
+    .unwrap();
     let data = [0x40, 0, 0, 2, 1, 2];
     let socket = a.socket(from);
-    let long_way = Onward::ToPeer { relayed: socket, to, start: 4, end: 6, dont_fragment: false };
-    assert_eq!(a.give(&here, &data), long_way, "no door: the other shard decides");
-    b.ask(&there, &mut bob, Request::CreatePermission { peers: vec![from] }).unwrap();
-    let arrives = |framing| Onward::ToClient { client: there, start: 4, end: 6, framing };
+    let long_way = Onward::ToPeer {
+        relayed: socket,
+        to,
+        start: 4,
+        end: 6,
+        dont_fragment: false,
+    };
+    assert_eq!(
+        a.give(&here, &data),
+        long_way,
+        "no door: the other shard decides"
+    );
+    b.ask(
+        &there,
+        &mut bob,
+        Request::CreatePermission { peers: vec![from] },
+    )
+    .unwrap();
+    let arrives = |framing| Onward::ToClient {
+        client: there,
+        start: 4,
+        end: 6,
+        framing,
+    };
     assert_eq!(a.give(&here, &data), arrives(Framing::Data(from)));
-    b.ask(&there, &mut bob, Request::ChannelBind { number: 0x4001, peer: from }).unwrap();
+    b.ask(
+        &there,
+        &mut bob,
+        Request::ChannelBind {
+            number: 0x4001,
+            peer: from,
+        },
+    )
+    .unwrap();
     assert_eq!(a.give(&here, &data), arrives(Framing::Channel(0x4001)));
     for _ in 0..2 {
         a.pass(150);
         b.pass(150);
-        a.ask(&here, &mut alice, Request::ChannelBind { number: 0x4000, peer: to }).unwrap();
+        a.ask(
+            &here,
+            &mut alice,
+            Request::ChannelBind {
+                number: 0x4000,
+                peer: to,
+            },
+        )
+        .unwrap();
     }
     assert_eq!(a.give(&here, &data), long_way, "its permission expired");
-    b.ask(&there, &mut bob, Request::CreatePermission { peers: vec![from] }).unwrap();
+    b.ask(
+        &there,
+        &mut bob,
+        Request::CreatePermission { peers: vec![from] },
+    )
+    .unwrap();
     assert_eq!(a.give(&here, &data), arrives(Framing::Channel(0x4001)));
     let record = b.server.records(b.now).next().unwrap();
-    assert_eq!(record.traffic.to_client.packets, 3, "what came in by the doors, since they were renewed too");
-    b.ask(&there, &mut bob, Request::Refresh { lifetime: 0 }).unwrap();
-    assert_eq!(a.give(&here, &data), Onward::Discarded(Discard::PeerRefused));
+    assert_eq!(
+        record.traffic.to_client.packets, 3,
+        "what came in by the doors, since they were renewed too"
+    );
+    b.ask(&there, &mut bob, Request::Refresh { lifetime: 0 })
+        .unwrap();
+    assert_eq!(
+        a.give(&here, &data),
+        Onward::Discarded(Discard::PeerRefused)
+    );
 }
 
 #[test]
@@ -447,14 +804,38 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
     policy.limits.new_peers = 5;
     world.server.replace_policy(Arc::new(policy));
     let (here, mut client) = (at(5000), user());
-    world.ask(&here, &mut client, Request::Allocate { family: None, lifetime: None }).unwrap();
+    world
+        .ask(
+            &here,
+            &mut client,
+            Request::Allocate {
+                family: None,
+                lifetime: None,
+            },
+        )
+        .unwrap();
     let peer: SocketAddr = PEER.parse().unwrap();
-    world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer }).unwrap();
+    world
+        .ask(
+            &here,
+            &mut client,
+            Request::ChannelBind {
+                number: 0x4000,
+                peer,
+            },
+        )
+        .unwrap();
     let message = [&[0x40, 0, 0, 100][..], &[0; 100]].concat();
-    let onward =
-        |world: &mut World| (0..20).filter(|_| matches!(world.give(&here, &message), Onward::ToPeer { .. })).count();
+    let onward = |world: &mut World| {
+        (0..20)
+            .filter(|_| matches!(world.give(&here, &message), Onward::ToPeer { .. }))
+            .count()
+    };
     assert_eq!(onward(&mut world), 10, "100 ms of it");
-    assert_eq!(world.give(&here, &message), Onward::Discarded(Discard::Bandwidth));
+    assert_eq!(
+        world.give(&here, &message),
+        Onward::Discarded(Discard::Bandwidth)
+    );
     world.pass(1);
     assert_eq!(onward(&mut world), 10);
     world.pass(1);
@@ -463,7 +844,9 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
         client.send(SocketAddr::new(peer.ip(), port), b"x", &mut out);
         world.give(&here, &out)
     };
-    let reached = (1..100).filter(|port| matches!(scan(*port), Onward::ToPeer { .. })).count();
+    let reached = (1..100)
+        .filter(|port| matches!(scan(*port), Onward::ToPeer { .. }))
+        .count();
     assert_eq!(reached, 5, "new peers a second");
     assert_eq!(scan(99), Onward::Discarded(Discard::PeerRate));
 }
@@ -473,7 +856,16 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
 fn an_allocation_outlives_its_realm() {
     let mut world = World::new();
     let (here, mut client) = (at(5000), user());
-    world.ask(&here, &mut client, Request::Allocate { family: None, lifetime: Some(3600) }).unwrap();
+    world
+        .ask(
+            &here,
+            &mut client,
+            Request::Allocate {
+                family: None,
+                lifetime: Some(3600),
+            },
+        )
+        .unwrap();
     let mut policy = world.policy.clone();
     let mut elsewhere = Realm::new("elsewhere");
     elsewhere.peers.allow = vec!["10.0.0.0/8".parse().unwrap()];
@@ -482,10 +874,23 @@ fn an_allocation_outlives_its_realm() {
     for _ in 0..2 {
         world.server.replace_policy(Arc::new(policy.clone()));
     }
-    let foreign = Request::CreatePermission { peers: vec!["10.0.0.1:9".parse().unwrap()] };
-    assert!(world.ask(&here, &mut client, foreign).is_err(), "under its own realm's rules");
+    let foreign = Request::CreatePermission {
+        peers: vec!["10.0.0.1:9".parse().unwrap()],
+    };
+    assert!(
+        world.ask(&here, &mut client, foreign).is_err(),
+        "under its own realm's rules"
+    );
     let peer: SocketAddr = PEER.parse().unwrap();
-    let more = || [Request::ChannelBind { number: 0x4000, peer }, Request::Refresh { lifetime: 3600 }];
+    let more = || {
+        [
+            Request::ChannelBind {
+                number: 0x4000,
+                peer,
+            },
+            Request::Refresh { lifetime: 3600 },
+        ]
+    };
     for request in more() {
         world.ask(&here, &mut client, request).unwrap();
     }
@@ -496,15 +901,34 @@ fn an_allocation_outlives_its_realm() {
             world.ask(&here, &mut client, request).unwrap();
         }
     }
-    assert!(world.ask(&at(5001), &mut user(), Request::Allocate { family: None, lifetime: None }).is_err());
-    world.ask(&here, &mut client, Request::Refresh { lifetime: 0 }).unwrap();
+    assert!(
+        world
+            .ask(
+                &at(5001),
+                &mut user(),
+                Request::Allocate {
+                    family: None,
+                    lifetime: None
+                }
+            )
+            .is_err()
+    );
+    world
+        .ask(&here, &mut client, Request::Refresh { lifetime: 0 })
+        .unwrap();
     assert_eq!(world.server.allocations(), 0);
 }
 
 #[test]
 fn a_ticket_is_not_spent_on_a_refused_request() {
     let (mut world, old, new) = (World::new(), at(5000), at(5001));
-    let answer = ask_raw(&mut world, &old, Method::ALLOCATE, &[UDP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let answer = ask_raw(
+        &mut world,
+        &old,
+        Method::ALLOCATE,
+        &[UDP, (AttributeType::MOBILITY_TICKET, &[])],
+    )
+    .unwrap();
     let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
     let v6: (AttributeType, &[u8]) = (AttributeType::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
     let show = (AttributeType::MOBILITY_TICKET, &ticket[..]);
@@ -518,20 +942,61 @@ fn a_ticket_is_not_spent_on_a_refused_request() {
 fn whoever_comes_where_a_client_went_is_somebody_else() {
     let (mut world, here) = (World::new(), over_tcp(5000));
     let peer: SocketAddr = PEER.parse().unwrap();
-    let answer = ask_raw(&mut world, &here, Method::ALLOCATE, &[UDP, (AttributeType::MOBILITY_TICKET, &[])]).unwrap();
+    let answer = ask_raw(
+        &mut world,
+        &here,
+        Method::ALLOCATE,
+        &[UDP, (AttributeType::MOBILITY_TICKET, &[])],
+    )
+    .unwrap();
     let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
-    world.ask(&here, &mut user(), Request::ChannelBind { number: 0x4000, peer }).unwrap();
+    world
+        .ask(
+            &here,
+            &mut user(),
+            Request::ChannelBind {
+                number: 0x4000,
+                peer,
+            },
+        )
+        .unwrap();
     let socket = world.sockets[0].0;
     world.server.client_gone(world.now, &here);
     world.settle();
-    let again = Client { link: Link(2), ..here };
+    let again = Client {
+        link: Link(2),
+        ..here
+    };
     let data = [0x40, 0, 0, 2, 1, 2];
-    assert_eq!(world.give(&again, &data), Onward::Discarded(Discard::NoAllocation));
+    assert_eq!(
+        world.give(&again, &data),
+        Onward::Discarded(Discard::NoAllocation)
+    );
     let lost = world.server.from_peer(world.now, socket, peer, 3);
-    assert_eq!(lost, Onward::Discarded(Discard::NoPermission), "there is nobody to take it");
-    ask_raw(&mut world, &again, Method::REFRESH, &[(AttributeType::MOBILITY_TICKET, &ticket)]).unwrap();
-    let onward = Onward::ToPeer { relayed: socket, to: peer, start: 4, end: 6, dont_fragment: false };
-    assert_eq!(world.give(&again, &data), onward, "it came back, to where it was");
+    assert_eq!(
+        lost,
+        Onward::Discarded(Discard::NoPermission),
+        "there is nobody to take it"
+    );
+    ask_raw(
+        &mut world,
+        &again,
+        Method::REFRESH,
+        &[(AttributeType::MOBILITY_TICKET, &ticket)],
+    )
+    .unwrap();
+    let onward = Onward::ToPeer {
+        relayed: socket,
+        to: peer,
+        start: 4,
+        end: 6,
+        dont_fragment: false,
+    };
+    assert_eq!(
+        world.give(&again, &data),
+        onward,
+        "it came back, to where it was"
+    );
 }
 
 #[test]
@@ -540,7 +1005,27 @@ fn datagrams_do_not_reach_a_tcp_relay() {
     ask_raw(&mut world, &control, Method::ALLOCATE, &[TCP]).unwrap();
     let listening = world.sockets[0].1;
     let (here, mut client) = (at(5000), user());
-    world.ask(&here, &mut client, Request::Allocate { family: None, lifetime: None }).unwrap();
-    let bound = world.ask(&here, &mut client, Request::ChannelBind { number: 0x4000, peer: listening });
-    assert_eq!(bound, Err(ErrorCode::FORBIDDEN), "no datagram socket of ours is there");
+    world
+        .ask(
+            &here,
+            &mut client,
+            Request::Allocate {
+                family: None,
+                lifetime: None,
+            },
+        )
+        .unwrap();
+    let bound = world.ask(
+        &here,
+        &mut client,
+        Request::ChannelBind {
+            number: 0x4000,
+            peer: listening,
+        },
+    );
+    assert_eq!(
+        bound,
+        Err(ErrorCode::FORBIDDEN),
+        "no datagram socket of ours is there"
+    );
 }

@@ -17,7 +17,11 @@ pub enum Family {
 impl Family {
     /// The family of an address.
     pub const fn of(address: IpAddr) -> Family {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+        if address.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        }
     }
 
     /// The family's number.
@@ -156,7 +160,11 @@ mod tests {
 
     #[test]
     fn xor_addresses_are_read_as_they_are_written() {
-        for text in ["192.0.2.1:32853", "[2001:db8:1234:5678:11:2233:4455:6677]:32853", "0.0.0.0:0"] {
+        for text in [
+            "192.0.2.1:32853",
+            "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
+            "0.0.0.0:0",
+        ] {
             let plain: SocketAddr = text.parse().unwrap();
             let (octets, length) = xor_address(plain, &[9; 12]);
             assert_eq!(read_xor_address(&octets[..length], &[9; 12]), Some(plain));
@@ -172,6 +180,9 @@ mod tests {
 
     #[test]
     fn an_error_code_is_hundreds_and_rest() {
-        assert_eq!(read_error_code(&[0, 0, 4, 38]), Some(ErrorCode::STALE_NONCE));
+        assert_eq!(
+            read_error_code(&[0, 0, 4, 38]),
+            Some(ErrorCode::STALE_NONCE)
+        );
     }
 }

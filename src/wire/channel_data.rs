@@ -19,7 +19,9 @@ impl<'a> ChannelData<'a> {
     /// [`Malformed::Unrecognized`] for a number that no channel may have, [`Malformed::Short`] when the length field
     /// promises more than there is.
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
-        let (header, rest) = octets.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
+        let (header, rest) = octets
+            .split_first_chunk::<HEADER>()
+            .ok_or(Malformed::Short)?;
         let [n0, n1, l0, l1] = *header;
         let number = u16::from_be_bytes([n0, n1]);
         if !NUMBERS_OF_RFC_5766.contains(&number) {
@@ -59,9 +61,18 @@ mod tests {
 
     #[test]
     fn refuses_reserved_numbers_and_short_payloads() {
-        assert_eq!(ChannelData::parse(&header(0x8000, 0)), Err(Malformed::Unrecognized));
-        assert_eq!(ChannelData::parse(&header(0x3fff, 0)), Err(Malformed::Unrecognized));
-        assert_eq!(ChannelData::parse(&header(0x4000, 1)), Err(Malformed::Short));
+        assert_eq!(
+            ChannelData::parse(&header(0x8000, 0)),
+            Err(Malformed::Unrecognized)
+        );
+        assert_eq!(
+            ChannelData::parse(&header(0x3fff, 0)),
+            Err(Malformed::Unrecognized)
+        );
+        assert_eq!(
+            ChannelData::parse(&header(0x4000, 1)),
+            Err(Malformed::Short)
+        );
         assert_eq!(ChannelData::parse(&[0x40, 0, 0]), Err(Malformed::Short));
     }
 }

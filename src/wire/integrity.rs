@@ -20,8 +20,19 @@ pub struct Key {
 
 impl Key {
     /// Derives the key of a user in a realm. RFC 8489 §9.2.2: the hash of `username ":" realm ":" password`.
-    pub fn long_term(algorithm: PasswordAlgorithm, username: &str, realm: &str, password: &str) -> Option<Key> {
-        let parts = [username.as_bytes(), b":", realm.as_bytes(), b":", password.as_bytes()];
+    pub fn long_term(
+        algorithm: PasswordAlgorithm,
+        username: &str,
+        realm: &str,
+        password: &str,
+    ) -> Option<Key> {
+        let parts = [
+            username.as_bytes(),
+            b":",
+            realm.as_bytes(),
+            b":",
+            password.as_bytes(),
+        ];
         match algorithm {
             PasswordAlgorithm::MD5 => Key::from_octets(&digest::<Md5>(&parts)),
             PasswordAlgorithm::SHA256 => Key::from_octets(&digest::<Sha256>(&parts)),
@@ -31,14 +42,19 @@ impl Key {
 
     /// A key given as it is: a short-term password's octets, or an access token's `mac_key`. At most 32 octets.
     pub fn from_octets(octets: &[u8]) -> Option<Key> {
-        let mut key = Key { octets: [0; 32], length: u8::try_from(octets.len()).ok()? };
+        let mut key = Key {
+            octets: [0; 32],
+            length: u8::try_from(octets.len()).ok()?,
+        };
         key.octets.get_mut(..octets.len())?.copy_from_slice(octets);
         Some(key)
     }
 
     /// The key's octets.
     pub fn as_octets(&self) -> &[u8] {
-        self.octets.get(..usize::from(self.length)).unwrap_or_default()
+        self.octets
+            .get(..usize::from(self.length))
+            .unwrap_or_default()
     }
 }
 
@@ -85,12 +101,15 @@ pub fn seal(message: &Message) -> Option<Seal> {
 pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
     match seal {
         Seal::Sha1 => message.integrity().is_some_and(|(at, claimed)| {
-            sealed(message, at, claimed.len(), |parts| hmac_sha1(key, parts)).ct_eq(claimed).into()
+            sealed(message, at, claimed.len(), |parts| hmac_sha1(key, parts))
+                .ct_eq(claimed)
+                .into()
         }),
         Seal::Sha256 => message.integrity_sha256().is_some_and(|(at, claimed)| {
             let whole = sealed(message, at, claimed.len(), |parts| hmac_sha256(key, parts));
-            let truncated =
-                matches!(claimed.len(), 16 | 20 | 24 | 28 | 32).then(|| whole.get(..claimed.len())).flatten();
+            let truncated = matches!(claimed.len(), 16 | 20 | 24 | 28 | 32)
+                .then(|| whole.get(..claimed.len()))
+                .flatten();
             truncated.is_some_and(|truncated| truncated.ct_eq(claimed).into())
         }),
     }
@@ -99,7 +118,10 @@ pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
 /// Whether the message has no FINGERPRINT or a right one. RFC 8489 §14.7.
 pub fn fingerprint_matches(message: &Message) -> bool {
     message.fingerprint().is_none_or(|(at, claimed)| {
-        message.octets().get(..at).is_some_and(|covered| crc(covered).to_be_bytes() == claimed)
+        message
+            .octets()
+            .get(..at)
+            .is_some_and(|covered| crc(covered).to_be_bytes() == claimed)
     })
 }
 
@@ -128,7 +150,11 @@ pub fn userhash(username: &str, realm: &str) -> [u8; 32] {
 fn sealed<T>(message: &Message, at: usize, length: usize, hash: impl FnOnce(&[&[u8]]) -> T) -> T {
     let octets = message.octets();
     let field = ((at + 4 + length - 20) as u16).to_be_bytes();
-    hash(&[octets.get(..2).unwrap_or_default(), &field, octets.get(4..at).unwrap_or_default()])
+    hash(&[
+        octets.get(..2).unwrap_or_default(),
+        &field,
+        octets.get(4..at).unwrap_or_default(),
+    ])
 }
 
 fn hmac_sha1(key: &Key, parts: &[&[u8]]) -> [u8; 20] {
@@ -211,7 +237,11 @@ mod tests {
             writer.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256, &seal[..length]);
             writer.finish();
             let message = Message::parse(&out).unwrap();
-            assert_eq!(verify(&message, Seal::Sha256, &key), [16, 20, 24, 28, 32].contains(&length), "{length}");
+            assert_eq!(
+                verify(&message, Seal::Sha256, &key),
+                [16, 20, 24, 28, 32].contains(&length),
+                "{length}"
+            );
         }
     }
 }

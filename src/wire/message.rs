@@ -32,7 +32,9 @@ impl<'a> Message<'a> {
     /// [`Malformed`] when the header does not fit the octets, the magic cookie is missing, an attribute runs over the
     /// end, or FINGERPRINT is not the last (RFC 8489 §14.7).
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
-        let (header, attributes) = octets.split_first_chunk::<HEADER>().ok_or(Malformed::Short)?;
+        let (header, attributes) = octets
+            .split_first_chunk::<HEADER>()
+            .ok_or(Malformed::Short)?;
         let [t0, t1, l0, l1, c0, c1, c2, c3, ..] = *header;
         if t0 & 0xc0 != 0 {
             return Err(Malformed::Unrecognized);
@@ -50,7 +52,14 @@ impl<'a> Message<'a> {
             _ => {}
         }
         let (method, class) = method_and_class(u16::from_be_bytes([t0, t1]));
-        let mut message = Message { octets, method, class, integrity: 0, integrity_sha256: 0, fingerprint: 0 };
+        let mut message = Message {
+            octets,
+            method,
+            class,
+            integrity: 0,
+            integrity_sha256: 0,
+            fingerprint: 0,
+        };
         message.survey(attributes)?;
         Ok(message)
     }
@@ -95,7 +104,10 @@ impl<'a> Message<'a> {
 
     /// The transaction id.
     pub fn transaction(&self) -> TransactionId {
-        self.octets.get(8..HEADER).and_then(|id| id.try_into().ok()).unwrap_or_default()
+        self.octets
+            .get(8..HEADER)
+            .and_then(|id| id.try_into().ok())
+            .unwrap_or_default()
     }
 
     /// The whole message.
@@ -106,12 +118,16 @@ impl<'a> Message<'a> {
     /// The attributes that count, in order. What follows MESSAGE-INTEGRITY is not covered by it and is passed over, but
     /// for MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 §14.5); likewise after MESSAGE-INTEGRITY-SHA256 (§14.6).
     pub fn attributes(&self) -> Attributes<'a> {
-        Attributes { rest: self.octets.get(HEADER..).unwrap_or_default(), sealed: None }
+        Attributes {
+            rest: self.octets.get(HEADER..).unwrap_or_default(),
+            sealed: None,
+        }
     }
 
     /// The value of the first attribute of a type: a repeated one does not count (RFC 8489 §14).
     pub fn attribute(&self, kind: AttributeType) -> Option<&'a [u8]> {
-        self.attributes().find_map(|(found, value)| (found == kind).then_some(value))
+        self.attributes()
+            .find_map(|(found, value)| (found == kind).then_some(value))
     }
 
     /// Whether an attribute of this type is there and counts.
@@ -176,10 +192,16 @@ impl<'a> Iterator for Attributes<'a> {
             self.rest = rest;
             match (self.sealed, kind) {
                 (_, AttributeType::FINGERPRINT) | (None, _) => {}
-                (Some(AttributeType::MESSAGE_INTEGRITY), AttributeType::MESSAGE_INTEGRITY_SHA256) => {}
+                (
+                    Some(AttributeType::MESSAGE_INTEGRITY),
+                    AttributeType::MESSAGE_INTEGRITY_SHA256,
+                ) => {}
                 _ => continue,
             }
-            if matches!(kind, AttributeType::MESSAGE_INTEGRITY | AttributeType::MESSAGE_INTEGRITY_SHA256) {
+            if matches!(
+                kind,
+                AttributeType::MESSAGE_INTEGRITY | AttributeType::MESSAGE_INTEGRITY_SHA256
+            ) {
                 self.sealed = Some(kind);
             }
             return Some((kind, value));
@@ -216,12 +238,24 @@ mod tests {
 
     #[test]
     fn attributes_come_in_order_without_padding() {
-        let octets = request(&[(AttributeType::USERNAME, b"abc"), (AttributeType::DATA, b"")]);
+        let octets = request(&[
+            (AttributeType::USERNAME, b"abc"),
+            (AttributeType::DATA, b""),
+        ]);
         let message = Message::parse(&octets).unwrap();
         let all: Vec<_> = message.attributes().collect();
-        assert_eq!(all, [(AttributeType::USERNAME, &b"abc"[..]), (AttributeType::DATA, &b""[..])]);
+        assert_eq!(
+            all,
+            [
+                (AttributeType::USERNAME, &b"abc"[..]),
+                (AttributeType::DATA, &b""[..])
+            ]
+        );
         assert_eq!(message.transaction(), [7; 12]);
-        assert_eq!((message.method(), message.class()), (Method::ALLOCATE, Class::Request));
+        assert_eq!(
+            (message.method(), message.class()),
+            (Method::ALLOCATE, Class::Request)
+        );
     }
 
     #[test]
@@ -235,12 +269,18 @@ mod tests {
         ]);
         let message = Message::parse(&octets).unwrap();
         assert!(!message.has(AttributeType::LIFETIME) && !message.has(AttributeType::USERNAME));
-        assert!(message.has(AttributeType::MESSAGE_INTEGRITY_SHA256) && message.has(AttributeType::FINGERPRINT));
+        assert!(
+            message.has(AttributeType::MESSAGE_INTEGRITY_SHA256)
+                && message.has(AttributeType::FINGERPRINT)
+        );
     }
 
     #[test]
     fn every_truncation_and_extension_is_malformed() {
-        let octets = request(&[(AttributeType::USERNAME, b"abc"), (AttributeType::REALM, b"hairpin")]);
+        let octets = request(&[
+            (AttributeType::USERNAME, b"abc"),
+            (AttributeType::REALM, b"hairpin"),
+        ]);
         for end in 0..octets.len() {
             assert!(Message::parse(&octets[..end]).is_err(), "{end}");
         }
@@ -258,7 +298,13 @@ mod tests {
 
     #[test]
     fn fingerprint_must_be_last() {
-        let octets = request(&[(AttributeType::FINGERPRINT, &[0; 4]), (AttributeType::DATA, b"")]);
-        assert_eq!(Message::parse(&octets).unwrap_err(), Malformed::AfterFingerprint);
+        let octets = request(&[
+            (AttributeType::FINGERPRINT, &[0; 4]),
+            (AttributeType::DATA, b""),
+        ]);
+        assert_eq!(
+            Message::parse(&octets).unwrap_err(),
+            Malformed::AfterFingerprint
+        );
     }
 }

@@ -214,7 +214,12 @@ mod tests {
     #[test]
     fn every_message_type_is_read_as_it_is_written() {
         for number in 0..0x1000 {
-            for class in [Class::Request, Class::Indication, Class::Success, Class::Error] {
+            for class in [
+                Class::Request,
+                Class::Indication,
+                Class::Success,
+                Class::Error,
+            ] {
                 let written = message_type(Method(number), class);
                 assert!(written < 0x4000);
                 assert_eq!(method_and_class(written), (Method(number), class));

@@ -13,7 +13,11 @@ pub fn frame(stream: &[u8]) -> Result<Option<usize>, Malformed> {
         return Ok(None);
     };
     let Some(&[n0, n1, l0, l1]) = stream.first_chunk() else {
-        return if first < 0x80 { Ok(None) } else { Err(Malformed::Unrecognized) };
+        return if first < 0x80 {
+            Ok(None)
+        } else {
+            Err(Malformed::Unrecognized)
+        };
     };
     let length = usize::from(u16::from_be_bytes([l0, l1]));
     match n0 {

@@ -22,10 +22,19 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Starts a message behind whatever `out` holds.
-    pub fn new(out: &'a mut Vec<u8>, class: Class, method: Method, transaction: &TransactionId) -> Self {
+    pub fn new(
+        out: &'a mut Vec<u8>,
+        class: Class,
+        method: Method,
+        transaction: &TransactionId,
+    ) -> Self {
         let start = out.len();
         out.extend_from_slice(&header(class, method, 0, transaction));
-        Writer { out, start, transaction: *transaction }
+        Writer {
+            out,
+            start,
+            transaction: *transaction,
+        }
     }
 
     /// Appends an attribute, padded with zeros.
@@ -36,10 +45,12 @@ impl<'a> Writer<'a> {
         if value.len() > room {
             return self;
         }
-        self.out.extend_from_slice(&attribute::header(kind, value.len() as u16));
+        self.out
+            .extend_from_slice(&attribute::header(kind, value.len() as u16));
         self.out.extend_from_slice(value);
         let padding = value.len().wrapping_neg() & 3;
-        self.out.extend_from_slice([0; 3].get(..padding).unwrap_or_default());
+        self.out
+            .extend_from_slice([0; 3].get(..padding).unwrap_or_default());
         self.set_length(self.length());
         self
     }
@@ -64,13 +75,19 @@ impl<'a> Writer<'a> {
     /// Appends ERROR-CODE with a reason phrase, which may be empty. RFC 8489 §14.8.
     pub fn error_code(&mut self, code: ErrorCode, reason: &str) -> &mut Self {
         let mut value = [0; 4 + MAX_REASON];
-        let reason = reason.as_bytes().get(..reason.len().min(MAX_REASON)).unwrap_or_default();
+        let reason = reason
+            .as_bytes()
+            .get(..reason.len().min(MAX_REASON))
+            .unwrap_or_default();
         let (number, text) = value.split_at_mut(4);
         number.copy_from_slice(&[0, 0, (code.0 / 100) as u8, (code.0 % 100) as u8]);
         if let Some(text) = text.get_mut(..reason.len()) {
             text.copy_from_slice(reason);
         }
-        self.attribute(AttributeType::ERROR_CODE, value.get(..4 + reason.len()).unwrap_or_default())
+        self.attribute(
+            AttributeType::ERROR_CODE,
+            value.get(..4 + reason.len()).unwrap_or_default(),
+        )
     }
 
     /// Appends ADDRESS-ERROR-CODE: why the other half of a dual allocation failed. RFC 8656 §18.12.
@@ -129,7 +146,12 @@ impl<'a> Writer<'a> {
 }
 
 /// A message's header with `length` octets of attributes behind it.
-pub fn header(class: Class, method: Method, length: u16, transaction: &TransactionId) -> [u8; HEADER] {
+pub fn header(
+    class: Class,
+    method: Method,
+    length: u16,
+    transaction: &TransactionId,
+) -> [u8; HEADER] {
     let mut octets = [0; HEADER];
     let (head, id) = octets.split_at_mut(8);
     let [t0, t1] = message_type(method, class).to_be_bytes();
@@ -143,7 +165,11 @@ pub fn header(class: Class, method: Method, length: u16, transaction: &Transacti
 /// What stands in front of `length` octets of payload in a Data indication from `peer`: header, XOR-PEER-ADDRESS, and
 /// DATA's own header. 36 octets for IPv4, 48 for IPv6. The payload must be padded to a multiple of four behind it.
 /// RFC 8656 §11.3. `None` when the payload is too long for one message.
-pub fn data_indication(peer: SocketAddr, length: usize, transaction: &TransactionId) -> Option<([u8; 48], usize)> {
+pub fn data_indication(
+    peer: SocketAddr,
+    length: usize,
+    transaction: &TransactionId,
+) -> Option<([u8; 48], usize)> {
     let (address, address_length) = attribute::xor_address(peer, transaction);
     let attributes = 4 + address_length + 4;
     let total = u16::try_from(attributes + super::padded(length)).ok()?;
@@ -196,7 +222,9 @@ mod tests {
     fn oversized_values_are_left_out_and_the_message_stays_sound() {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[0; 12]);
-        writer.attribute(AttributeType::DATA, &[1; 65_000]).attribute(AttributeType::DATA, &[1; 1_000]);
+        writer
+            .attribute(AttributeType::DATA, &[1; 65_000])
+            .attribute(AttributeType::DATA, &[1; 1_000]);
         writer.finish();
         assert_eq!(Message::parse(&out).unwrap().attributes().count(), 1);
     }

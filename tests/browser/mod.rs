@@ -56,14 +56,19 @@ type Waiting = Arc<Mutex<HashMap<u64, Sender<Value>>>>;
 pub fn chromium() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name))).find(|file| file.is_file())
+    std::env::split_paths(&path)
+        .flat_map(|folder| names.map(|name| folder.join(name)))
+        .find(|file| file.is_file())
 }
 
 /// Whether a test that needs `what` may run: without it the test is skipped aloud, and fails where `CI=true`.
 pub fn needs(what: &str, found: bool) -> bool {
     if !found {
         eprintln!("SKIPPED: {what} is not here");
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is not here, and CI=true");
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "{what} is not here, and CI=true"
+        );
     }
     found
 }
@@ -71,14 +76,23 @@ pub fn needs(what: &str, found: bool) -> bool {
 impl Browser {
     /// Starts Chromium with fake camera and microphone and without asking for permissions.
     pub fn launch() -> Browser {
-        Browser::launch_with(&[], &["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"])
+        Browser::launch_with(
+            &[],
+            &[
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+            ],
+        )
     }
 
     /// Starts Chromium with `flags` of one's own, under `wrapper` (such as `ip netns exec NAME`) where there is one.
     pub fn launch_with(wrapper: &[&str], flags: &[&str]) -> Browser {
         let chromium = chromium().expect("chromium is here");
-        let number = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos());
-        let profile = std::env::temp_dir().join(format!("hairpin-browser-{}-{number}", std::process::id()));
+        let number = std::time::UNIX_EPOCH
+            .elapsed()
+            .map_or(0, |now| now.as_nanos());
+        let profile =
+            std::env::temp_dir().join(format!("hairpin-browser-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&profile).expect("a profile");
         let mut command = match wrapper.split_first() {
             Some((program, rest)) => {
@@ -89,30 +103,71 @@ impl Browser {
             None => Command::new("sh"),
         };
         // The pipe is file descriptors 3 and 4; `exec` so that the child we know is the browser itself.
-        command.arg("-c").arg(r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#).arg(chromium);
-        command.args(["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--no-first-run"]);
-        command.args(["--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync"]);
-        command.args(["--disable-component-update", "--hide-scrollbars", "--autoplay-policy=no-user-gesture-required"]);
-        command.arg(format!("--user-data-dir={}", profile.display())).args(flags).arg("about:blank");
-        command.env("HOME", &profile).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("-c")
+            .arg(r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#)
+            .arg(chromium);
+        command.args([
+            "--headless=new",
+            "--remote-debugging-pipe",
+            "--no-sandbox",
+            "--no-first-run",
+        ]);
+        command.args([
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-sync",
+        ]);
+        command.args([
+            "--disable-component-update",
+            "--hide-scrollbars",
+            "--autoplay-policy=no-user-gesture-required",
+        ]);
+        command
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .args(flags)
+            .arg("about:blank");
+        command
+            .env("HOME", &profile)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("chromium starts");
-        let (input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        let (input, output) = (
+            child.stdin.take().expect("a pipe"),
+            child.stdout.take().expect("a pipe"),
+        );
         let waiting = Waiting::default();
         let answers = waiting.clone();
         std::thread::spawn(move || read(BufReader::new(output), &answers));
-        let line = Line(Arc::new(Mutex::new(Ends { input, next: 1, waiting })));
-        Browser { child, profile, line }
+        let line = Line(Arc::new(Mutex::new(Ends {
+            input,
+            next: 1,
+            waiting,
+        })));
+        Browser {
+            child,
+            profile,
+            line,
+        }
     }
 
     /// A new page in a context of its own, on `url`.
     pub fn page(&self, url: &str) -> Page {
-        let context = self.line.ask(None, "Target.createBrowserContext", json!({}));
+        let context = self
+            .line
+            .ask(None, "Target.createBrowserContext", json!({}));
         let context = text(&context["browserContextId"]);
         let about = json!({"url": "about:blank", "browserContextId": context});
         let target = text(&self.line.ask(None, "Target.createTarget", about)["targetId"]);
         let attach = json!({"targetId": target, "flatten": true});
         let tab = text(&self.line.ask(None, "Target.attachToTarget", attach)["sessionId"]);
-        let page = Page { line: self.line.clone(), target, tab, context };
+        let page = Page {
+            line: self.line.clone(),
+            target,
+            tab,
+            context,
+        };
         page.ask("Page.enable", json!({}));
         page.ask("Runtime.enable", json!({}));
         page.open(url);
@@ -145,7 +200,11 @@ impl Page {
     pub fn evaluate(&self, expression: &str) -> Value {
         let how = json!({"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true});
         let answer = self.ask("Runtime.evaluate", how);
-        assert!(answer["exceptionDetails"].is_null(), "{expression:.200}: {}", answer["exceptionDetails"]);
+        assert!(
+            answer["exceptionDetails"].is_null(),
+            "{expression:.200}: {}",
+            answer["exceptionDetails"]
+        );
         answer["result"]["value"].clone()
     }
 
@@ -180,7 +239,9 @@ impl Page {
 
     /// Writes into the input with this id.
     pub fn fill(&self, id: &str, words: &str) {
-        self.evaluate(&format!("document.getElementById({id:?}).value = {words:?}"));
+        self.evaluate(&format!(
+            "document.getElementById({id:?}).value = {words:?}"
+        ));
     }
 
     /// Presses a key such as `Tab` or `Enter`.
@@ -191,10 +252,19 @@ impl Page {
             " " => (32, " "),
             _ => panic!("a key that is known"),
         };
-        let how =
-            |kind: &str| json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": words});
-        self.ask("Input.dispatchKeyEvent", how(if words.is_empty() { "rawKeyDown" } else { "keyDown" }));
-        self.ask("Input.dispatchKeyEvent", json!({"type": "keyUp", "key": key, "windowsVirtualKeyCode": code}));
+        let how = |kind: &str| json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": words});
+        self.ask(
+            "Input.dispatchKeyEvent",
+            how(if words.is_empty() {
+                "rawKeyDown"
+            } else {
+                "keyDown"
+            }),
+        );
+        self.ask(
+            "Input.dispatchKeyEvent",
+            json!({"type": "keyUp", "key": key, "windowsVirtualKeyCode": code}),
+        );
     }
 
     /// Grants or denies permissions (`camera`, `microphone`) for every origin of this page's context.
@@ -206,7 +276,10 @@ impl Page {
 
     /// Runs a script in every document that is opened from now on, before its own.
     pub fn prepare(&self, script: &str) {
-        self.ask("Page.addScriptToEvaluateOnNewDocument", json!({"source": script}));
+        self.ask(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({"source": script}),
+        );
     }
 
     /// Lets injected scripts do what the page's own policy forbids.
@@ -221,14 +294,20 @@ impl Page {
         let scheme = if look.dark { "dark" } else { "light" };
         // Without motion, so that no picture shows a colour on its way to another.
         let still = json!({"name": "prefers-reduced-motion", "value": "reduce"});
-        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}, still]});
+        let features =
+            json!({"features": [{"name": "prefers-color-scheme", "value": scheme}, still]});
         self.ask("Emulation.setEmulatedMedia", features);
     }
 
     /// Takes a picture of the whole page, as a PNG.
     pub fn screenshot(&self, file: &Path) {
-        let answer = self.ask("Page.captureScreenshot", json!({"format": "png", "captureBeyondViewport": true}));
-        let octets = base64::engine::general_purpose::STANDARD.decode(text(&answer["data"])).expect("base64");
+        let answer = self.ask(
+            "Page.captureScreenshot",
+            json!({"format": "png", "captureBeyondViewport": true}),
+        );
+        let octets = base64::engine::general_purpose::STANDARD
+            .decode(text(&answer["data"]))
+            .expect("base64");
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
         std::fs::write(file, octets).expect("a picture");
     }
@@ -240,7 +319,8 @@ impl Page {
 
     /// Closes the page as a person does.
     pub fn close(self) {
-        self.line.ask(None, "Target.closeTarget", json!({"targetId": self.target}));
+        self.line
+            .ask(None, "Target.closeTarget", json!({"targetId": self.target}));
     }
 
     fn ask(&self, method: &str, parameters: Value) -> Value {

@@ -18,7 +18,10 @@ fn success_tells_relayed_and_mapped_address_and_lifetime() {
         assert_eq!(answer.number(LIFETIME), Some(600));
         let relayed = answer.addresses(XOR_RELAYED_ADDRESS);
         assert_eq!(relayed.len(), 1);
-        assert!(relayed[0].is_ipv4() && relayed[0].port() >= 49_152, "{relayed:?}");
+        assert!(
+            relayed[0].is_ipv4() && relayed[0].port() >= 49_152,
+            "{relayed:?}"
+        );
         assert!(!answer.has(RESERVATION_TOKEN));
     }
 }
@@ -41,14 +44,26 @@ fn the_relayed_address_is_open_when_the_answer_comes() {
 fn a_retransmitted_allocate_gets_the_same_answer() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
-    let octets = Outgoing::allocate().with(Attribute::lifetime(1000)).encode(client.credentials.as_ref());
+    let octets = Outgoing::allocate()
+        .with(Attribute::lifetime(1000))
+        .encode(client.credentials.as_ref());
     let first = client.ask_raw(&octets);
     assert!(first.is_success());
     for _ in 0..3 {
         let again = client.ask_raw(&octets);
-        assert_eq!(again.address(XOR_RELAYED_ADDRESS), first.address(XOR_RELAYED_ADDRESS));
-        assert_eq!(again.address(XOR_MAPPED_ADDRESS), first.address(XOR_MAPPED_ADDRESS));
-        assert!(again.number(LIFETIME).is_some_and(|l| (995..=1000).contains(&l)));
+        assert_eq!(
+            again.address(XOR_RELAYED_ADDRESS),
+            first.address(XOR_RELAYED_ADDRESS)
+        );
+        assert_eq!(
+            again.address(XOR_MAPPED_ADDRESS),
+            first.address(XOR_MAPPED_ADDRESS)
+        );
+        assert!(
+            again
+                .number(LIFETIME)
+                .is_some_and(|l| (995..=1000).contains(&l))
+        );
         assert!(again.verify_sha1(&client.credentials.as_ref().unwrap().key()));
     }
 }
@@ -58,12 +73,17 @@ fn a_retransmitted_allocate_gets_the_same_answer() {
 fn a_retransmitted_reservation_gets_the_same_token() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
-    let octets = Outgoing::allocate().with(Attribute::even_port(true)).encode(client.credentials.as_ref());
+    let octets = Outgoing::allocate()
+        .with(Attribute::even_port(true))
+        .encode(client.credentials.as_ref());
     let first = client.ask_raw(&octets);
     let again = client.ask_raw(&octets);
     assert!(first.get(RESERVATION_TOKEN).is_some_and(|t| t.len() == 8));
     assert_eq!(again.get(RESERVATION_TOKEN), first.get(RESERVATION_TOKEN));
-    assert_eq!(again.address(XOR_RELAYED_ADDRESS), first.address(XOR_RELAYED_ADDRESS));
+    assert_eq!(
+        again.address(XOR_RELAYED_ADDRESS),
+        first.address(XOR_RELAYED_ADDRESS)
+    );
 }
 
 /// RFC 8656 §7.2: "The server checks if the 5-tuple is currently in use by an existing allocation. If yes, the server rejects the
@@ -74,7 +94,11 @@ fn a_second_allocate_on_the_five_tuple_gets_437() {
         client.allocate();
         assert_eq!(client.ask(Outgoing::allocate()).error(), Some(437));
         let even_when_malformed = client.ask(Outgoing::request(ALLOCATE));
-        assert_eq!(even_when_malformed.error(), Some(437), "the five-tuple is checked before the transport");
+        assert_eq!(
+            even_when_malformed.error(),
+            Some(437),
+            "the five-tuple is checked before the transport"
+        );
     }
 }
 
@@ -86,7 +110,8 @@ fn requested_transport_is_required_and_checked() {
         client.login(USER, PASSWORD);
         assert_eq!(client.ask(Outgoing::request(ALLOCATE)).error(), Some(400));
         for value in [&b""[..], b"\x11", b"\x11\0\0\0\0\0\0\0"] {
-            let request = Outgoing::request(ALLOCATE).with(Attribute::plain(REQUESTED_TRANSPORT, value));
+            let request =
+                Outgoing::request(ALLOCATE).with(Attribute::plain(REQUESTED_TRANSPORT, value));
             assert_eq!(client.ask(request).error(), Some(400), "{value:?}");
         }
     }
@@ -97,8 +122,13 @@ fn requested_transport_is_required_and_checked() {
 fn reserved_bits_are_ignored() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
-    let request = Outgoing::request(ALLOCATE).with(Attribute::plain(REQUESTED_TRANSPORT, &[17, 1, 2, 3]));
-    assert!(client.ask(request.with(Attribute::plain(REQUESTED_ADDRESS_FAMILY, &[1, 9, 9, 9]))).is_success());
+    let request =
+        Outgoing::request(ALLOCATE).with(Attribute::plain(REQUESTED_TRANSPORT, &[17, 1, 2, 3]));
+    assert!(
+        client
+            .ask(request.with(Attribute::plain(REQUESTED_ADDRESS_FAMILY, &[1, 9, 9, 9])))
+            .is_success()
+    );
     let bind = Outgoing::request(CHANNEL_BIND)
         .with(Attribute::plain(CHANNEL_NUMBER, &[0x40, 0x01, 0xff, 0xff]))
         .with(Attribute::peer(Peer::v4().address));
@@ -106,10 +136,14 @@ fn reserved_bits_are_ignored() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
     let even = client.ask(Outgoing::allocate().with(Attribute::plain(EVEN_PORT, &[0x7f])));
-    assert!(even.is_success() && !even.has(RESERVATION_TOKEN), "R is the first bit alone");
+    assert!(
+        even.is_success() && !even.has(RESERVATION_TOKEN),
+        "R is the first bit alone"
+    );
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
-    let both = client.ask(Outgoing::allocate().with(Attribute::plain(ADDITIONAL_ADDRESS_FAMILY, &[2, 9, 9, 9])));
+    let both = client
+        .ask(Outgoing::allocate().with(Attribute::plain(ADDITIONAL_ADDRESS_FAMILY, &[2, 9, 9, 9])));
     assert_eq!(both.addresses(XOR_RELAYED_ADDRESS).len(), 2);
 }
 
@@ -130,7 +164,15 @@ fn an_unsupported_transport_gets_442() {
 #[test]
 fn lifetimes_lie_between_the_default_and_the_maximum() {
     let server = Server::shared();
-    for (asked, granted) in [(0, 600), (1, 600), (600, 600), (601, 601), (3600, 3600), (3601, 3600), (u32::MAX, 3600)] {
+    for (asked, granted) in [
+        (0, 600),
+        (1, 600),
+        (600, 600),
+        (601, 601),
+        (3600, 3600),
+        (3601, 3600),
+        (u32::MAX, 3600),
+    ] {
         let mut client = server.udp();
         client.login(USER, PASSWORD);
         let answer = client.ask(Outgoing::allocate().with(Attribute::lifetime(asked)));
@@ -170,7 +212,13 @@ fn even_port_is_even() {
         let mut client = server.udp();
         client.login(USER, PASSWORD);
         let answer = client.ask(Outgoing::allocate().with(Attribute::even_port(false)));
-        assert!(answer.address(XOR_RELAYED_ADDRESS).unwrap().port().is_multiple_of(2));
+        assert!(
+            answer
+                .address(XOR_RELAYED_ADDRESS)
+                .unwrap()
+                .port()
+                .is_multiple_of(2)
+        );
         assert!(!answer.has(RESERVATION_TOKEN));
     }
 }
@@ -214,10 +262,15 @@ fn a_made_up_reservation_token_gets_508() {
 fn a_reservation_token_stands_alone() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
-    for other in
-        [Attribute::even_port(false), Attribute::even_port(true), Attribute::family(1), Attribute::additional_family(2)]
-    {
-        let request = Outgoing::allocate().with(Attribute::plain(RESERVATION_TOKEN, b"12345678")).with(other.clone());
+    for other in [
+        Attribute::even_port(false),
+        Attribute::even_port(true),
+        Attribute::family(1),
+        Attribute::additional_family(2),
+    ] {
+        let request = Outgoing::allocate()
+            .with(Attribute::plain(RESERVATION_TOKEN, b"12345678"))
+            .with(other.clone());
         assert_eq!(client.ask(request).error(), Some(400), "{other:?}");
     }
 }
@@ -251,16 +304,35 @@ fn an_unknown_family_gets_440() {
 /// the 440 (Address Family not Supported) response code."
 #[test]
 fn a_family_without_a_relay_address_gets_440() {
-    let only = |address| Setup::new().without_relay_addresses().flag("--relay-address", address).start();
+    let only = |address| {
+        Setup::new()
+            .without_relay_addresses()
+            .flag("--relay-address", address)
+            .start()
+    };
     let v4 = only("127.0.0.1");
     let mut client = v4.udp();
     client.login(USER, PASSWORD);
-    assert_eq!(client.ask(Outgoing::allocate().with(Attribute::family(2))).error(), Some(440));
+    assert_eq!(
+        client
+            .ask(Outgoing::allocate().with(Attribute::family(2)))
+            .error(),
+        Some(440)
+    );
     let v6 = only("::1");
     let mut client = v6.udp();
     client.login(USER, PASSWORD);
-    assert_eq!(client.ask(Outgoing::allocate().with(Attribute::family(1))).error(), Some(440));
-    assert_eq!(client.ask(Outgoing::allocate()).error(), Some(440), "absent means IPv4");
+    assert_eq!(
+        client
+            .ask(Outgoing::allocate().with(Attribute::family(1)))
+            .error(),
+        Some(440)
+    );
+    assert_eq!(
+        client.ask(Outgoing::allocate()).error(),
+        Some(440),
+        "absent means IPv4"
+    );
     assert!(client.allocate_v6().is_ipv6());
 }
 
@@ -270,9 +342,13 @@ fn additional_family_is_checked() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
     let requests = [
-        Outgoing::allocate().with(Attribute::additional_family(2)).with(Attribute::family(1)),
+        Outgoing::allocate()
+            .with(Attribute::additional_family(2))
+            .with(Attribute::family(1)),
         Outgoing::allocate().with(Attribute::additional_family(1)),
-        Outgoing::allocate().with(Attribute::additional_family(2)).with(Attribute::even_port(true)),
+        Outgoing::allocate()
+            .with(Attribute::additional_family(2))
+            .with(Attribute::even_port(true)),
     ];
     for request in requests {
         let answer = client.ask(request.clone());
@@ -300,14 +376,21 @@ fn a_dual_allocation_has_two_working_addresses() {
 /// ADDRESS-ERROR-CODE attribute in the success response".
 #[test]
 fn half_a_dual_allocation_says_why() {
-    let server = Setup::new().without_relay_addresses().flag("--relay-address", "127.0.0.1").start();
+    let server = Setup::new()
+        .without_relay_addresses()
+        .flag("--relay-address", "127.0.0.1")
+        .start();
     let mut client = server.udp();
     client.login(USER, PASSWORD);
     let answer = client.ask(Outgoing::allocate().with(Attribute::additional_family(2)));
     assert!(answer.is_success(), "{answer:?}");
     assert_eq!(answer.addresses(XOR_RELAYED_ADDRESS).len(), 1);
     let value = answer.get(ADDRESS_ERROR_CODE).unwrap();
-    assert_eq!((value[0], value[1], value[2], value[3]), (2, 0, 4, 40), "IPv6, reserved, 440");
+    assert_eq!(
+        (value[0], value[1], value[2], value[3]),
+        (2, 0, 4, 40),
+        "IPv6, reserved, 440"
+    );
     assert!(std::str::from_utf8(&value[4..]).unwrap().chars().count() < 128);
 }
 
@@ -316,12 +399,17 @@ fn half_a_dual_allocation_says_why() {
 #[test]
 fn relay_ports_are_unique_in_range_and_unpredictable() {
     let first = free_ports(1000);
-    let server = Setup::new().flag("--relay-ports", &format!("{first}-{}", first + 999)).start();
+    let server = Setup::new()
+        .flag("--relay-ports", &format!("{first}-{}", first + 999))
+        .start();
     let mut clients: Vec<Client> = (0..40).map(|_| server.udp()).collect();
     let ports: Vec<u16> = clients.iter_mut().map(|c| c.allocate().port()).collect();
     assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len());
     assert!(ports.iter().all(|p| (first..first + 1000).contains(p)));
-    let small_steps = ports.windows(2).filter(|w| w[0].abs_diff(w[1]) <= 2).count();
+    let small_steps = ports
+        .windows(2)
+        .filter(|w| w[0].abs_diff(w[1]) <= 2)
+        .count();
     let rising = ports.windows(2).filter(|w| w[0] < w[1]).count();
     assert!(small_steps < 10 && (5..35).contains(&rising), "{ports:?}");
 }
@@ -331,7 +419,9 @@ fn relay_ports_are_unique_in_range_and_unpredictable() {
 #[test]
 fn exhausted_ports_get_508_until_one_is_free() {
     let first = free_ports(2);
-    let server = Setup::new().flag("--relay-ports", &format!("{first}-{}", first + 1)).start();
+    let server = Setup::new()
+        .flag("--relay-ports", &format!("{first}-{}", first + 1))
+        .start();
     let mut clients: Vec<Client> = (0..3).map(|_| server.udp()).collect();
     clients.iter_mut().for_each(|c| c.login(USER, PASSWORD));
     let ports: HashSet<u16> = (0..2).map(|i| clients[i].allocate().port()).collect();
@@ -342,7 +432,10 @@ fn exhausted_ports_get_508_until_one_is_free() {
         let (old, new) = (round % 3, (round + 2) % 3);
         assert_eq!(clients[new].ask(Outgoing::allocate()).error(), Some(508));
         assert_eq!(clients[old].refresh(0).number(LIFETIME), Some(0));
-        assert!(clients[new].ask(Outgoing::allocate()).is_success(), "round {round}");
+        assert!(
+            clients[new].ask(Outgoing::allocate()).is_success(),
+            "round {round}"
+        );
     }
 }
 
@@ -351,7 +444,9 @@ fn exhausted_ports_get_508_until_one_is_free() {
 fn a_port_that_another_program_has_is_passed_over() {
     let first = free_ports(2);
     let taken = std::net::UdpSocket::bind(("127.0.0.1", first)).unwrap();
-    let server = Setup::new().flag("--relay-ports", &format!("{first}-{}", first + 1)).start();
+    let server = Setup::new()
+        .flag("--relay-ports", &format!("{first}-{}", first + 1))
+        .start();
     let mut one = server.udp();
     assert_eq!(one.allocate().port(), first + 1);
     let mut two = server.udp();
@@ -373,7 +468,10 @@ fn clients_are_told_the_external_address() {
     assert_eq!(relayed.ip().to_string(), "198.51.100.7");
     let peer = Peer::v4();
     client.permit(peer.address);
-    peer.send(SocketAddr::new("127.0.0.1".parse().unwrap(), relayed.port()), b"through the NAT");
+    peer.send(
+        SocketAddr::new("127.0.0.1".parse().unwrap(), relayed.port()),
+        b"through the NAT",
+    );
     assert_eq!(client.data().1, b"through the NAT");
 }
 
@@ -390,7 +488,12 @@ fn without_an_allocation_requests_get_437_and_the_rest_silence() {
         assert_eq!(client.try_bind(0x4000, peer.address).error(), Some(437));
         client.send_to(peer.address, b"nobody");
         client.send_channel(0x4000, b"nobody");
-        assert!(client.fence().iter().all(|p| !matches!(p, Packet::Channel(..))));
+        assert!(
+            client
+                .fence()
+                .iter()
+                .all(|p| !matches!(p, Packet::Channel(..)))
+        );
     }
 }
 
@@ -414,9 +517,15 @@ fn five_tuples_do_not_mix() {
 pub fn dual(client: &mut Client) -> [SocketAddr; 2] {
     client.login(USER, PASSWORD);
     let answer = client.ask(Outgoing::allocate().with(Attribute::additional_family(2)));
-    assert!(answer.is_success() && !answer.has(ADDRESS_ERROR_CODE), "{answer:?}");
+    assert!(
+        answer.is_success() && !answer.has(ADDRESS_ERROR_CODE),
+        "{answer:?}"
+    );
     let mut both = answer.addresses(XOR_RELAYED_ADDRESS);
     both.sort();
-    assert!(both.len() == 2 && both[0].is_ipv4() && both[1].is_ipv6(), "{both:?}");
+    assert!(
+        both.len() == 2 && both[0].is_ipv4() && both[1].is_ipv6(),
+        "{both:?}"
+    );
     [both[0], both[1]]
 }

@@ -15,7 +15,11 @@ fn a_request_without_integrity_is_challenged() {
             let answer = client.exchange(&Outgoing::request(method));
             assert_eq!((answer.error(), answer.method), (Some(401), method));
             assert_eq!(answer.get(REALM), Some(REALM_NAME.as_bytes()));
-            assert!(answer.get(NONCE).is_some_and(|n| !n.is_empty() && n.len() < 128));
+            assert!(
+                answer
+                    .get(NONCE)
+                    .is_some_and(|n| !n.is_empty() && n.len() < 128)
+            );
         }
     }
 }
@@ -25,7 +29,12 @@ fn a_request_without_integrity_is_challenged() {
 fn a_challenge_carries_no_identity() {
     let mut client = Server::shared().udp();
     let answer = client.exchange(&Outgoing::allocate());
-    for kind in [USERNAME, USERHASH, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256] {
+    for kind in [
+        USERNAME,
+        USERHASH,
+        MESSAGE_INTEGRITY,
+        MESSAGE_INTEGRITY_SHA256,
+    ] {
         assert!(!answer.has(kind));
     }
 }
@@ -34,8 +43,16 @@ fn a_challenge_carries_no_identity() {
 #[test]
 fn nonces_differ_between_clients() {
     let server = Server::shared();
-    let mut nonces: Vec<Vec<u8>> =
-        (0..8).map(|_| server.udp().exchange(&Outgoing::allocate()).get(NONCE).unwrap().to_vec()).collect();
+    let mut nonces: Vec<Vec<u8>> = (0..8)
+        .map(|_| {
+            server
+                .udp()
+                .exchange(&Outgoing::allocate())
+                .get(NONCE)
+                .unwrap()
+                .to_vec()
+        })
+        .collect();
     nonces.sort();
     nonces.dedup();
     assert_eq!(nonces.len(), 8);
@@ -50,7 +67,12 @@ fn a_wrong_password_gets_401() {
         let answer = client.ask(Outgoing::allocate());
         assert_eq!(answer.error(), Some(401));
         assert!(answer.has(REALM) && answer.has(NONCE));
-        for kind in [USERNAME, USERHASH, MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256] {
+        for kind in [
+            USERNAME,
+            USERHASH,
+            MESSAGE_INTEGRITY,
+            MESSAGE_INTEGRITY_SHA256,
+        ] {
             assert!(!answer.has(kind));
         }
     }
@@ -107,7 +129,11 @@ fn integrity_without_its_companions_gets_400() {
         ];
         for missing in 0..parts.len() {
             let mut request = Outgoing::allocate();
-            let rest = parts.iter().enumerate().filter(|(i, _)| *i != missing).map(|(_, a)| a.clone());
+            let rest = parts
+                .iter()
+                .enumerate()
+                .filter(|(i, _)| *i != missing)
+                .map(|(_, a)| a.clone());
             request.attributes.extend(rest);
             let mut octets = request.encode(None);
             append_sha1(&mut octets, &credentials.key());
@@ -130,13 +156,22 @@ fn a_made_up_nonce_gets_438_with_a_good_one() {
         let mut flipped = good.nonce.clone();
         *flipped.last_mut().unwrap() ^= 1;
         for nonce in [b"made up".to_vec(), vec![], vec![b'x'; 400], flipped] {
-            client.credentials = Some(Credentials { nonce, ..good.clone() });
+            client.credentials = Some(Credentials {
+                nonce,
+                ..good.clone()
+            });
             let answer = client.ask(Outgoing::allocate());
             assert_eq!(answer.error(), Some(438), "{answer:?}");
             assert!(answer.has(REALM) && !answer.has(USERNAME));
             let fresh = answer.get(NONCE).unwrap().to_vec();
-            client.credentials = Some(Credentials { nonce: fresh, ..good.clone() });
-            assert!(client.refresh(0).error() == Some(437), "the new nonce is valid");
+            client.credentials = Some(Credentials {
+                nonce: fresh,
+                ..good.clone()
+            });
+            assert!(
+                client.refresh(0).error() == Some(437),
+                "the new nonce is valid"
+            );
         }
     }
 }
@@ -158,7 +193,12 @@ fn a_nonce_of_another_client_is_stale() {
 #[test]
 fn a_wrong_password_with_a_stale_nonce_gets_401() {
     let mut client = Server::shared().udp();
-    client.credentials = Some(Credentials::legacy(USER, "wrong", REALM_NAME.as_bytes(), b"stale"));
+    client.credentials = Some(Credentials::legacy(
+        USER,
+        "wrong",
+        REALM_NAME.as_bytes(),
+        b"stale",
+    ));
     assert_eq!(client.ask(Outgoing::allocate()).error(), Some(401));
 }
 
@@ -222,7 +262,10 @@ fn another_realm_gets_401() {
 /// base64(HMAC-SHA1(secret, username))".
 #[test]
 fn time_limited_credentials_work_until_they_expire() {
-    for name in [format!("{}:carol", in_seconds(60)), in_seconds(60).to_string()] {
+    for name in [
+        format!("{}:carol", in_seconds(60)),
+        in_seconds(60).to_string(),
+    ] {
         let mut client = Server::shared().udp();
         client.login(&name, &rest_password(SECRET, &name));
         assert!(client.ask(Outgoing::allocate()).is_success(), "{name}");
@@ -232,10 +275,19 @@ fn time_limited_credentials_work_until_they_expire() {
 /// Issue 2: "expired means 401".
 #[test]
 fn expired_credentials_get_401() {
-    for name in [format!("{}:carol", in_seconds(-5)), in_seconds(-5).to_string(), "0:carol".into(), "1".into()] {
+    for name in [
+        format!("{}:carol", in_seconds(-5)),
+        in_seconds(-5).to_string(),
+        "0:carol".into(),
+        "1".into(),
+    ] {
         let mut client = Server::shared().udp();
         client.login(&name, &rest_password(SECRET, &name));
-        assert_eq!(client.ask(Outgoing::allocate()).error(), Some(401), "{name}");
+        assert_eq!(
+            client.ask(Outgoing::allocate()).error(),
+            Some(401),
+            "{name}"
+        );
     }
 }
 
@@ -243,19 +295,32 @@ fn expired_credentials_get_401() {
 #[test]
 fn both_secrets_work_during_rotation_and_no_other() {
     let name = format!("{}:carol", in_seconds(60));
-    for (secret, outcome) in [(SECRET, None), (OLD_SECRET, None), ("third secret", Some(401))] {
+    for (secret, outcome) in [
+        (SECRET, None),
+        (OLD_SECRET, None),
+        ("third secret", Some(401)),
+    ] {
         let mut client = Server::shared().udp();
         client.login(&name, &rest_password(secret, &name));
-        assert_eq!(client.ask(Outgoing::allocate()).error(), outcome, "{secret}");
+        assert_eq!(
+            client.ask(Outgoing::allocate()).error(),
+            outcome,
+            "{secret}"
+        );
     }
 }
 
 /// A name that is no expiry is no time-limited name, whatever password is computed for it; nor is one whose number overflows.
 #[test]
 fn a_name_without_an_expiry_is_not_minted() {
-    for name in
-        ["carol", "carol:99999999999", ":carol", "-1:carol", "99999999999999999999999:carol", "0x7fffffff:carol"]
-    {
+    for name in [
+        "carol",
+        "carol:99999999999",
+        ":carol",
+        "-1:carol",
+        "99999999999999999999999:carol",
+        "0x7fffffff:carol",
+    ] {
         let mut client = Server::shared().udp();
         client.login(name, &rest_password(SECRET, name));
         let answer = client.ask(Outgoing::allocate());
@@ -310,7 +375,11 @@ fn names_realms_and_passwords_are_prepared() {
         for login in [Client::login, Client::login_modern] {
             let mut client = server.udp();
             login(&mut client, name, password);
-            assert_eq!(client.ask(Outgoing::allocate()).error(), outcome, "{name} {password}");
+            assert_eq!(
+                client.ask(Outgoing::allocate()).error(),
+                outcome,
+                "{name} {password}"
+            );
         }
     }
     let mut hidden = server.udp();
@@ -322,7 +391,10 @@ fn names_realms_and_passwords_are_prepared() {
 /// A password may hold a colon; only the first one ends the name.
 #[test]
 fn a_password_may_hold_a_colon() {
-    let server = Setup::new().without_users().flag("--user", "eve:se:cr:et").start();
+    let server = Setup::new()
+        .without_users()
+        .flag("--user", "eve:se:cr:et")
+        .start();
     let mut client = server.udp();
     client.login("eve", "se:cr:et");
     assert!(client.ask(Outgoing::allocate()).is_success());
@@ -364,7 +436,11 @@ pub fn rest_password(secret: &str, name: &str) -> String {
 
 /// Unix time so many seconds from now.
 pub fn in_seconds(seconds: i64) -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 + seconds
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64
+        + seconds
 }
 
 fn resident_kilobytes(pid: u32) -> u64 {

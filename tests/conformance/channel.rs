@@ -42,7 +42,11 @@ fn channel_numbers_have_a_range() {
     for mut client in Server::shared().both() {
         client.allocate();
         for number in [0x0000, 0x3fff, 0x5000, 0x7fff, 0xffff] {
-            assert_eq!(client.try_bind(number, Peer::v4().address).error(), Some(400), "{number:#x}");
+            assert_eq!(
+                client.try_bind(number, Peer::v4().address).error(),
+                Some(400),
+                "{number:#x}"
+            );
         }
         for number in [0x4000, 0x4fff] {
             client.bind(number, Peer::v4().address);
@@ -58,7 +62,9 @@ fn old_clients_keep_their_channel_numbers() {
         let relayed = client.allocate();
         let peer = Peer::v4();
         let bind = |number| {
-            Outgoing::request(CHANNEL_BIND).with(Attribute::channel(number)).with(Attribute::peer(peer.address))
+            Outgoing::request(CHANNEL_BIND)
+                .with(Attribute::channel(number))
+                .with(Attribute::peer(peer.address))
         };
         assert_eq!(client.ask(bind(0x8000).fingerprint()).error(), Some(400));
         assert!(client.ask(bind(0x7fff).fingerprint()).is_success());
@@ -77,7 +83,9 @@ fn channel_bind_needs_number_and_peer() {
             Outgoing::request(CHANNEL_BIND),
             Outgoing::request(CHANNEL_BIND).with(Attribute::channel(0x4000)),
             Outgoing::request(CHANNEL_BIND).with(peer.clone()),
-            Outgoing::request(CHANNEL_BIND).with(Attribute::plain(CHANNEL_NUMBER, b"\x40\x00")).with(peer),
+            Outgoing::request(CHANNEL_BIND)
+                .with(Attribute::plain(CHANNEL_NUMBER, b"\x40\x00"))
+                .with(peer),
             Outgoing::request(CHANNEL_BIND)
                 .with(Attribute::channel(0x4000))
                 .with(Attribute::plain(XOR_PEER_ADDRESS, b"\0\x01\0\0")),
@@ -168,7 +176,9 @@ fn channel_data_on_an_unbound_channel_is_discarded() {
 fn reserved_first_octets_are_discarded() {
     let mut client = Server::shared().udp();
     client.allocate();
-    for first in [0x04_u8, 0x10, 0x17, 0x20, 0x3f, 0x50, 0x7f, 0x80, 0xbf, 0xc0, 0xff] {
+    for first in [
+        0x04_u8, 0x10, 0x17, 0x20, 0x3f, 0x50, 0x7f, 0x80, 0xbf, 0xc0, 0xff,
+    ] {
         client.send_raw(&[first, 0, 0, 4, 1, 2, 3, 4]);
     }
     assert!(client.fence().is_empty());
@@ -231,8 +241,9 @@ fn a_refused_peer_gets_403_and_no_permission() {
 fn a_retransmitted_channel_bind_gets_the_same_answer() {
     let mut client = Server::shared().udp();
     client.allocate();
-    let request =
-        Outgoing::request(CHANNEL_BIND).with(Attribute::channel(0x4001)).with(Attribute::peer(Peer::v4().address));
+    let request = Outgoing::request(CHANNEL_BIND)
+        .with(Attribute::channel(0x4001))
+        .with(Attribute::peer(Peer::v4().address));
     let octets = request.encode(client.credentials.as_ref());
     let first = client.ask_raw(&octets);
     assert!(first.is_success());
@@ -250,6 +261,9 @@ fn many_channels_on_one_allocation() {
     }
     for (number, peer) in peers.iter().enumerate() {
         peer.send(relayed, &number.to_be_bytes());
-        assert_eq!(client.channel_data(), (0x4000 + number as u16 * 20, number.to_be_bytes().to_vec()));
+        assert_eq!(
+            client.channel_data(),
+            (0x4000 + number as u16 * 20, number.to_be_bytes().to_vec())
+        );
     }
 }

@@ -39,14 +39,26 @@ impl Client {
     /// A client that uses this socket, which stays unconnected.
     pub fn from_udp(socket: UdpSocket, server: SocketAddr) -> Client {
         let address = socket.local_addr().unwrap();
-        Client { wire: Wire::Udp(socket), server, address, credentials: None, inbox: VecDeque::new() }
+        Client {
+            wire: Wire::Udp(socket),
+            server,
+            address,
+            credentials: None,
+            inbox: VecDeque::new(),
+        }
     }
 
     pub fn tcp(server: SocketAddr) -> Client {
         let stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
         stream.set_nodelay(true).unwrap();
         let address = stream.local_addr().unwrap();
-        Client { wire: Wire::Tcp(stream, vec![]), server, address, credentials: None, inbox: VecDeque::new() }
+        Client {
+            wire: Wire::Tcp(stream, vec![]),
+            server,
+            address,
+            credentials: None,
+            inbox: VecDeque::new(),
+        }
     }
 
     pub fn is_tcp(&self) -> bool {
@@ -105,14 +117,18 @@ impl Client {
                     return message;
                 }
                 Some(other) => self.inbox.push_back(other),
-                None => panic!("no answer from {} to {id:02x?}; inbox {:?}", self.server, self.inbox),
+                None => panic!(
+                    "no answer from {} to {id:02x?}; inbox {:?}",
+                    self.server, self.inbox
+                ),
             }
         }
     }
 
     /// The next packet.
     pub fn receive(&mut self) -> Packet {
-        self.receive_within(PATIENCE).unwrap_or_else(|| panic!("nothing came from {}", self.server))
+        self.receive_within(PATIENCE)
+            .unwrap_or_else(|| panic!("nothing came from {}", self.server))
     }
 
     /// The next packet, if one comes in time.
@@ -131,9 +147,10 @@ impl Client {
     /// The next packet must be a Data indication: its peer and payload.
     pub fn data(&mut self) -> (SocketAddr, Vec<u8>) {
         match self.receive() {
-            Packet::Stun(m) if m.class == INDICATION && m.method == DATA_METHOD && m.has(DATA) => {
-                (m.address(XOR_PEER_ADDRESS).unwrap(), m.get(DATA).unwrap().to_vec())
-            }
+            Packet::Stun(m) if m.class == INDICATION && m.method == DATA_METHOD && m.has(DATA) => (
+                m.address(XOR_PEER_ADDRESS).unwrap(),
+                m.get(DATA).unwrap().to_vec(),
+            ),
             other => panic!("expected a Data indication, got {other:?}"),
         }
     }
@@ -205,7 +222,11 @@ impl Client {
     }
 
     pub fn try_bind(&mut self, channel: u16, peer: SocketAddr) -> Incoming {
-        self.ask(Outgoing::request(CHANNEL_BIND).with(Attribute::channel(channel)).with(Attribute::peer(peer)))
+        self.ask(
+            Outgoing::request(CHANNEL_BIND)
+                .with(Attribute::channel(channel))
+                .with(Attribute::peer(peer)),
+        )
     }
 
     pub fn refresh(&mut self, lifetime: u32) -> Incoming {
@@ -214,7 +235,11 @@ impl Client {
 
     /// A Send indication.
     pub fn send_to(&mut self, peer: SocketAddr, payload: &[u8]) {
-        self.send(&Outgoing::indication(SEND).with(Attribute::peer(peer)).with(Attribute::data(payload)));
+        self.send(
+            &Outgoing::indication(SEND)
+                .with(Attribute::peer(peer))
+                .with(Attribute::data(payload)),
+        );
     }
 
     /// ChannelData, padded where the transport demands it.
@@ -273,7 +298,9 @@ impl Client {
                     let rest = buffer.split_off(size);
                     return Some(Packet::parse(&std::mem::replace(buffer, rest)));
                 }
-                let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+                let left = end
+                    .saturating_duration_since(Instant::now())
+                    .max(Duration::from_millis(1));
                 stream.set_read_timeout(Some(left)).unwrap();
                 let mut chunk = [0; 16_384];
                 match stream.read(&mut chunk) {
@@ -290,10 +317,16 @@ impl Packet {
         if let Some(message) = Incoming::parse(octets) {
             return Packet::Stun(message);
         }
-        assert!(octets.len() >= 4 && (0x40..0x50).contains(&octets[0]), "neither STUN nor ChannelData: {octets:02x?}");
+        assert!(
+            octets.len() >= 4 && (0x40..0x50).contains(&octets[0]),
+            "neither STUN nor ChannelData: {octets:02x?}"
+        );
         let length = usize::from(u16::from_be_bytes([octets[2], octets[3]]));
         assert!(octets.len() - 4 - length < 4, "{octets:02x?}");
-        Packet::Channel(u16::from_be_bytes([octets[0], octets[1]]), octets[4..4 + length].to_vec())
+        Packet::Channel(
+            u16::from_be_bytes([octets[0], octets[1]]),
+            octets[4..4 + length].to_vec(),
+        )
     }
 }
 
@@ -301,7 +334,11 @@ impl Packet {
 fn frame(buffer: &[u8]) -> Option<usize> {
     let head = buffer.get(..4)?;
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
-    let size = if head[0] < 0x40 { 20 + length } else { 4 + length.next_multiple_of(4) };
+    let size = if head[0] < 0x40 {
+        20 + length
+    } else {
+        4 + length.next_multiple_of(4)
+    };
     (buffer.len() >= size).then_some(size)
 }
 

@@ -127,7 +127,10 @@ impl Outgoing {
         }
     }
     pub fn indication(method: u16) -> Outgoing {
-        Outgoing { class: INDICATION, ..Outgoing::request(method) }
+        Outgoing {
+            class: INDICATION,
+            ..Outgoing::request(method)
+        }
     }
     /// An Allocate request for a UDP relay.
     pub fn allocate() -> Outgoing {
@@ -179,7 +182,11 @@ impl Outgoing {
         if self.fingerprint {
             set_length(&mut octets, 8);
             let crc = crc32fast::hash(&octets) ^ FINGERPRINT_XOR;
-            Attribute::Plain(FINGERPRINT, crc.to_be_bytes().to_vec()).write(&mut octets, &self.id, 0);
+            Attribute::Plain(FINGERPRINT, crc.to_be_bytes().to_vec()).write(
+                &mut octets,
+                &self.id,
+                0,
+            );
         }
         set_length(&mut octets, 0);
         octets
@@ -283,13 +290,20 @@ impl Incoming {
 
     /// The value of the first attribute of this type.
     pub fn get(&self, kind: u16) -> Option<&[u8]> {
-        self.attributes.iter().find(|a| a.0 == kind).map(|a| &a.1[..])
+        self.attributes
+            .iter()
+            .find(|a| a.0 == kind)
+            .map(|a| &a.1[..])
     }
     pub fn has(&self, kind: u16) -> bool {
         self.get(kind).is_some()
     }
     pub fn all(&self, kind: u16) -> Vec<&[u8]> {
-        self.attributes.iter().filter(|a| a.0 == kind).map(|a| &a.1[..]).collect()
+        self.attributes
+            .iter()
+            .filter(|a| a.0 == kind)
+            .map(|a| &a.1[..])
+            .collect()
     }
     /// The error code of an error response.
     pub fn error(&self) -> Option<u16> {
@@ -308,19 +322,28 @@ impl Incoming {
         unxor(self.get(kind)?, &self.id)
     }
     pub fn addresses(&self, kind: u16) -> Vec<SocketAddr> {
-        self.all(kind).iter().filter_map(|v| unxor(v, &self.id)).collect()
+        self.all(kind)
+            .iter()
+            .filter_map(|v| unxor(v, &self.id))
+            .collect()
     }
     /// An address that is not XORed (ALTERNATE-SERVER, RESPONSE-ORIGIN, OTHER-ADDRESS).
     pub fn plain_address(&self, kind: u16) -> Option<SocketAddr> {
         read_address(self.get(kind)?)
     }
     pub fn plain_addresses(&self, kind: u16) -> Vec<SocketAddr> {
-        self.all(kind).iter().filter_map(|v| read_address(v)).collect()
+        self.all(kind)
+            .iter()
+            .filter_map(|v| read_address(v))
+            .collect()
     }
     /// The types in UNKNOWN-ATTRIBUTES.
     pub fn unknown(&self) -> Vec<u16> {
         let value = self.get(UNKNOWN_ATTRIBUTES).unwrap_or_default();
-        value.chunks_exact(2).map(|c| u16::from_be_bytes([c[0], c[1]])).collect()
+        value
+            .chunks_exact(2)
+            .map(|c| u16::from_be_bytes([c[0], c[1]]))
+            .collect()
     }
 
     /// Whether MESSAGE-INTEGRITY is there and right under this key.
@@ -398,16 +421,31 @@ pub fn append_sha256(octets: &mut Vec<u8>, key: &[u8], length: usize) {
     let mac = hmac_sha256(key, octets);
     octets.extend(MESSAGE_INTEGRITY_SHA256.to_be_bytes());
     octets.extend((length as u16).to_be_bytes());
-    octets.extend(mac.iter().copied().chain(std::iter::repeat(0)).take(length.next_multiple_of(4)));
+    octets.extend(
+        mac.iter()
+            .copied()
+            .chain(std::iter::repeat(0))
+            .take(length.next_multiple_of(4)),
+    );
     set_length(octets, 0);
 }
 
 pub fn hmac_sha1(key: &[u8], text: &[u8]) -> Vec<u8> {
-    Hmac::<Sha1>::new_from_slice(key).unwrap().chain_update(text).finalize().into_bytes().to_vec()
+    Hmac::<Sha1>::new_from_slice(key)
+        .unwrap()
+        .chain_update(text)
+        .finalize()
+        .into_bytes()
+        .to_vec()
 }
 
 pub fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
-    Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(text).finalize().into_bytes().to_vec()
+    Hmac::<Sha256>::new_from_slice(key)
+        .unwrap()
+        .chain_update(text)
+        .finalize()
+        .into_bytes()
+        .to_vec()
 }
 
 /// Sets the header's length to what is there plus `more`.

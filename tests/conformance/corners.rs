@@ -15,8 +15,18 @@ fn a_retransmission_is_of_the_same_user() {
     let mut world = World::new();
     let caller = world.alice(CLIENT);
     let request = Outgoing::allocate();
-    assert!(world.try_ask(&caller, request.clone()).unwrap().is_success());
-    assert!(world.try_ask(&caller, request.clone()).unwrap().is_success());
+    assert!(
+        world
+            .try_ask(&caller, request.clone())
+            .unwrap()
+            .is_success()
+    );
+    assert!(
+        world
+            .try_ask(&caller, request.clone())
+            .unwrap()
+            .is_success()
+    );
     let mut bob = world.caller(CLIENT);
     let challenge = world.ask(&mut bob, Outgoing::request(REFRESH));
     let (realm, nonce) = (challenge.get(REALM).unwrap(), challenge.get(NONCE).unwrap());
@@ -29,11 +39,21 @@ fn a_retransmission_is_of_the_same_user() {
 fn a_retransmission_tells_what_is_left_of_the_shorter_half() {
     let mut world = World::new();
     let caller = world.alice(CLIENT);
-    let octets = Outgoing::allocate().with(Attribute::additional_family(2)).encode(caller.credentials.as_ref());
+    let octets = Outgoing::allocate()
+        .with(Attribute::additional_family(2))
+        .encode(caller.credentials.as_ref());
     assert!(world.try_ask_raw(&caller, &octets).unwrap().is_success());
-    let longer = Outgoing::request(REFRESH).with(Attribute::family(2)).with(Attribute::lifetime(1200));
+    let longer = Outgoing::request(REFRESH)
+        .with(Attribute::family(2))
+        .with(Attribute::lifetime(1200));
     assert!(world.try_ask(&caller, longer).unwrap().is_success());
-    assert_eq!(world.try_ask_raw(&caller, &octets).unwrap().number(LIFETIME), Some(600));
+    assert_eq!(
+        world
+            .try_ask_raw(&caller, &octets)
+            .unwrap()
+            .number(LIFETIME),
+        Some(600)
+    );
 }
 
 /// RFC 8656 §7.2: what an Allocate with EVEN-PORT reserved is free again at once when its own port could not be had (508).
@@ -42,7 +62,15 @@ fn a_failed_allocate_reserves_nothing() {
     let mut world = World::with(|_| {}, 50_000..=50_001, 0);
     world.taken = vec![50_000, 50_001];
     let mut first = world.alice(CLIENT);
-    assert_eq!(world.ask(&mut first, Outgoing::allocate().with(Attribute::even_port(true))).error(), Some(508));
+    assert_eq!(
+        world
+            .ask(
+                &mut first,
+                Outgoing::allocate().with(Attribute::even_port(true))
+            )
+            .error(),
+        Some(508)
+    );
     world.taken.clear();
     for client in [CLIENT, OTHER_CLIENT] {
         let mut caller = world.alice(client);
@@ -60,7 +88,10 @@ fn channels_follow_a_refresh() {
     world.pass_seconds(150.0);
     assert!(world.refresh(&mut caller, 600).is_success());
     world.pass_seconds(100.0);
-    let to_peer = Arrival::Peer { from: relayed, to: PEER.parse().unwrap() };
+    let to_peer = Arrival::Peer {
+        from: relayed,
+        to: PEER.parse().unwrap(),
+    };
     assert_eq!(world.channel_data(&caller, 0x4000), to_peer);
     assert_eq!(world.datagram(PEER, relayed), Arrival::Channel(0x4000));
 }
@@ -71,7 +102,10 @@ fn nothing_is_sent_to_port_0() {
     let mut world = World::new();
     let (mut caller, _) = world.allocated(CLIENT);
     assert!(world.permit(&mut caller, PEER).is_success());
-    assert_eq!(world.send(&caller, "8.8.8.8:0"), Arrival::Dropped(Discard::BadIndication));
+    assert_eq!(
+        world.send(&caller, "8.8.8.8:0"),
+        Arrival::Dropped(Discard::BadIndication)
+    );
 }
 
 /// RFC 6062: where the operator has no TCP relays, Connect and ConnectionBind are methods that nobody knows.
@@ -80,7 +114,10 @@ fn without_tcp_relays_their_methods_are_unknown() {
     let mut world = World::with(|policy| policy.tcp_relays = false, 49_152..=65_535, 0);
     let mut caller = world.caller_over(CLIENT, Transport::Tcp);
     world.login(&mut caller, "alice", "wonderland");
-    for request in [Outgoing::connect(PEER.parse().unwrap()), Outgoing::connection_bind(&[0, 0, 0, 1])] {
+    for request in [
+        Outgoing::connect(PEER.parse().unwrap()),
+        Outgoing::connection_bind(&[0, 0, 0, 1]),
+    ] {
         assert!(world.try_ask(&caller, request).is_none());
     }
     let relay = Outgoing::allocate_tcp();
@@ -94,7 +131,10 @@ fn a_blocked_user_gets_403_for_a_while() {
     let until = Duration::from_secs(UNIX + 100);
     world.change_policy(|policy| policy.blocked = vec![("alice".into(), until)]);
     let mut caller = world.alice(CLIENT);
-    assert_eq!(world.ask(&mut caller, Outgoing::allocate()).error(), Some(403));
+    assert_eq!(
+        world.ask(&mut caller, Outgoing::allocate()).error(),
+        Some(403)
+    );
     world.pass_seconds(100.0);
     assert!(world.ask(&mut caller, Outgoing::allocate()).is_success());
 }
@@ -107,7 +147,10 @@ fn a_realm_that_is_not_ours_gets_401_with_any_key() {
     let credentials = caller.credentials.as_mut().unwrap();
     credentials.key = Some(credentials.key());
     credentials.realm = b"elsewhere".to_vec();
-    assert_eq!(world.ask(&mut caller, Outgoing::allocate()).error(), Some(401));
+    assert_eq!(
+        world.ask(&mut caller, Outgoing::allocate()).error(),
+        Some(401)
+    );
 }
 
 /// RFC 8489 §9.2.4: the key of an allocation is its owner's alone: another name with it is a wrong password (401).
@@ -127,7 +170,9 @@ fn an_owner_is_of_one_realm() {
     let mut world = World::new();
     world.change_policy(|policy| {
         let mut realm = Realm::new("test.net");
-        realm.credentials.add_user("test.net", "alice", "looking-glass");
+        realm
+            .credentials
+            .add_user("test.net", "alice", "looking-glass");
         policy.realms.push(Arc::new(realm));
     });
     let (mut caller, _) = world.allocated(CLIENT);
@@ -145,15 +190,27 @@ fn an_owner_is_of_one_realm() {
 fn permissions_end_with_the_half_of_their_family() {
     let mut world = World::with(|policy| policy.limits.permissions = 2, 49_152..=65_535, 0);
     let mut caller = world.alice(CLIENT);
-    assert!(world.ask(&mut caller, Outgoing::allocate().with(Attribute::additional_family(2))).is_success());
+    assert!(
+        world
+            .ask(
+                &mut caller,
+                Outgoing::allocate().with(Attribute::additional_family(2))
+            )
+            .is_success()
+    );
     assert!(world.permit(&mut caller, PEER).is_success());
     assert!(world.permit(&mut caller, PEER_V6).is_success());
     assert_eq!(world.permit(&mut caller, OTHER_PEER_V6).error(), Some(508));
-    let only_v4 = Outgoing::request(REFRESH).with(Attribute::family(1)).with(Attribute::lifetime(0));
+    let only_v4 = Outgoing::request(REFRESH)
+        .with(Attribute::family(1))
+        .with(Attribute::lifetime(0));
     assert!(world.ask(&mut caller, only_v4).is_success());
     let serial = world.server.records(world.now).next().unwrap().id;
     let permitted = world.server.detail(world.now, serial).unwrap().permissions;
-    let addresses: Vec<String> = permitted.iter().map(|(address, _)| address.to_string()).collect();
+    let addresses: Vec<String> = permitted
+        .iter()
+        .map(|(address, _)| address.to_string())
+        .collect();
     assert_eq!(addresses, ["2606:4700::1"]);
     assert!(world.permit(&mut caller, OTHER_PEER_V6).is_success());
 }
@@ -165,27 +222,47 @@ fn agreed_algorithms_are_answered_with_sha256() {
     let mut world = World::new();
     let mut caller = world.alice(CLIENT);
     let credentials = caller.credentials.as_mut().unwrap();
-    (credentials.algorithms, credentials.algorithm) = (Some(vec![0, 2, 0, 0, 0, 1, 0, 0]), Some(SHA256));
+    (credentials.algorithms, credentials.algorithm) =
+        (Some(vec![0, 2, 0, 0, 0, 1, 0, 0]), Some(SHA256));
     let key = credentials.key();
     let answer = world.ask(&mut caller, Outgoing::allocate());
-    assert!(answer.is_success() && answer.verify_sha256(&key) && !answer.has(MESSAGE_INTEGRITY), "{answer:?}");
+    assert!(
+        answer.is_success() && answer.verify_sha256(&key) && !answer.has(MESSAGE_INTEGRITY),
+        "{answer:?}"
+    );
 }
 
 /// RFC 5780 §7.5: RESPONSE-PORT chooses where a datagram goes; what came over a connection is answered to its own client.
 #[test]
 fn response_port_is_for_datagrams() {
     let server: SocketAddr = "192.0.2.1:3478".parse().unwrap();
-    let discovery = Discovery { primary: server, alternate: "192.0.2.2:3479".parse().unwrap() };
-    let mut world = World::with(|policy| policy.discovery = vec![discovery], 49_152..=65_535, 0);
-    let request = Outgoing::request(BINDING).with(Attribute::plain(RESPONSE_PORT, &[0x12, 0x34, 0, 0])).encode(None);
-    for (transport, port) in
-        [(Transport::Udp, 0x1234), (Transport::Tcp, 5000), (Transport::Tls, 5000), (Transport::Dtls, 5000)]
-    {
+    let discovery = Discovery {
+        primary: server,
+        alternate: "192.0.2.2:3479".parse().unwrap(),
+    };
+    let mut world = World::with(
+        |policy| policy.discovery = vec![discovery],
+        49_152..=65_535,
+        0,
+    );
+    let request = Outgoing::request(BINDING)
+        .with(Attribute::plain(RESPONSE_PORT, &[0x12, 0x34, 0, 0]))
+        .encode(None);
+    for (transport, port) in [
+        (Transport::Udp, 0x1234),
+        (Transport::Tcp, 5000),
+        (Transport::Tls, 5000),
+        (Transport::Dtls, 5000),
+    ] {
         let caller = world.caller_over(CLIENT, transport);
-        world.server.from_client(world.now, &caller.client, &request);
+        world
+            .server
+            .from_client(world.now, &caller.client, &request);
         let mut effects = Vec::new();
         world.server.take_effects(&mut effects);
-        let [Effect::Send { to, .. }] = &effects[..] else { panic!("{effects:?}") };
+        let [Effect::Send { to, .. }] = &effects[..] else {
+            panic!("{effects:?}")
+        };
         assert_eq!(to.five_tuple.client.port(), port, "over {transport:?}");
     }
 }
@@ -196,7 +273,10 @@ fn unknown_attributes_are_listed_once() {
     let mut world = World::new();
     let mut caller = world.caller(CLIENT);
     let unknown = || Attribute::plain(0x7ff1, b"");
-    let request = Outgoing::request(BINDING).with(unknown()).with(Attribute::plain(0x7ff2, b"")).with(unknown());
+    let request = Outgoing::request(BINDING)
+        .with(unknown())
+        .with(Attribute::plain(0x7ff2, b""))
+        .with(unknown());
     assert_eq!(world.ask(&mut caller, request).unknown(), [0x7ff1, 0x7ff2]);
 }
 

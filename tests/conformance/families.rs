@@ -24,17 +24,34 @@ fn dont_fragment_counts_within_ipv4_and_from_streams() {
         let mut caller = dual(&mut world, client, transport);
         assert!(world.permit(&mut caller, peer).is_success());
         for (asked, expected) in [(false, false), (true, heeded)] {
-            let mut message = Outgoing::indication(SEND).with(Attribute::peer(peer.parse().unwrap()));
-            message.attributes.extend(asked.then(|| Attribute::plain(DONT_FRAGMENT, b"")));
+            let mut message =
+                Outgoing::indication(SEND).with(Attribute::peer(peer.parse().unwrap()));
+            message
+                .attributes
+                .extend(asked.then(|| Attribute::plain(DONT_FRAGMENT, b"")));
             let octets = message.with(Attribute::data(b"data")).encode(None);
             let onward = world.server.from_client(world.now, &caller.client, &octets);
-            let Onward::ToPeer { dont_fragment, .. } = onward else { panic!("{onward:?}") };
-            assert_eq!(dont_fragment, expected, "{client} over {transport:?} to {peer}, asked: {asked}");
+            let Onward::ToPeer { dont_fragment, .. } = onward else {
+                panic!("{onward:?}")
+            };
+            assert_eq!(
+                dont_fragment, expected,
+                "{client} over {transport:?} to {peer}, asked: {asked}"
+            );
         }
         assert!(world.bind(&mut caller, 0x4000, peer).is_success());
         let octets = channel_data(0x4000, b"data", false);
         let onward = world.server.from_client(world.now, &caller.client, &octets);
-        assert!(matches!(onward, Onward::ToPeer { dont_fragment: false, .. }), "ChannelData asks for nothing");
+        assert!(
+            matches!(
+                onward,
+                Onward::ToPeer {
+                    dont_fragment: false,
+                    ..
+                }
+            ),
+            "ChannelData asks for nothing"
+        );
     }
 }
 
@@ -53,7 +70,11 @@ fn clients_behind_tunnels_get_no_allocation() {
     ] {
         let mut world = World::new();
         let mut caller = world.alice(client);
-        assert_eq!(world.ask(&mut caller, Outgoing::allocate()).error(), outcome, "{client}");
+        assert_eq!(
+            world.ask(&mut caller, Outgoing::allocate()).error(),
+            outcome,
+            "{client}"
+        );
         assert_eq!(world.sockets.len(), usize::from(outcome.is_none()));
     }
 }
@@ -62,7 +83,10 @@ fn clients_behind_tunnels_get_no_allocation() {
 fn dual(world: &mut World, client: &str, transport: Transport) -> Caller {
     let mut caller = world.caller_over(client, transport);
     world.login(&mut caller, "alice", "wonderland");
-    let answer = world.ask(&mut caller, Outgoing::allocate().with(Attribute::additional_family(2)));
+    let answer = world.ask(
+        &mut caller,
+        Outgoing::allocate().with(Attribute::additional_family(2)),
+    );
     assert_eq!(answer.addresses(XOR_RELAYED_ADDRESS).len(), 2);
     caller
 }

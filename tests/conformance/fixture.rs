@@ -32,14 +32,21 @@ pub struct Server {
 impl Setup {
     /// Loopback peers are allowed, two users are known, answers come from 127.0.0.1 and ::1.
     pub fn new() -> Setup {
-        Setup::strict().flag("--allow-peer", "127.0.0.0/8").flag("--allow-peer", "::1/128")
+        Setup::strict()
+            .flag("--allow-peer", "127.0.0.0/8")
+            .flag("--allow-peer", "::1/128")
     }
 
     /// The default rules about peers.
     pub fn strict() -> Setup {
-        Setup { flags: vec![], relay_addresses: true, users: true, listeners: true }
-            .flag("--realm", REALM_NAME)
-            .flag("--shards", "2")
+        Setup {
+            flags: vec![],
+            relay_addresses: true,
+            users: true,
+            listeners: true,
+        }
+        .flag("--realm", REALM_NAME)
+        .flag("--shards", "2")
     }
 
     pub fn flag(mut self, name: &str, value: &str) -> Setup {
@@ -138,7 +145,12 @@ impl Server {
     /// A server that several tests share; it ends with the test process.
     pub fn shared() -> &'static Server {
         static SHARED: std::sync::OnceLock<Server> = std::sync::OnceLock::new();
-        SHARED.get_or_init(|| Setup::new().flag("--shared-secret", SECRET).flag("--shared-secret", OLD_SECRET).start())
+        SHARED.get_or_init(|| {
+            Setup::new()
+                .flag("--shared-secret", SECRET)
+                .flag("--shared-secret", OLD_SECRET)
+                .start()
+        })
     }
 
     /// The same with the default rules about peers.
@@ -155,7 +167,12 @@ impl Server {
     }
     /// One client over each of UDP and TCP, IPv4 and IPv6.
     pub fn each(&self) -> [Client; 4] {
-        [Client::udp(self.v4), Client::tcp(self.v4), Client::udp(self.v6), Client::tcp(self.v6)]
+        [
+            Client::udp(self.v4),
+            Client::tcp(self.v4),
+            Client::udp(self.v6),
+            Client::tcp(self.v6),
+        ]
     }
     /// One client over UDP and one over TCP.
     pub fn both(&self) -> [Client; 2] {
@@ -174,7 +191,11 @@ impl Server {
             if let Some(line) = self.printed().lines().find(|l| l.contains(wanted)) {
                 return line.to_owned();
             }
-            assert!(Instant::now() < end, "never printed {wanted:?}:\n{}", self.printed());
+            assert!(
+                Instant::now() < end,
+                "never printed {wanted:?}:\n{}",
+                self.printed()
+            );
             std::thread::yield_now();
         }
     }
@@ -185,7 +206,8 @@ impl Server {
         let end = Instant::now() + PATIENCE;
         loop {
             match self.try_get(path) {
-                Err(error) if error.kind() == ErrorKind::ConnectionReset && Instant::now() < end => {}
+                Err(error)
+                    if error.kind() == ErrorKind::ConnectionReset && Instant::now() < end => {}
                 answer => {
                     let answer = answer.unwrap();
                     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -198,7 +220,11 @@ impl Server {
     fn try_get(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&self.admin, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.admin
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -211,14 +237,17 @@ impl Server {
             let (key, rest) = line.split_at(line.find([' ', '{']).unwrap_or(line.len()));
             key == name && labels.iter().all(|l| rest.contains(l))
         };
-        body.lines().filter(belongs).filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        body.lines()
+            .filter(belongs)
+            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
     }
 
     fn spawn(arguments: &[String], v4: SocketAddr, v6: SocketAddr, admin: SocketAddr) -> Server {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let log =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("server-{}-{number}.log", std::process::id()));
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("server-{}-{number}.log", std::process::id()));
         let mut shell = Command::new("sh")
             .args(["-c", REAPER, "reaper", env!("CARGO_BIN_EXE_hairpin")])
             .args(arguments)
@@ -229,19 +258,38 @@ impl Server {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(shell.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Server { shell, pid: line.trim().parse().unwrap(), v4, v6, admin, log }
+        BufReader::new(shell.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Server {
+            shell,
+            pid: line.trim().parse().unwrap(),
+            v4,
+            v6,
+            admin,
+            log,
+        }
     }
 
     fn wait_until_ready(mut self) -> Server {
         let end = Instant::now() + Duration::from_secs(20);
         for address in [self.v4, self.v6] {
             let probe = UdpSocket::bind((address.ip(), 0)).unwrap();
-            probe.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            probe
+                .set_read_timeout(Some(Duration::from_millis(20)))
+                .unwrap();
             let request = crate::codec::Outgoing::request(crate::codec::BINDING).encode(None);
-            while probe.send_to(&request, address).and_then(|_| probe.recv(&mut [0; 64])).is_err() {
+            while probe
+                .send_to(&request, address)
+                .and_then(|_| probe.recv(&mut [0; 64]))
+                .is_err()
+            {
                 let ended = self.shell.try_wait().unwrap();
-                assert!(ended.is_none() && Instant::now() < end, "did not start ({ended:?}):\n{}", self.printed());
+                assert!(
+                    ended.is_none() && Instant::now() < end,
+                    "did not start ({ended:?}):\n{}",
+                    self.printed()
+                );
             }
         }
         self
@@ -265,7 +313,9 @@ impl Drop for Server {
 
 /// A port that is free for UDP and TCP on both loopbacks, outside the range that the system hands out by itself.
 pub fn free_port() -> u16 {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = TURN
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     next_free_port()
 }
 
@@ -274,7 +324,9 @@ fn next_free_port() -> u16 {
     let seed = (std::process::id() % 1000) as u16 * 20;
     loop {
         let port = FIRST_PORT + seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        let free = |ip: std::net::IpAddr| UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok();
+        let free = |ip: std::net::IpAddr| {
+            UdpSocket::bind((ip, port)).is_ok() && TcpListener::bind((ip, port)).is_ok()
+        };
         if free(Ipv4Addr::LOCALHOST.into()) && free(Ipv6Addr::LOCALHOST.into()) {
             return port;
         }
@@ -295,7 +347,9 @@ exit $code
 "#;
 /// The first of so many ports that are free in a row, an even one.
 pub fn free_ports(count: u16) -> u16 {
-    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _turn = TURN
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     loop {
         let ports: Vec<u16> = (0..=count).map(|_| next_free_port()).collect();
         let first = ports[0].next_multiple_of(2);

@@ -14,7 +14,11 @@ use std::os::fd::AsRawFd;
 fn class_and_hop_limit_cross_the_relay_within_and_between_families() {
     let server = Server::shared();
     for (client_v6, peer_v6) in [(false, false), (false, true), (true, false), (true, true)] {
-        let mut client = if client_v6 { Client::udp(server.v6) } else { server.udp() };
+        let mut client = if client_v6 {
+            Client::udp(server.v6)
+        } else {
+            server.udp()
+        };
         let (relayed, peer) = match peer_v6 {
             true => (client.allocate_v6(), Peer::v6()),
             false => (client.allocate(), Peer::v4()),
@@ -26,11 +30,22 @@ fn class_and_hop_limit_cross_the_relay_within_and_between_families() {
         for (class, hops) in [(0xba, 64), (0x03, 33), (0x20, 2), (0, 255)] {
             set_header(client.socket(), client_v6, class, hops);
             set_header(&peer.socket, peer_v6, class, hops);
-            let expected = Header { class: Some(class), hops: Some(hops - 1) };
+            let expected = Header {
+                class: Some(class),
+                hops: Some(hops - 1),
+            };
             client.send_raw(&channel_data(0x4000, b"there", false));
-            assert_eq!(receive(&peer.socket), (b"there".to_vec(), expected), "to the peer");
+            assert_eq!(
+                receive(&peer.socket),
+                (b"there".to_vec(), expected),
+                "to the peer"
+            );
             peer.send(relayed, b"back");
-            assert_eq!(receive(client.socket()), (channel_data(0x4000, b"back", false), expected), "to the client");
+            assert_eq!(
+                receive(client.socket()),
+                (channel_data(0x4000, b"back", false), expected),
+                "to the client"
+            );
         }
     }
 }
@@ -74,13 +89,29 @@ fn dont_fragment_sets_the_bit_where_it_counts() {
         let send = || Outgoing::indication(SEND).with(Attribute::peer(peer.address));
         let unfragmented = send().with(Attribute::plain(DONT_FRAGMENT, b""));
         client.send(&send().with(Attribute::data(b"before")));
-        assert_eq!(tapped(&tap, peer.address.port()), (b"before".to_vec(), false), "{name}");
+        assert_eq!(
+            tapped(&tap, peer.address.port()),
+            (b"before".to_vec(), false),
+            "{name}"
+        );
         client.send(&unfragmented.with(Attribute::data(b"whole")));
-        assert_eq!(tapped(&tap, peer.address.port()), (b"whole".to_vec(), heeded), "{name}");
+        assert_eq!(
+            tapped(&tap, peer.address.port()),
+            (b"whole".to_vec(), heeded),
+            "{name}"
+        );
         client.send_channel(0x4000, b"channel");
-        assert_eq!(tapped(&tap, peer.address.port()), (b"channel".to_vec(), false), "{name}");
+        assert_eq!(
+            tapped(&tap, peer.address.port()),
+            (b"channel".to_vec(), false),
+            "{name}"
+        );
         client.send(&send().with(Attribute::data(b"after")));
-        assert_eq!(tapped(&tap, peer.address.port()), (b"after".to_vec(), false), "{name}");
+        assert_eq!(
+            tapped(&tap, peer.address.port()),
+            (b"after".to_vec(), false),
+            "{name}"
+        );
     }
 }
 
@@ -95,7 +126,9 @@ fn what_comes_back_may_be_fragmented() {
     peer.send(relayed, b"back");
     let port = client.socket().local_addr().unwrap().port();
     let expected = channel_data(0x4000, b"back", false);
-    let (_, whole) = std::iter::repeat_with(|| tapped(&tap, port)).find(|(payload, _)| *payload == expected).unwrap();
+    let (_, whole) = std::iter::repeat_with(|| tapped(&tap, port))
+        .find(|(payload, _)| *payload == expected)
+        .unwrap();
     assert!(!whole);
 }
 
@@ -113,7 +146,10 @@ fn classes_do_not_mix_in_a_burst() {
     }
     for number in 0..200_u32 {
         let (payload, header) = receive(&peer.socket);
-        assert_eq!((payload, header.class), (number.to_be_bytes().to_vec(), Some(number % 4 * 0x20)));
+        assert_eq!(
+            (payload, header.class),
+            (number.to_be_bytes().to_vec(), Some(number % 4 * 0x20))
+        );
     }
 }
 
@@ -128,12 +164,24 @@ struct Header {
 
 fn set_header(socket: &UdpSocket, v6: bool, class: u32, hops: u32) {
     let socket = SockRef::from(socket);
-    if v6 { socket.set_tclass_v6(class) } else { socket.set_tos_v4(class) }.unwrap();
-    if v6 { socket.set_unicast_hops_v6(hops) } else { socket.set_ttl_v4(hops) }.unwrap();
+    if v6 {
+        socket.set_tclass_v6(class)
+    } else {
+        socket.set_tos_v4(class)
+    }
+    .unwrap();
+    if v6 {
+        socket.set_unicast_hops_v6(hops)
+    } else {
+        socket.set_ttl_v4(hops)
+    }
+    .unwrap();
 }
 
 fn report_header(socket: &UdpSocket, v6: bool) {
-    socket.set_read_timeout(Some(crate::client::PATIENCE)).unwrap();
+    socket
+        .set_read_timeout(Some(crate::client::PATIENCE))
+        .unwrap();
     let reference = SockRef::from(socket);
     if v6 {
         reference.set_recv_tclass_v6(true).unwrap();
@@ -144,7 +192,13 @@ fn report_header(socket: &UdpSocket, v6: bool) {
     // SAFETY: the option's value is one `c_int`, which lives until the call returns.
     let outcome = unsafe {
         let value = (&raw const on).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_RECVTTL, value, size_of_val(&on) as u32)
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_RECVTTL,
+            value,
+            size_of_val(&on) as u32,
+        )
     };
     assert_eq!(outcome, 0);
 }
@@ -154,16 +208,23 @@ fn receive(socket: &UdpSocket) -> (Vec<u8>, Header) {
     let mut payload = [MaybeUninit::new(0_u8); 2048];
     let mut control = [MaybeUninit::new(0_u8); 128];
     let mut slices = [MaybeUninitSlice::new(&mut payload)];
-    let mut header = MsgHdrMut::new().with_buffers(&mut slices).with_control(&mut control);
+    let mut header = MsgHdrMut::new()
+        .with_buffers(&mut slices)
+        .with_control(&mut control);
     let length = SockRef::from(socket).recvmsg(&mut header, 0).unwrap();
     let control_length = header.control_len();
-    (octets(&payload[..length]), read_header(&octets(&control[..control_length])))
+    (
+        octets(&payload[..length]),
+        read_header(&octets(&control[..control_length])),
+    )
 }
 
 /// The octets of a buffer that was made of zeros, and is initialised therefore.
 fn octets(part: &[MaybeUninit<u8>]) -> Vec<u8> {
     // SAFETY: every buffer in this file starts as zeros.
-    part.iter().map(|octet| unsafe { octet.assume_init() }).collect()
+    part.iter()
+        .map(|octet| unsafe { octet.assume_init() })
+        .collect()
 }
 
 /// The values of the control messages about class and hops.
@@ -178,7 +239,9 @@ fn read_header(mut control: &[u8]) -> Header {
         match (number(8), number(12)) {
             (libc::IPPROTO_IP, libc::IP_TOS) => read.class = Some(data[0].into()),
             (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => read.class = Some(whole()),
-            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => read.hops = Some(whole()),
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                read.hops = Some(whole())
+            }
             _ => {}
         }
         control = &control[length.next_multiple_of(8).min(control.len())..];
@@ -194,7 +257,8 @@ fn tap() -> Option<Socket> {
         eprintln!("SKIPPED: the DF bit is seen by root only");
         return None;
     };
-    tap.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    tap.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
     tap.set_recv_buffer_size(4 << 20).unwrap();
     tap.set_read_timeout(Some(crate::client::PATIENCE)).unwrap();
     Some(tap)

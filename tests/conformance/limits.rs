@@ -10,9 +10,13 @@ fn binding_answers_are_small() {
     for (address, most) in [(server.v4, 32), (server.v6, 44)] {
         let mut client = crate::client::Client::udp(address);
         let plain = client.exchange(&Outgoing::request(BINDING));
-        let adorned =
-            client.exchange(&Outgoing::request(BINDING).with(Attribute::plain(SOFTWARE, b"a client of some kind")));
-        assert!(plain.octets.len() <= most && adorned.octets.len() <= most, "{plain:?}");
+        let adorned = client.exchange(
+            &Outgoing::request(BINDING).with(Attribute::plain(SOFTWARE, b"a client of some kind")),
+        );
+        assert!(
+            plain.octets.len() <= most && adorned.octets.len() <= most,
+            "{plain:?}"
+        );
     }
 }
 
@@ -24,8 +28,16 @@ fn challenges_are_small() {
         let mut client = crate::client::Client::udp(address);
         for method in [ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND] {
             let answer = client.exchange(&Outgoing::request(method));
-            let most = if answer.has(PASSWORD_ALGORITHMS) { 88 } else { 72 };
-            assert!(answer.octets.len() <= most, "{} octets: {answer:?}", answer.octets.len());
+            let most = if answer.has(PASSWORD_ALGORITHMS) {
+                88
+            } else {
+                72
+            };
+            assert!(
+                answer.octets.len() <= most,
+                "{} octets: {answer:?}",
+                answer.octets.len()
+            );
         }
     }
 }
@@ -35,11 +47,17 @@ fn challenges_are_small() {
 fn unknown_attribute_answers_do_not_amplify() {
     let mut client = Server::shared().udp();
     let mut request = Outgoing::request(BINDING);
-    request.attributes.extend((0..250).map(|i| Attribute::plain(0x7000 + i % 200, b"")));
+    request
+        .attributes
+        .extend((0..250).map(|i| Attribute::plain(0x7000 + i % 200, b"")));
     let sent = request.encode(None).len();
     let answer = client.exchange(&request);
     assert_eq!(answer.error(), Some(420));
-    assert!(answer.octets.len() <= sent, "{} octets for {sent}", answer.octets.len());
+    assert!(
+        answer.octets.len() <= sent,
+        "{} octets for {sent}",
+        answer.octets.len()
+    );
     assert_eq!(answer.unknown(), (0x7000..0x70c8).collect::<Vec<u16>>());
 }
 
@@ -47,12 +65,27 @@ fn unknown_attribute_answers_do_not_amplify() {
 #[test]
 fn no_anonymous_request_is_amplified_much() {
     let mut client = Server::shared().udp();
-    for method in [BINDING, ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND, CONNECT, CONNECTION_BIND] {
+    for method in [
+        BINDING,
+        ALLOCATE,
+        REFRESH,
+        CREATE_PERMISSION,
+        CHANNEL_BIND,
+        CONNECT,
+        CONNECTION_BIND,
+    ] {
         let request = Outgoing::request(method).encode(None);
         client.send_raw(&request);
         for packet in client.fence() {
-            let crate::client::Packet::Stun(answer) = packet else { panic!("{packet:?}") };
-            assert!(answer.octets.len() <= 5 * request.len(), "{} octets for {}", answer.octets.len(), request.len());
+            let crate::client::Packet::Stun(answer) = packet else {
+                panic!("{packet:?}")
+            };
+            assert!(
+                answer.octets.len() <= 5 * request.len(),
+                "{} octets for {}",
+                answer.octets.len(),
+                request.len()
+            );
         }
     }
 }

@@ -138,7 +138,13 @@ fn ipv4_addresses_hidden_in_ipv6_are_refused() {
 fn ordinary_ipv6_peers_are_permitted() {
     let mut client = Server::shared_strict().udp();
     client.allocate_v6();
-    for address in ["2606:4700::1111", "2a00:1450:4001::1", "2001:4860:4860::8888", "2003::1", "2400:cb00::1"] {
+    for address in [
+        "2606:4700::1111",
+        "2a00:1450:4001::1",
+        "2001:4860:4860::8888",
+        "2003::1",
+        "2400:cb00::1",
+    ] {
         let peer = SocketAddr::new(address.parse().unwrap(), 9);
         assert!(client.try_permit(peer).is_success(), "{address}");
     }
@@ -152,7 +158,11 @@ fn mapped_addresses_do_not_reach_an_ipv4_relay() {
     for address in ["::ffff:127.0.0.1", "::ffff:8.8.8.8"] {
         let peer = SocketAddr::new(address.parse().unwrap(), 9);
         assert_eq!(client.try_permit(peer).error(), Some(443), "{address}");
-        assert_eq!(client.try_bind(0x4000, peer).error(), Some(443), "{address}");
+        assert_eq!(
+            client.try_bind(0x4000, peer).error(),
+            Some(443),
+            "{address}"
+        );
     }
 }
 
@@ -161,7 +171,11 @@ fn mapped_addresses_do_not_reach_an_ipv4_relay() {
 fn allowing_a_range_does_not_allow_its_disguises() {
     let mut client = Server::shared().udp();
     client.allocate_v6();
-    for address in ["::ffff:169.254.169.254", "2002:a9fe:a9fe::1", "64:ff9b::169.254.169.254"] {
+    for address in [
+        "::ffff:169.254.169.254",
+        "2002:a9fe:a9fe::1",
+        "64:ff9b::169.254.169.254",
+    ] {
         refused(&mut client, address);
     }
 }
@@ -178,8 +192,11 @@ fn the_operator_changes_the_rules() {
         .start();
     let mut client = server.udp();
     client.allocate();
-    let outcome =
-        |client: &mut Client, address: &str| client.try_permit(SocketAddr::new(address.parse().unwrap(), 9)).error();
+    let outcome = |client: &mut Client, address: &str| {
+        client
+            .try_permit(SocketAddr::new(address.parse().unwrap(), 9))
+            .error()
+    };
     for (address, expected) in [
         ("10.1.2.3", None),
         ("10.9.2.3", Some(403)),
@@ -192,9 +209,12 @@ fn the_operator_changes_the_rules() {
     }
     let mut client = server.udp();
     client.allocate_v6();
-    for (address, expected) in
-        [("fd12::1", None), ("fc12::1", Some(403)), ("2606:4700::1", Some(403)), ("2606:4701::1", None)]
-    {
+    for (address, expected) in [
+        ("fd12::1", None),
+        ("fc12::1", Some(403)),
+        ("2606:4700::1", Some(403)),
+        ("2606:4701::1", None),
+    ] {
         assert_eq!(outcome(&mut client, address), expected, "{address}");
     }
 }
@@ -250,7 +270,10 @@ fn no_other_port_of_a_relayed_address_is_a_permitted_peer() {
     one.send_to(b, b"to two");
     assert_eq!(two.data(), (a, b"to two".to_vec()));
     service.socket.set_nonblocking(true).unwrap();
-    assert!(service.socket.recv(&mut [0; 32]).is_err(), "a local service was reached through a relay");
+    assert!(
+        service.socket.recv(&mut [0; 32]).is_err(),
+        "a local service was reached through a relay"
+    );
     service.send(a, b"from a local service");
     two.send_to(a, b"marker");
     assert_eq!(one.data(), (b, b"marker".to_vec()));
@@ -260,7 +283,9 @@ fn no_other_port_of_a_relayed_address_is_a_permitted_peer() {
 #[test]
 fn a_dead_relayed_address_is_no_permitted_peer() {
     let first = free_ports(4);
-    let server = Setup::strict().flag("--relay-ports", &format!("{first}-{}", first + 3)).start();
+    let server = Setup::strict()
+        .flag("--relay-ports", &format!("{first}-{}", first + 3))
+        .start();
     let (mut one, mut two) = (server.udp(), server.udp());
     let (a, b) = (one.allocate(), two.allocate());
     one.permit(b);
@@ -273,14 +298,20 @@ fn a_dead_relayed_address_is_no_permitted_peer() {
     let successor = loop {
         match std::net::UdpSocket::bind(b) {
             Ok(socket) => break socket,
-            Err(error) => assert!(std::time::Instant::now() < end, "{b} is still open: {error}"),
+            Err(error) => assert!(
+                std::time::Instant::now() < end,
+                "{b} is still open: {error}"
+            ),
         }
     };
     successor.set_nonblocking(true).unwrap();
     one.send_channel(0x4001, b"to whoever is there now");
     one.send_to(b, b"to whoever is there now");
     assert!(one.fence().is_empty());
-    assert!(successor.recv(&mut [0; 32]).is_err(), "a local program was reached through a relay");
+    assert!(
+        successor.recv(&mut [0; 32]).is_err(),
+        "a local program was reached through a relay"
+    );
     successor.send_to(b"from whoever is there now", a).unwrap();
     let mut third = server.udp();
     let c = third.allocate();
@@ -295,7 +326,11 @@ fn a_dead_relayed_address_is_no_permitted_peer() {
 fn refused(client: &mut Client, address: &str) {
     let peer = SocketAddr::new(address.parse().unwrap(), 3478);
     let permit = client.try_permit(peer);
-    assert_eq!(permit.error(), Some(403), "permission for {address}: {permit:?}");
+    assert_eq!(
+        permit.error(),
+        Some(403),
+        "permission for {address}: {permit:?}"
+    );
     let bind = client.try_bind(0x4000, peer);
     assert_eq!(bind.error(), Some(403), "channel to {address}: {bind:?}");
 }

@@ -42,9 +42,17 @@ fn a_permission_is_for_an_address_whatever_the_port() {
 fn peer_addresses_are_required_and_checked() {
     for mut client in Server::shared().both() {
         let relayed = client.allocate();
-        assert_eq!(client.ask(Outgoing::request(CREATE_PERMISSION)).error(), Some(400));
+        assert_eq!(
+            client.ask(Outgoing::request(CREATE_PERMISSION)).error(),
+            Some(400)
+        );
         let peer = Peer::v4();
-        for value in [&b""[..], b"\0\x01\x12\x34", b"\0\x01\x12\x34\x01\x02\x03", b"\0\x07\x12\x34\x01\x02\x03\x04"] {
+        for value in [
+            &b""[..],
+            b"\0\x01\x12\x34",
+            b"\0\x01\x12\x34\x01\x02\x03",
+            b"\0\x07\x12\x34\x01\x02\x03\x04",
+        ] {
             let request = Outgoing::request(CREATE_PERMISSION)
                 .with(Attribute::peer(peer.address))
                 .with(Attribute::plain(XOR_PEER_ADDRESS, value));
@@ -64,9 +72,13 @@ fn peer_addresses_are_required_and_checked() {
 fn several_peers_in_one_request_are_all_permitted() {
     let mut client = Server::shared().udp();
     let relayed = client.allocate();
-    let peers: Vec<Peer> = (2..8).map(|i| Peer::at(format!("127.0.0.{i}").parse().unwrap())).collect();
+    let peers: Vec<Peer> = (2..8)
+        .map(|i| Peer::at(format!("127.0.0.{i}").parse().unwrap()))
+        .collect();
     let mut request = Outgoing::request(CREATE_PERMISSION);
-    request.attributes.extend(peers.iter().map(|p| Attribute::peer(p.address)));
+    request
+        .attributes
+        .extend(peers.iter().map(|p| Attribute::peer(p.address)));
     assert!(client.ask(request).is_success());
     for peer in &peers {
         peer.send(relayed, b"hello");
@@ -99,11 +111,17 @@ fn a_peer_of_another_family_gets_443() {
     let mut client = Server::shared().udp();
     client.allocate();
     assert_eq!(client.try_permit(Peer::v6().address).error(), Some(443));
-    assert_eq!(client.try_bind(0x4000, Peer::v6().address).error(), Some(443));
+    assert_eq!(
+        client.try_bind(0x4000, Peer::v6().address).error(),
+        Some(443)
+    );
     let mut client = Server::shared().udp();
     client.allocate_v6();
     assert_eq!(client.try_permit(Peer::v4().address).error(), Some(443));
-    assert_eq!(client.try_bind(0x4000, Peer::v4().address).error(), Some(443));
+    assert_eq!(
+        client.try_bind(0x4000, Peer::v4().address).error(),
+        Some(443)
+    );
 }
 
 /// RFC 8656 §10.1: "For dual allocations [...] the client MAY include XOR-PEER-ADDRESS attributes with addresses of IPv4 and IPv6".
@@ -113,7 +131,9 @@ fn a_dual_allocation_takes_peers_of_both_families() {
     let relayed = dual(&mut client);
     let peers = [Peer::v4(), Peer::v6()];
     let mut request = Outgoing::request(CREATE_PERMISSION);
-    request.attributes.extend(peers.iter().map(|p| Attribute::peer(p.address)));
+    request
+        .attributes
+        .extend(peers.iter().map(|p| Attribute::peer(p.address)));
     assert!(client.ask(request).is_success());
     for (peer, relayed) in peers.iter().zip(relayed) {
         peer.send(relayed, b"x");
@@ -144,5 +164,8 @@ fn a_retransmitted_permission_is_granted_again() {
     client.allocate();
     let request = Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(Peer::v4().address));
     let octets = request.encode(client.credentials.as_ref());
-    assert_eq!(client.ask_raw(&octets).octets, client.ask_raw(&octets).octets);
+    assert_eq!(
+        client.ask_raw(&octets).octets,
+        client.ask_raw(&octets).octets
+    );
 }

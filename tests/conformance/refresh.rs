@@ -10,8 +10,19 @@ use crate::fixture::Server;
 fn refresh_grants_what_the_rule_says() {
     for mut client in Server::shared().both() {
         client.allocate();
-        for (asked, granted) in [(1, 600), (600, 600), (1800, 1800), (3600, 3600), (7200, 3600), (u32::MAX, 3600)] {
-            assert_eq!(client.refresh(asked).number(LIFETIME), Some(granted), "asked for {asked}");
+        for (asked, granted) in [
+            (1, 600),
+            (600, 600),
+            (1800, 1800),
+            (3600, 3600),
+            (7200, 3600),
+            (u32::MAX, 3600),
+        ] {
+            assert_eq!(
+                client.refresh(asked).number(LIFETIME),
+                Some(granted),
+                "asked for {asked}"
+            );
         }
         let unasked = client.ask(Outgoing::request(REFRESH));
         assert_eq!(unasked.number(LIFETIME), Some(600));
@@ -75,17 +86,33 @@ fn one_half_of_a_dual_allocation_can_be_deleted() {
         let peers = [Peer::v4(), Peer::v6()];
         client.bind(0x4001, peers[0].address);
         client.bind(0x4002, peers[1].address);
-        let delete = Outgoing::request(REFRESH).with(Attribute::lifetime(0)).with(Attribute::family(gone));
+        let delete = Outgoing::request(REFRESH)
+            .with(Attribute::lifetime(0))
+            .with(Attribute::family(gone));
         assert_eq!(client.ask(delete.clone()).number(LIFETIME), Some(0));
         client.send_channel(0x4000 + u16::from(gone), b"gone");
         peers[usize::from(gone) - 1].send(relayed[usize::from(gone) - 1], b"gone");
-        let (left_peer, left_relayed) = (&peers[usize::from(left) - 1], relayed[usize::from(left) - 1]);
+        let (left_peer, left_relayed) = (
+            &peers[usize::from(left) - 1],
+            relayed[usize::from(left) - 1],
+        );
         client.send_channel(0x4000 + u16::from(left), b"left");
         assert_eq!(left_peer.receive(), (left_relayed, b"left".to_vec()));
         left_peer.send(left_relayed, b"back");
-        assert_eq!(client.channel_data(), (0x4000 + u16::from(left), b"back".to_vec()));
-        assert_eq!(client.try_bind(0x4003, peers[usize::from(gone) - 1].address).error(), Some(443));
-        let again = Outgoing { id: fresh_id(), ..delete };
+        assert_eq!(
+            client.channel_data(),
+            (0x4000 + u16::from(left), b"back".to_vec())
+        );
+        assert_eq!(
+            client
+                .try_bind(0x4003, peers[usize::from(gone) - 1].address)
+                .error(),
+            Some(443)
+        );
+        let again = Outgoing {
+            id: fresh_id(),
+            ..delete
+        };
         assert_eq!(client.ask(again).error(), Some(443), "that family is gone");
         assert!(client.refresh(600).is_success());
     }
@@ -98,7 +125,9 @@ fn a_dual_allocation_is_refreshed_and_deleted_as_one() {
     dual(&mut client);
     assert_eq!(client.refresh(1200).number(LIFETIME), Some(1200));
     for family in [1, 2] {
-        let request = Outgoing::request(REFRESH).with(Attribute::family(family)).with(Attribute::lifetime(900));
+        let request = Outgoing::request(REFRESH)
+            .with(Attribute::family(family))
+            .with(Attribute::lifetime(900));
         assert_eq!(client.ask(request).number(LIFETIME), Some(900));
     }
     assert_eq!(client.refresh(0).number(LIFETIME), Some(0));

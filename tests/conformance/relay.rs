@@ -62,9 +62,18 @@ fn malformed_send_indications_are_discarded() {
         let send = || Outgoing::indication(SEND);
         client.send(&send().with(Attribute::peer(peer.address)));
         client.send(&send().with(Attribute::data(b"to nobody")));
-        client.send(&send().with(Attribute::plain(XOR_PEER_ADDRESS, b"\0\x01")).with(Attribute::data(b"bad address")));
+        client.send(
+            &send()
+                .with(Attribute::plain(XOR_PEER_ADDRESS, b"\0\x01"))
+                .with(Attribute::data(b"bad address")),
+        );
         let unknown = Attribute::plain(0x7ff1, b"");
-        client.send(&send().with(Attribute::peer(peer.address)).with(Attribute::data(b"unknown")).with(unknown));
+        client.send(
+            &send()
+                .with(Attribute::peer(peer.address))
+                .with(Attribute::data(b"unknown"))
+                .with(unknown),
+        );
         client.send_to(peer.address, b"good");
         assert_eq!(peer.receive().1, b"good", "the first to arrive");
         assert!(client.fence().is_empty());
@@ -153,9 +162,11 @@ fn two_allocations_reach_each_other() {
 fn a_hairpin_needs_the_permissions_of_both() {
     let server = Server::shared();
     for _ in 0..4 {
-        for (mut one, mut two) in
-            [(server.udp(), server.udp()), (server.tcp(), server.udp()), (server.udp(), server.tcp())]
-        {
+        for (mut one, mut two) in [
+            (server.udp(), server.udp()),
+            (server.tcp(), server.udp()),
+            (server.udp(), server.tcp()),
+        ] {
             let (a, b) = (one.allocate(), two.allocate());
             let marker = Peer::at("127.0.0.2".parse().unwrap());
             two.permit(marker.address);
@@ -199,7 +210,11 @@ fn hairpins_work_across_shards_and_families() {
     let server = Server::shared();
     let mut clients: Vec<(Client, std::net::SocketAddr)> = (0..12)
         .map(|i| {
-            let mut client = if i % 3 == 0 { server.tcp() } else { Client::udp(server.v6) };
+            let mut client = if i % 3 == 0 {
+                server.tcp()
+            } else {
+                Client::udp(server.v6)
+            };
             let relayed = client.allocate_v6();
             (client, relayed)
         })
@@ -214,7 +229,10 @@ fn hairpins_work_across_shards_and_families() {
         for to in (0..clients.len()).filter(|to| *to != from) {
             let payload = vec![from as u8, to as u8];
             clients[from].0.send_channel(0x4000 + to as u16, &payload);
-            assert_eq!(clients[to].0.channel_data(), (0x4000 + from as u16, payload));
+            assert_eq!(
+                clients[to].0.channel_data(),
+                (0x4000 + from as u16, payload)
+            );
         }
     }
 }
@@ -232,9 +250,11 @@ fn an_allocation_reaches_itself() {
 /// RFC 8656 §11.5: an ICMP error from a permitted peer becomes "a Data indication [with] both an XOR-PEER-ADDRESS and an ICMP attribute".
 #[test]
 fn icmp_errors_are_reported() {
-    for (mut client, v6) in
-        [(Server::shared().udp(), false), (Server::shared().tcp(), false), (Server::shared().udp(), true)]
-    {
+    for (mut client, v6) in [
+        (Server::shared().udp(), false),
+        (Server::shared().tcp(), false),
+        (Server::shared().udp(), true),
+    ] {
         let peer = match v6 {
             false => {
                 client.allocate();
@@ -249,7 +269,9 @@ fn icmp_errors_are_reported() {
         let address = peer.address;
         drop(peer);
         client.send_channel(0x4000, b"into the void");
-        let Packet::Stun(report) = client.receive() else { panic!("not a Data indication") };
+        let Packet::Stun(report) = client.receive() else {
+            panic!("not a Data indication")
+        };
         assert_eq!((report.class, report.method), (INDICATION, DATA_METHOD));
         assert!(!report.has(DATA));
         let reported = report.address(XOR_PEER_ADDRESS).unwrap();
@@ -257,7 +279,11 @@ fn icmp_errors_are_reported() {
         assert!(reported.port() == address.port() || reported.port() == 0);
         let value = report.get(ICMP).unwrap();
         assert_eq!(value.len(), 8);
-        assert_eq!(value[..4], if v6 { [0, 0, 1, 4] } else { [0, 0, 3, 3] }, "reserved, type, code");
+        assert_eq!(
+            value[..4],
+            if v6 { [0, 0, 1, 4] } else { [0, 0, 3, 3] },
+            "reserved, type, code"
+        );
         assert_eq!(value[4..], [0; 4], "error data of other types");
     }
 }
@@ -280,10 +306,18 @@ fn an_ipv4_client_reaches_an_ipv6_peer() {
 #[test]
 fn dont_fragment_does_no_harm_across_families() {
     let server = Server::shared();
-    for (mut client, v6) in [(server.udp(), true), (Client::udp(server.v6), true), (Client::udp(server.v6), false)] {
+    for (mut client, v6) in [
+        (server.udp(), true),
+        (Client::udp(server.v6), true),
+        (Client::udp(server.v6), false),
+    ] {
         let peer = if v6 { Peer::v6() } else { Peer::v4() };
         let family = Attribute::family(if v6 { 2 } else { 1 });
-        client.allocate_with(Outgoing::allocate().with(family).with(Attribute::plain(DONT_FRAGMENT, b"")));
+        client.allocate_with(
+            Outgoing::allocate()
+                .with(family)
+                .with(Attribute::plain(DONT_FRAGMENT, b"")),
+        );
         client.permit(peer.address);
         let message = Outgoing::indication(SEND)
             .with(Attribute::peer(peer.address))

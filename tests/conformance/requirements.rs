@@ -45,12 +45,15 @@ fn a_planted_gap_is_found() {
     ] {
         assert_eq!(faults(row).len(), 1, "{row}");
     }
-    assert!(faults("# a comment\nRFC 8489 §5\tMUST\tSomething.\tstun::garbage_does_no_harm").is_empty());
+    assert!(
+        faults("# a comment\nRFC 8489 §5\tMUST\tSomething.\tstun::garbage_does_no_harm").is_empty()
+    );
 }
 
 fn faults(table: &str) -> Vec<String> {
     let rows = table.lines().filter(|line| !line.starts_with('#'));
-    rows.filter_map(|row| Some(format!("{row}: {}", fault(row)?))).collect()
+    rows.filter_map(|row| Some(format!("{row}: {}", fault(row)?)))
+        .collect()
 }
 
 fn fault(row: &str) -> Option<String> {
@@ -58,7 +61,11 @@ fn fault(row: &str) -> Option<String> {
     let [section, level, requirement, proof] = columns[..] else {
         return Some("four columns, please".into());
     };
-    if !section.starts_with("RFC ") || !section.contains('§') || requirement.is_empty() || proof.is_empty() {
+    if !section.starts_with("RFC ")
+        || !section.contains('§')
+        || requirement.is_empty()
+        || proof.is_empty()
+    {
         return Some("an empty column".into());
     }
     if !LEVELS.contains(&level) {
@@ -66,7 +73,10 @@ fn fault(row: &str) -> Option<String> {
     }
     match proof.strip_prefix("none:") {
         Some(reason) => reason.trim().is_empty().then(|| "no reason".into()),
-        None => proof.split(' ').find(|test| !exists(test)).map(|test| format!("no test {test}")),
+        None => proof
+            .split(' ')
+            .find(|test| !exists(test))
+            .map(|test| format!("no test {test}")),
     }
 }
 
@@ -80,4 +90,11 @@ fn exists(test: &str) -> bool {
     source.contains(&format!("#[test]\nfn {function}("))
 }
 
-const LEVELS: &[&str] = &["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "RECOMMENDED", "rule"];
+const LEVELS: &[&str] = &[
+    "MUST",
+    "MUST NOT",
+    "SHOULD",
+    "SHOULD NOT",
+    "RECOMMENDED",
+    "rule",
+];

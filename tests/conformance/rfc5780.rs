@@ -16,7 +16,10 @@ fn each_of_four_listeners_tells_of_its_opposite() {
         assert_eq!(source, from);
         assert_eq!(answer.plain_address(RESPONSE_ORIGIN), Some(from));
         assert_eq!(answer.plain_address(OTHER_ADDRESS), Some(other));
-        assert_eq!(answer.plain_address(MAPPED_ADDRESS), answer.address(XOR_MAPPED_ADDRESS));
+        assert_eq!(
+            answer.plain_address(MAPPED_ADDRESS),
+            answer.address(XOR_MAPPED_ADDRESS)
+        );
     }
 }
 
@@ -36,7 +39,11 @@ fn change_request_chooses_the_source() {
             assert!(answer.is_success(), "{answer:?}");
             assert_eq!(source, expected, "flags {flags:#x} to {to}");
             assert_eq!(answer.plain_address(RESPONSE_ORIGIN), Some(expected));
-            assert_eq!(answer.plain_address(OTHER_ADDRESS), Some(other), "regardless of the flags");
+            assert_eq!(
+                answer.plain_address(OTHER_ADDRESS),
+                Some(other),
+                "regardless of the flags"
+            );
         }
     }
 }
@@ -47,7 +54,10 @@ fn change_request_without_an_alternate_gets_420() {
     let server = Server::shared();
     let mut client = server.udp();
     let answer = client.exchange(&Outgoing::request(BINDING).with(change(CHANGE_IP)));
-    assert_eq!((answer.error(), answer.unknown()), (Some(420), vec![CHANGE_REQUEST]));
+    assert_eq!(
+        (answer.error(), answer.unknown()),
+        (Some(420), vec![CHANGE_REQUEST])
+    );
     let plain = client.exchange(&Outgoing::request(BINDING));
     assert!(!plain.has(OTHER_ADDRESS) && !plain.has(RESPONSE_ORIGIN));
 }
@@ -83,11 +93,19 @@ fn padding_is_answered_but_not_sent_elsewhere() {
     let sent = request.encode(None).len();
     let (answer, _) = exchange(to, &request);
     let padded = answer.get(PADDING).unwrap().len();
-    assert!(padded >= 1000 && answer.octets.len() <= sent + 100, "{padded} octets");
-    let elsewhere = Outgoing::request(BINDING).with(padding).with(Attribute::plain(RESPONSE_PORT, &[0x12, 0x34, 0, 0]));
+    assert!(
+        padded >= 1000 && answer.octets.len() <= sent + 100,
+        "{padded} octets"
+    );
+    let elsewhere = Outgoing::request(BINDING)
+        .with(padding)
+        .with(Attribute::plain(RESPONSE_PORT, &[0x12, 0x34, 0, 0]));
     assert_eq!(exchange(to, &elsewhere).0.error(), Some(400));
     let small = Outgoing::request(BINDING).with(Attribute::plain(PADDING, b"1234"));
-    assert!(exchange(to, &small).0.octets.len() < 200, "nobody gets back much more than was sent");
+    assert!(
+        exchange(to, &small).0.octets.len() < 200,
+        "nobody gets back much more than was sent"
+    );
 }
 
 /// RFC 5780 §7.2 and §7.5: an answer over TCP has no other way than its connection: CHANGE-REQUEST gets 420, and RESPONSE-PORT
@@ -97,7 +115,11 @@ fn over_tcp_an_answer_stays_on_its_connection() {
     let mut client = crate::client::Client::tcp(four()[0]);
     for flags in [CHANGE_PORT, CHANGE_IP, CHANGE_IP | CHANGE_PORT] {
         let answer = client.exchange(&Outgoing::request(BINDING).with(change(flags)));
-        assert_eq!((answer.error(), answer.unknown()), (Some(420), vec![CHANGE_REQUEST]), "flags {flags:#x}");
+        assert_eq!(
+            (answer.error(), answer.unknown()),
+            (Some(420), vec![CHANGE_REQUEST]),
+            "flags {flags:#x}"
+        );
     }
     let port = Attribute::plain(RESPONSE_PORT, &[0x12, 0x34, 0, 0]);
     let answer = client.exchange(&Outgoing::request(BINDING).with(port));
@@ -133,13 +155,26 @@ fn exchange(to: SocketAddr, request: &Outgoing) -> (Incoming, SocketAddr) {
 /// Both addresses with both ports.
 fn four() -> [SocketAddr; 4] {
     let (one, two) = corners();
-    [one, SocketAddr::new(one.ip(), two.port()), SocketAddr::new(two.ip(), one.port()), two]
+    [
+        one,
+        SocketAddr::new(one.ip(), two.port()),
+        SocketAddr::new(two.ip(), one.port()),
+        two,
+    ]
 }
 
 fn opposite(corner: SocketAddr) -> SocketAddr {
     let (one, two) = corners();
-    let ip = if corner.ip() == one.ip() { two.ip() } else { one.ip() };
-    let port = if corner.port() == one.port() { two.port() } else { one.port() };
+    let ip = if corner.ip() == one.ip() {
+        two.ip()
+    } else {
+        one.ip()
+    };
+    let port = if corner.port() == one.port() {
+        two.port()
+    } else {
+        one.port()
+    };
     SocketAddr::new(ip, port)
 }
 
@@ -147,7 +182,12 @@ fn corners() -> (SocketAddr, SocketAddr) {
     static SERVER: OnceLock<(Server, SocketAddr)> = OnceLock::new();
     let (server, alternate) = SERVER.get_or_init(|| {
         let alternate = SocketAddr::from(([127, 0, 0, 2], free_port()));
-        (Setup::new().flag("--alternate-listen", &alternate.to_string()).start(), alternate)
+        (
+            Setup::new()
+                .flag("--alternate-listen", &alternate.to_string())
+                .start(),
+            alternate,
+        )
     });
     (server.v4, *alternate)
 }

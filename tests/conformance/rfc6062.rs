@@ -41,7 +41,10 @@ fn the_relayed_address_accepts_connections() {
         let mut client = Server::shared().tcp();
         client.login(USER, PASSWORD);
         let answer = client.ask(Outgoing::allocate_tcp().with(Attribute::family(family)));
-        assert!(answer.is_success() && !answer.has(RESERVATION_TOKEN), "{answer:?}");
+        assert!(
+            answer.is_success() && !answer.has(RESERVATION_TOKEN),
+            "{answer:?}"
+        );
         TcpStream::connect(answer.address(XOR_RELAYED_ADDRESS).unwrap()).unwrap();
     }
 }
@@ -104,7 +107,9 @@ fn a_slow_end_stops_the_other() {
     while last_progress.elapsed() < Duration::from_millis(500) {
         match data.write(&chunk) {
             Ok(length) => (written, last_progress) = (written + length, Instant::now()),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => std::thread::park_timeout(Duration::from_millis(1)),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                std::thread::park_timeout(Duration::from_millis(1))
+            }
             Err(e) => panic!("{e}"),
         }
         assert!(written < 64 << 20, "the server takes everything");
@@ -130,12 +135,20 @@ fn a_second_connect_to_the_same_peer_gets_446() {
     let address = listener.local_addr().unwrap();
     let pending = control.ask(Outgoing::connect(address));
     assert!(pending.is_success());
-    assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(446), "pending");
+    assert_eq!(
+        control.ask(Outgoing::connect(address)).error(),
+        Some(446),
+        "pending"
+    );
     let (_peer, _) = listener.accept().unwrap();
     let mut data = server.tcp();
     data.credentials = control.credentials.clone();
     bind(&mut data, pending.get(CONNECTION_ID).unwrap());
-    assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(446), "active");
+    assert_eq!(
+        control.ask(Outgoing::connect(address)).error(),
+        Some(446),
+        "active"
+    );
 }
 
 /// RFC 6062 §5.2: a missing or invalid XOR-PEER-ADDRESS gets 400, no allocation 437, a forbidden peer 403.
@@ -144,13 +157,24 @@ fn connect_is_checked() {
     let server = Server::shared_strict();
     let mut control = server.tcp();
     control.login(USER, PASSWORD);
-    assert_eq!(control.ask(Outgoing::connect("8.8.8.8:80".parse().unwrap())).error(), Some(437));
+    assert_eq!(
+        control
+            .ask(Outgoing::connect("8.8.8.8:80".parse().unwrap()))
+            .error(),
+        Some(437)
+    );
     control.allocate_with(Outgoing::allocate_tcp());
     assert_eq!(control.ask(Outgoing::request(CONNECT)).error(), Some(400));
     let broken = Outgoing::request(CONNECT).with(Attribute::plain(XOR_PEER_ADDRESS, b"\0\x01\0"));
     assert_eq!(control.ask(broken).error(), Some(400));
     for forbidden in ["127.0.0.1:80", "10.0.0.1:80", "169.254.169.254:80"] {
-        assert_eq!(control.ask(Outgoing::connect(forbidden.parse().unwrap())).error(), Some(403), "{forbidden}");
+        assert_eq!(
+            control
+                .ask(Outgoing::connect(forbidden.parse().unwrap()))
+                .error(),
+            Some(403),
+            "{forbidden}"
+        );
     }
 }
 
@@ -160,7 +184,10 @@ fn connect_is_checked() {
 fn a_refused_connection_gets_447() {
     let mut control = Server::shared().tcp();
     control.allocate_with(Outgoing::allocate_tcp());
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(447));
     assert_eq!(control.ask(Outgoing::connect(address)).error(), Some(447));
     let listener = TcpListener::bind(address).unwrap();
@@ -179,9 +206,17 @@ fn a_permitted_peer_may_connect() {
     let mut peer = TcpStream::connect(relayed).unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.write_all(b"before anybody bound").unwrap();
-    let Packet::Stun(attempt) = control.receive() else { panic!("no indication") };
-    assert_eq!((attempt.class, attempt.method), (INDICATION, CONNECTION_ATTEMPT));
-    assert_eq!(attempt.address(XOR_PEER_ADDRESS), Some(peer.local_addr().unwrap()));
+    let Packet::Stun(attempt) = control.receive() else {
+        panic!("no indication")
+    };
+    assert_eq!(
+        (attempt.class, attempt.method),
+        (INDICATION, CONNECTION_ATTEMPT)
+    );
+    assert_eq!(
+        attempt.address(XOR_PEER_ADDRESS),
+        Some(peer.local_addr().unwrap())
+    );
     let mut data = server.tcp();
     data.credentials = control.credentials.clone();
     bind(&mut data, attempt.get(CONNECTION_ID).unwrap());
@@ -214,24 +249,42 @@ fn connection_bind_is_checked() {
     let id = answer.get(CONNECTION_ID).unwrap();
     for mut client in server.both() {
         client.login(USER, PASSWORD);
-        assert_eq!(client.ask(Outgoing::request(CONNECTION_BIND)).error(), Some(400));
-        let bogus = Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, b"nope"));
+        assert_eq!(
+            client.ask(Outgoing::request(CONNECTION_BIND)).error(),
+            Some(400)
+        );
+        let bogus =
+            Outgoing::request(CONNECTION_BIND).with(Attribute::plain(CONNECTION_ID, b"nope"));
         assert_eq!(client.ask(bogus).error(), Some(400));
     }
     let mut over_udp = server.udp();
     over_udp.login(USER, PASSWORD);
-    assert_eq!(over_udp.ask(Outgoing::connection_bind(id)).error(), Some(400));
+    assert_eq!(
+        over_udp.ask(Outgoing::connection_bind(id)).error(),
+        Some(400)
+    );
     let mut stranger = server.tcp();
     stranger.login(OTHER_USER, OTHER_PASSWORD);
-    assert_eq!(stranger.ask(Outgoing::connection_bind(id)).error(), Some(441), "another user's connection");
+    assert_eq!(
+        stranger.ask(Outgoing::connection_bind(id)).error(),
+        Some(441),
+        "another user's connection"
+    );
     let mut anonymous = server.tcp();
-    assert_eq!(anonymous.exchange(&Outgoing::connection_bind(id)).error(), Some(401));
+    assert_eq!(
+        anonymous.exchange(&Outgoing::connection_bind(id)).error(),
+        Some(401)
+    );
     let mut first = server.tcp();
     first.login(USER, PASSWORD);
     bind(&mut first, id);
     let mut second = server.tcp();
     second.login(USER, PASSWORD);
-    assert_eq!(second.ask(Outgoing::connection_bind(id)).error(), Some(400), "bound already");
+    assert_eq!(
+        second.ask(Outgoing::connection_bind(id)).error(),
+        Some(400),
+        "bound already"
+    );
 }
 
 /// RFC 6062 §5.5: "When a client data connection is closed, the server MUST close the corresponding peer data connection", and the
@@ -244,7 +297,11 @@ fn closing_passes_through() {
         control.allocate_with(Outgoing::allocate_tcp());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (peer, data, _) = join(server, &mut control, &listener, b"");
-        let (mut one, mut two) = if peer_first { (peer, data) } else { (data, peer) };
+        let (mut one, mut two) = if peer_first {
+            (peer, data)
+        } else {
+            (data, peer)
+        };
         one.write_all(b"last words").unwrap();
         one.shutdown(Shutdown::Write).unwrap();
         expect(&mut two, b"last words");
@@ -304,13 +361,22 @@ fn connections_do_not_mix() {
 fn two_tcp_relays_meet() {
     let server = Server::shared();
     let (mut one, mut two) = (server.tcp(), server.tcp());
-    let (a, b) = (one.allocate_with(Outgoing::allocate_tcp()), two.allocate_with(Outgoing::allocate_tcp()));
+    let (a, b) = (
+        one.allocate_with(Outgoing::allocate_tcp()),
+        two.allocate_with(Outgoing::allocate_tcp()),
+    );
     two.permit(a);
     let connected = one.ask(Outgoing::connect(b));
     assert!(connected.is_success(), "{connected:?}");
-    let Packet::Stun(attempt) = two.receive() else { panic!("no indication") };
+    let Packet::Stun(attempt) = two.receive() else {
+        panic!("no indication")
+    };
     assert_eq!(attempt.address(XOR_PEER_ADDRESS), Some(a));
-    let mut ends = [(&one, connected.get(CONNECTION_ID)), (&two, attempt.get(CONNECTION_ID))].map(|(control, id)| {
+    let mut ends = [
+        (&one, connected.get(CONNECTION_ID)),
+        (&two, attempt.get(CONNECTION_ID)),
+    ]
+    .map(|(control, id)| {
         let mut data = server.tcp();
         data.credentials = control.credentials.clone();
         bind(&mut data, id.unwrap());
@@ -324,7 +390,11 @@ fn two_tcp_relays_meet() {
 
 /// Binds a data connection. Its nonce is its own, as its address is.
 fn bind(data: &mut Client, id: &[u8]) {
-    let (username, password) = data.credentials.as_ref().map(|c| (c.username.clone(), c.password.clone())).unwrap();
+    let (username, password) = data
+        .credentials
+        .as_ref()
+        .map(|c| (c.username.clone(), c.password.clone()))
+        .unwrap();
     let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
     data.login(&text(username), &text(password));
     let answer = data.ask(Outgoing::connection_bind(id));

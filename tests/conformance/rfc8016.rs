@@ -16,7 +16,12 @@ fn a_ticket_is_given_where_asked() {
         client.login(USER, PASSWORD);
         let answer = client.ask(Outgoing::allocate().with(ticket(b"")));
         assert!(answer.is_success());
-        assert!(answer.get(MOBILITY_TICKET).is_some_and(|t| t.len() >= 16 && t.len() < 400), "{answer:?}");
+        assert!(
+            answer
+                .get(MOBILITY_TICKET)
+                .is_some_and(|t| t.len() >= 16 && t.len() < 400),
+            "{answer:?}"
+        );
     }
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
@@ -29,12 +34,18 @@ fn a_retransmission_gets_a_ticket_that_works() {
     let server = Server::shared();
     let mut client = server.udp();
     client.login(USER, PASSWORD);
-    let octets = Outgoing::allocate().with(ticket(b"")).encode(client.credentials.as_ref());
+    let octets = Outgoing::allocate()
+        .with(ticket(b""))
+        .encode(client.credentials.as_ref());
     client.ask_raw(&octets);
     let again = client.ask_raw(&octets);
     let mut moved = server.udp();
     moved.login(USER, PASSWORD);
-    assert!(moved.ask(refresh(again.get(MOBILITY_TICKET).unwrap())).is_success());
+    assert!(
+        moved
+            .ask(refresh(again.get(MOBILITY_TICKET).unwrap()))
+            .is_success()
+    );
 }
 
 /// RFC 8016 §3.1.2: "If the MOBILITY-TICKET attribute is included and has a non-zero length, then the server will generate an error
@@ -43,7 +54,12 @@ fn a_retransmission_gets_a_ticket_that_works() {
 fn allocate_with_a_ticket_gets_400() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
-    assert_eq!(client.ask(Outgoing::allocate().with(ticket(b"something"))).error(), Some(400));
+    assert_eq!(
+        client
+            .ask(Outgoing::allocate().with(ticket(b"something")))
+            .error(),
+        Some(400)
+    );
 }
 
 /// RFC 8016 §3.2.2: data goes to the old five-tuple "until it receives a Send Indication or ChannelData message from the client on the new
@@ -104,10 +120,17 @@ fn nothing_is_lost_over_many_moves() {
     let peer = Peer::v4();
     current.bind(0x4000, peer.address);
     for round in 0..20_u32 {
-        let mut next = if round % 3 == 2 { server.tcp() } else { server.udp() };
+        let mut next = if round % 3 == 2 {
+            server.tcp()
+        } else {
+            server.udp()
+        };
         current.send_channel(0x4000, &round.to_be_bytes());
         peer.send(relayed, &round.to_be_bytes());
-        held = take_over(&mut next, &held).get(MOBILITY_TICKET).unwrap().to_vec();
+        held = take_over(&mut next, &held)
+            .get(MOBILITY_TICKET)
+            .unwrap()
+            .to_vec();
         assert_eq!(peer.receive().1, round.to_be_bytes());
         assert_eq!(current.channel_data().1, round.to_be_bytes());
         next.send_channel(0x4000, b"moved");
@@ -129,10 +152,19 @@ fn a_made_up_ticket_gets_400() {
     let mut changed = genuine.clone();
     for at in [0, genuine.len() / 2, genuine.len() - 1] {
         changed[at] ^= 1;
-        assert_eq!(thief.ask(refresh(&changed)).error(), Some(400), "octet {at}");
+        assert_eq!(
+            thief.ask(refresh(&changed)).error(),
+            Some(400),
+            "octet {at}"
+        );
         changed[at] ^= 1;
     }
-    for ticket in [&b"x"[..], &[0; 64], &genuine[..genuine.len() - 1], &[7; 300]] {
+    for ticket in [
+        &b"x"[..],
+        &[0; 64],
+        &genuine[..genuine.len() - 1],
+        &[7; 300],
+    ] {
         assert_eq!(thief.ask(refresh(ticket)).error(), Some(400));
     }
     assert!(thief.ask(refresh(&genuine)).is_success());
@@ -175,7 +207,10 @@ fn an_old_ticket_serves_only_retransmissions() {
     new.login(USER, PASSWORD);
     let octets = refresh(&first_ticket).encode(new.credentials.as_ref());
     assert!(new.ask_raw(&octets).is_success());
-    assert!(new.ask_raw(&octets).is_success(), "a lost answer is asked for again");
+    assert!(
+        new.ask_raw(&octets).is_success(),
+        "a lost answer is asked for again"
+    );
     let mut thief = server.udp();
     thief.login(USER, PASSWORD);
     assert_eq!(thief.ask(refresh(&first_ticket)).error(), Some(400));
@@ -227,8 +262,14 @@ fn a_tcp_relay_moves_and_is_reached_after_a_silence() {
     realm.credentials.add_user("test.org", USER, PASSWORD);
     realm.peers.allow = vec!["127.0.0.0/8".parse().unwrap()];
     let local = Ipv4Addr::LOCALHOST.into();
-    let relay = RelayAddress { local, external: local };
-    let mut plan = Plan::new(["127.0.0.1:0".parse().unwrap()], Policy::new(realm, vec![relay]));
+    let relay = RelayAddress {
+        local,
+        external: local,
+    };
+    let mut plan = Plan::new(
+        ["127.0.0.1:0".parse().unwrap()],
+        Policy::new(realm, vec![relay]),
+    );
     (plan.shards, plan.connections.idle) = (4, Duration::from_secs(1));
     let supervisor = Supervisor::start(plan).unwrap();
     let connect = || Client::tcp(supervisor.addresses()[0]);
@@ -245,12 +286,17 @@ fn a_tcp_relay_moves_and_is_reached_after_a_silence() {
         })
         .collect();
     let mut silent = connect();
-    assert!(silent.is_closed_within(PATIENCE), "as long as silence may last");
+    assert!(
+        silent.is_closed_within(PATIENCE),
+        "as long as silence may last"
+    );
     let mut another = connect();
     assert!(another.is_closed_within(PATIENCE), "and once more");
     for (_old, mut new, relayed) in moved {
         let peer = TcpStream::connect(relayed).unwrap();
-        let Packet::Stun(attempt) = new.receive() else { panic!("no ConnectionAttempt") };
+        let Packet::Stun(attempt) = new.receive() else {
+            panic!("no ConnectionAttempt")
+        };
         let told = (attempt.method, attempt.address(XOR_PEER_ADDRESS));
         assert_eq!(told, (CONNECTION_ATTEMPT, Some(peer.local_addr().unwrap())));
     }
@@ -270,7 +316,10 @@ fn mobile(client: &mut Client) -> (SocketAddr, Vec<u8>) {
     client.login(USER, PASSWORD);
     let answer = client.ask(Outgoing::allocate().with(ticket(b"")));
     assert!(answer.is_success(), "{answer:?}");
-    (answer.address(XOR_RELAYED_ADDRESS).unwrap(), answer.get(MOBILITY_TICKET).unwrap().to_vec())
+    (
+        answer.address(XOR_RELAYED_ADDRESS).unwrap(),
+        answer.get(MOBILITY_TICKET).unwrap().to_vec(),
+    )
 }
 
 fn take_over(new: &mut Client, held: &[u8]) -> Incoming {

@@ -14,13 +14,20 @@ fn every_message_may_be_cut_anywhere() {
     let server = Server::shared();
     let peer = Peer::v4();
     let mut other = server.tcp();
-    let binding = Outgoing::request(BINDING).with(Attribute::plain(SOFTWARE, b"odd")).encode(None);
+    let binding = Outgoing::request(BINDING)
+        .with(Attribute::plain(SOFTWARE, b"odd"))
+        .encode(None);
     for cut in 1..binding.len() {
         let mut client = server.tcp();
         client.send_raw(&binding[..cut]);
         other.fence();
         client.send_raw(&binding[cut..]);
-        assert!(client.answer(binding[8..20].try_into().unwrap()).is_success(), "cut at {cut}");
+        assert!(
+            client
+                .answer(binding[8..20].try_into().unwrap())
+                .is_success(),
+            "cut at {cut}"
+        );
     }
     let mut client = server.tcp();
     client.allocate();
@@ -37,7 +44,12 @@ fn every_message_may_be_cut_anywhere() {
         client.send_raw(&refresh[..cut]);
         other.fence();
         client.send_raw(&refresh[cut..]);
-        assert!(client.answer(refresh[8..20].try_into().unwrap()).is_success(), "cut at {cut}");
+        assert!(
+            client
+                .answer(refresh[8..20].try_into().unwrap())
+                .is_success(),
+            "cut at {cut}"
+        );
     }
 }
 
@@ -47,11 +59,16 @@ fn a_conversation_may_come_octet_by_octet() {
     let mut client = Server::shared().tcp();
     let relayed = client.allocate();
     let peer = Peer::v4();
-    let bind = Outgoing::request(CHANNEL_BIND).with(Attribute::channel(0x4001)).with(Attribute::peer(peer.address));
+    let bind = Outgoing::request(CHANNEL_BIND)
+        .with(Attribute::channel(0x4001))
+        .with(Attribute::peer(peer.address));
     let mut octets = bind.encode(client.credentials.as_ref());
     octets.extend(channel_data(0x4001, b"abc", true));
     octets.extend(
-        Outgoing::indication(SEND).with(Attribute::peer(peer.address)).with(Attribute::data(b"defgh")).encode(None),
+        Outgoing::indication(SEND)
+            .with(Attribute::peer(peer.address))
+            .with(Attribute::data(b"defgh"))
+            .encode(None),
     );
     octets.extend(channel_data(0x4001, b"", true));
     for octet in &octets {
@@ -101,7 +118,11 @@ fn garbage_closes_the_connection() {
     ] {
         let mut client = server.tcp();
         client.send_raw(&garbage);
-        assert!(client.is_closed_within(Duration::from_secs(20)), "{:02x?}", &garbage[..8]);
+        assert!(
+            client.is_closed_within(Duration::from_secs(20)),
+            "{:02x?}",
+            &garbage[..8]
+        );
     }
 }
 
@@ -172,7 +193,10 @@ fn a_slow_reader_loses_packets_but_not_its_framing() {
         }
     }
     other.fence();
-    assert!(server.metric("hairpin_shard_stream_dropped_total", &[]) > before, "drops are counted");
+    assert!(
+        server.metric("hairpin_shard_stream_dropped_total", &[]) > before,
+        "drops are counted"
+    );
     let request = Outgoing::request(BINDING);
     slow.send(&request);
     let mut last = None;
@@ -181,7 +205,10 @@ fn a_slow_reader_loses_packets_but_not_its_framing() {
         match slow.receive() {
             Packet::Channel(0x4001, payload) => {
                 let round = u32::from_be_bytes(payload[..4].try_into().unwrap());
-                assert!(payload.len() == 1200 && last < Some(round), "in order and whole");
+                assert!(
+                    payload.len() == 1200 && last < Some(round),
+                    "in order and whole"
+                );
                 last = Some(round);
                 received += 1;
             }
@@ -200,13 +227,23 @@ fn a_slow_reader_slows_nobody_else() {
     let relayed = slow.allocate();
     let peer = Peer::v4();
     slow.bind(0x4001, peer.address);
-    let mut others: Vec<Client> = (0..8).map(|i| if i % 2 == 0 { server.udp() } else { server.tcp() }).collect();
+    let mut others: Vec<Client> = (0..8)
+        .map(|i| {
+            if i % 2 == 0 {
+                server.udp()
+            } else {
+                server.tcp()
+            }
+        })
+        .collect();
     let start = Instant::now();
     for _ in 0..200 {
         for _ in 0..20 {
             peer.send(relayed, &[0; 1400]);
         }
-        others.iter_mut().for_each(|c| assert!(c.fence().is_empty()));
+        others
+            .iter_mut()
+            .for_each(|c| assert!(c.fence().is_empty()));
     }
     assert!(start.elapsed() < Duration::from_secs(30));
 }

@@ -11,7 +11,10 @@ fn binding_reports_the_source_address() {
     for mut client in Server::shared().each() {
         let request = Outgoing::request(BINDING);
         let answer = client.exchange(&request);
-        assert_eq!((answer.class, answer.method, answer.id), (SUCCESS, BINDING, request.id));
+        assert_eq!(
+            (answer.class, answer.method, answer.id),
+            (SUCCESS, BINDING, request.id)
+        );
         assert_eq!(answer.address(XOR_MAPPED_ADDRESS), Some(client.address));
     }
 }
@@ -20,7 +23,9 @@ fn binding_reports_the_source_address() {
 #[test]
 fn binding_needs_no_credentials_and_ignores_wrong_ones() {
     for mut client in Server::shared().both() {
-        client.credentials = Some(Credentials::legacy("nobody", "nothing", b"nowhere", b"never"));
+        client.credentials = Some(Credentials::legacy(
+            "nobody", "nothing", b"nowhere", b"never",
+        ));
         assert!(client.ask(Outgoing::request(BINDING)).is_success());
     }
 }
@@ -49,7 +54,10 @@ fn unknown_required_attributes_in_an_authenticated_request_get_420() {
         let answer = client.ask(Outgoing::request(REFRESH).with(Attribute::plain(0x7ff1, b"xyz")));
         assert_eq!(answer.error(), Some(420));
         assert_eq!(answer.unknown(), [0x7ff1]);
-        assert!(client.refresh(600).is_success(), "the allocation is as it was");
+        assert!(
+            client.refresh(600).is_success(),
+            "the allocation is as it was"
+        );
     }
 }
 
@@ -60,7 +68,9 @@ fn unknown_optional_attributes_are_ignored() {
         let request = Outgoing::request(BINDING).with(Attribute::plain(0xfff0, b"whatever"));
         assert!(client.exchange(&request).is_success());
         client.login(crate::client::USER, crate::client::PASSWORD);
-        let request = Outgoing::allocate().with(Attribute::plain(0xbfff, b"1")).with(Attribute::plain(0xc000, b""));
+        let request = Outgoing::allocate()
+            .with(Attribute::plain(0xbfff, b"1"))
+            .with(Attribute::plain(0xc000, b""));
         assert!(client.ask(request).is_success());
     }
 }
@@ -69,7 +79,9 @@ fn unknown_optional_attributes_are_ignored() {
 #[test]
 fn known_but_unexpected_attributes_are_ignored() {
     let mut client = Server::shared().udp();
-    let request = Outgoing::request(BINDING).with(Attribute::lifetime(5)).with(Attribute::channel(0x4000));
+    let request = Outgoing::request(BINDING)
+        .with(Attribute::lifetime(5))
+        .with(Attribute::channel(0x4000));
     assert!(client.exchange(&request).is_success());
 }
 
@@ -93,7 +105,10 @@ fn responses_are_never_answered() {
     for mut client in Server::shared().both() {
         for class in [SUCCESS, ERROR] {
             for method in [BINDING, ALLOCATE, REFRESH] {
-                client.send(&Outgoing { class, ..Outgoing::request(method) });
+                client.send(&Outgoing {
+                    class,
+                    ..Outgoing::request(method)
+                });
             }
         }
         assert!(client.fence().is_empty());
@@ -115,8 +130,15 @@ fn requests_of_unknown_methods_are_discarded() {
 #[test]
 fn malformed_datagrams_are_discarded() {
     let mut client = Server::shared().udp();
-    let good = Outgoing::request(BINDING).with(Attribute::plain(SOFTWARE, b"test")).encode(None);
-    let mut bad = vec![vec![], vec![0], good[..19].to_vec(), good[..good.len() - 1].to_vec()];
+    let good = Outgoing::request(BINDING)
+        .with(Attribute::plain(SOFTWARE, b"test"))
+        .encode(None);
+    let mut bad = vec![
+        vec![],
+        vec![0],
+        good[..19].to_vec(),
+        good[..good.len() - 1].to_vec(),
+    ];
     let mut without_cookie = good.clone();
     without_cookie[4] ^= 1;
     let mut long = good.clone();
@@ -137,7 +159,10 @@ fn malformed_datagrams_are_discarded() {
     client.send_raw(&beyond);
     let early = client.fence();
     let refused = |p: &Packet| matches!(p, Packet::Stun(m) if m.error() == Some(400));
-    assert!(early.iter().all(refused), "an attribute beyond the end is dropped or refused: {early:?}");
+    assert!(
+        early.iter().all(refused),
+        "an attribute beyond the end is dropped or refused: {early:?}"
+    );
 }
 
 /// RFC 8489 §14: "The padding bits MUST be set to zero on sending and MUST be ignored by the receiver."
@@ -145,7 +170,10 @@ fn malformed_datagrams_are_discarded() {
 fn padding_may_hold_anything() {
     for mut client in Server::shared().both() {
         client.login(crate::client::USER, crate::client::PASSWORD);
-        let request = Outgoing { padding: 0xa5, ..Outgoing::allocate().with(Attribute::plain(SOFTWARE, b"odd")) };
+        let request = Outgoing {
+            padding: 0xa5,
+            ..Outgoing::allocate().with(Attribute::plain(SOFTWARE, b"odd"))
+        };
         let answer = client.ask(request);
         assert!(answer.is_success(), "{answer:?}");
     }
@@ -159,7 +187,10 @@ fn padding_is_sent_as_zero() {
     for (index, (_, value)) in answer.attributes.iter().enumerate() {
         let from = answer.starts[index] + 4 + value.len();
         let to = answer.starts[index] + 4 + value.len().next_multiple_of(4);
-        assert!(answer.octets[from..to].iter().all(|&b| b == 0), "{answer:?}");
+        assert!(
+            answer.octets[from..to].iter().all(|&b| b == 0),
+            "{answer:?}"
+        );
     }
 }
 
@@ -171,7 +202,11 @@ fn a_wrong_fingerprint_is_discarded_and_a_right_one_is_answered() {
         *wrong.last_mut().unwrap() ^= 1;
         client.send_raw(&wrong);
         assert!(client.fence().is_empty());
-        assert!(client.exchange(&Outgoing::request(BINDING).fingerprint()).is_success());
+        assert!(
+            client
+                .exchange(&Outgoing::request(BINDING).fingerprint())
+                .is_success()
+        );
     }
 }
 
@@ -179,9 +214,21 @@ fn a_wrong_fingerprint_is_discarded_and_a_right_one_is_answered() {
 #[test]
 fn fingerprint_is_answered_where_asked() {
     for mut client in Server::shared().both() {
-        assert!(client.exchange(&Outgoing::request(BINDING).fingerprint()).verify_fingerprint());
-        assert!(client.exchange(&Outgoing::allocate().fingerprint()).verify_fingerprint());
-        assert!(!client.exchange(&Outgoing::request(BINDING)).has(FINGERPRINT));
+        assert!(
+            client
+                .exchange(&Outgoing::request(BINDING).fingerprint())
+                .verify_fingerprint()
+        );
+        assert!(
+            client
+                .exchange(&Outgoing::allocate().fingerprint())
+                .verify_fingerprint()
+        );
+        assert!(
+            !client
+                .exchange(&Outgoing::request(BINDING))
+                .has(FINGERPRINT)
+        );
         client.login(crate::client::USER, crate::client::PASSWORD);
         let answer = client.ask(Outgoing::allocate().fingerprint());
         assert!(answer.is_success() && answer.verify_fingerprint());
@@ -226,7 +273,11 @@ fn what_follows_the_fingerprint_is_malformed() {
 fn the_first_of_a_repeated_attribute_counts() {
     let mut client = Server::shared().udp();
     client.allocate();
-    let answer = client.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(1000)).with(Attribute::lifetime(0)));
+    let answer = client.ask(
+        Outgoing::request(REFRESH)
+            .with(Attribute::lifetime(1000))
+            .with(Attribute::lifetime(0)),
+    );
     assert_eq!(answer.number(LIFETIME), Some(1000));
     assert!(client.refresh(600).is_success());
 }
@@ -240,8 +291,14 @@ fn the_first_octet_of_an_address_is_zero_and_ignored() {
     assert_eq!(answer.get(XOR_MAPPED_ADDRESS).unwrap()[0], 0);
     let cookie = COOKIE.to_be_bytes();
     let mut value = vec![0xff, 1, cookie[0], cookie[1]];
-    value.extend([127, 0, 0, 1].iter().zip(cookie).map(|(a, b): (&u8, u8)| a ^ b));
-    let request = Outgoing::request(CREATE_PERMISSION).with(Attribute::plain(XOR_PEER_ADDRESS, &value));
+    value.extend(
+        [127, 0, 0, 1]
+            .iter()
+            .zip(cookie)
+            .map(|(a, b): (&u8, u8)| a ^ b),
+    );
+    let request =
+        Outgoing::request(CREATE_PERMISSION).with(Attribute::plain(XOR_PEER_ADDRESS, &value));
     assert!(client.ask(request).is_success());
 }
 
@@ -263,13 +320,24 @@ fn error_codes_are_well_formed() {
 #[test]
 fn each_client_gets_its_own_answer() {
     let server = Server::shared();
-    let mut clients: Vec<Client> = (0..20).map(|i| if i % 2 == 0 { server.udp() } else { server.tcp() }).collect();
+    let mut clients: Vec<Client> = (0..20)
+        .map(|i| {
+            if i % 2 == 0 {
+                server.udp()
+            } else {
+                server.tcp()
+            }
+        })
+        .collect();
     let requests: Vec<Outgoing> = clients.iter().map(|_| Outgoing::request(BINDING)).collect();
     for (client, request) in clients.iter_mut().zip(&requests) {
         client.send(request);
     }
     for (client, request) in clients.iter_mut().zip(&requests) {
-        assert_eq!(client.answer(request.id).address(XOR_MAPPED_ADDRESS), Some(client.address));
+        assert_eq!(
+            client.answer(request.id).address(XOR_MAPPED_ADDRESS),
+            Some(client.address)
+        );
     }
 }
 
@@ -278,7 +346,10 @@ fn each_client_gets_its_own_answer() {
 fn retransmitted_binding_gets_the_same_answer() {
     let mut client = Server::shared().udp();
     let request = Outgoing::request(BINDING);
-    assert_eq!(client.exchange(&request).octets, client.exchange(&request).octets);
+    assert_eq!(
+        client.exchange(&request).octets,
+        client.exchange(&request).octets
+    );
 }
 
 /// Issue 2: "A wrong or malformed packet is dropped or answered per the RFC and never logged above debug level", and the design:
@@ -295,8 +366,14 @@ fn garbage_does_no_harm() {
         state
     };
     let seeds = [
-        Outgoing::allocate().with(Attribute::even_port(true)).fingerprint().encode(None),
-        Outgoing::indication(SEND).with(Attribute::peer(client.server)).with(Attribute::data(b"payload")).encode(None),
+        Outgoing::allocate()
+            .with(Attribute::even_port(true))
+            .fingerprint()
+            .encode(None),
+        Outgoing::indication(SEND)
+            .with(Attribute::peer(client.server))
+            .with(Attribute::data(b"payload"))
+            .encode(None),
         channel_data(0x4001, b"payload", true),
     ];
     for round in 0..3000 {
@@ -308,9 +385,15 @@ fn garbage_does_no_harm() {
         octets.truncate(next() as usize % 80);
         client.socket().send_to(&octets, client.server).unwrap();
         if round % 64 == 0 {
-            while client.receive_within(std::time::Duration::from_millis(1)).is_some() {}
+            while client
+                .receive_within(std::time::Duration::from_millis(1))
+                .is_some()
+            {}
         }
     }
-    while client.receive_within(std::time::Duration::from_millis(50)).is_some() {}
+    while client
+        .receive_within(std::time::Duration::from_millis(50))
+        .is_some()
+    {}
     assert!(client.exchange(&Outgoing::request(BINDING)).is_success());
 }

@@ -12,8 +12,14 @@ use std::net::SocketAddr;
 fn sample_request() {
     let octets = hex(REQUEST);
     let message = Message::parse(&octets).unwrap();
-    assert_eq!((message.method(), message.class()), (Method::BINDING, Class::Request));
-    assert_eq!(message.text(AttributeType::SOFTWARE), Some("STUN test client"));
+    assert_eq!(
+        (message.method(), message.class()),
+        (Method::BINDING, Class::Request)
+    );
+    assert_eq!(
+        message.text(AttributeType::SOFTWARE),
+        Some("STUN test client")
+    );
     assert_eq!(message.text(AttributeType::USERNAME), Some("evtj:h6vY"));
     sealed_with_sha1(&octets, SHORT_TERM);
 }
@@ -27,7 +33,10 @@ fn sample_ipv4_response() {
 /// RFC 5769 §2.3.
 #[test]
 fn sample_ipv6_response() {
-    response(IPV6_RESPONSE, "[2001:db8:1234:5678:11:2233:4455:6677]:32853");
+    response(
+        IPV6_RESPONSE,
+        "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
+    );
 }
 
 /// RFC 5769 §2.4: the long-term key of a name in Katakana.
@@ -36,7 +45,10 @@ fn sample_request_with_long_term_authentication() {
     let octets = hex(LONG_TERM);
     let message = Message::parse(&octets).unwrap();
     assert_eq!(message.text(AttributeType::USERNAME), Some(NAME));
-    assert_eq!(message.text(AttributeType::NONCE), Some("f//499k954d6OL34oL9FSTvy64sA"));
+    assert_eq!(
+        message.text(AttributeType::NONCE),
+        Some("f//499k954d6OL34oL9FSTvy64sA")
+    );
     let key = Key::long_term(PasswordAlgorithm::MD5, NAME, "example.org", "TheMatrIX").unwrap();
     assert!(integrity::verify(&message, Seal::Sha1, &key));
     let ours = codec::Credentials::legacy(NAME, "TheMatrIX", b"example.org", b"").key();
@@ -71,7 +83,9 @@ fn a_changed_octet_is_noticed() {
         let mut changed = octets.clone();
         changed[at] ^= 0x10;
         let accepted = Message::parse(&changed).is_ok_and(|m| {
-            integrity::verify(&m, Seal::Sha1, &key) && m.has_fingerprint() && integrity::fingerprint_matches(&m)
+            integrity::verify(&m, Seal::Sha1, &key)
+                && m.has_fingerprint()
+                && integrity::fingerprint_matches(&m)
         });
         assert!(!accepted, "octet {at}");
     }
@@ -80,12 +94,25 @@ fn a_changed_octet_is_noticed() {
 fn response(vector: &str, mapped: &str) {
     let octets = hex(vector);
     let message = Message::parse(&octets).unwrap();
-    assert_eq!((message.method(), message.class()), (Method::BINDING, Class::Success));
+    assert_eq!(
+        (message.method(), message.class()),
+        (Method::BINDING, Class::Success)
+    );
     assert_eq!(message.text(AttributeType::SOFTWARE), Some("test vector"));
     let expected: SocketAddr = mapped.parse().unwrap();
-    let value = message.attribute(AttributeType::XOR_MAPPED_ADDRESS).unwrap();
-    assert_eq!(attribute::read_xor_address(value, &message.transaction()), Some(expected));
-    assert_eq!(Incoming::parse(&octets).unwrap().address(codec::XOR_MAPPED_ADDRESS), Some(expected));
+    let value = message
+        .attribute(AttributeType::XOR_MAPPED_ADDRESS)
+        .unwrap();
+    assert_eq!(
+        attribute::read_xor_address(value, &message.transaction()),
+        Some(expected)
+    );
+    assert_eq!(
+        Incoming::parse(&octets)
+            .unwrap()
+            .address(codec::XOR_MAPPED_ADDRESS),
+        Some(expected)
+    );
     sealed_with_sha1(&octets, SHORT_TERM);
 }
 
@@ -94,7 +121,11 @@ fn sealed_with_sha1(octets: &[u8], password: &[u8]) {
     let key = Key::from_octets(password).unwrap();
     assert_eq!(integrity::seal(&message), Some(Seal::Sha1));
     assert!(integrity::verify(&message, Seal::Sha1, &key));
-    assert!(!integrity::verify(&message, Seal::Sha1, &Key::from_octets(b"another").unwrap()));
+    assert!(!integrity::verify(
+        &message,
+        Seal::Sha1,
+        &Key::from_octets(b"another").unwrap()
+    ));
     assert!(message.has_fingerprint() && integrity::fingerprint_matches(&message));
     let theirs = Incoming::parse(octets).unwrap();
     assert!(theirs.verify_sha1(password) && theirs.verify_fingerprint());
@@ -102,7 +133,10 @@ fn sealed_with_sha1(octets: &[u8], password: &[u8]) {
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 const SHORT_TERM: &[u8] = b"VOkJxbRl1RmTxUk/WvJxBt";

@@ -4,8 +4,8 @@ use crate::codec::*;
 use hairpin::turn;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
-    BindError, ConnectionId, Effect, End, FiveTuple, Icmp, Instant, Link, Onward, Policy, Ports, RelayAddress,
-    RelayedId, Server, Setup, Shared, Transport,
+    BindError, ConnectionId, Effect, End, FiveTuple, Icmp, Instant, Link, Onward, Policy, Ports,
+    RelayAddress, RelayedId, Server, Setup, Shared, Transport,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -53,13 +53,27 @@ impl World {
     }
 
     /// A world whose policy is changed first, with these relayed ports and answers a second.
-    pub fn with(change: impl FnOnce(&mut Policy), ports: std::ops::RangeInclusive<u16>, answer_rate: u32) -> World {
+    pub fn with(
+        change: impl FnOnce(&mut Policy),
+        ports: std::ops::RangeInclusive<u16>,
+        answer_rate: u32,
+    ) -> World {
         let mut realm = Realm::new(REALM_NAME);
-        realm.credentials.add_user(REALM_NAME, "alice", "wonderland");
+        realm
+            .credentials
+            .add_user(REALM_NAME, "alice", "wonderland");
         realm.credentials.add_user(REALM_NAME, "bob", "builder");
         realm.credentials.add_secret(SECRET_TEXT.to_owned());
         let locals: [IpAddr; 2] = [RELAY_V4.parse().unwrap(), RELAY_V6.parse().unwrap()];
-        let mut policy = Policy::new(realm, locals.map(|ip| RelayAddress { local: ip, external: ip }).to_vec());
+        let mut policy = Policy::new(
+            realm,
+            locals
+                .map(|ip| RelayAddress {
+                    local: ip,
+                    external: ip,
+                })
+                .to_vec(),
+        );
         change(&mut policy);
         let shared = Arc::new(Shared::new(Ports::new(locals, ports), [7; 32], answer_rate));
         let server = Server::new(Setup {
@@ -95,9 +109,23 @@ impl World {
 
     pub fn caller_over(&self, address: &str, transport: Transport) -> Caller {
         let client: SocketAddr = address.parse().unwrap();
-        let server = if client.is_ipv4() { "192.0.2.1:3478" } else { "[2001:db8::1]:3478" }.parse().unwrap();
+        let server = if client.is_ipv4() {
+            "192.0.2.1:3478"
+        } else {
+            "[2001:db8::1]:3478"
+        }
+        .parse()
+        .unwrap();
         Caller {
-            client: turn::Client { five_tuple: FiveTuple { client, server, transport }, link: Link(1), realm: None },
+            client: turn::Client {
+                five_tuple: FiveTuple {
+                    client,
+                    server,
+                    transport,
+                },
+                link: Link(1),
+                realm: None,
+            },
             credentials: None,
         }
     }
@@ -160,7 +188,10 @@ impl World {
     }
 
     pub fn permit(&mut self, caller: &mut Caller, peer: &str) -> Incoming {
-        self.ask(caller, Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(peer.parse().unwrap())))
+        self.ask(
+            caller,
+            Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(peer.parse().unwrap())),
+        )
     }
 
     pub fn bind(&mut self, caller: &mut Caller, channel: u16, peer: &str) -> Incoming {
@@ -169,7 +200,10 @@ impl World {
     }
 
     pub fn refresh(&mut self, caller: &mut Caller, lifetime: u32) -> Incoming {
-        self.ask(caller, Outgoing::request(REFRESH).with(Attribute::lifetime(lifetime)))
+        self.ask(
+            caller,
+            Outgoing::request(REFRESH).with(Attribute::lifetime(lifetime)),
+        )
     }
 
     /// A connection to a peer was made, or was not: the answer to the request that waited.
@@ -179,7 +213,11 @@ impl World {
     }
 
     /// A peer connected: its connection, and what its client is told.
-    pub fn accepted(&mut self, relayed: SocketAddr, peer: &str) -> (Option<ConnectionId>, Option<Incoming>) {
+    pub fn accepted(
+        &mut self,
+        relayed: SocketAddr,
+        peer: &str,
+    ) -> (Option<ConnectionId>, Option<Incoming>) {
         let id = self.socket_at(relayed).unwrap();
         let connection = self.server.accepted(self.now, id, peer.parse().unwrap());
         (connection, self.perform().pop())
@@ -187,14 +225,21 @@ impl World {
 
     /// Where ChannelData goes.
     pub fn channel_data(&mut self, caller: &Caller, channel: u16) -> Arrival {
-        let onward = self.server.from_client(self.now, &caller.client, &channel_data(channel, b"data", false));
+        let onward = self.server.from_client(
+            self.now,
+            &caller.client,
+            &channel_data(channel, b"data", false),
+        );
         self.arrival(onward)
     }
 
     /// Where a Send indication's data goes.
     pub fn send(&mut self, caller: &Caller, peer: &str) -> Arrival {
         let peer = Attribute::peer(peer.parse().unwrap());
-        let octets = Outgoing::indication(SEND).with(peer).with(Attribute::data(b"data")).encode(None);
+        let octets = Outgoing::indication(SEND)
+            .with(peer)
+            .with(Attribute::data(b"data"))
+            .encode(None);
         let onward = self.server.from_client(self.now, &caller.client, &octets);
         self.arrival(onward)
     }
@@ -204,27 +249,42 @@ impl World {
         let Some(id) = self.socket_at(relayed) else {
             return Arrival::Nothing;
         };
-        let onward = self.server.from_peer(self.now, id, peer.parse().unwrap(), 4);
+        let onward = self
+            .server
+            .from_peer(self.now, id, peer.parse().unwrap(), 4);
         self.arrival(onward)
     }
 
     /// The Data indication that an ICMP error becomes.
     pub fn icmp(&mut self, peer: &str, relayed: SocketAddr, icmp: Icmp) -> Option<Incoming> {
         let id = self.socket_at(relayed)?;
-        self.server.peer_error(self.now, id, peer.parse().unwrap(), icmp);
+        self.server
+            .peer_error(self.now, id, peer.parse().unwrap(), icmp);
         self.perform().pop()
     }
 
     pub fn socket_at(&self, local: SocketAddr) -> Option<RelayedId> {
-        self.sockets.iter().find(|(_, l)| **l == local).map(|(id, _)| *id)
+        self.sockets
+            .iter()
+            .find(|(_, l)| **l == local)
+            .map(|(id, _)| *id)
     }
 
     fn arrival(&mut self, onward: Onward) -> Arrival {
         assert!(self.perform().is_empty(), "data is not answered");
         match onward {
-            Onward::ToPeer { relayed, to, .. } => Arrival::Peer { from: self.sockets[&relayed], to },
-            Onward::ToClient { framing: turn::Framing::Channel(number), .. } => Arrival::Channel(number),
-            Onward::ToClient { framing: turn::Framing::Data(peer), .. } => Arrival::Data(peer),
+            Onward::ToPeer { relayed, to, .. } => Arrival::Peer {
+                from: self.sockets[&relayed],
+                to,
+            },
+            Onward::ToClient {
+                framing: turn::Framing::Channel(number),
+                ..
+            } => Arrival::Channel(number),
+            Onward::ToClient {
+                framing: turn::Framing::Data(peer),
+                ..
+            } => Arrival::Data(peer),
             Onward::Discarded(discard) => Arrival::Dropped(discard),
             Onward::Answered => Arrival::Nothing,
             Onward::Pass { .. } => panic!("there is one shard only"),
@@ -243,9 +303,13 @@ impl World {
             let mut binds = vec![];
             for effect in effects {
                 match effect {
-                    Effect::Send { message, .. } => sent.push(Incoming::parse(self.server.message(&message)).unwrap()),
+                    Effect::Send { message, .. } => {
+                        sent.push(Incoming::parse(self.server.message(&message)).unwrap())
+                    }
                     Effect::Bind { relayed, local, .. } => binds.push((relayed, local)),
-                    Effect::Unbind { relayed } => drop(self.sockets.remove(&relayed).expect("an open socket")),
+                    Effect::Unbind { relayed } => {
+                        drop(self.sockets.remove(&relayed).expect("an open socket"))
+                    }
                     Effect::Ended(record) => self.ended.push(record.end.unwrap()),
                     Effect::Disconnect { client } => self.disconnected.push(client),
                     Effect::Connect { connection, .. } => self.connecting.push(connection),
@@ -261,7 +325,11 @@ impl World {
     }
 
     fn open(&mut self, relayed: RelayedId, local: SocketAddr) {
-        let outcome = if self.taken.contains(&local.port()) { Err(BindError::InUse) } else { Ok(()) };
+        let outcome = if self.taken.contains(&local.port()) {
+            Err(BindError::InUse)
+        } else {
+            Ok(())
+        };
         if outcome.is_ok() {
             assert!(self.socket_at(local).is_none(), "{local} is bound twice");
             self.sockets.insert(relayed, local);

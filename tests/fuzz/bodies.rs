@@ -7,8 +7,8 @@ use hairpin::turn::{Framing, Onward, Policy, Shared};
 use hairpin::wire::integrity;
 use hairpin::wire::integrity::{Key, Seal};
 use hairpin::wire::{
-    AttributeType, ChannelData, Message, Packet, Writer, attribute, channel_data as channel, registry,
-    stream as framing,
+    AttributeType, ChannelData, Message, Packet, Writer, attribute, channel_data as channel,
+    registry, stream as framing,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,7 +26,9 @@ pub fn message(octets: &[u8]) {
     let classified = matches!(Packet::classify(octets), Ok(Packet::Message(_)));
     assert_eq!(classified, octets[0] < 4, "it is taken for what it is");
     for (kind, value) in message.attributes() {
-        let range = message.range_of(value).expect("a value lies in its message");
+        let range = message
+            .range_of(value)
+            .expect("a value lies in its message");
         assert_eq!(&octets[range], value);
         read_typed(&message, value);
         assert!(message.has(kind));
@@ -42,28 +44,46 @@ fn read_typed(message: &Message, value: &[u8]) {
     let transaction = message.transaction();
     if let Some(address) = attribute::read_xor_address(value, &transaction) {
         let (written, length) = attribute::xor_address(address, &transaction);
-        assert_eq!(&written[1..length], &value[1..], "but for the first octet, which is reserved");
+        assert_eq!(
+            &written[1..length],
+            &value[1..],
+            "but for the first octet, which is reserved"
+        );
     }
     if let Some(address) = attribute::read_address(value) {
         let (written, length) = attribute::address(address);
         assert_eq!(&written[1..length], &value[1..]);
     }
-    let _ = (attribute::read_number(value), attribute::read_channel_number(value));
-    let _ = (attribute::read_first_of_four(value), attribute::read_even_port(value));
+    let _ = (
+        attribute::read_number(value),
+        attribute::read_channel_number(value),
+    );
+    let _ = (
+        attribute::read_first_of_four(value),
+        attribute::read_even_port(value),
+    );
     assert!(attribute::read_error_code(value).is_none_or(|code| code.0 < 1000));
 }
 
 /// Writes the attributes that count again: they are read back in the same order.
 fn rewrite(message: &Message) {
     let mut out = vec![b'x'; 3];
-    let mut writer = Writer::new(&mut out, message.class(), message.method(), &message.transaction());
+    let mut writer = Writer::new(
+        &mut out,
+        message.class(),
+        message.method(),
+        &message.transaction(),
+    );
     for (kind, value) in message.attributes() {
         writer.attribute(kind, value);
     }
     let range = writer.finish();
     let again = Message::parse(&out[range]).expect("what is written is read");
     assert!(again.attributes().eq(message.attributes()));
-    assert_eq!((again.method(), again.class()), (message.method(), message.class()));
+    assert_eq!(
+        (again.method(), again.class()),
+        (message.method(), message.class())
+    );
     assert_eq!(again.transaction(), message.transaction());
 }
 
@@ -79,10 +99,17 @@ pub fn channel_data(octets: &[u8]) {
     }
     let Ok(read) = read else { return };
     assert!(channel::NUMBERS_OF_RFC_5766.contains(&read.number));
-    assert_eq!(&octets[..4], channel::header(read.number, read.payload.len() as u16));
+    assert_eq!(
+        &octets[..4],
+        channel::header(read.number, read.payload.len() as u16)
+    );
     assert_eq!(&octets[4..4 + read.payload.len()], read.payload);
     let whole = 4 + read.payload.len();
-    assert_eq!(ChannelData::parse(&octets[..whole]), Ok(read), "padding makes no difference");
+    assert_eq!(
+        ChannelData::parse(&octets[..whole]),
+        Ok(read),
+        "padding makes no difference"
+    );
     assert!(ChannelData::parse(&octets[..whole - 1]).is_err());
 }
 
@@ -90,10 +117,16 @@ pub fn channel_data(octets: &[u8]) {
 pub fn stream(octets: &[u8]) {
     let mut rest = octets;
     while let Ok(Some(length)) = framing::frame(rest) {
-        assert!(length >= 4 && length % 4 == 0 && length <= 20 + 65_535, "{length}");
+        assert!(
+            length >= 4 && length % 4 == 0 && length <= 20 + 65_535,
+            "{length}"
+        );
         for end in 0..rest.len().min(24) {
             let early = framing::frame(&rest[..end]);
-            assert!(early == Ok(None) || early == Ok(Some(length)), "{early:?} after {end}");
+            assert!(
+                early == Ok(None) || early == Ok(Some(length)),
+                "{early:?} after {end}"
+            );
         }
         let Some((frame, next)) = rest.split_at_checked(length) else {
             return;
@@ -107,7 +140,10 @@ pub fn stream(octets: &[u8]) {
     let told = framing::frame(rest);
     for end in 0..rest.len().min(24) {
         let early = framing::frame(&rest[..end]);
-        assert!(early.is_ok() || early == told, "a fault once told stays: {early:?}, {told:?}");
+        assert!(
+            early.is_ok() || early == told,
+            "a fault once told stays: {early:?}, {told:?}"
+        );
     }
 }
 
@@ -124,14 +160,20 @@ pub fn differential(octets: &[u8]) {
         return;
     };
     let mut theirs = stun::message::Message::new();
-    theirs.unmarshal_binary(octets).expect("what ours accepts theirs does");
+    theirs
+        .unmarshal_binary(octets)
+        .expect("what ours accepts theirs does");
     assert_eq!(theirs.transaction_id.0, ours.transaction());
-    assert_eq!(theirs.typ.value(), registry::message_type(ours.method(), ours.class()));
+    assert_eq!(
+        theirs.typ.value(),
+        registry::message_type(ours.method(), ours.class())
+    );
     let mut all = theirs.attributes.0.iter();
     for (kind, value) in ours.attributes() {
         // Ours leaves out some, but never takes another.
-        let same =
-            |raw: &&stun::attributes::RawAttribute| (number(raw.typ), &raw.value[..]) == (compatible(kind.0), value);
+        let same = |raw: &&stun::attributes::RawAttribute| {
+            (number(raw.typ), &raw.value[..]) == (compatible(kind.0), value)
+        };
         assert!(all.any(|raw| same(&raw)), "{kind:?}");
         if ours.attribute(kind) == Some(value) {
             compare_typed(&ours, &theirs, kind, value);
@@ -149,27 +191,44 @@ fn compatible(kind: u16) -> u16 {
     if kind == 0x8020 { 0x0020 } else { kind }
 }
 
-fn compare_typed(ours: &Message, theirs: &stun::message::Message, kind: AttributeType, value: &[u8]) {
-    let first = theirs.get(AttrType(kind.0)).is_ok_and(|first| first == value);
+fn compare_typed(
+    ours: &Message,
+    theirs: &stun::message::Message,
+    kind: AttributeType,
+    value: &[u8],
+) {
+    let first = theirs
+        .get(AttrType(kind.0))
+        .is_ok_and(|first| first == value);
     if !first {
         return;
     }
-    if let Some(address) = attribute::read_xor_address(value, &ours.transaction()).filter(|_| value[0] == 0) {
+    if let Some(address) =
+        attribute::read_xor_address(value, &ours.transaction()).filter(|_| value[0] == 0)
+    {
         let mut read = stun::xoraddr::XorMappedAddress::default();
-        read.get_from_as(theirs, AttrType(kind.0)).expect("an XOR address");
+        read.get_from_as(theirs, AttrType(kind.0))
+            .expect("an XOR address");
         assert_eq!((read.ip, read.port), (address.ip(), address.port()));
     }
-    if let Some(code) = attribute::read_error_code(value).filter(|_| kind == AttributeType::ERROR_CODE && value[2] < 8)
+    if let Some(code) = attribute::read_error_code(value)
+        .filter(|_| kind == AttributeType::ERROR_CODE && value[2] < 8)
     {
         let mut read = stun::error_code::ErrorCodeAttribute::default();
         read.get_from(theirs).expect("an error code");
         assert_eq!(read.code.0, code.0);
     }
     // Theirs reads no other as text.
-    let is_text =
-        [AttributeType::USERNAME, AttributeType::REALM, AttributeType::NONCE, AttributeType::SOFTWARE].contains(&kind);
+    let is_text = [
+        AttributeType::USERNAME,
+        AttributeType::REALM,
+        AttributeType::NONCE,
+        AttributeType::SOFTWARE,
+    ]
+    .contains(&kind);
     if let Some(text) = ours.text(kind).filter(|_| is_text) {
-        let read = stun::textattrs::TextAttribute::get_from_as(theirs, AttrType(kind.0)).expect("text");
+        let read =
+            stun::textattrs::TextAttribute::get_from_as(theirs, AttrType(kind.0)).expect("text");
         assert_eq!(read.text, text);
     }
 }
@@ -182,7 +241,9 @@ fn compare_seals(ours: &Message, theirs: &stun::message::Message) {
     if ours.has(AttributeType::MESSAGE_INTEGRITY) {
         let key = Key::from_octets(b"key").expect("a short key");
         let mut copy = theirs.clone();
-        let right = stun::integrity::MessageIntegrity(b"key".to_vec()).check(&mut copy).is_ok();
+        let right = stun::integrity::MessageIntegrity(b"key".to_vec())
+            .check(&mut copy)
+            .is_ok();
         assert_eq!(integrity::verify(ours, Seal::Sha1, &key), right);
     }
 }
@@ -201,7 +262,11 @@ pub fn operations(octets: &[u8]) {
             check_onward(&world, &onward, packet_length(&operation, &seen));
         }
         check_invariants(&world);
-        assert!(world.faults.is_empty(), "{:?} after {operation:?}", world.faults);
+        assert!(
+            world.faults.is_empty(),
+            "{:?} after {operation:?}",
+            world.faults
+        );
     }
     world.close().expect("nothing is left");
 }
@@ -211,7 +276,10 @@ fn next(world: &World, rest: &mut &[u8]) -> Option<Operation> {
     if let [0xff, who, length, after @ ..] = *rest {
         let (octets, after) = after.split_at(after.len().min(usize::from(*length)));
         *rest = after;
-        return Some(Operation::Raw { client: usize::from(who & 7), octets: octets.to_vec() });
+        return Some(Operation::Raw {
+            client: usize::from(who & 7),
+            octets: octets.to_vec(),
+        });
     }
     let (chunk, after) = rest.split_first_chunk::<OCTETS>()?;
     *rest = after;
@@ -225,21 +293,43 @@ fn packet_length(operation: &Operation, seen: &super::world::Seen) -> usize {
         Operation::ChannelData { length, .. } => 4 + length,
         Operation::FromPeer { length, .. } => *length,
         Operation::Send { length, .. } => length + 3 + 20 + 24 + 4 + 4,
-        _ => seen.request.as_ref().map_or(0, |request| request.octets.len()),
+        _ => seen
+            .request
+            .as_ref()
+            .map_or(0, |request| request.octets.len()),
     }
 }
 
 fn check_onward(world: &World, onward: &Onward, length: usize) {
-    let inside =
-        |range: Range<usize>| assert!(range.start <= range.end && range.end <= length, "{range:?} of {length}");
+    let inside = |range: Range<usize>| {
+        assert!(
+            range.start <= range.end && range.end <= length,
+            "{range:?} of {length}"
+        )
+    };
     match *onward {
-        Onward::ToPeer { relayed, to, start, end, .. } => {
+        Onward::ToPeer {
+            relayed,
+            to,
+            start,
+            end,
+            ..
+        } => {
             inside(start..end);
-            let socket = world.sockets.iter().find(|socket| socket.id == relayed).expect("a socket to send from");
+            let socket = world
+                .sockets
+                .iter()
+                .find(|socket| socket.id == relayed)
+                .expect("a socket to send from");
             assert!(!socket.tcp, "datagrams leave from UDP sockets");
             assert_eq!(socket.local.is_ipv4(), to.is_ipv4());
         }
-        Onward::ToClient { client, start, end, framing } => {
+        Onward::ToClient {
+            client,
+            start,
+            end,
+            framing,
+        } => {
             inside(start..end);
             assert!(world.clients.contains(&client), "a client that is there");
             if let Framing::Channel(number) = framing {
@@ -255,18 +345,41 @@ fn check_invariants(world: &World) {
     let server = &world.server;
     let records: Vec<_> = server.records(world.now).collect();
     assert_eq!(records.len(), server.allocations());
-    assert_eq!(world.shared.ledger.allocations() as usize, records.len(), "one grant for each allocation");
+    assert_eq!(
+        world.shared.ledger.allocations() as usize,
+        records.len(),
+        "one grant for each allocation"
+    );
     assert!(records.len() <= limits().allocations as usize);
-    let mut told: Vec<_> = records.iter().flat_map(|record| record.relayed.clone()).collect();
-    let mut bound: Vec<_> = world.sockets.iter().map(|socket| world.external(socket.local)).collect();
+    let mut told: Vec<_> = records
+        .iter()
+        .flat_map(|record| record.relayed.clone())
+        .collect();
+    let mut bound: Vec<_> = world
+        .sockets
+        .iter()
+        .map(|socket| world.external(socket.local))
+        .collect();
     told.sort();
     bound.sort();
-    assert_eq!(told, bound, "every socket is an allocation's, and the other way round");
-    assert!(records.iter().all(|record| !record.relayed.is_empty()), "none is without a relayed address");
+    assert_eq!(
+        told, bound,
+        "every socket is an allocation's, and the other way round"
+    );
+    assert!(
+        records.iter().all(|record| !record.relayed.is_empty()),
+        "none is without a relayed address"
+    );
     let taken = world.shared.ports.taken() as usize;
     assert!(taken >= bound.len() && taken <= 2 * RANGE.len());
-    assert!(records.is_empty() || server.next_timeout().is_some(), "whoever lives has a deadline");
-    assert!(server.next_timeout().is_none_or(|at| at > world.now), "what is due was done");
+    assert!(
+        records.is_empty() || server.next_timeout().is_some(),
+        "whoever lives has a deadline"
+    );
+    assert!(
+        server.next_timeout().is_none_or(|at| at > world.now),
+        "what is due was done"
+    );
     assert!(world.routes.len() <= records.len() * limits().channels);
 }
 
@@ -277,5 +390,9 @@ pub fn parts(setting: Setting) -> (Arc<Policy>, Arc<Shared>) {
         static MADE: RefCell<HashMap<[bool; 4], Parts>> = RefCell::default();
     }
     let key = [setting.nat, setting.v6, setting.mobility, setting.own];
-    MADE.with_borrow_mut(|made| made.entry(key).or_insert_with(|| (policy(setting), shared(setting))).clone())
+    MADE.with_borrow_mut(|made| {
+        made.entry(key)
+            .or_insert_with(|| (policy(setting), shared(setting)))
+            .clone()
+    })
 }

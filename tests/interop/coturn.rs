@@ -96,8 +96,17 @@ fn tcp_relays() {
 #[test]
 fn tcp_relays_that_peers_connect_to() {
     let server = Server::shared();
-    if let Some(uclient) = run(server, &["-u", USER, "-w", PASSWORD, "-P"], server.v4.ip(), None) {
-        assert!(uclient.sent > 0 && uclient.received * 2 == uclient.sent, "{}", uclient.text);
+    if let Some(uclient) = run(
+        server,
+        &["-u", USER, "-w", PASSWORD, "-P"],
+        server.v4.ip(),
+        None,
+    ) {
+        assert!(
+            uclient.sent > 0 && uclient.received * 2 == uclient.sent,
+            "{}",
+            uclient.text
+        );
     }
 }
 
@@ -147,14 +156,26 @@ fn certificates_are_checked() {
     let folder = Folder::new("authority");
     let (certificate, key) = (folder.path("server.pem"), folder.path("server.key"));
     folder.write_chain();
-    let server = Setup::new().flag("--certificate", &certificate).flag("--private-key", &key).start();
+    let server = Setup::new()
+        .flag("--certificate", &certificate)
+        .flag("--private-key", &key)
+        .start();
     let (own, own_key) = (folder.path("other.pem"), folder.path("other.key"));
     for transport in [&["-S", "-t"][..], &["-S"]] {
-        let common = ["-u", USER, "-w", PASSWORD, "-y", "-c", "-i", &own, "-k", &own_key];
+        let common = [
+            "-u", USER, "-w", PASSWORD, "-y", "-c", "-i", &own, "-k", &own_key,
+        ];
         let checked = |authority: &str, most| {
             let authority = folder.path(authority);
             let flags = [transport, &common, &["-E", &authority]].concat();
-            run_for(Duration::from_secs(most), &server, &flags, server.v4.ip(), None).unwrap()
+            run_for(
+                Duration::from_secs(most),
+                &server,
+                &flags,
+                server.v4.ip(),
+                None,
+            )
+            .unwrap()
         };
         checked("ca.pem", 60).assert_lossless();
         let refused = checked("other.pem", 5);
@@ -166,14 +187,24 @@ fn certificates_are_checked() {
 #[test]
 fn oauth() {
     let server = with_tokens("turn.example.org");
-    for flags in [&["-J", "-y"][..], &["-J", "-y", "-t"], &["-J", "-y", "-M"], &["-J", "-y", "-s"], &["-J", "-T"]] {
+    for flags in [
+        &["-J", "-y"][..],
+        &["-J", "-y", "-t"],
+        &["-J", "-y", "-M"],
+        &["-J", "-y", "-s"],
+        &["-J", "-T"],
+    ] {
         let Some(uclient) = run(&server, flags, server.v4.ip(), None) else {
             return;
         };
         uclient.assert_lossless();
     }
     let named = |kid: &str| server.printed().contains(&format!("user={kid} "));
-    assert!(["north", "union", "oldempire"].into_iter().any(named) && !named(USER), "{}", server.printed());
+    assert!(
+        ["north", "union", "oldempire"].into_iter().any(named) && !named(USER),
+        "{}",
+        server.printed()
+    );
 }
 
 /// `turnutils_oauth`: a token that it seals is good here, and one that is sealed as RFC 7635 §6.2 has it is read by it the same; neither
@@ -184,8 +215,13 @@ fn tokens_of_others() {
         return;
     }
     let mac_key = b"01234567890123456789";
-    let sealed = oauth_tool(&["-e", "-p", &BASE64.encode(mac_key), "-r", "600"], SERVER_NAME);
-    let (_, rest) = sealed.split_once("\"access_token\":\"").unwrap_or_else(|| panic!("{sealed}"));
+    let sealed = oauth_tool(
+        &["-e", "-p", &BASE64.encode(mac_key), "-r", "600"],
+        SERVER_NAME,
+    );
+    let (_, rest) = sealed
+        .split_once("\"access_token\":\"")
+        .unwrap_or_else(|| panic!("{sealed}"));
     let token = BASE64.decode(rest.split('"').next().unwrap()).unwrap();
     for (name, outcome) in [(SERVER_NAME, None), ("other.example.org", Some(401))] {
         let server = with_tokens(name);
@@ -194,14 +230,23 @@ fn tokens_of_others() {
         let credentials = client.credentials.as_mut().unwrap();
         credentials.key = Some(mac_key.to_vec());
         credentials.extra = vec![Attribute::Plain(ACCESS_TOKEN, token.clone())];
-        assert_eq!(client.ask(Outgoing::allocate()).error(), outcome, "a token for {SERVER_NAME} at {name}");
+        assert_eq!(
+            client.ask(Outgoing::allocate()).error(),
+            outcome,
+            "a token for {SERVER_NAME} at {name}"
+        );
     }
     let ours = BASE64.encode(token_as_the_rfc_has_it(mac_key));
     let read = oauth_tool(&["-d", "-v", "-t", &ours], SERVER_NAME);
-    let read_whole = ["Valid token", "mac key: 01234567890123456789\n", "600"].iter().all(|part| read.contains(part));
+    let read_whole = ["Valid token", "mac key: 01234567890123456789\n", "600"]
+        .iter()
+        .all(|part| read.contains(part));
     assert!(read_whole, "{read}");
     let refused = oauth_tool(&["-d", "-v", "-t", &ours], "other.example.org");
-    assert!(!refused.contains("Valid token") && !refused.contains("mac key: 0123"), "{refused}");
+    assert!(
+        !refused.contains("Valid token") && !refused.contains("mac key: 0123"),
+        "{refused}"
+    );
 }
 
 /// `turnutils_stunclient`: a Binding transaction.
@@ -211,9 +256,12 @@ fn stunclient() {
         return;
     }
     let server = Server::shared();
-    let output =
-        Command::new("turnutils_stunclient").args(["-p", &server.v4.port().to_string(), "127.0.0.1"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let output = Command::new("turnutils_stunclient")
+        .args(["-p", &server.v4.port().to_string(), "127.0.0.1"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("UDP reflexive addr: 127.0.0.1"), "{text}");
 }
 
@@ -224,35 +272,70 @@ fn natdiscovery() {
         return;
     }
     let alternate = SocketAddr::from(([127, 0, 0, 2], free_ports(1)));
-    let server = Setup::new().flag("--alternate-listen", &alternate.to_string()).start();
+    let server = Setup::new()
+        .flag("--alternate-listen", &alternate.to_string())
+        .start();
     let output = Command::new("turnutils_natdiscovery")
-        .args(["-m", "-f", "-p", &server.v4.port().to_string(), "-L", "127.0.0.1", "127.0.0.1"])
+        .args([
+            "-m",
+            "-f",
+            "-p",
+            &server.v4.port().to_string(),
+            "-L",
+            "127.0.0.1",
+            "127.0.0.1",
+        ])
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("NAT with Endpoint Independent Mapping") || text.contains("No NAT"), "{text}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("NAT with Endpoint Independent Mapping") || text.contains("No NAT"),
+        "{text}"
+    );
     assert!(text.contains("Endpoint Independent Filtering"), "{text}");
 }
 
 /// A server that takes tokens under the keys that are built into `turnutils_uclient`, for a server of this name.
 fn with_tokens(server_name: &str) -> Server {
-    let keys =
-        [("north", NORTH), ("union", &b"1234567890123456"[..]), ("oldempire", b"12345678901234567890123456789012")];
+    let keys = [
+        ("north", NORTH),
+        ("union", &b"1234567890123456"[..]),
+        ("oldempire", b"12345678901234567890123456789012"),
+    ];
     // No port of which is any program's that lets the system choose: the tool takes a reserved one that is gone for the end.
     let first = free_ports(300);
     let setup = Setup::new().flag("--token-server", server_name);
     let setup = setup.flag("--relay-ports", &format!("{first}-{}", first + 299));
     keys.iter()
-        .fold(setup, |setup, (kid, key)| setup.flag("--token-key", &format!("{kid}:{}", BASE64.encode(key))))
+        .fold(setup, |setup, (kid, key)| {
+            setup.flag("--token-key", &format!("{kid}:{}", BASE64.encode(key)))
+        })
         .start()
 }
 
 /// What `turnutils_oauth` prints, under the key `north`.
 fn oauth_tool(arguments: &[&str], server_name: &str) -> String {
     let now = seconds().to_string();
-    let key =
-        ["-i", server_name, "-j", "north", "-k", &BASE64.encode(NORTH), "-l", &now, "-m", "3600", "-n", "A256GCM"];
-    let output = Command::new("turnutils_oauth").args(arguments).args(key).output().unwrap();
+    let key = [
+        "-i",
+        server_name,
+        "-j",
+        "north",
+        "-k",
+        &BASE64.encode(NORTH),
+        "-l",
+        &now,
+        "-m",
+        "3600",
+        "-n",
+        "A256GCM",
+    ];
+    let output = Command::new("turnutils_oauth")
+        .args(arguments)
+        .args(key)
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -263,13 +346,22 @@ fn token_as_the_rfc_has_it(mac_key: &[u8]) -> Vec<u8> {
     block.extend((seconds() << 16).to_be_bytes());
     block.extend(600_u32.to_be_bytes());
     let nonce = [7; 12];
-    let payload = Payload { msg: &block, aad: SERVER_NAME.as_bytes() };
-    let sealed = Aes256Gcm::new_from_slice(NORTH).unwrap().encrypt(&Nonce::from(nonce), payload).unwrap();
+    let payload = Payload {
+        msg: &block,
+        aad: SERVER_NAME.as_bytes(),
+    };
+    let sealed = Aes256Gcm::new_from_slice(NORTH)
+        .unwrap()
+        .encrypt(&Nonce::from(nonce), payload)
+        .unwrap();
     [&[0, 12][..], &nonce, &sealed].concat()
 }
 
 fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// A folder of certificates, which goes with the test.
@@ -277,7 +369,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Folder(folder)
     }
@@ -295,14 +388,25 @@ impl Folder {
             parameters.distinguished_name.push(DnType::CommonName, name);
             parameters
         };
-        let (key, other_key, server_key) =
-            (KeyPair::generate().unwrap(), KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        write("ca.pem", authority("authority").self_signed(&key).unwrap().pem());
-        write("other.pem", authority("nobody").self_signed(&other_key).unwrap().pem());
+        let (key, other_key, server_key) = (
+            KeyPair::generate().unwrap(),
+            KeyPair::generate().unwrap(),
+            KeyPair::generate().unwrap(),
+        );
+        write(
+            "ca.pem",
+            authority("authority").self_signed(&key).unwrap().pem(),
+        );
+        write(
+            "other.pem",
+            authority("nobody").self_signed(&other_key).unwrap().pem(),
+        );
         write("other.key", other_key.serialize_pem());
         let issuer = Issuer::new(authority("authority"), key);
-        let server =
-            CertificateParams::new(["relay.example".to_owned()]).unwrap().signed_by(&server_key, &issuer).unwrap();
+        let server = CertificateParams::new(["relay.example".to_owned()])
+            .unwrap()
+            .signed_by(&server_key, &issuer)
+            .unwrap();
         write("server.pem", server.pem());
         write("server.key", server_key.serialize_pem());
     }
@@ -324,10 +428,15 @@ fn relays_over(flags: &[&str], server_ip: &str, peer_ip: &str) {
         return;
     }
     let server = Server::shared();
-    let peer =
-        (!["-y", "-T", "-P"].iter().any(|f| flags.contains(f))).then(|| EchoPeer::start(peer_ip.parse().unwrap()));
+    let peer = (!["-y", "-T", "-P"].iter().any(|f| flags.contains(f)))
+        .then(|| EchoPeer::start(peer_ip.parse().unwrap()));
     let all = [&["-u", USER, "-w", PASSWORD], flags].concat();
-    if let Some(uclient) = run(server, &all, server_ip.parse().unwrap(), peer.as_ref().map(|p| p.address)) {
+    if let Some(uclient) = run(
+        server,
+        &all,
+        server_ip.parse().unwrap(),
+        peer.as_ref().map(|p| p.address),
+    ) {
         uclient.assert_lossless();
     }
 }
@@ -352,7 +461,12 @@ impl Uclient {
     }
 }
 
-fn run(server: &Server, flags: &[&str], server_ip: IpAddr, peer: Option<SocketAddr>) -> Option<Uclient> {
+fn run(
+    server: &Server,
+    flags: &[&str],
+    server_ip: IpAddr,
+    peer: Option<SocketAddr>,
+) -> Option<Uclient> {
     run_for(Duration::from_secs(60), server, flags, server_ip, peer)
 }
 
@@ -375,15 +489,32 @@ fn run_for(
         command.args(["-e", &peer.ip().to_string(), "-r", &peer.port().to_string()]);
     }
     command.args(["-p", &server.v4.port().to_string(), &server_ip.to_string()]);
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let output = bounded(child, most);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     let last = |key: &str| {
         let value = text.rsplit(key).next().filter(|_| text.contains(key))?;
-        value.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        value
+            .split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
     };
-    let (sent, received) = (last("tot_send_msgs=").unwrap_or(0), last("tot_recv_msgs=").unwrap_or(0));
-    Some(Uclient { text, sent, received })
+    let (sent, received) = (
+        last("tot_send_msgs=").unwrap_or(0),
+        last("tot_recv_msgs=").unwrap_or(0),
+    );
+    Some(Uclient {
+        text,
+        sent,
+        received,
+    })
 }
 
 /// Its output once it ends, by itself or because it has had its time.
@@ -404,7 +535,11 @@ fn bounded(mut child: Child, most: Duration) -> std::process::Output {
     let text = std::io::read_to_string(stdout).unwrap_or_default();
     let status = child.wait().unwrap();
     watch.join().unwrap();
-    std::process::Output { status, stdout: text.into(), stderr: reader.join().unwrap().into() }
+    std::process::Output {
+        status,
+        stdout: text.into(),
+        stderr: reader.join().unwrap().into(),
+    }
 }
 
 /// `turnutils_peer` on a port and its successor, since the tool sends RTCP one port higher.
@@ -425,10 +560,19 @@ impl EchoPeer {
             .unwrap();
         let address = SocketAddr::new(ip, port);
         let probe = UdpSocket::bind((ip, 0)).unwrap();
-        probe.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        probe
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
         let end = Instant::now() + Duration::from_secs(20);
-        while probe.send_to(&[0; 100], address).and_then(|_| probe.recv(&mut [0; 200])).is_err() {
-            assert!(Instant::now() < end, "turnutils_peer does not answer on {address}");
+        while probe
+            .send_to(&[0; 100], address)
+            .and_then(|_| probe.recv(&mut [0; 200]))
+            .is_err()
+        {
+            assert!(
+                Instant::now() < end,
+                "turnutils_peer does not answer on {address}"
+            );
         }
         EchoPeer { child, address }
     }

@@ -9,9 +9,11 @@ use std::process::{Command, Stdio};
 #[test]
 fn libnice() {
     for reach in [["udp", "udp"], ["tcp", "udp"], ["tcp", "tcp"]] {
-        let Some(printed) =
-            run("libnice.py", "import gi; gi.require_version('Nice', '0.1'); from gi.repository import Nice", &reach)
-        else {
+        let Some(printed) = run(
+            "libnice.py",
+            "import gi; gi.require_version('Nice', '0.1'); from gi.repository import Nice",
+            &reach,
+        ) else {
             return;
         };
         for line in [
@@ -20,7 +22,10 @@ fn libnice() {
             "100 datagrams went there and came back",
             "done",
         ] {
-            assert!(printed.lines().any(|printed| printed == line), "{reach:?}: no {line:?} in\n{printed}");
+            assert!(
+                printed.lines().any(|printed| printed == line),
+                "{reach:?}: no {line:?} in\n{printed}"
+            );
         }
     }
 }
@@ -39,7 +44,10 @@ fn aioice() {
             "a wrong password is refused",
             "done",
         ] {
-            assert!(printed.lines().any(|printed| printed == line), "{transport}: no {line:?} in\n{printed}");
+            assert!(
+                printed.lines().any(|printed| printed == line),
+                "{transport}: no {line:?} in\n{printed}"
+            );
         }
     }
 }
@@ -48,20 +56,34 @@ fn aioice() {
 fn run(script: &str, needs: &str, arguments: &[&str]) -> Option<String> {
     // Debian's own, which Debian's modules belong to.
     const PYTHON: &str = "/usr/bin/python3";
-    let probe = Command::new(PYTHON).args(["-c", needs]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let probe = Command::new(PYTHON)
+        .args(["-c", needs])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if !probe.is_ok_and(|status| status.success()) {
         skipped(&format!("{PYTHON} cannot {needs}; tests/all installs it"));
         return None;
     }
     let server = Server::shared();
     let output = Command::new(PYTHON)
-        .args(["-W", "ignore", &format!("{}/tests/interop/{script}", env!("CARGO_MANIFEST_DIR"))])
-        .args([&server.v4.ip().to_string(), &server.v4.port().to_string(), USER, PASSWORD])
+        .args([
+            "-W",
+            "ignore",
+            &format!("{}/tests/interop/{script}", env!("CARGO_MANIFEST_DIR")),
+        ])
+        .args([
+            &server.v4.ip().to_string(),
+            &server.v4.port().to_string(),
+            USER,
+            PASSWORD,
+        ])
         .args(arguments)
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script} {arguments:?}:\n{text}");
     Some(text)
 }

@@ -25,7 +25,9 @@ fn is_installed(command: &str) -> bool {
         .status()
         .is_ok_and(|status| status.success());
     if !found {
-        skipped(&format!("{command} is not installed; tests/all installs it"));
+        skipped(&format!(
+            "{command} is not installed; tests/all installs it"
+        ));
     }
     found
 }
@@ -34,5 +36,7 @@ fn is_installed(command: &str) -> bool {
 fn skipped(reason: &str) {
     assert!(std::env::var("CI").is_err(), "SKIPPED: {reason}");
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    std::io::stderr().write_all(format!("SKIPPED: {test}: {reason}\n").as_bytes()).unwrap();
+    std::io::stderr()
+        .write_all(format!("SKIPPED: {test}: {reason}\n").as_bytes())
+        .unwrap();
 }

@@ -23,12 +23,27 @@ fn the_turn_crate_relays() {
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut buffer = [0; 2048];
         for round in 0..200_u32 {
-            relay.send_to(&round.to_be_bytes(), peer.local_addr().unwrap()).await.unwrap();
-            let (length, from) = timeout(PATIENCE, peer.recv_from(&mut buffer)).await.unwrap().unwrap();
-            assert_eq!((&buffer[..length], from), (&round.to_be_bytes()[..], relayed));
+            relay
+                .send_to(&round.to_be_bytes(), peer.local_addr().unwrap())
+                .await
+                .unwrap();
+            let (length, from) = timeout(PATIENCE, peer.recv_from(&mut buffer))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (&buffer[..length], from),
+                (&round.to_be_bytes()[..], relayed)
+            );
             peer.send_to(&buffer[..length], from).await.unwrap();
-            let (length, from) = timeout(PATIENCE, relay.recv_from(&mut buffer)).await.unwrap().unwrap();
-            assert_eq!((&buffer[..length], from), (&round.to_be_bytes()[..], peer.local_addr().unwrap()));
+            let (length, from) = timeout(PATIENCE, relay.recv_from(&mut buffer))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                (&buffer[..length], from),
+                (&round.to_be_bytes()[..], peer.local_addr().unwrap())
+            );
         }
         relay.close().await.unwrap();
         client.close().await.unwrap();
@@ -50,7 +65,10 @@ fn two_turn_crate_clients_meet() {
         for round in 0..100_u32 {
             a.send_to(&round.to_be_bytes(), b_address).await.unwrap();
             loop {
-                let (length, from) = timeout(PATIENCE, b.recv_from(&mut buffer)).await.unwrap().unwrap();
+                let (length, from) = timeout(PATIENCE, b.recv_from(&mut buffer))
+                    .await
+                    .unwrap()
+                    .unwrap();
                 assert_eq!(from, a_address);
                 if buffer[..length] != u32::MAX.to_be_bytes() {
                     assert_eq!(buffer[..length], round.to_be_bytes());
@@ -81,7 +99,12 @@ fn the_stun_crate_learns_its_address() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = Message::new();
-    request.build(&[Box::<stun::agent::TransactionId>::default(), Box::new(BINDING_REQUEST)]).unwrap();
+    request
+        .build(&[
+            Box::<stun::agent::TransactionId>::default(),
+            Box::new(BINDING_REQUEST),
+        ])
+        .unwrap();
     socket.send_to(&request.raw, server.v4).unwrap();
     let mut buffer = [0; 512];
     let length = socket.recv(&mut buffer).unwrap();
@@ -90,7 +113,10 @@ fn the_stun_crate_learns_its_address() {
     answer.decode().unwrap();
     let mut mapped = XorMappedAddress::default();
     stun::message::Getter::get_from(&mut mapped, &answer).unwrap();
-    assert_eq!(SocketAddr::new(mapped.ip, mapped.port), socket.local_addr().unwrap());
+    assert_eq!(
+        SocketAddr::new(mapped.ip, mapped.port),
+        socket.local_addr().unwrap()
+    );
 }
 
 async fn connect(server: &Server) -> Client {
@@ -116,7 +142,11 @@ async fn connect_as(server: SocketAddr, username: &str, password: &str) -> Clien
 }
 
 fn block_on(work: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work);
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -27,7 +27,10 @@ pub struct Answer {
 impl Answer {
     /// An error response.
     pub fn error(code: u16) -> Answer {
-        Answer { code: Some(code), ..Answer::default() }
+        Answer {
+            code: Some(code),
+            ..Answer::default()
+        }
     }
 
     /// Reads an answer to `client`, and checks that it is one to the request, sealed as that was.
@@ -45,11 +48,15 @@ impl Answer {
         for (kind, value) in message.attributes() {
             answer.note(&message, kind, value)?;
         }
-        if (message.class() == Class::Error) != answer.code.is_some() || message.class() == Class::Indication {
+        if (message.class() == Class::Error) != answer.code.is_some()
+            || message.class() == Class::Indication
+        {
             return Err(format!("class {:?} of {answer:?}", message.class()));
         }
         let challenged = matches!(answer.code, Some(401 | 438));
-        if challenged != message.has(AttributeType::NONCE) || challenged != message.has(AttributeType::REALM) {
+        if challenged != message.has(AttributeType::NONCE)
+            || challenged != message.has(AttributeType::REALM)
+        {
             return Err(format!("nonce and realm of {answer:?}"));
         }
         if let Some(request) = request {
@@ -67,7 +74,9 @@ impl Answer {
     fn note(&mut self, message: &Message, kind: AttributeType, value: &[u8]) -> Result<(), String> {
         let address = || attribute::read_xor_address(value, &message.transaction());
         match kind {
-            AttributeType::ERROR_CODE => self.code = attribute::read_error_code(value).map(|code| code.0),
+            AttributeType::ERROR_CODE => {
+                self.code = attribute::read_error_code(value).map(|code| code.0)
+            }
             AttributeType::XOR_RELAYED_ADDRESS => self.relayed.extend(address()),
             AttributeType::XOR_MAPPED_ADDRESS => self.mapped = address(),
             AttributeType::ADDRESS_ERROR_CODE => {
@@ -89,7 +98,10 @@ impl Answer {
     /// The token that was handed out, if one was.
     pub fn token(seen: &Seen) -> Option<[u8; 8]> {
         let message = Message::parse(&seen.sent.first()?.1).ok()?;
-        message.attribute(AttributeType::RESERVATION_TOKEN)?.try_into().ok()
+        message
+            .attribute(AttributeType::RESERVATION_TOKEN)?
+            .try_into()
+            .ok()
     }
 
     /// An indication's method and peer.
@@ -99,7 +111,8 @@ impl Answer {
             return Err(format!("{:?} is no indication", message.class()));
         }
         let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS);
-        let peer = peer.and_then(|value| attribute::read_xor_address(value, &message.transaction()));
+        let peer =
+            peer.and_then(|value| attribute::read_xor_address(value, &message.transaction()));
         Ok((message.method().0, peer))
     }
 }

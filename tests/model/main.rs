@@ -24,8 +24,9 @@ use world::{Setting, World};
 
 #[test]
 fn the_server_does_what_the_model_does() {
-    let wanted =
-        std::env::var("HAIRPIN_MODEL_STEPS").ok().map(|steps| steps.parse::<u64>().expect("a number of steps"));
+    let wanted = std::env::var("HAIRPIN_MODEL_STEPS")
+        .ok()
+        .map(|steps| steps.parse::<u64>().expect("a number of steps"));
     let (begun, steps) = (Instant::now(), Cell::new(0));
     let config = Config {
         // Many, of which the kept ones, tried first, are few.
@@ -37,10 +38,12 @@ fn the_server_does_what_the_model_does() {
     let operations = vec(any::<[u8; OCTETS]>(), 1..400);
     while wanted.map_or(begun.elapsed() < PATIENCE, |wanted| steps.get() < wanted) {
         // A new one each time: a runner that has had its cases runs none but the kept ones.
-        let outcome = TestRunner::new(config.clone())
-            .run(&(any::<u8>(), operations.clone()), |(setting, operations)| {
+        let outcome = TestRunner::new(config.clone()).run(
+            &(any::<u8>(), operations.clone()),
+            |(setting, operations)| {
                 play(Setting::of(setting), &operations, &steps).map_err(TestCaseError::fail)
-            });
+            },
+        );
         if let Err(failure) = outcome {
             panic!("{failure}");
         }
@@ -69,5 +72,8 @@ fn play(setting: Setting, operations: &[[u8; OCTETS]], steps: &Cell<u64>) -> Res
     world.close()
 }
 
-const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/model/proptest-regressions");
+const REGRESSIONS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/model/proptest-regressions"
+);
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,8 @@ use super::answer::Answer;
 use super::operation::{Ask, Operation};
 use super::world::{Bind, RANGE, SECOND, Sealed, Seen, Setting, World, limits};
 use hairpin::turn::{
-    BindError, Client, ConnectionId, Discard, End, FiveTuple, Framing, Icmp, Instant, Onward, RelayedId,
+    BindError, Client, ConnectionId, Discard, End, FiveTuple, Framing, Icmp, Instant, Onward,
+    RelayedId,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -105,7 +106,13 @@ impl Naive {
     }
 
     /// Does what the operation should do, and compares.
-    pub fn step(&mut self, operation: &Operation, before: &[Client; 8], world: &World, seen: &Seen) -> Judged {
+    pub fn step(
+        &mut self,
+        operation: &Operation,
+        before: &[Client; 8],
+        world: &World,
+        seen: &Seen,
+    ) -> Judged {
         self.now = world.now.0;
         (self.started, self.ended, self.hung_up) = (0, Vec::new(), Vec::new());
         // An answer that waited for a connect, or an indication; everything else is compared on its way.
@@ -115,28 +122,54 @@ impl Naive {
             }
             Operation::Unsealed { client } => {
                 same!(seen.sent.len(), 1, "challenges");
-                same!(Answer::read(&seen.sent[0], before[*client], world, None)?.code, Some(401), "a challenge");
+                same!(
+                    Answer::read(&seen.sent[0], before[*client], world, None)?.code,
+                    Some(401),
+                    "a challenge"
+                );
             }
-            Operation::Send { client, peer, length, dont_fragment } => {
+            Operation::Send {
+                client,
+                peer,
+                length,
+                dont_fragment,
+            } => {
                 let wanted = self.send(&before[*client], *peer, *length, *dont_fragment);
                 self.compare_onward(seen, wanted)?;
             }
-            Operation::ChannelData { client, number, length } => {
+            Operation::ChannelData {
+                client,
+                number,
+                length,
+            } => {
                 let cold = self.is_cold(&before[*client], *number);
                 let wanted = self.channel_data(&before[*client], *number, *length);
                 let forgotten = Onward::Discarded(Discard::NoChannel);
                 // When a channel that has cooled off is forgotten shows in why its data is dropped, and nowhere else.
-                let wanted = if cold && seen.onward == Some(forgotten) { forgotten } else { wanted };
+                let wanted = if cold && seen.onward == Some(forgotten) {
+                    forgotten
+                } else {
+                    wanted
+                };
                 self.compare_onward(seen, wanted)?;
             }
-            Operation::FromPeer { socket, peer, length } => {
+            Operation::FromPeer {
+                socket,
+                peer,
+                length,
+            } => {
                 let peer = self.known_as(*peer);
                 let wanted = self.to_client(*socket, peer, 0, *length);
                 self.compare_onward(seen, wanted)?;
             }
-            Operation::PeerError { socket, peer, icmp } => self.peer_error(*socket, *peer, *icmp, seen)?,
+            Operation::PeerError { socket, peer, icmp } => {
+                self.peer_error(*socket, *peer, *icmp, seen)?
+            }
             Operation::Gone { client } => self.gone(&before[*client]),
-            Operation::Connected { connection, succeeded } => self.connected(*connection, *succeeded, world, seen)?,
+            Operation::Connected {
+                connection,
+                succeeded,
+            } => self.connected(*connection, *succeeded, world, seen)?,
             Operation::Accepted { socket, peer } => self.accepted(*socket, *peer, seen)?,
             Operation::Closed { connection } => {
                 for allocation in &mut self.allocations {
@@ -171,7 +204,11 @@ impl Naive {
             same!(self.after_refusals(world, seen)?.len(), 0, "messages");
         }
         if !matches!(operation, Operation::Ask { .. } | Operation::Repeat { .. }) {
-            same!((seen.binds.len(), seen.connects.len(), seen.spliced.len()), (0, 0, 0), "binds, connects, splices");
+            same!(
+                (seen.binds.len(), seen.connects.len(), seen.spliced.len()),
+                (0, 0, 0),
+                "binds, connects, splices"
+            );
         }
         same!(seen.started, self.started, "allocations begun");
         same!(seen.ended, self.ended, "allocations ended");
@@ -183,14 +220,29 @@ impl Naive {
     }
 
     /// Connect requests whose allocation ended are told before anything else is; what else is said.
-    fn after_refusals<'a>(&mut self, world: &World, seen: &'a Seen) -> Judged<&'a [(Client, Vec<u8>)]> {
+    fn after_refusals<'a>(
+        &mut self,
+        world: &World,
+        seen: &'a Seen,
+    ) -> Judged<&'a [(Client, Vec<u8>)]> {
         let refused = std::mem::take(&mut self.refused);
-        let told = seen.sent.split_at_checked(refused.len()).ok_or("a Connect is left without an answer")?;
+        let told = seen
+            .sent
+            .split_at_checked(refused.len())
+            .ok_or("a Connect is left without an answer")?;
         for (transaction, user, client) in refused {
-            let message = told.0.iter().find(|(_, octets)| octets.get(8..20) == Some(&transaction));
+            let message = told
+                .0
+                .iter()
+                .find(|(_, octets)| octets.get(8..20) == Some(&transaction));
             let message = message.ok_or("another Connect is answered")?;
-            let answer = Answer::read(message, client, world, Some(&connect_of(transaction, user)))?;
-            same!(answer, Answer::error(447), "answer to a Connect whose allocation ended");
+            let answer =
+                Answer::read(message, client, world, Some(&connect_of(transaction, user)))?;
+            same!(
+                answer,
+                Answer::error(447),
+                "answer to a Connect whose allocation ended"
+            );
         }
         Ok(told.1)
     }
@@ -199,25 +251,54 @@ impl Naive {
         if let Some(fault) = world.faults.first() {
             return Err(fault.clone());
         }
-        same!(world.server.allocations(), self.allocations.len(), "allocations");
-        same!(world.shared.ledger.allocations() as usize, self.allocations.len(), "grants");
-        let mut bound: Vec<_> = world.sockets.iter().map(|socket| (socket.id, socket.local)).collect();
+        same!(
+            world.server.allocations(),
+            self.allocations.len(),
+            "allocations"
+        );
+        same!(
+            world.shared.ledger.allocations() as usize,
+            self.allocations.len(),
+            "grants"
+        );
+        let mut bound: Vec<_> = world
+            .sockets
+            .iter()
+            .map(|socket| (socket.id, socket.local))
+            .collect();
         let mut halves: Vec<_> = self.halves().map(|half| (half.id, half.local)).collect();
         bound.sort();
         halves.sort();
         same!(bound, halves, "bound sockets");
         for client in &world.clients {
-            same!(world.server.holds(&client.five_tuple), self.of(&client.five_tuple).is_some(), "{client:?} has one");
+            same!(
+                world.server.holds(&client.five_tuple),
+                self.of(&client.five_tuple).is_some(),
+                "{client:?} has one"
+            );
         }
         // A reservation that ran out may be found out later, but stands in nobody's way.
-        let lapsed = self.reservations.iter().filter(|(.., until)| *until <= self.now).count() as u64;
+        let lapsed = self
+            .reservations
+            .iter()
+            .filter(|(.., until)| *until <= self.now)
+            .count() as u64;
         let held = self.reservations.len() as u64 - lapsed;
         let taken = world.shared.ports.taken();
         let wanted = halves.len() as u64 + held;
         if !(wanted..=wanted + lapsed).contains(&taken) {
-            return Err(format!("ports taken: the server says {taken}, the model {wanted} and {lapsed} lapsed"));
+            return Err(format!(
+                "ports taken: the server says {taken}, the model {wanted} and {lapsed} lapsed"
+            ));
         }
-        same!(world.server.next_timeout().is_some_and(|at| at.0 <= self.now), false, "something due was left");
+        same!(
+            world
+                .server
+                .next_timeout()
+                .is_some_and(|at| at.0 <= self.now),
+            false,
+            "something due was left"
+        );
         self.compare_routes(world)?;
         self.compare_counters(world)
     }
@@ -225,18 +306,37 @@ impl Naive {
     /// What an offload knows of channels is what the model knows.
     fn compare_routes(&self, world: &World) -> Judged {
         let mut wanted = Vec::new();
-        for allocation in self.allocations.iter().filter(|allocation| !allocation.away) {
+        for allocation in self
+            .allocations
+            .iter()
+            .filter(|allocation| !allocation.away)
+        {
             for &(number, peer, _) in &allocation.channels {
-                let (Some(ends), Some(half)) = (self.channel_ends(allocation, number), allocation.half(peer)) else {
+                let (Some(ends), Some(half)) =
+                    (self.channel_ends(allocation, number), allocation.half(peer))
+                else {
                     continue;
                 };
-                wanted.push((format!("{:?} {number:x} {} {peer}", allocation.client.five_tuple, half.local), ends));
+                wanted.push((
+                    format!(
+                        "{:?} {number:x} {} {peer}",
+                        allocation.client.five_tuple, half.local
+                    ),
+                    ends,
+                ));
             }
         }
         let text = |path: &hairpin::turn::effect::Path| {
-            format!("{:?} {:x} {} {}", path.client, path.channel, path.local, path.peer)
+            format!(
+                "{:?} {:x} {} {}",
+                path.client, path.channel, path.local, path.peer
+            )
         };
-        let mut known: Vec<_> = world.routes.iter().map(|(path, ends)| (text(path), ends.0)).collect();
+        let mut known: Vec<_> = world
+            .routes
+            .iter()
+            .map(|(path, ends)| (text(path), ends.0))
+            .collect();
         wanted.sort();
         known.sort();
         same!(known, wanted, "routes told to an offload");
@@ -258,31 +358,48 @@ impl Naive {
     // ---- finding things ----
 
     fn halves(&self) -> impl Iterator<Item = &Half> {
-        self.allocations.iter().flat_map(|allocation| &allocation.halves)
+        self.allocations
+            .iter()
+            .flat_map(|allocation| &allocation.halves)
     }
 
     /// The allocation that a five-tuple stands for.
     fn of(&self, five_tuple: &FiveTuple) -> Option<usize> {
         self.allocations.iter().position(|a| {
             let here = a.client.five_tuple == *five_tuple && !a.away;
-            here || a.arriving.is_some_and(|arriving| arriving.five_tuple == *five_tuple)
+            here || a
+                .arriving
+                .is_some_and(|arriving| arriving.five_tuple == *five_tuple)
         })
     }
 
     /// Which allocation a relayed transport address is of, and its half.
     fn of_half(&self, id: RelayedId) -> Option<(usize, Half)> {
         let mut all = self.allocations.iter().enumerate();
-        all.find_map(|(at, a)| a.halves.iter().find(|half| half.id == id).map(|half| (at, *half)))
+        all.find_map(|(at, a)| {
+            a.halves
+                .iter()
+                .find(|half| half.id == id)
+                .map(|half| (at, *half))
+        })
     }
 
     /// The live relayed address behind what clients call `external`, of allocations that relay the same.
     fn live(&self, external: SocketAddr, tcp: bool) -> Option<Half> {
-        let same = self.allocations.iter().filter(|allocation| allocation.tcp == tcp);
-        same.flat_map(|allocation| &allocation.halves).find(|half| half.external == external).copied()
+        let same = self
+            .allocations
+            .iter()
+            .filter(|allocation| allocation.tcp == tcp);
+        same.flat_map(|allocation| &allocation.halves)
+            .find(|half| half.external == external)
+            .copied()
     }
 
     fn is_own(&self, address: IpAddr) -> bool {
-        self.setting.relays().iter().any(|relay| relay.local == address || relay.external == address)
+        self.setting
+            .relays()
+            .iter()
+            .any(|relay| relay.local == address || relay.external == address)
     }
 
     fn is_listener(peer: SocketAddr) -> bool {
@@ -292,13 +409,16 @@ impl Naive {
     /// Whether the operator's rules permit an address.
     fn permits(&self, address: IpAddr) -> bool {
         let text = address.to_string();
-        let special = text.starts_with("10.") || text.starts_with("192.0.2.") || text.starts_with("2001:db8");
+        let special =
+            text.starts_with("10.") || text.starts_with("192.0.2.") || text.starts_with("2001:db8");
         (self.setting.own && text == "192.0.2.1") || !special
     }
 
     /// What clients call whoever sent a datagram from `source`.
     fn known_as(&self, source: SocketAddr) -> SocketAddr {
-        self.halves().find(|half| half.local == source).map_or(source, |half| half.external)
+        self.halves()
+            .find(|half| half.local == source)
+            .map_or(source, |half| half.external)
     }
 
     /// Until when a channel carries: the earliest of channel, permission and allocation. `None` when it does not.
@@ -310,7 +430,10 @@ impl Naive {
     }
 
     fn is_free(&self, local: SocketAddr, besides: &[SocketAddr]) -> bool {
-        let reserved = self.reservations.iter().any(|(_, port, until)| *port == local && self.now < *until);
+        let reserved = self
+            .reservations
+            .iter()
+            .any(|(_, port, until)| *port == local && self.now < *until);
         RANGE.contains(&local.port())
             && !reserved
             && !self.halves().any(|half| half.local == local)
@@ -326,13 +449,24 @@ impl Naive {
     }
 
     fn is_any_left(&self, address: IpAddr, even: Option<bool>, besides: &[SocketAddr]) -> bool {
-        RANGE.into_iter().any(|port| self.suits(SocketAddr::new(address, port), even, besides))
+        RANGE
+            .into_iter()
+            .any(|port| self.suits(SocketAddr::new(address, port), even, besides))
     }
 
     // ---- data ----
 
-    fn send(&mut self, client: &Client, peer: SocketAddr, length: usize, dont_fragment: bool) -> Onward {
-        let Some(at) = self.of(&client.five_tuple).filter(|at| !self.allocations[*at].tcp) else {
+    fn send(
+        &mut self,
+        client: &Client,
+        peer: SocketAddr,
+        length: usize,
+        dont_fragment: bool,
+    ) -> Onward {
+        let Some(at) = self
+            .of(&client.five_tuple)
+            .filter(|at| !self.allocations[*at].tcp)
+        else {
             return Onward::Discarded(Discard::NoAllocation);
         };
         let Some(half) = self.allocations[at].half(peer).copied() else {
@@ -346,8 +480,16 @@ impl Naive {
         let start = 20 + address + if dont_fragment { 4 } else { 0 } + 4;
         // RFC 8656 §13: datagrams that are translated from or to IPv6 are fragmented as need be.
         let five_tuple = client.five_tuple;
-        let heeded = five_tuple.transport.is_stream() || (five_tuple.client.is_ipv4() && peer.is_ipv4());
-        self.to_peer(half, peer, relayed_only, start, start + length, dont_fragment && heeded)
+        let heeded =
+            five_tuple.transport.is_stream() || (five_tuple.client.is_ipv4() && peer.is_ipv4());
+        self.to_peer(
+            half,
+            peer,
+            relayed_only,
+            start,
+            start + length,
+            dont_fragment && heeded,
+        )
     }
 
     fn channel_data(&mut self, client: &Client, number: u16, length: usize) -> Onward {
@@ -368,25 +510,48 @@ impl Naive {
             return Onward::Discarded(Discard::NoPermission);
         }
         let half = *allocation.half(peer).expect("channels go with their half");
-        let (.., relayed_only) = allocation.permission(peer.ip(), self.now).expect("or the channel had ended");
+        let (.., relayed_only) = allocation
+            .permission(peer.ip(), self.now)
+            .expect("or the channel had ended");
         self.arrive_if_arriving(at, &client.five_tuple);
         self.to_peer(half, peer, relayed_only, 4, 4 + length, false)
     }
 
     /// Whether a channel was bound so long ago that it may be forgotten.
     fn is_cold(&self, client: &Client, number: u16) -> bool {
-        let channels = self.of(&client.five_tuple).map(|at| &self.allocations[at].channels);
-        channels.is_some_and(|all| all.iter().any(|(n, _, ends)| *n == number && *ends + 300 * SECOND <= self.now))
+        let channels = self
+            .of(&client.five_tuple)
+            .map(|at| &self.allocations[at].channels);
+        channels.is_some_and(|all| {
+            all.iter()
+                .any(|(n, _, ends)| *n == number && *ends + 300 * SECOND <= self.now)
+        })
     }
 
-    fn to_peer(&self, from: Half, to: SocketAddr, relayed_only: bool, start: usize, end: usize, df: bool) -> Onward {
-        let outside = |to| Onward::ToPeer { relayed: from.id, to, start, end, dont_fragment: df };
+    fn to_peer(
+        &self,
+        from: Half,
+        to: SocketAddr,
+        relayed_only: bool,
+        start: usize,
+        end: usize,
+        df: bool,
+    ) -> Onward {
+        let outside = |to| Onward::ToPeer {
+            relayed: from.id,
+            to,
+            start,
+            end,
+            dont_fragment: df,
+        };
         if !relayed_only && !self.is_own(to.ip()) {
             return outside(to);
         }
         match self.live(to, false) {
             Some(half) => self.to_client(half.id, from.external, start, end),
-            None if relayed_only || Naive::is_listener(to) => Onward::Discarded(Discard::PeerRefused),
+            None if relayed_only || Naive::is_listener(to) => {
+                Onward::Discarded(Discard::PeerRefused)
+            }
             None => outside(to),
         }
     }
@@ -401,25 +566,51 @@ impl Naive {
         }
         // A channel is its peer's family's: what no socket can receive, a datagram of another, finds none.
         let bound = |bound: SocketAddr| bound == peer && bound.is_ipv4() == half.local.is_ipv4();
-        let channel = allocation.channels.iter().find(|(_, peer, ends)| bound(*peer) && self.now < *ends);
-        let framing = channel.map_or(Framing::Data(peer), |(number, ..)| Framing::Channel(*number));
-        Onward::ToClient { client: allocation.client, start, end, framing }
+        let channel = allocation
+            .channels
+            .iter()
+            .find(|(_, peer, ends)| bound(*peer) && self.now < *ends);
+        let framing = channel.map_or(Framing::Data(peer), |(number, ..)| {
+            Framing::Channel(*number)
+        });
+        Onward::ToClient {
+            client: allocation.client,
+            start,
+            end,
+            framing,
+        }
     }
 
     fn admits(&self, allocation: &Allocation, peer: SocketAddr) -> bool {
         let permission = allocation.permission(peer.ip(), self.now);
-        permission.is_some_and(|(.., relayed_only)| !relayed_only || self.live(peer, allocation.tcp).is_some())
+        permission.is_some_and(|(.., relayed_only)| {
+            !relayed_only || self.live(peer, allocation.tcp).is_some()
+        })
     }
 
     fn peer_error(&self, socket: RelayedId, peer: SocketAddr, icmp: Icmp, seen: &Seen) -> Judged {
-        let told = if peer.is_ipv4() { [3, 11].contains(&icmp.kind) } else { (1..=3).contains(&icmp.kind) };
+        let told = if peer.is_ipv4() {
+            [3, 11].contains(&icmp.kind)
+        } else {
+            (1..=3).contains(&icmp.kind)
+        };
         let peer = self.known_as(peer);
         let at = self.of_half(socket).map(|(at, _)| &self.allocations[at]);
         let at = at.filter(|allocation| told && !allocation.away && self.admits(allocation, peer));
         let to: Vec<_> = seen.sent.iter().map(|(to, _)| *to).collect();
-        same!(to, at.map(|allocation| allocation.client).into_iter().collect::<Vec<_>>(), "told of an ICMP error");
+        same!(
+            to,
+            at.map(|allocation| allocation.client)
+                .into_iter()
+                .collect::<Vec<_>>(),
+            "told of an ICMP error"
+        );
         if let Some((_, octets)) = seen.sent.first() {
-            same!(Answer::read_indication(octets)?, (0x007, Some(peer)), "an ICMP error's peer");
+            same!(
+                Answer::read_indication(octets)?,
+                (0x007, Some(peer)),
+                "an ICMP error's peer"
+            );
         }
         Ok(())
     }
@@ -434,14 +625,22 @@ impl Naive {
                 over.push((allocation.serial, at));
                 continue;
             }
-            let gone: Vec<Half> = allocation.halves.iter().filter(|half| half.ends <= now).copied().collect();
-            gone.iter().for_each(|half| allocation.lose(half.local.is_ipv4()));
+            let gone: Vec<Half> = allocation
+                .halves
+                .iter()
+                .filter(|half| half.ends <= now)
+                .copied()
+                .collect();
+            gone.iter()
+                .for_each(|half| allocation.lose(half.local.is_ipv4()));
             for (id, _, stage) in &allocation.connections {
                 if matches!(stage, Stage::Pending(until) if *until <= now) {
                     self.hung_up.push(*id);
                 }
             }
-            allocation.connections.retain(|(_, _, stage)| !matches!(stage, Stage::Pending(until) if *until <= now));
+            allocation
+                .connections
+                .retain(|(_, _, stage)| !matches!(stage, Stage::Pending(until) if *until <= now));
         }
         for (serial, _) in over {
             self.end(serial, End::Expired);
@@ -449,11 +648,18 @@ impl Naive {
     }
 
     fn end(&mut self, serial: u64, end: End) {
-        let at = self.allocations.iter().position(|a| a.serial == serial).expect("one that lives");
+        let at = self
+            .allocations
+            .iter()
+            .position(|a| a.serial == serial)
+            .expect("one that lives");
         let allocation = self.allocations.remove(at);
-        self.hung_up.extend(allocation.connections.iter().map(|(id, ..)| *id));
+        self.hung_up
+            .extend(allocation.connections.iter().map(|(id, ..)| *id));
         for (_, _, stage) in allocation.connections {
-            if let (Stage::Connecting(transaction, user, client), false) = (stage, end == End::Disconnected) {
+            if let (Stage::Connecting(transaction, user, client), false) =
+                (stage, end == End::Disconnected)
+            {
                 self.refused.push((transaction, user, client));
             }
         }
@@ -464,7 +670,10 @@ impl Naive {
 
     fn arrive_if_arriving(&mut self, at: usize, five_tuple: &FiveTuple) {
         let allocation = &mut self.allocations[at];
-        if allocation.arriving.is_some_and(|arriving| arriving.five_tuple == *five_tuple) {
+        if allocation
+            .arriving
+            .is_some_and(|arriving| arriving.five_tuple == *five_tuple)
+        {
             allocation.arrive();
         }
     }
@@ -474,7 +683,10 @@ impl Naive {
             return;
         };
         let allocation = &mut self.allocations[at];
-        if allocation.arriving.is_some_and(|arriving| arriving.five_tuple == client.five_tuple) {
+        if allocation
+            .arriving
+            .is_some_and(|arriving| arriving.five_tuple == client.five_tuple)
+        {
             allocation.arriving = None;
         } else if allocation.arriving.is_some() {
             allocation.arrive();
@@ -524,9 +736,21 @@ impl Naive {
                 return Err("a new ticket is one that was there before".into());
             }
             self.tickets.push((learned.clone(), serial));
-            let allocation = self.allocations.iter_mut().find(|a| a.serial == serial).expect("it was just made");
+            let allocation = self
+                .allocations
+                .iter_mut()
+                .find(|a| a.serial == serial)
+                .expect("it was just made");
             allocation.ticket = Some(learned.clone());
-            same!(got, Answer { ticket: Some(learned.clone()), learns: None, ..wanted }, "answer");
+            same!(
+                got,
+                Answer {
+                    ticket: Some(learned.clone()),
+                    learns: None,
+                    ..wanted
+                },
+                "answer"
+            );
         } else {
             same!(got, wanted, "answer");
         }
@@ -541,15 +765,21 @@ impl Naive {
         let existing = self.of(&client.five_tuple);
         let outcome = match &sealed.ask {
             Ask::Allocate { .. } => return self.allocate(client, sealed, seen, existing),
-            Ask::ConnectionBind { connection } => self.connection_bind(client, *connection, sealed.user, existing),
-            Ask::Refresh { ticket: Some(ticket), lifetime, family } => {
-                self.move_here(client, sealed, existing, ticket, *lifetime, *family)
+            Ask::ConnectionBind { connection } => {
+                self.connection_bind(client, *connection, sealed.user, existing)
             }
+            Ask::Refresh {
+                ticket: Some(ticket),
+                lifetime,
+                family,
+            } => self.move_here(client, sealed, existing, ticket, *lifetime, *family),
             ask => match existing {
                 None => Err(437),
                 Some(at) if self.allocations[at].user != sealed.user => Err(441),
                 Some(at) => match ask {
-                    Ask::Refresh { lifetime, family, .. } => self.refresh(at, *lifetime, *family),
+                    Ask::Refresh {
+                        lifetime, family, ..
+                    } => self.refresh(at, *lifetime, *family),
                     Ask::CreatePermission { peers } => self.create_permission(at, peers),
                     Ask::ChannelBind { number, peer } => self.channel_bind(at, *number, *peer),
                     Ask::Connect { peer } => return self.connect(at, *peer, sealed, client, seen),
@@ -560,28 +790,52 @@ impl Naive {
         Ok(Verdict::Answered(outcome.unwrap_or_else(Answer::error)))
     }
 
-    fn allocate(&mut self, client: &Client, sealed: &Sealed, seen: &Seen, existing: Option<usize>) -> Judged<Verdict> {
+    fn allocate(
+        &mut self,
+        client: &Client,
+        sealed: &Sealed,
+        seen: &Seen,
+        existing: Option<usize>,
+    ) -> Judged<Verdict> {
         let refused = |code: u16| Ok(Verdict::Answered(Answer::error(code)));
         if let Some(at) = existing {
             same!(seen.binds.len(), 0, "binds");
             let allocation = &self.allocations[at];
-            let repeated = allocation.transaction == sealed.transaction && allocation.user == sealed.user;
-            return if repeated { Ok(Verdict::Answered(self.success(at))) } else { refused(437) };
+            let repeated =
+                allocation.transaction == sealed.transaction && allocation.user == sealed.user;
+            return if repeated {
+                Ok(Verdict::Answered(self.success(at)))
+            } else {
+                refused(437)
+            };
         }
-        let Ask::Allocate { token, even, lifetime, mobile, .. } = &sealed.ask else { unreachable!() };
-        let (tcp, families) = match self.wanted(&sealed.ask, client.five_tuple.transport.is_stream()) {
-            Ok(wanted) => wanted,
-            Err(code) => {
-                same!(seen.binds.len(), 0, "binds");
-                return refused(code);
-            }
+        let Ask::Allocate {
+            token,
+            even,
+            lifetime,
+            mobile,
+            ..
+        } = &sealed.ask
+        else {
+            unreachable!()
         };
+        let (tcp, families) =
+            match self.wanted(&sealed.ask, client.five_tuple.transport.is_stream()) {
+                Ok(wanted) => wanted,
+                Err(code) => {
+                    same!(seen.binds.len(), 0, "binds");
+                    return refused(code);
+                }
+            };
         let mut code = self.quota(client, sealed.user).err();
         if *mobile && !self.setting.mobility {
             code = Some(405);
         }
-        let reserved =
-            token.map(|token| self.reservations.iter().find(|(t, _, until)| *t == token && self.now < *until));
+        let reserved = token.map(|token| {
+            self.reservations
+                .iter()
+                .find(|(t, _, until)| *t == token && self.now < *until)
+        });
         let local = reserved.map(|reservation| reservation.map(|(_, local, _)| *local));
         if local == Some(None) {
             code = code.or(Some(508));
@@ -622,7 +876,11 @@ impl Naive {
             let Some(token) = Answer::token(seen) else {
                 return Err("no token for the port reserved".into());
             };
-            self.reservations.push((token, SocketAddr::new(port.ip(), port.port() + 1), self.now + 30 * SECOND));
+            self.reservations.push((
+                token,
+                SocketAddr::new(port.ip(), port.port() + 1),
+                self.now + 30 * SECOND,
+            ));
             made.token = Some(token);
         }
         self.started += 1;
@@ -635,7 +893,16 @@ impl Naive {
 
     /// What an Allocate request asks for, TCP or not and which families (4, 6), or its error. RFC 8656 §7.2.
     fn wanted(&self, ask: &Ask, stream: bool) -> Result<(bool, Vec<u8>), u16> {
-        let Ask::Allocate { transport, family, additional, even, token, dont_fragment, .. } = ask else {
+        let Ask::Allocate {
+            transport,
+            family,
+            additional,
+            even,
+            token,
+            dont_fragment,
+            ..
+        } = ask
+        else {
             unreachable!()
         };
         let tcp = match transport {
@@ -650,7 +917,9 @@ impl Naive {
         if token.is_some() && (even.is_some() || family.is_some() || additional.is_some()) {
             return Err(400);
         }
-        if additional.is_some() && (family.is_some() || *even == Some(true) || *additional != Some(2)) {
+        if additional.is_some()
+            && (family.is_some() || *even == Some(true) || *additional != Some(2))
+        {
             return Err(400);
         }
         match (additional, family) {
@@ -662,7 +931,9 @@ impl Naive {
     }
 
     fn quota(&self, client: &Client, user: usize) -> Result<(), u16> {
-        let count = |which: &dyn Fn(&Allocation) -> bool| self.allocations.iter().filter(|a| which(a)).count() as u32;
+        let count = |which: &dyn Fn(&Allocation) -> bool| {
+            self.allocations.iter().filter(|a| which(a)).count() as u32
+        };
         if count(&|_| true) >= limits().allocations {
             return Err(508);
         }
@@ -683,7 +954,12 @@ impl Naive {
         binds: &[Bind],
     ) -> Judged<bool> {
         let relays = self.setting.relays();
-        let address = |family: u8| relays.iter().map(|relay| relay.local).find(|ip| ip.is_ipv4() == (family == 4));
+        let address = |family: u8| {
+            relays
+                .iter()
+                .map(|relay| relay.local)
+                .find(|ip| ip.is_ipv4() == (family == 4))
+        };
         let mut claimed: Vec<SocketAddr> = Vec::new();
         // What is to be bound: where, if that is known already.
         let mut expected: VecDeque<(IpAddr, Option<SocketAddr>)> = VecDeque::new();
@@ -691,7 +967,9 @@ impl Naive {
             match (reserved, address(family)) {
                 (Some(local), _) => expected.push_back((local.ip(), Some(local))),
                 (None, None) => made.failed = Some((if family == 4 { 1 } else { 2 }, 440)),
-                (None, Some(ip)) if self.is_any_left(ip, even, &[]) => expected.push_back((ip, None)),
+                (None, Some(ip)) if self.is_any_left(ip, even, &[]) => {
+                    expected.push_back((ip, None))
+                }
                 (None, Some(_)) => made.failed = Some((if family == 4 { 1 } else { 2 }, 508)),
             }
         }
@@ -715,12 +993,16 @@ impl Naive {
                 claim(&mut claimed, bind.local, even);
             }
             match bind.outcome {
-                Ok(()) => {
-                    made.halves.push(Half { id: bind.id, local: bind.local, external: self.external(bind.local), ends })
-                }
+                Ok(()) => made.halves.push(Half {
+                    id: bind.id,
+                    local: bind.local,
+                    external: self.external(bind.local),
+                    ends,
+                }),
                 Err(error) => {
                     tries += usize::from(error == BindError::InUse);
-                    let again = error == BindError::InUse && reserved.is_none() && tries < MOST_TRIES;
+                    let again =
+                        error == BindError::InUse && reserved.is_none() && tries < MOST_TRIES;
                     // The first of another family is claimed by then, though it comes later.
                     let mut all = claimed.clone();
                     for other in binds.get(at + 1..at_first).unwrap_or_default() {
@@ -750,13 +1032,23 @@ impl Naive {
     }
 
     fn external(&self, local: SocketAddr) -> SocketAddr {
-        let relay = self.setting.relays().into_iter().find(|relay| relay.local == local.ip()).expect("a relay address");
+        let relay = self
+            .setting
+            .relays()
+            .into_iter()
+            .find(|relay| relay.local == local.ip())
+            .expect("a relay address");
         SocketAddr::new(relay.external, local.port())
     }
 
     fn success(&self, at: usize) -> Answer {
         let allocation = &self.allocations[at];
-        let ends = allocation.halves.iter().map(|half| half.ends).min().expect("a half");
+        let ends = allocation
+            .halves
+            .iter()
+            .map(|half| half.ends)
+            .min()
+            .expect("a half");
         Answer {
             relayed: allocation.halves.iter().map(|half| half.external).collect(),
             failed: allocation.failed,
@@ -769,10 +1061,16 @@ impl Naive {
         }
     }
 
-    fn refresh(&mut self, at: usize, lifetime: Option<u32>, family: Option<u8>) -> Result<Answer, u16> {
+    fn refresh(
+        &mut self,
+        at: usize,
+        lifetime: Option<u32>,
+        family: Option<u8>,
+    ) -> Result<Answer, u16> {
         self.may_refresh(at, family)?;
         let allocation = &mut self.allocations[at];
-        let applies = |half: &Half| family.is_none_or(|family| half.local.is_ipv4() == (family == 1));
+        let applies =
+            |half: &Half| family.is_none_or(|family| half.local.is_ipv4() == (family == 1));
         if lifetime == Some(0) {
             if allocation.halves.iter().all(applies) {
                 let serial = allocation.serial;
@@ -780,20 +1078,34 @@ impl Naive {
             } else {
                 allocation.lose(family == Some(1));
             }
-            return Ok(Answer { lifetime: Some(0), ..Answer::default() });
+            return Ok(Answer {
+                lifetime: Some(0),
+                ..Answer::default()
+            });
         }
         let seconds = granted(lifetime);
         for half in allocation.halves.iter_mut().filter(|half| applies(half)) {
             half.ends = self.now + seconds * SECOND;
         }
-        Ok(Answer { lifetime: Some(seconds as u32), ..Answer::default() })
+        Ok(Answer {
+            lifetime: Some(seconds as u32),
+            ..Answer::default()
+        })
     }
 
     fn may_refresh(&self, at: usize, family: Option<u8>) -> Result<(), u16> {
         let is_there = |family: u8| {
-            (1..=2).contains(&family) && self.allocations[at].halves.iter().any(|h| h.local.is_ipv4() == (family == 1))
+            (1..=2).contains(&family)
+                && self.allocations[at]
+                    .halves
+                    .iter()
+                    .any(|h| h.local.is_ipv4() == (family == 1))
         };
-        if family.is_none_or(is_there) { Ok(()) } else { Err(443) }
+        if family.is_none_or(is_there) {
+            Ok(())
+        } else {
+            Err(443)
+        }
     }
 
     /// RFC 8016 §3.2.2.
@@ -809,8 +1121,17 @@ impl Naive {
         if !self.setting.mobility {
             return Err(405);
         }
-        let whose = self.tickets.iter().find(|(known, _)| known == ticket).map(|(_, serial)| *serial).ok_or(400_u16)?;
-        let at = self.allocations.iter().position(|a| a.serial == whose).ok_or(437_u16)?;
+        let whose = self
+            .tickets
+            .iter()
+            .find(|(known, _)| known == ticket)
+            .map(|(_, serial)| *serial)
+            .ok_or(400_u16)?;
+        let at = self
+            .allocations
+            .iter()
+            .position(|a| a.serial == whose)
+            .ok_or(437_u16)?;
         let allocation = &self.allocations[at];
         let repeated = allocation.moved_by == Some(sealed.transaction) && existing == Some(at);
         let has_moved = allocation.client.five_tuple != client.five_tuple || allocation.away;
@@ -877,11 +1198,19 @@ impl Naive {
 
     fn has_room(&self, at: usize, peers: &[SocketAddr]) -> Result<(), u16> {
         let permissions = &self.allocations[at].permissions;
-        let mut all: Vec<IpAddr> = permissions.iter().filter(|(_, ends, _)| self.now < *ends).map(|p| p.0).collect();
+        let mut all: Vec<IpAddr> = permissions
+            .iter()
+            .filter(|(_, ends, _)| self.now < *ends)
+            .map(|p| p.0)
+            .collect();
         all.extend(peers.iter().map(|peer| peer.ip()));
         all.sort();
         all.dedup();
-        if all.len() > limits().permissions { Err(508) } else { Ok(()) }
+        if all.len() > limits().permissions {
+            Err(508)
+        } else {
+            Ok(())
+        }
     }
 
     fn permit(&mut self, at: usize, address: IpAddr, relayed_only: bool) {
@@ -896,8 +1225,13 @@ impl Naive {
         }
         let now = self.now;
         let allocation = &mut self.allocations[at];
-        allocation.channels.retain(|(.., ends)| now < *ends + 300 * SECOND);
-        let conflict = allocation.channels.iter().any(|(n, p, _)| (*n == number) != (*p == peer));
+        allocation
+            .channels
+            .retain(|(.., ends)| now < *ends + 300 * SECOND);
+        let conflict = allocation
+            .channels
+            .iter()
+            .any(|(n, p, _)| (*n == number) != (*p == peer));
         if allocation.tcp || conflict {
             return Err(400);
         }
@@ -927,10 +1261,15 @@ impl Naive {
         seen: &Seen,
     ) -> Judged<Verdict> {
         let allocation = &self.allocations[at];
-        let known = allocation.connections.iter().find(|(_, other, _)| *other == peer);
+        let known = allocation
+            .connections
+            .iter()
+            .find(|(_, other, _)| *other == peer);
         let code = match known {
             _ if !allocation.tcp => Some(400),
-            Some((_, _, Stage::Connecting(transaction, ..))) if *transaction == sealed.transaction => {
+            Some((_, _, Stage::Connecting(transaction, ..)))
+                if *transaction == sealed.transaction =>
+            {
                 same!(seen.connects.len(), 0, "connects");
                 return Ok(Verdict::Silent);
             }
@@ -944,24 +1283,47 @@ impl Naive {
             same!(seen.connects.len(), 0, "connects");
             return Ok(Verdict::Answered(Answer::error(code)));
         }
-        let wanted: Vec<_> = allocation.half(peer).map(|half| (half.local, peer)).into_iter().collect();
-        let got: Vec<_> = seen.connects.iter().map(|(_, local, peer)| (*local, *peer)).collect();
+        let wanted: Vec<_> = allocation
+            .half(peer)
+            .map(|half| (half.local, peer))
+            .into_iter()
+            .collect();
+        let got: Vec<_> = seen
+            .connects
+            .iter()
+            .map(|(_, local, peer)| (*local, *peer))
+            .collect();
         same!(got, wanted, "connects");
         let stage = Stage::Connecting(sealed.transaction, sealed.user, *client);
-        self.allocations[at].connections.push((seen.connects[0].0, peer, stage));
+        self.allocations[at]
+            .connections
+            .push((seen.connects[0].0, peer, stage));
         Ok(Verdict::Silent)
     }
 
-    fn connected(&mut self, connection: ConnectionId, succeeded: bool, world: &World, seen: &Seen) -> Judged {
+    fn connected(
+        &mut self,
+        connection: ConnectionId,
+        succeeded: bool,
+        world: &World,
+        seen: &Seen,
+    ) -> Judged {
         let now = self.now;
         for allocation in &mut self.allocations {
-            let Some(at) = allocation.connections.iter().position(|(id, ..)| *id == connection) else {
+            let Some(at) = allocation
+                .connections
+                .iter()
+                .position(|(id, ..)| *id == connection)
+            else {
                 continue;
             };
             let Stage::Connecting(transaction, user, client) = allocation.connections[at].2 else {
                 continue;
             };
-            let mut wanted = Answer { connection: Some(connection.0), ..Answer::default() };
+            let mut wanted = Answer {
+                connection: Some(connection.0),
+                ..Answer::default()
+            };
             if succeeded {
                 allocation.connections[at].2 = Stage::Pending(now + 30 * SECOND);
             } else {
@@ -969,7 +1331,12 @@ impl Naive {
                 wanted = Answer::error(447);
             }
             same!(seen.sent.len(), 1, "answers to a Connect");
-            let answer = Answer::read(&seen.sent[0], client, world, Some(&connect_of(transaction, user)))?;
+            let answer = Answer::read(
+                &seen.sent[0],
+                client,
+                world,
+                Some(&connect_of(transaction, user)),
+            )?;
             same!(answer, wanted, "answer to a Connect");
             return Ok(());
         }
@@ -984,12 +1351,28 @@ impl Naive {
             let room = allocation.connections.len() < limits().connections;
             room && !allocation.away && self.admits(allocation, peer)
         });
-        same!(seen.accepted.is_some(), at.is_some(), "a peer's connection is kept");
+        same!(
+            seen.accepted.is_some(),
+            at.is_some(),
+            "a peer's connection is kept"
+        );
         same!(seen.sent.len(), usize::from(at.is_some()), "indications");
         if let (Some(at), Some(id)) = (at, seen.accepted) {
-            same!(seen.sent[0].0, self.allocations[at].client, "who is told of a connection");
-            same!(Answer::read_indication(&seen.sent[0].1)?, (0x00c, Some(peer)), "a connection's peer");
-            self.allocations[at].connections.push((id, peer, Stage::Pending(self.now + 30 * SECOND)));
+            same!(
+                seen.sent[0].0,
+                self.allocations[at].client,
+                "who is told of a connection"
+            );
+            same!(
+                Answer::read_indication(&seen.sent[0].1)?,
+                (0x00c, Some(peer)),
+                "a connection's peer"
+            );
+            self.allocations[at].connections.push((
+                id,
+                peer,
+                Stage::Pending(self.now + 30 * SECOND),
+            ));
         }
         Ok(())
     }
@@ -1007,7 +1390,9 @@ impl Naive {
         let waiting = |stage: &Stage| matches!(stage, Stage::Pending(_));
         for allocation in &mut self.allocations {
             let mut all = allocation.connections.iter_mut();
-            if let Some((.., stage)) = all.find(|(id, _, stage)| *id == connection && waiting(stage)) {
+            if let Some((.., stage)) =
+                all.find(|(id, _, stage)| *id == connection && waiting(stage))
+            {
                 if allocation.user != user {
                     return Err(441);
                 }
@@ -1021,17 +1406,23 @@ impl Naive {
 
 impl Allocation {
     fn half(&self, peer: SocketAddr) -> Option<&Half> {
-        self.halves.iter().find(|half| half.local.is_ipv4() == peer.is_ipv4())
+        self.halves
+            .iter()
+            .find(|half| half.local.is_ipv4() == peer.is_ipv4())
     }
 
     fn permission(&self, address: IpAddr, now: u64) -> Option<(IpAddr, u64, bool)> {
-        self.permissions.iter().find(|(permitted, ends, _)| *permitted == address && now < *ends).copied()
+        self.permissions
+            .iter()
+            .find(|(permitted, ends, _)| *permitted == address && now < *ends)
+            .copied()
     }
 
     /// Loses a half, and all that goes with it.
     fn lose(&mut self, v4: bool) {
         self.halves.retain(|half| half.local.is_ipv4() != v4);
-        self.permissions.retain(|(address, ..)| address.is_ipv4() != v4);
+        self.permissions
+            .retain(|(address, ..)| address.is_ipv4() != v4);
         self.channels.retain(|(_, peer, _)| peer.is_ipv4() != v4);
     }
 
@@ -1046,7 +1437,13 @@ impl Allocation {
 /// As much of a Connect request as its answer shows.
 fn connect_of(transaction: [u8; 12], user: usize) -> Sealed {
     let peer = "0.0.0.0:0".parse().expect("an address");
-    Sealed { octets: vec![], transaction, user, ask: Ask::Connect { peer }, nonce_of: 0 }
+    Sealed {
+        octets: vec![],
+        transaction,
+        user,
+        ask: Ask::Connect { peer },
+        nonce_of: 0,
+    }
 }
 
 /// What a request for a lifetime gets, in seconds: from the default to the maximum.
@@ -1063,8 +1460,10 @@ fn claim(claimed: &mut Vec<SocketAddr>, local: SocketAddr, even: Option<bool>) {
 
 fn release(claimed: &mut Vec<SocketAddr>, local: SocketAddr, even: Option<bool>) {
     let above = local.port() + 1;
-    claimed
-        .retain(|other| *other != local && !(even == Some(true) && other.port() == above && other.ip() == local.ip()));
+    claimed.retain(|other| {
+        *other != local
+            && !(even == Some(true) && other.port() == above && other.ip() == local.ip())
+    });
 }
 
 /// How often an Allocate request's binds may find their port in use.

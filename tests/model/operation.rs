@@ -13,23 +13,48 @@ pub const OCTETS: usize = 8;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// A sealed request, and what becomes of the binds that it causes.
-    Ask { client: usize, user: usize, ask: Ask, binds: Binds },
+    Ask {
+        client: usize,
+        user: usize,
+        ask: Ask,
+        binds: Binds,
+    },
     /// The client's last request once more, octet for octet.
     Repeat { client: usize, binds: Binds },
     /// A request without credentials.
     Unsealed { client: usize },
     /// A Send indication.
-    Send { client: usize, peer: SocketAddr, length: usize, dont_fragment: bool },
+    Send {
+        client: usize,
+        peer: SocketAddr,
+        length: usize,
+        dont_fragment: bool,
+    },
     /// A ChannelData message.
-    ChannelData { client: usize, number: u16, length: usize },
+    ChannelData {
+        client: usize,
+        number: u16,
+        length: usize,
+    },
     /// A datagram from a peer.
-    FromPeer { socket: RelayedId, peer: SocketAddr, length: usize },
+    FromPeer {
+        socket: RelayedId,
+        peer: SocketAddr,
+        length: usize,
+    },
     /// An ICMP error.
-    PeerError { socket: RelayedId, peer: SocketAddr, icmp: Icmp },
+    PeerError {
+        socket: RelayedId,
+        peer: SocketAddr,
+        icmp: Icmp,
+    },
     /// A client's connection closes, and the next packet from there comes over a new one.
     Gone { client: usize },
     /// How a connect went.
-    Connected { connection: ConnectionId, succeeded: bool },
+    Connected {
+        connection: ConnectionId,
+        succeeded: bool,
+    },
     /// A peer connects.
     Accepted { socket: RelayedId, peer: SocketAddr },
     /// A data connection closes.
@@ -94,8 +119,19 @@ impl Binds {
 pub fn clients() -> [Client; 8] {
     let client = |address: &str, transport: Transport, link: u64| {
         let client: SocketAddr = address.parse().unwrap();
-        let server = if client.is_ipv4() { "192.0.2.1:3478" } else { "[2001:db8::1]:3478" };
-        Client::new(FiveTuple { client, server: server.parse().unwrap(), transport }, Link(link))
+        let server = if client.is_ipv4() {
+            "192.0.2.1:3478"
+        } else {
+            "[2001:db8::1]:3478"
+        };
+        Client::new(
+            FiveTuple {
+                client,
+                server: server.parse().unwrap(),
+                transport,
+            },
+            Link(link),
+        )
     };
     [
         client("198.51.100.7:5000", Transport::Udp, 0),
@@ -151,12 +187,24 @@ impl Ask {
             }
         };
         match self {
-            Ask::Allocate { transport, family: one, additional, even, token, lifetime, mobile, dont_fragment } => {
+            Ask::Allocate {
+                transport,
+                family: one,
+                additional,
+                even,
+                token,
+                lifetime,
+                mobile,
+                dont_fragment,
+            } => {
                 family(AttributeType::REQUESTED_TRANSPORT, transport);
                 family(AttributeType::REQUESTED_ADDRESS_FAMILY, one);
                 family(AttributeType::ADDITIONAL_ADDRESS_FAMILY, additional);
-                even.inspect(|next| _ = writer.attribute(AttributeType::EVEN_PORT, &[u8::from(*next) << 7]));
-                token.inspect(|token| _ = writer.attribute(AttributeType::RESERVATION_TOKEN, token));
+                even.inspect(|next| {
+                    _ = writer.attribute(AttributeType::EVEN_PORT, &[u8::from(*next) << 7])
+                });
+                token
+                    .inspect(|token| _ = writer.attribute(AttributeType::RESERVATION_TOKEN, token));
                 lifetime.inspect(|lifetime| _ = writer.number(AttributeType::LIFETIME, *lifetime));
                 if *mobile {
                     writer.attribute(AttributeType::MOBILITY_TICKET, &[]);
@@ -165,7 +213,11 @@ impl Ask {
                     writer.attribute(AttributeType::DONT_FRAGMENT, &[]);
                 }
             }
-            Ask::Refresh { lifetime, family: one, ticket } => {
+            Ask::Refresh {
+                lifetime,
+                family: one,
+                ticket,
+            } => {
                 family(AttributeType::REQUESTED_ADDRESS_FAMILY, one);
                 lifetime.inspect(|lifetime| _ = writer.number(AttributeType::LIFETIME, *lifetime));
                 if let Some(ticket) = ticket {
@@ -193,7 +245,12 @@ impl Ask {
 }
 
 /// A Send indication of `length` octets of data.
-pub fn send(transaction: &[u8; 12], peer: SocketAddr, length: usize, dont_fragment: bool) -> Vec<u8> {
+pub fn send(
+    transaction: &[u8; 12],
+    peer: SocketAddr,
+    length: usize,
+    dont_fragment: bool,
+) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Class::Indication, Method::SEND, transaction);
     let (octets, size) = attribute::xor_address(peer, transaction);

@@ -33,7 +33,9 @@ fn operations() {
 fn the_fuzzed_floors_are_built_as_the_package_is() {
     let read = |path: &str| fs::read_to_string(folder().join(path)).unwrap();
     let (ours, theirs) = (read("Cargo.toml"), read("../../Cargo.toml"));
-    let (_, floors) = ours.split_once("a test compares them.\n").expect("the dependencies of the floors");
+    let (_, floors) = ours
+        .split_once("a test compares them.\n")
+        .expect("the dependencies of the floors");
     let lines: Vec<&str> = floors.lines().take_while(|line| !line.is_empty()).collect();
     assert!(lines.len() > 5);
     for line in lines {
@@ -43,9 +45,15 @@ fn the_fuzzed_floors_are_built_as_the_package_is() {
 
 fn replay(target: &str, body: fn(&[u8])) {
     let corpus = folder().join("corpus").join(target);
-    let mut files: Vec<PathBuf> = fs::read_dir(&corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(&corpus)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
-    assert!(files.len() >= 5, "the corpus of {target} is where it should be");
+    assert!(
+        files.len() >= 5,
+        "the corpus of {target} is where it should be"
+    );
     for file in files {
         let octets = fs::read(&file).unwrap();
         // Named before it runs, so that a failure says which.

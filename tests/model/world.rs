@@ -4,8 +4,8 @@ use super::operation::{Ask, Binds, OCTETS, Operation, REALM, USERS, clients, key
 use hairpin::turn::effect::Path;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
-    BindError, Client, ConnectionId, Effect, End, Icmp, Instant, Limits, Onward, Policy, Ports, Protocol, RelayAddress,
-    RelayedId, Server, Setup, Shared,
+    BindError, Client, ConnectionId, Effect, End, Icmp, Instant, Limits, Onward, Policy, Ports,
+    Protocol, RelayAddress, RelayedId, Server, Setup, Shared,
 };
 use hairpin::wire::integrity::Key;
 use hairpin::wire::{AttributeType, Class, Message, Method, Writer, channel_data};
@@ -31,7 +31,12 @@ pub struct Setting {
 impl Setting {
     /// The setting that an octet stands for.
     pub fn of(octet: u8) -> Setting {
-        Setting { nat: octet & 1 != 0, v6: octet & 6 != 0, mobility: octet & 24 != 0, own: octet & 32 != 0 }
+        Setting {
+            nat: octet & 1 != 0,
+            v6: octet & 6 != 0,
+            mobility: octet & 24 != 0,
+            own: octet & 32 != 0,
+        }
     }
 
     /// Where relay sockets bind, and what clients are told.
@@ -40,7 +45,11 @@ impl Setting {
             local: local.parse().unwrap(),
             external: external.parse().unwrap(),
         };
-        let v4 = if self.nat { relay("10.0.0.1", "192.0.2.1") } else { relay("192.0.2.1", "192.0.2.1") };
+        let v4 = if self.nat {
+            relay("10.0.0.1", "192.0.2.1")
+        } else {
+            relay("192.0.2.1", "192.0.2.1")
+        };
         let mut all = vec![v4];
         if self.v6 {
             all.push(relay("2001:db8::1", "2001:db8::1"));
@@ -153,8 +162,14 @@ pub fn policy(setting: Setting) -> Arc<Policy> {
     }
     let mut policy = Policy::new(realm, setting.relays());
     let relays = setting.relays();
-    policy.own.addresses = relays.iter().flat_map(|relay| [relay.local, relay.external]).collect();
-    policy.own.listeners = vec!["192.0.2.1:3478".parse().unwrap(), "[2001:db8::1]:3478".parse().unwrap()];
+    policy.own.addresses = relays
+        .iter()
+        .flat_map(|relay| [relay.local, relay.external])
+        .collect();
+    policy.own.listeners = vec![
+        "192.0.2.1:3478".parse().unwrap(),
+        "[2001:db8::1]:3478".parse().unwrap(),
+    ];
     policy.mobility = setting.mobility;
     policy.limits = limits();
     Arc::new(policy)
@@ -163,8 +178,13 @@ pub fn policy(setting: Setting) -> Arc<Policy> {
 impl World {
     /// A server without allocations, one second into its life.
     pub fn new(setting: Setting, policy: Arc<Policy>, shared: Arc<Shared>) -> World {
-        let setup =
-            Setup { policy, shared: shared.clone(), shard: 0, seed: [9; 32], unix_at_epoch: Duration::from_secs(1) };
+        let setup = Setup {
+            policy,
+            shared: shared.clone(),
+            shard: 0,
+            seed: [9; 32],
+            unix_at_epoch: Duration::from_secs(1),
+        };
         World {
             server: Server::new(setup),
             shared,
@@ -187,7 +207,12 @@ impl World {
 
     /// What clients are told of a socket's address.
     pub fn external(&self, local: SocketAddr) -> SocketAddr {
-        let relay = self.setting.relays().into_iter().find(|relay| relay.local == local.ip()).unwrap();
+        let relay = self
+            .setting
+            .relays()
+            .into_iter()
+            .find(|relay| relay.local == local.ip())
+            .unwrap();
         SocketAddr::new(relay.external, local.port())
     }
 
@@ -202,55 +227,114 @@ impl World {
         let client = usize::from(who & 7);
         // The wrong user one time in eight.
         let user = (client / 2 + usize::from(who >> 5 == 7)) & 1;
-        let binds = Binds(if f & 0xc0 == 0xc0 { a.rotate_left(3) ^ e } else { 0 });
-        let ask = |ask| Operation::Ask { client, user, ask, binds };
+        let binds = Binds(if f & 0xc0 == 0xc0 {
+            a.rotate_left(3) ^ e
+        } else {
+            0
+        });
+        let ask = |ask| Operation::Ask {
+            client,
+            user,
+            ask,
+            binds,
+        };
         match kind % 64 {
             0..=9 => ask(self.read_allocate(a, b, c, d, e)),
-            10..=14 => ask(Ask::Refresh { lifetime: lifetime(a), family: family(b), ticket: None }),
+            10..=14 => ask(Ask::Refresh {
+                lifetime: lifetime(a),
+                family: family(b),
+                ticket: None,
+            }),
             15..=19 => ask(Ask::Refresh {
                 lifetime: lifetime(if a > 0xe0 { a } else { a | 4 }),
                 family: family(b),
                 ticket: Some(self.ticket(c)),
             }),
             20..=24 => {
-                let peers = [b, c, d, e].iter().take(usize::from(a % 5)).map(|octet| self.peer(*octet)).collect();
+                let peers = [b, c, d, e]
+                    .iter()
+                    .take(usize::from(a % 5))
+                    .map(|octet| self.peer(*octet))
+                    .collect();
                 ask(Ask::CreatePermission { peers })
             }
-            25..=31 => ask(Ask::ChannelBind { number: number(a), peer: self.peer(b) }),
+            25..=31 => ask(Ask::ChannelBind {
+                number: number(a),
+                peer: self.peer(b),
+            }),
             32..=34 => ask(Ask::Connect { peer: self.peer(b) }),
             35..=36 => match pick(&self.connections, a) {
                 Some(&connection) => ask(Ask::ConnectionBind { connection }),
-                None => ask(Ask::ConnectionBind { connection: ConnectionId(u32::from(b)) }),
+                None => ask(Ask::ConnectionBind {
+                    connection: ConnectionId(u32::from(b)),
+                }),
             },
             37..=38 => Operation::Repeat { client, binds },
             39 => Operation::Unsealed { client },
-            40..=42 => {
-                Operation::Send { client, peer: self.peer(a), length: usize::from(b), dont_fragment: c & 1 != 0 }
-            }
-            43..=46 => Operation::ChannelData { client, number: number(a), length: usize::from(b) },
+            40..=42 => Operation::Send {
+                client,
+                peer: self.peer(a),
+                length: usize::from(b),
+                dont_fragment: c & 1 != 0,
+            },
+            43..=46 => Operation::ChannelData {
+                client,
+                number: number(a),
+                length: usize::from(b),
+            },
             47..=50 => match pick(&self.sockets, a).filter(|socket| !socket.tcp) {
-                Some(socket) => Operation::FromPeer { socket: socket.id, peer: self.peer(b), length: usize::from(c) },
-                None => Operation::FromPeer { socket: RelayedId(99), peer: self.peer(b), length: usize::from(c) },
+                Some(socket) => Operation::FromPeer {
+                    socket: socket.id,
+                    peer: self.peer(b),
+                    length: usize::from(c),
+                },
+                None => Operation::FromPeer {
+                    socket: RelayedId(99),
+                    peer: self.peer(b),
+                    length: usize::from(c),
+                },
             },
             51 => {
                 let socket = pick(&self.sockets, a).map_or(RelayedId(99), |socket| socket.id);
-                let icmp = Icmp { kind: c % 5, code: d % 5, data: u32::from(e) };
-                Operation::PeerError { socket, peer: self.peer(b), icmp }
+                let icmp = Icmp {
+                    kind: c % 5,
+                    code: d % 5,
+                    data: u32::from(e),
+                };
+                Operation::PeerError {
+                    socket,
+                    peer: self.peer(b),
+                    icmp,
+                }
             }
-            52 => Operation::Gone { client: [3, 4, 5, 7][usize::from(a & 3)] },
+            52 => Operation::Gone {
+                client: [3, 4, 5, 7][usize::from(a & 3)],
+            },
             53 => match pick(&self.connections, a) {
-                Some(&connection) => Operation::Connected { connection, succeeded: b & 3 != 0 },
+                Some(&connection) => Operation::Connected {
+                    connection,
+                    succeeded: b & 3 != 0,
+                },
                 None => Operation::Unsealed { client },
             },
             54..=55 => match pick(&self.sockets, a).filter(|socket| socket.tcp) {
-                Some(socket) => Operation::Accepted { socket: socket.id, peer: self.peer(b) },
-                None => Operation::Pass { until: self.later(a, b) },
+                Some(socket) => Operation::Accepted {
+                    socket: socket.id,
+                    peer: self.peer(b),
+                },
+                None => Operation::Pass {
+                    until: self.later(a, b),
+                },
             },
             56 => match pick(&self.connections, a) {
                 Some(&connection) => Operation::Closed { connection },
-                None => Operation::Pass { until: self.later(a, b) },
+                None => Operation::Pass {
+                    until: self.later(a, b),
+                },
             },
-            57..=60 => Operation::Pass { until: self.later(a, b) },
+            57..=60 => Operation::Pass {
+                until: self.later(a, b),
+            },
             _ => self.read_data(client, a, b),
         }
     }
@@ -259,14 +343,40 @@ impl World {
     fn read_data(&self, client: usize, a: u8, b: u8) -> Operation {
         match pick(&self.routes, a) {
             Some((path, _)) if b & 1 == 0 => {
-                let client = self.clients.iter().position(|c| c.five_tuple == path.client).unwrap_or(client);
-                Operation::ChannelData { client, number: path.channel, length: usize::from(b) }
+                let client = self
+                    .clients
+                    .iter()
+                    .position(|c| c.five_tuple == path.client)
+                    .unwrap_or(client);
+                Operation::ChannelData {
+                    client,
+                    number: path.channel,
+                    length: usize::from(b),
+                }
             }
-            Some((path, _)) => match self.sockets.iter().find(|socket| socket.local == path.local) {
-                Some(socket) => Operation::FromPeer { socket: socket.id, peer: path.peer, length: usize::from(b) },
-                None => Operation::Send { client, peer: path.peer, length: 3, dont_fragment: false },
+            Some((path, _)) => match self
+                .sockets
+                .iter()
+                .find(|socket| socket.local == path.local)
+            {
+                Some(socket) => Operation::FromPeer {
+                    socket: socket.id,
+                    peer: path.peer,
+                    length: usize::from(b),
+                },
+                None => Operation::Send {
+                    client,
+                    peer: path.peer,
+                    length: 3,
+                    dont_fragment: false,
+                },
             },
-            None => Operation::Send { client, peer: self.peer(a), length: 3, dont_fragment: false },
+            None => Operation::Send {
+                client,
+                peer: self.peer(a),
+                length: 3,
+                dont_fragment: false,
+            },
         }
     }
 
@@ -287,7 +397,11 @@ impl World {
                 8..=63 => Some(2),
                 _ => None,
             },
-            even: if d & 3 == 0 && !plain { Some(d & 4 == 0) } else { None },
+            even: if d & 3 == 0 && !plain {
+                Some(d & 4 == 0)
+            } else {
+                None
+            },
             token: if d & 0x18 == 0 && !plain {
                 Some(pick(&self.tokens, d >> 5).copied().unwrap_or([d; 8]))
             } else {
@@ -320,14 +434,20 @@ impl World {
 
     fn later(&self, a: u8, b: u8) -> u64 {
         let now = self.now.0;
-        let next = self.server.next_timeout().map(|at| at.0).filter(|at| *at > now);
+        let next = self
+            .server
+            .next_timeout()
+            .map(|at| at.0)
+            .filter(|at| *at > now);
         let boundaries: Vec<u64> = self.boundaries.range(now + 1..).copied().collect();
         let at = match a % 8 {
             0 => next.unwrap_or(now + SECOND),
             1 => now + u64::from(b) * SECOND,
             2 => now + u64::from(b) * 1_000_003,
             3 => boundaries.first().copied().unwrap_or(now),
-            _ => pick(&boundaries[..boundaries.len().min(16)], b).copied().unwrap_or(now + 300 * SECOND),
+            _ => pick(&boundaries[..boundaries.len().min(16)], b)
+                .copied()
+                .unwrap_or(now + 300 * SECOND),
         };
         // One step before a boundary is as interesting as the boundary.
         at.saturating_sub(u64::from(a & 0x40 != 0)).max(now)
@@ -338,37 +458,67 @@ impl World {
         let mut seen = Seen::default();
         let mut binds = Binds(0);
         match operation {
-            Operation::Ask { client, user, ask, binds: outcomes } => {
+            Operation::Ask {
+                client,
+                user,
+                ask,
+                binds: outcomes,
+            } => {
                 binds = *outcomes;
                 self.ask(*client, *user, ask, &mut seen);
             }
-            Operation::Repeat { client, binds: outcomes } => {
+            Operation::Repeat {
+                client,
+                binds: outcomes,
+            } => {
                 binds = *outcomes;
                 if let Some(sealed) = self.memories[*client].last.clone() {
-                    seen.onward = Some(self.server.from_client(self.now, &self.clients[*client], &sealed.octets));
+                    seen.onward = Some(self.server.from_client(
+                        self.now,
+                        &self.clients[*client],
+                        &sealed.octets,
+                    ));
                     seen.request = Some(sealed);
                 }
             }
             Operation::Unsealed { client } => seen.onward = Some(self.ask_unsealed(*client)),
-            Operation::Send { client, peer, length, dont_fragment } => {
+            Operation::Send {
+                client,
+                peer,
+                length,
+                dont_fragment,
+            } => {
                 let octets = send(&self.transaction(), *peer, *length, *dont_fragment);
                 seen.onward = Some(self.give(*client, &octets));
             }
-            Operation::ChannelData { client, number, length } => {
+            Operation::ChannelData {
+                client,
+                number,
+                length,
+            } => {
                 let mut octets = channel_data::header(*number, *length as u16).to_vec();
                 octets.resize(4 + length, b'd');
                 seen.onward = Some(self.give(*client, &octets));
             }
-            Operation::FromPeer { socket, peer, length } => {
+            Operation::FromPeer {
+                socket,
+                peer,
+                length,
+            } => {
                 seen.onward = Some(self.server.from_peer(self.now, *socket, *peer, *length));
             }
-            Operation::PeerError { socket, peer, icmp } => self.server.peer_error(self.now, *socket, *peer, *icmp),
+            Operation::PeerError { socket, peer, icmp } => {
+                self.server.peer_error(self.now, *socket, *peer, *icmp)
+            }
             Operation::Gone { client } => {
                 self.server.client_gone(self.now, &self.clients[*client]);
                 self.links += 1;
                 self.clients[*client].link.0 = self.links;
             }
-            Operation::Connected { connection, succeeded } => {
+            Operation::Connected {
+                connection,
+                succeeded,
+            } => {
                 self.server.connected(self.now, *connection, *succeeded);
             }
             Operation::Accepted { socket, peer } => {
@@ -387,7 +537,8 @@ impl World {
     }
 
     fn give(&mut self, client: usize, octets: &[u8]) -> Onward {
-        self.server.from_client(self.now, &self.clients[client], octets)
+        self.server
+            .from_client(self.now, &self.clients[client], octets)
     }
 
     fn ask_unsealed(&mut self, client: usize) -> Onward {
@@ -404,10 +555,19 @@ impl World {
             self.settle(&mut challenge, Binds(0));
             self.learn_nonce(client, &challenge);
         }
-        let (nonce, nonce_of) = self.memories[client].nonce.clone().expect("a nonce with the first challenge");
+        let (nonce, nonce_of) = self.memories[client]
+            .nonce
+            .clone()
+            .expect("a nonce with the first challenge");
         let transaction = self.transaction();
         let octets = ask.write(&transaction, user, &self.keys[user], &nonce);
-        let sealed = Sealed { octets, transaction, user, ask: ask.clone(), nonce_of };
+        let sealed = Sealed {
+            octets,
+            transaction,
+            user,
+            ask: ask.clone(),
+            nonce_of,
+        };
         seen.onward = Some(self.give(client, &sealed.octets));
         self.memories[client].last = Some(sealed.clone());
         seen.request = Some(sealed);
@@ -432,12 +592,24 @@ impl World {
                     self.expect(Message::parse(&octets).is_ok(), "what is sent is a message");
                     seen.sent.push((to, octets));
                 }
-                Effect::Bind { relayed: id, local, protocol } => {
+                Effect::Bind {
+                    relayed: id,
+                    local,
+                    protocol,
+                } => {
                     let tcp = protocol == Protocol::Tcp;
-                    let free = self.sockets.iter().all(|socket| socket.id != id && socket.local != local);
+                    let free = self
+                        .sockets
+                        .iter()
+                        .all(|socket| socket.id != id && socket.local != local);
                     self.expect(free, "what is bound was free");
                     let outcome = outcomes.next();
-                    seen.binds.push(Bind { id, local, tcp, outcome });
+                    seen.binds.push(Bind {
+                        id,
+                        local,
+                        tcp,
+                        outcome,
+                    });
                     if outcome.is_ok() {
                         self.sockets.push(Socket { id, local, tcp });
                     }
@@ -452,7 +624,11 @@ impl World {
                     self.expect(known.is_some(), "what is unbound was bound");
                     known.map(|at| self.sockets.remove(at));
                 }
-                Effect::Connect { connection, local, peer } => seen.connects.push((connection, local, peer)),
+                Effect::Connect {
+                    connection,
+                    local,
+                    peer,
+                } => seen.connects.push((connection, local, peer)),
                 Effect::Splice { client, connection } => seen.spliced.push((client, connection)),
                 Effect::Hangup { connection } => seen.hung_up.push(connection),
                 Effect::Route { path, expires } => {
@@ -476,8 +652,9 @@ impl World {
 
     /// What clients, and whoever writes this test, learn from what was seen.
     fn remember(&mut self, operation: &Operation, seen: &Seen) {
-        if let Operation::Ask { client, .. } | Operation::Repeat { client, .. } | Operation::Unsealed { client } =
-            operation
+        if let Operation::Ask { client, .. }
+        | Operation::Repeat { client, .. }
+        | Operation::Unsealed { client } = operation
         {
             self.learn_nonce(*client, seen);
         }
@@ -485,7 +662,10 @@ impl World {
             let Ok(message) = Message::parse(octets) else {
                 continue;
             };
-            if let Some(token) = message.attribute(AttributeType::RESERVATION_TOKEN).and_then(|t| t.try_into().ok()) {
+            if let Some(token) = message
+                .attribute(AttributeType::RESERVATION_TOKEN)
+                .and_then(|t| t.try_into().ok())
+            {
                 self.tokens.retain(|other| *other != token);
                 self.tokens.push(token);
             }
@@ -494,7 +674,8 @@ impl World {
                 self.tickets.push(ticket.to_vec());
             }
         }
-        self.connections.extend(seen.connects.iter().map(|(connection, ..)| *connection));
+        self.connections
+            .extend(seen.connects.iter().map(|(connection, ..)| *connection));
         self.connections.extend(seen.accepted);
         shorten(&mut self.connections);
         shorten(&mut self.tokens);
@@ -507,7 +688,9 @@ impl World {
 
     fn learn_nonce(&mut self, client: usize, seen: &Seen) {
         for (to, octets) in &seen.sent {
-            let nonce = Message::parse(octets).ok().and_then(|m| m.attribute(AttributeType::NONCE).map(<[u8]>::to_vec));
+            let nonce = Message::parse(octets)
+                .ok()
+                .and_then(|m| m.attribute(AttributeType::NONCE).map(<[u8]>::to_vec));
             if let Some(nonce) = nonce.filter(|_| *to == self.clients[client]) {
                 self.memories[client].nonce = Some((nonce, self.now.seconds()));
             }
@@ -521,9 +704,16 @@ impl World {
         self.now = self.now + Duration::from_secs(31);
         self.server.timeout(self.now);
         self.shared.reservations.expire(self.now);
-        let left = (self.sockets.len(), self.shared.ports.taken(), self.shared.ledger.allocations());
+        let left = (
+            self.sockets.len(),
+            self.shared.ports.taken(),
+            self.shared.ledger.allocations(),
+        );
         if left != (0, 0, 0) || !self.routes.is_empty() {
-            return Err(format!("sockets, ports, grants left {left:?}, routes {:?}", self.routes));
+            return Err(format!(
+                "sockets, ports, grants left {left:?}, routes {:?}",
+                self.routes
+            ));
         }
         match self.faults.pop() {
             Some(fault) => Err(fault),

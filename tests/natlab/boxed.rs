@@ -35,13 +35,18 @@ pub fn enter() -> Boxed {
     }
     let mut inner = Command::new(env::current_exe().expect("own path"));
     // Browsers leave their profiles where temporary files go: in the box they are gone with it.
-    inner.args(env::args_os().skip(1)).env(INSIDE, "1").env("TMPDIR", room());
+    inner
+        .args(env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .env("TMPDIR", room());
     // SAFETY: prctl is async-signal-safe and takes no pointer here.
     unsafe {
-        inner.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        });
+        inner.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            },
+        );
     }
     let status = inner.status().expect("start the inner process");
     Boxed::Ended(ExitCode::from(status.code().map_or(1, |code| code as u8)))
@@ -51,7 +56,10 @@ pub fn enter() -> Boxed {
 pub fn room() -> &'static str {
     let own = env::current_exe().expect("own path");
     let free = |place: &&&str| Path::new(place).is_dir() && !own.starts_with(place);
-    ["/mnt", "/media", "/srv"].iter().find(free).expect("an empty directory of the system")
+    ["/mnt", "/media", "/srv"]
+        .iter()
+        .find(free)
+        .expect("an empty directory of the system")
 }
 
 /// Whether `program` can be started.
@@ -71,9 +79,16 @@ fn missing() -> Option<String> {
     if unsafe { libc::geteuid() } != 0 {
         return Some("not root: network namespaces cannot be made".into());
     }
-    let absent: Vec<&str> = ["ip", "nft", "conntrack", "mount"].into_iter().filter(|program| !have(program)).collect();
-    (!absent.is_empty())
-        .then(|| format!("not installed: {} (Debian: iproute2 nftables conntrack mount)", absent.join(", ")))
+    let absent: Vec<&str> = ["ip", "nft", "conntrack", "mount"]
+        .into_iter()
+        .filter(|program| !have(program))
+        .collect();
+    (!absent.is_empty()).then(|| {
+        format!(
+            "not installed: {} (Debian: iproute2 nftables conntrack mount)",
+            absent.join(", ")
+        )
+    })
 }
 
 /// Makes the new mount and process tree usable: own /proc, own names, no DNS.
@@ -92,7 +107,10 @@ fn furnish() {
 }
 
 fn mount(arguments: &[&str]) {
-    let status = Command::new("mount").args(arguments).status().expect("start mount");
+    let status = Command::new("mount")
+        .args(arguments)
+        .status()
+        .expect("start mount");
     assert!(status.success(), "mount {arguments:?}: {status}");
 }
 

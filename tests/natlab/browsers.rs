@@ -14,11 +14,18 @@ use crate::serving::Serving;
 
 /// Calls between pages, then between a page and a peer.
 pub fn run(report: &mut Report) {
-    if ![PAGES, MIXED, FIREFOX].into_iter().any(|group| report.wants(group)) {
+    if ![PAGES, MIXED, FIREFOX]
+        .into_iter()
+        .any(|group| report.wants(group))
+    {
         return;
     }
     use Nat::{FullCone, Ipv6Only, PortRestricted, Symmetric, UdpDropped, UdpRejected};
-    let mut lab = Lab::new(Wiring::Apart, Router::plain(PortRestricted), Router::plain(PortRestricted));
+    let mut lab = Lab::new(
+        Wiring::Apart,
+        Router::plain(PortRestricted),
+        Router::plain(PortRestricted),
+    );
     let serving = Serving::start(&lab, &[]);
     firefoxes(report, &mut lab, &serving);
     if !report.wants(PAGES) && !report.wants(MIXED) {
@@ -27,7 +34,8 @@ pub fn run(report: &mut Report) {
     if chromium().is_none() {
         return missing(report, PAGES, "chromium");
     }
-    let browsers = Side::BOTH.map(|side| lab.home(side).enter(|| Browser::launch_with(&[], &FLAGS)));
+    let browsers =
+        Side::BOTH.map(|side| lab.home(side).enter(|| Browser::launch_with(&[], &FLAGS)));
     for (a, b, forced) in [
         (PortRestricted, PortRestricted, false),
         (FullCone, Symmetric, false),
@@ -39,22 +47,41 @@ pub fn run(report: &mut Report) {
         (Ipv6Only, PortRestricted, false),
         (Ipv6Only, Ipv6Only, false),
     ] {
-        let way = if forced { Way::RelayUdp } else { Way::in_theory(a, b) };
+        let way = if forced {
+            Way::RelayUdp
+        } else {
+            Way::in_theory(a, b)
+        };
         let name = format!("{a} - {b}{}", if forced { ", forced to relay" } else { "" });
         report.scenario(PAGES, name, way.name(), || {
             lab.become_kind(Side::A, Router::plain(a));
             lab.become_kind(Side::B, Router::plain(b));
-            between_pages(&lab, &serving, &browsers, way, if forced { "&relay=only" } else { "" })
+            between_pages(
+                &lab,
+                &serving,
+                &browsers,
+                way,
+                if forced { "&relay=only" } else { "" },
+            )
         });
     }
-    report.scenario(PAGES, "direct path cut in mid-call", "moves from direct to relay", || {
-        lab.become_kind(Side::A, Router::plain(PortRestricted));
-        lab.become_kind(Side::B, Router::plain(PortRestricted));
-        let outcome = cut_in_mid_call(&lab, &browsers);
-        lab.heal();
-        outcome
-    });
-    for (a, b) in [(PortRestricted, PortRestricted), (Symmetric, Symmetric), (UdpDropped, PortRestricted)] {
+    report.scenario(
+        PAGES,
+        "direct path cut in mid-call",
+        "moves from direct to relay",
+        || {
+            lab.become_kind(Side::A, Router::plain(PortRestricted));
+            lab.become_kind(Side::B, Router::plain(PortRestricted));
+            let outcome = cut_in_mid_call(&lab, &browsers);
+            lab.heal();
+            outcome
+        },
+    );
+    for (a, b) in [
+        (PortRestricted, PortRestricted),
+        (Symmetric, Symmetric),
+        (UdpDropped, PortRestricted),
+    ] {
         let way = Way::in_theory(a, b);
         report.scenario(MIXED, format!("{a} - {b}"), way.name(), || {
             lab.become_kind(Side::A, Router::plain(a));
@@ -68,7 +95,9 @@ pub fn run(report: &mut Report) {
 fn missing(report: &mut Report, group: &'static str, program: &str) {
     eprintln!("SKIPPED: {group} in the NAT lab: {program} is not installed");
     if in_ci() {
-        report.scenario(group, program, "installed", || Ok("not installed, and CI=true".into()));
+        report.scenario(group, program, "installed", || {
+            Ok("not installed, and CI=true".into())
+        });
     }
 }
 
@@ -80,7 +109,8 @@ fn firefoxes(report: &mut Report, lab: &mut Lab, serving: &Serving) {
     if !crate::boxed::have(PROGRAM) {
         return missing(report, FIREFOX, PROGRAM);
     }
-    let mut pair = Side::BOTH.map(|side| Firefox::launch(lab.home(side), if side == Side::A { "a" } else { "b" }));
+    let mut pair = Side::BOTH
+        .map(|side| Firefox::launch(lab.home(side), if side == Side::A { "a" } else { "b" }));
     for nat in [Nat::PortRestricted, Nat::Symmetric] {
         let way = Way::in_theory(nat, nat);
         report.scenario(FIREFOX, format!("{nat} - {nat}"), way.name(), || {
@@ -91,7 +121,12 @@ fn firefoxes(report: &mut Report, lab: &mut Lab, serving: &Serving) {
     }
 }
 
-fn between_firefoxes(lab: &Lab, serving: &Serving, pair: &mut [Firefox; 2], way: Way) -> Result<String, String> {
+fn between_firefoxes(
+    lab: &Lab,
+    serving: &Serving,
+    pair: &mut [Firefox; 2],
+    way: Way,
+) -> Result<String, String> {
     lab.count_afresh();
     let before = serving.relayed(lab);
     let url = format!("{PAGE}/?room={}", room());
@@ -103,7 +138,9 @@ fn between_firefoxes(lab: &Lab, serving: &Serving, pair: &mut [Firefox; 2], way:
     }
     let mut frames = 0;
     for firefox in pair.iter_mut() {
-        firefox.wait(&format!("hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"))?;
+        firefox.wait(&format!(
+            "hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"
+        ))?;
         let snapshot = firefox.evaluate("hairpin.snapshot()");
         if (way_of(&snapshot["path"]) == Way::Direct) != (way == Way::Direct) {
             return Err(format!("a page says {}", snapshot["path"]));
@@ -139,7 +176,9 @@ fn between_pages(
 pub fn witnessed_pages(pages: &[Page; 2], way: Way) -> Result<u64, String> {
     let mut frames = 0;
     for page in pages {
-        page.wait(&format!("hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"));
+        page.wait(&format!(
+            "hairpin.snapshot().reading?.decoded >= {ENOUGH} && hairpin.snapshot().path"
+        ));
         let snapshot = page.evaluate("JSON.parse(JSON.stringify(hairpin.snapshot()))");
         if (way_of(&snapshot["path"]) == Way::Direct) != (way == Way::Direct) {
             return Err(format!("a page says {}", snapshot["path"]));
@@ -149,7 +188,12 @@ pub fn witnessed_pages(pages: &[Page; 2], way: Way) -> Result<u64, String> {
     Ok(frames)
 }
 
-fn page_with_peer(lab: &Lab, serving: &Serving, browser: &Browser, way: Way) -> Result<String, String> {
+fn page_with_peer(
+    lab: &Lab,
+    serving: &Serving,
+    browser: &Browser,
+    way: Way,
+) -> Result<String, String> {
     lab.count_afresh();
     let before = serving.relayed(lab);
     let room = room();
@@ -179,14 +223,21 @@ fn cut_in_mid_call(lab: &Lab, browsers: &[Browser; 2]) -> Result<String, String>
             return Err(format!("not direct before the cut: {path}"));
         }
     }
-    let decoded = pages.each_ref().map(|page| page.evaluate("hairpin.snapshot().reading.decoded"));
+    let decoded = pages
+        .each_ref()
+        .map(|page| page.evaluate("hairpin.snapshot().reading.decoded"));
     lab.cut();
     let began = Instant::now();
     for (page, decoded) in pages.iter().zip(decoded) {
         let relayed = "[hairpin.snapshot().path?.local.type, hairpin.snapshot().path?.remote.type].includes('relay')";
-        page.wait(&format!("{relayed} && hairpin.snapshot().reading?.decoded > {decoded} + 20"));
+        page.wait(&format!(
+            "{relayed} && hairpin.snapshot().reading?.decoded > {decoded} + 20"
+        ));
     }
-    eprintln!("natlab: pages moved to the relay within {:.1} s", began.elapsed().as_secs_f32());
+    eprintln!(
+        "natlab: pages moved to the relay within {:.1} s",
+        began.elapsed().as_secs_f32()
+    );
     pages.into_iter().for_each(Page::close);
     Ok("moves from direct to relay".into())
 }
@@ -206,14 +257,20 @@ pub fn between(browsers: &[Browser; 2], site: &str, more: &str, script: Option<&
     pages[0].wait("hairpin.snapshot().state === 'waiting'");
     pages[1].click("enter");
     for page in &pages {
-        page.wait_for("hairpin.snapshot().state === 'connected'", Duration::from_secs(30));
+        page.wait_for(
+            "hairpin.snapshot().state === 'connected'",
+            Duration::from_secs(30),
+        );
     }
     pages
 }
 
 /// What a page's statistics say of its selected pair.
 fn way_of(path: &Value) -> Way {
-    match [&path["local"]["type"], &path["remote"]["type"]].iter().any(|kind| *kind == "relay") {
+    match [&path["local"]["type"], &path["remote"]["type"]]
+        .iter()
+        .any(|kind| *kind == "relay")
+    {
         true => Way::RelayUdp,
         false => Way::Direct,
     }
@@ -222,7 +279,10 @@ fn way_of(path: &Value) -> Way {
 /// A room that nobody else has used.
 fn room() -> String {
     static ROOMS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    format!("page-{}", ROOMS.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    format!(
+        "page-{}",
+        ROOMS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    )
 }
 
 const PAGES: &str = "Chromium with Chromium";

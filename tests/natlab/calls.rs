@@ -33,14 +33,24 @@ pub struct Said {
 
 /// The matrix, then the special paths.
 pub fn run(report: &mut Report) {
-    let mut lab = Lab::new(Wiring::Apart, Router::plain(Nat::Open), Router::plain(Nat::Open));
+    let mut lab = Lab::new(
+        Wiring::Apart,
+        Router::plain(Nat::Open),
+        Router::plain(Nat::Open),
+    );
     let serving = Serving::start(&lab, &[]);
     for (i, a) in Nat::ALL.into_iter().enumerate() {
         for b in Nat::ALL.into_iter().skip(i) {
             report.pair(MATRIX, a, b, Way::in_theory(a, b).name(), || {
                 lab.become_kind(Side::A, Router::plain(a));
                 lab.become_kind(Side::B, Router::plain(b));
-                call(&lab, &serving, Way::in_theory(a, b), &["--media"], &["--media"])
+                call(
+                    &lab,
+                    &serving,
+                    Way::in_theory(a, b),
+                    &["--media"],
+                    &["--media"],
+                )
             });
         }
     }
@@ -73,20 +83,31 @@ impl Way {
     }
 
     /// Judges by what the core carried and the server relayed, of a call in which the peers exchanged `exchanged` packets at least.
-    pub fn witnessed(self, exchanged: u64, carried: Carried, relayed: Relayed) -> Result<(), String> {
+    pub fn witnessed(
+        self,
+        exchanged: u64,
+        carried: Carried,
+        relayed: Relayed,
+    ) -> Result<(), String> {
         // A path that is not taken still carries checks, so that it can be: it must carry less than half of the one that is.
         let (through, direct) = (relayed.all(), carried.home_to_home);
         let sound = match self {
             // Each packet is counted once on its way to the server's relay and once more when both ends are relayed.
             Way::Direct => direct >= exchanged && direct > through / 2,
-            Way::RelayUdp => through >= exchanged && through / 2 > direct && relayed.udp >= exchanged / 2,
-            Way::RelayStream => through >= exchanged && through / 2 > direct && relayed.stream() >= exchanged / 2,
+            Way::RelayUdp => {
+                through >= exchanged && through / 2 > direct && relayed.udp >= exchanged / 2
+            }
+            Way::RelayStream => {
+                through >= exchanged && through / 2 > direct && relayed.stream() >= exchanged / 2
+            }
             Way::Nowhere => through == 0,
         };
         if sound {
             Ok(())
         } else {
-            Err(format!("{exchanged} exchanged, but the core saw {carried}, the server {relayed:?}"))
+            Err(format!(
+                "{exchanged} exchanged, but the core saw {carried}, the server {relayed:?}"
+            ))
         }
     }
 }
@@ -98,7 +119,11 @@ impl Said {
         format!(
             "exit code {}, {}",
             self.code,
-            ["failure", "path", "pair", "theirs", "messages", "moves", "steps"].map(part).join(", ")
+            [
+                "failure", "path", "pair", "theirs", "messages", "moves", "steps"
+            ]
+            .map(part)
+            .join(", ")
         )
     }
 }
@@ -106,26 +131,69 @@ impl Said {
 /// Forced relay, single transports, trouble on the line, and the path cut in mid-call.
 fn special(report: &mut Report, lab: &mut Lab, serving: &Serving) {
     let common = Router::plain(Nat::PortRestricted);
-    let mut scenario = |name: &str, way: Way, a: &[&str], b: &[&str], before: fn(&Lab), after: fn(&Lab)| {
-        report.scenario(SPECIAL, name, way.name(), || {
-            lab.become_kind(Side::A, common);
-            lab.become_kind(Side::B, common);
-            before(lab);
-            let outcome = call(lab, serving, way, a, b);
-            after(lab);
-            outcome
-        });
-    };
+    let mut scenario =
+        |name: &str, way: Way, a: &[&str], b: &[&str], before: fn(&Lab), after: fn(&Lab)| {
+            report.scenario(SPECIAL, name, way.name(), || {
+                lab.become_kind(Side::A, common);
+                lab.become_kind(Side::B, common);
+                before(lab);
+                let outcome = call(lab, serving, way, a, b);
+                after(lab);
+                outcome
+            });
+        };
     let nothing: fn(&Lab) = |_| {};
     let relay = ["--policy", "relay", "--media"];
-    scenario("both ends forced to relay", Way::RelayUdp, &relay, &relay, nothing, nothing);
-    scenario("one end forced to relay", Way::RelayUdp, &relay, &["--media"], nothing, nothing);
+    scenario(
+        "both ends forced to relay",
+        Way::RelayUdp,
+        &relay,
+        &relay,
+        nothing,
+        nothing,
+    );
+    scenario(
+        "one end forced to relay",
+        Way::RelayUdp,
+        &relay,
+        &["--media"],
+        nothing,
+        nothing,
+    );
     let tcp = [&relay[..], &["--transport", "tcp"]].concat();
-    scenario("forced to relay over TCP", Way::RelayStream, &tcp, &tcp, nothing, nothing);
-    scenario("5 % loss", Way::Direct, &LONGER, &LONGER, |lab| lab.lose(5), Lab::heal);
+    scenario(
+        "forced to relay over TCP",
+        Way::RelayStream,
+        &tcp,
+        &tcp,
+        nothing,
+        nothing,
+    );
+    scenario(
+        "5 % loss",
+        Way::Direct,
+        &LONGER,
+        &LONGER,
+        |lab| lab.lose(5),
+        Lab::heal,
+    );
     let relay_longer = [&relay[..2], &LONGER[..]].concat();
-    scenario("5 % loss, relayed", Way::RelayUdp, &relay_longer, &relay_longer, |lab| lab.lose(5), Lab::heal);
-    scenario("MTU 1280", Way::Direct, &["--media"], &["--media"], |lab| lab.set_mtu(1280), |lab| lab.set_mtu(1500));
+    scenario(
+        "5 % loss, relayed",
+        Way::RelayUdp,
+        &relay_longer,
+        &relay_longer,
+        |lab| lab.lose(5),
+        Lab::heal,
+    );
+    scenario(
+        "MTU 1280",
+        Way::Direct,
+        &["--media"],
+        &["--media"],
+        |lab| lab.set_mtu(1280),
+        |lab| lab.set_mtu(1500),
+    );
     scenario(
         "MTU 1280, relayed over TCP",
         Way::RelayStream,
@@ -134,12 +202,22 @@ fn special(report: &mut Report, lab: &mut Lab, serving: &Serving) {
         |lab| lab.set_mtu(1280),
         |lab| lab.set_mtu(1500),
     );
-    report.scenario(SPECIAL, "direct path cut in mid-call", "moves from direct to relay", || cut_in_mid_call(lab));
-    report.scenario(SPECIAL, "connected by another path than expected", "exit code 3", || {
-        let arguments = ["--policy", "relay", "--expect", "direct"];
-        let said = converse(lab, &arguments, &arguments)?;
-        Ok(format!("exit code {}", said[0].code))
-    });
+    report.scenario(
+        SPECIAL,
+        "direct path cut in mid-call",
+        "moves from direct to relay",
+        || cut_in_mid_call(lab),
+    );
+    report.scenario(
+        SPECIAL,
+        "connected by another path than expected",
+        "exit code 3",
+        || {
+            let arguments = ["--policy", "relay", "--expect", "direct"];
+            let said = converse(lab, &arguments, &arguments)?;
+            Ok(format!("exit code {}", said[0].code))
+        },
+    );
 }
 
 /// The direct path dies while messages flow; both peers must go on through the relay, and say so.
@@ -163,7 +241,9 @@ fn cut_in_mid_call(lab: &mut Lab) -> Result<String, String> {
     for one in said {
         let one = one?;
         let moves = one.verdict["moves"].as_array().cloned().unwrap_or_default();
-        let moved = moves.iter().any(|moved| moved["from"] == "direct" && moved["to"] == "relay");
+        let moved = moves
+            .iter()
+            .any(|moved| moved["from"] == "direct" && moved["to"] == "relay");
         if one.code != 0 || !moved {
             return Err(one.brief());
         }
@@ -200,7 +280,11 @@ fn behind_one_router(report: &mut Report) {
         let exchanged = agreed(&said, Way::Direct)?;
         let relayed = serving.relayed(&lab) - before;
         let core = lab.carried().home_to_home;
-        if relayed.all() < exchanged && core == 0 { Ok("direct".into()) } else { Err(format!("{relayed:?}, {core}")) }
+        if relayed.all() < exchanged && core == 0 {
+            Ok("direct".into())
+        } else {
+            Err(format!("{relayed:?}, {core}"))
+        }
     });
     drop(serving);
     let mut lab = Lab::new(Wiring::Isolated, plain, plain);
@@ -211,20 +295,29 @@ fn behind_one_router(report: &mut Report) {
         (Router::hairpinning(Nat::FullCone), Way::Direct),
     ];
     for (router, way) in hairpins {
-        let hairpin = if router.hairpin { "hairpinning" } else { "not hairpinning" };
-        report.scenario(SPECIAL, format!("one {} router, isolated LANs, {hairpin}", router.nat), way.name(), || {
-            lab.become_kind(Side::A, router);
-            let before = serving.relayed(&lab);
-            let said = converse(&lab, &["--media"], &["--media"])?;
-            let exchanged = agreed(&said, way)?;
-            let relayed = serving.relayed(&lab) - before;
-            let through = relayed.all() >= exchanged;
-            if through == (way == Way::RelayUdp) {
-                Ok(way.name().into())
-            } else {
-                Err(format!("the server says {relayed:?}"))
-            }
-        });
+        let hairpin = if router.hairpin {
+            "hairpinning"
+        } else {
+            "not hairpinning"
+        };
+        report.scenario(
+            SPECIAL,
+            format!("one {} router, isolated LANs, {hairpin}", router.nat),
+            way.name(),
+            || {
+                lab.become_kind(Side::A, router);
+                let before = serving.relayed(&lab);
+                let said = converse(&lab, &["--media"], &["--media"])?;
+                let exchanged = agreed(&said, way)?;
+                let relayed = serving.relayed(&lab) - before;
+                let through = relayed.all() >= exchanged;
+                if through == (way == Way::RelayUdp) {
+                    Ok(way.name().into())
+                } else {
+                    Err(format!("the server says {relayed:?}"))
+                }
+            },
+        );
     }
 }
 
@@ -244,7 +337,10 @@ fn converse(lab: &Lab, a: &[&str], b: &[&str]) -> Result<[Said; 2], String> {
     let room = format!("lab-{}", CALLS.fetch_add(1, Ordering::Relaxed));
     let a = start_peer(lab, Side::A, &room, a);
     let b = start_peer(lab, Side::B, &room, b);
-    Ok([a.join().expect("the thread of a peer")?, b.join().expect("the thread of a peer")?])
+    Ok([
+        a.join().expect("the thread of a peer")?,
+        b.join().expect("the thread of a peer")?,
+    ])
 }
 
 /// Starts a peer in a home; what it said, once it ends.
@@ -266,17 +362,33 @@ pub fn start_peer_at(
     arguments: &[&str],
 ) -> std::thread::JoinHandle<Result<Said, String>> {
     let mut command = Command::new(hairpin());
-    command.args(["peer", "--json", "--signal", signal, "--room", room]).args(arguments).stdin(Stdio::null());
-    for usual in [["--duration", "1s"], ["--timeout", "20s"], ["--wait", "20s"]] {
+    command
+        .args(["peer", "--json", "--signal", signal, "--room", room])
+        .args(arguments)
+        .stdin(Stdio::null());
+    for usual in [
+        ["--duration", "1s"],
+        ["--timeout", "20s"],
+        ["--wait", "20s"],
+    ] {
         if !arguments.contains(&usual[0]) {
             command.args(usual);
         }
     }
     lab.home(side).spawn(move || {
-        let output = command.output().map_err(|error| format!("hairpin peer: {error}"))?;
-        let verdict = serde_json::from_slice(&output.stdout)
-            .map_err(|error| format!("no verdict: {error}: {}", String::from_utf8_lossy(&output.stderr)))?;
-        Ok(Said { code: output.status.code().unwrap_or(-1), verdict })
+        let output = command
+            .output()
+            .map_err(|error| format!("hairpin peer: {error}"))?;
+        let verdict = serde_json::from_slice(&output.stdout).map_err(|error| {
+            format!(
+                "no verdict: {error}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })?;
+        Ok(Said {
+            code: output.status.code().unwrap_or(-1),
+            verdict,
+        })
     })
 }
 
@@ -285,13 +397,20 @@ fn agreed(said: &[Said; 2], way: Way) -> Result<u64, String> {
     let [a, b] = said;
     let exchanged = agreed_one(a, way)? + agreed_one(b, way)?;
     let over_stream = |one: &Said| {
-        let transport = one.verdict.pointer("/pair/local/transport").and_then(Value::as_str);
+        let transport = one
+            .verdict
+            .pointer("/pair/local/transport")
+            .and_then(Value::as_str);
         transport.is_some_and(|transport| transport != "udp")
     };
     if (way == Way::RelayStream) == (over_stream(a) || over_stream(b)) {
         return Ok(exchanged);
     }
-    Err(format!("relayed over the wrong transport: {}; {}", a.brief(), b.brief()))
+    Err(format!(
+        "relayed over the wrong transport: {}; {}",
+        a.brief(),
+        b.brief()
+    ))
 }
 
 /// What one of the peers says; how many packets it got at least.

@@ -11,17 +11,27 @@ use crate::serving::{SECRET, Serving, hairpin};
 
 /// Every kind of router, then wrong credentials and a server that is not there.
 pub fn run(report: &mut Report) {
-    let mut lab = Lab::new(Wiring::Apart, Router::plain(Nat::Open), Router::plain(Nat::Open));
+    let mut lab = Lab::new(
+        Wiring::Apart,
+        Router::plain(Nat::Open),
+        Router::plain(Nat::Open),
+    );
     let serving = Serving::start(&lab, &[]);
     for nat in Nat::ALL {
-        let host = if nat == Nat::Ipv6Only { "[2001:db8::11]" } else { "198.18.0.11" };
+        let host = if nat == Nat::Ipv6Only {
+            "[2001:db8::11]"
+        } else {
+            "198.18.0.11"
+        };
         report.scenario(GROUP, nat, expected(nat), || {
             lab.become_kind(Side::A, Router::plain(nat));
             let before = serving.relayed(&lab);
             let told = check(&lab, &format!("turn:{host}:443"), SECRET)?;
             let relayed = serving.relayed(&lab) - before;
             if relayed.stream() == 0 {
-                return Err(format!("the server says that it relayed nothing over TCP: {told}"));
+                return Err(format!(
+                    "the server says that it relayed nothing over TCP: {told}"
+                ));
             }
             summary(&told)
         });
@@ -33,7 +43,12 @@ pub fn run(report: &mut Report) {
             "another secret than the lab's",
             "dead: wrong-credentials",
         ),
-        ("no server", "turn:198.18.0.10:9?transport=tcp", SECRET, "dead: refused"),
+        (
+            "no server",
+            "turn:198.18.0.10:9?transport=tcp",
+            SECRET,
+            "dead: refused",
+        ),
     ] {
         report.scenario(GROUP, name, expected, || {
             lab.become_kind(Side::A, Router::plain(Nat::PortRestricted));
@@ -46,17 +61,28 @@ pub fn run(report: &mut Report) {
 fn expected(nat: Nat) -> &'static str {
     match nat.claims() {
         Behaviour::Udp { .. } => "well: udp works, tcp works",
-        Behaviour::Blocked { rejected: true, .. } => "ailing: udp-refused, udp-blocked: udp fails, tcp works",
-        Behaviour::Blocked { rejected: false, .. } => "ailing: udp-silent, udp-blocked: udp fails, tcp works",
+        Behaviour::Blocked { rejected: true, .. } => {
+            "ailing: udp-refused, udp-blocked: udp fails, tcp works"
+        }
+        Behaviour::Blocked {
+            rejected: false, ..
+        } => "ailing: udp-silent, udp-blocked: udp fails, tcp works",
     }
 }
 
 fn check(lab: &Lab, url: &str, secret: &str) -> Result<Value, String> {
     let mut command = Command::new(hairpin());
     command.args(["check", "--json", "--shared-secret", secret, url]);
-    let output = lab.home(Side::A).enter(|| command.output()).map_err(|error| format!("hairpin check: {error}"))?;
-    let told: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("no report: {error}: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let output = lab
+        .home(Side::A)
+        .enter(|| command.output())
+        .map_err(|error| format!("hairpin check: {error}"))?;
+    let told: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
+        format!(
+            "no report: {error}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    })?;
     let code = match told["health"].as_str() {
         Some("well") => 0,
         Some("ailing") => 3,
@@ -72,16 +98,23 @@ fn check(lab: &Lab, url: &str, secret: &str) -> Result<Value, String> {
 /// `health: findings: transport works, …`; a step that failed where the server works is an error, and so are permitted private peers.
 fn summary(told: &Value) -> Result<String, String> {
     let mut parts = vec![told["health"].as_str().unwrap_or("?").to_owned()];
-    let findings: Vec<&str> =
-        told["findings"].as_array().into_iter().flatten().filter_map(|one| one["code"].as_str()).collect();
+    let findings: Vec<&str> = told["findings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["code"].as_str())
+        .collect();
     if !findings.is_empty() {
         parts.push(findings.join(", "));
     }
     let servers = told["servers"].as_array().into_iter().flatten();
     let each = servers.filter_map(|server| {
         let steps = server["steps"].as_array()?;
-        let failed: Vec<&str> =
-            steps.iter().filter(|step| step["outcome"] != "done").filter_map(|step| step["step"].as_str()).collect();
+        let failed: Vec<&str> = steps
+            .iter()
+            .filter(|step| step["outcome"] != "done")
+            .filter_map(|step| step["step"].as_str())
+            .collect();
         let works = server["works"] == true;
         Some(match (works, failed.is_empty()) {
             (true, true) => format!("{} works", server["transport"].as_str()?),
@@ -89,7 +122,11 @@ fn summary(told: &Value) -> Result<String, String> {
             (true, false) if failed == ["inward"] => {
                 format!("{} works", server["transport"].as_str()?)
             }
-            (true, false) => format!("{} works but for {}", server["transport"].as_str()?, failed.join(", ")),
+            (true, false) => format!(
+                "{} works but for {}",
+                server["transport"].as_str()?,
+                failed.join(", ")
+            ),
             (false, _) => format!("{} fails", server["transport"].as_str()?),
         })
     });

@@ -27,17 +27,37 @@ impl Firefox {
         std::fs::write(profile.join("user.js"), PREFERENCES).expect("its preferences");
         let (child, line) = home.enter(|| {
             let mut command = Command::new(PROGRAM);
-            command.args(["--headless", "--no-remote", "--remote-debugging-port", "9222", "--profile"]).arg(&profile);
-            command.env("HOME", &profile).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            command
+                .args([
+                    "--headless",
+                    "--no-remote",
+                    "--remote-debugging-port",
+                    "9222",
+                    "--profile",
+                ])
+                .arg(&profile);
+            command
+                .env("HOME", &profile)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped());
             let mut child = command.spawn().expect("start Firefox");
             let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-            let listens = lines.by_ref().map_while(Result::ok).any(|line| line.contains("WebDriver BiDi listening"));
+            let listens = lines
+                .by_ref()
+                .map_while(Result::ok)
+                .any(|line| line.contains("WebDriver BiDi listening"));
             assert!(listens, "Firefox ended before it listened");
             std::thread::spawn(move || lines.for_each(drop));
             let (line, _) = connect("ws://127.0.0.1:9222/session").expect("its WebSocket");
             (child, line)
         });
-        let mut firefox = Firefox { child, line, tab: String::new(), asked: 0 };
+        let mut firefox = Firefox {
+            child,
+            line,
+            tab: String::new(),
+            asked: 0,
+        };
         firefox.ask("session.new", json!({"capabilities": {}}));
         let tab = firefox.ask("browsingContext.create", json!({"type": "tab"}));
         firefox.tab = tab["context"].as_str().expect("a tab").to_owned();
@@ -47,7 +67,10 @@ impl Firefox {
     /// Goes to `url` and waits until the document is complete.
     pub fn open(&mut self, url: &str) {
         let tab = self.tab.clone();
-        self.ask("browsingContext.navigate", json!({"context": tab, "url": url, "wait": "complete"}));
+        self.ask(
+            "browsingContext.navigate",
+            json!({"context": tab, "url": url, "wait": "complete"}),
+        );
     }
 
     /// The value of an expression, as JSON; null when it throws.
@@ -57,7 +80,8 @@ impl Firefox {
             "awaitPromise": true, "userActivation": true,
         });
         let answer = self.ask("script.evaluate", how);
-        serde_json::from_str(answer["result"]["value"].as_str().unwrap_or("null")).unwrap_or_default()
+        serde_json::from_str(answer["result"]["value"].as_str().unwrap_or("null"))
+            .unwrap_or_default()
     }
 
     /// Waits until an expression is true.
@@ -66,7 +90,9 @@ impl Firefox {
         while self.evaluate(&format!("Boolean({expression})")) != true {
             if Instant::now() > end {
                 let shown = self.evaluate("document.body.innerText");
-                return Err(format!("never came true: {expression}; the page shows {shown}"));
+                return Err(format!(
+                    "never came true: {expression}; the page shows {shown}"
+                ));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -77,7 +103,9 @@ impl Firefox {
         self.asked += 1;
         let id = self.asked;
         let question = json!({"id": id, "method": method, "params": parameters}).to_string();
-        self.line.send(Message::text(question)).expect("Firefox listens");
+        self.line
+            .send(Message::text(question))
+            .expect("Firefox listens");
         loop {
             let Message::Text(text) = self.line.read().expect("Firefox answers") else {
                 continue;

@@ -71,12 +71,21 @@ impl Lab {
         let server = Namespace::new("server");
         cable(&server, "eth0", &core, "srv");
         core.ip("addr add 198.18.0.1/24 dev srv\naddr add 2001:db8::1/64 dev srv nodad\n");
-        server.ip("addr add 198.18.0.10/24 dev eth0\naddr add 198.18.0.11/24 dev eth0
+        server.ip(
+            "addr add 198.18.0.10/24 dev eth0\naddr add 198.18.0.11/24 dev eth0
             addr add 2001:db8::10/64 dev eth0 nodad\naddr add 2001:db8::11/64 dev eth0 nodad
-            route add default via 198.18.0.1\nroute add default via 2001:db8::1\n");
+            route add default via 198.18.0.1\nroute add default via 2001:db8::1\n",
+        );
         core.nft(CORE);
         let homes = [Namespace::new("home a"), Namespace::new("home b")];
-        let mut lab = Lab { server, core, routers: Vec::new(), homes, kinds: [Nat::PortRestricted; 2], wiring };
+        let mut lab = Lab {
+            server,
+            core,
+            routers: Vec::new(),
+            homes,
+            kinds: [Nat::PortRestricted; 2],
+            wiring,
+        };
         lab.add_router(Side::A);
         match wiring {
             Wiring::Apart => lab.add_router(Side::B),
@@ -118,7 +127,10 @@ impl Lab {
     /// Turns a router into another kind: its ruleset is replaced in one transaction, what it remembered of old flows forgotten,
     /// and its home gets the address that the kind goes with.
     pub fn become_kind(&mut self, side: Side, router: Router) {
-        let machine = self.routers.get(side.index()).expect("this home has no router of its own");
+        let machine = self
+            .routers
+            .get(side.index())
+            .expect("this home has no router of its own");
         machine.nft(&router.rules(self.wan(side)));
         machine.feed(&["conntrack", "-F"], "");
         if self.kinds[side.index()] == router.nat {
@@ -131,7 +143,10 @@ impl Lab {
             Nat::Ipv6Only => format!("2001:db8:{n}:a::1"),
             _ => format!("192.168.{n}.1"),
         };
-        let (address, width) = (self.address(side), if router.nat == Nat::Ipv6Only { 64 } else { 24 });
+        let (address, width) = (
+            self.address(side),
+            if router.nat == Nat::Ipv6Only { 64 } else { 24 },
+        );
         self.homes[side.index()].ip(&format!(
             "addr flush dev eth0 scope global\naddr add {address}/{width} dev eth0 nodad\nroute replace default via {gateway}\n"
         ));
@@ -139,17 +154,23 @@ impl Lab {
 
     /// Sets the core's counters to nothing.
     pub fn count_afresh(&self) {
-        self.core.feed(&["nft", "reset", "counters", "table", "inet", "core"], "");
+        self.core
+            .feed(&["nft", "reset", "counters", "table", "inet", "core"], "");
     }
 
     /// What the core has carried.
     pub fn carried(&self) -> Carried {
-        let listing = self.core.feed(&["nft", "-j", "list", "counters", "table", "inet", "core"], "");
+        let listing = self.core.feed(
+            &["nft", "-j", "list", "counters", "table", "inet", "core"],
+            "",
+        );
         let listing: Value = serde_json::from_str(&listing).expect("nft speaks JSON");
         let packets = |name: &str| {
             let all = listing["nftables"].as_array().expect("a list");
             let found = all.iter().find(|entry| entry["counter"]["name"] == name);
-            found.and_then(|entry| entry["counter"]["packets"].as_u64()).expect("a counter")
+            found
+                .and_then(|entry| entry["counter"]["packets"].as_u64())
+                .expect("a counter")
         };
         Carried {
             home_to_home: packets("home_to_home"),
@@ -161,12 +182,15 @@ impl Lab {
 
     /// From now on nothing passes between the homes' networks.
     pub fn cut(&self) {
-        self.core.nft("add rule inet core trouble iifname \"w*\" oifname \"w*\" drop\n");
+        self.core
+            .nft("add rule inet core trouble iifname \"w*\" oifname \"w*\" drop\n");
     }
 
     /// From now on this share of all packets is lost in the core.
     pub fn lose(&self, percent: u8) {
-        self.core.nft(&format!("add rule inet core trouble numgen random mod 100 < {percent} drop\n"));
+        self.core.nft(&format!(
+            "add rule inet core trouble numgen random mod 100 < {percent} drop\n"
+        ));
     }
 
     /// Ends [`Lab::cut`] and [`Lab::lose`].
@@ -185,7 +209,11 @@ impl Lab {
     /// A router with its link to the core and to its home.
     fn add_router(&mut self, side: Side) {
         let n = side.number();
-        let router = Namespace::new(if side == Side::A { "router a" } else { "router b" });
+        let router = Namespace::new(if side == Side::A {
+            "router a"
+        } else {
+            "router b"
+        });
         let link = if side == Side::A { "wa" } else { "wb" };
         cable(&router, "wan", &self.core, link);
         cable(self.home(side), "eth0", &router, "lan");
@@ -198,7 +226,9 @@ impl Lab {
              route add default via 198.18.{n}.1\nroute add default via 2001:db8:{n}::1
              addr add 192.168.{n}.1/24 dev lan\naddr add 198.19.{n}.1/24 dev lan\naddr add 2001:db8:{n}:a::1/64 dev lan nodad\n"
         ));
-        self.home(side).ip(&format!("addr add 192.168.{n}.2/24 dev eth0\nroute add default via 192.168.{n}.1\n"));
+        self.home(side).ip(&format!(
+            "addr add 192.168.{n}.2/24 dev eth0\nroute add default via 192.168.{n}.1\n"
+        ));
         self.routers.push(router);
     }
 
@@ -216,7 +246,8 @@ impl Lab {
                     std::fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{family}"), "0");
             }
         });
-        self.home(Side::B).ip("addr add 192.168.1.3/24 dev eth0\nroute add default via 192.168.1.1\n");
+        self.home(Side::B)
+            .ip("addr add 192.168.1.3/24 dev eth0\nroute add default via 192.168.1.1\n");
     }
 
     /// The second home on a LAN of its own at the first router.
@@ -224,7 +255,8 @@ impl Lab {
         let router = &self.routers[0];
         cable(self.home(Side::B), "eth0", router, "lan2");
         router.ip("addr add 192.168.3.1/24 dev lan2\n");
-        self.home(Side::B).ip("addr add 192.168.3.2/24 dev eth0\nroute add default via 192.168.3.1\n");
+        self.home(Side::B)
+            .ip("addr add 192.168.3.2/24 dev eth0\nroute add default via 192.168.3.1\n");
     }
 }
 
@@ -243,14 +275,25 @@ impl Side {
 
 impl fmt::Display for Carried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Carried { home_to_home, turn_udp, turn_tcp, to_relayed } = self;
-        write!(f, "home-home {home_to_home}, to TURN udp {turn_udp} tcp {turn_tcp}, to relayed {to_relayed}")
+        let Carried {
+            home_to_home,
+            turn_udp,
+            turn_tcp,
+            to_relayed,
+        } = self;
+        write!(
+            f,
+            "home-home {home_to_home}, to TURN udp {turn_udp} tcp {turn_tcp}, to relayed {to_relayed}"
+        )
     }
 }
 
 /// A cable between two machines, both ends up.
 fn cable(one: &Namespace, plug: &str, other: &Namespace, socket: &str) {
-    one.ip(&format!("link add {plug} type veth peer name {socket} netns {}\nlink set {plug} up\n", other.path()));
+    one.ip(&format!(
+        "link add {plug} type veth peer name {socket} netns {}\nlink set {plug} up\n",
+        other.path()
+    ));
     other.ip(&format!("link set {socket} up\n"));
 }
 

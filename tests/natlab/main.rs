@@ -36,12 +36,19 @@ fn main() -> ExitCode {
         Boxed::Ended(code) => return code,
         Boxed::Impossible(reason) => {
             eprintln!("SKIPPED: the whole NAT lab: {reason}");
-            return if in_ci() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return if in_ci() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
         }
         Boxed::Inside => {}
     }
     std::panic::set_hook(Box::new(|panic| eprintln!("natlab: {panic}")));
-    let filters = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
+    let filters = arguments
+        .into_iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
     let mut report = Report::new(filters);
     proof::run(&mut report);
     clients::run(&mut report);

@@ -17,13 +17,21 @@ impl Namespace {
     pub fn new(name: &'static str) -> Namespace {
         let net = thread::spawn(|| {
             // SAFETY: no memory is touched; only this thread changes its network namespace.
-            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "unshare: {}", std::io::Error::last_os_error());
+            assert_eq!(
+                unsafe { libc::unshare(libc::CLONE_NEWNET) },
+                0,
+                "unshare: {}",
+                std::io::Error::last_os_error()
+            );
             for (setting, value) in SETTINGS {
                 fs::write(format!("/proc/sys/net/{setting}"), value).expect(setting);
             }
             File::open("/proc/thread-self/ns/net").expect("own namespace")
         });
-        let space = Namespace { name, net: net.join().expect("make a namespace") };
+        let space = Namespace {
+            name,
+            net: net.join().expect("make a namespace"),
+        };
         space.ip("link set lo up");
         space
     }
@@ -41,7 +49,10 @@ impl Namespace {
     }
 
     /// Starts `work` on a thread inside; sockets it makes and programs it starts belong to this namespace.
-    pub fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> thread::JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
         let net = self.net.try_clone().expect("one more descriptor");
         thread::spawn(move || {
             join(&net);
@@ -76,11 +87,21 @@ impl Namespace {
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap_or_else(|error| panic!("{program}: {error}"));
-            child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("its input");
+            child
+                .stdin
+                .take()
+                .expect("piped")
+                .write_all(input.as_bytes())
+                .expect("its input");
             child.wait_with_output().expect("its end")
         });
         let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} in {}: {complaint}\n{input}", command.join(" "), self.name);
+        assert!(
+            output.status.success(),
+            "{} in {}: {complaint}\n{input}",
+            command.join(" "),
+            self.name
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }

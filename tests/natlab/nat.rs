@@ -98,18 +98,48 @@ impl Nat {
     pub fn claims(self) -> Behaviour {
         use Filtering as F;
         use Mapping as M;
-        let udp =
-            |mapping, filtering, translated, port_kept| Behaviour::Udp { mapping, filtering, translated, port_kept };
+        let udp = |mapping, filtering, translated, port_kept| Behaviour::Udp {
+            mapping,
+            filtering,
+            translated,
+            port_kept,
+        };
         match self {
             Nat::Open => udp(M::EndpointIndependent, F::EndpointIndependent, false, true),
             Nat::FullCone => udp(M::EndpointIndependent, F::EndpointIndependent, true, true),
             Nat::AddressRestricted => udp(M::EndpointIndependent, F::AddressDependent, true, true),
-            Nat::PortRestricted => udp(M::EndpointIndependent, F::AddressAndPortDependent, true, true),
-            Nat::PortTranslated => udp(M::EndpointIndependent, F::AddressAndPortDependent, true, false),
-            Nat::Symmetric => udp(M::AddressAndPortDependent, F::AddressAndPortDependent, true, false),
-            Nat::UdpDropped => Behaviour::Blocked { rejected: false, tcp_443: true },
-            Nat::UdpRejected => Behaviour::Blocked { rejected: true, tcp_443: true },
-            Nat::Ipv6Only => udp(M::EndpointIndependent, F::AddressAndPortDependent, false, true),
+            Nat::PortRestricted => udp(
+                M::EndpointIndependent,
+                F::AddressAndPortDependent,
+                true,
+                true,
+            ),
+            Nat::PortTranslated => udp(
+                M::EndpointIndependent,
+                F::AddressAndPortDependent,
+                true,
+                false,
+            ),
+            Nat::Symmetric => udp(
+                M::AddressAndPortDependent,
+                F::AddressAndPortDependent,
+                true,
+                false,
+            ),
+            Nat::UdpDropped => Behaviour::Blocked {
+                rejected: false,
+                tcp_443: true,
+            },
+            Nat::UdpRejected => Behaviour::Blocked {
+                rejected: true,
+                tcp_443: true,
+            },
+            Nat::Ipv6Only => udp(
+                M::EndpointIndependent,
+                F::AddressAndPortDependent,
+                false,
+                true,
+            ),
         }
     }
 
@@ -119,16 +149,27 @@ impl Nat {
             return false;
         }
         let (
-            Behaviour::Udp { mapping: mine, filtering: my_filter, .. },
-            Behaviour::Udp { mapping: theirs, filtering: their_filter, .. },
+            Behaviour::Udp {
+                mapping: mine,
+                filtering: my_filter,
+                ..
+            },
+            Behaviour::Udp {
+                mapping: theirs,
+                filtering: their_filter,
+                ..
+            },
         ) = (self.claims(), other.claims())
         else {
             return false;
         };
         // Who maps a port per destination sends from one that nobody was told of: the other's filter must not ask for the port.
-        let foretold = mine == Mapping::EndpointIndependent || their_filter != Filtering::AddressAndPortDependent;
-        let foretold_back = theirs == Mapping::EndpointIndependent || my_filter != Filtering::AddressAndPortDependent;
-        let one_known = mine == Mapping::EndpointIndependent || theirs == Mapping::EndpointIndependent;
+        let foretold = mine == Mapping::EndpointIndependent
+            || their_filter != Filtering::AddressAndPortDependent;
+        let foretold_back = theirs == Mapping::EndpointIndependent
+            || my_filter != Filtering::AddressAndPortDependent;
+        let one_known =
+            mine == Mapping::EndpointIndependent || theirs == Mapping::EndpointIndependent;
         foretold && foretold_back && one_known
     }
 
@@ -141,13 +182,19 @@ impl Nat {
 impl Router {
     /// A router of this kind that does not hairpin.
     pub fn plain(nat: Nat) -> Router {
-        Router { nat, hairpin: false }
+        Router {
+            nat,
+            hairpin: false,
+        }
     }
 
     /// A router of this kind that hairpins; only cones can.
     pub fn hairpinning(nat: Nat) -> Router {
         assert!(
-            matches!(nat, Nat::FullCone | Nat::AddressRestricted | Nat::PortRestricted),
+            matches!(
+                nat,
+                Nat::FullCone | Nat::AddressRestricted | Nat::PortRestricted
+            ),
             "{nat} has no hairpin rules"
         );
         Router { nat, hairpin: true }
@@ -174,7 +221,9 @@ impl Router {
             Nat::UdpRejected => {
                 "iifname \"lan*\" oifname \"wan\" tcp dport 443 accept; iifname \"lan*\" oifname \"wan\" reject"
             }
-            Nat::Ipv6Only => "iifname \"lan*\" oifname \"wan\" accept; meta l4proto ipv6-icmp accept",
+            Nat::Ipv6Only => {
+                "iifname \"lan*\" oifname \"wan\" accept; meta l4proto ipv6-icmp accept"
+            }
             _ => "iifname \"lan*\" oifname \"wan\" accept",
         };
         format!(
@@ -197,7 +246,9 @@ impl Router {
     fn translation(self, wan: Ipv4Addr) -> String {
         let outward = match self.nat {
             Nat::PortTranslated => {
-                format!("oifname \"wan\" meta l4proto udp snat to {wan}:10000-19999\noifname \"wan\" masquerade")
+                format!(
+                    "oifname \"wan\" meta l4proto udp snat to {wan}:10000-19999\noifname \"wan\" masquerade"
+                )
             }
             Nat::Symmetric => "oifname \"wan\" masquerade fully-random".into(),
             _ => "oifname \"wan\" masquerade".into(),
@@ -205,9 +256,11 @@ impl Router {
         // Conntrack alone lets in exactly who was sent to; a wider filter, or a hairpin, is a table of who may come in, learnt from what goes out.
         let learnt = match self.nat {
             Nat::FullCone => Some(("inet_service", "udp sport", "udp dport")),
-            Nat::AddressRestricted => {
-                Some(("inet_service . ipv4_addr", "udp sport . ip daddr", "udp dport . ip saddr"))
-            }
+            Nat::AddressRestricted => Some((
+                "inet_service . ipv4_addr",
+                "udp sport . ip daddr",
+                "udp dport . ip saddr",
+            )),
             Nat::PortRestricted if self.hairpin => Some((
                 "inet_service . ipv4_addr . inet_service",
                 "udp sport . ip daddr . udp dport",
@@ -225,7 +278,9 @@ impl Router {
             let own = incoming.replace("ip saddr", "ip daddr");
             (
                 format!("iifname \"lan*\" ip daddr {wan} meta l4proto udp dnat to {own} map @m"),
-                format!("iifname \"lan*\" oifname \"lan*\" ct status dnat meta l4proto udp snat to {wan}"),
+                format!(
+                    "iifname \"lan*\" oifname \"lan*\" ct status dnat meta l4proto udp snat to {wan}"
+                ),
             )
         } else {
             (String::new(), String::new())
@@ -268,7 +323,12 @@ impl fmt::Display for Nat {
 impl fmt::Display for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Behaviour::Udp { mapping, filtering, translated, port_kept } => {
+            Behaviour::Udp {
+                mapping,
+                filtering,
+                translated,
+                port_kept,
+            } => {
                 let mapping = match mapping {
                     Mapping::EndpointIndependent => "EIM",
                     Mapping::AddressDependent => "ADM",
@@ -279,13 +339,25 @@ impl fmt::Display for Behaviour {
                     Filtering::AddressDependent => "ADF",
                     Filtering::AddressAndPortDependent => "APDF",
                 };
-                let address = if translated { "translated" } else { "own address" };
-                let port = if port_kept { "port kept" } else { "port changed" };
+                let address = if translated {
+                    "translated"
+                } else {
+                    "own address"
+                };
+                let port = if port_kept {
+                    "port kept"
+                } else {
+                    "port changed"
+                };
                 write!(f, "{mapping}, {filtering}, {address}, {port}")
             }
             Behaviour::Blocked { rejected, tcp_443 } => {
                 let how = if rejected { "rejected" } else { "dropped" };
-                write!(f, "UDP {how}, TCP 443 {}", if tcp_443 { "open" } else { "closed" })
+                write!(
+                    f,
+                    "UDP {how}, TCP 443 {}",
+                    if tcp_443 { "open" } else { "closed" }
+                )
             }
         }
     }

@@ -9,24 +9,46 @@ use std::time::Duration;
 use crate::lab::{Lab, Side, Wiring};
 use crate::nat::{Behaviour, Filtering, Mapping, Nat, Router};
 use crate::report::Report;
-use crate::stun::{self, ADDRESSES, Change, FENCE, PORTS, Responder, ask, comes_through, timed_out};
+use crate::stun::{
+    self, ADDRESSES, Change, FENCE, PORTS, Responder, ask, comes_through, timed_out,
+};
 
 /// Classifies every kind on both sides, then the hairpins, the ways of trouble, and the matrix of raw hole punching.
 pub fn run(report: &mut Report) {
-    let mut lab = Lab::new(Wiring::Apart, Router::plain(Nat::Open), Router::plain(Nat::Open));
+    let mut lab = Lab::new(
+        Wiring::Apart,
+        Router::plain(Nat::Open),
+        Router::plain(Nat::Open),
+    );
     let responder = Responder::start(&lab.server);
     for nat in Nat::ALL {
-        report.scenario("NAT is what it claims", nat, &nat.claims().to_string(), || {
-            lab.become_kind(Side::A, Router::plain(nat));
-            lab.become_kind(Side::B, Router::plain(nat));
-            let [a, b] = Side::BOTH.map(|side| classify(&lab, side));
-            let (a, b) = (a.map_err(|error| error.to_string())?, b.map_err(|error| error.to_string())?);
-            if a == b { Ok(a.to_string()) } else { Err(format!("a: {a}; b: {b}")) }
-        });
+        report.scenario(
+            "NAT is what it claims",
+            nat,
+            &nat.claims().to_string(),
+            || {
+                lab.become_kind(Side::A, Router::plain(nat));
+                lab.become_kind(Side::B, Router::plain(nat));
+                let [a, b] = Side::BOTH.map(|side| classify(&lab, side));
+                let (a, b) = (
+                    a.map_err(|error| error.to_string())?,
+                    b.map_err(|error| error.to_string())?,
+                );
+                if a == b {
+                    Ok(a.to_string())
+                } else {
+                    Err(format!("a: {a}; b: {b}"))
+                }
+            },
+        );
     }
     for (i, a) in Nat::ALL.into_iter().enumerate() {
         for b in Nat::ALL.into_iter().skip(i) {
-            let theory = if a.direct(b) { "passes" } else { "does not pass" };
+            let theory = if a.direct(b) {
+                "passes"
+            } else {
+                "does not pass"
+            };
             report.pair("raw UDP, homes apart", a, b, theory, || {
                 lab.become_kind(Side::A, Router::plain(a));
                 lab.become_kind(Side::B, Router::plain(b));
@@ -61,36 +83,66 @@ fn trouble(report: &mut Report, lab: &mut Lab) {
             if healed { "heals" } else { "stays cut" }
         ))
     });
-    report.scenario("trouble", "5 % loss", "1 to 20 % of round trips lost", || {
-        lab.lose(5);
-        let lost = lab.home(Side::A).enter(round_trips_lost);
-        lab.heal();
-        let lost = lost.map_err(|error| error.to_string())?;
-        // Each of 400 round trips crosses the lossy core twice: 9.75 % on average, five deviations are 7.4 %.
-        Ok(if (8..=80).contains(&lost) {
-            "1 to 20 % of round trips lost".into()
-        } else {
-            format!("{lost} of 400 lost")
-        })
-    });
+    report.scenario(
+        "trouble",
+        "5 % loss",
+        "1 to 20 % of round trips lost",
+        || {
+            lab.lose(5);
+            let lost = lab.home(Side::A).enter(round_trips_lost);
+            lab.heal();
+            let lost = lost.map_err(|error| error.to_string())?;
+            // Each of 400 round trips crosses the lossy core twice: 9.75 % on average, five deviations are 7.4 %.
+            Ok(if (8..=80).contains(&lost) {
+                "1 to 20 % of round trips lost".into()
+            } else {
+                format!("{lost} of 400 lost")
+            })
+        },
+    );
     report.scenario("trouble", "MTU 1280", "path MTU 1280", || {
         lab.set_mtu(1280);
         let known = lab.home(Side::A).enter(|| path_mtu(ADDRESSES[0][0]));
         lab.set_mtu(1500);
-        known.map(|octets| format!("path MTU {octets}")).map_err(|error| error.to_string())
+        known
+            .map(|octets| format!("path MTU {octets}"))
+            .map_err(|error| error.to_string())
     });
 }
 
 /// Two homes behind one router: on a switch nothing matters; on isolated LANs only a hairpin connects them.
 fn behind_one_router(report: &mut Report) {
     use Nat::{AddressRestricted, FullCone, PortRestricted, PortTranslated, Symmetric};
-    let mut lab = Lab::new(Wiring::Isolated, Router::plain(PortRestricted), Router::plain(PortRestricted));
+    let mut lab = Lab::new(
+        Wiring::Isolated,
+        Router::plain(PortRestricted),
+        Router::plain(PortRestricted),
+    );
     let responder = Responder::start(&lab.server);
     let hairpins = [FullCone, AddressRestricted, PortRestricted].map(Router::hairpinning);
-    let plains = [FullCone, AddressRestricted, PortRestricted, PortTranslated, Symmetric].map(Router::plain);
+    let plains = [
+        FullCone,
+        AddressRestricted,
+        PortRestricted,
+        PortTranslated,
+        Symmetric,
+    ]
+    .map(Router::plain);
     for router in hairpins.into_iter().chain(plains) {
-        let name = format!("{}, {}", router.nat, if router.hairpin { "hairpinning" } else { "not hairpinning" });
-        let theory = if router.hairpin { "passes" } else { "does not pass" };
+        let name = format!(
+            "{}, {}",
+            router.nat,
+            if router.hairpin {
+                "hairpinning"
+            } else {
+                "not hairpinning"
+            }
+        );
+        let theory = if router.hairpin {
+            "passes"
+        } else {
+            "does not pass"
+        };
         report.scenario("raw UDP, one router, isolated LANs", name, theory, || {
             lab.become_kind(Side::A, router);
             let passed = punch(&lab).map_err(|error| error.to_string())?;
@@ -98,15 +150,33 @@ fn behind_one_router(report: &mut Report) {
         });
     }
     drop(responder);
-    let lab = Lab::new(Wiring::Switch, Router::plain(PortRestricted), Router::plain(PortRestricted));
-    report.scenario("raw UDP, one router, one switch", "host to host", "passes", || {
-        let [a, b] = Side::BOTH
-            .map(|side| lab.home(side).enter(|| UdpSocket::bind((lab.address(side), 0)).expect("own address")));
-        a.send_to(b"over the switch", b.local_addr().expect("bound")).map_err(|error| error.to_string())?;
-        b.set_read_timeout(Some(FENCE)).expect("a timeout");
-        let (_, from) = b.recv_from(&mut [0; 64]).map_err(|error| error.to_string())?;
-        Ok(if Ok(from) == a.local_addr().map_err(drop) { "passes".into() } else { format!("comes from {from}") })
-    });
+    let lab = Lab::new(
+        Wiring::Switch,
+        Router::plain(PortRestricted),
+        Router::plain(PortRestricted),
+    );
+    report.scenario(
+        "raw UDP, one router, one switch",
+        "host to host",
+        "passes",
+        || {
+            let [a, b] = Side::BOTH.map(|side| {
+                lab.home(side)
+                    .enter(|| UdpSocket::bind((lab.address(side), 0)).expect("own address"))
+            });
+            a.send_to(b"over the switch", b.local_addr().expect("bound"))
+                .map_err(|error| error.to_string())?;
+            b.set_read_timeout(Some(FENCE)).expect("a timeout");
+            let (_, from) = b
+                .recv_from(&mut [0; 64])
+                .map_err(|error| error.to_string())?;
+            Ok(if Ok(from) == a.local_addr().map_err(drop) {
+                "passes".into()
+            } else {
+                format!("comes from {from}")
+            })
+        },
+    );
 }
 
 /// Mapping, then filtering with a fresh socket (RFC 5780 §4.3, §4.4).
@@ -118,8 +188,16 @@ fn classify(lab: &Lab, side: Side) -> io::Result<Behaviour> {
         let Some((mapped, _)) = ask_thrice(&socket, SocketAddr::new(first, PORTS[0])) else {
             return Ok(blocked(own, [first, second]));
         };
-        let mut others = [(first, PORTS[1]), (second, PORTS[0]), (second, PORTS[1])].into_iter().map(SocketAddr::from);
-        let to_port = ask(&socket, others.next().expect("three"), Change::Nothing, FENCE)?.0;
+        let mut others = [(first, PORTS[1]), (second, PORTS[0]), (second, PORTS[1])]
+            .into_iter()
+            .map(SocketAddr::from);
+        let to_port = ask(
+            &socket,
+            others.next().expect("three"),
+            Change::Nothing,
+            FENCE,
+        )?
+        .0;
         let rest = others
             .map(|to| ask(&socket, to, Change::Nothing, FENCE).map(|answer| answer.0))
             .collect::<io::Result<Vec<_>>>()?;
@@ -156,7 +234,8 @@ fn punch(lab: &Lab) -> io::Result<bool> {
     let addresses: Arc<Mutex<[Option<SocketAddr>; 2]>> = Arc::default();
     let sides = Side::BOTH.map(|side| {
         let (own, round, addresses) = (lab.address(side), round.clone(), addresses.clone());
-        lab.home(side).spawn(move || punch_from(side, own, &round, &addresses))
+        lab.home(side)
+            .spawn(move || punch_from(side, own, &round, &addresses))
     });
     let [a, b] = sides.map(|side| side.join().expect("the puncher ends"));
     Ok(a? && b?)
@@ -170,8 +249,10 @@ fn punch_from(
 ) -> io::Result<bool> {
     let server = SocketAddr::new(responder_of(own)[0], PORTS[0]);
     let socket = UdpSocket::bind((own, 0));
-    let mapped =
-        socket.as_ref().ok().and_then(|socket| ask(socket, server, Change::Nothing, Duration::from_millis(300)).ok());
+    let mapped = socket
+        .as_ref()
+        .ok()
+        .and_then(|socket| ask(socket, server, Change::Nothing, Duration::from_millis(300)).ok());
     addresses.lock().expect("no panic")[side as usize] = mapped.map(|(mapped, _)| mapped);
     round.wait();
     let [a, b] = *addresses.lock().expect("no panic");
@@ -228,9 +309,19 @@ fn path_mtu(to: IpAddr) -> io::Result<i32> {
     let (mut octets, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: IP_MTU writes one int; both pointers are to live locals of that size.
     let outcome = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU, (&raw mut octets).cast(), &raw mut length)
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU,
+            (&raw mut octets).cast(),
+            &raw mut length,
+        )
     };
-    if outcome == 0 { Ok(octets) } else { Err(io::Error::last_os_error()) }
+    if outcome == 0 {
+        Ok(octets)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn responder_of(own: IpAddr) -> [IpAddr; 2] {
@@ -252,5 +343,8 @@ fn blocked(own: IpAddr, [first, second]: [IpAddr; 2]) -> Behaviour {
         socket.recv(&mut [0; 64])
     });
     let tcp_443 = TcpStream::connect_timeout(&SocketAddr::new(second, 443), FENCE).is_ok();
-    Behaviour::Blocked { rejected: refusal.is_err_and(|error| !timed_out(&error)), tcp_443 }
+    Behaviour::Blocked {
+        rejected: refusal.is_err_and(|error| !timed_out(&error)),
+        tcp_443,
+    }
 }

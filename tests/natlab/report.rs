@@ -29,12 +29,20 @@ struct Row {
 impl Report {
     /// A report of the scenarios whose group or name contains one of `filters`; of all when there is none.
     pub fn new(filters: Vec<String>) -> Report {
-        Report { filters, began: Instant::now(), rows: Vec::new() }
+        Report {
+            filters,
+            began: Instant::now(),
+            rows: Vec::new(),
+        }
     }
 
     /// Whether anything of `group` may be asked for, so that what it needs is worth starting.
     pub fn wants(&self, group: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| group.contains(filter.as_str()))
+        self.filters.is_empty()
+            || self
+                .filters
+                .iter()
+                .any(|filter| group.contains(filter.as_str()))
     }
 
     /// Runs one scenario; it passes when it sees what is expected.
@@ -71,8 +79,19 @@ impl Report {
         for group in groups {
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.group == group).collect();
             let took: Duration = rows.iter().map(|row| row.took).sum();
-            println!("\n{group} ({} scenarios, {:.1} s)", rows.len(), took.as_secs_f32());
-            println!("{}", if rows.iter().all(|row| row.pair.is_some()) { matrix(&rows) } else { list(&rows) });
+            println!(
+                "\n{group} ({} scenarios, {:.1} s)",
+                rows.len(),
+                took.as_secs_f32()
+            );
+            println!(
+                "{}",
+                if rows.iter().all(|row| row.pair.is_some()) {
+                    matrix(&rows)
+                } else {
+                    list(&rows)
+                }
+            );
         }
         let failed: Vec<&Row> = self.rows.iter().filter(|row| !row.passed()).collect();
         for row in &failed {
@@ -84,7 +103,11 @@ impl Report {
             failed.len(),
             self.began.elapsed().as_secs_f32()
         );
-        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if failed.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     fn run(
@@ -106,7 +129,14 @@ impl Report {
             eprintln!("natlab: {group}: {name}: expected {expected}, {seen:?}; once more");
             seen = attempt(&mut work);
         }
-        let row = Row { group, name, pair, expected: expected.into(), seen, took: began.elapsed() };
+        let row = Row {
+            group,
+            name,
+            pair,
+            expected: expected.into(),
+            seen,
+            took: began.elapsed(),
+        };
         if !row.passed() {
             eprintln!("natlab: {}", row.complaint());
         }
@@ -117,7 +147,9 @@ impl Report {
 fn attempt(work: &mut impl FnMut() -> Result<String, String>) -> Result<String, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
-        Err(said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_else(|| "panicked".into()))
+        Err(said
+            .or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_else(|| "panicked".into()))
     })
 }
 
@@ -139,11 +171,18 @@ impl Row {
             Ok(seen) => format!("saw {seen}"),
             Err(error) => error.clone(),
         };
-        format!("{}: {}: expected {}, {seen}", self.group, self.name, self.expected)
+        format!(
+            "{}: {}: expected {}, {seen}",
+            self.group, self.name, self.expected
+        )
     }
 
     fn cell(&self) -> String {
-        if self.passed() { self.expected.clone() } else { format!("FAILED, not {}", self.expected) }
+        if self.passed() {
+            self.expected.clone()
+        } else {
+            format!("FAILED, not {}", self.expected)
+        }
     }
 }
 
@@ -151,7 +190,11 @@ fn list(rows: &[&Row]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
     for row in rows {
-        table.add_row([row.name.clone(), row.cell(), format!("{} ms", row.took.as_millis())]);
+        table.add_row([
+            row.name.clone(),
+            row.cell(),
+            format!("{} ms", row.took.as_millis()),
+        ]);
     }
     if let Some(times) = table.column_mut(2) {
         times.set_cell_alignment(CellAlignment::Right);
@@ -165,7 +208,11 @@ fn matrix(rows: &[&Row]) -> Table {
     table.load_style(UTF8_BORDERS_ONLY);
     table.set_header(std::iter::once(String::new()).chain(Nat::ALL.map(|nat| nat.to_string())));
     for a in Nat::ALL {
-        let cell = |b: Nat| rows.iter().find(|row| row.pair == Some((a, b))).map_or(String::new(), |row| row.cell());
+        let cell = |b: Nat| {
+            rows.iter()
+                .find(|row| row.pair == Some((a, b)))
+                .map_or(String::new(), |row| row.cell())
+        };
         table.add_row(std::iter::once(a.to_string()).chain(Nat::ALL.map(cell)));
     }
     table

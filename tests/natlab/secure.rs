@@ -27,47 +27,77 @@ pub fn run(report: &mut Report) {
     }
     use Nat::{PortRestricted, UdpDropped};
     let names = Names::issue();
-    let mut lab = Lab::new(Wiring::Apart, Router::plain(UdpDropped), Router::plain(PortRestricted));
+    let mut lab = Lab::new(
+        Wiring::Apart,
+        Router::plain(UdpDropped),
+        Router::plain(PortRestricted),
+    );
     let certificate = names.certificate.to_str().expect("a printable path");
     let key = names.key.to_str().expect("a printable path");
     let serving = Serving::start(&lab, &["--certificate", certificate, "--private-key", key]);
     for (a, b) in [(UdpDropped, PortRestricted), (UdpDropped, UdpDropped)] {
-        report.scenario(GROUP, format!("hairpin peer with hairpin peer, {a} - {b}"), RELAYED, || {
-            lab.become_kind(Side::A, Router::plain(a));
-            lab.become_kind(Side::B, Router::plain(b));
-            peers(&lab, &serving, &names)
-        });
+        report.scenario(
+            GROUP,
+            format!("hairpin peer with hairpin peer, {a} - {b}"),
+            RELAYED,
+            || {
+                lab.become_kind(Side::A, Router::plain(a));
+                lab.become_kind(Side::B, Router::plain(b));
+                peers(&lab, &serving, &names)
+            },
+        );
     }
-    report.scenario(GROUP, "hairpin check, UDP dropped", "TLS works, certificate verifies", || {
-        lab.become_kind(Side::A, Router::plain(UdpDropped));
-        check(&lab, &names)
-    });
+    report.scenario(
+        GROUP,
+        "hairpin check, UDP dropped",
+        "TLS works, certificate verifies",
+        || {
+            lab.become_kind(Side::A, Router::plain(UdpDropped));
+            check(&lab, &names)
+        },
+    );
     if chromium().is_none() {
         return;
     }
     let pin = format!("--ignore-certificate-errors-spki-list={}", names.pin);
-    let flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", &pin];
-    let browsers = Side::BOTH.map(|side| lab.home(side).enter(|| Browser::launch_with(&[], &flags)));
-    report.scenario(GROUP, "Chromium with Chromium, UDP dropped - port-restricted", RELAYED, || {
-        lab.become_kind(Side::A, Router::plain(UdpDropped));
-        lab.become_kind(Side::B, Router::plain(PortRestricted));
-        lab.count_afresh();
-        let before = serving.relayed(&lab);
-        let pages = between(&browsers, PAGE, "", Some(ONLY_TLS));
-        let frames = witnessed_pages(&pages, Way::RelayStream)?;
-        let relayed = serving.relayed(&lab) - before;
-        let sound = relayed.tls >= frames && relayed.udp == 0 && lab.carried().home_to_home == 0;
-        if sound {
-            Ok(RELAYED.into())
-        } else {
-            Err(format!("{frames} frames, the server says {relayed:?}, the core {}", lab.carried()))
-        }
-    });
+    let flags = [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        &pin,
+    ];
+    let browsers =
+        Side::BOTH.map(|side| lab.home(side).enter(|| Browser::launch_with(&[], &flags)));
+    report.scenario(
+        GROUP,
+        "Chromium with Chromium, UDP dropped - port-restricted",
+        RELAYED,
+        || {
+            lab.become_kind(Side::A, Router::plain(UdpDropped));
+            lab.become_kind(Side::B, Router::plain(PortRestricted));
+            lab.count_afresh();
+            let before = serving.relayed(&lab);
+            let pages = between(&browsers, PAGE, "", Some(ONLY_TLS));
+            let frames = witnessed_pages(&pages, Way::RelayStream)?;
+            let relayed = serving.relayed(&lab) - before;
+            let sound =
+                relayed.tls >= frames && relayed.udp == 0 && lab.carried().home_to_home == 0;
+            if sound {
+                Ok(RELAYED.into())
+            } else {
+                Err(format!(
+                    "{frames} frames, the server says {relayed:?}, the core {}",
+                    lab.carried()
+                ))
+            }
+        },
+    );
 }
 
 /// Whether the program that is tested was built with secure transports.
 fn serves_tls() -> bool {
-    let help = std::process::Command::new(crate::serving::hairpin()).args(["serve", "--help"]).output();
+    let help = std::process::Command::new(crate::serving::hairpin())
+        .args(["serve", "--help"])
+        .output();
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--certificate"))
 }
 
@@ -80,23 +110,50 @@ fn peers(lab: &Lab, serving: &Serving, names: &Names) -> Result<String, String> 
     let peers = Side::BOTH.map(|side| start_peer_at(lab, side, SIGNAL, &room, &arguments));
     let mut exchanged = 0;
     for peer in peers {
-        exchanged += agreed_one(&peer.join().expect("the thread of a peer")?, Way::RelayStream)?;
+        exchanged += agreed_one(
+            &peer.join().expect("the thread of a peer")?,
+            Way::RelayStream,
+        )?;
     }
     let relayed = serving.relayed(lab) - before;
     let sound = relayed.tls >= exchanged / 2 && relayed.tcp == 0 && relayed.udp == 0;
-    if sound { Ok(RELAYED.into()) } else { Err(format!("{exchanged} exchanged, the server says {relayed:?}")) }
+    if sound {
+        Ok(RELAYED.into())
+    } else {
+        Err(format!(
+            "{exchanged} exchanged, the server says {relayed:?}"
+        ))
+    }
 }
 
 fn check(lab: &Lab, names: &Names) -> Result<String, String> {
     let mut command = std::process::Command::new(crate::serving::hairpin());
     command
-        .args(["check", "--json", "--shared-secret", crate::serving::SECRET, "turns:turn.test:443", "--ca"])
+        .args([
+            "check",
+            "--json",
+            "--shared-secret",
+            crate::serving::SECRET,
+            "turns:turn.test:443",
+            "--ca",
+        ])
         .arg(&names.ca);
-    let output = lab.home(Side::A).enter(|| command.output()).map_err(|error| error.to_string())?;
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
-    let reached = told["servers"].as_array().into_iter().flatten().find(|server| server["works"] == true);
+    let output = lab
+        .home(Side::A)
+        .enter(|| command.output())
+        .map_err(|error| error.to_string())?;
+    let told: serde_json::Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let reached = told["servers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|server| server["works"] == true);
     let tls = reached.ok_or_else(|| told.to_string())?["tls"].clone();
-    let sound = tls["problem"].is_null() && tls["version"].as_str().is_some_and(|version| version.starts_with("TLS"));
+    let sound = tls["problem"].is_null()
+        && tls["version"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("TLS"));
     if sound && tls["expires_in_days"].as_i64() > Some(0) {
         Ok("TLS works, certificate verifies".into())
     } else {
@@ -116,7 +173,11 @@ struct Names {
 impl Names {
     fn issue() -> Names {
         let folder = PathBuf::from(boxed::room());
-        let (ca, certificate, key) = (folder.join("ca.pem"), folder.join("certificate.pem"), folder.join("key.pem"));
+        let (ca, certificate, key) = (
+            folder.join("ca.pem"),
+            folder.join("certificate.pem"),
+            folder.join("key.pem"),
+        );
         let authority_key = KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -124,12 +185,19 @@ impl Names {
         let server_key = KeyPair::generate().expect("a key");
         let names = ["turn.test", "198.18.0.11", "2001:db8::11"].map(str::to_owned);
         let server = CertificateParams::new(names).expect("names");
-        let signed = server.signed_by(&server_key, &Issuer::new(authority, authority_key)).expect("a certificate");
+        let signed = server
+            .signed_by(&server_key, &Issuer::new(authority, authority_key))
+            .expect("a certificate");
         std::fs::write(&ca, own.pem()).expect("a file");
         std::fs::write(&certificate, signed.pem()).expect("a file");
         std::fs::write(&key, server_key.serialize_pem()).expect("a file");
         let pin = STANDARD.encode(Sha256::digest(server_key.subject_public_key_info()));
-        Names { ca, certificate, key, pin }
+        Names {
+            ca,
+            certificate,
+            key,
+            pin,
+        }
     }
 }
 

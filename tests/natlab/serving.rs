@@ -33,10 +33,17 @@ impl Serving {
         let mut child = lab.server.enter(|| {
             let mut command = Command::new(hairpin());
             command.arg("serve").args(ARGUMENTS).args(further);
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start hairpin serve")
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("start hairpin serve")
         });
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("{\"iceServers\""));
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("{\"iceServers\""));
         assert!(ready, "hairpin serve ended before it listened");
         // It must be able to go on printing.
         std::thread::spawn(move || lines.for_each(drop));
@@ -48,14 +55,26 @@ impl Serving {
         let metrics = self.metrics(lab);
         let over = |transport: &str| {
             let label = format!("transport=\"{transport}\"");
-            let lines = metrics
-                .lines()
-                .filter(|line| line.starts_with("hairpin_relayed_packets_total{") && line.contains(&label));
-            let values = lines.map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0));
+            let lines = metrics.lines().filter(|line| {
+                line.starts_with("hairpin_relayed_packets_total{") && line.contains(&label)
+            });
+            let values = lines.map(|line| {
+                line.rsplit(' ')
+                    .next()
+                    .and_then(|value| value.parse().ok())
+                    .unwrap_or(0)
+            });
             values.sum::<u64>()
         };
-        assert!(metrics.contains("hairpin_relayed_packets_total{"), "no such metric:\n{metrics}");
-        Relayed { udp: over("udp") + over("dtls"), tcp: over("tcp"), tls: over("tls") }
+        assert!(
+            metrics.contains("hairpin_relayed_packets_total{"),
+            "no such metric:\n{metrics}"
+        );
+        Relayed {
+            udp: over("udp") + over("dtls"),
+            tcp: over("tcp"),
+            tls: over("tls"),
+        }
     }
 
     /// The text of its metrics.
@@ -95,13 +114,18 @@ impl std::ops::Sub for Relayed {
     type Output = Relayed;
 
     fn sub(self, earlier: Relayed) -> Relayed {
-        Relayed { udp: self.udp - earlier.udp, tcp: self.tcp - earlier.tcp, tls: self.tls - earlier.tls }
+        Relayed {
+            udp: self.udp - earlier.udp,
+            tcp: self.tcp - earlier.tcp,
+            tls: self.tls - earlier.tls,
+        }
     }
 }
 
 /// The program that is tested: the one just built, or the one that `HAIRPIN_UNDER_TEST` names (a packaged one, say).
 pub fn hairpin() -> PathBuf {
-    std::env::var_os("HAIRPIN_UNDER_TEST").map_or_else(|| env!("CARGO_BIN_EXE_hairpin").into(), PathBuf::from)
+    std::env::var_os("HAIRPIN_UNDER_TEST")
+        .map_or_else(|| env!("CARGO_BIN_EXE_hairpin").into(), PathBuf::from)
 }
 
 /// The URL of the signaling endpoint.

@@ -13,7 +13,10 @@ use crate::namespace::Namespace;
 
 /// The responder's addresses: two of each family, two ports each.
 pub const ADDRESSES: [[IpAddr; 2]; 2] = [
-    [IpAddr::V4(Ipv4Addr::new(198, 18, 0, 10)), IpAddr::V4(Ipv4Addr::new(198, 18, 0, 11))],
+    [
+        IpAddr::V4(Ipv4Addr::new(198, 18, 0, 10)),
+        IpAddr::V4(Ipv4Addr::new(198, 18, 0, 11)),
+    ],
     [
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10)),
         IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x11)),
@@ -45,7 +48,10 @@ impl Responder {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = server.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
                 for family in ADDRESSES {
@@ -54,14 +60,19 @@ impl Responder {
                         tokio::task::spawn_local(answer(sockets.clone(), asked));
                     }
                     let listener = TcpListener::bind((family[1], 443)).await.expect("port 443");
-                    tokio::task::spawn_local(async move { while listener.accept().await.is_ok() {} });
+                    tokio::task::spawn_local(
+                        async move { while listener.accept().await.is_ok() {} },
+                    );
                 }
                 ready.send(()).expect("the lab waits");
                 let _dropped_is_stopped = stopped.await;
             });
         });
         is_ready.recv().expect("the responder starts");
-        Responder { stop: Some(stop), thread: Some(thread) }
+        Responder {
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 }
 
@@ -113,7 +124,10 @@ pub fn comes_through(socket: &UdpSocket, server: SocketAddr, change: Change) -> 
 
 /// Whether the socket's patience ended.
 pub fn timed_out(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// How long an answer may take on a busy machine.
@@ -123,7 +137,11 @@ async fn bind_all(family: [IpAddr; 2]) -> Vec<tokio::net::UdpSocket> {
     let mut sockets = Vec::new();
     for address in family {
         for port in PORTS {
-            sockets.push(tokio::net::UdpSocket::bind((address, port)).await.expect("an address of the server"));
+            sockets.push(
+                tokio::net::UdpSocket::bind((address, port))
+                    .await
+                    .expect("an address of the server"),
+            );
         }
     }
     sockets
@@ -140,7 +158,11 @@ async fn answer(sockets: Rc<Vec<tokio::net::UdpSocket>>, asked: usize) {
         if length < 20 || packet[..2] != [0, 1] {
             continue;
         }
-        let change = if length >= 28 && packet[20..22] == [0, 3] { packet[27] } else { 0 };
+        let change = if length >= 28 && packet[20..22] == [0, 3] {
+            packet[27]
+        } else {
+            0
+        };
         let by = asked ^ usize::from(change & 4 != 0) << 1 ^ usize::from(change & 2 != 0);
         let id: [u8; 12] = packet[8..20].try_into().expect("twelve octets");
         let _unreachable = sockets[by].send_to(&success(id, from), from).await;
@@ -199,17 +221,31 @@ fn success(id: [u8; 12], to: SocketAddr) -> Vec<u8> {
     let mut answer = vec![1, 1, 0, 4 + value];
     answer.extend_from_slice(&mask);
     answer.extend_from_slice(&[0, 0x20, 0, value, 0, family]);
-    answer.extend(to.port().to_be_bytes().iter().zip(&mask).map(|(octet, mask)| octet ^ mask));
+    answer.extend(
+        to.port()
+            .to_be_bytes()
+            .iter()
+            .zip(&mask)
+            .map(|(octet, mask)| octet ^ mask),
+    );
     answer.extend(address.iter().zip(&mask).map(|(octet, mask)| octet ^ mask));
     answer
 }
 
 /// The XOR-MAPPED-ADDRESS that our responder puts first.
 fn mapped(attributes: &[u8], id: [u8; 12]) -> SocketAddr {
-    assert_eq!(attributes[..2], [0, 0x20], "our responder puts XOR-MAPPED-ADDRESS first");
+    assert_eq!(
+        attributes[..2],
+        [0, 0x20],
+        "our responder puts XOR-MAPPED-ADDRESS first"
+    );
     let mut mask = COOKIE.to_vec();
     mask.extend_from_slice(&id);
-    let clear: Vec<u8> = attributes[8..].iter().zip(&mask).map(|(octet, mask)| octet ^ mask).collect();
+    let clear: Vec<u8> = attributes[8..]
+        .iter()
+        .zip(&mask)
+        .map(|(octet, mask)| octet ^ mask)
+        .collect();
     let port = u16::from_be_bytes([attributes[6] ^ COOKIE[0], attributes[7] ^ COOKIE[1]]);
     let address = match attributes[5] {
         1 => IpAddr::from(<[u8; 4]>::try_from(&clear[..4]).expect("four octets")),

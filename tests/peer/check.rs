@@ -8,17 +8,38 @@ use hairpin::turn::client_state::Login;
 
 use crate::coturn::Coturn;
 
-async fn examine(urls: &[String], credentials: Credentials, ca: Option<&std::path::Path>) -> Report {
+async fn examine(
+    urls: &[String],
+    credentials: Credentials,
+    ca: Option<&std::path::Path>,
+) -> Report {
     let urls = urls.iter().map(|url| url.parse().unwrap()).collect();
-    check(&Settings { urls, credentials, ca: ca.map(Into::into) }, |_| {}).await.unwrap()
+    check(
+        &Settings {
+            urls,
+            credentials,
+            ca: ca.map(Into::into),
+        },
+        |_| {},
+    )
+    .await
+    .unwrap()
 }
 
 fn login(username: &str, password: &str) -> Credentials {
-    Credentials::Login(Login { username: username.into(), password: password.into() })
+    Credentials::Login(Login {
+        username: username.into(),
+        password: password.into(),
+    })
 }
 
 fn codes(report: &Report) -> Vec<&'static str> {
-    report.findings.iter().filter(|finding| finding.severity == Severity::Problem).map(|finding| finding.code).collect()
+    report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Problem)
+        .map(|finding| finding.code)
+        .collect()
 }
 
 #[tokio::test]
@@ -26,39 +47,88 @@ async fn a_healthy_server_passes_every_step_over_udp_and_tcp() {
     let Some(coturn) = Coturn::start(&STATIC_USER) else {
         return;
     };
-    let report = examine(&[format!("turn:127.0.0.1:{}", coturn.port)], login("user", "pass"), None).await;
-    assert_eq!((report.health, report.servers.len()), (Health::Well, 2), "{report}");
+    let report = examine(
+        &[format!("turn:127.0.0.1:{}", coturn.port)],
+        login("user", "pass"),
+        None,
+    )
+    .await;
+    assert_eq!(
+        (report.health, report.servers.len()),
+        (Health::Well, 2),
+        "{report}"
+    );
     for server in &report.servers {
-        assert!(server.steps.iter().all(|step| step.outcome == Outcome::Done), "{report}");
-        for step in ["binding", "allocate", "permission", "echo", "inward", "outward", "channel", "refresh", "release"]
-        {
+        assert!(
+            server
+                .steps
+                .iter()
+                .all(|step| step.outcome == Outcome::Done),
+            "{report}"
+        );
+        for step in [
+            "binding",
+            "allocate",
+            "permission",
+            "echo",
+            "inward",
+            "outward",
+            "channel",
+            "refresh",
+            "release",
+        ] {
             assert!(server.did(step), "{step}: {report}");
         }
-        assert!(server.relayed.is_some() && server.reflexive.is_some() && server.realm.as_deref() == Some("test"));
+        assert!(
+            server.relayed.is_some()
+                && server.reflexive.is_some()
+                && server.realm.as_deref() == Some("test")
+        );
     }
-    let warned = report.findings.iter().any(|finding| finding.code == "private-peers");
+    let warned = report
+        .findings
+        .iter()
+        .any(|finding| finding.code == "private-peers");
     assert!(warned, "coturn permits private peers by default: {report}");
 }
 
 #[tokio::test]
 async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
-    let Some(coturn) = Coturn::start(&["--use-auth-secret", "--static-auth-secret=north", "--no-tls", "--no-dtls"])
-    else {
+    let Some(coturn) = Coturn::start(&[
+        "--use-auth-secret",
+        "--static-auth-secret=north",
+        "--no-tls",
+        "--no-dtls",
+    ]) else {
         return;
     };
     let url = [format!("turn:127.0.0.1:{}?transport=udp", coturn.port)];
-    let secret = |secret: &str| Credentials::Secret { secret: secret.into(), name: Some("me".into()) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let secret = |secret: &str| Credentials::Secret {
+        secret: secret.into(),
+        name: Some("me".into()),
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let expired = format!("{}:me", now - 5);
-    let expired_password = hairpin::turn::policy::credentials::password("north", &expired).to_string();
+    let expired_password =
+        hairpin::turn::policy::credentials::password("north", &expired).to_string();
     for (credentials, code) in [
         (secret("south"), "wrong-credentials"),
-        (login(&format!("{}:me", now + 500), "guess"), "wrong-credentials"),
+        (
+            login(&format!("{}:me", now + 500), "guess"),
+            "wrong-credentials",
+        ),
         (login(&expired, &expired_password), "expired"),
         (Credentials::None, "credentials-needed"),
     ] {
         let report = examine(&url, credentials, None).await;
-        assert_eq!((codes(&report), report.health), (vec![code], Health::Dead), "{report}");
+        assert_eq!(
+            (codes(&report), report.health),
+            (vec![code], Health::Dead),
+            "{report}"
+        );
     }
     // Its relay may not reach loopback here: nothing passes, but the secret is right.
     let report = examine(&url, secret("north"), None).await;
@@ -70,16 +140,31 @@ async fn udp_that_does_not_pass_is_told_where_tcp_works() {
     let Some(coturn) = Coturn::start(&[&STATIC_USER[..], &["--no-udp"]].concat()) else {
         return;
     };
-    let report = examine(&[format!("turn:127.0.0.1:{}", coturn.port)], login("user", "pass"), None).await;
+    let report = examine(
+        &[format!("turn:127.0.0.1:{}", coturn.port)],
+        login("user", "pass"),
+        None,
+    )
+    .await;
     assert_eq!(report.health, Health::Ailing, "{report}");
-    assert!(report.findings.iter().any(|finding| finding.code == "udp-blocked"), "{report}");
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.code == "udp-blocked"),
+        "{report}"
+    );
 }
 
 #[tokio::test]
 async fn tls_shows_its_version_and_certificate() {
     let directory = std::env::temp_dir().join(format!("hairpin-check-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
-    let (ca, certificate, key) = (directory.join("ca.pem"), directory.join("cert.pem"), directory.join("key.pem"));
+    let (ca, certificate, key) = (
+        directory.join("ca.pem"),
+        directory.join("cert.pem"),
+        directory.join("key.pem"),
+    );
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::default();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -88,12 +173,31 @@ async fn tls_shows_its_version_and_certificate() {
     let server_key = rcgen::KeyPair::generate().unwrap();
     let mut server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     server.not_after = rcgen::date_time_ymd(2099, 1, 1);
-    std::fs::write(&certificate, server.signed_by(&server_key, &issuer).unwrap().pem()).unwrap();
+    std::fs::write(
+        &certificate,
+        server.signed_by(&server_key, &issuer).unwrap().pem(),
+    )
+    .unwrap();
     std::fs::write(&key, server_key.serialize_pem()).unwrap();
 
-    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let files = [format!("--cert={}", certificate.display()), format!("--pkey={}", key.display())];
-    let further = ["--lt-cred-mech", "-u", "user:pass", "--allow-loopback-peers", "--tls-listening-port", &tls_port];
+    let tls_port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+        .to_string();
+    let files = [
+        format!("--cert={}", certificate.display()),
+        format!("--pkey={}", key.display()),
+    ];
+    let further = [
+        "--lt-cred-mech",
+        "-u",
+        "user:pass",
+        "--allow-loopback-peers",
+        "--tls-listening-port",
+        &tls_port,
+    ];
     let further = [&further[..], &[&files[0], &files[1]]].concat();
     let Some(_coturn) = Coturn::start(&further) else {
         return;
@@ -105,21 +209,49 @@ async fn tls_shows_its_version_and_certificate() {
     assert!(tls.version.unwrap().starts_with("TLS") && tls.problem.is_none());
     assert!((20_000..40_000).contains(&tls.expires_in_days.unwrap()));
     let unknown = examine(&url, login("user", "pass"), None).await;
-    assert_eq!((codes(&unknown), unknown.health), (vec!["certificate"], Health::Ailing), "{unknown}");
+    assert_eq!(
+        (codes(&unknown), unknown.health),
+        (vec!["certificate"], Health::Ailing),
+        "{unknown}"
+    );
     // Whether its authority is known cannot be seen over DTLS, whose certificate comes alone; its name and its dates can.
-    let dtls = examine(&[format!("turns:127.0.0.1:{tls_port}?transport=udp")], login("user", "pass"), None).await;
-    assert_eq!((codes(&dtls), dtls.health), (vec![], Health::Well), "{dtls}");
+    let dtls = examine(
+        &[format!("turns:127.0.0.1:{tls_port}?transport=udp")],
+        login("user", "pass"),
+        None,
+    )
+    .await;
+    assert_eq!(
+        (codes(&dtls), dtls.health),
+        (vec![], Health::Well),
+        "{dtls}"
+    );
     let shown = dtls.servers[0].tls.clone().unwrap();
-    assert!(shown.version.unwrap().starts_with("DTLS") && shown.problem.is_none(), "{dtls}");
-    assert!(dtls.servers[0].did("tls") && dtls.servers[0].did("outward"), "{dtls}");
-    let other = examine(&[format!("turns:localhost:{tls_port}?transport=udp")], login("user", "pass"), None).await;
+    assert!(
+        shown.version.unwrap().starts_with("DTLS") && shown.problem.is_none(),
+        "{dtls}"
+    );
+    assert!(
+        dtls.servers[0].did("tls") && dtls.servers[0].did("outward"),
+        "{dtls}"
+    );
+    let other = examine(
+        &[format!("turns:localhost:{tls_port}?transport=udp")],
+        login("user", "pass"),
+        None,
+    )
+    .await;
     assert!(codes(&other).contains(&"certificate"), "{other}");
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[tokio::test]
 async fn nobody_and_somebody_else_are_told() {
-    let refused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let refused = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -139,8 +271,19 @@ async fn nobody_and_somebody_else_are_told() {
         ("stun:no-such-host.invalid".to_owned(), "unresolved"),
     ] {
         let report = examine(&[url], login("user", "pass"), None).await;
-        assert_eq!((codes(&report), report.health), (vec![code], Health::Dead), "{report}");
+        assert_eq!(
+            (codes(&report), report.health),
+            (vec![code], Health::Dead),
+            "{report}"
+        );
     }
 }
 
-const STATIC_USER: [&str; 6] = ["--lt-cred-mech", "-u", "user:pass", "--allow-loopback-peers", "--no-tls", "--no-dtls"];
+const STATIC_USER: [&str; 6] = [
+    "--lt-cred-mech",
+    "-u",
+    "user:pass",
+    "--allow-loopback-peers",
+    "--no-tls",
+    "--no-dtls",
+];

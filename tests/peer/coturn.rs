@@ -15,16 +15,31 @@ pub struct Coturn {
 impl Coturn {
     /// Starts one with these further arguments and waits until it listens; `None`, said aloud, where it is not installed.
     pub fn start(further: &[&str]) -> Option<Coturn> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let mut command = Command::new("turnserver");
-        command.args(ARGUMENTS.split(' ')).args(["-p", &port.to_string()]).args(further);
+        command
+            .args(ARGUMENTS.split(' '))
+            .args(["-p", &port.to_string()])
+            .args(further);
         let Ok(mut child) = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn() else {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "turnserver is not installed (Debian: coturn)");
-            eprintln!("SKIPPED: what needs another TURN server: turnserver is not installed (Debian: coturn)");
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "turnserver is not installed (Debian: coturn)"
+            );
+            eprintln!(
+                "SKIPPED: what needs another TURN server: turnserver is not installed (Debian: coturn)"
+            );
             return None;
         };
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("Total General servers"));
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("Total General servers"));
         assert!(ready, "turnserver ended before it listened");
         // Its threads listen a moment after it has counted them.
         let end = Instant::now() + Duration::from_secs(20);

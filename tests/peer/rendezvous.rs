@@ -26,17 +26,38 @@ pub async fn watched(servers: Value) -> (String, UnboundedReceiver<bool>) {
     tokio::spawn(async move {
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(seat(stream, format!("p{number}"), room.clone(), servers.clone(), leaving.clone()));
+            tokio::spawn(seat(
+                stream,
+                format!("p{number}"),
+                room.clone(),
+                servers.clone(),
+                leaving.clone(),
+            ));
         }
     });
     (format!("ws://{address}/signal"), left)
 }
 
-async fn seat(stream: TcpStream, id: String, room: Room, servers: Value, leaving: UnboundedSender<bool>) {
-    let (mut sink, mut stream) = tokio_tungstenite::accept_async(stream).await.unwrap().split();
+async fn seat(
+    stream: TcpStream,
+    id: String,
+    room: Room,
+    servers: Value,
+    leaving: UnboundedSender<bool>,
+) {
+    let (mut sink, mut stream) = tokio_tungstenite::accept_async(stream)
+        .await
+        .unwrap()
+        .split();
     let (say, mut said) = unbounded_channel();
-    let peers: Vec<String> = room.lock().unwrap().iter().map(|(id, _)| id.clone()).collect();
-    say.send(json!({"type": "welcome", "id": id, "peers": peers, "iceServers": servers})).unwrap();
+    let peers: Vec<String> = room
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(id, _)| id.clone())
+        .collect();
+    say.send(json!({"type": "welcome", "id": id, "peers": peers, "iceServers": servers}))
+        .unwrap();
     tell_others(&room, &id, &json!({"type": "joined", "id": id}));
     room.lock().unwrap().push((id.clone(), say));
     tokio::spawn(async move {

@@ -19,11 +19,27 @@ fn allocations_are_listed_filtered_paged_and_closed() {
     bob.login(OTHER_USER, OTHER_PASSWORD);
     assert!(bob.ask(Outgoing::allocate()).is_success());
     assert_eq!(json(&server, "GET", "/allocations")["total"], 3);
-    assert_eq!(json(&server, "GET", "/allocations?transport=tcp")["total"], 1);
-    assert_eq!(json(&server, "GET", "/allocations?client=127.0.0.2")["total"], 0);
+    assert_eq!(
+        json(&server, "GET", "/allocations?transport=tcp")["total"],
+        1
+    );
+    assert_eq!(
+        json(&server, "GET", "/allocations?client=127.0.0.2")["total"],
+        0
+    );
     let page = json(&server, "GET", "/allocations?limit=1&offset=1");
-    assert_eq!((page["total"].as_u64(), page["allocations"].as_array().unwrap().len()), (Some(3), 1));
-    let mine = json(&server, "GET", &format!("/allocations?user={USER}&transport=udp"));
+    assert_eq!(
+        (
+            page["total"].as_u64(),
+            page["allocations"].as_array().unwrap().len()
+        ),
+        (Some(3), 1)
+    );
+    let mine = json(
+        &server,
+        "GET",
+        &format!("/allocations?user={USER}&transport=udp"),
+    );
     let mine = &mine["allocations"][0];
     assert_eq!(mine["relayed"][0], relayed.to_string());
     let id = mine["id"].as_str().unwrap();
@@ -35,11 +51,27 @@ fn allocations_are_listed_filtered_paged_and_closed() {
     assert_eq!(detail["channels"][0]["number"], "0x4001");
     assert_eq!(detail["channels"][0]["peer"], peer.address.to_string());
     assert_eq!(detail["to_peers_bytes_per_second"], 0.0);
-    assert_eq!(json(&server, "DELETE", &format!("/allocations/{id}"))["closed"], 1);
-    assert_eq!(ask(server.admin, "GET", &format!("/allocations/{id}"), "", "").0, 404);
-    assert_eq!(udp.ask(Outgoing::request(crate::codec::REFRESH)).error(), Some(437));
+    assert_eq!(
+        json(&server, "DELETE", &format!("/allocations/{id}"))["closed"],
+        1
+    );
+    assert_eq!(
+        ask(server.admin, "GET", &format!("/allocations/{id}"), "", "").0,
+        404
+    );
+    assert_eq!(
+        udp.ask(Outgoing::request(crate::codec::REFRESH)).error(),
+        Some(437)
+    );
     assert_eq!(json(&server, "GET", "/users")["total"], 2);
-    assert_eq!(json(&server, "DELETE", &format!("/users/{OTHER_USER}/allocations"))["closed"], 1);
+    assert_eq!(
+        json(
+            &server,
+            "DELETE",
+            &format!("/users/{OTHER_USER}/allocations")
+        )["closed"],
+        1
+    );
 }
 
 #[test]
@@ -54,11 +86,25 @@ fn a_blocked_user_stays_out_until_it_is_let_in() {
     assert!(other.ask(Outgoing::allocate()).is_success());
     json(&server, "DELETE", &format!("/users/{USER}/block"));
     assert!(client.ask(Outgoing::allocate()).is_success());
-    assert_eq!(ask(server.admin, "DELETE", "/users/nobody/block", "", "").0, 404);
+    assert_eq!(
+        ask(server.admin, "DELETE", "/users/nobody/block", "", "").0,
+        404
+    );
     let answer = json(&server, "PUT", &format!("/users/{USER}/block?for=1h"));
-    assert_eq!((answer["blocked"].as_str(), answer["closed"].as_u64()), (Some(USER), Some(1)));
-    assert_eq!(client.ask(Outgoing::request(crate::codec::REFRESH)).error(), Some(437), "its allocation ended");
-    assert_eq!(json(&server, "GET", "/allocations")["total"], 1, "the other's lives");
+    assert_eq!(
+        (answer["blocked"].as_str(), answer["closed"].as_u64()),
+        (Some(USER), Some(1))
+    );
+    assert_eq!(
+        client.ask(Outgoing::request(crate::codec::REFRESH)).error(),
+        Some(437),
+        "its allocation ended"
+    );
+    assert_eq!(
+        json(&server, "GET", "/allocations")["total"],
+        1,
+        "the other's lives"
+    );
 }
 
 /// Whoever says how long in a way that is not understood must not get the default.
@@ -76,30 +122,61 @@ fn what_is_not_understood_is_refused() {
         ("GET", "/status?x".into(), "", "`x`"),
     ] {
         let (status, said) = ask(server.admin, method, &path, "", body);
-        assert!(status == 400 && said.contains(word), "{method} {path}: {status} {said}");
+        assert!(
+            status == 400 && said.contains(word),
+            "{method} {path}: {status} {said}"
+        );
     }
-    assert_eq!(json(&server, "GET", "/users")["blocked"], serde_json::json!([]));
+    assert_eq!(
+        json(&server, "GET", "/users")["blocked"],
+        serde_json::json!([])
+    );
     assert!(server.get("/readyz").0.contains("200"));
     json(&server, "PUT", &format!("{block}?for=1h"));
     let blocked = &json(&server, "GET", "/users")["blocked"][0];
     assert_eq!(blocked["user"], USER);
-    assert!((3590..=3600).contains(&blocked["seconds_left"].as_u64().unwrap()), "{blocked}");
+    assert!(
+        (3590..=3600).contains(&blocked["seconds_left"].as_u64().unwrap()),
+        "{blocked}"
+    );
 }
 
 #[test]
 fn a_block_ends_by_itself_and_holds_over_a_reload() {
-    let server = Setup::new().flag("--web", "off").flag("--shared-secret", crate::fixture::SECRET).start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--shared-secret", crate::fixture::SECRET)
+        .start();
     let name = |expiry: u64| format!("{expiry}:carol");
-    json(&server, "PUT", &format!("/users/{}/block?for=3s", name(1).replace(':', "%3A")));
+    json(
+        &server,
+        "PUT",
+        &format!("/users/{}/block?for=3s", name(1).replace(':', "%3A")),
+    );
     json(&server, "POST", "/reload");
-    let credentials = hairpin(&["credentials", "--shared-secret", crate::fixture::SECRET, "--user", "carol"]);
+    let credentials = hairpin(&[
+        "credentials",
+        "--shared-secret",
+        crate::fixture::SECRET,
+        "--user",
+        "carol",
+    ]);
     let shown = stdout(&credentials);
     let value = crate::json_in(&shown);
-    let (username, password) = (crate::find_text(&value, "username"), crate::find_text(&value, "credential"));
+    let (username, password) = (
+        crate::find_text(&value, "username"),
+        crate::find_text(&value, "credential"),
+    );
     let mut client = server.udp();
     client.login(&username.unwrap(), &password.unwrap());
-    assert_eq!(client.ask(Outgoing::allocate()).error(), Some(403), "by whatever time-limited name");
-    crate::operating::until("an end of the block", || client.ask(Outgoing::allocate()).is_success());
+    assert_eq!(
+        client.ask(Outgoing::allocate()).error(),
+        Some(403),
+        "by whatever time-limited name"
+    );
+    crate::operating::until("an end of the block", || {
+        client.ask(Outgoing::allocate()).is_success()
+    });
 }
 
 /// "OpenAPI document": every operation in it is served, and answers as its schema says.
@@ -110,7 +187,10 @@ fn the_openapi_document_is_what_is_served() {
     client.allocate();
     client.bind(0x4000, crate::client::Peer::v4().address);
     let document = json(&server, "GET", "/openapi.json");
-    let id = json(&server, "GET", "/allocations")["allocations"][0]["id"].as_str().unwrap().to_owned();
+    let id = json(&server, "GET", "/allocations")["allocations"][0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut served = 0;
     // What ends the allocation or the server comes last.
     for last in [false, true] {
@@ -121,14 +201,23 @@ fn the_openapi_document_is_what_is_served() {
                     continue;
                 }
                 let order = path == "/log-level" && method == "put";
-                let path =
-                    path.replace("{id}", &id).replace("{user}", if path.contains("block") { "bob" } else { USER });
-                let (status, body) =
-                    ask(server.admin, &method.to_uppercase(), &path, "", if order { "info" } else { "" });
+                let path = path
+                    .replace("{id}", &id)
+                    .replace("{user}", if path.contains("block") { "bob" } else { USER });
+                let (status, body) = ask(
+                    server.admin,
+                    &method.to_uppercase(),
+                    &path,
+                    "",
+                    if order { "info" } else { "" },
+                );
                 let documented = operation["responses"].get(status.to_string());
-                assert!(documented.is_some(), "{method} {path}: {status} is not in the document: {body}");
-                if let Some(schema) =
-                    operation["responses"][status.to_string()].pointer("/content/application~1json/schema")
+                assert!(
+                    documented.is_some(),
+                    "{method} {path}: {status} is not in the document: {body}"
+                );
+                if let Some(schema) = operation["responses"][status.to_string()]
+                    .pointer("/content/application~1json/schema")
                 {
                     let value: Value = serde_json::from_str(&body).unwrap();
                     matches(&document, schema, &value, &format!("{method} {path}"));
@@ -146,7 +235,12 @@ fn the_openapi_document_is_what_is_served() {
 fn matches(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let schema = document.pointer(reference.strip_prefix('#').unwrap());
-        return matches(document, schema.unwrap_or_else(|| panic!("{at}: no {reference}")), value, at);
+        return matches(
+            document,
+            schema.unwrap_or_else(|| panic!("{at}: no {reference}")),
+            value,
+            at,
+        );
     }
     let fits = match schema["type"].as_str().unwrap() {
         "object" => value.is_object(),
@@ -165,10 +259,15 @@ fn matches(document: &Value, schema: &Value, value: &Value, at: &str) {
         return;
     };
     for name in schema["required"].as_array().into_iter().flatten() {
-        assert!(value.get(name.as_str().unwrap()).is_some(), "{at}: no {name}");
+        assert!(
+            value.get(name.as_str().unwrap()).is_some(),
+            "{at}: no {name}"
+        );
     }
     for (name, member) in value.as_object().into_iter().flatten() {
-        let schema = properties.get(name).unwrap_or_else(|| panic!("{at}: {name} is not in the schema"));
+        let schema = properties
+            .get(name)
+            .unwrap_or_else(|| panic!("{at}: {name} is not in the schema"));
         matches(document, schema, member, &format!("{at}.{name}"));
     }
 }
@@ -177,7 +276,10 @@ fn matches(document: &Value, schema: &Value, value: &Value, at: &str) {
 fn the_plan_hides_secrets_and_the_log_level_changes() {
     let server = Setup::new().flag("--web", "off").start();
     let plan = json(&server, "GET", "/plan").to_string();
-    assert!(plan.contains("--relay-address") && !plan.contains(PASSWORD), "{plan}");
+    assert!(
+        plan.contains("--relay-address") && !plan.contains(PASSWORD),
+        "{plan}"
+    );
     assert_eq!(ask(server.admin, "PUT", "/log-level", "", "debug").0, 200);
     assert_eq!(json(&server, "GET", "/log-level")["filter"], "debug");
     assert_eq!(ask(server.admin, "PUT", "/log-level", "", "=,=").0, 400);
@@ -190,11 +292,44 @@ fn the_plan_hides_secrets_and_the_log_level_changes() {
 #[test]
 fn strangers_are_turned_away() {
     let server = Setup::new().flag("--web", "off").start();
-    assert_eq!(ask(server.admin, "POST", "/drain", "Origin: https://evil.example\r\n", "").0, 403);
-    let server = Setup::new().flag("--web", "off").flag("--admin-token", "north by northwest").start();
+    assert_eq!(
+        ask(
+            server.admin,
+            "POST",
+            "/drain",
+            "Origin: https://evil.example\r\n",
+            ""
+        )
+        .0,
+        403
+    );
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--admin-token", "north by northwest")
+        .start();
     assert_eq!(ask(server.admin, "GET", "/allocations", "", "").0, 401);
-    assert_eq!(ask(server.admin, "GET", "/allocations", "Authorization: Bearer south\r\n", "").0, 401);
-    assert_eq!(ask(server.admin, "GET", "/allocations", "Authorization: Bearer north by northwest\r\n", "").0, 200);
+    assert_eq!(
+        ask(
+            server.admin,
+            "GET",
+            "/allocations",
+            "Authorization: Bearer south\r\n",
+            ""
+        )
+        .0,
+        401
+    );
+    assert_eq!(
+        ask(
+            server.admin,
+            "GET",
+            "/allocations",
+            "Authorization: Bearer north by northwest\r\n",
+            ""
+        )
+        .0,
+        200
+    );
     assert_eq!(ask(server.admin, "GET", "/metrics", "", "").0, 200);
 }
 
@@ -216,9 +351,18 @@ fn who_says_no_host_or_another_gets_metrics_and_health_alone() {
         ("GET /plan HTTP/1.0".to_owned(), 403),
         ("GET /plan HTTP/1.1".to_owned(), 403),
         (format!("GET /plan HTTP/1.1\r\n{host}"), 200),
-        (format!("GET http://evil.example/plan HTTP/1.1\r\n{host}"), 403),
-        (format!("GET http://{admin}/plan HTTP/1.1\r\nHost: evil.example"), 200),
-        (format!("GET /plan HTTP/1.1\r\n{host}\r\nHost: evil.example"), 400),
+        (
+            format!("GET http://evil.example/plan HTTP/1.1\r\n{host}"),
+            403,
+        ),
+        (
+            format!("GET http://{admin}/plan HTTP/1.1\r\nHost: evil.example"),
+            200,
+        ),
+        (
+            format!("GET /plan HTTP/1.1\r\n{host}\r\nHost: evil.example"),
+            400,
+        ),
     ] {
         assert_eq!(status(&head), wanted, "{head}");
     }
@@ -231,19 +375,52 @@ fn the_command_line_shows_tables_and_json() {
     let relayed = client.allocate().to_string();
     let admin = server.admin.to_string();
     let table = hairpin(&["admin", "list", "--admin", &admin]);
-    assert!(stdout(&table).contains(&relayed) && stdout(&table).contains("1 of 1"), "{}", stdout(&table));
+    assert!(
+        stdout(&table).contains(&relayed) && stdout(&table).contains("1 of 1"),
+        "{}",
+        stdout(&table)
+    );
     let output = hairpin(&["admin", "--json", "users", "--admin", &admin]);
     let users: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(users["users"][0]["user"], USER);
-    assert_eq!(hairpin(&["admin", "show", "7", "--admin", &admin]).status.code(), Some(1), "right, but there is none");
-    assert_eq!(hairpin(&["admin", "unblock", USER, "--admin", &admin]).status.code(), Some(1));
-    assert_eq!(hairpin(&["admin", "log-level", "=,=", "--admin", &admin]).status.code(), Some(2));
+    assert_eq!(
+        hairpin(&["admin", "show", "7", "--admin", &admin])
+            .status
+            .code(),
+        Some(1),
+        "right, but there is none"
+    );
+    assert_eq!(
+        hairpin(&["admin", "unblock", USER, "--admin", &admin])
+            .status
+            .code(),
+        Some(1)
+    );
+    assert_eq!(
+        hairpin(&["admin", "log-level", "=,=", "--admin", &admin])
+            .status
+            .code(),
+        Some(2)
+    );
     let blocked = hairpin(&["admin", "block", USER, "--for", "10m", "--admin", &admin]);
     assert_eq!(blocked.status.code(), Some(0), "{}", stderr(&blocked));
-    assert_eq!(client.ask(Outgoing::request(crate::codec::REFRESH)).error(), Some(437), "its allocation ended");
+    assert_eq!(
+        client.ask(Outgoing::request(crate::codec::REFRESH)).error(),
+        Some(437),
+        "its allocation ended"
+    );
     let users = hairpin(&["admin", "users", "--admin", &admin]);
-    assert!(stdout(&users).contains("blocked:") && stdout(&users).contains(USER), "{}", stdout(&users));
-    assert_eq!(hairpin(&["admin", "list", "--admin", "127.0.0.1:1"]).status.code(), Some(1));
+    assert!(
+        stdout(&users).contains("blocked:") && stdout(&users).contains(USER),
+        "{}",
+        stdout(&users)
+    );
+    assert_eq!(
+        hairpin(&["admin", "list", "--admin", "127.0.0.1:1"])
+            .status
+            .code(),
+        Some(1)
+    );
 }
 
 #[test]
@@ -251,9 +428,26 @@ fn a_unix_socket_will_do() {
     let directory = Directory::new("admin-unix");
     let place = format!("unix:{}", directory.0.join("admin.sock").display());
     let listen = format!("127.0.0.1:{}", crate::fixture::free_port());
-    let flags = ["serve", "--listen", &listen, "--admin", &place, "--web", "off", "--relay-address", "127.0.0.1"];
-    let mut child = crate::command(&flags).stdout(std::process::Stdio::null()).spawn().unwrap();
-    crate::operating::until("an answer", || hairpin(&["admin", "status", "--admin", &place]).status.success());
+    let flags = [
+        "serve",
+        "--listen",
+        &listen,
+        "--admin",
+        &place,
+        "--web",
+        "off",
+        "--relay-address",
+        "127.0.0.1",
+    ];
+    let mut child = crate::command(&flags)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::operating::until("an answer", || {
+        hairpin(&["admin", "status", "--admin", &place])
+            .status
+            .success()
+    });
     let drained = hairpin(&["admin", "drain", "--admin", &place]);
     assert_eq!(drained.status.code(), Some(0), "{}", stderr(&drained));
     assert_eq!(child.wait().unwrap().code(), Some(0));

@@ -8,24 +8,48 @@ use std::path::Path;
 #[test]
 fn check_says_line_and_column_and_the_nearest_key() {
     let directory = Directory::new("config-check");
-    let file = directory.write("wrong.toml", "realm = \"a\"\nrelay_prots = \"1-2\"\nlisten = [\"nowhere\"]\n");
+    let file = directory.write(
+        "wrong.toml",
+        "realm = \"a\"\nrelay_prots = \"1-2\"\nlisten = [\"nowhere\"]\n",
+    );
     let output = hairpin(&["config", "check", &file]);
     assert_eq!(output.status.code(), Some(2));
     let text = stderr(&output);
-    assert!(text.contains("wrong.toml:2:1: ") && text.contains("`relay_ports`"), "{text}");
-    let file = directory.write("values.toml", "relay_ports = \"9-5\"\nlisten = [\"127.0.0.1:1\",\n  \"nowhere\"]\n");
+    assert!(
+        text.contains("wrong.toml:2:1: ") && text.contains("`relay_ports`"),
+        "{text}"
+    );
+    let file = directory.write(
+        "values.toml",
+        "relay_ports = \"9-5\"\nlisten = [\"127.0.0.1:1\",\n  \"nowhere\"]\n",
+    );
     let text = stderr(&hairpin(&["config", "check", &file]));
-    assert!(text.contains("values.toml:1:15: ") && text.contains("values.toml:3:3: "), "{text}");
+    assert!(
+        text.contains("values.toml:1:15: ") && text.contains("values.toml:3:3: "),
+        "{text}"
+    );
 }
 
 #[test]
 fn check_finds_contradictions_that_serve_would_run_with() {
     let directory = Directory::new("config-contradictions");
     for (text, word) in [
-        ("relay_ports = \"50000-50009\"\nmax_allocations = 11\nrelay_address = [\"127.0.0.1\"]", "11 allocations"),
-        ("relay_address = [\"127.0.0.1\"]\nexternal_address = [\"10.1.1.1\"]", "10.1.1.1 is not a public address"),
-        ("relay_address = [\"10.1.1.1\"]\nexternal_address = [\"10.1.1.1\"]", "1.1.1 is not a public address"),
-        ("relay_ports = \"50000-50009\"\nuser_allocations = 20\nrelay_address = [\"127.0.0.1\"]", "20 allocations"),
+        (
+            "relay_ports = \"50000-50009\"\nmax_allocations = 11\nrelay_address = [\"127.0.0.1\"]",
+            "11 allocations",
+        ),
+        (
+            "relay_address = [\"127.0.0.1\"]\nexternal_address = [\"10.1.1.1\"]",
+            "10.1.1.1 is not a public address",
+        ),
+        (
+            "relay_address = [\"10.1.1.1\"]\nexternal_address = [\"10.1.1.1\"]",
+            "1.1.1 is not a public address",
+        ),
+        (
+            "relay_ports = \"50000-50009\"\nuser_allocations = 20\nrelay_address = [\"127.0.0.1\"]",
+            "20 allocations",
+        ),
         ("shared_secret = [\"short\"]", "can be guessed"),
     ] {
         let file = directory.write("contradiction.toml", text);
@@ -52,19 +76,30 @@ fn serve_refuses_a_wrong_file_and_names_the_place() {
     let file = directory.write("hairpin.toml", "shards = \"many\"\n");
     let output = hairpin(&["serve", "--config", &file]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("hairpin.toml:1:10: "), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("hairpin.toml:1:10: "),
+        "{}",
+        stderr(&output)
+    );
     let missing = hairpin(&["serve", "--config", "/no/such/file.toml"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(stderr(&missing).contains("/no/such/file.toml"));
     let missing = hairpin(&["config", "check", "/no/such/file.toml"]);
-    assert!(stderr(&missing).starts_with("error: /no/such/file.toml cannot be read"), "{}", stderr(&missing));
+    assert!(
+        stderr(&missing).starts_with("error: /no/such/file.toml cannot be read"),
+        "{}",
+        stderr(&missing)
+    );
 }
 
 /// What the help calls a default can be written.
 #[test]
 fn defaults_are_shown_as_they_are_written() {
     let help = stdout(&hairpin(&["serve", "--help"]));
-    assert!(help.contains("[default: 0.0.0.0:3478, [::]:3478]"), "{help}");
+    assert!(
+        help.contains("[default: 0.0.0.0:3478, [::]:3478]"),
+        "{help}"
+    );
     let said = stderr(&hairpin(&["serve", "--admin", "nowhere"]));
     assert!(said.contains("unix:/run/hairpin/admin.sock"), "{said}");
 }
@@ -72,9 +107,16 @@ fn defaults_are_shown_as_they_are_written() {
 #[test]
 fn flags_beat_the_environment_which_beats_the_file() {
     let directory = Directory::new("config-layers");
-    let file = directory.write("hairpin.toml", "listen = [\"file\"]\nrelay_ports = \"file\"\nshards = \"file\"\n");
+    let file = directory.write(
+        "hairpin.toml",
+        "listen = [\"file\"]\nrelay_ports = \"file\"\nshards = \"file\"\n",
+    );
     let mut command = command(&["serve", "--config", &file, "--listen", "flag"]);
-    let output = command.env("HAIRPIN_LISTEN", "variable").env("HAIRPIN_RELAY_PORTS", "variable").output().unwrap();
+    let output = command
+        .env("HAIRPIN_LISTEN", "variable")
+        .env("HAIRPIN_RELAY_PORTS", "variable")
+        .output()
+        .unwrap();
     let text = stderr(&output);
     assert!(text.contains("--listen: `flag`"), "{text}");
     assert!(text.contains("HAIRPIN_RELAY_PORTS: `variable`"), "{text}");
@@ -87,15 +129,36 @@ fn flags_beat_the_environment_which_beats_the_file() {
 fn every_option_of_coturn_is_known() {
     let directory = Directory::new("config-options");
     let convert = |options: &BTreeSet<String>| {
-        let lines: Vec<String> = options.iter().map(|option| format!("{option}={}", example(option))).collect();
-        let output = hairpin(&["config", "from-coturn", &directory.write("turnserver.conf", &lines.join("\n"))]);
+        let lines: Vec<String> = options
+            .iter()
+            .map(|option| format!("{option}={}", example(option)))
+            .collect();
+        let output = hairpin(&[
+            "config",
+            "from-coturn",
+            &directory.write("turnserver.conf", &lines.join("\n")),
+        ]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         stderr(&output)
     };
-    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/README.md")).unwrap();
+    let guide =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/README.md"))
+            .unwrap();
     let (_, table) = guide.split_once("| coturn | Hairpin |").unwrap();
-    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
-    let named = |row: &str| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let named = |row: &str| {
+        row.split('|')
+            .nth(1)
+            .unwrap()
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    };
     let guided: BTreeSet<String> = rows.flat_map(|row| -> Vec<String> { named(row) }).collect();
     assert!(guided.len() > 40, "{guided:?}");
     assert_eq!(convert(&guided), "");
@@ -105,21 +168,37 @@ fn every_option_of_coturn_is_known() {
     };
     let output = coturn.arg("--help").output().unwrap();
     let help = stdout(&output) + &stderr(&output);
-    let words = help.split_whitespace().filter_map(|word| word.strip_prefix("--"));
-    let names = words.map(|word| word.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)).next().unwrap());
-    let theirs: BTreeSet<String> = names.filter(|name| name.len() > 1).map(str::to_owned).collect();
+    let words = help
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("--"));
+    let names = words.map(|word| {
+        word.split(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c))
+            .next()
+            .unwrap()
+    });
+    let theirs: BTreeSet<String> = names
+        .filter(|name| name.len() > 1)
+        .map(str::to_owned)
+        .collect();
     assert!(theirs.len() > 80, "{theirs:?}");
     let left = convert(&theirs);
     for line in left.lines().filter(|line| line.contains("no such option")) {
         // What only its command line has, and a slip of its pen.
-        assert!(["version:", "help:", "no_dtls:"].iter().any(|own| line.contains(own)), "{line}");
+        assert!(
+            ["version:", "help:", "no_dtls:"]
+                .iter()
+                .any(|own| line.contains(own)),
+            "{line}"
+        );
     }
 }
 
 /// A value that coturn would take.
 fn example(option: &str) -> &'static str {
     match option {
-        "listening-ip" | "relay-ip" | "external-ip" | "denied-peer-ip" | "allowed-peer-ip" => "192.0.2.1",
+        "listening-ip" | "relay-ip" | "external-ip" | "denied-peer-ip" | "allowed-peer-ip" => {
+            "192.0.2.1"
+        }
         "alternate-server" | "aux-server" => "192.0.2.1:3478",
         "listening-port" | "tls-listening-port" | "min-port" | "max-port" => "5000",
         "max-allocate-lifetime" | "channel-lifetime" | "stale-nonce" => "600",
@@ -154,7 +233,11 @@ fn a_coturn_file_is_converted_and_what_is_left_is_listed() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in:\n{text}");
     }
-    assert!(stderr(&output).contains("13: no-such-option"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("13: no-such-option"),
+        "{}",
+        stderr(&output)
+    );
     let converted = directory.write("converted.toml", &text);
     let checked = hairpin(&["config", "check", &converted]);
     assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));

@@ -21,13 +21,24 @@ fn minted_credentials_follow_the_convention() {
         let json = json_in(&text);
         let username = find_text(&json, "username").unwrap();
         let password = find_text(&json, "credential").unwrap();
-        let (expiry, rest) = username.split_once(':').map_or((&username[..], None), |(e, r)| (e, Some(r)));
+        let (expiry, rest) = username
+            .split_once(':')
+            .map_or((&username[..], None), |(e, r)| (e, Some(r)));
         assert_eq!(rest, name);
         let left = expiry.parse::<u64>().unwrap() - now();
-        assert!((lifetime - 5..=lifetime).contains(&left), "{left} s left of {lifetime}");
+        assert!(
+            (lifetime - 5..=lifetime).contains(&left),
+            "{left} s left of {lifetime}"
+        );
         let mac = hmac_sha1(SECRET.as_bytes(), username.as_bytes());
-        assert_eq!(password, base64::engine::general_purpose::STANDARD.encode(mac));
-        assert!(text.matches(&username).count() >= 2 && text.matches(&password).count() >= 2, "as JSON too:\n{text}");
+        assert_eq!(
+            password,
+            base64::engine::general_purpose::STANDARD.encode(mac)
+        );
+        assert!(
+            text.matches(&username).count() >= 2 && text.matches(&password).count() >= 2,
+            "as JSON too:\n{text}"
+        );
     }
 }
 
@@ -35,22 +46,45 @@ fn minted_credentials_follow_the_convention() {
 #[test]
 fn the_secret_of_the_environment_is_what_the_server_reads() {
     let mut command = command(&["credentials"]);
-    let output = command.env("HAIRPIN_SHARED_SECRET", "one, with a comma\nanother\n").output().unwrap();
+    let output = command
+        .env("HAIRPIN_SHARED_SECRET", "one, with a comma\nanother\n")
+        .output()
+        .unwrap();
     let json = json_in(&stdout(&output));
-    let (username, password) = (find_text(&json, "username").unwrap(), find_text(&json, "credential").unwrap());
+    let (username, password) = (
+        find_text(&json, "username").unwrap(),
+        find_text(&json, "credential").unwrap(),
+    );
     let mac = hmac_sha1(b"one, with a comma", username.as_bytes());
-    assert_eq!(password, base64::engine::general_purpose::STANDARD.encode(mac));
+    assert_eq!(
+        password,
+        base64::engine::general_purpose::STANDARD.encode(mac)
+    );
 }
 
 #[test]
 fn minted_credentials_work() {
-    let output = hairpin(&["credentials", "--shared-secret", SECRET, "--user", "carol", "--ttl", "60s"]);
+    let output = hairpin(&[
+        "credentials",
+        "--shared-secret",
+        SECRET,
+        "--user",
+        "carol",
+        "--ttl",
+        "60s",
+    ]);
     let json = json_in(&stdout(&output));
     let mut client = Server::shared().udp();
-    client.login(&find_text(&json, "username").unwrap(), &find_text(&json, "credential").unwrap());
+    client.login(
+        &find_text(&json, "username").unwrap(),
+        &find_text(&json, "credential").unwrap(),
+    );
     assert!(client.ask(Outgoing::allocate()).is_success());
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }

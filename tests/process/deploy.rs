@@ -14,15 +14,22 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
     let (_files, server) = server("dashboards");
     server.udp().allocate();
     let (_, page) = server.get("/metrics");
-    let known: BTreeSet<&str> =
-        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let known: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
     for file in ["grafana.json", "alerts.yaml"] {
         let text = read(file);
         let used = names(&text);
         assert!(used.len() > 5, "{file}: {used:?}");
         for name in used {
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
-            assert!(known.contains(name) || family.is_some_and(|f| known.contains(f)), "{file} uses {name}");
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix));
+            assert!(
+                known.contains(name) || family.is_some_and(|f| known.contains(f)),
+                "{file} uses {name}"
+            );
         }
     }
 }
@@ -46,15 +53,23 @@ fn the_metrics_page_is_well_formed() {
         } else {
             let name = &line[..line.find(['{', ' ']).unwrap()];
             assert!(name.starts_with(family), "{line} stands below {family}");
-            assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+            assert!(
+                line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(),
+                "{line}"
+            );
         }
     }
     let Some(mut promtool) = tools::installed("promtool") else {
         return;
     };
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("metrics-{}", std::process::id()));
+    let file =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("metrics-{}", std::process::id()));
     std::fs::write(&file, &page).unwrap();
-    tools::content(promtool.args(["check", "metrics"]).stdin(std::fs::File::open(&file).unwrap()));
+    tools::content(
+        promtool
+            .args(["check", "metrics"])
+            .stdin(std::fs::File::open(&file).unwrap()),
+    );
     std::fs::remove_file(&file).unwrap();
 }
 
@@ -64,11 +79,19 @@ fn alerts_fire_when_they_should() {
     let Some(mut promtool) = tools::installed("promtool") else {
         return;
     };
-    tools::content(promtool.args(["check", "rules"]).arg(deploy().join("alerts.yaml")));
+    tools::content(
+        promtool
+            .args(["check", "rules"])
+            .arg(deploy().join("alerts.yaml")),
+    );
     let Some(mut promtool) = tools::installed("promtool") else {
         return;
     };
-    tools::content(promtool.args(["test", "rules"]).arg(root().join("tests/process/alerts.yaml")));
+    tools::content(
+        promtool
+            .args(["test", "rules"])
+            .arg(root().join("tests/process/alerts.yaml")),
+    );
 }
 
 /// Every expression of the dashboard is one for Prometheus; its panels do not cover one another.
@@ -83,17 +106,28 @@ fn the_dashboard_asks_what_prometheus_understands() {
         let place = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
         let [x, y, w, h] = place;
         let mut fields = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
-        assert!(x + w <= 24 && fields.all(|field| taken.insert(field)), "{}", panel["title"]);
+        assert!(
+            x + w <= 24 && fields.all(|field| taken.insert(field)),
+            "{}",
+            panel["title"]
+        );
         for target in panel["targets"].as_array().unwrap() {
-            let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
-            rules += &format!("  {{ record: 'panel:{number}', expr: {} }},\n", Value::from(expression));
+            let expression = target["expr"]
+                .as_str()
+                .unwrap()
+                .replace("$__rate_interval", "5m");
+            rules += &format!(
+                "  {{ record: 'panel:{number}', expr: {} }},\n",
+                Value::from(expression)
+            );
         }
     }
     rules += "]}]\n";
     let Some(mut promtool) = tools::installed("promtool") else {
         return;
     };
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("dashboard-{}.yaml", std::process::id()));
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("dashboard-{}.yaml", std::process::id()));
     std::fs::write(&file, rules).unwrap();
     tools::content(promtool.args(["check", "rules"]).arg(&file));
     std::fs::remove_file(&file).unwrap();
@@ -106,7 +140,11 @@ fn the_unit_is_sandboxed() {
         return;
     };
     let unit = deploy().join("systemd/hairpin.service");
-    tools::content(analyze.args(["security", "--offline=yes", "--threshold=20"]).arg(&unit));
+    tools::content(
+        analyze
+            .args(["security", "--offline=yes", "--threshold=20"])
+            .arg(&unit),
+    );
 }
 
 /// systemd understands every line of the unit, when the program is where it says.
@@ -116,8 +154,13 @@ fn the_unit_is_well_formed() {
         return;
     };
     let directory = Directory::new("unit");
-    let unit = read("systemd/hairpin.service").replace("/usr/bin/hairpin", env!("CARGO_BIN_EXE_hairpin"));
-    let verified = tools::content(analyze.args(["verify", "--man=no", &directory.write("hairpin.service", &unit)]));
+    let unit =
+        read("systemd/hairpin.service").replace("/usr/bin/hairpin", env!("CARGO_BIN_EXE_hairpin"));
+    let verified = tools::content(analyze.args([
+        "verify",
+        "--man=no",
+        &directory.write("hairpin.service", &unit),
+    ]));
     assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
 }
 
@@ -125,16 +168,24 @@ fn the_unit_is_well_formed() {
 #[test]
 fn the_chart_makes_what_kubernetes_takes() {
     let directory = Directory::new("chart");
-    assert!(read("kubernetes/hairpin/Chart.yaml").contains(concat!("appVersion: \"", env!("CARGO_PKG_VERSION"), "\"")));
-    let balanced =
-        "mode=loadbalancer,loadBalancers={203.0.113.7,203.0.113.8},relayPorts.first=50000,relayPorts.last=50010";
+    assert!(read("kubernetes/hairpin/Chart.yaml").contains(concat!(
+        "appVersion: \"",
+        env!("CARGO_PKG_VERSION"),
+        "\""
+    )));
+    let balanced = "mode=loadbalancer,loadBalancers={203.0.113.7,203.0.113.8},relayPorts.first=50000,relayPorts.last=50010";
     for set in ["mode=daemonset", &format!("{balanced},tlsSecret=relay")] {
         let (Some(mut lint), Some(mut template)) = (tools::helm(), tools::helm()) else {
             return;
         };
         let chart = deploy().join("kubernetes/hairpin");
         tools::content(lint.args(["lint", "--strict", "--set", set]).arg(&chart));
-        let made = tools::content(template.args(["template", "relay", "--set", set]).arg(&chart)).stdout;
+        let made = tools::content(
+            template
+                .args(["template", "relay", "--set", set])
+                .arg(&chart),
+        )
+        .stdout;
         let made = String::from_utf8(made).unwrap();
         for part in [
             "PodDisruptionBudget",
@@ -146,11 +197,17 @@ fn the_chart_makes_what_kubernetes_takes() {
             assert!(made.contains(part), "{set}: {part}");
         }
         assert_eq!(made.contains("hostNetwork: true"), set == "mode=daemonset");
-        assert_eq!(made.matches("type: LoadBalancer").count(), if set == "mode=daemonset" { 0 } else { 2 });
+        assert_eq!(
+            made.matches("type: LoadBalancer").count(),
+            if set == "mode=daemonset" { 0 } else { 2 }
+        );
         let variables = made.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for variable in variables.filter_map(|word| word.strip_prefix("HAIRPIN_")) {
             let key = variable.to_lowercase();
-            assert!(variable.is_empty() || hairpin::config::schema::key(&key).is_some(), "{variable}");
+            assert!(
+                variable.is_empty() || hairpin::config::schema::key(&key).is_some(),
+                "{variable}"
+            );
         }
         let file = directory.write("made.yaml", &made);
         let Some(mut validate) = tools::kubernetes_validate() else {
@@ -162,7 +219,9 @@ fn the_chart_makes_what_kubernetes_takes() {
         let Some(mut template) = tools::helm() else {
             return;
         };
-        let output = template.args(["template", "relay", "--set", wrong]).arg(deploy().join("kubernetes/hairpin"));
+        let output = template
+            .args(["template", "relay", "--set", wrong])
+            .arg(deploy().join("kubernetes/hairpin"));
         assert!(!output.output().unwrap().status.success(), "{wrong}");
     }
 }
@@ -178,11 +237,17 @@ fn the_container_file_is_linted() {
 /// What `cargo deb` packs is there, and the file with secrets is a configuration file that not everybody reads.
 #[test]
 fn the_debian_package_is_whole() {
-    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
     let package = &manifest["package"]["metadata"]["deb"];
     for asset in package["assets"].as_array().unwrap() {
         let [from, to, mode] = [0, 1, 2].map(|part| asset[part].as_str().unwrap());
-        assert!(from == "target/release/hairpin" || root().join(from).is_file(), "{from}");
+        assert!(
+            from == "target/release/hairpin" || root().join(from).is_file(),
+            "{from}"
+        );
         assert_eq!(
             mode,
             if to == "etc/hairpin/" {
@@ -194,11 +259,25 @@ fn the_debian_package_is_whole() {
             }
         );
     }
-    assert_eq!(package["conf-files"][0].as_str(), Some("/etc/hairpin/hairpin.toml"));
-    assert!(root().join(package["systemd-units"]["unit-scripts"].as_str().unwrap()).join("hairpin.service").is_file());
+    assert_eq!(
+        package["conf-files"][0].as_str(),
+        Some("/etc/hairpin/hairpin.toml")
+    );
+    assert!(
+        root()
+            .join(package["systemd-units"]["unit-scripts"].as_str().unwrap())
+            .join("hairpin.service")
+            .is_file()
+    );
     for script in ["postinst", "postrm"] {
-        let file = root().join(package["maintainer-scripts"].as_str().unwrap()).join(script);
-        assert!(std::fs::read_to_string(&file).unwrap().contains("#DEBHELPER#"));
+        let file = root()
+            .join(package["maintainer-scripts"].as_str().unwrap())
+            .join(script);
+        assert!(
+            std::fs::read_to_string(&file)
+                .unwrap()
+                .contains("#DEBHELPER#")
+        );
         tools::content(Command::new("sh").arg("-n").arg(file));
     }
 }
@@ -207,9 +286,15 @@ fn the_debian_package_is_whole() {
 fn server(name: &str) -> (Directory, Server) {
     let files = Directory::new(name);
     let (chain, key) = crate::status::certificate();
-    let (chain, key) = (files.write("chain.pem", &chain), files.write("key.pem", &key));
+    let (chain, key) = (
+        files.write("chain.pem", &chain),
+        files.write("key.pem", &key),
+    );
     let usage = files.0.join("usage.jsonl");
-    let setup = Setup::new().flag("--web", "off").flag("--certificate", &chain).flag("--private-key", &key);
+    let setup = Setup::new()
+        .flag("--web", "off")
+        .flag("--certificate", &chain)
+        .flag("--private-key", &key);
     let server = setup.flag("--usage-file", usage.to_str().unwrap()).start();
     (files, server)
 }
@@ -229,5 +314,7 @@ fn read(file: &str) -> String {
 /// The metrics that a text names.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("hairpin_") || word.starts_with("process_")).collect()
+    words
+        .filter(|word| word.starts_with("hairpin_") || word.starts_with("process_"))
+        .collect()
 }

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn sigterm_lets_calls_end_and_takes_no_new_ones() {
-    let server = Setup::new().flag("--drain-timeout", "10m").flag("--web", "off").start();
+    let server = Setup::new()
+        .flag("--drain-timeout", "10m")
+        .flag("--web", "off")
+        .start();
     assert!(server.get("/readyz").0.contains("200"));
     let mut client = server.udp();
     client.allocate();
@@ -42,14 +45,25 @@ fn progress_is_told_while_calls_end() {
     tcp.bind(0x4000, peers[1].address);
     let answer = json(&server, "POST", "/drain?deadline=10m");
     assert!(server.get("/readyz").0.contains("503"));
-    assert_eq!((answer["allocations"].as_u64(), answer["seconds"].as_f64()), (Some(2), Some(600.0)));
+    assert_eq!(
+        (answer["allocations"].as_u64(), answer["seconds"].as_f64()),
+        (Some(2), Some(600.0))
+    );
     let left = server.metric("hairpin_drain_seconds_left", &[]);
     assert!((590.0..=600.0).contains(&left), "{left}");
-    assert!(udp.ask(Outgoing::request(REFRESH)).is_success(), "what lives is refreshed");
+    assert!(
+        udp.ask(Outgoing::request(REFRESH)).is_success(),
+        "what lives is refreshed"
+    );
     udp.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
-    until("one that is left", || server.metric("hairpin_allocations", &[]) == 1.0);
+    until("one that is left", || {
+        server.metric("hairpin_allocations", &[]) == 1.0
+    });
     let told = server.wait_for_line("allocations=1");
-    assert!(told.contains("draining") && told.contains("seconds_left="), "{told}");
+    assert!(
+        told.contains("draining") && told.contains("seconds_left="),
+        "{told}"
+    );
     tcp.send_channel(0x4000, b"still");
     assert_eq!(peers[1].receive(), (relayed[1], b"still".to_vec()));
     peers[1].send(relayed[1], b"alive");
@@ -72,20 +86,49 @@ fn a_service_manager_is_told() {
     };
     let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let (at, user) = (listen.to_string(), format!("{USER}:{PASSWORD}"));
-    let flags =
-        ["serve", "--listen", &at, "--admin", "off", "--web", "off", "--relay-address", "127.0.0.1", "--user", &user];
+    let flags = [
+        "serve",
+        "--listen",
+        &at,
+        "--admin",
+        "off",
+        "--web",
+        "off",
+        "--relay-address",
+        "127.0.0.1",
+        "--user",
+        &user,
+    ];
     let mut serve = command(&flags);
-    serve.args(["--drain-timeout", "10m"]).env("NOTIFY_SOCKET", &path).stdout(Stdio::null()).stderr(Stdio::null());
+    serve
+        .args(["--drain-timeout", "10m"])
+        .env("NOTIFY_SOCKET", &path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut child = serve.spawn().unwrap();
     assert_eq!(words(), "READY=1");
     let mut client = Client::udp(listen);
     client.allocate();
-    let kill = |name: &str| Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap();
+    let kill = |name: &str| {
+        Command::new("kill")
+            .args(["-s", name, &child.id().to_string()])
+            .status()
+            .unwrap()
+    };
     assert!(kill("TERM").success());
     let said = words();
-    assert!(said.starts_with("STOPPING=1\n") && said.contains("\nSTATUS=Draining: 1 "), "{said}");
-    let patience = said.lines().find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC=")).unwrap();
-    assert!(patience.parse::<u64>().unwrap() > 10_000_000, "longer than until it says so again");
+    assert!(
+        said.starts_with("STOPPING=1\n") && said.contains("\nSTATUS=Draining: 1 "),
+        "{said}"
+    );
+    let patience = said
+        .lines()
+        .find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC="))
+        .unwrap();
+    assert!(
+        patience.parse::<u64>().unwrap() > 10_000_000,
+        "longer than until it says so again"
+    );
     assert!(kill("TERM").success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(TcpStream::connect(listen).is_err());
@@ -93,7 +136,9 @@ fn a_service_manager_is_told() {
 
 #[test]
 fn a_sibling_gets_the_new_clients() {
-    let setup = Setup::new().flag("--drain-timeout", "10m").flag("--alternate-server", "127.0.0.1:9");
+    let setup = Setup::new()
+        .flag("--drain-timeout", "10m")
+        .flag("--alternate-server", "127.0.0.1:9");
     let server = setup.flag("--web", "off").start();
     let mut client = server.udp();
     client.allocate();
@@ -106,7 +151,10 @@ fn a_sibling_gets_the_new_clients() {
 
 #[test]
 fn a_second_sigterm_and_a_deadline_end_it() {
-    let server = Setup::new().flag("--drain-timeout", "10m").flag("--web", "off").start();
+    let server = Setup::new()
+        .flag("--drain-timeout", "10m")
+        .flag("--web", "off")
+        .start();
     server.udp().allocate();
     signal(&server, "TERM");
     until("503", || server.get("/readyz").0.contains("503"));
@@ -116,13 +164,19 @@ fn a_second_sigterm_and_a_deadline_end_it() {
     let server = Setup::new().flag("--web", "off").start();
     server.udp().allocate();
     let answer = json(&server, "POST", "/drain?deadline=100ms");
-    assert_eq!((answer["draining"].as_bool(), answer["allocations"].as_u64()), (Some(true), Some(1)));
+    assert_eq!(
+        (answer["draining"].as_bool(), answer["allocations"].as_u64()),
+        (Some(true), Some(1))
+    );
     until("the end", || is_gone(&server));
 }
 
 #[test]
 fn an_empty_server_ends_at_once() {
-    let server = Setup::new().flag("--drain-timeout", "10m").flag("--web", "off").start();
+    let server = Setup::new()
+        .flag("--drain-timeout", "10m")
+        .flag("--web", "off")
+        .start();
     signal(&server, "TERM");
     until("the end", || is_gone(&server));
 }
@@ -132,7 +186,10 @@ fn an_empty_server_ends_at_once() {
 fn a_server_with_a_page_ends_at_once_too() {
     let web = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = Setup::new().flag("--web", &web.to_string()).start();
-    let _silent = [TcpStream::connect(web).unwrap(), TcpStream::connect(server.admin).unwrap()];
+    let _silent = [
+        TcpStream::connect(web).unwrap(),
+        TcpStream::connect(server.admin).unwrap(),
+    ];
     let asked = Instant::now();
     signal(&server, "TERM");
     until("the end", || is_gone(&server));

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 fn setup(directory: &Directory) -> Setup {
     let door = directory.0.join("handover");
-    Setup::new().flag("--web", "off").flag("--drain-timeout", "10m").flag("--handover", door.to_str().unwrap())
+    Setup::new()
+        .flag("--web", "off")
+        .flag("--drain-timeout", "10m")
+        .flag("--handover", door.to_str().unwrap())
 }
 
 fn has_ended(server: &Server) -> bool {
@@ -26,10 +29,22 @@ fn calls_go_on_while_servers_follow_one_another() {
     let end = Instant::now() + Duration::from_secs(8);
     let (second, third) = std::thread::scope(|scope| {
         let start = |server: &Server| -> Vec<_> {
-            let clients: Vec<Client> =
-                (0..20).map(|at| if at % 2 == 0 { server.udp() } else { server.tcp() }).collect();
-            let flows = clients.into_iter().map(|client| scope.spawn(move || flow(client, end))).collect();
-            until("their allocations", || server.metric("hairpin_allocations", &[]) == 20.0);
+            let clients: Vec<Client> = (0..20)
+                .map(|at| {
+                    if at % 2 == 0 {
+                        server.udp()
+                    } else {
+                        server.tcp()
+                    }
+                })
+                .collect();
+            let flows = clients
+                .into_iter()
+                .map(|client| scope.spawn(move || flow(client, end)))
+                .collect();
+            until("their allocations", || {
+                server.metric("hairpin_allocations", &[]) == 20.0
+            });
             flows
         };
         let mut flows = start(&first);
@@ -66,7 +81,10 @@ fn the_old_server_ends_with_its_last_call_and_its_client_reaches_the_new_one() {
     let mut late = new.udp();
     late.allocate();
     peer.send(relayed, b"still by the old one");
-    assert_eq!(client.channel_data(), (0x4000, b"still by the old one".to_vec()));
+    assert_eq!(
+        client.channel_data(),
+        (0x4000, b"still by the old one".to_vec())
+    );
     assert!(client.ask(Outgoing::request(REFRESH)).is_success());
     assert_eq!(new.metric("hairpin_allocations", &[]), 1.0);
     client.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
@@ -107,7 +125,10 @@ fn a_server_that_does_not_come_up_changes_nothing() {
     let old = setup.start();
     let mut client = old.udp();
     client.allocate();
-    let said = setup.clone().flag("--relay-address", "192.0.2.1").fail_in_place_of(&old);
+    let said = setup
+        .clone()
+        .flag("--relay-address", "192.0.2.1")
+        .fail_in_place_of(&old);
     assert!(said.contains("192.0.2.1"), "{said}");
     old.wait_for_line("did not take over");
     assert!(client.ask(Outgoing::request(REFRESH)).is_success());

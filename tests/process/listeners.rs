@@ -21,10 +21,18 @@ impl World {
         let directory = Directory::new(name);
         let (port, other) = (free_port(), free_port());
         let (first, second) = ([127, 0, 0, 1], [127, 0, 0, 1]);
-        let (first, second) = (SocketAddr::from((first, port)), SocketAddr::from((second, other)));
+        let (first, second) = (
+            SocketAddr::from((first, port)),
+            SocketAddr::from((second, other)),
+        );
         let file = directory.write("hairpin.toml", &text(&[first]));
         let server = on_file(&file).without_listeners().start_at(port);
-        World { directory, server, first, second }
+        World {
+            directory,
+            server,
+            first,
+            second,
+        }
     }
 
     /// Has the server listen here, besides IPv6's loopback.
@@ -36,7 +44,8 @@ impl World {
 
 fn text(at: &[SocketAddr]) -> String {
     let mut listed = format!("\"[::1]:{}\"", at[0].port());
-    at.iter().for_each(|address| listed += &format!(", \"{address}\""));
+    at.iter()
+        .for_each(|address| listed += &format!(", \"{address}\""));
     format!("listen = [{listed}]\nuser = [\"{USER}:{PASSWORD}\"]\n")
 }
 
@@ -60,7 +69,11 @@ impl Calling {
         let mut client = Client::udp(server);
         let (relayed, peer) = (client.allocate(), Peer::v4());
         client.bind(0x4000, peer.address);
-        Calling { client, relayed, peer }
+        Calling {
+            client,
+            relayed,
+            peer,
+        }
     }
 
     /// Both ways, and Refresh.
@@ -78,7 +91,9 @@ fn is_silent(at: SocketAddr) -> bool {
     let mut client = Client::udp(at);
     client.send(&Outgoing::request(BINDING));
     let socket = client.socket();
-    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
     socket.recv_from(&mut [0; 100]).is_err()
 }
 
@@ -88,18 +103,31 @@ fn one_that_is_added_serves_over_udp_and_tcp() {
     let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, world.first.port()));
     let report = world.listen(&[world.first, world.second]);
     let listeners = json!({ "added": [world.second], "removed": [] });
-    assert_eq!(report, json!({ "changed": ["listen"], "restart": [], "warnings": [], "listeners": listeners }));
-    for client in [Client::udp(world.second), Client::tcp(world.second), Client::udp(world.first), Client::tcp(v6)] {
+    assert_eq!(
+        report,
+        json!({ "changed": ["listen"], "restart": [], "warnings": [], "listeners": listeners })
+    );
+    for client in [
+        Client::udp(world.second),
+        Client::tcp(world.second),
+        Client::udp(world.first),
+        Client::tcp(v6),
+    ] {
         let mut client = client;
         let relayed = client.allocate();
         let peer = Peer::v4();
         client.bind(0x4000, peer.address);
         talk(&mut client, relayed, &peer);
     }
-    let relay = Outgoing::request(crate::codec::CREATE_PERMISSION).with(Attribute::peer(world.second));
+    let relay =
+        Outgoing::request(crate::codec::CREATE_PERMISSION).with(Attribute::peer(world.second));
     let mut client = Client::udp(world.first);
     client.allocate();
-    assert_eq!(client.ask(relay.clone()).error(), Some(403), "no relay reaches it");
+    assert_eq!(
+        client.ask(relay.clone()).error(),
+        Some(403),
+        "no relay reaches it"
+    );
 }
 
 #[test]
@@ -112,16 +140,26 @@ fn one_that_is_removed_keeps_its_clients_and_takes_no_others() {
     udp.bind(0x4000, peers[0].address);
     tcp.bind(0x4000, peers[1].address);
     let report = world.listen(&[world.first]);
-    assert_eq!(report["listeners"], json!({ "added": [], "removed": [world.second] }));
+    assert_eq!(
+        report["listeners"],
+        json!({ "added": [], "removed": [world.second] })
+    );
     assert!(is_silent(world.second), "strangers are not answered");
-    until("a closed TCP listener", || TcpStream::connect(world.second).is_err());
+    until("a closed TCP listener", || {
+        TcpStream::connect(world.second).is_err()
+    });
     talk(&mut udp, relayed[0], &peers[0]);
     talk(&mut tcp, relayed[1], &peers[1]);
-    assert!(udp.ask(Outgoing::request(REFRESH)).is_success() && tcp.ask(Outgoing::request(REFRESH)).is_success());
+    assert!(
+        udp.ask(Outgoing::request(REFRESH)).is_success()
+            && tcp.ask(Outgoing::request(REFRESH)).is_success()
+    );
     assert!(world.server.metric("hairpin_shard_retired_total", &[]) >= 1.0);
     udp.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
     world.server.wait_for_line("has lost its last allocation");
-    until("a port that is free", || UdpSocket::bind(world.second).is_ok());
+    until("a port that is free", || {
+        UdpSocket::bind(world.second).is_ok()
+    });
     talk(&mut tcp, relayed[1], &peers[1]);
 }
 
@@ -180,8 +218,14 @@ fn one_that_cannot_be_opened_changes_nothing() {
     world.directory.write("hairpin.toml", &wrong);
     let (status, body) = ask(world.server.admin, "POST", "/reload", "", "");
     assert_eq!(status, 400);
-    assert!(body.contains("hairpin.toml:1:") && body.contains(&world.second.to_string()), "{body}");
+    assert!(
+        body.contains("hairpin.toml:1:") && body.contains(&world.second.to_string()),
+        "{body}"
+    );
     Client::udp(world.first).allocate();
     drop(holder);
-    assert_eq!(json(&world.server, "POST", "/reload")["changed"], json!(["listen", "user"]));
+    assert_eq!(
+        json(&world.server, "POST", "/reload")["changed"],
+        json!(["listen", "user"])
+    );
 }

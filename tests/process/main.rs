@@ -53,7 +53,10 @@ fn command(arguments: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HAIRPIN_")) {
         command.env_remove(name);
     }
-    command.args(arguments).env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
     command
 }
 
@@ -69,10 +72,14 @@ fn stderr(output: &Output) -> String {
 fn json_in(text: &str) -> serde_json::Value {
     let starts = text.match_indices(['{', '[']).map(|(at, _)| at);
     let mut values = starts.filter_map(|at| {
-        let value = serde_json::Deserializer::from_str(&text[at..]).into_iter::<serde_json::Value>().next()?;
+        let value = serde_json::Deserializer::from_str(&text[at..])
+            .into_iter::<serde_json::Value>()
+            .next()?;
         value.ok().filter(|v| v.to_string().contains("credential"))
     });
-    values.next().unwrap_or_else(|| panic!("no JSON with credentials in:\n{text}"))
+    values
+        .next()
+        .unwrap_or_else(|| panic!("no JSON with credentials in:\n{text}"))
 }
 
 /// The string under this key, however deep.

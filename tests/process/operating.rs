@@ -15,7 +15,8 @@ pub struct Directory(pub PathBuf);
 
 impl Directory {
     pub fn new(name: &str) -> Directory {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir_all(&path).unwrap();
         Directory(path)
@@ -53,7 +54,10 @@ pub fn ask(admin: SocketAddr, method: &str, path: &str, head: &str, body: &str) 
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    (
+        head.split(' ').nth(1).unwrap().parse().unwrap(),
+        body.to_owned(),
+    )
 }
 
 /// Asks for JSON, which must be given.
@@ -65,7 +69,10 @@ pub fn json(server: &Server, method: &str, path: &str) -> Value {
 
 /// Sends a signal.
 pub fn signal(server: &Server, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &server.pid.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args(["-s", name, &server.pid.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success());
 }
 

@@ -34,12 +34,25 @@ fn metrics_count_what_happens() {
     client.exchange(&Outgoing::request(BINDING));
     let (_, text) = server.get("/metrics");
     for family in ["allocations", "bytes", "packets", "requests", "discards"] {
-        assert!(text.lines().any(|l| l.starts_with("hairpin_") && l.contains(family)), "{family}:\n{text}");
+        assert!(
+            text.lines()
+                .any(|l| l.starts_with("hairpin_") && l.contains(family)),
+            "{family}:\n{text}"
+        );
     }
-    assert!(server.metric("hairpin_discards_total", &[]) >= 1.0, "{text}");
-    for line in text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()) {
+    assert!(
+        server.metric("hairpin_discards_total", &[]) >= 1.0,
+        "{text}"
+    );
+    for line in text
+        .lines()
+        .filter(|l| !l.starts_with('#') && !l.is_empty())
+    {
         assert!(!line.contains("alice"), "a user is no label: {line}");
-        assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+        assert!(
+            line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(),
+            "{line}"
+        );
     }
 }
 
@@ -53,7 +66,8 @@ fn histograms_tell_lifetimes_and_request_times() {
     client.bind(0x4000, peer.address);
     client.fence();
     let bindings = server.metric("hairpin_request_seconds_count", &["\"Binding\""]);
-    let relayed = |direction: &str| server.metric("hairpin_relayed_packets_total", &[direction, "udp"]);
+    let relayed =
+        |direction: &str| server.metric("hairpin_relayed_packets_total", &[direction, "udp"]);
     for _ in 0..50 {
         client.send_channel(0x4000, b"x");
         peer.receive();
@@ -66,15 +80,30 @@ fn histograms_tell_lifetimes_and_request_times() {
         "what is relayed is not timed"
     );
     // A challenge and the allocation; one binding of a channel.
-    assert_eq!(server.metric("hairpin_request_seconds_count", &["\"Allocate\""]), 2.0);
-    assert_eq!(server.metric("hairpin_request_seconds_count", &["\"ChannelBind\""]), 1.0);
-    assert_eq!(server.metric("hairpin_request_seconds_bucket", &["+Inf"]), timed);
+    assert_eq!(
+        server.metric("hairpin_request_seconds_count", &["\"Allocate\""]),
+        2.0
+    );
+    assert_eq!(
+        server.metric("hairpin_request_seconds_count", &["\"ChannelBind\""]),
+        1.0
+    );
+    assert_eq!(
+        server.metric("hairpin_request_seconds_bucket", &["+Inf"]),
+        timed
+    );
     let sum = server.metric("hairpin_request_seconds_sum", &[]);
     assert!(sum > 0.0 && sum < 10.0, "{sum}");
     client.refresh(0);
     server.wait_for_line("allocation ended");
-    assert_eq!(server.metric("hairpin_allocation_lifetime_seconds_count", &[]), 1.0);
-    assert_eq!(server.metric("hairpin_allocation_lifetime_seconds_bucket", &["+Inf"]), 1.0);
+    assert_eq!(
+        server.metric("hairpin_allocation_lifetime_seconds_count", &[]),
+        1.0
+    );
+    assert_eq!(
+        server.metric("hairpin_allocation_lifetime_seconds_bucket", &["+Inf"]),
+        1.0
+    );
 }
 
 /// Issue 2: "a line for an allocation's start and end (user, client transport, relayed address, bytes both ways, duration, reason)."
@@ -84,7 +113,10 @@ fn an_allocation_is_logged_at_its_start_and_end() {
     let mut client = server.udp();
     let relayed = client.allocate().to_string();
     let started = server.wait_for_line(&relayed);
-    assert!(started.contains("alice") && started.to_lowercase().contains("udp"), "{started}");
+    assert!(
+        started.contains("alice") && started.to_lowercase().contains("udp"),
+        "{started}"
+    );
     let peer = Peer::v4();
     client.bind(0x4000, peer.address);
     client.send_channel(0x4000, &[1; 123]);
@@ -92,11 +124,20 @@ fn an_allocation_is_logged_at_its_start_and_end() {
     client.refresh(0);
     let end = Instant::now() + PATIENCE;
     let ended = loop {
-        let lines: Vec<String> = server.printed().lines().filter(|l| l.contains(&relayed)).map(str::to_owned).collect();
+        let lines: Vec<String> = server
+            .printed()
+            .lines()
+            .filter(|l| l.contains(&relayed))
+            .map(str::to_owned)
+            .collect();
         if lines.len() > 1 {
             break lines[1].clone();
         }
-        assert!(Instant::now() < end, "no line for the end:\n{}", server.printed());
+        assert!(
+            Instant::now() < end,
+            "no line for the end:\n{}",
+            server.printed()
+        );
         std::thread::yield_now();
     };
     assert!(ended.contains("alice") && ended.contains("123"), "{ended}");

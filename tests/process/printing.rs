@@ -20,7 +20,10 @@ fn commands(directory: &Directory, admin: &str) -> Vec<Vec<String>> {
     ];
     let words = |line: &String| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
     let mut commands: Vec<Vec<String>> = lines.iter().map(words).collect();
-    commands.iter_mut().filter(|words| words[0] == "--admin").for_each(|words| words.insert(0, "admin".into()));
+    commands
+        .iter_mut()
+        .filter(|words| words[0] == "--admin")
+        .for_each(|words| words.insert(0, "admin".into()));
     commands
 }
 
@@ -31,8 +34,16 @@ fn whoever_has_read_enough_may_leave() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = command(&words).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{words:?}");
+        let output = command(&words)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(
+            (output.status.code(), stderr(&output).as_str()),
+            (Some(0), ""),
+            "{words:?}"
+        );
     }
 }
 
@@ -43,9 +54,16 @@ fn a_disk_that_is_full_is_told() {
     for words in commands(&directory, &server.admin.to_string()) {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let output = command(&words).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let output = command(&words)
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
-        assert!(said.starts_with("error: standard output cannot be written: "), "{words:?}: {said}");
+        assert!(
+            said.starts_with("error: standard output cannot be written: "),
+            "{words:?}: {said}"
+        );
     }
 }

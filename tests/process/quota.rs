@@ -23,34 +23,63 @@ fn allocations_are_bounded_with_the_rfcs_codes() {
         first.allocate();
         let mut second = server.udp();
         second.login(USER, PASSWORD);
-        assert_eq!(second.ask(Outgoing::allocate()).error(), Some(code), "{flag}");
+        assert_eq!(
+            second.ask(Outgoing::allocate()).error(),
+            Some(code),
+            "{flag}"
+        );
         first.ask(Outgoing::request(crate::codec::REFRESH).with(Attribute::lifetime(0)));
-        assert!(second.ask(Outgoing::allocate()).is_success(), "{flag}: the place is free again");
+        assert!(
+            second.ask(Outgoing::allocate()).is_success(),
+            "{flag}: the place is free again"
+        );
     }
 }
 
 /// Whoever holds connections open, and does nothing with them, takes no relay away from anybody.
 #[test]
 fn connections_leave_descriptors_for_relays() {
-    let server = Setup::new().flag("--web", "off").flag("--drain-timeout", "0s").start();
-    let few = libc::rlimit { rlim_cur: 240, rlim_max: 240 };
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--drain-timeout", "0s")
+        .start();
+    let few = libc::rlimit {
+        rlim_cur: 240,
+        rlim_max: 240,
+    };
     // SAFETY: the kernel reads one rlimit; the process is the server that was just started.
-    let limited = unsafe { libc::prlimit(server.pid as i32, libc::RLIMIT_NOFILE, &few, std::ptr::null_mut()) };
+    let limited = unsafe {
+        libc::prlimit(
+            server.pid as i32,
+            libc::RLIMIT_NOFILE,
+            &few,
+            std::ptr::null_mut(),
+        )
+    };
     assert_eq!(limited, 0, "{}", std::io::Error::last_os_error());
-    let held: Vec<_> = (0..300).map(|_| TcpStream::connect(server.v4).unwrap()).collect();
-    until("connections that are refused", || server.metric("hairpin_shard_connections_refused_total", &[]) > 50.0);
+    let held: Vec<_> = (0..300)
+        .map(|_| TcpStream::connect(server.v4).unwrap())
+        .collect();
+    until("connections that are refused", || {
+        server.metric("hairpin_shard_connections_refused_total", &[]) > 50.0
+    });
     let mut clients: Vec<_> = (0..10).map(|_| server.udp()).collect();
     for client in &mut clients {
         client.allocate();
     }
     drop(held);
-    until("room for more", || server.metric("hairpin_shard_connections", &[]) == 0.0);
+    until("room for more", || {
+        server.metric("hairpin_shard_connections", &[]) == 0.0
+    });
     server.tcp().allocate();
 }
 
 #[test]
 fn permissions_are_bounded() {
-    let server = Setup::new().flag("--web", "off").flag("--permissions", "2").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--permissions", "2")
+        .start();
     let mut client = server.udp();
     client.allocate();
     let permit = |last: u8| {
@@ -59,12 +88,18 @@ fn permissions_are_bounded() {
     };
     assert!(client.ask(permit(1)).is_success() && client.ask(permit(2)).is_success());
     assert_eq!(client.ask(permit(3)).error(), Some(508));
-    assert!(client.ask(permit(2)).is_success(), "one that is there is refreshed");
+    assert!(
+        client.ask(permit(2)).is_success(),
+        "one that is there is refreshed"
+    );
 }
 
 #[test]
 fn channels_are_bounded() {
-    let server = Setup::new().flag("--web", "off").flag("--channels", "2").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--channels", "2")
+        .start();
     let mut client = server.udp();
     client.allocate();
     let peers = [Peer::v4(), Peer::v4(), Peer::v4()];
@@ -77,7 +112,10 @@ fn channels_are_bounded() {
 /// "media bursts of 100 ms pass": a megabyte a second lets a hundred packets of a thousand bytes through at once, and then no more.
 #[test]
 fn a_burst_passes_whole() {
-    let server = Setup::new().flag("--web", "off").flag("--allocation-bandwidth", "1M").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--allocation-bandwidth", "1M")
+        .start();
     let mut client = server.udp();
     client.allocate();
     let peer = Peer::v4();
@@ -94,12 +132,20 @@ fn a_burst_passes_whole() {
 /// A user's allocations share what the user has, a realm's share the realm's, and other users are not concerned by a user's.
 #[test]
 fn bandwidth_is_shared_by_whom_it_is_set_for() {
-    for (flag, others) in [("--user-bandwidth", 10.0), ("--realm-bandwidth", 0.0), ("--max-bandwidth", 0.0)] {
+    for (flag, others) in [
+        ("--user-bandwidth", 10.0),
+        ("--realm-bandwidth", 0.0),
+        ("--max-bandwidth", 0.0),
+    ] {
         let server = Setup::new().flag("--web", "off").flag(flag, "100k").start();
         let mut clients = [server.udp(), server.udp(), server.udp()];
         let peer = Peer::v4();
         for (at, client) in clients.iter_mut().enumerate() {
-            let (user, password) = if at < 2 { (USER, PASSWORD) } else { (OTHER_USER, OTHER_PASSWORD) };
+            let (user, password) = if at < 2 {
+                (USER, PASSWORD)
+            } else {
+                (OTHER_USER, OTHER_PASSWORD)
+            };
             client.login(user, password);
             assert!(client.ask(Outgoing::allocate()).is_success());
             client.bind(0x4000, peer.address);
@@ -134,7 +180,11 @@ fn bandwidth_is_shared_by_whom_it_is_set_for() {
 /// A new period brings new bytes.
 #[test]
 fn bytes_come_again_with_the_next_period() {
-    let server = Setup::new().flag("--web", "off").flag("--user-bytes", "3000").flag("--user-period", "2s").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--user-bytes", "3000")
+        .flag("--user-period", "2s")
+        .start();
     let mut client = server.udp();
     client.allocate();
     let peer = Peer::v4();
@@ -156,7 +206,10 @@ fn bytes_come_again_with_the_next_period() {
 /// What a TCP relay (RFC 6062) carries is metered too, and counts as the allocation's.
 #[test]
 fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
-    let server = Setup::new().flag("--web", "off").flag("--allocation-bandwidth", "1M").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--allocation-bandwidth", "1M")
+        .start();
     let mut control = server.tcp();
     control.allocate_with(Outgoing::allocate_tcp());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -184,16 +237,25 @@ fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
     data.read_exact(&mut [0; 8]).unwrap();
     let carried = || {
         let one = json(&server, "GET", "/allocations")["allocations"][0].clone();
-        (one["to_peers_bytes"].as_u64(), one["to_client_bytes"].as_u64())
+        (
+            one["to_peers_bytes"].as_u64(),
+            one["to_client_bytes"].as_u64(),
+        )
     };
     until("an account", || carried() == (Some(1_500_000), Some(8)));
-    assert_eq!(server.metric("hairpin_relayed_bytes_total", &["to_peer", "tcp"]), 1_500_000.0);
+    assert_eq!(
+        server.metric("hairpin_relayed_bytes_total", &["to_peer", "tcp"]),
+        1_500_000.0
+    );
 }
 
 /// Connecting to peers over TCP is no way around the bound of new peers.
 #[test]
 fn new_peers_are_bounded_over_tcp_too() {
-    let server = Setup::new().flag("--web", "off").flag("--new-peers", "5").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--new-peers", "5")
+        .start();
     let mut control = server.tcp();
     control.allocate_with(Outgoing::allocate_tcp());
     let outcomes = (1..=30_u16).map(|port| {
@@ -206,7 +268,12 @@ fn new_peers_are_bounded_over_tcp_too() {
 
 #[test]
 fn bandwidth_is_bounded_and_drops_are_counted() {
-    for flag in ["--allocation-bandwidth", "--user-bandwidth", "--realm-bandwidth", "--max-bandwidth"] {
+    for flag in [
+        "--allocation-bandwidth",
+        "--user-bandwidth",
+        "--realm-bandwidth",
+        "--max-bandwidth",
+    ] {
         let server = Setup::new().flag("--web", "off").flag(flag, "10k").start();
         let mut client = server.udp();
         client.allocate();
@@ -216,13 +283,19 @@ fn bandwidth_is_bounded_and_drops_are_counted() {
             client.send_channel(0x4000, &[1; 1000]);
         }
         client.fence();
-        until(flag, || server.metric("hairpin_discards_total", &["bandwidth"]) >= 30.0);
+        until(flag, || {
+            server.metric("hairpin_discards_total", &["bandwidth"]) >= 30.0
+        });
     }
 }
 
 #[test]
 fn bytes_of_a_period_are_bounded() {
-    let server = Setup::new().flag("--web", "off").flag("--user-bytes", "5000").flag("--user-period", "1d").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--user-bytes", "5000")
+        .flag("--user-period", "1d")
+        .start();
     let mut client = server.udp();
     client.allocate();
     let peer = Peer::v4();
@@ -231,7 +304,9 @@ fn bytes_of_a_period_are_bounded() {
         client.send_channel(0x4000, &[1; 1000]);
     }
     client.fence();
-    until("drops", || server.metric("hairpin_discards_total", &["bandwidth"]) >= 10.0);
+    until("drops", || {
+        server.metric("hairpin_discards_total", &["bandwidth"]) >= 10.0
+    });
     let mut second = server.udp();
     second.login(USER, PASSWORD);
     assert_eq!(second.ask(Outgoing::allocate()).error(), Some(486));
@@ -239,12 +314,17 @@ fn bytes_of_a_period_are_bounded() {
 
 #[test]
 fn new_peers_are_bounded() {
-    let server = Setup::new().flag("--web", "off").flag("--new-peers", "5").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--new-peers", "5")
+        .start();
     let mut client = server.udp();
     client.allocate();
     let outcomes = (1..=50).map(|last| {
         let peer = format!("127.0.0.{last}:9").parse().unwrap();
-        client.ask(Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(peer))).error()
+        client
+            .ask(Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(peer)))
+            .error()
     });
     let refused = outcomes.filter(|error| *error == Some(508)).count();
     assert!(refused >= 30, "{refused} of 50 were refused");

@@ -13,7 +13,9 @@ use std::net::TcpListener;
 fn a_file_gets_a_line_for_start_life_and_end() {
     let directory = Directory::new("usage-file");
     let file = directory.0.join("usage.jsonl");
-    let setup = Setup::new().flag("--web", "off").flag("--usage-file", file.to_str().unwrap());
+    let setup = Setup::new()
+        .flag("--web", "off")
+        .flag("--usage-file", file.to_str().unwrap());
     let server = setup.flag("--usage-interval", "1s").start();
     let mut client = server.udp();
     let relayed = client.allocate();
@@ -23,11 +25,19 @@ fn a_file_gets_a_line_for_start_life_and_end() {
     peer.receive();
     let lines = || -> Vec<Value> {
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     };
-    until("an update", || lines().iter().any(|line| line["event"] == "update" && line["to_peers_bytes"] == 100));
+    until("an update", || {
+        lines()
+            .iter()
+            .any(|line| line["event"] == "update" && line["to_peers_bytes"] == 100)
+    });
     client.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
-    until("the end", || lines().iter().any(|line| line["event"] == "end"));
+    until("the end", || {
+        lines().iter().any(|line| line["event"] == "end")
+    });
     let lines = lines();
     assert_eq!(lines[0]["event"], "start");
     let end = lines.last().unwrap();
@@ -35,7 +45,10 @@ fn a_file_gets_a_line_for_start_life_and_end() {
         (&end["user"], &end["reason"], &end["to_peers_packets"]),
         (&"alice".into(), &"deleted".into(), &1.into())
     );
-    assert_eq!((&end["relayed"][0], &end["peers"][0]), (&relayed.to_string().into(), &"127.0.0.1".into()));
+    assert_eq!(
+        (&end["relayed"][0], &end["peers"][0]),
+        (&relayed.to_string().into(), &"127.0.0.1".into())
+    );
     assert_eq!(end["client"], client.address.to_string());
 }
 
@@ -44,14 +57,20 @@ fn a_webhook_that_was_down_gets_everything_in_order() {
     let directory = Directory::new("usage-webhook");
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}/usage");
-    let setup = Setup::new().flag("--web", "off").flag("--usage-webhook", &url);
-    let server = setup.flag("--usage-spool", directory.0.to_str().unwrap()).start();
+    let setup = Setup::new()
+        .flag("--web", "off")
+        .flag("--usage-webhook", &url);
+    let server = setup
+        .flag("--usage-spool", directory.0.to_str().unwrap())
+        .start();
     for _ in 0..5 {
         let mut client = server.udp();
         client.allocate();
         client.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
     }
-    until("a failure", || server.metric("hairpin_usage_webhook_failures_total", &[]) >= 1.0);
+    until("a failure", || {
+        server.metric("hairpin_usage_webhook_failures_total", &[]) >= 1.0
+    });
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let mut events: Vec<Value> = vec![];
     let mut refused = false;
@@ -72,14 +91,27 @@ fn a_webhook_that_was_down_gets_everything_in_order() {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
         // The first post is refused: its lines must come again.
-        let status = if refused { "204 No Content" } else { "500 Internal Server Error" };
-        write!(reader.get_mut(), "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").unwrap();
+        let status = if refused {
+            "204 No Content"
+        } else {
+            "500 Internal Server Error"
+        };
+        write!(
+            reader.get_mut(),
+            "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        .unwrap();
         if std::mem::replace(&mut refused, true) {
             events.extend(serde_json::from_slice::<Vec<Value>>(&body).unwrap());
         }
     }
-    let numbers: Vec<u64> = events.iter().map(|event| event["number"].as_u64().unwrap()).collect();
+    let numbers: Vec<u64> = events
+        .iter()
+        .map(|event| event["number"].as_u64().unwrap())
+        .collect();
     assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
-    until("the count", || server.metric("hairpin_usage_lines_delivered_total", &[]) == 10.0);
+    until("the count", || {
+        server.metric("hairpin_usage_lines_delivered_total", &[]) == 10.0
+    });
     assert_eq!(server.metric("hairpin_usage_lines_lost_total", &[]), 0.0);
 }

@@ -21,12 +21,22 @@ fn a_reload_says_what_changed_and_what_lives_lives_on() {
     old.allocate();
     let peer = Peer::v4();
     old.bind(0x4000, peer.address);
-    directory.write("hairpin.toml", "user = [\"new:secret\"]\nrelay_ports = \"50000-50999\"\n");
+    directory.write(
+        "hairpin.toml",
+        "user = [\"new:secret\"]\nrelay_ports = \"50000-50999\"\n",
+    );
     let report = json(&server, "POST", "/reload");
-    assert_eq!(report, json!({ "changed": ["user"], "restart": ["relay_ports"], "warnings": [] }));
+    assert_eq!(
+        report,
+        json!({ "changed": ["user"], "restart": ["relay_ports"], "warnings": [] })
+    );
     old.send_channel(0x4000, b"still here");
     assert_eq!(peer.receive().1, b"still here");
-    assert!(old.ask(Outgoing::request(crate::codec::REFRESH)).is_success(), "its credentials stay good");
+    assert!(
+        old.ask(Outgoing::request(crate::codec::REFRESH))
+            .is_success(),
+        "its credentials stay good"
+    );
     let mut new = server.udp();
     new.login("new", "secret");
     assert!(new.ask(Outgoing::allocate()).is_success());
@@ -39,12 +49,21 @@ fn a_reload_says_what_changed_and_what_lives_lives_on() {
 #[test]
 fn a_realm_is_renamed_under_its_calls() {
     let directory = Directory::new("reload-realm");
-    let file = directory.write("hairpin.toml", &format!("realm = \"before.example\"\n{}", users("")));
+    let file = directory.write(
+        "hairpin.toml",
+        &format!("realm = \"before.example\"\n{}", users("")),
+    );
     let server = on_file(&file).without("--realm").start();
     let mut old = server.udp();
     old.allocate();
-    directory.write("hairpin.toml", &format!("realm = \"after.example\"\nsha1 = false\n{}", users("")));
-    assert_eq!(json(&server, "POST", "/reload")["changed"], json!(["realm", "sha1"]));
+    directory.write(
+        "hairpin.toml",
+        &format!("realm = \"after.example\"\nsha1 = false\n{}", users("")),
+    );
+    assert_eq!(
+        json(&server, "POST", "/reload")["changed"],
+        json!(["realm", "sha1"])
+    );
     let peer = Peer::v4();
     old.bind(0x4000, peer.address);
     assert!(old.refresh(600).is_success());
@@ -61,12 +80,20 @@ fn a_file_that_is_wrong_changes_nothing() {
     directory.write("hairpin.toml", "user = [\"new:secret\"]\nrelm = \"x\"\n");
     let (status, body) = ask(server.admin, "POST", "/reload", "", "");
     assert_eq!(status, 400);
-    assert!(body.contains("hairpin.toml:2:1") && body.contains("realm"), "{body}");
+    assert!(
+        body.contains("hairpin.toml:2:1") && body.contains("realm"),
+        "{body}"
+    );
     let mut client = server.udp();
     client.allocate();
     signal(&server, "HUP");
     server.wait_for_line("nothing has changed");
-    assert!(server.udp().exchange(&Outgoing::request(crate::codec::BINDING)).is_success());
+    assert!(
+        server
+            .udp()
+            .exchange(&Outgoing::request(crate::codec::BINDING))
+            .is_success()
+    );
 }
 
 #[test]
@@ -91,13 +118,20 @@ fn peer_rules_and_quotas_change() {
     let server = on_file(&file).start();
     let mut first = server.udp();
     first.allocate();
-    directory.write("hairpin.toml", &format!("{}user_allocations = 1\ndeny_peer = [\"127.0.0.9/32\"]\n", users("")));
+    directory.write(
+        "hairpin.toml",
+        &format!(
+            "{}user_allocations = 1\ndeny_peer = [\"127.0.0.9/32\"]\n",
+            users("")
+        ),
+    );
     json(&server, "POST", "/reload");
     let mut second = server.udp();
     second.login(USER, PASSWORD);
     assert_eq!(second.ask(Outgoing::allocate()).error(), Some(486));
-    let refused = Outgoing::request(crate::codec::CREATE_PERMISSION)
-        .with(crate::codec::Attribute::peer("127.0.0.9:9".parse().unwrap()));
+    let refused = Outgoing::request(crate::codec::CREATE_PERMISSION).with(
+        crate::codec::Attribute::peer("127.0.0.9:9".parse().unwrap()),
+    );
     assert_eq!(first.ask(refused).error(), Some(403));
 }
 
@@ -111,27 +145,44 @@ fn no_packet_is_lost_while_the_server_reloads() {
     let more = format!(", \"127.0.0.1:{other}\"");
     let file = directory.write("hairpin.toml", &(listen("") + &users("")));
     let server = on_file(&file).without_listeners().start_at(port);
-    let seconds = std::env::var("HAIRPIN_RELOAD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let seconds = std::env::var("HAIRPIN_RELOAD_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(5);
     let end = Instant::now() + Duration::from_secs(seconds);
     let (reloads, outcomes) = std::thread::scope(|scope| {
-        let flows: Vec<_> = (0..FLOWS).map(|_| scope.spawn(|| flow(server.udp(), end))).collect();
+        let flows: Vec<_> = (0..FLOWS)
+            .map(|_| scope.spawn(|| flow(server.udp(), end)))
+            .collect();
         let mut reloads = 0;
         let mut next = Instant::now();
         while Instant::now() < end {
             let odd = reloads % 2 == 1;
-            let text = listen(if odd { &more } else { "" }) + &users(if odd { ", \"x:y\"" } else { "" });
+            let text =
+                listen(if odd { &more } else { "" }) + &users(if odd { ", \"x:y\"" } else { "" });
             directory.write("hairpin.toml", &text);
             json(&server, "POST", "/reload");
             reloads += 1;
             next += PACE;
             std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
-        (reloads, flows.into_iter().map(|flow| flow.join().unwrap()).collect::<Vec<_>>())
+        (
+            reloads,
+            flows
+                .into_iter()
+                .map(|flow| flow.join().unwrap())
+                .collect::<Vec<_>>(),
+        )
     });
-    let (sent, lost) = outcomes.iter().fold((0, 0), |(sent, lost), flow| (sent + flow.0, lost + flow.1));
+    let (sent, lost) = outcomes
+        .iter()
+        .fold((0, 0), |(sent, lost), flow| (sent + flow.0, lost + flow.1));
     println!("{reloads} reloads under {FLOWS} flows: {sent} packets, {lost} lost");
     assert_eq!(lost, 0, "of {sent} in {reloads} reloads");
-    assert!(reloads as u64 > seconds && sent > FLOWS * seconds as usize, "{sent} packets in {reloads} reloads");
+    assert!(
+        reloads as u64 > seconds && sent > FLOWS * seconds as usize,
+        "{sent} packets in {reloads} reloads"
+    );
 }
 
 /// Sends a packet to the peer and one back at a time, twenty times a second: how many it sent, and how many of them did not come.
@@ -144,10 +195,12 @@ pub fn flow(mut client: Client, end: Instant) -> (usize, usize) {
         let octets = (sent as u32).to_be_bytes();
         client.send_channel(0x4000, &octets);
         let mut buffer = [0; 64];
-        let there = peer.socket.recv_from(&mut buffer).is_ok_and(|(length, _)| buffer[..length] == octets);
+        let there = peer
+            .socket
+            .recv_from(&mut buffer)
+            .is_ok_and(|(length, _)| buffer[..length] == octets);
         peer.send(relayed, &octets);
-        let back =
-            matches!(client.receive_within(PATIENCE), Some(Packet::Channel(0x4000, payload)) if payload == octets);
+        let back = matches!(client.receive_within(PATIENCE), Some(Packet::Channel(0x4000, payload)) if payload == octets);
         sent += 2;
         lost += usize::from(!there) + usize::from(!back);
         std::thread::park_timeout(Duration::from_millis(50));

@@ -14,18 +14,35 @@ use std::time::{Duration, Instant};
 #[test]
 fn a_bare_serve_prints_credentials_that_work() {
     let (listen, admin) = addresses();
-    let process =
-        Running::start(command(&["serve", "--listen", &listen.to_string(), "--admin", &admin.to_string()]), listen);
+    let process = Running::start(
+        command(&[
+            "serve",
+            "--listen",
+            &listen.to_string(),
+            "--admin",
+            &admin.to_string(),
+        ]),
+        listen,
+    );
     let text = process.printed_until("credential");
     assert!(text.contains(&listen.to_string()), "{text}");
     let json = json_in(&text);
-    let (username, password) = (find_text(&json, "username").unwrap(), find_text(&json, "credential").unwrap());
+    let (username, password) = (
+        find_text(&json, "username").unwrap(),
+        find_text(&json, "credential").unwrap(),
+    );
     assert!(text.contains(&format!("turn:{listen}")), "{text}");
     let mut client = Client::udp(listen);
     client.login(&username, &password);
     let answer = client.ask(Outgoing::allocate());
-    assert!(answer.is_success() || answer.error() == Some(508) || answer.error() == Some(440), "{answer:?}");
-    assert!(answer.error().is_none(), "a relay address is found: {answer:?}");
+    assert!(
+        answer.is_success() || answer.error() == Some(508) || answer.error() == Some(440),
+        "{answer:?}"
+    );
+    assert!(
+        answer.error().is_none(),
+        "a relay address is found: {answer:?}"
+    );
 }
 
 /// Issue 2: the flags are "each also settable by environment".
@@ -44,7 +61,10 @@ fn the_environment_sets_flags() {
     let _process = Running::start(process, listen);
     let mut client = Client::udp(listen);
     client.allocate();
-    assert_eq!(client.credentials.as_ref().unwrap().realm, REALM_NAME.as_bytes());
+    assert_eq!(
+        client.credentials.as_ref().unwrap().realm,
+        REALM_NAME.as_bytes()
+    );
     client.permit(Peer::v4().address);
 }
 
@@ -54,7 +74,9 @@ fn the_environment_may_hold_lists() {
     let (listen, admin) = addresses();
     let (second, _) = addresses();
     let mut process = command(&["serve", "--relay-address", "127.0.0.1"]);
-    process.env("HAIRPIN_LISTEN", format!("{listen},{second}")).env("HAIRPIN_ADMIN", admin.to_string());
+    process
+        .env("HAIRPIN_LISTEN", format!("{listen},{second}"))
+        .env("HAIRPIN_ADMIN", admin.to_string());
     // Listeners are opened in order.
     let _process = Running::start(process, second);
     assert!(Client::udp(second).fence().is_empty());
@@ -66,8 +88,15 @@ fn the_environment_may_hold_lists() {
 fn signals_end_it_with_exit_code_0() {
     for signal in ["INT", "TERM"] {
         let (listen, admin) = addresses();
-        let flags =
-            ["serve", "--listen", &listen.to_string(), "--admin", &admin.to_string(), "--relay-address", "127.0.0.1"];
+        let flags = [
+            "serve",
+            "--listen",
+            &listen.to_string(),
+            "--admin",
+            &admin.to_string(),
+            "--relay-address",
+            "127.0.0.1",
+        ];
         let mut process = command(&flags);
         process.args(["--user", &format!("{USER}:{PASSWORD}")]);
         let mut process = Running::start(process, listen);
@@ -104,19 +133,46 @@ fn a_port_in_use_is_named() {
 #[test]
 fn a_second_server_on_the_same_port_does_not_start() {
     let server = Setup::new().start();
-    refuses_to_start(&server.v4.to_string(), &format!("127.0.0.1:{}", free_port()), &server.v4.to_string());
+    refuses_to_start(
+        &server.v4.to_string(),
+        &format!("127.0.0.1:{}", free_port()),
+        &server.v4.to_string(),
+    );
 }
 
 /// Binding an address that this machine does not have is an error that names it.
 #[test]
 fn a_foreign_address_is_named() {
     let (listen, admin) = addresses();
-    let output = command(&["serve", "--listen", "192.0.2.1:3478", "--admin", &admin.to_string()]).output().unwrap();
-    assert!(!output.status.success() && stderr(&output).contains("192.0.2.1:3478"), "{}", stderr(&output));
-    let flags =
-        ["serve", "--listen", &listen.to_string(), "--admin", &admin.to_string(), "--relay-address", "192.0.2.1"];
+    let output = command(&[
+        "serve",
+        "--listen",
+        "192.0.2.1:3478",
+        "--admin",
+        &admin.to_string(),
+    ])
+    .output()
+    .unwrap();
+    assert!(
+        !output.status.success() && stderr(&output).contains("192.0.2.1:3478"),
+        "{}",
+        stderr(&output)
+    );
+    let flags = [
+        "serve",
+        "--listen",
+        &listen.to_string(),
+        "--admin",
+        &admin.to_string(),
+        "--relay-address",
+        "192.0.2.1",
+    ];
     let output = command(&flags).output().unwrap();
-    assert!(!output.status.success() && stderr(&output).contains("192.0.2.1"), "{}", stderr(&output));
+    assert!(
+        !output.status.success() && stderr(&output).contains("192.0.2.1"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 /// Issue 2: "default 3478 on every address": wildcard listeners answer from the address that was asked.
@@ -125,9 +181,24 @@ fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
     let port = free_port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
     let admin = format!("127.0.0.1:{}", free_port());
-    let flags = ["serve", "--listen", &v4, "--listen", &v6, "--admin", &admin, "--relay-address", "127.0.0.1"];
+    let flags = [
+        "serve",
+        "--listen",
+        &v4,
+        "--listen",
+        &v6,
+        "--admin",
+        &admin,
+        "--relay-address",
+        "127.0.0.1",
+    ];
     let mut process = command(&flags);
-    process.args(["--user", &format!("{USER}:{PASSWORD}"), "--allow-peer", "127.0.0.0/8"]);
+    process.args([
+        "--user",
+        &format!("{USER}:{PASSWORD}"),
+        "--allow-peer",
+        "127.0.0.0/8",
+    ]);
     let _process = Running::start(process, SocketAddr::from(([127, 0, 0, 1], port)));
     for ip in ["127.0.0.1", "127.0.0.2", "127.9.9.9", "::1"] {
         let server = SocketAddr::new(ip.parse().unwrap(), port);
@@ -138,7 +209,11 @@ fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
         client.send_channel(0x4000, b"out");
         assert_eq!(peer.receive(), (relayed, b"out".to_vec()));
         peer.send(relayed, b"in");
-        assert_eq!(client.channel_data(), (0x4000, b"in".to_vec()), "its data comes from {ip} as well");
+        assert_eq!(
+            client.channel_data(),
+            (0x4000, b"in".to_vec()),
+            "its data comes from {ip} as well"
+        );
         Client::tcp(server).allocate();
     }
 }
@@ -148,7 +223,15 @@ fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
 fn any_number_of_shards_serves_everyone() {
     for shards in ["1", "4"] {
         let server = Setup::new().replace("--shards", shards).start();
-        let mut clients: Vec<Client> = (0..24).map(|i| if i % 2 == 0 { server.udp() } else { server.tcp() }).collect();
+        let mut clients: Vec<Client> = (0..24)
+            .map(|i| {
+                if i % 2 == 0 {
+                    server.udp()
+                } else {
+                    server.tcp()
+                }
+            })
+            .collect();
         let relayed: Vec<SocketAddr> = clients.iter_mut().map(Client::allocate).collect();
         for (client, address) in clients.iter_mut().zip(&relayed) {
             let peer = Peer::v4();
@@ -160,8 +243,20 @@ fn any_number_of_shards_serves_everyone() {
 }
 
 fn refuses_to_start(listen: &str, admin: &str, named: &str) {
-    let flags = ["serve", "--listen", listen, "--admin", admin, "--relay-address", "127.0.0.1"];
-    let mut child = command(&flags).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let flags = [
+        "serve",
+        "--listen",
+        listen,
+        "--admin",
+        admin,
+        "--relay-address",
+        "127.0.0.1",
+    ];
+    let mut child = command(&flags)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let end = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end {
@@ -172,7 +267,10 @@ fn refuses_to_start(listen: &str, admin: &str, named: &str) {
     }
     let output = child.wait_with_output().unwrap();
     let text = stderr(&output);
-    assert!(!output.status.success() && text.contains(named), "does not name {named}: {text}");
+    assert!(
+        !output.status.success() && text.contains(named),
+        "does not name {named}: {text}"
+    );
 }
 
 /// Every allocation is a socket, and shells give their children 1,024: the soft limit becomes the hard one.
@@ -180,18 +278,37 @@ fn refuses_to_start(listen: &str, admin: &str, named: &str) {
 fn the_bound_on_sockets_is_raised() {
     let (listen, admin) = addresses();
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -S -n 256 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_hairpin"), "serve"]);
-    shell.args(["--listen", &listen.to_string(), "--admin", &admin.to_string(), "--relay-address", "127.0.0.1"]);
+    shell.args([
+        "-c",
+        "ulimit -S -n 256 && exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_hairpin"),
+        "serve",
+    ]);
+    shell.args([
+        "--listen",
+        &listen.to_string(),
+        "--admin",
+        &admin.to_string(),
+        "--relay-address",
+        "127.0.0.1",
+    ]);
     let process = Running::start(shell, listen);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.child.id())).unwrap();
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .unwrap();
     let mut bounds = line.split_whitespace();
     let (soft, hard) = (bounds.next().unwrap(), bounds.next().unwrap());
     assert!(soft == hard && soft != "256", "{line}");
 }
 
 fn addresses() -> (SocketAddr, SocketAddr) {
-    (SocketAddr::from(([127, 0, 0, 1], free_port())), SocketAddr::from(([127, 0, 0, 1], free_port())))
+    (
+        SocketAddr::from(([127, 0, 0, 1], free_port())),
+        SocketAddr::from(([127, 0, 0, 1], free_port())),
+    )
 }
 
 /// A server that this test started itself, without the fixture's shell between.
@@ -202,14 +319,23 @@ struct Running {
 
 impl Running {
     fn start(mut command: Command, listen: SocketAddr) -> Running {
-        let log = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("process-{}.log", listen.port()));
+        let log = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("process-{}.log", listen.port()));
         let file = std::fs::File::create(&log).unwrap();
-        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        let child = command
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
         let mut running = Running { child, log };
         let end = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(listen).is_err() {
             let ended = running.child.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < end, "did not start ({ended:?}):\n{}", running.printed());
+            assert!(
+                ended.is_none() && Instant::now() < end,
+                "did not start ({ended:?}):\n{}",
+                running.printed()
+            );
             std::thread::park_timeout(Duration::from_millis(5));
         }
         running
@@ -217,7 +343,10 @@ impl Running {
 
     fn printed(&self) -> String {
         let mut text = String::new();
-        std::fs::File::open(&self.log).unwrap().read_to_string(&mut text).unwrap();
+        std::fs::File::open(&self.log)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         text
     }
 
@@ -234,7 +363,10 @@ impl Running {
     }
 
     fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 

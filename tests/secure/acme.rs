@@ -13,9 +13,17 @@ use std::time::{Duration, Instant};
 /// A server that orders a certificate.
 fn ordering(place: &Place) -> Server {
     let path = |name: &str| place.directory.0.join(name).to_str().unwrap().to_owned();
-    let setup = Setup::new().flag("--web", "off").flag("--listen", &place.relay.to_string());
-    let setup = setup.flag("--acme-domain", NAME).flag("--acme-domain", OTHER).flag("--acme-directory", &place.url());
-    setup.flag("--acme-authority", &path("authority.pem")).flag("--state-directory", &path("state")).start()
+    let setup = Setup::new()
+        .flag("--web", "off")
+        .flag("--listen", &place.relay.to_string());
+    let setup = setup
+        .flag("--acme-domain", NAME)
+        .flag("--acme-domain", OTHER)
+        .flag("--acme-directory", &place.url());
+    setup
+        .flag("--acme-authority", &path("authority.pem"))
+        .flag("--state-directory", &path("state"))
+        .start()
 }
 
 #[test]
@@ -29,27 +37,64 @@ fn a_certificate_is_ordered_once_kept_and_shown_again_after_a_restart() {
     server.wait_for_line(&format!("turns:{NAME}:"));
     until("a certificate", || shown(address, NAME).is_some());
     let ordered = shown(address, NAME).unwrap();
-    assert!(authority.said().contains(&format!("Issued certificate serial {ordered}")));
+    assert!(
+        authority
+            .said()
+            .contains(&format!("Issued certificate serial {ordered}"))
+    );
     verified_by(&authority.root(), address, NAME);
     verified_by(&authority.root(), address, OTHER);
-    assert_eq!(shown(address, OTHER).as_ref(), Some(&ordered), "one for both names");
+    assert_eq!(
+        shown(address, OTHER).as_ref(),
+        Some(&ordered),
+        "one for both names"
+    );
     // TURN is spoken behind it, and by DTLS too.
     relaying(address, NAME).echo(2);
-    let mode = |name: &str| place.directory.0.join("state").join(name).metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!(["", "account.json", "acme.pem", "acme.key"].map(mode), [0o700, 0o600, 0o600, 0o600]);
+    let mode = |name: &str| {
+        place
+            .directory
+            .0
+            .join("state")
+            .join(name)
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(
+        ["", "account.json", "acme.pem", "acme.key"].map(mode),
+        [0o700, 0o600, 0o600, 0o600]
+    );
     assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 300.0 * 86_400.0);
-    assert_eq!(server.metric("hairpin_certificate_reload_failures_total", &[]), 0.0);
+    assert_eq!(
+        server.metric("hairpin_certificate_reload_failures_total", &[]),
+        0.0
+    );
 
     // Nobody could be asked for another one.
-    assert!(authority.said().contains("There are now 1 orders in the db"));
+    assert!(
+        authority
+            .said()
+            .contains("There are now 1 orders in the db")
+    );
     drop((server, authority));
     // Clients of the server before come back as soon as there is somebody.
     let first = std::thread::spawn(move || first_shown(address));
     let server = ordering(&place);
-    assert_eq!(first.join().unwrap(), Some(ordered.clone()), "to the very first");
+    assert_eq!(
+        first.join().unwrap(),
+        Some(ordered.clone()),
+        "to the very first"
+    );
     assert_eq!(shown(address, NAME), Some(ordered));
     relaying(address, NAME).echo(1);
-    assert!(!server.printed().contains("no certificate by ACME"), "{}", server.printed());
+    assert!(
+        !server.printed().contains("no certificate by ACME"),
+        "{}",
+        server.printed()
+    );
 }
 
 #[test]
@@ -74,7 +119,10 @@ fn it_is_renewed_before_it_expires_and_nobody_is_disconnected() {
     });
     caller.bounce(&peer, relayed, 200);
     let said = authority.said();
-    assert!(said.contains("There are now 1 accounts") && !said.contains("There are now 2 accounts"), "one account");
+    assert!(
+        said.contains("There are now 1 accounts") && !said.contains("There are now 2 accounts"),
+        "one account"
+    );
 }
 
 #[test]
@@ -96,11 +144,17 @@ fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
     };
     let server = ordering(&place);
     let line = server.wait_for_line("no certificate by ACME");
-    assert!(line.contains(NAME) && line.contains("Failed to connect to 127.0.0.9"), "{line}");
+    assert!(
+        line.contains(NAME) && line.contains("Failed to connect to 127.0.0.9"),
+        "{line}"
+    );
     server.wait_for_line("has forgotten the account");
     assert_eq!(shown(address, NAME), Some(old));
     relaying(address, NAME).echo(1);
-    assert_eq!(server.metric("hairpin_certificate_reload_failures_total", &[]), 1.0);
+    assert_eq!(
+        server.metric("hairpin_certificate_reload_failures_total", &[]),
+        1.0
+    );
     assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) < 0.0);
 
     for name in [NAME, OTHER] {
@@ -109,7 +163,9 @@ fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
     signal(&server, "HUP");
     until("a new one", || {
         let serial = shown(address, NAME).unwrap();
-        authority.said().contains(&format!("Issued certificate serial {serial}"))
+        authority
+            .said()
+            .contains(&format!("Issued certificate serial {serial}"))
     });
     assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 0.0);
 }

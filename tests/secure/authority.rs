@@ -37,7 +37,14 @@ impl Place {
             [(); 5].map(|()| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
         let directory = Directory::new(name);
         identify(&directory);
-        Place { directory, relay, listening, operating, dns, naming }
+        Place {
+            directory,
+            relay,
+            listening,
+            operating,
+            dns,
+            naming,
+        }
     }
 
     /// Where an ACME client begins.
@@ -49,7 +56,14 @@ impl Place {
 impl<'a> Authority<'a> {
     /// Starts one to which every name leads to `leads`. Its memory ends with it. `None`, with a word, where it is not installed.
     pub fn start(place: &'a Place, validity: Duration, leads: Ipv4Addr) -> Option<Authority<'a>> {
-        let Place { directory, relay, listening, operating, dns, naming } = place;
+        let Place {
+            directory,
+            relay,
+            listening,
+            operating,
+            dns,
+            naming,
+        } = place;
         let config = serde_json::json!({ "pebble": {
             "listenAddress": listening.to_string(),
             "managementListenAddress": operating.to_string(),
@@ -73,7 +87,12 @@ impl<'a> Authority<'a> {
                 "-tlsalpn01",
                 "",
             ])
-            .args(["-dns01", &dns.to_string(), "-management", &naming.to_string()])
+            .args([
+                "-dns01",
+                &dns.to_string(),
+                "-management",
+                &naming.to_string(),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -85,19 +104,36 @@ impl<'a> Authority<'a> {
         };
         let log = std::fs::File::create(directory.0.join("pebble.log")).unwrap();
         let pebble = Command::new("pebble")
-            .args(["-strict", "-config", &config, "-dnsserver", &dns.to_string()])
+            .args([
+                "-strict",
+                "-config",
+                &config,
+                "-dnsserver",
+                &dns.to_string(),
+            ])
             // Validate at once, every time; and accept every nonce but some, which a client has to live with.
-            .envs([("PEBBLE_VA_NOSLEEP", "1"), ("PEBBLE_AUTHZREUSE", "0"), ("PEBBLE_WFE_NONCEREJECT", "10")])
+            .envs([
+                ("PEBBLE_VA_NOSLEEP", "1"),
+                ("PEBBLE_AUTHZREUSE", "0"),
+                ("PEBBLE_WFE_NONCEREJECT", "10"),
+            ])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let authority = Authority { processes: [names, pebble], place };
+        let authority = Authority {
+            processes: [names, pebble],
+            place,
+        };
         for address in [listening, operating, naming] {
             let end = Instant::now() + Duration::from_secs(20);
             while TcpStream::connect(address).is_err() {
-                assert!(Instant::now() < end, "pebble did not start:\n{}", authority.said());
+                assert!(
+                    Instant::now() < end,
+                    "pebble did not start:\n{}",
+                    authority.said()
+                );
                 std::thread::yield_now();
             }
         }
@@ -124,7 +160,11 @@ impl<'a> Authority<'a> {
         let body = serde_json::json!({ "host": name, "addresses": [ip] }).to_string();
         let mut stream = TcpStream::connect(self.place.naming).unwrap();
         let length = body.len();
-        write!(stream, "POST /add-a HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        write!(
+            stream,
+            "POST /add-a HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.contains(" 200 "), "{answer}");
@@ -144,11 +184,18 @@ impl Drop for Authority<'_> {
 fn identify(directory: &Directory) {
     let (root, own) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut authority = CertificateParams::new([]).unwrap();
-    authority.distinguished_name.push(DnType::CommonName, "tests");
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "tests");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let server = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    let server = server.signed_by(&own, &Issuer::from_params(&authority, &root)).unwrap();
-    directory.write("authority.pem", &authority.self_signed(&root).unwrap().pem());
+    let server = server
+        .signed_by(&own, &Issuer::from_params(&authority, &root))
+        .unwrap();
+    directory.write(
+        "authority.pem",
+        &authority.self_signed(&root).unwrap().pem(),
+    );
     directory.write("server.pem", &server.pem());
     directory.write("server.key", &own.serialize_pem());
 }

@@ -37,19 +37,37 @@ fn text(output: &Output) -> String {
 fn openssl_speaks_tls_and_dtls_of_each_version() {
     let server = Server::start(V4, |_| {});
     let address = server.address.to_string();
-    for (version, said) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3"), ("-dtls1_2", "DTLSv1.2")] {
-        let arguments = ["s_client", version, "-connect", &address, "-servername", "relay.example"];
+    for (version, said) in [
+        ("-tls1_2", "TLSv1.2"),
+        ("-tls1_3", "TLSv1.3"),
+        ("-dtls1_2", "DTLSv1.2"),
+    ] {
+        let arguments = [
+            "s_client",
+            version,
+            "-connect",
+            &address,
+            "-servername",
+            "relay.example",
+        ];
         let Some(output) = run("openssl", &arguments, b"Q\n") else {
             return;
         };
         let text = text(&output);
-        assert!(text.contains(said) && text.contains("CN") && !text.contains("Cipher is (NONE)"), "{version}: {text}");
+        assert!(
+            text.contains(said) && text.contains("CN") && !text.contains("Cipher is (NONE)"),
+            "{version}: {text}"
+        );
     }
     let arguments = ["s_client", "-connect", &address, "-alpn", "stun.turn"];
     let Some(output) = run("openssl", &arguments, b"Q\n") else {
         return;
     };
-    assert!(text(&output).contains("ALPN protocol: stun.turn"), "{}", text(&output));
+    assert!(
+        text(&output).contains("ALPN protocol: stun.turn"),
+        "{}",
+        text(&output)
+    );
 }
 
 #[test]
@@ -78,17 +96,26 @@ fn coturns_client_relays_over_tls_and_dtls() {
         };
         let text = text(&output);
         assert!(output.status.success(), "{transport:?}: {text}");
-        assert!(text.contains("Total lost packets 0"), "{transport:?}: {text}");
+        assert!(
+            text.contains("Total lost packets 0"),
+            "{transport:?}: {text}"
+        );
     }
 }
 
 #[test]
 fn curl_finds_the_web_service_on_the_same_port() {
     let (visitors, mut visiting) = tokio::sync::mpsc::channel(8);
-    let terms = Terms { http: true, ..Terms::default() };
+    let terms = Terms {
+        http: true,
+        ..Terms::default()
+    };
     let server = Server::with_terms(V4, terms, |plan| plan.secure.visitors = Some(visitors));
     let serving = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async move {
             let visitor: hairpin::relay::Visitor = visiting.recv().await.unwrap();
             let mut stream = visitor.stream;
@@ -105,7 +132,10 @@ fn curl_finds_the_web_service_on_the_same_port() {
         return;
     };
     assert_eq!(text(&output), "hello");
-    assert!(serving.join().unwrap().starts_with("GET / HTTP/1.1\r\n"), "the first octets are not lost");
+    assert!(
+        serving.join().unwrap().starts_with("GET / HTTP/1.1\r\n"),
+        "the first octets are not lost"
+    );
     Caller::new(Line::tls(&server)).echo(1);
 }
 
@@ -118,16 +148,28 @@ fn clients_must_show_a_certificate_where_an_authority_is_named() {
     std::fs::write(&chain_file, &authority).unwrap();
     std::fs::write(&key_file, key).unwrap();
     let client_authorities = hairpin::net::tls::server::authorities(authority.as_bytes()).unwrap();
-    let server = Server::with_terms(V4, Terms { client_authorities, ..Terms::default() }, |_| {});
+    let server = Server::with_terms(
+        V4,
+        Terms {
+            client_authorities,
+            ..Terms::default()
+        },
+        |_| {},
+    );
     let address = server.address.to_string();
-    for (version, counter) in [("-tls1_3", "tls_handshakes"), ("-dtls1_2", "dtls_handshakes")] {
+    for (version, counter) in [
+        ("-tls1_3", "tls_handshakes"),
+        ("-dtls1_2", "dtls_handshakes"),
+    ] {
         let without = ["s_client", version, "-connect", &address];
         if run("openssl", &without, b"Q\n").is_none() {
             return;
         }
         assert_eq!(server.count(counter), 0, "{version}");
         let (chain, key) = (chain_file.to_str().unwrap(), key_file.to_str().unwrap());
-        let with = ["s_client", version, "-connect", &address, "-cert", chain, "-key", key];
+        let with = [
+            "s_client", version, "-connect", &address, "-cert", chain, "-key", key,
+        ];
         run("openssl", &with, b"Q\n").unwrap();
         assert_eq!(server.count(counter), 1, "{version}");
     }
@@ -140,13 +182,27 @@ fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
     let directory = Directory::new("rsa");
     let path = |name: &str| directory.0.join(name).to_str().unwrap().to_owned();
     let (chain, key) = (path("rsa.pem"), path("rsa.key"));
-    let subject = ["-subj", "/CN=relay.example", "-addext", "subjectAltName=DNS:relay.example", "-days", "30"];
-    let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &chain];
+    let subject = [
+        "-subj",
+        "/CN=relay.example",
+        "-addext",
+        "subjectAltName=DNS:relay.example",
+        "-days",
+        "30",
+    ];
+    let make = [
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &chain,
+    ];
     let Some(made) = run("openssl", &[&make[..], &subject].concat(), b"") else {
         return;
     };
     assert!(made.status.success(), "{}", text(&made));
-    let rsa = || Setup::new().flag("--web", "off").flag("--certificate", &chain).flag("--private-key", &key);
+    let rsa = || {
+        Setup::new()
+            .flag("--web", "off")
+            .flag("--certificate", &chain)
+            .flag("--private-key", &key)
+    };
     let server = rsa().start();
     let warned = server.wait_for_line("DTLS shows a certificate of its own");
     assert!(warned.contains("ECDSA"), "{warned}");
@@ -156,14 +212,39 @@ fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
     drop(server);
 
     let (ecdsa, chain, key) = certificate("relay.example");
-    let (chain, key) = (directory.write("ecdsa.pem", &chain), directory.write("ecdsa.key", &key));
-    let server = rsa().flag("--certificate", &chain).flag("--private-key", &key).start();
-    assert!(!server.printed().contains("DTLS shows"), "{}", server.printed());
+    let (chain, key) = (
+        directory.write("ecdsa.pem", &chain),
+        directory.write("ecdsa.key", &key),
+    );
+    let server = rsa()
+        .flag("--certificate", &chain)
+        .flag("--private-key", &key)
+        .start();
+    assert!(
+        !server.printed().contains("DTLS shows"),
+        "{}",
+        server.printed()
+    );
     let address = server.v4.to_string();
-    for (signatures, serial) in [("rsa_pss_rsae_sha256", &rsa_serial), ("ECDSA+SHA256", &ecdsa.serial().to_owned())] {
-        let arguments = ["s_client", "-connect", &address, "-servername", "relay.example", "-sigalgs", signatures];
+    for (signatures, serial) in [
+        ("rsa_pss_rsae_sha256", &rsa_serial),
+        ("ECDSA+SHA256", &ecdsa.serial().to_owned()),
+    ] {
+        let arguments = [
+            "s_client",
+            "-connect",
+            &address,
+            "-servername",
+            "relay.example",
+            "-sigalgs",
+            signatures,
+        ];
         let shown = run("openssl", &arguments, b"Q\n").unwrap();
         let shown = run("openssl", &["x509", "-noout", "-serial"], &shown.stdout).unwrap();
-        assert_eq!(text(&shown).trim().to_ascii_lowercase(), format!("serial={serial}"), "{signatures}");
+        assert_eq!(
+            text(&shown).trim().to_ascii_lowercase(),
+            format!("serial={serial}"),
+            "{signatures}"
+        );
     }
 }

@@ -64,14 +64,22 @@ impl ServerCertVerifier for Trusting {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256]
+        vec![
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::RSA_PSS_SHA256,
+        ]
     }
 }
 
 pub fn trusting() -> ClientConfig {
     let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions().unwrap();
-    builder.dangerous().with_custom_certificate_verifier(Arc::new(Trusting)).with_no_client_auth()
+    let builder = ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_no_client_auth()
 }
 
 pub fn connect(server: SocketAddr) -> TcpStream {
@@ -84,7 +92,11 @@ pub fn connect(server: SocketAddr) -> TcpStream {
 
 /// The same from an address of loopback's network.
 pub fn connect_from(ip: IpAddr, server: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(server), socket2::Type::STREAM, None)?;
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(server),
+        socket2::Type::STREAM,
+        None,
+    )?;
     socket.bind(&SocketAddr::new(ip, 0).into())?;
     socket.connect(&server.into())?;
     let stream = TcpStream::from(socket);
@@ -97,7 +109,9 @@ pub fn connect_from(ip: IpAddr, server: SocketAddr) -> std::io::Result<TcpStream
 pub fn bound(server: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(SocketAddr::new(server.ip(), 0)).unwrap();
     socket.connect(server).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
     socket
 }
 
@@ -142,10 +156,16 @@ impl Line {
 
     pub fn dtls_to(server: SocketAddr) -> Line {
         let own = dimpl::certificate::generate_self_signed_certificate().unwrap();
-        let mut engine = dimpl::Dtls::new_auto(Arc::new(dimpl::Config::default()), own, Instant::now());
+        let mut engine =
+            dimpl::Dtls::new_auto(Arc::new(dimpl::Config::default()), own, Instant::now());
         engine.set_active(true);
         let socket = bound(server);
-        let mut dtls = Dtls { engine, socket, sent: Vec::new(), received: Default::default() };
+        let mut dtls = Dtls {
+            engine,
+            socket,
+            sent: Vec::new(),
+            received: Default::default(),
+        };
         let deadline = Instant::now() + PATIENCE;
         while !dtls.turn(&[]) {
             assert!(Instant::now() < deadline, "no DTLS handshake");
@@ -237,10 +257,17 @@ pub struct Caller {
 
 impl Caller {
     pub fn new(line: Line) -> Caller {
-        let login = Login { username: "alice".into(), password: "wonderland".into() };
+        let login = Login {
+            username: "alice".into(),
+            password: "wonderland".into(),
+        };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
-        Caller { line, client: Client::new(Some(login), seed), kept: Vec::new() }
+        Caller {
+            line,
+            client: Client::new(Some(login), seed),
+            kept: Vec::new(),
+        }
     }
 
     fn message(&mut self) -> Vec<u8> {
@@ -248,7 +275,10 @@ impl Caller {
             return self.line.read();
         }
         loop {
-            if let Some(length) = stream::frame(&self.kept).unwrap().filter(|length| *length <= self.kept.len()) {
+            if let Some(length) = stream::frame(&self.kept)
+                .unwrap()
+                .filter(|length| *length <= self.kept.len())
+            {
                 return self.kept.drain(..length).collect();
             }
             let read = self.line.read();
@@ -294,7 +324,10 @@ impl Caller {
     }
 
     pub fn allocate(&mut self) -> SocketAddr {
-        let request = Request::Allocate { family: Some(Family::of(BOTH[0])), lifetime: None };
+        let request = Request::Allocate {
+            family: Some(Family::of(BOTH[0])),
+            lifetime: None,
+        };
         self.granted(request).relayed.unwrap()
     }
 
@@ -350,6 +383,9 @@ enum Got {
 impl Caller {
     /// Asks for something, to see whether the server still answers on this line.
     pub fn echo_again(&mut self) {
-        assert_eq!(self.granted(Request::Refresh { lifetime: 600 }).lifetime, Some(600));
+        assert_eq!(
+            self.granted(Request::Refresh { lifetime: 600 }).lifetime,
+            Some(600)
+        );
     }
 }

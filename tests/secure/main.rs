@@ -43,7 +43,10 @@ fn relays_over_every_transport_on_one_port_and_both_families() {
 #[test]
 fn two_dtls_clients_reach_each_other_through_their_relays() {
     let server = Server::start(server::V4, |_| {});
-    let (mut one, mut two) = (line::Caller::new(Line::dtls(&server)), line::Caller::new(Line::tls(&server)));
+    let (mut one, mut two) = (
+        line::Caller::new(Line::dtls(&server)),
+        line::Caller::new(Line::tls(&server)),
+    );
     let (first, second) = (one.allocate(), two.allocate());
     one.permit(second);
     two.permit(first);
@@ -56,7 +59,11 @@ fn two_dtls_clients_reach_each_other_through_their_relays() {
 #[test]
 fn alpn_is_taken_where_it_is_ours_and_never_required() {
     let server = Server::start(server::V4, |_| {});
-    for (offered, agreed) in [(&b"stun.turn"[..], true), (b"stun.nat-discovery", true), (b"h3", false)] {
+    for (offered, agreed) in [
+        (&b"stun.turn"[..], true),
+        (b"stun.nat-discovery", true),
+        (b"h3", false),
+    ] {
         match Line::tls_with(&server, &[offered], "relay.example") {
             Ok(Line::Tls(stream)) => {
                 assert!(agreed && stream.conn.alpn_protocol() == Some(offered))
@@ -65,5 +72,8 @@ fn alpn_is_taken_where_it_is_ours_and_never_required() {
             Err(_) => assert!(!agreed, "{}", String::from_utf8_lossy(offered)),
         }
     }
-    assert!(Line::tls_with(&server, &[], "somebody.else").is_ok(), "SNI chooses, it does not refuse");
+    assert!(
+        Line::tls_with(&server, &[], "somebody.else").is_ok(),
+        "SNI chooses, it does not refuse"
+    );
 }

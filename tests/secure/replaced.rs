@@ -12,10 +12,15 @@ use std::sync::Arc;
 
 /// The serial that a new TLS connection is shown.
 fn shown(server: &Server, name: &str) -> String {
-    let Line::Tls(stream) = Line::tls_with(server, &[], name).unwrap() else { unreachable!() };
+    let Line::Tls(stream) = Line::tls_with(server, &[], name).unwrap() else {
+        unreachable!()
+    };
     let chain = stream.conn.peer_certificates().unwrap();
     let (_, leaf) = x509_parser::parse_x509_certificate(&chain[0]).unwrap();
-    leaf.raw_serial().iter().map(|octet| format!("{octet:02x}")).collect()
+    leaf.raw_serial()
+        .iter()
+        .map(|octet| format!("{octet:02x}"))
+        .collect()
 }
 
 #[test]
@@ -48,9 +53,16 @@ fn fifty_relays_live_on_while_new_handshakes_see_the_new_certificate() {
 #[test]
 fn the_server_name_chooses_the_certificate() {
     let server = Server::start(V4, |_| {});
-    let named: Vec<Arc<Certificate>> = ["one.example", "*.two.example"].map(|name| certificate(name).0).into();
+    let named: Vec<Arc<Certificate>> = ["one.example", "*.two.example"]
+        .map(|name| certificate(name).0)
+        .into();
     server.tls.replace(named.clone()).unwrap();
-    for (name, which) in [("one.example", 0), ("a.two.example", 1), ("three.example", 0), ("A.Two.Example", 1)] {
+    for (name, which) in [
+        ("one.example", 0),
+        ("a.two.example", 1),
+        ("three.example", 0),
+        ("A.Two.Example", 1),
+    ] {
         assert_eq!(shown(&server, name), named[which].serial(), "{name}");
     }
 }
@@ -78,7 +90,9 @@ fn files_are_replaced_in_every_way_and_a_bad_one_keeps_the_old() {
     let server = setup.start();
     let shows = |expected: &Certificate| {
         let expected = Some(expected.serial().to_owned());
-        until("the right certificate", || super::binary::shown(server.v4, NAME) == expected);
+        until("the right certificate", || {
+            super::binary::shown(server.v4, NAME) == expected
+        });
     };
     let failures = || server.metric("hairpin_certificate_reload_failures_total", &[]);
     shows(&old);
@@ -92,7 +106,11 @@ fn files_are_replaced_in_every_way_and_a_bad_one_keeps_the_old() {
             (caller, relayed)
         })
         .collect();
-    let mut all_live = || relays.iter_mut().for_each(|(caller, relayed)| caller.bounce(&peer, *relayed, 100));
+    let mut all_live = || {
+        relays
+            .iter_mut()
+            .for_each(|(caller, relayed)| caller.bounce(&peer, *relayed, 100))
+    };
 
     // In place, and told by a signal.
     let (second, chain, key) = certificate(NAME);
@@ -121,7 +139,10 @@ fn files_are_replaced_in_every_way_and_a_bad_one_keeps_the_old() {
     let (fifth, chain, key) = certificate(NAME);
     directory.write("next/chain.pem", &chain);
     let line = server.wait_for_line("certificates not replaced");
-    assert!(line.contains("chain.pem: ") && line.contains("cannot be used with this key"), "{line}");
+    assert!(
+        line.contains("chain.pem: ") && line.contains("cannot be used with this key"),
+        "{line}"
+    );
     until("it counts", || failures() == 1.0);
     shows(&fourth);
     all_live();
@@ -145,7 +166,10 @@ fn tls_comes_and_goes_with_a_reload() {
     const NAME: &str = "relay.example";
     let directory = Directory::new("tls-by-reload");
     let (named, chain, key) = certificate(NAME);
-    let (chain, key) = (directory.write("chain.pem", &chain), directory.write("key.pem", &key));
+    let (chain, key) = (
+        directory.write("chain.pem", &chain),
+        directory.write("key.pem", &key),
+    );
     let plain = format!("user = [\"{USER}:{PASSWORD}\"]\n");
     let secure = format!("{plain}certificate = [\"{chain}\"]\nprivate_key = [\"{key}\"]\n");
     let server = on_file(&directory.write("hairpin.toml", &plain)).start();
@@ -172,7 +196,9 @@ fn tls_comes_and_goes_with_a_reload() {
     let changed = serde_json::from_str::<serde_json::Value>(&report).unwrap()["changed"].clone();
     assert_eq!(changed, serde_json::json!(["certificate", "private_key"]));
     assert_eq!(serial().as_deref(), Some(named.serial()));
-    relays.push(relay(Line::Tls(Box::new(secured(trusting(), connect(server.v4), NAME).unwrap()))));
+    relays.push(relay(Line::Tls(Box::new(
+        secured(trusting(), connect(server.v4), NAME).unwrap(),
+    ))));
     relays.push(relay(Line::dtls_to(server.v4)));
     for (caller, relayed) in &mut relays {
         caller.bounce(&peer, *relayed, 100);
@@ -198,7 +224,9 @@ fn dtls_clients_are_known_whichever_shard_hears_them() {
     let setup = setup.flag("--drain-timeout", "10m");
     let old = setup.start();
     let calls = |count: usize| -> Vec<Caller> {
-        let mut callers: Vec<_> = (0..count).map(|_| Caller::new(Line::dtls_to(old.v4))).collect();
+        let mut callers: Vec<_> = (0..count)
+            .map(|_| Caller::new(Line::dtls_to(old.v4)))
+            .collect();
         callers.iter_mut().for_each(|caller| caller.echo(1));
         callers
     };
@@ -211,7 +239,9 @@ fn dtls_clients_are_known_whichever_shard_hears_them() {
         caller.granted(Request::Refresh { lifetime: 0 });
         later.iter_mut().for_each(Caller::echo_again);
     }
-    until("the old server's end", || !std::path::Path::new(&format!("/proc/{}", old.pid)).exists());
+    until("the old server's end", || {
+        !std::path::Path::new(&format!("/proc/{}", old.pid)).exists()
+    });
     later.iter_mut().for_each(Caller::echo_again);
     assert_eq!(new.metric("hairpin_allocations", &[]), 12.0);
     signal(&new, "INT");

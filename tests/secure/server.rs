@@ -29,29 +29,52 @@ impl Server {
         let mut realm = Realm::new("test");
         realm.credentials.add_user("test", "alice", "wonderland");
         realm.peers.allow = vec![Cidr::new(V4, 8).unwrap(), Cidr::new(V6, 128).unwrap()];
-        let relays = BOTH.map(|ip| RelayAddress { local: ip, external: ip });
-        let mut plan = Plan::new([SocketAddr::new(ip, 0)], Policy::new(realm, relays.to_vec()));
+        let relays = BOTH.map(|ip| RelayAddress {
+            local: ip,
+            external: ip,
+        });
+        let mut plan = Plan::new(
+            [SocketAddr::new(ip, 0)],
+            Policy::new(realm, relays.to_vec()),
+        );
         plan.shards = 1;
         let tls = Arc::new(Tls::new(vec![certificate("relay.example").0], terms).unwrap());
         plan.secure.tls = Some(tls.clone());
         change(&mut plan);
         let supervisor = Supervisor::start(plan).unwrap();
         let address = supervisor.addresses()[0];
-        Server { supervisor, address, tls }
+        Server {
+            supervisor,
+            address,
+            tls,
+        }
     }
 
     /// One of the relay's counters.
     pub fn count(&self, name: &str) -> u64 {
         let statistics = self.supervisor.statistics();
-        let each = statistics.shards.iter().flat_map(|shard| shard.relay.each());
-        each.filter(|(known, ..)| *known == name).map(|(.., value)| value).sum()
+        let each = statistics
+            .shards
+            .iter()
+            .flat_map(|shard| shard.relay.each());
+        each.filter(|(known, ..)| *known == name)
+            .map(|(.., value)| value)
+            .sum()
     }
 }
 
 /// A certificate for a name: itself, and as PEM with its key.
 pub fn certificate(name: &str) -> (Arc<Certificate>, String, String) {
     let key = KeyPair::generate().unwrap();
-    let chain = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let chain = CertificateParams::new([name.to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap()
+        .pem();
     let key = key.serialize_pem();
-    (Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()), chain, key)
+    (
+        Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap()),
+        chain,
+        key,
+    )
 }

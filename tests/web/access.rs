@@ -25,8 +25,17 @@ async fn upgrade_status(server: &Server, origin: &str) -> u16 {
 #[tokio::test]
 async fn pages_of_other_origins_stay_out() {
     let server = Server::start(Settings::default()).await;
-    assert_eq!(upgrade_status(&server, &format!("http://{}", server.address)).await, 101);
-    for origin in ["http://evil.example", "null", "https://127.0.0.1", "", "http://127.0.0.1.evil.example:8080"] {
+    assert_eq!(
+        upgrade_status(&server, &format!("http://{}", server.address)).await,
+        101
+    );
+    for origin in [
+        "http://evil.example",
+        "null",
+        "https://127.0.0.1",
+        "",
+        "http://127.0.0.1.evil.example:8080",
+    ] {
         assert_eq!(upgrade_status(&server, origin).await, 403, "{origin:?}");
     }
 }
@@ -34,36 +43,77 @@ async fn pages_of_other_origins_stay_out() {
 #[tokio::test]
 async fn an_operator_lists_origins_or_admits_all() {
     let origins = Origins::Listed(vec!["https://app.example".into()]);
-    let server = Server::start(Settings { origins, ..Settings::default() }).await;
+    let server = Server::start(Settings {
+        origins,
+        ..Settings::default()
+    })
+    .await;
     assert_eq!(upgrade_status(&server, "https://app.example").await, 101);
-    assert_eq!(upgrade_status(&server, &format!("http://{}", server.address)).await, 101);
+    assert_eq!(
+        upgrade_status(&server, &format!("http://{}", server.address)).await,
+        101
+    );
     assert_eq!(upgrade_status(&server, "http://app.example").await, 403);
-    let server = Server::start(Settings { origins: Origins::Any, ..Settings::default() }).await;
-    assert_eq!(upgrade_status(&server, "https://wherever.example").await, 101);
+    let server = Server::start(Settings {
+        origins: Origins::Any,
+        ..Settings::default()
+    })
+    .await;
+    assert_eq!(
+        upgrade_status(&server, "https://wherever.example").await,
+        101
+    );
 }
 
 #[tokio::test]
 async fn rooms_open_by_token() {
     let tokens = RoomTokens::new(b"secret");
-    let server = Server::start(Settings { tokens: Some(tokens.clone()), ..Settings::default() }).await;
+    let server = Server::start(Settings {
+        tokens: Some(tokens.clone()),
+        ..Settings::default()
+    })
+    .await;
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let (good, old, other) =
-        (tokens.mint("blue", now + 60), tokens.mint("blue", now - 1), tokens.mint("green", now + 60));
+    let (good, old, other) = (
+        tokens.mint("blue", now + 60),
+        tokens.mint("blue", now - 1),
+        tokens.mint("green", now + 60),
+    );
     let forged = RoomTokens::new(b"guess").mint("blue", now + 60);
-    assert_eq!(server.refused("room=blue").await, ("token-required".into(), 4401));
-    assert_eq!(server.refused(&format!("room=blue&token={old}")).await, ("token-expired".into(), 4401));
-    assert_eq!(server.refused(&format!("room=blue&token={other}")).await, ("token-invalid".into(), 4401));
-    assert_eq!(server.refused(&format!("room=blue&token={forged}")).await, ("token-invalid".into(), 4401));
+    assert_eq!(
+        server.refused("room=blue").await,
+        ("token-required".into(), 4401)
+    );
+    assert_eq!(
+        server.refused(&format!("room=blue&token={old}")).await,
+        ("token-expired".into(), 4401)
+    );
+    assert_eq!(
+        server.refused(&format!("room=blue&token={other}")).await,
+        ("token-invalid".into(), 4401)
+    );
+    assert_eq!(
+        server.refused(&format!("room=blue&token={forged}")).await,
+        ("token-invalid".into(), 4401)
+    );
     let ann = server.join(&format!("room=blue&token={good}")).await;
-    let again = server.join(&format!("room=blue&resume={}", ann.resume())).await;
-    assert_eq!(again.id, ann.id, "who is inside need not show its token again");
+    let again = server
+        .join(&format!("room=blue&resume={}", ann.resume()))
+        .await;
+    assert_eq!(
+        again.id, ann.id,
+        "who is inside need not show its token again"
+    );
 }
 
 #[tokio::test]
 async fn settings_are_replaced_for_whoever_comes_next() {
     let server = Server::start(Settings::default()).await;
     let mut ann = server.join("room=blue").await;
-    server.web.replace(Settings { tokens: Some(RoomTokens::new(b"secret")), ..Settings::default() });
+    server.web.replace(Settings {
+        tokens: Some(RoomTokens::new(b"secret")),
+        ..Settings::default()
+    });
     assert_eq!(server.refused("room=blue").await.0, "token-required");
     ann.nothing_else().await;
 }
@@ -91,7 +141,10 @@ async fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
                 tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await });
                 continue;
             }
-            stream.write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+            stream
+                .write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").as_bytes())
+                .await
+                .unwrap();
         }
     });
     (url, asked)
@@ -100,18 +153,37 @@ async fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
 #[tokio::test]
 async fn the_hook_decides() {
     let (url, asked) = hook().await;
-    let hook = Hook { within: Duration::from_millis(500), ..Hook::new(&url) };
-    let server = Server::start(Settings { hook: Some(hook), ..Settings::default() }).await;
+    let hook = Hook {
+        within: Duration::from_millis(500),
+        ..Hook::new(&url)
+    };
+    let server = Server::start(Settings {
+        hook: Some(hook),
+        ..Settings::default()
+    })
+    .await;
     server.join("room=blue&token=204").await;
     assert_eq!(
         asked.lock().unwrap()[0],
         json!({"room": "blue", "token": "204", "client": "127.0.0.1", "origin": null})
     );
     assert_eq!(server.refused("room=blue").await, ("refused".into(), 4403));
-    assert_eq!(server.refused("room=blue&token=401").await, ("refused".into(), 4403));
-    assert_eq!(server.refused("room=blue&token=500").await, ("unchecked".into(), 4503));
-    assert_eq!(server.refused("room=blue&token=302").await, ("unchecked".into(), 4503));
-    assert_eq!(server.refused("room=blue&token=never").await, ("unchecked".into(), 4503));
+    assert_eq!(
+        server.refused("room=blue&token=401").await,
+        ("refused".into(), 4403)
+    );
+    assert_eq!(
+        server.refused("room=blue&token=500").await,
+        ("unchecked".into(), 4503)
+    );
+    assert_eq!(
+        server.refused("room=blue&token=302").await,
+        ("unchecked".into(), 4503)
+    );
+    assert_eq!(
+        server.refused("room=blue&token=never").await,
+        ("unchecked".into(), 4503)
+    );
 }
 
 #[tokio::test]
@@ -119,30 +191,57 @@ async fn a_hook_that_is_not_there_keeps_everybody_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
-    let server = Server::start(Settings { hook: Some(Hook::new(&url)), ..Settings::default() }).await;
-    assert_eq!(server.refused("room=blue").await, ("unchecked".into(), 4503));
+    let server = Server::start(Settings {
+        hook: Some(Hook::new(&url)),
+        ..Settings::default()
+    })
+    .await;
+    assert_eq!(
+        server.refused("room=blue").await,
+        ("unchecked".into(), 4503)
+    );
 }
 
 #[tokio::test]
 async fn the_hook_and_tokens_guard_the_servers_of_a_page_too() {
     let tokens = RoomTokens::new(b"secret");
-    let settings = Settings { ice: servers(), tokens: Some(tokens.clone()), ..Settings::default() };
+    let settings = Settings {
+        ice: servers(),
+        tokens: Some(tokens.clone()),
+        ..Settings::default()
+    };
     let server = Server::start(settings).await;
     // A proxy speaks for a page elsewhere: loopback's privilege is not for it.
     let page = ["X-Forwarded-For: 192.0.2.1", "Sec-Fetch-Site: same-origin"];
     let answer = within(server.ask("GET /ice-servers?room=blue", &page, "")).await;
-    assert_eq!((answer.status, answer.json()["code"].clone()), (401, json!("token-required")));
+    assert_eq!(
+        (answer.status, answer.json()["code"].clone()),
+        (401, json!("token-required"))
+    );
     let token = tokens.mint("blue", u64::MAX);
-    let answer = server.ask(&format!("GET /ice-servers?room=blue&token={token}"), &page, "").await;
+    let answer = server
+        .ask(
+            &format!("GET /ice-servers?room=blue&token={token}"),
+            &page,
+            "",
+        )
+        .await;
     assert_eq!(answer.status, 200);
 }
 
 /// How many ICE servers a welcome has, and whether any comes with credentials.
 async fn welcome(server: &Server, query: &str, headers: &[(&'static str, &str)]) -> (usize, bool) {
-    let mut socket = server.socket(query, headers).await.expect("the upgrade succeeds");
-    let Some(Ok(tungstenite::Message::Text(text))) = within(socket.next()).await else { panic!("a welcome") };
+    let mut socket = server
+        .socket(query, headers)
+        .await
+        .expect("the upgrade succeeds");
+    let Some(Ok(tungstenite::Message::Text(text))) = within(socket.next()).await else {
+        panic!("a welcome")
+    };
     let welcome: Value = serde_json::from_str(&text).unwrap();
-    let servers = welcome["iceServers"].as_array().unwrap_or_else(|| panic!("{welcome}"));
+    let servers = welcome["iceServers"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{welcome}"));
     (servers.len(), text.contains("credential"))
 }
 
@@ -150,7 +249,10 @@ async fn welcome(server: &Server, query: &str, headers: &[(&'static str, &str)])
 async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
     let (stun_alone, all) = ((1, false), (2, true));
     let start = async |open: Open, change: fn(&mut Settings)| {
-        let mut settings = Settings { ice: IceServers { open, ..servers() }, ..Settings::default() };
+        let mut settings = Settings {
+            ice: IceServers { open, ..servers() },
+            ..Settings::default()
+        };
         change(&mut settings);
         Server::start(settings).await
     };
@@ -166,33 +268,74 @@ async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
     ] {
         let server = start(open, |_| ()).await;
         assert_eq!(welcome(&server, "room=a", &[]).await, here, "{open:?} here");
-        assert_eq!(welcome(&server, "room=b", &[stranger, host, page]).await, from_page, "{open:?} our page");
-        assert_eq!(welcome(&server, "room=c", &[stranger]).await, from_elsewhere, "{open:?} a stranger");
+        assert_eq!(
+            welcome(&server, "room=b", &[stranger, host, page]).await,
+            from_page,
+            "{open:?} our page"
+        );
+        assert_eq!(
+            welcome(&server, "room=c", &[stranger]).await,
+            from_elsewhere,
+            "{open:?} a stranger"
+        );
     }
     let query = format!("room=a&token={}", tokens.mint("a", u64::MAX));
     for open in [Open::Loopback, Open::Nobody] {
-        let server = start(open, |settings| settings.tokens = Some(RoomTokens::new(b"secret"))).await;
-        assert_eq!(welcome(&server, &query, &[stranger]).await, all, "{open:?}: a token");
+        let server = start(open, |settings| {
+            settings.tokens = Some(RoomTokens::new(b"secret"))
+        })
+        .await;
+        assert_eq!(
+            welcome(&server, &query, &[stranger]).await,
+            all,
+            "{open:?}: a token"
+        );
     }
     let server = start(Open::Loopback, |settings| settings.origins = Origins::Any).await;
     let app = ("origin", "https://app.example");
-    assert_eq!(welcome(&server, "room=a", &[app]).await, stun_alone, "anybody's page, in a browser here");
+    assert_eq!(
+        welcome(&server, "room=a", &[app]).await,
+        stun_alone,
+        "anybody's page, in a browser here"
+    );
 }
 
 /// A page of a stranger's name, whose DNS leads the browsers of this machine to a listener that only they can reach.
 #[tokio::test]
 async fn a_rebound_page_is_another_sites() {
-    let server = Server::start(Settings { ice: servers(), ..Settings::default() }).await;
+    let server = Server::start(Settings {
+        ice: servers(),
+        ..Settings::default()
+    })
+    .await;
     let port = server.address.port();
-    let (host, origin) = (format!("evil.example:{port}"), format!("http://evil.example:{port}"));
-    let Err(tungstenite::Error::Http(answer)) = server.socket("room=a", &[("host", &host), ("origin", &origin)]).await
+    let (host, origin) = (
+        format!("evil.example:{port}"),
+        format!("http://evil.example:{port}"),
+    );
+    let Err(tungstenite::Error::Http(answer)) = server
+        .socket("room=a", &[("host", &host), ("origin", &origin)])
+        .await
     else {
         panic!("let in")
     };
     assert_eq!(answer.status(), 403);
-    let lines = [format!("Host: {host}"), format!("Referer: {origin}/"), "X-Forwarded-For: 192.0.2.1".into()];
+    let lines = [
+        format!("Host: {host}"),
+        format!("Referer: {origin}/"),
+        "X-Forwarded-For: 192.0.2.1".into(),
+    ];
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    assert_eq!(server.ask("GET /ice-servers?room=a", &lines, "").await.status, 403);
+    assert_eq!(
+        server
+            .ask("GET /ice-servers?room=a", &lines, "")
+            .await
+            .status,
+        403
+    );
     let proxied = [("host", "call.example"), ("origin", "https://call.example")];
-    assert!(server.socket("room=a", &proxied).await.is_ok(), "a reverse proxy in front");
+    assert!(
+        server.socket("room=a", &proxied).await.is_ok(),
+        "a reverse proxy in front"
+    );
 }

@@ -11,8 +11,21 @@ pub fn fetch() {
         return;
     }
     let mut npm = Command::new("npm");
-    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--prefix"]);
-    let fetched = npm.arg(folder()).arg("axe-core@4").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    npm.args([
+        "install",
+        "--no-save",
+        "--no-audit",
+        "--no-fund",
+        "--ignore-scripts",
+        "--fetch-retries=1",
+        "--prefix",
+    ]);
+    let fetched = npm
+        .arg(folder())
+        .arg("axe-core@4")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if !fetched.is_ok_and(|status| status.success()) {
         eprintln!("npm could not fetch axe-core");
     }

@@ -13,21 +13,41 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use crate::client::{Server, within};
 
 async fn start(bounds: Bounds) -> Server {
-    Server::start(Settings { bounds, ..Settings::default() }).await
+    Server::start(Settings {
+        bounds,
+        ..Settings::default()
+    })
+    .await
 }
 
 #[tokio::test]
 async fn room_names() {
     let server = start(Bounds::default()).await;
     let long = "x".repeat(65);
-    for query in
-        ["", "room=", "room=a%20b", "room=a/b", "room=%00", "room=gr%C3%BCn", "rom=blue", &format!("room={long}")]
-    {
-        assert_eq!(server.refused(query).await, ("bad-room".into(), 4400), "{query}");
+    for query in [
+        "",
+        "room=",
+        "room=a%20b",
+        "room=a/b",
+        "room=%00",
+        "room=gr%C3%BCn",
+        "rom=blue",
+        &format!("room={long}"),
+    ] {
+        assert_eq!(
+            server.refused(query).await,
+            ("bad-room".into(), 4400),
+            "{query}"
+        );
     }
     server.join(&format!("room={}", "x".repeat(64))).await;
     server.join("room=A-z_0.9~").await;
-    let own = start(Bounds { room_alphabet: "äb".into(), room_name: 2, ..Bounds::default() }).await;
+    let own = start(Bounds {
+        room_alphabet: "äb".into(),
+        room_name: 2,
+        ..Bounds::default()
+    })
+    .await;
     own.join("room=%C3%A4b").await;
     assert_eq!(own.refused("room=bbb").await.0, "bad-room");
     assert_eq!(own.refused("room=blue").await.0, "bad-room");
@@ -38,12 +58,23 @@ async fn peers_of_a_room() {
     let server = start(Bounds::default()).await;
     let ann = server.join("room=blue").await;
     let mut bob = server.join("room=blue").await;
-    assert_eq!(server.refused("room=blue").await, ("room-full".into(), 4409));
-    assert_eq!(server.refused("room=blue&peers=9").await, ("room-full".into(), 4409), "the first peer decides");
+    assert_eq!(
+        server.refused("room=blue").await,
+        ("room-full".into(), 4409)
+    );
+    assert_eq!(
+        server.refused("room=blue&peers=9").await,
+        ("room-full".into(), 4409),
+        "the first peer decides"
+    );
     bob.nothing_else().await;
     drop(ann);
     for peers in ["0", "1", "17", "-1", "many", ""] {
-        assert_eq!(server.refused(&format!("room=red&peers={peers}")).await, ("bad-peers".into(), 4400), "{peers}");
+        assert_eq!(
+            server.refused(&format!("room=red&peers={peers}")).await,
+            ("bad-peers".into(), 4400),
+            "{peers}"
+        );
     }
     let mut sixteen = vec![server.join("room=green&peers=16").await];
     for _ in 1..16 {
@@ -54,10 +85,18 @@ async fn peers_of_a_room() {
 
 #[tokio::test]
 async fn rooms_and_connections() {
-    let server = start(Bounds { rooms: 2, connections: 4, ..Bounds::default() }).await;
+    let server = start(Bounds {
+        rooms: 2,
+        connections: 4,
+        ..Bounds::default()
+    })
+    .await;
     let one = server.join("room=one").await;
     let _two = (server.join("room=two").await, server.join("room=two").await);
-    assert_eq!(server.refused("room=three").await, ("too-many-rooms".into(), 4503));
+    assert_eq!(
+        server.refused("room=three").await,
+        ("too-many-rooms".into(), 4503)
+    );
     within(async {
         while server.web.counts().connections > 3 {
             tokio::task::yield_now().await;
@@ -77,15 +116,29 @@ async fn rooms_and_connections() {
 /// Over streams that were accepted elsewhere, since all that comes to the test's listener comes from loopback.
 #[tokio::test]
 async fn connections_of_an_address() {
-    let server = start(Bounds { address_connections: 1, ..Bounds::default() }).await;
+    let server = start(Bounds {
+        address_connections: 1,
+        ..Bounds::default()
+    })
+    .await;
     let come = async |peer: &str| {
         let (near, far) = tokio::io::duplex(1 << 16);
-        let arrival = Arrival { peer: peer.parse().unwrap(), local: "192.0.2.1:443".parse().unwrap(), secure: true };
+        let arrival = Arrival {
+            peer: peer.parse().unwrap(),
+            local: "192.0.2.1:443".parse().unwrap(),
+            secure: true,
+        };
         server.web.take(far, arrival).await;
-        within(tokio_tungstenite::client_async("ws://call.example/signal?room=blue", near)).await
+        within(tokio_tungstenite::client_async(
+            "ws://call.example/signal?room=blue",
+            near,
+        ))
+        .await
     };
     let first = come("192.0.2.9:1").await.unwrap();
-    let Err(tungstenite::Error::Http(answer)) = come("192.0.2.9:2").await else { panic!("a second connection") };
+    let Err(tungstenite::Error::Http(answer)) = come("192.0.2.9:2").await else {
+        panic!("a second connection")
+    };
     assert_eq!(answer.status(), 503);
     assert!(come("192.0.2.10:1").await.is_ok());
     let _ours = (server.join("room=red").await, server.join("room=red").await);
@@ -94,8 +147,15 @@ async fn connections_of_an_address() {
 
 #[tokio::test]
 async fn message_size() {
-    let server = start(Bounds { message: 100, ..Bounds::default() }).await;
-    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let server = start(Bounds {
+        message: 100,
+        ..Bounds::default()
+    })
+    .await;
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     let sized = |octets: usize| {
         let empty = json!({"type": "message", "x": ""}).to_string().len();
@@ -118,20 +178,37 @@ async fn message_size() {
 /// What has come of a message waits in memory, and pongs must not keep it there.
 #[tokio::test]
 async fn message_time() {
-    let fragment =
-        |text: &str, opcode, last| Message::Frame(Frame::message(text.to_owned(), OpCode::Data(opcode), last));
+    let fragment = |text: &str, opcode, last| {
+        Message::Frame(Frame::message(text.to_owned(), OpCode::Data(opcode), last))
+    };
     let server = start(Bounds::default()).await;
-    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
-    bob.socket.send(fragment("{\"type\":", Data::Text, false)).await.unwrap();
+    bob.socket
+        .send(fragment("{\"type\":", Data::Text, false))
+        .await
+        .unwrap();
     bob.socket.send(Message::Pong("".into())).await.unwrap();
-    bob.socket.send(fragment("\"message\"}", Data::Continue, true)).await.unwrap();
+    bob.socket
+        .send(fragment("\"message\"}", Data::Continue, true))
+        .await
+        .unwrap();
     assert_eq!(ann.next().await["type"], "message");
 
-    let bounds = Bounds { message_time: Duration::ZERO, ping: Duration::from_millis(20), ..Bounds::default() };
+    let bounds = Bounds {
+        message_time: Duration::ZERO,
+        ping: Duration::from_millis(20),
+        ..Bounds::default()
+    };
     let server = start(bounds).await;
     let mut ann = server.join("room=blue").await;
-    ann.socket.send(fragment("{", Data::Text, false)).await.unwrap();
+    ann.socket
+        .send(fragment("{", Data::Text, false))
+        .await
+        .unwrap();
     // Each ping is answered while this waits.
     assert_eq!(ann.error().await, "unfinished");
     assert_eq!(ann.closed().await, 4412);
@@ -139,8 +216,16 @@ async fn message_time() {
 
 #[tokio::test]
 async fn rate() {
-    let server = start(Bounds { rate: 1, burst: 5, ..Bounds::default() }).await;
-    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let server = start(Bounds {
+        rate: 1,
+        burst: 5,
+        ..Bounds::default()
+    })
+    .await;
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     for n in 0..7 {
         bob.say(json!({"type": "message", "n": n})).await;
@@ -176,11 +261,19 @@ async fn closing(peer: &mut crate::client::Peer) -> Option<u16> {
 
 #[tokio::test]
 async fn idle_time() {
-    let server = start(Bounds { idle: Duration::from_millis(300), ..Bounds::default() }).await;
+    let server = start(Bounds {
+        idle: Duration::from_millis(300),
+        ..Bounds::default()
+    })
+    .await;
     let mut ann = server.join("room=blue").await;
     assert_eq!(ann.error().await, "idle");
     assert_eq!(ann.closed().await, 4408);
-    let ping = Bounds { idle: Duration::from_millis(300), ping: Duration::from_millis(20), ..Bounds::default() };
+    let ping = Bounds {
+        idle: Duration::from_millis(300),
+        ping: Duration::from_millis(20),
+        ..Bounds::default()
+    };
     let server = start(ping).await;
     let mut ann = server.join("room=blue").await;
     assert_eq!(ann.error().await, "idle", "pongs are no messages");
@@ -205,7 +298,10 @@ async fn a_slow_reader_is_dropped_and_its_queue_with_it() {
     while server.web.counts().dropped == 0 {
         fast.say_text(&text).await;
         sent += 1;
-        assert!(sent < 2_000, "120 MB were taken for a peer that reads nothing");
+        assert!(
+            sent < 2_000,
+            "120 MB were taken for a peer that reads nothing"
+        );
     }
     assert_eq!(fast.next().await, json!({"type": "left", "id": slow.id}));
     assert_eq!(server.web.counts().peers, 1);
@@ -214,13 +310,23 @@ async fn a_slow_reader_is_dropped_and_its_queue_with_it() {
 
 #[tokio::test]
 async fn errors_fill_the_queue_of_who_does_not_read_them() {
-    let bounds = Bounds { rate: 10_000_000, burst: 10_000_000, queue: 16, ..Bounds::default() };
+    let bounds = Bounds {
+        rate: 10_000_000,
+        burst: 10_000_000,
+        queue: 16,
+        ..Bounds::default()
+    };
     let server = start(bounds).await;
-    let (mut deaf, mut ann) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut deaf, mut ann) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     let nonsense = "x".repeat(50);
     within(async {
         // Until the kernel's buffers are full of errors, and the queue behind them.
-        while deaf.socket.feed(Message::text(&nonsense)).await.is_ok() && server.web.counts().peers == 2 {
+        while deaf.socket.feed(Message::text(&nonsense)).await.is_ok()
+            && server.web.counts().peers == 2
+        {
             tokio::task::yield_now().await;
         }
     })

@@ -40,7 +40,10 @@ fn a_call_through_the_relay_and_its_end() {
         page.wait("hairpin.snapshot().reading.decoded >= 30");
         page.wait("document.getElementById('theirs').videoWidth > 0");
         let path = page.evaluate("hairpin.snapshot().path");
-        assert_eq!((&path["local"]["type"], &path["remote"]["type"]), (&json!("relay"), &json!("relay")));
+        assert_eq!(
+            (&path["local"]["type"], &path["remote"]["type"]),
+            (&json!("relay"), &json!("relay"))
+        );
     }
     portraits(&ann, "call");
 
@@ -65,13 +68,17 @@ fn a_call_through_the_relay_and_its_end() {
     bob.click("mute");
     ann.wait("document.getElementById('their-media').hidden");
     let decoded = ann.evaluate("hairpin.snapshot().reading.decoded");
-    ann.wait(&format!("hairpin.snapshot().reading.decoded > {decoded} + 20"));
+    ann.wait(&format!(
+        "hairpin.snapshot().reading.decoded > {decoded} + 20"
+    ));
 
     // A new path, while the call goes on.
     ann.click("restart");
     bob.wait("hairpin.snapshot().connection === 'connected'");
     let decoded = bob.evaluate("hairpin.snapshot().reading.decoded");
-    bob.wait(&format!("hairpin.snapshot().reading.decoded > {decoded} + 20"));
+    bob.wait(&format!(
+        "hairpin.snapshot().reading.decoded > {decoded} + 20"
+    ));
 
     ann.click("hang-up");
     ann.wait("hairpin.snapshot().state === 'idle'");
@@ -115,7 +122,10 @@ fn everybody_can_use_it() {
     eve.wait("document.querySelector('[data-code=room-full]')");
     accessible(&eve, "refused");
     ann.click("test");
-    ann.wait_for("document.getElementById('test-words').textContent.includes('work')", Duration::from_secs(60));
+    ann.wait_for(
+        "document.getElementById('test-words').textContent.includes('work')",
+        Duration::from_secs(60),
+    );
     accessible(&ann, "after the test");
 }
 
@@ -133,15 +143,28 @@ fn the_keyboard_is_enough() {
     }
     assert_eq!(
         seen[..9],
-        ["mark", "room", "fresh", "with-video", "with-audio", "with-relay", "enter", "invite", "test"]
-            .map(String::from)
+        [
+            "mark",
+            "room",
+            "fresh",
+            "with-video",
+            "with-audio",
+            "with-relay",
+            "enter",
+            "invite",
+            "test"
+        ]
+        .map(String::from)
     );
     page.evaluate("document.getElementById('with-relay').focus()");
     page.press(" ");
     page.evaluate("document.getElementById('room').focus()");
     page.press("Enter");
     page.wait("hairpin.snapshot().state === 'waiting'");
-    assert_eq!(page.evaluate("document.getElementById('relay').getAttribute('aria-pressed')"), json!("true"));
+    assert_eq!(
+        page.evaluate("document.getElementById('relay').getAttribute('aria-pressed')"),
+        json!("true")
+    );
     assert_eq!(focused(), "mute");
     portraits(&page, "waiting");
     for _ in 0..4 {
@@ -182,9 +205,16 @@ fn the_page_and_the_test_peer_meet_whoever_came_first() {
     page.click("enter");
     page.wait("hairpin.snapshot().state === 'waiting'");
     for media in [&[][..], &["--media"]] {
-        let verdict = site.peer("mixed", media).wait_with_output().expect("a verdict");
+        let verdict = site
+            .peer("mixed", media)
+            .wait_with_output()
+            .expect("a verdict");
         let words = String::from_utf8_lossy(&verdict.stdout);
-        assert!(verdict.status.success(), "{words} {}", String::from_utf8_lossy(&verdict.stderr));
+        assert!(
+            verdict.status.success(),
+            "{words} {}",
+            String::from_utf8_lossy(&verdict.stderr)
+        );
         page.wait("hairpin.snapshot().state === 'waiting'");
     }
     page.click("hang-up");
@@ -195,7 +225,11 @@ fn the_page_and_the_test_peer_meet_whoever_came_first() {
     page.click("enter");
     page.wait("document.getElementById('path-words').textContent === 'relayed over udp'");
     let verdict = peer.wait_with_output().expect("a verdict");
-    assert!(verdict.status.success(), "{}", String::from_utf8_lossy(&verdict.stderr));
+    assert!(
+        verdict.status.success(),
+        "{}",
+        String::from_utf8_lossy(&verdict.stderr)
+    );
 }
 
 #[test]
@@ -227,10 +261,19 @@ fn a_call_outlives_the_server_that_brought_it_together() {
         page.wait("document.getElementById('status').textContent === 'Connected'");
     }
     ann.wait(&format!("hairpin.snapshot().id !== {before}"));
-    bob.wait(&format!("hairpin.snapshot().peer === {}", ann.evaluate("hairpin.snapshot().id")));
-    assert_eq!(ann.evaluate("hairpin.snapshot().call"), connection, "the same connection goes on");
+    bob.wait(&format!(
+        "hairpin.snapshot().peer === {}",
+        ann.evaluate("hairpin.snapshot().id")
+    ));
+    assert_eq!(
+        ann.evaluate("hairpin.snapshot().call"),
+        connection,
+        "the same connection goes on"
+    );
     let decoded = ann.evaluate("hairpin.snapshot().reading.decoded");
-    ann.wait(&format!("hairpin.snapshot().reading.decoded > {decoded} + 20"));
+    ann.wait(&format!(
+        "hairpin.snapshot().reading.decoded > {decoded} + 20"
+    ));
     // What they tell each other by way of the server works again.
     bob.click("mute");
     ann.wait("document.getElementById('their-media').textContent === 'muted'");
@@ -241,14 +284,21 @@ fn a_call_outlives_the_server_that_brought_it_together() {
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
 fn a_long_call_without_a_word_goes_on_and_who_waits_alone_is_sent_away() {
-    let site = Site::start_with(Bounds { idle: Duration::from_secs(3), ..Bounds::default() });
+    let site = Site::start_with(Bounds {
+        idle: Duration::from_secs(3),
+        ..Bounds::default()
+    });
     let browser = Browser::launch();
     let (ann, bob) = site.call(&browser, "long", "");
-    let [before, connection] = ["id", "call"].map(|what| ann.evaluate(&format!("hairpin.snapshot().{what}")));
+    let [before, connection] =
+        ["id", "call"].map(|what| ann.evaluate(&format!("hairpin.snapshot().{what}")));
     ann.wait("hairpin.snapshot().reading?.decoded >= 150");
     assert_eq!(ann.evaluate("hairpin.snapshot().call"), connection);
     assert_eq!(ann.evaluate("hairpin.snapshot().id"), before);
-    assert_eq!(ann.evaluate("document.querySelectorAll('.trouble').length"), json!(0));
+    assert_eq!(
+        ann.evaluate("document.querySelectorAll('.trouble').length"),
+        json!(0)
+    );
     bob.click("hang-up");
     ann.wait("document.querySelector('[data-code=idle]')?.textContent.includes('IdleError')");
     ann.wait("hairpin.snapshot().state === 'idle'");
@@ -259,7 +309,10 @@ fn a_long_call_without_a_word_goes_on_and_who_waits_alone_is_sent_away() {
 fn without_camera_and_microphone_there_is_still_a_call() {
     let site = Site::start();
     let browser = Browser::launch_with(&[], &["--use-fake-device-for-media-stream"]);
-    let (ann, bob) = (site.page(&browser, "refused", ""), site.page(&browser, "refused", ""));
+    let (ann, bob) = (
+        site.page(&browser, "refused", ""),
+        site.page(&browser, "refused", ""),
+    );
     for (page, granted) in [(&ann, false), (&bob, true)] {
         page.permit("camera", granted);
         page.permit("microphone", granted);
@@ -268,7 +321,9 @@ fn without_camera_and_microphone_there_is_still_a_call() {
     for page in [&ann, &bob] {
         page.wait("hairpin.snapshot().state === 'connected'");
     }
-    ann.wait("document.querySelector('[data-code=media]')?.textContent.includes('NotAllowedError')");
+    ann.wait(
+        "document.querySelector('[data-code=media]')?.textContent.includes('NotAllowedError')",
+    );
     bob.wait("document.querySelector('[data-code=media]')?.textContent.includes('The other side has a problem')");
     ann.wait("hairpin.snapshot().reading.decoded >= 10");
     ann.wait("!document.getElementById('words').disabled");
@@ -285,13 +340,28 @@ fn testing_the_relay() {
     let browser = Browser::launch();
     let page = site.page(&browser, "test", "");
     page.click("test");
-    page.wait_for("document.getElementById('test-words').textContent.includes('work')", Duration::from_secs(60));
+    page.wait_for(
+        "document.getElementById('test-words').textContent.includes('work')",
+        Duration::from_secs(60),
+    );
     portraits(&page, "test");
-    let works = page.evaluate("[...document.querySelectorAll('#results tbody tr')].map(row => row.dataset.works)");
-    assert_eq!(works, json!(["true", "true", "true", "false"]), "the last is a port where nobody is");
-    let times =
-        page.evaluate("[...document.querySelectorAll('#results tbody tr')].map(row => row.cells[3].textContent)");
-    assert!(times.as_array().unwrap()[..3].iter().all(|time| time.as_str().unwrap().ends_with(" ms")), "{times}");
+    let works = page.evaluate(
+        "[...document.querySelectorAll('#results tbody tr')].map(row => row.dataset.works)",
+    );
+    assert_eq!(
+        works,
+        json!(["true", "true", "true", "false"]),
+        "the last is a port where nobody is"
+    );
+    let times = page.evaluate(
+        "[...document.querySelectorAll('#results tbody tr')].map(row => row.cells[3].textContent)",
+    );
+    assert!(
+        times.as_array().unwrap()[..3]
+            .iter()
+            .all(|time| time.as_str().unwrap().ends_with(" ms")),
+        "{times}"
+    );
 }
 
 #[test]
@@ -303,7 +373,9 @@ fn what_the_server_refuses_is_said_in_words() {
     let eve = site.page(&browser, "full", "");
     portraits(&eve, "idle");
     eve.click("enter");
-    eve.wait("document.querySelector('[data-code=room-full]')?.textContent.includes('RoomFullError')");
+    eve.wait(
+        "document.querySelector('[data-code=room-full]')?.textContent.includes('RoomFullError')",
+    );
     eve.wait("hairpin.snapshot().state === 'idle'");
     portraits(&eve, "error");
     ann.wait("hairpin.snapshot().state === 'connected'");
@@ -317,9 +389,16 @@ impl Site {
     fn start_with(bounds: Bounds) -> Site {
         let relay = Relay::start("north");
         let (tell, told) = mpsc::channel();
-        let settings = Settings { ice: servers(relay.port()), bounds, ..Settings::default() };
+        let settings = Settings {
+            ice: servers(relay.port()),
+            bounds,
+            ..Settings::default()
+        };
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             let mut address: SocketAddr = "127.0.0.1:0".parse().unwrap();
             let mut wanted = true;
             while wanted {
@@ -329,13 +408,21 @@ impl Site {
                     let (stop, stopped) = oneshot::channel();
                     let wanted = tell.send((address, stop)).is_ok();
                     let stopped = async { drop(stopped.await) };
-                    Web::new(settings.clone()).unwrap().serve(listener, stopped).await;
+                    Web::new(settings.clone())
+                        .unwrap()
+                        .serve(listener, stopped)
+                        .await;
                     wanted
                 });
             }
         });
         let (address, stop) = told.recv().unwrap();
-        Site { address, stop: RefCell::new(Some(stop)), started: told, _relay: relay }
+        Site {
+            address,
+            stop: RefCell::new(Some(stop)),
+            started: told,
+            _relay: relay,
+        }
     }
 
     /// Ends the web service as a restart does, and starts another on the same port that knows nothing of the first.
@@ -353,14 +440,32 @@ impl Site {
     /// `hairpin peer` in a room, through the relay only, until it has a verdict.
     fn peer(&self, room: &str, more: &[&str]) -> Child {
         let mut peer = Command::new(env!("CARGO_BIN_EXE_hairpin"));
-        peer.args(["peer", "--room", room, "--policy", "relay", "--expect", "relay", "--duration", "3s", "--signal"]);
+        peer.args([
+            "peer",
+            "--room",
+            room,
+            "--policy",
+            "relay",
+            "--expect",
+            "relay",
+            "--duration",
+            "3s",
+            "--signal",
+        ]);
         peer.arg(format!("ws://{}/signal", self.address)).args(more);
-        peer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the peer starts")
+        peer.stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the peer starts")
     }
 
     /// Two pages in a call.
     fn call(&self, browser: &Browser, room: &str, more: &str) -> (Page, Page) {
-        let (ann, bob) = (self.page(browser, room, more), self.page(browser, room, more));
+        let (ann, bob) = (
+            self.page(browser, room, more),
+            self.page(browser, room, more),
+        );
         ann.click("enter");
         ann.wait("hairpin.snapshot().state === 'waiting'");
         bob.click("enter");
@@ -376,7 +481,11 @@ fn accessible(page: &Page, name: &str) {
     let Some(script) = axe::script() else { return };
     page.evaluate(&format!("{script}; 0"));
     page.evaluate("document.querySelector('main').append(document.createElement('img')); 0");
-    assert_ne!(page.evaluate(axe::RUN), json!([]), "a planted picture without words is found");
+    assert_ne!(
+        page.evaluate(axe::RUN),
+        json!([]),
+        "a planted picture without words is found"
+    );
     page.evaluate("document.querySelector('main > img').remove(); 0");
     for look in looks() {
         page.look(look);
@@ -389,16 +498,31 @@ fn accessible(page: &Page, name: &str) {
 fn portraits(page: &Page, name: &str) {
     for look in looks() {
         page.look(look);
-        let (device, light) = (if look.phone { "phone" } else { "desk" }, if look.dark { "dark" } else { "light" });
+        let (device, light) = (
+            if look.phone { "phone" } else { "desk" },
+            if look.dark { "dark" } else { "light" },
+        );
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("call-page");
         page.screenshot(&folder.join(format!("{name}-{device}-{light}.png")));
     }
-    page.look(Look { width: 1280, height: 860, dark: false, phone: false });
+    page.look(Look {
+        width: 1280,
+        height: 860,
+        dark: false,
+        phone: false,
+    });
 }
 
 fn looks() -> impl Iterator<Item = Look> {
     let sizes = [(1280, 860, false), (390, 844, true)];
-    sizes.into_iter().flat_map(|(width, height, phone)| [false, true].map(|dark| Look { width, height, dark, phone }))
+    sizes.into_iter().flat_map(|(width, height, phone)| {
+        [false, true].map(|dark| Look {
+            width,
+            height,
+            dark,
+            phone,
+        })
+    })
 }
 
 /// The relay at `port` by every way, and a server that is not there.
@@ -411,7 +535,9 @@ fn servers(port: u16) -> IceServers {
     ];
     IceServers {
         urls: urls.into(),
-        credentials: Credentials::Minted { secret: "north".into() },
+        credentials: Credentials::Minted {
+            secret: "north".into(),
+        },
         ..IceServers::default()
     }
 }

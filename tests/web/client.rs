@@ -52,7 +52,11 @@ impl Server {
         let mut socket = self.socket(query, &[]).await.expect("the upgrade succeeds");
         let welcome = next(&mut socket).await.expect("something is said first");
         assert_eq!(welcome["type"], "welcome", "{welcome}");
-        Peer { id: welcome["id"].as_str().unwrap().to_owned(), welcome, socket }
+        Peer {
+            id: welcome["id"].as_str().unwrap().to_owned(),
+            welcome,
+            socket,
+        }
     }
 
     /// What a peer that is not welcome is told, and the close code.
@@ -68,7 +72,9 @@ impl Server {
         query: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, tungstenite::Error> {
-        let mut request = format!("ws://{}/signal?{query}", self.address).into_client_request().unwrap();
+        let mut request = format!("ws://{}/signal?{query}", self.address)
+            .into_client_request()
+            .unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
@@ -78,19 +84,37 @@ impl Server {
     /// One HTTP request. `headers` are whole lines.
     pub async fn ask(&self, request: &str, headers: &[&str], body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let mut text = format!("{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
-        if !headers.iter().any(|line| line.to_ascii_lowercase().starts_with("host:")) {
+        let mut text = format!(
+            "{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        if !headers
+            .iter()
+            .any(|line| line.to_ascii_lowercase().starts_with("host:"))
+        {
             text += &format!("Host: {}\r\n", self.address);
         }
         for line in headers {
             text += &format!("{line}\r\n");
         }
-        stream.write_all(format!("{text}\r\n{body}").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{text}\r\n{body}").as_bytes())
+            .await
+            .unwrap();
         let mut answer = String::new();
         within(stream.read_to_string(&mut answer)).await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
-        Answer { status, head: head.to_ascii_lowercase(), original: head.to_owned(), body: body.to_owned() }
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a status line");
+        Answer {
+            status,
+            head: head.to_ascii_lowercase(),
+            original: head.to_owned(),
+            body: body.to_owned(),
+        }
     }
 }
 
@@ -98,7 +122,11 @@ impl Server {
     /// The entity tag of a path, as it came.
     pub async fn tag(&self, path: &str) -> String {
         let answer = self.ask(&format!("GET {path}"), &[], "").await;
-        let line = answer.original.lines().find(|line| line.to_ascii_lowercase().starts_with("etag:")).expect("a tag");
+        let line = answer
+            .original
+            .lines()
+            .find(|line| line.to_ascii_lowercase().starts_with("etag:"))
+            .expect("a tag");
         line.split_once(": ").unwrap().1.to_owned()
     }
 }
@@ -114,14 +142,19 @@ impl Peer {
 
     /// The next JSON message.
     pub async fn next(&mut self) -> Value {
-        next(&mut self.socket).await.expect("the connection is open")
+        next(&mut self.socket)
+            .await
+            .expect("the connection is open")
     }
 
     /// The code of the error that comes next.
     pub async fn error(&mut self) -> String {
         let error = self.next().await;
         assert_eq!(error["type"], "error", "{error}");
-        assert!(!error["name"].as_str().unwrap().is_empty() && !error["message"].as_str().unwrap().is_empty());
+        assert!(
+            !error["name"].as_str().unwrap().is_empty()
+                && !error["message"].as_str().unwrap().is_empty()
+        );
         code(&error)
     }
 
@@ -149,17 +182,25 @@ impl Answer {
 
 /// Servers with every kind of URL, and credentials from the secret `north`.
 pub fn servers() -> IceServers {
-    let urls = ["stun:{host}:3478", "turn:{host}:3478?transport=udp", "turn:{host}:3478?transport=tcp"];
+    let urls = [
+        "stun:{host}:3478",
+        "turn:{host}:3478?transport=udp",
+        "turn:{host}:3478?transport=tcp",
+    ];
     IceServers {
         urls: urls.map(String::from).into(),
-        credentials: Credentials::Minted { secret: "north".into() },
+        credentials: Credentials::Minted {
+            secret: "north".into(),
+        },
         ..IceServers::default()
     }
 }
 
 /// Fails what takes far longer than it may.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("an answer within 30 s")
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("an answer within 30 s")
 }
 
 async fn next(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Option<Value> {

@@ -11,7 +11,11 @@ use tokio::net::TcpStream;
 use crate::client::{Server, servers, within};
 
 async fn start(ice: IceServers) -> Server {
-    Server::start(Settings { ice, ..Settings::default() }).await
+    Server::start(Settings {
+        ice,
+        ..Settings::default()
+    })
+    .await
 }
 
 #[tokio::test]
@@ -19,20 +23,52 @@ async fn the_page_comes_with_a_strict_policy() {
     let server = start(servers()).await;
     let page = server.ask("GET /", &[], "").await;
     assert_eq!(page.status, 200);
-    assert!(page.head.contains("content-type: text/html"), "{}", page.head);
-    let policy = page.head.lines().find(|line| line.starts_with("content-security-policy:")).unwrap();
-    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self'"), "{policy}");
-    assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+    assert!(
+        page.head.contains("content-type: text/html"),
+        "{}",
+        page.head
+    );
+    let policy = page
+        .head
+        .lines()
+        .find(|line| line.starts_with("content-security-policy:"))
+        .unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'self'"),
+        "{policy}"
+    );
+    assert!(
+        !policy.contains("unsafe") && !policy.contains("http"),
+        "{policy}"
+    );
     assert!(page.head.contains("x-content-type-options: nosniff"));
     // Everything it names is served here, and nothing is named that is elsewhere.
     let named = |part: &&str| {
-        part.starts_with('/') && part.len() > 1 && part.chars().all(|c| "/._".contains(c) || c.is_alphanumeric())
+        part.starts_with('/')
+            && part.len() > 1
+            && part
+                .chars()
+                .all(|c| "/._".contains(c) || c.is_alphanumeric())
     };
-    let mut linked: Vec<String> = page.body.split('"').filter(named).map(String::from).collect();
+    let mut linked: Vec<String> = page
+        .body
+        .split('"')
+        .filter(named)
+        .map(String::from)
+        .collect();
     assert!(linked.len() >= 3, "{linked:?}");
-    for script in ["/call.js", "/view.js", "/connection.js", "/picture.js", "/signal.js"] {
+    for script in [
+        "/call.js",
+        "/view.js",
+        "/connection.js",
+        "/picture.js",
+        "/signal.js",
+    ] {
         let text = server.ask(&format!("GET {script}"), &[], "").await.body;
-        let imported = text.split('"').filter_map(|part| part.strip_prefix('.')).filter(|part| named(part));
+        let imported = text
+            .split('"')
+            .filter_map(|part| part.strip_prefix('.'))
+            .filter(|part| named(part));
         linked.extend(imported.map(String::from));
     }
     for path in linked {
@@ -52,9 +88,15 @@ async fn the_page_comes_with_a_strict_policy() {
 async fn the_page_is_cached_by_its_tag() {
     let server = start(servers()).await;
     let page = server.ask("GET /call.js", &[], "").await;
-    assert!(page.head.contains("content-type: text/javascript"), "{}", page.head);
+    assert!(
+        page.head.contains("content-type: text/javascript"),
+        "{}",
+        page.head
+    );
     let exact = server.tag("/call.js").await;
-    let again = server.ask("GET /call.js", &[&format!("If-None-Match: {exact}")], "").await;
+    let again = server
+        .ask("GET /call.js", &[&format!("If-None-Match: {exact}")], "")
+        .await;
     assert_eq!((again.status, again.body.as_str()), (304, ""));
 }
 
@@ -65,7 +107,10 @@ async fn what_is_not_there_or_not_meant_so() {
     assert_eq!(server.ask("GET /../etc/passwd", &[], "").await.status, 404);
     assert_eq!(server.ask("POST /", &[], "").await.status, 405);
     let signal = server.ask("GET /signal?room=blue", &[], "").await;
-    assert_eq!((signal.status, signal.json()["code"].clone()), (426, json!("not-websocket")));
+    assert_eq!(
+        (signal.status, signal.json()["code"].clone()),
+        (426, json!("not-websocket"))
+    );
     assert!(signal.head.contains("upgrade: websocket"));
     assert_eq!(server.ask("HEAD /", &[], "").await.status, 200);
 }
@@ -75,22 +120,44 @@ async fn what_is_not_there_or_not_meant_so() {
 async fn an_upgrade_may_be_asked_for_in_any_form() {
     let server = start(servers()).await;
     for (lines, answer) in [
-        ("Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13", "101"),
-        ("Connection: keep-alive, upgrade\r\nUpgrade: foo, WebSocket\r\nSec-WebSocket-Version: 13", "101"),
-        ("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8", "426"),
-        ("Connection: Upgrade\r\nUpgrade: foo\r\nSec-WebSocket-Version: 13", "426"),
+        (
+            "Connection: keep-alive\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13",
+            "101",
+        ),
+        (
+            "Connection: keep-alive, upgrade\r\nUpgrade: foo, WebSocket\r\nSec-WebSocket-Version: 13",
+            "101",
+        ),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 8",
+            "426",
+        ),
+        (
+            "Connection: Upgrade\r\nUpgrade: foo\r\nSec-WebSocket-Version: 13",
+            "426",
+        ),
     ] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
-        let request = format!("GET /signal?room=a HTTP/1.1\r\nHost: {}\r\n{key}\r\n{lines}\r\n\r\n", server.address);
+        let request = format!(
+            "GET /signal?room=a HTTP/1.1\r\nHost: {}\r\n{key}\r\n{lines}\r\n\r\n",
+            server.address
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(within(stream.read_u8()).await.unwrap());
         }
         let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-        assert!(head.starts_with(&format!("http/1.1 {answer} ")), "{lines}: {head}");
-        assert_eq!(head.contains("sec-websocket-version: 13"), answer == "426", "{head}");
+        assert!(
+            head.starts_with(&format!("http/1.1 {answer} ")),
+            "{lines}: {head}"
+        );
+        assert_eq!(
+            head.contains("sec-websocket-version: 13"),
+            answer == "426",
+            "{head}"
+        );
     }
 }
 
@@ -100,12 +167,21 @@ async fn ice_servers_have_their_exact_shape() {
     let page = ["Host: relay.example:8080", "Sec-Fetch-Site: same-origin"];
     let answer = server.ask("GET /ice-servers?room=blue", &page, "").await;
     assert_eq!(answer.status, 200);
-    assert!(answer.head.contains("content-type: application/json") && answer.head.contains("cache-control: no-store"));
+    assert!(
+        answer.head.contains("content-type: application/json")
+            && answer.head.contains("cache-control: no-store")
+    );
     let json = answer.json();
     assert_eq!(json["ttl"], 86_400);
-    assert_eq!(json["iceServers"][0], json!({"urls": ["stun:relay.example:3478"]}));
+    assert_eq!(
+        json["iceServers"][0],
+        json!({"urls": ["stun:relay.example:3478"]})
+    );
     let turn = &json["iceServers"][1];
-    let urls = json!(["turn:relay.example:3478?transport=udp", "turn:relay.example:3478?transport=tcp"]);
+    let urls = json!([
+        "turn:relay.example:3478?transport=udp",
+        "turn:relay.example:3478?transport=tcp"
+    ]);
     assert_eq!(turn["urls"], urls);
     let username = turn["username"].as_str().unwrap();
     let (expiry, name) = username.split_once(':').unwrap();
@@ -120,106 +196,319 @@ async fn ice_servers_have_their_exact_shape() {
 #[tokio::test]
 async fn ice_servers_are_for_this_machine_and_for_our_pages() {
     let server = start(servers()).await;
-    let status =
-        async |headers: &[&str], query: &str| server.ask(&format!("GET /ice-servers{query}"), headers, "").await.status;
+    let status = async |headers: &[&str], query: &str| {
+        server
+            .ask(&format!("GET /ice-servers{query}"), headers, "")
+            .await
+            .status
+    };
     assert_eq!(status(&[], "").await, 200, "loopback");
-    assert_eq!(status(&["Sec-Fetch-Site: cross-site"], "?room=blue").await, 403, "a foreign page on this machine");
-    assert_eq!(status(&["Host: rebound.example"], "").await, 403, "a name that DNS leads here");
-    assert_eq!(status(&["Origin: http://evil.example"], "?room=blue").await, 403);
+    assert_eq!(
+        status(&["Sec-Fetch-Site: cross-site"], "?room=blue").await,
+        403,
+        "a foreign page on this machine"
+    );
+    assert_eq!(
+        status(&["Host: rebound.example"], "").await,
+        403,
+        "a name that DNS leads here"
+    );
+    assert_eq!(
+        status(&["Origin: http://evil.example"], "?room=blue").await,
+        403
+    );
     let proxied = "X-Forwarded-For: 192.0.2.1";
     assert_eq!(status(&[proxied], "?room=blue").await, 403, "a stranger");
-    assert_eq!(status(&[proxied, "Sec-Fetch-Site: same-origin"], "?room=blue").await, 200, "our page");
-    assert_eq!(status(&[proxied, "Sec-Fetch-Site: same-origin"], "").await, 403, "without a room");
-    assert_eq!(status(&[proxied, &format!("Referer: http://{}/?room=blue", server.address)], "?room=blue").await, 200);
-    assert_eq!(status(&[proxied, "Referer: http://evil.example/"], "?room=blue").await, 403);
+    assert_eq!(
+        status(&[proxied, "Sec-Fetch-Site: same-origin"], "?room=blue").await,
+        200,
+        "our page"
+    );
+    assert_eq!(
+        status(&[proxied, "Sec-Fetch-Site: same-origin"], "").await,
+        403,
+        "without a room"
+    );
+    assert_eq!(
+        status(
+            &[
+                proxied,
+                &format!("Referer: http://{}/?room=blue", server.address)
+            ],
+            "?room=blue"
+        )
+        .await,
+        200
+    );
+    assert_eq!(
+        status(&[proxied, "Referer: http://evil.example/"], "?room=blue").await,
+        403
+    );
     assert_eq!(status(&[], "?room=a/b").await, 400);
 }
 
 #[tokio::test]
 async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
-    let anyone = Settings { ice: IceServers { open: Open::Anyone, ..servers() }, ..Settings::default() };
-    let server = Server::start(Settings { origins: Origins::Any, ..anyone }).await;
-    let answer = server.ask("GET /ice-servers", &["X-Real-IP: 192.0.2.1", "Origin: https://app.example"], "").await;
+    let anyone = Settings {
+        ice: IceServers {
+            open: Open::Anyone,
+            ..servers()
+        },
+        ..Settings::default()
+    };
+    let server = Server::start(Settings {
+        origins: Origins::Any,
+        ..anyone
+    })
+    .await;
+    let answer = server
+        .ask(
+            "GET /ice-servers",
+            &["X-Real-IP: 192.0.2.1", "Origin: https://app.example"],
+            "",
+        )
+        .await;
     assert_eq!(answer.status, 200);
-    assert!(answer.head.contains("access-control-allow-origin: https://app.example"));
-    let server = start(IceServers { open: Open::Nobody, ..servers() }).await;
+    assert!(
+        answer
+            .head
+            .contains("access-control-allow-origin: https://app.example")
+    );
+    let server = start(IceServers {
+        open: Open::Nobody,
+        ..servers()
+    })
+    .await;
     let answer = server.ask("GET /ice-servers", &[], "").await;
-    assert_eq!((answer.status, answer.json()["code"].clone()), (403, json!("not-open")));
-    let server = start(IceServers { open: Open::Loopback, ..servers() }).await;
-    assert_eq!(server.ask("GET /ice-servers?room=a", &["Via: x", "Sec-Fetch-Site: same-origin"], "").await.status, 403);
+    assert_eq!(
+        (answer.status, answer.json()["code"].clone()),
+        (403, json!("not-open"))
+    );
+    let server = start(IceServers {
+        open: Open::Loopback,
+        ..servers()
+    })
+    .await;
+    assert_eq!(
+        server
+            .ask(
+                "GET /ice-servers?room=a",
+                &["Via: x", "Sec-Fetch-Site: same-origin"],
+                ""
+            )
+            .await
+            .status,
+        403
+    );
     assert_eq!(server.ask("GET /ice-servers", &[], "").await.status, 200);
 }
 
 #[tokio::test]
 async fn fixed_credentials_and_a_fixed_host() {
-    let credentials = Credentials::Fixed { username: "ann".into(), password: "pass".into() };
-    let server = start(IceServers { credentials, host: Some("turn.example".into()), ..servers() }).await;
-    let json = server.ask("GET /ice-servers", &["Host: [::1]:8080"], "").await.json();
+    let credentials = Credentials::Fixed {
+        username: "ann".into(),
+        password: "pass".into(),
+    };
+    let server = start(IceServers {
+        credentials,
+        host: Some("turn.example".into()),
+        ..servers()
+    })
+    .await;
+    let json = server
+        .ask("GET /ice-servers", &["Host: [::1]:8080"], "")
+        .await
+        .json();
     assert_eq!(json["iceServers"][0]["urls"][0], "stun:turn.example:3478");
     assert_eq!(
-        (&json["iceServers"][1]["username"], &json["iceServers"][1]["credential"]),
+        (
+            &json["iceServers"][1]["username"],
+            &json["iceServers"][1]["credential"]
+        ),
         (&json!("ann"), &json!("pass"))
     );
 }
 
 #[tokio::test]
 async fn back_ends_generate_by_key() {
-    let keys = vec![ApiKey { key: "shop".into(), bearer: "b3ar3r".into() }];
+    let keys = vec![ApiKey {
+        key: "shop".into(),
+        bearer: "b3ar3r".into(),
+    }];
     let server = start(IceServers { keys, ..servers() }).await;
     let path = "POST /v1/turn/keys/shop/credentials/generate-ice-servers";
     let json = "Content-Type: application/json";
-    let good = server.ask(path, &["Authorization: Bearer b3ar3r", json], r#"{"ttl":3600}"#).await;
+    let good = server
+        .ask(
+            path,
+            &["Authorization: Bearer b3ar3r", json],
+            r#"{"ttl":3600}"#,
+        )
+        .await;
     assert_eq!(good.status, 201, "{}", good.body);
     let answer = good.json();
     assert_eq!(answer["ttl"], 3_600);
     assert_eq!(answer["iceServers"][0]["urls"].as_array().unwrap().len(), 1);
-    let (expiry, name) = answer["iceServers"][1]["username"].as_str().unwrap().split_once(':').unwrap();
+    let (expiry, name) = answer["iceServers"][1]["username"]
+        .as_str()
+        .unwrap()
+        .split_once(':')
+        .unwrap();
     let in_an_hour = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 3_600;
     assert!((in_an_hour - 60..=in_an_hour).contains(&expiry.parse().unwrap()));
     assert_eq!(name, "shop");
     for (headers, body, status, code) in [
         (vec![], r#"{"ttl":60}"#, 401, "bad-key"),
-        (vec!["Authorization: Bearer wrong"], r#"{"ttl":60}"#, 401, "bad-key"),
-        (vec!["Authorization: Basic b3ar3r"], r#"{"ttl":60}"#, 401, "bad-key"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"ttl":0}"#, 400, "bad-ttl"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"ttl":172801}"#, 400, "bad-ttl"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"ttl":"an hour"}"#, 400, "bad-ttl"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"ttl":"#, 400, "bad-request"),
-        (vec!["Authorization: Bearer b3ar3r"], "[]", 400, "bad-request"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":"a\nb"}"#, 400, "bad-name"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":"\u001b[31m"}"#, 400, "bad-name"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":""}"#, 400, "bad-name"),
-        (vec!["Authorization: Bearer b3ar3r"], r#"{"customIdentifier":7}"#, 400, "bad-name"),
+        (
+            vec!["Authorization: Bearer wrong"],
+            r#"{"ttl":60}"#,
+            401,
+            "bad-key",
+        ),
+        (
+            vec!["Authorization: Basic b3ar3r"],
+            r#"{"ttl":60}"#,
+            401,
+            "bad-key",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"ttl":0}"#,
+            400,
+            "bad-ttl",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"ttl":172801}"#,
+            400,
+            "bad-ttl",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"ttl":"an hour"}"#,
+            400,
+            "bad-ttl",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"ttl":"#,
+            400,
+            "bad-request",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            "[]",
+            400,
+            "bad-request",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"customIdentifier":"a\nb"}"#,
+            400,
+            "bad-name",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"customIdentifier":"\u001b[31m"}"#,
+            400,
+            "bad-name",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"customIdentifier":""}"#,
+            400,
+            "bad-name",
+        ),
+        (
+            vec!["Authorization: Bearer b3ar3r"],
+            r#"{"customIdentifier":7}"#,
+            400,
+            "bad-name",
+        ),
     ] {
         let answer = server.ask(path, &headers, body).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (status, &json!(code)), "{headers:?} {body}");
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (status, &json!(code)),
+            "{headers:?} {body}"
+        );
     }
     let other = path.replace("shop", "shelf");
-    assert_eq!(server.ask(&other, &["Authorization: Bearer b3ar3r"], "").await.status, 401);
-    let plain = server.ask(path, &["Authorization: bearer b3ar3r"], "").await;
+    assert_eq!(
+        server
+            .ask(&other, &["Authorization: Bearer b3ar3r"], "")
+            .await
+            .status,
+        401
+    );
+    let plain = server
+        .ask(path, &["Authorization: bearer b3ar3r"], "")
+        .await;
     assert_eq!((plain.status, &plain.json()["ttl"]), (201, &json!(86_400)));
-    let named = server.ask(path, &["Authorization: Bearer b3ar3r"], r#"{"ttl":60,"customIdentifier":"ann"}"#).await;
-    assert!(named.json()["iceServers"][1]["username"].as_str().unwrap().ends_with(":ann"));
+    let named = server
+        .ask(
+            path,
+            &["Authorization: Bearer b3ar3r"],
+            r#"{"ttl":60,"customIdentifier":"ann"}"#,
+        )
+        .await;
+    assert!(
+        named.json()["iceServers"][1]["username"]
+            .as_str()
+            .unwrap()
+            .ends_with(":ann")
+    );
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(20_000));
-    assert_eq!(server.ask(path, &["Authorization: Bearer b3ar3r"], &large).await.status, 400);
+    assert_eq!(
+        server
+            .ask(path, &["Authorization: Bearer b3ar3r"], &large)
+            .await
+            .status,
+        400
+    );
 }
 
 #[tokio::test]
 async fn without_a_bearer_configured_nothing_opens_the_api() {
     let server = start(servers()).await;
     let path = "POST /v1/turn/keys/x/credentials/generate-ice-servers";
-    assert_eq!(server.ask(path, &["Authorization: Bearer "], "").await.status, 401);
-    assert_eq!(server.ask("GET /v1/turn/keys/x/credentials/generate-ice-servers", &[], "").await.status, 405);
+    assert_eq!(
+        server
+            .ask(path, &["Authorization: Bearer "], "")
+            .await
+            .status,
+        401
+    );
+    assert_eq!(
+        server
+            .ask(
+                "GET /v1/turn/keys/x/credentials/generate-ice-servers",
+                &[],
+                ""
+            )
+            .await
+            .status,
+        405
+    );
 }
 
 #[tokio::test]
 async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
-    let web = Web::new(Settings { ice: servers(), ..Settings::default() }).unwrap();
+    let web = Web::new(Settings {
+        ice: servers(),
+        ..Settings::default()
+    })
+    .unwrap();
     let (mut near, far) = tokio::io::duplex(64 << 10);
-    let arrival =
-        Arrival { peer: "192.0.2.9:1234".parse().unwrap(), local: "192.0.2.1:443".parse().unwrap(), secure: true };
+    let arrival = Arrival {
+        peer: "192.0.2.9:1234".parse().unwrap(),
+        local: "192.0.2.1:443".parse().unwrap(),
+        secure: true,
+    };
     web.take(far, arrival).await;
-    near.write_all(b"GET /ice-servers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    near.write_all(b"GET /ice-servers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     within(near.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 403"), "a stranger: {answer}");
@@ -229,25 +518,40 @@ async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
 async fn the_link_to_a_call_opens_a_room_of_its_own() {
     let server = start(servers()).await;
     let url = hairpin::service::web::call_url(server.address).unwrap();
-    let room = url.strip_prefix(&format!("http://{}/?", server.address)).expect("the listener's address");
+    let room = url
+        .strip_prefix(&format!("http://{}/?", server.address))
+        .expect("the listener's address");
     server.join(room).await;
     let wildcard = hairpin::service::web::call_url("[::]:80".parse().unwrap()).unwrap();
-    assert!(wildcard.starts_with("http://localhost:80/?room="), "{wildcard}");
+    assert!(
+        wildcard.starts_with("http://localhost:80/?room="),
+        "{wildcard}"
+    );
     assert_ne!(wildcard.split_once('?').unwrap().1, room);
 }
 
 #[tokio::test]
 async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
-    let server = Server::start(Settings { connections: 1, ..Settings::default() }).await;
-    let arrival =
-        Arrival { peer: "192.0.2.9:1234".parse().unwrap(), local: "192.0.2.1:443".parse().unwrap(), secure: true };
+    let server = Server::start(Settings {
+        connections: 1,
+        ..Settings::default()
+    })
+    .await;
+    let arrival = Arrival {
+        peer: "192.0.2.9:1234".parse().unwrap(),
+        local: "192.0.2.1:443".parse().unwrap(),
+        secure: true,
+    };
     let (near, far) = tokio::io::duplex(64 << 10);
     server.web.take(far, arrival).await;
     let mut waiting = Box::pin(server.ask("GET /", &[], ""));
     assert!(waiting.as_mut().now_or_never().is_none());
     let (_, second) = tokio::io::duplex(64);
     let mut second = Box::pin(server.web.take(second, arrival));
-    assert!(second.as_mut().now_or_never().is_none(), "the one turn is taken");
+    assert!(
+        second.as_mut().now_or_never().is_none(),
+        "the one turn is taken"
+    );
     drop(second);
     drop(near);
     assert_eq!(within(waiting).await.status, 200);
@@ -255,10 +559,20 @@ async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
 
 #[tokio::test]
 async fn who_says_nothing_makes_room() {
-    let settings = Settings { connections: 2, patience: Duration::from_millis(50), ..Settings::default() };
+    let settings = Settings {
+        connections: 2,
+        patience: Duration::from_millis(50),
+        ..Settings::default()
+    };
     let server = Server::start(settings).await;
     let mut silent = Vec::new();
-    for said in ["", "P", "GET /call.js HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""] {
+    for said in [
+        "",
+        "P",
+        "GET /call.js HTTP/1.1\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "",
+    ] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(said.as_bytes()).await.unwrap();
         silent.push(stream);

@@ -10,7 +10,11 @@ use crate::client::{Server, servers};
 
 #[tokio::test]
 async fn two_peers_meet_talk_and_part() {
-    let server = Server::start(Settings { ice: servers(), ..Settings::default() }).await;
+    let server = Server::start(Settings {
+        ice: servers(),
+        ..Settings::default()
+    })
+    .await;
     let mut ann = server.join("room=blue").await;
     assert_eq!(ann.welcome["peers"], json!([]));
     assert_eq!(ann.welcome["resumed"], false);
@@ -19,21 +23,41 @@ async fn two_peers_meet_talk_and_part() {
     assert_ne!(ann.id, bob.id);
     assert_eq!(ann.next().await, json!({"type": "joined", "id": bob.id}));
 
-    bob.say(json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id})).await;
-    assert_eq!(ann.next().await, json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id, "from": bob.id}));
-    ann.say(json!({"type": "answer", "sdp": "whatever it says"})).await;
-    assert_eq!(bob.next().await, json!({"type": "answer", "sdp": "whatever it says", "from": ann.id}));
-    bob.say(json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}})).await;
+    bob.say(json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id}))
+        .await;
+    assert_eq!(
+        ann.next().await,
+        json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id, "from": bob.id})
+    );
+    ann.say(json!({"type": "answer", "sdp": "whatever it says"}))
+        .await;
+    assert_eq!(
+        bob.next().await,
+        json!({"type": "answer", "sdp": "whatever it says", "from": ann.id})
+    );
+    bob.say(json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}}))
+        .await;
     assert_eq!(ann.next().await["candidate"]["sdpMid"], "0");
-    bob.say(json!({"type": "candidate", "candidate": null})).await;
-    assert_eq!(ann.next().await, json!({"type": "candidate", "candidate": null, "from": bob.id}));
-    ann.say(json!({"type": "message", "text": "Grüße 👋", "to": null})).await;
+    bob.say(json!({"type": "candidate", "candidate": null}))
+        .await;
+    assert_eq!(
+        ann.next().await,
+        json!({"type": "candidate", "candidate": null, "from": bob.id})
+    );
+    ann.say(json!({"type": "message", "text": "Grüße 👋", "to": null}))
+        .await;
     assert_eq!(bob.next().await["text"], "Grüße 👋");
     ann.say(json!({"type": "bye"})).await;
     assert_eq!(bob.next().await, json!({"type": "bye", "from": ann.id}));
 
     // RFC 6455 §5.5.1: a close is answered with a close.
-    ann.socket.close(Some(CloseFrame { code: 1000.into(), reason: "done".into() })).await.unwrap();
+    ann.socket
+        .close(Some(CloseFrame {
+            code: 1000.into(),
+            reason: "done".into(),
+        }))
+        .await
+        .unwrap();
     assert_eq!(ann.closed().await, 1000);
     assert_eq!(bob.next().await, json!({"type": "left", "id": ann.id}));
     bob.nothing_else().await;
@@ -46,11 +70,18 @@ async fn what_is_no_websocket_is_closed_with_1002() {
     let mut ann = server.join("room=blue").await;
     // A frame without a mask, with a reserved bit, of an opcode that is none, a ping that is too long, text that is none.
     let long_ping = [&b"\x89\xfe\0\x80\0\0\0\0"[..], &[0; 128]].concat();
-    let short = [&b"\x81\x02{}"[..], b"\xc1\x80\0\0\0\0", b"\x83\x80\0\0\0\0", b"\x81\x81\0\0\0\0\xff"];
+    let short = [
+        &b"\x81\x02{}"[..],
+        b"\xc1\x80\0\0\0\0",
+        b"\x83\x80\0\0\0\0",
+        b"\x81\x81\0\0\0\0\xff",
+    ];
     for frame in short.into_iter().chain([&long_ping[..]]) {
         let mut bob = server.join("room=blue").await;
         assert_eq!(ann.next().await["type"], "joined");
-        let MaybeTlsStream::Plain(stream) = bob.socket.get_mut() else { unreachable!("the server speaks no TLS") };
+        let MaybeTlsStream::Plain(stream) = bob.socket.get_mut() else {
+            unreachable!("the server speaks no TLS")
+        };
         stream.write_all(frame).await.unwrap();
         assert_eq!(bob.closed().await, 1002, "{frame:x?}");
         assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
@@ -59,12 +90,22 @@ async fn what_is_no_websocket_is_closed_with_1002() {
 
 #[tokio::test]
 async fn the_welcome_brings_servers_minted_for_this_peer() {
-    let server = Server::start(Settings { ice: servers(), ..Settings::default() }).await;
+    let server = Server::start(Settings {
+        ice: servers(),
+        ..Settings::default()
+    })
+    .await;
     let ann = server.join("room=blue").await;
     let address = server.address.ip();
-    assert_eq!(ann.welcome["iceServers"][0], json!({"urls": [format!("stun:{address}:3478")]}));
+    assert_eq!(
+        ann.welcome["iceServers"][0],
+        json!({"urls": [format!("stun:{address}:3478")]})
+    );
     let turn = &ann.welcome["iceServers"][1];
-    assert_eq!(turn["urls"][1], format!("turn:{address}:3478?transport=tcp"));
+    assert_eq!(
+        turn["urls"][1],
+        format!("turn:{address}:3478?transport=tcp")
+    );
     let (expiry, name) = turn["username"].as_str().unwrap().split_once(':').unwrap();
     assert_eq!(name, format!("blue/{}", ann.id));
     let expiry = expiry.parse().unwrap();
@@ -72,7 +113,10 @@ async fn the_welcome_brings_servers_minted_for_this_peer() {
     assert_eq!(turn["credential"], password);
     assert_eq!(ann.welcome["ttl"], 86_400);
     let in_a_day = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 86_400;
-    assert!((in_a_day - 60..=in_a_day).contains(&expiry), "{expiry} is not a day from now");
+    assert!(
+        (in_a_day - 60..=in_a_day).contains(&expiry),
+        "{expiry} is not a day from now"
+    );
 }
 
 #[tokio::test]
@@ -86,9 +130,13 @@ async fn to_names_one_of_several_and_its_absence_all() {
     ann.next().await;
     ann.next().await;
     bob.next().await;
-    ann.say(json!({"type": "message", "n": 1, "to": eve.id})).await;
+    ann.say(json!({"type": "message", "n": 1, "to": eve.id}))
+        .await;
     ann.say(json!({"type": "message", "n": 2})).await;
-    assert_eq!((eve.next().await["n"].clone(), eve.next().await["n"].clone()), (json!(1), json!(2)));
+    assert_eq!(
+        (eve.next().await["n"].clone(), eve.next().await["n"].clone()),
+        (json!(1), json!(2))
+    );
     assert_eq!(bob.next().await["n"], 2);
     ann.nothing_else().await;
     bob.nothing_else().await;
@@ -97,10 +145,14 @@ async fn to_names_one_of_several_and_its_absence_all() {
 #[tokio::test]
 async fn a_sender_cannot_be_faked_and_rooms_do_not_leak() {
     let server = Server::start(Settings::default()).await;
-    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     let mut eve = server.join("room=green").await;
     ann.next().await;
-    bob.say_text(r#"{"type":"message","from":"somebody","from":"else"}"#).await;
+    bob.say_text(r#"{"type":"message","from":"somebody","from":"else"}"#)
+        .await;
     assert_eq!(ann.next().await["from"], json!(bob.id));
     eve.say(json!({"type": "message", "to": ann.id})).await;
     assert_eq!(eve.error().await, "no-such-peer");
@@ -115,7 +167,10 @@ async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
     use tokio_tungstenite::tungstenite::Message;
 
     let server = Server::start(Settings::default()).await;
-    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     for (text, code) in [
         ("{", "bad-json"),
@@ -132,16 +187,23 @@ async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
     }
     bob.say(json!({"type": "offer", "to": bob.id})).await;
     assert_eq!(bob.error().await, "no-such-peer", "oneself");
-    bob.socket.send(Message::binary(vec![0, 159, 146, 150])).await.unwrap();
+    bob.socket
+        .send(Message::binary(vec![0, 159, 146, 150]))
+        .await
+        .unwrap();
     assert_eq!(bob.error().await, "binary");
-    bob.say(json!({"type": "message", "after": "all that"})).await;
+    bob.say(json!({"type": "message", "after": "all that"}))
+        .await;
     assert_eq!(ann.next().await["after"], "all that");
 }
 
 #[tokio::test]
 async fn order_is_kept() {
     let server = Server::start(Settings::default()).await;
-    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     for n in 0..150 {
         bob.say(json!({"type": "candidate", "n": n})).await;
@@ -165,11 +227,20 @@ async fn a_thousand_rooms_at_once() {
         newcomer.say(json!({"type": "offer", "n": n})).await;
     }
     for (n, (first, newcomer)) in pairs.iter_mut().enumerate() {
-        assert_eq!(first.next().await, json!({"type": "joined", "id": newcomer.id}));
-        assert_eq!(first.next().await, json!({"type": "offer", "n": n, "from": newcomer.id}));
+        assert_eq!(
+            first.next().await,
+            json!({"type": "joined", "id": newcomer.id})
+        );
+        assert_eq!(
+            first.next().await,
+            json!({"type": "offer", "n": n, "from": newcomer.id})
+        );
         first.say(json!({"type": "answer", "n": n})).await;
     }
     for (n, (first, newcomer)) in pairs.iter_mut().enumerate() {
-        assert_eq!(newcomer.next().await, json!({"type": "answer", "n": n, "from": first.id}));
+        assert_eq!(
+            newcomer.next().await,
+            json!({"type": "answer", "n": n, "from": first.id})
+        );
     }
 }

@@ -16,10 +16,15 @@ impl Relay {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let mut realm = Realm::new("calls");
         realm.credentials.add_secret(secret.to_owned());
-        let relays = vec![RelayAddress { local: loopback, external: loopback }];
+        let relays = vec![RelayAddress {
+            local: loopback,
+            external: loopback,
+        }];
         let mut plan = Plan::new([SocketAddr::new(loopback, 0)], Policy::new(realm, relays));
         plan.shards = 1;
-        Relay { supervisor: Supervisor::start(plan).expect("a relay starts") }
+        Relay {
+            supervisor: Supervisor::start(plan).expect("a relay starts"),
+        }
     }
 
     pub fn port(&self) -> u16 {

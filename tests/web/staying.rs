@@ -12,72 +12,122 @@ use crate::client::{Peer, Server, within};
 
 /// Cuts a peer's connection without a word, as a crash does.
 fn cut(peer: Peer) {
-    let MaybeTlsStream::Plain(stream) = peer.socket.get_ref() else { panic!("plain") };
+    let MaybeTlsStream::Plain(stream) = peer.socket.get_ref() else {
+        panic!("plain")
+    };
     stream.set_zero_linger().unwrap();
 }
 
 #[tokio::test]
 async fn a_peer_that_vanishes_is_announced_within_seconds() {
     let server = Server::start(Settings::default()).await;
-    let (mut ann, bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut ann, bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     let gone = json!({"type": "left", "id": bob.id});
     let start = std::time::Instant::now();
     cut(bob);
     assert_eq!(ann.next().await, gone);
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(server.web.counts().peers, 1);
 }
 
 #[tokio::test]
 async fn a_peer_that_falls_silent_is_announced_within_seconds() {
     let server = Server::start(Settings::default()).await;
-    let (mut ann, bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut ann, bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     // Bob's connection stands, but nothing reads it: no ping is answered. Ann answers while she waits.
     let start = std::time::Instant::now();
     assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
 async fn a_peer_that_resumes_in_time_is_not_missed_and_misses_nothing() {
-    let bounds = Bounds { grace: Duration::from_secs(60), ..Bounds::default() };
-    let server = Server::start(Settings { bounds, ..Settings::default() }).await;
-    let (mut ann, bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let bounds = Bounds {
+        grace: Duration::from_secs(60),
+        ..Bounds::default()
+    };
+    let server = Server::start(Settings {
+        bounds,
+        ..Settings::default()
+    })
+    .await;
+    let (mut ann, bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     let (id, token) = (bob.id.clone(), bob.resume());
     cut(bob);
     ann.say(json!({"type": "candidate", "n": 1})).await;
     ann.nothing_else().await;
     let mut bob = server.join(&format!("room=blue&resume={token}")).await;
-    assert_eq!((bob.id.as_str(), &bob.welcome["resumed"]), (id.as_str(), &json!(true)));
+    assert_eq!(
+        (bob.id.as_str(), &bob.welcome["resumed"]),
+        (id.as_str(), &json!(true))
+    );
     assert_eq!(bob.welcome["peers"], json!([ann.id]));
     assert_eq!(bob.next().await["n"], 1);
     bob.say(json!({"type": "message", "back": true})).await;
-    assert_eq!(ann.next().await, json!({"type": "message", "back": true, "from": id}));
+    assert_eq!(
+        ann.next().await,
+        json!({"type": "message", "back": true, "from": id})
+    );
 }
 
 #[tokio::test]
 async fn a_peer_that_comes_back_late_gets_its_id_and_is_announced() {
-    let bounds = Bounds { grace: Duration::ZERO, ..Bounds::default() };
-    let server = Server::start(Settings { bounds, ..Settings::default() }).await;
-    let (mut ann, bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let bounds = Bounds {
+        grace: Duration::ZERO,
+        ..Bounds::default()
+    };
+    let server = Server::start(Settings {
+        bounds,
+        ..Settings::default()
+    })
+    .await;
+    let (mut ann, bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
     let (id, token) = (bob.id.clone(), bob.resume());
     cut(bob);
     assert_eq!(ann.next().await, json!({"type": "left", "id": id}));
     let bob = server.join(&format!("room=blue&resume={token}")).await;
-    assert_eq!((bob.id.as_str(), &bob.welcome["resumed"]), (id.as_str(), &json!(false)));
+    assert_eq!(
+        (bob.id.as_str(), &bob.welcome["resumed"]),
+        (id.as_str(), &json!(false))
+    );
     assert_eq!(ann.next().await, json!({"type": "joined", "id": id}));
 }
 
 #[tokio::test]
 async fn who_resumes_replaces_its_older_connection() {
     let server = Server::start(Settings::default()).await;
-    let (mut ann, mut bob) = (server.join("room=blue").await, server.join("room=blue").await);
+    let (mut ann, mut bob) = (
+        server.join("room=blue").await,
+        server.join("room=blue").await,
+    );
     ann.next().await;
-    let mut again = server.join(&format!("room=blue&resume={}", bob.resume())).await;
+    let mut again = server
+        .join(&format!("room=blue&resume={}", bob.resume()))
+        .await;
     assert_eq!(again.id, bob.id);
     assert_eq!(bob.error().await, "replaced");
     assert_eq!(bob.closed().await, 4410);
@@ -92,14 +142,21 @@ async fn who_resumes_replaces_its_older_connection() {
 async fn an_id_is_given_back_only_for_its_own_token() {
     let server = Server::start(Settings::default()).await;
     let ann = server.join("room=blue").await;
-    for token in [format!("{}.AAAA", ann.id), ann.id.clone(), String::new(), "a.b.c".into()] {
+    for token in [
+        format!("{}.AAAA", ann.id),
+        ann.id.clone(),
+        String::new(),
+        "a.b.c".into(),
+    ] {
         let eve = server.join(&format!("room=blue&resume={token}")).await;
         assert_ne!(eve.id, ann.id);
         let mut socket = eve.socket;
         socket.close(None).await.unwrap();
         while within(socket.next()).await.is_some() {}
     }
-    let other = server.join(&format!("room=green&resume={}", ann.resume())).await;
+    let other = server
+        .join(&format!("room=green&resume={}", ann.resume()))
+        .await;
     assert_ne!(other.id, ann.id, "the token is for another room");
 }
 

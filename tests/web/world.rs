@@ -15,22 +15,36 @@ fn the_call_page_in_a_browser() {
     axe::fetch();
     let tests = std::env::current_exe().expect("own path");
     let arguments = ["--ignored", "--test-threads=1", "--nocapture"];
-    let boxed = Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|status| status.success());
+    let boxed = Command::new("unshare")
+        .args(["--net", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
     let mut command = if boxed {
         let mut command = Command::new("unshare");
-        command.args(["--net", "sh", "-c", FURNISH, "sh"]).arg(tests);
+        command
+            .args(["--net", "sh", "-c", FURNISH, "sh"])
+            .arg(tests);
         command
     } else {
-        eprintln!("not root: the browser tests use this machine's own network, and need a default route in it");
+        eprintln!(
+            "not root: the browser tests use this machine's own network, and need a default route in it"
+        );
         Command::new(tests)
     };
-    let status = command.args(arguments).arg(which()).status().expect("the tests start");
+    let status = command
+        .args(arguments)
+        .arg(which())
+        .status()
+        .expect("the tests start");
     assert!(status.success(), "the browser tests failed: see above");
 }
 
 /// Fewer tests, for whoever works on one: `HAIRPIN_CALLS=name`.
 fn which() -> String {
-    format!("calls::{}", std::env::var("HAIRPIN_CALLS").unwrap_or_default())
+    format!(
+        "calls::{}",
+        std::env::var("HAIRPIN_CALLS").unwrap_or_default()
+    )
 }
 
 const FURNISH: &str = "

@@ -20,9 +20,17 @@ impl Report {
     /// A sentence that says why it cannot be written.
     pub fn open(path: &Path) -> Result<Report, String> {
         let fresh = !path.exists();
-        let opened = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+        let opened = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(path);
         let file = opened.map_err(|error| failed(path, &error))?;
-        Ok(Report { path: path.to_owned(), file, fresh })
+        Ok(Report {
+            path: path.to_owned(),
+            file,
+            fresh,
+        })
     }
 
     /// Writes it.
@@ -31,7 +39,10 @@ impl Report {
     /// A sentence that says why it cannot be written.
     pub fn write(mut self, outcome: &Outcome) -> Result<(), String> {
         let text = html::render(outcome);
-        let written = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
+        let written = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.write_all(text.as_bytes()));
         // What cannot be made empty is no file, but a pipe or a terminal.
         let written = written.or_else(|error| match error.kind() {
             io::ErrorKind::InvalidInput => self.file.write_all(text.as_bytes()),

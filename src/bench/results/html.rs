@@ -7,7 +7,11 @@ use std::fmt::Write;
 /// The page.
 pub fn render(outcome: &Outcome) -> String {
     let mut body = String::new();
-    let _ = write!(body, "<header><p class=\"brand\">hairpin bench</p><h1>{}</h1></header>", escape(&title(outcome)));
+    let _ = write!(
+        body,
+        "<header><p class=\"brand\">hairpin bench</p><h1>{}</h1></header>",
+        escape(&title(outcome))
+    );
     body.push_str("<section class=\"tiles\">");
     for (name, value, detail) in tiles(outcome) {
         let _ = write!(
@@ -74,8 +78,16 @@ fn tiles(outcome: &Outcome) -> Vec<(&'static str, String, String)> {
             format!("{}<small>/s</small>", count(packets.per_second)),
             bits(packets.bits_per_second),
         ));
-        let detail = format!("{} of {}", count(packets.lost as f64), count(packets.sent as f64));
-        tiles.push(("Loss", format!("{:.3}<small> %</small>", packets.loss * 100.0), detail));
+        let detail = format!(
+            "{} of {}",
+            count(packets.lost as f64),
+            count(packets.sent as f64)
+        );
+        tiles.push((
+            "Loss",
+            format!("{:.3}<small> %</small>", packets.loss * 100.0),
+            detail,
+        ));
     } else if let Some(made) = &outcome.allocations {
         tiles.push((
             "Allocations",
@@ -97,10 +109,19 @@ fn tiles(outcome: &Outcome) -> Vec<(&'static str, String, String)> {
     if let Some(process) = &outcome.process {
         let what = unit_of_work(outcome);
         let each = unit(&duration(process.cpu_ns_per_packet / 1000.0));
-        let kernel = process.kernel.map_or(String::new(), |kernel| format!(", {:.0} % in the kernel", kernel * 100.0));
+        let kernel = process.kernel.map_or(String::new(), |kernel| {
+            format!(", {:.0} % in the kernel", kernel * 100.0)
+        });
         tiles.push(("Server CPU", each, format!("per {what}{kernel}")));
-        let resident = format!("{:.1}<small> MB</small>", process.resident_octets as f64 / 1e6);
-        tiles.push(("Server memory", resident, format!("{:.2} cores, {} threads", process.cores, process.threads)));
+        let resident = format!(
+            "{:.1}<small> MB</small>",
+            process.resident_octets as f64 / 1e6
+        );
+        tiles.push((
+            "Server memory",
+            resident,
+            format!("{:.2} cores, {} threads", process.cores, process.threads),
+        ));
     }
     tiles
 }
@@ -116,17 +137,29 @@ fn unit(text: &str) -> String {
 fn plots(outcome: &Outcome) -> Vec<Plot> {
     let mut plots = Vec::new();
     let end = outcome.seconds;
-    let time = || Axis { from: 0.0, to: end.max(0.001), log: false, say: |s| format!("{} s", trim(s)) };
+    let time = || Axis {
+        from: 0.0,
+        to: end.max(0.001),
+        log: false,
+        say: |s| format!("{} s", trim(s)),
+    };
     let line = |name, class, mark, value: fn(&crate::bench::results::Moment) -> f64| Series {
         name,
         class,
         mark,
-        points: outcome.timeline.iter().map(|moment| (moment.at, value(moment))).collect(),
+        points: outcome
+            .timeline
+            .iter()
+            .map(|moment| (moment.at, value(moment)))
+            .collect(),
     };
     if outcome.timeline.len() > 1 {
         let received = |name| line(name, "one", Mark::Area, |moment| moment.received);
         let series = match outcome.packets {
-            Some(_) => vec![received("received"), line("sent", "two", Mark::Line, |moment| moment.sent)],
+            Some(_) => vec![
+                received("received"),
+                line("sent", "two", Mark::Line, |moment| moment.sent),
+            ],
             None => vec![received("granted")],
         };
         plots.push(Plot {
@@ -154,8 +187,17 @@ fn plots(outcome: &Outcome) -> Vec<Plot> {
         plots.push(distribution(outcome));
     }
     if outcome.usage.len() > 1 {
-        let points = outcome.usage.iter().map(|used| (used.at, used.cores)).collect();
-        let series = vec![Series { name: "cores in use", class: "one", mark: Mark::Area, points }];
+        let points = outcome
+            .usage
+            .iter()
+            .map(|used| (used.at, used.cores))
+            .collect();
+        let series = vec![Series {
+            name: "cores in use",
+            class: "one",
+            mark: Mark::Area,
+            points,
+        }];
         plots.push(Plot {
             title: "Server CPU",
             subtitle: "cores in use".into(),
@@ -174,14 +216,30 @@ fn plots(outcome: &Outcome) -> Vec<Plot> {
 fn distribution(outcome: &Outcome) -> Plot {
     let bars = &outcome.latency.histogram;
     let total: u64 = bars.iter().map(|bar| bar.2).sum();
-    let mut points: Vec<_> = bars.iter().map(|bar| (bar.0, bar.2 as f64 * 100.0 / total.max(1) as f64)).collect();
-    let (from, to) = (bars.first().map_or(1.0, |bar| bar.0), bars.last().map_or(2.0, |bar| bar.1));
+    let mut points: Vec<_> = bars
+        .iter()
+        .map(|bar| (bar.0, bar.2 as f64 * 100.0 / total.max(1) as f64))
+        .collect();
+    let (from, to) = (
+        bars.first().map_or(1.0, |bar| bar.0),
+        bars.last().map_or(2.0, |bar| bar.1),
+    );
     points.push((to, 0.0));
-    let series = vec![Series { name: "of all", class: "one", mark: Mark::Bars, points }];
+    let series = vec![Series {
+        name: "of all",
+        class: "one",
+        mark: Mark::Bars,
+        points,
+    }];
     Plot {
         title: "Latency, distribution",
         subtitle: format!("share of {}s, logarithmic time", unit_of_work(outcome)),
-        x: Axis { from, to, log: true, say: mark },
+        x: Axis {
+            from,
+            to,
+            log: true,
+            say: mark,
+        },
         y: linear(&series, |v| format!("{} %", trim(v))),
         series,
         limit: None,
@@ -189,7 +247,9 @@ fn distribution(outcome: &Outcome) -> Plot {
 }
 
 fn search(outcome: &Outcome) -> Plot {
-    let is_good = |probe: &Tried| probe.loss < crate::bench::search::LOSS && probe.unsent < crate::bench::search::LOSS;
+    let is_good = |probe: &Tried| {
+        probe.loss < crate::bench::search::LOSS && probe.unsent < crate::bench::search::LOSS
+    };
     let dots = |name, class, good: bool| Series {
         name,
         class,
@@ -201,32 +261,54 @@ fn search(outcome: &Outcome) -> Plot {
             .map(|probe| (probe.rate, probe.loss * 100.0))
             .collect(),
     };
-    let series = vec![dots("held", "one", true), dots("lost, or not sent in time", "two", false)];
+    let series = vec![
+        dots("held", "one", true),
+        dots("lost, or not sent in time", "two", false),
+    ];
     let x = linear_by(&series, |point| point.0, short);
     Plot {
         title: "Search for the highest rate",
         subtitle: "loss at each rate that was offered".into(),
         x,
-        y: Axis { from: 0.0, ..linear(&series, |v| format!("{} %", trim(v))) },
+        y: Axis {
+            from: 0.0,
+            ..linear(&series, |v| format!("{} %", trim(v)))
+        },
         series,
         limit: Some((0.1, "0.1 %")),
     }
 }
 
 fn linear(series: &[Series], say: fn(f64) -> String) -> Axis {
-    Axis { from: 0.0, ..linear_by(series, |point| point.1, say) }
+    Axis {
+        from: 0.0,
+        ..linear_by(series, |point| point.1, say)
+    }
 }
 
 fn linear_by(series: &[Series], of: fn(&(f64, f64)) -> f64, say: fn(f64) -> String) -> Axis {
-    let values = || series.iter().flat_map(|series| series.points.iter().map(of));
+    let values = || {
+        series
+            .iter()
+            .flat_map(|series| series.points.iter().map(of))
+    };
     let greatest = values().fold(0.0, f64::max);
     let least = values().fold(greatest, f64::min);
-    Axis { from: least * 0.95, to: if greatest > 0.0 { greatest * 1.05 } else { 1.0 }, log: false, say }
+    Axis {
+        from: least * 0.95,
+        to: if greatest > 0.0 { greatest * 1.05 } else { 1.0 },
+        log: false,
+        say,
+    }
 }
 
 fn logarithmic(series: &[Series]) -> Axis {
-    let values =
-        || series.iter().flat_map(|series| series.points.iter().map(|point| point.1)).filter(|value| *value > 0.0);
+    let values = || {
+        series
+            .iter()
+            .flat_map(|series| series.points.iter().map(|point| point.1))
+            .filter(|value| *value > 0.0)
+    };
     let greatest = values().fold(1.0, f64::max);
     let least = values().fold(greatest, f64::min);
     Axis {
@@ -241,7 +323,11 @@ impl Axis {
     /// Where a value lies on the axis, 0 to 1.
     fn place(&self, value: f64) -> f64 {
         let scale = |value: f64| {
-            if self.log { value.max(self.from).ln() } else { value }
+            if self.log {
+                value.max(self.from).ln()
+            } else {
+                value
+            }
         };
         let (from, to) = (scale(self.from), scale(self.to));
         ((scale(value) - from) / (to - from).max(1e-12)).clamp(0.0, 1.0)
@@ -251,14 +337,24 @@ impl Axis {
     fn ticks(&self) -> Vec<f64> {
         if self.log {
             let decades = (self.from.log10().floor() as i32)..=(self.to.log10().ceil() as i32);
-            let steps: &[f64] = if self.to / self.from > 2000.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-            let all = decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
-            return all.filter(|tick| (self.from * 0.999..=self.to * 1.001).contains(tick)).collect();
+            let steps: &[f64] = if self.to / self.from > 2000.0 {
+                &[1.0]
+            } else {
+                &[1.0, 2.0, 5.0]
+            };
+            let all =
+                decades.flat_map(|decade| steps.iter().map(move |step| step * 10f64.powi(decade)));
+            return all
+                .filter(|tick| (self.from * 0.999..=self.to * 1.001).contains(tick))
+                .collect();
         }
         let rough = (self.to - self.from) / 5.0;
         let unit = 10f64.powf(rough.log10().floor());
-        let step =
-            [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * unit).find(|step| *step >= rough).unwrap_or(rough);
+        let step = [1.0, 2.0, 5.0, 10.0]
+            .into_iter()
+            .map(|step| step * unit)
+            .find(|step| *step >= rough)
+            .unwrap_or(rough);
         let first = (self.from / step).ceil() as i64;
         let last = (self.to / step).floor() as i64;
         (first..=last).map(|tick| tick as f64 * step).collect()
@@ -267,16 +363,27 @@ impl Axis {
 
 /// A plot as `<figure>`.
 fn figure(plot: &Plot) -> String {
-    let mut out = format!("<figure><figcaption><h2>{}</h2><p>{}</p>", plot.title, escape(&plot.subtitle));
+    let mut out = format!(
+        "<figure><figcaption><h2>{}</h2><p>{}</p>",
+        plot.title,
+        escape(&plot.subtitle)
+    );
     if plot.series.len() > 1 {
         out.push_str("<p class=\"legend\">");
         for series in &plot.series {
-            let _ = write!(out, "<span class=\"{}\">{}</span>", series.class, series.name);
+            let _ = write!(
+                out,
+                "<span class=\"{}\">{}</span>",
+                series.class, series.name
+            );
         }
         out.push_str("</p>");
     }
-    let _ =
-        write!(out, "</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">", plot.title);
+    let _ = write!(
+        out,
+        "</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        plot.title
+    );
     grid(&mut out, plot);
     for series in &plot.series {
         marks(&mut out, plot, series);
@@ -294,7 +401,10 @@ fn grid(out: &mut String, plot: &Plot) {
             continue;
         }
         last = y;
-        let _ = write!(out, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
+        let _ = write!(
+            out,
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+        );
         let _ = write!(
             out,
             "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
@@ -317,21 +427,46 @@ fn grid(out: &mut String, plot: &Plot) {
             (plot.x.say)(tick)
         );
     }
-    let _ = write!(out, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>");
+    let _ = write!(
+        out,
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{BOTTOM}\" y2=\"{BOTTOM}\"/>"
+    );
     if let Some((value, name)) = plot.limit {
         let y = at_y(plot, value);
-        let _ = write!(out, "<line class=\"limit\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
-        let _ = write!(out, "<text x=\"{RIGHT}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>", y - 5.0);
+        let _ = write!(
+            out,
+            "<line class=\"limit\" x1=\"{LEFT}\" x2=\"{RIGHT}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>"
+        );
+        let _ = write!(
+            out,
+            "<text x=\"{RIGHT}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
+            y - 5.0
+        );
     }
 }
 
 fn marks(out: &mut String, plot: &Plot, series: &Series) {
-    let places: Vec<(f64, f64)> = series.points.iter().map(|(x, y)| (at_x(plot, *x), at_y(plot, *y))).collect();
+    let places: Vec<(f64, f64)> = series
+        .points
+        .iter()
+        .map(|(x, y)| (at_x(plot, *x), at_y(plot, *y)))
+        .collect();
     let class = series.class;
-    let said = |point: &(f64, f64)| format!("{}: {} {}", (plot.x.say)(point.0), (plot.y.say)(point.1), series.name);
+    let said = |point: &(f64, f64)| {
+        format!(
+            "{}: {} {}",
+            (plot.x.say)(point.0),
+            (plot.y.say)(point.1),
+            series.name
+        )
+    };
     if series.mark == Mark::Bars {
         for (pair, point) in places.windows(2).zip(&series.points) {
-            let (x, y, width) = (pair[0].0 + 0.75, pair[0].1, (pair[1].0 - pair[0].0 - 1.5).max(0.5));
+            let (x, y, width) = (
+                pair[0].0 + 0.75,
+                pair[0].1,
+                (pair[1].0 - pair[0].0 - 1.5).max(0.5),
+            );
             let height = BOTTOM - y;
             let _ = write!(
                 out,
@@ -347,14 +482,21 @@ fn marks(out: &mut String, plot: &Plot, series: &Series) {
         .map(|(at, (x, y))| format!("{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' }))
         .collect();
     if let (Mark::Area, Some(first), Some(last)) = (series.mark, places.first(), places.last()) {
-        let _ =
-            write!(out, "<path class=\"{class} area\" d=\"{path}L{:.1} {BOTTOM}L{:.1} {BOTTOM}Z\"/>", last.0, first.0);
+        let _ = write!(
+            out,
+            "<path class=\"{class} area\" d=\"{path}L{:.1} {BOTTOM}L{:.1} {BOTTOM}Z\"/>",
+            last.0, first.0
+        );
     }
     if series.mark != Mark::Dots {
         let _ = write!(out, "<path class=\"{class} line\" d=\"{path}\"/>");
     }
     let radius = if series.mark == Mark::Dots { 5.0 } else { 6.0 };
-    let hidden = if series.mark == Mark::Dots { "" } else { " hidden" };
+    let hidden = if series.mark == Mark::Dots {
+        ""
+    } else {
+        " hidden"
+    };
     for ((x, y), point) in places.iter().zip(&series.points) {
         let _ = write!(
             out,
@@ -370,10 +512,25 @@ fn table(outcome: &Outcome) -> String {
         if let Some(offered) = packets.offered_per_second {
             rows.push(("Offered", format!("{}/s", count(offered))));
         }
-        rows.push(("Sent, received", format!("{}, {}", count(packets.sent as f64), count(packets.received as f64))));
-        let order = [packets.reordered, packets.duplicates, packets.corrupted, packets.unsent]
-            .map(|number| count(number as f64));
-        rows.push(("Reordered, duplicated, corrupted, not sent", order.join(", ")));
+        rows.push((
+            "Sent, received",
+            format!(
+                "{}, {}",
+                count(packets.sent as f64),
+                count(packets.received as f64)
+            ),
+        ));
+        let order = [
+            packets.reordered,
+            packets.duplicates,
+            packets.corrupted,
+            packets.unsent,
+        ]
+        .map(|number| count(number as f64));
+        rows.push((
+            "Reordered, duplicated, corrupted, not sent",
+            order.join(", "),
+        ));
     }
     let latency = &outcome.latency;
     let all = [
@@ -385,29 +542,53 @@ fn table(outcome: &Outcome) -> String {
         latency.p99_9_us,
         latency.max_us,
     ];
-    rows.push(("Latency: min, mean, 50, 90, 99, 99.9 %, max", all.map(duration).join(", ")));
+    rows.push((
+        "Latency: min, mean, 50, 90, 99, 99.9 %, max",
+        all.map(duration).join(", "),
+    ));
     if let Some(made) = &outcome.allocations {
-        let cpu = made.cpu_us.map_or(String::new(), |cpu| format!(", {cpu:.1} µs of server CPU each"));
-        rows.push(("Allocations", format!("{} at {}/s{cpu}", count(made.count as f64), count(made.per_second))));
+        let cpu = made.cpu_us.map_or(String::new(), |cpu| {
+            format!(", {cpu:.1} µs of server CPU each")
+        });
+        rows.push((
+            "Allocations",
+            format!(
+                "{} at {}/s{cpu}",
+                count(made.count as f64),
+                count(made.per_second)
+            ),
+        ));
     }
     if let Some(process) = &outcome.process {
         let switches = format!("{:.3}", process.switches_per_packet);
-        rows.push(("Server: CPU and switches each", format!("{} ns, {switches}", count(process.cpu_ns_per_packet))));
+        rows.push((
+            "Server: CPU and switches each",
+            format!("{} ns, {switches}", count(process.cpu_ns_per_packet)),
+        ));
     }
     if let Some(loader) = &outcome.loader {
         rows.push(("Loader: cores", format!("{:.2}", loader.cores)));
     }
     if outcome.loader_bound {
-        rows.push(("Note", "the loader could send no more: the server may be faster".into()));
+        rows.push((
+            "Note",
+            "the loader could send no more: the server may be faster".into(),
+        ));
     }
     if outcome.answer_bound {
         rows.push(("Note", ANSWER_BOUND.into()));
     }
     if let Some(cause) = &outcome.ended_early {
-        rows.push(("Note", format!("ended after {:.1} s: {}", outcome.seconds, escape(cause))));
+        rows.push((
+            "Note",
+            format!("ended after {:.1} s: {}", outcome.seconds, escape(cause)),
+        ));
     }
     let row = |(name, value): (&str, String)| format!("<tr><th>{name}</th><td>{value}</td></tr>");
-    format!("<section class=\"table\"><table>{}</table></section>", rows.into_iter().map(row).collect::<String>())
+    format!(
+        "<section class=\"table\"><table>{}</table></section>",
+        rows.into_iter().map(row).collect::<String>()
+    )
 }
 
 fn at_x(plot: &Plot, value: f64) -> f64 {
@@ -439,7 +620,10 @@ fn trim(value: f64) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 const WIDTH: f64 = 720.0;
@@ -488,16 +672,29 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_few() {
-        let axis = Axis { from: 0.0, to: 103.0, log: false, say: trim };
+        let axis = Axis {
+            from: 0.0,
+            to: 103.0,
+            log: false,
+            say: trim,
+        };
         assert_eq!(axis.ticks(), [0.0, 50.0, 100.0]);
-        let axis = Axis { from: 10.0, to: 1000.0, log: true, say: duration };
+        let axis = Axis {
+            from: 10.0,
+            to: 1000.0,
+            log: true,
+            say: duration,
+        };
         assert_eq!(axis.ticks().len(), 7);
         assert!((axis.place(100.0) - 0.5).abs() < 1e-9);
     }
 
     #[test]
     fn what_is_written_is_escaped_and_self_contained() {
-        assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
+        assert_eq!(
+            escape("<a href=\"x\">&"),
+            "&lt;a href=&quot;x&quot;&gt;&amp;"
+        );
         assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
     }
 }

@@ -181,9 +181,19 @@ pub struct Used {
 
 impl Outcome {
     /// The outcome of a run of packets.
-    pub fn of_packets(plan: &Plan, setup: Option<&Round>, run: &Run, probes: &[Probe], loader_bound: bool) -> Outcome {
+    pub fn of_packets(
+        plan: &Plan,
+        setup: Option<&Round>,
+        run: &Run,
+        probes: &[Probe],
+        loader_bound: bool,
+    ) -> Outcome {
         let tally = &run.tally;
-        let tried = |probe: &Probe| Tried { rate: probe.rate, loss: probe.loss, unsent: probe.unsent };
+        let tried = |probe: &Probe| Tried {
+            rate: probe.rate,
+            loss: probe.loss,
+            unsent: probe.unsent,
+        };
         Outcome {
             seconds: run.seconds,
             allocations: setup.map(allocations),
@@ -216,7 +226,12 @@ impl Outcome {
 
     /// The outcome of rounds of allocations, and what one of them keeps resident.
     pub fn of_allocations(plan: &Plan, rounds: &[Round], resident_each: Option<f64>) -> Outcome {
-        let mut all = Round { latency: Histogram::default(), seconds: 0.0, granted: 0, process: None };
+        let mut all = Round {
+            latency: Histogram::default(),
+            seconds: 0.0,
+            granted: 0,
+            process: None,
+        };
         let mut timeline = Vec::new();
         for round in rounds {
             timeline.push(Moment {
@@ -243,7 +258,10 @@ impl Outcome {
         }
         Outcome {
             seconds: all.seconds,
-            allocations: Some(Allocations { resident_octets: resident_each, ..allocations(&all) }),
+            allocations: Some(Allocations {
+                resident_octets: resident_each,
+                ..allocations(&all)
+            }),
             latency: Latency::of(&all.latency),
             process: all.process.as_ref().map(Process::of),
             timeline,
@@ -290,10 +308,15 @@ impl Outcome {
                 Some(direction) if direction != Direction::Hairpin.name() => {
                     "the relay's own address must be able to reach this host, and this host the relay; try --direction hairpin, which needs neither"
                 }
-                Some(_) => "the server accepted the channels but forwards nothing between its own allocations",
+                Some(_) => {
+                    "the server accepted the channels but forwards nothing between its own allocations"
+                }
                 None => "the server answered once and then no more",
             };
-            return Err(format!("none of {} packets came back: {cause}", packets.sent));
+            return Err(format!(
+                "none of {} packets came back: {cause}",
+                packets.sent
+            ));
         }
         if packets.silent_seconds >= SILENCE {
             return Err(format!(
@@ -302,7 +325,10 @@ impl Outcome {
             ));
         }
         if packets.corrupted > 0 {
-            return Err(format!("{} packets were not what was sent", packets.corrupted));
+            return Err(format!(
+                "{} packets were not what was sent",
+                packets.corrupted
+            ));
         }
         Ok(())
     }
@@ -371,7 +397,11 @@ fn bars(histogram: &Histogram, min: u64, max: u64) -> Vec<(f64, f64, u64)> {
     let last = ((max.max(1) as f64).log2() * 4.0).floor() as i32;
     let bar = |at: i32| {
         let (from, to) = (step(at), step(at + 1));
-        (from / 1000.0, to / 1000.0, histogram.between(from.ceil() as u64, to.ceil() as u64))
+        (
+            from / 1000.0,
+            to / 1000.0,
+            histogram.between(from.ceil() as u64, to.ceil() as u64),
+        )
     };
     (first..=last).map(bar).collect()
 }
@@ -393,7 +423,13 @@ fn moments(run: &Run) -> Vec<Moment> {
         p50_us: micro(slice.latency.quantile(0.5)),
         p99_us: micro(slice.latency.quantile(0.99)),
     };
-    run.tally.slices.iter().enumerate().take(whole).map(moment).collect()
+    run.tally
+        .slices
+        .iter()
+        .enumerate()
+        .take(whole)
+        .map(moment)
+        .collect()
 }
 
 fn used(run: &Run) -> Vec<Used> {
@@ -429,20 +465,29 @@ mod tests {
     }
 
     fn plan(line: &str) -> Plan {
-        Plan::resolve(&Line::parse_from(std::iter::once("bench").chain(line.split(' '))).bench).unwrap()
+        Plan::resolve(&Line::parse_from(std::iter::once("bench").chain(line.split(' '))).bench)
+            .unwrap()
     }
 
     #[test]
     fn a_bound_on_answers_is_told_from_what_a_server_can_do() {
         let bound = |line: &str, received, loss| is_answer_bound(&plan(line), received, 10.0, loss);
-        assert!(bound("binding --server stun:192.0.2.1 --rate max", 20_000, 0.0));
+        assert!(bound(
+            "binding --server stun:192.0.2.1 --rate max",
+            20_000,
+            0.0
+        ));
         assert!(bound("binding --server stun:192.0.2.1", 20_900, 0.79));
         for (line, received, loss) in [
             ("binding --server stun:192.0.2.1 --rate 2000", 20_000, 0.0),
             ("binding --server stun:192.0.2.1 --rate max", 400_000, 0.0),
             ("binding --server stun:192.0.2.1 --rate max", 5_000, 0.0),
             ("binding --server stun:127.0.0.1 --rate max", 20_000, 0.0),
-            ("binding --server turn:192.0.2.1?transport=tcp --rate max", 20_000, 0.0),
+            (
+                "binding --server turn:192.0.2.1?transport=tcp --rate max",
+                20_000,
+                0.0,
+            ),
             ("relay --server turn:192.0.2.1 --rate max", 20_000, 0.0),
         ] {
             assert!(!bound(line, received, loss), "{line} {received}");

@@ -14,7 +14,12 @@ pub fn render(outcome: &Outcome) -> String {
             count(allocations.count as f64),
             count(allocations.per_second)
         );
-        let _ = write!(out, "   p50 {}   p99 {}", duration(allocations.p50_us), duration(allocations.p99_us));
+        let _ = write!(
+            out,
+            "   p50 {}   p99 {}",
+            duration(allocations.p50_us),
+            duration(allocations.p99_us)
+        );
         if let Some(cpu) = allocations.cpu_us {
             let _ = write!(out, "   server CPU {cpu:.1} µs each");
         }
@@ -33,7 +38,10 @@ pub fn render(outcome: &Outcome) -> String {
             out,
             "  server       CPU {} ns per {what}{}   {:.2} cores   resident {:.1} MB   {} threads   {:.3} switches per {what}",
             count(process.cpu_ns_per_packet),
-            process.kernel.map_or(String::new(), |kernel| format!(" ({:.0} % in the kernel)", kernel * 100.0)),
+            process.kernel.map_or(String::new(), |kernel| format!(
+                " ({:.0} % in the kernel)",
+                kernel * 100.0
+            )),
             process.cores,
             process.resident_octets as f64 / 1e6,
             process.threads,
@@ -48,24 +56,34 @@ pub fn render(outcome: &Outcome) -> String {
         let _ = writeln!(out, "  tried        {}", tried(outcome));
     }
     if outcome.loader_bound {
-        let _ = writeln!(out, "  note         the loader could send no more than this: the server may be faster");
+        let _ = writeln!(
+            out,
+            "  note         the loader could send no more than this: the server may be faster"
+        );
     }
     if outcome.answer_bound {
         let _ = writeln!(out, "  note         {ANSWER_BOUND}");
     }
     if let Some(cause) = &outcome.ended_early {
-        let _ = writeln!(out, "  note         ended after {:.1} s: {cause}", outcome.seconds);
+        let _ = writeln!(
+            out,
+            "  note         ended after {:.1} s: {cause}",
+            outcome.seconds
+        );
     }
     out
 }
 
 /// What to make of answers that stop at a bound.
-pub const ANSWER_BOUND: &str =
-    "answers stop where hairpin's answer_rate does by default, for each network: raise it to measure the server";
+pub const ANSWER_BOUND: &str = "answers stop where hairpin's answer_rate does by default, for each network: raise it to measure the server";
 
 /// What is counted: `packet` or `allocation`.
 pub fn unit_of_work(outcome: &Outcome) -> &'static str {
-    if outcome.packets.is_some() { "packet" } else { "allocation" }
+    if outcome.packets.is_some() {
+        "packet"
+    } else {
+        "allocation"
+    }
 }
 
 /// What was run, in one line.
@@ -75,14 +93,25 @@ pub fn title(outcome: &Outcome) -> String {
     let server = &outcome.server;
     match outcome.direction {
         Some(direction) => {
-            let carrier = if outcome.indications { "indications" } else { "channels" };
-            let burst = if outcome.burst > 1 { format!(", bursts of {}", outcome.burst) } else { String::new() };
+            let carrier = if outcome.indications {
+                "indications"
+            } else {
+                "channels"
+            };
+            let burst = if outcome.burst > 1 {
+                format!(", bursts of {}", outcome.burst)
+            } else {
+                String::new()
+            };
             format!(
                 "relay {direction}   {server} over {over}   {flows} flows × {} B{burst}, {carrier}",
                 count(outcome.size as f64)
             )
         }
-        None => format!("{}   {server} over {over}   {flows} clients", outcome.workload),
+        None => format!(
+            "{}   {server} over {over}   {flows} clients",
+            outcome.workload
+        ),
     }
 }
 
@@ -120,7 +149,9 @@ pub fn bits(rate: f64) -> String {
 }
 
 fn lines_of_packets(out: &mut String, packets: &Packets) {
-    let offered = packets.offered_per_second.map_or(String::new(), |rate| format!("   ({}/s offered)", count(rate)));
+    let offered = packets.offered_per_second.map_or(String::new(), |rate| {
+        format!("   ({}/s offered)", count(rate))
+    });
     let _ = writeln!(
         out,
         "  throughput   {} packets/s   {}{offered}",
@@ -165,7 +196,12 @@ fn lines_of_latency(out: &mut String, latency: &Latency) {
     for (from, _, packets) in bars {
         let length = packets as f64 / greatest as f64 * BAR as f64;
         let share = packets as f64 * 100.0 / total.max(1) as f64;
-        let _ = writeln!(out, "    {:>8} │{:<BAR$} {share:>6.2} %", duration(from), bar(length));
+        let _ = writeln!(
+            out,
+            "    {:>8} │{:<BAR$} {share:>6.2} %",
+            duration(from),
+            bar(length)
+        );
     }
     out.push('\n');
 }
@@ -174,7 +210,10 @@ fn lines_of_latency(out: &mut String, latency: &Latency) {
 fn joined(bars: &[(f64, f64, u64)]) -> Vec<(f64, f64, u64)> {
     let together = bars.len().div_ceil(ROWS).max(1);
     let join = |group: &[(f64, f64, u64)]| {
-        let (first, last) = (group.first().map_or(0.0, |bar| bar.0), group.last().map_or(0.0, |bar| bar.1));
+        let (first, last) = (
+            group.first().map_or(0.0, |bar| bar.0),
+            group.last().map_or(0.0, |bar| bar.1),
+        );
         (first, last, group.iter().map(|bar| bar.2).sum())
     };
     bars.chunks(together).map(join).collect()
@@ -214,7 +253,10 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_units_fit() {
-        assert_eq!((count(0.4), count(999.0), count(-1_234_567.0)), ("0".into(), "999".into(), "-1,234,567".into()));
+        assert_eq!(
+            (count(0.4), count(999.0), count(-1_234_567.0)),
+            ("0".into(), "999".into(), "-1,234,567".into())
+        );
         assert_eq!(
             (duration(9.96), duration(1500.0), duration(2e6)),
             ("10.0 µs".into(), "1.5 ms".into(), "2.0 s".into())
@@ -224,7 +266,9 @@ mod tests {
 
     #[test]
     fn a_long_histogram_is_joined_to_a_screen() {
-        let bars: Vec<_> = (0..100).map(|at| (f64::from(at), f64::from(at + 1), 1)).collect();
+        let bars: Vec<_> = (0..100)
+            .map(|at| (f64::from(at), f64::from(at + 1), 1))
+            .collect();
         let joined = joined(&bars);
         assert!(joined.len() <= ROWS && joined.iter().map(|bar| bar.2).sum::<u64>() == 100);
     }

@@ -39,16 +39,22 @@ pub enum Failure {
 /// No server there, or its refusal.
 pub async fn ask(place: &Place, token: Option<&str>, request: &Request) -> Result<Value, Failure> {
     let unreachable = |why: String| {
-        Failure::Unreachable(format!("no server answers at {place}: {why}; say where it is with --admin"))
+        Failure::Unreachable(format!(
+            "no server answers at {place}: {why}; say where it is with --admin"
+        ))
     };
     let exchanged = async {
         match place {
             Place::Address(address) => {
-                let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+                let stream = TcpStream::connect(address)
+                    .await
+                    .map_err(|error| error.to_string())?;
                 exchange(stream, &address.to_string(), token, request).await
             }
             Place::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| error.to_string())?;
+                let stream = UnixStream::connect(path)
+                    .await
+                    .map_err(|error| error.to_string())?;
                 exchange(stream, "localhost", token, request).await
             }
         }
@@ -62,13 +68,20 @@ pub async fn ask(place: &Place, token: Option<&str>, request: &Request) -> Resul
         (true, Ok(answer)) => Ok(answer),
         (true, Err(error)) => Err(unreachable(format!("what it says is no JSON: {error}"))),
         (false, Ok(Value::Object(answer))) if answer.get("error").is_some_and(Value::is_string) => {
-            let sentence = answer.get("error").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let sentence = answer
+                .get("error")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
             match status == StatusCode::NOT_FOUND || status.is_server_error() {
                 true => Err(Failure::Missing(sentence)),
                 false => Err(Failure::Refused(sentence)),
             }
         }
-        (false, _) => Err(Failure::Refused(format!("{status}: {}", String::from_utf8_lossy(&body).trim()))),
+        (false, _) => Err(Failure::Refused(format!(
+            "{status}: {}",
+            String::from_utf8_lossy(&body).trim()
+        ))),
     }
 }
 
@@ -81,17 +94,28 @@ async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) =
-        http1::handshake::<_, Body>(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
     let connection = tokio::spawn(connection);
-    let mut built = hyper::Request::builder().method(&request.method).uri(&request.path).header(header::HOST, host);
+    let mut built = hyper::Request::builder()
+        .method(&request.method)
+        .uri(&request.path)
+        .header(header::HOST, host);
     if let Some(token) = token {
         built = built.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let built = built.body(Body::from(request.body.clone())).map_err(|error| error.to_string())?;
-    let answer = sender.send_request(built).await.map_err(|error| error.to_string())?;
+    let built = built
+        .body(Body::from(request.body.clone()))
+        .map_err(|error| error.to_string())?;
+    let answer = sender
+        .send_request(built)
+        .await
+        .map_err(|error| error.to_string())?;
     let status = answer.status();
-    let body = axum::body::to_bytes(Body::new(answer.into_body()), LARGEST).await.map_err(|error| error.to_string())?;
+    let body = axum::body::to_bytes(Body::new(answer.into_body()), LARGEST)
+        .await
+        .map_err(|error| error.to_string())?;
     connection.abort();
     Ok((status, body.to_vec()))
 }
@@ -100,7 +124,13 @@ where
 pub fn escaped(text: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
     text.bytes()
-        .map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
+        .map(|octet| {
+            if plain(octet) {
+                char::from(octet).to_string()
+            } else {
+                format!("%{octet:02X}")
+            }
+        })
         .collect()
 }
 

@@ -18,7 +18,13 @@ pub struct Admin {
     #[arg(long, global = true, value_name = "PLACE", env = "HAIRPIN_ADMIN", default_value = "127.0.0.1:9641", value_parser = place)]
     admin: Place,
     /// The token that the server wants
-    #[arg(long, global = true, value_name = "TOKEN", env = "HAIRPIN_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "HAIRPIN_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
     admin_token: Option<String>,
     /// Print the answer as JSON
     #[arg(long, global = true)]
@@ -100,49 +106,99 @@ enum Verb {
 
 /// Runs it.
 pub fn run(args: &Admin) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error),
     };
     // As the server reads its own variable.
-    let token = args.admin_token.as_deref().map(|token| token.trim_end_matches(['\r', '\n']));
+    let token = args
+        .admin_token
+        .as_deref()
+        .map(|token| token.trim_end_matches(['\r', '\n']));
     match runtime.block_on(ask::ask(&args.admin, token, &request(&args.verb))) {
         Err(ask::Failure::Refused(sentence)) => usage(&sentence),
-        Err(ask::Failure::Missing(sentence) | ask::Failure::Unreachable(sentence)) => failure(&sentence),
-        Ok(answer) if args.json => tell(&serde_json::to_string_pretty(&answer).unwrap_or_default(), ExitCode::SUCCESS),
+        Err(ask::Failure::Missing(sentence) | ask::Failure::Unreachable(sentence)) => {
+            failure(&sentence)
+        }
+        Ok(answer) if args.json => tell(
+            &serde_json::to_string_pretty(&answer).unwrap_or_default(),
+            ExitCode::SUCCESS,
+        ),
         Ok(answer) => tell(&show::table(&answer), ExitCode::SUCCESS),
     }
 }
 
 fn request(verb: &Verb) -> ask::Request {
-    let one = |method: Method, path: String| ask::Request { method, path, body: String::new() };
+    let one = |method: Method, path: String| ask::Request {
+        method,
+        path,
+        body: String::new(),
+    };
     match verb {
-        Verb::List { user, realm, client, transport, limit, offset } => {
-            let filters = [("user", user), ("realm", realm), ("client", client), ("transport", transport)];
-            let filters = filters.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-            let query: String = filters.map(|(name, value)| format!("&{name}={}", ask::escaped(value))).collect();
-            one(Method::GET, format!("/allocations?limit={limit}&offset={offset}{query}"))
+        Verb::List {
+            user,
+            realm,
+            client,
+            transport,
+            limit,
+            offset,
+        } => {
+            let filters = [
+                ("user", user),
+                ("realm", realm),
+                ("client", client),
+                ("transport", transport),
+            ];
+            let filters = filters
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+            let query: String = filters
+                .map(|(name, value)| format!("&{name}={}", ask::escaped(value)))
+                .collect();
+            one(
+                Method::GET,
+                format!("/allocations?limit={limit}&offset={offset}{query}"),
+            )
         }
         Verb::Show { id } => one(Method::GET, format!("/allocations/{id}")),
         Verb::Close { id: Some(id), .. } => one(Method::DELETE, format!("/allocations/{id}")),
         Verb::Close { user, .. } => {
             let user = user.as_deref().unwrap_or_default();
-            one(Method::DELETE, format!("/users/{}/allocations", ask::escaped(user)))
+            one(
+                Method::DELETE,
+                format!("/users/{}/allocations", ask::escaped(user)),
+            )
         }
         Verb::Users => one(Method::GET, "/users".into()),
-        Verb::Block { user, time } => {
-            one(Method::PUT, format!("/users/{}/block?for={}ms", ask::escaped(user), time.as_millis()))
-        }
-        Verb::Unblock { user } => one(Method::DELETE, format!("/users/{}/block", ask::escaped(user))),
+        Verb::Block { user, time } => one(
+            Method::PUT,
+            format!(
+                "/users/{}/block?for={}ms",
+                ask::escaped(user),
+                time.as_millis()
+            ),
+        ),
+        Verb::Unblock { user } => one(
+            Method::DELETE,
+            format!("/users/{}/block", ask::escaped(user)),
+        ),
         Verb::Plan => one(Method::GET, "/plan".into()),
         Verb::Status => one(Method::GET, "/status".into()),
         Verb::LogLevel { filter: None } => one(Method::GET, "/log-level".into()),
-        Verb::LogLevel { filter: Some(filter) } => {
-            ask::Request { method: Method::PUT, path: "/log-level".into(), body: filter.clone() }
-        }
+        Verb::LogLevel {
+            filter: Some(filter),
+        } => ask::Request {
+            method: Method::PUT,
+            path: "/log-level".into(),
+            body: filter.clone(),
+        },
         Verb::Drain { deadline } => {
-            let query = deadline.map(|time| format!("?deadline={}ms", time.as_millis())).unwrap_or_default();
+            let query = deadline
+                .map(|time| format!("?deadline={}ms", time.as_millis()))
+                .unwrap_or_default();
             one(Method::POST, format!("/drain{query}"))
         }
         Verb::Reload => one(Method::POST, "/reload".into()),
@@ -150,5 +206,6 @@ fn request(verb: &Verb) -> ask::Request {
 }
 
 fn place(text: &str) -> Result<Place, String> {
-    value::place(text)?.ok_or_else(|| "a server whose listener is off cannot be looked after".into())
+    value::place(text)?
+        .ok_or_else(|| "a server whose listener is off cannot be looked after".into())
 }

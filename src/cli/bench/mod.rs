@@ -46,17 +46,21 @@ pub fn run(args: &Bench) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let told = Stop::by_signal().map_err(|error| error.to_string()).and_then(|stop| {
-        plan.stop = stop;
-        let outcome = measure(&plan).map_err(|failure| failure.to_string())?;
-        let printed = match args.json {
-            true => print(&serde_json::to_string_pretty(&outcome).map_err(|error| error.to_string())?),
-            false => print(&crate::bench::results::text::render(&outcome).trim_end()),
-        };
-        report.map_or(Ok(()), |report| report.write(&outcome))?;
-        printed?;
-        outcome.verdict()
-    });
+    let told = Stop::by_signal()
+        .map_err(|error| error.to_string())
+        .and_then(|stop| {
+            plan.stop = stop;
+            let outcome = measure(&plan).map_err(|failure| failure.to_string())?;
+            let printed = match args.json {
+                true => print(
+                    &serde_json::to_string_pretty(&outcome).map_err(|error| error.to_string())?,
+                ),
+                false => print(&crate::bench::results::text::render(&outcome).trim_end()),
+            };
+            report.map_or(Ok(()), |report| report.write(&outcome))?;
+            printed?;
+            outcome.verdict()
+        });
     let code = match &told {
         _ if plan.stop.is_asked() => ExitCode::from(INTERRUPTED),
         Ok(()) => ExitCode::SUCCESS,
@@ -96,7 +100,9 @@ fn load(team: &mut Team, bar: &ProgressBar) -> Result<Outcome, Failure> {
     let mut meter = Meter::new(bar);
     let (run, probes, loader_bound) = match plan.rate {
         Rate::Max => {
-            let found = crate::bench::search::search(team, plan.duration, |said, gauge| meter.draw(said, gauge))?;
+            let found = crate::bench::search::search(team, plan.duration, |said, gauge| {
+                meter.draw(said, gauge)
+            })?;
             (found.run, found.probes, found.loader_bound)
         }
         rate => {
@@ -114,8 +120,16 @@ fn load(team: &mut Team, bar: &ProgressBar) -> Result<Outcome, Failure> {
 
 fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
     let bar = progress(plan);
-    let rate = if let Rate::PerSecond(rate) = plan.rate { Some(rate) } else { None };
-    let resident = |pid: u32| crate::bench::process::spent(pid).map(|spent| spent.resident).map_err(Failure::Process);
+    let rate = if let Rate::PerSecond(rate) = plan.rate {
+        Some(rate)
+    } else {
+        None
+    };
+    let resident = |pid: u32| {
+        crate::bench::process::spent(pid)
+            .map(|spent| spent.resident)
+            .map_err(Failure::Process)
+    };
     let before = plan.pid.map(resident).transpose()?;
     let mut each = None;
     let mut rounds: Vec<Round> = Vec::new();
@@ -139,8 +153,13 @@ fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
             }
         }
         let made: usize = rounds.iter().map(|round| round.granted).sum();
-        bar.set_position((begun.elapsed().as_millis() as u64).min(plan.duration.as_millis() as u64));
-        bar.set_message(format!("{} allocations", crate::bench::results::text::count(made as f64)));
+        bar.set_position(
+            (begun.elapsed().as_millis() as u64).min(plan.duration.as_millis() as u64),
+        );
+        bar.set_message(format!(
+            "{} allocations",
+            crate::bench::results::text::count(made as f64)
+        ));
     }
     bar.finish_and_clear();
     let mut outcome = Outcome::of_allocations(plan, &rounds, each);
@@ -164,11 +183,17 @@ struct Meter<'a> {
 
 impl Meter<'_> {
     fn new(bar: &ProgressBar) -> Meter<'_> {
-        Meter { bar, last: (Instant::now(), 0, 0) }
+        Meter {
+            bar,
+            last: (Instant::now(), 0, 0),
+        }
     }
 
     fn draw(&mut self, said: &str, gauge: &crate::bench::worker::Gauge) {
-        let (sent, received) = (gauge.sent.load(Ordering::Relaxed), gauge.received.load(Ordering::Relaxed));
+        let (sent, received) = (
+            gauge.sent.load(Ordering::Relaxed),
+            gauge.received.load(Ordering::Relaxed),
+        );
         let passed = self.last.0.elapsed();
         if received < self.last.2 {
             self.last = (Instant::now(), sent, received);
@@ -190,9 +215,12 @@ impl Meter<'_> {
 
 /// A bar over the plan's duration; a spinner while searching, which ends when it ends.
 fn progress(plan: &Plan) -> ProgressBar {
-    let style = |template| ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = |template| {
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    };
     if plan.rate == Rate::Max && plan.workload != Workload::Allocate {
-        return ProgressBar::new_spinner().with_style(style("{spinner} {elapsed_precise} {wide_msg}"));
+        return ProgressBar::new_spinner()
+            .with_style(style("{spinner} {elapsed_precise} {wide_msg}"));
     }
     let bar = ProgressBar::new(plan.duration.as_millis() as u64);
     bar.with_style(style("{elapsed_precise} {bar:30} {wide_msg}"))

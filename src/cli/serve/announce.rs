@@ -45,24 +45,47 @@ fn text(
             writeln!(out, "{name} {url}")?;
         }
     }
-    if let Login::Secret { secret, drawn: true } = &settings.login {
+    if let Login::Secret {
+        secret,
+        drawn: true,
+    } = &settings.login
+    {
         writeln!(out, "shared-secret {secret}")?;
     }
     let reached = settings.reachable(&relay.addresses(), host);
     let servers: Vec<String> = reached.iter().map(SocketAddr::to_string).collect();
     let secure = secure_servers(settings, &reached);
-    writeln!(out, "{}", ice::json(&servers, &secure, &ice::Pair::of(&settings.login)))?;
+    writeln!(
+        out,
+        "{}",
+        ice::json(&servers, &secure, &ice::Pair::of(&settings.login))
+    )?;
     Ok(out)
 }
 
 /// The web listener's settings with the relay's URLs: under the host that a browser reached this one by where the relay
 /// listens everywhere and stands behind no NAT that maps addresses.
 pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web::Settings {
-    let mapped = settings.plan.policy.relay_addresses.iter().any(|relay| relay.local != relay.external);
-    let (anywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) =
-        relay.addresses().into_iter().partition(|address| address.ip().is_unspecified() && !mapped);
-    let mut servers: Vec<String> = anywhere.iter().map(|address| format!("{HOST}:{}", address.port())).collect();
-    servers.extend(settings.reachable(&named, host).iter().map(SocketAddr::to_string));
+    let mapped = settings
+        .plan
+        .policy
+        .relay_addresses
+        .iter()
+        .any(|relay| relay.local != relay.external);
+    let (anywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) = relay
+        .addresses()
+        .into_iter()
+        .partition(|address| address.ip().is_unspecified() && !mapped);
+    let mut servers: Vec<String> = anywhere
+        .iter()
+        .map(|address| format!("{HOST}:{}", address.port()))
+        .collect();
+    servers.extend(
+        settings
+            .reachable(&named, host)
+            .iter()
+            .map(SocketAddr::to_string),
+    );
     servers.dedup();
     let mut web = settings.web.settings.clone();
     web.ice.urls = ice::urls(&servers, &secure_servers(settings, &relay.addresses()));
@@ -75,16 +98,31 @@ fn secure_servers(settings: &Settings, reached: &[SocketAddr]) -> Vec<String> {
     let Some(tls) = &settings.plan.secure.tls else {
         return Vec::new();
     };
-    let port = |wanted: u16| reached.iter().map(SocketAddr::port).find(|port| *port == wanted);
-    let Some(port) = port(443).or_else(|| port(5349)).or_else(|| reached.first().map(SocketAddr::port)) else {
+    let port = |wanted: u16| {
+        reached
+            .iter()
+            .map(SocketAddr::port)
+            .find(|port| *port == wanted)
+    };
+    let Some(port) = port(443)
+        .or_else(|| port(5349))
+        .or_else(|| reached.first().map(SocketAddr::port))
+    else {
         return Vec::new();
     };
     let certificates = tls.certificates();
     let ordered = settings.secure.acme.iter().flat_map(|acme| &acme.names);
-    let mut names = certificates.iter().flat_map(|certificate| certificate.names()).chain(ordered);
+    let mut names = certificates
+        .iter()
+        .flat_map(|certificate| certificate.names())
+        .chain(ordered);
     match names.find(|name| !name.starts_with('*')) {
         Some(name) => vec![format!("{name}:{port}")],
-        None => reached.iter().filter(|address| address.port() == port).map(SocketAddr::to_string).collect(),
+        None => reached
+            .iter()
+            .filter(|address| address.port() == port)
+            .map(SocketAddr::to_string)
+            .collect(),
     }
 }
 

@@ -38,7 +38,10 @@ impl Predecessor {
             Ok(why) => why,
             Err(error) => error.to_string(),
         };
-        Err(format!("the server at {} does not give way: {why}", path.display()))
+        Err(format!(
+            "the server at {} does not give way: {why}",
+            path.display()
+        ))
     }
 
     /// Tells it that its ports are listened on, and waits until it has left them.
@@ -70,7 +73,12 @@ pub fn open(path: Option<&Path>) -> Result<Option<UnixListener>, String> {
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
         Ok(door)
     };
-    let named = |error: io::Error| format!("{} cannot be opened for --handover: {error}", path.display());
+    let named = |error: io::Error| {
+        format!(
+            "{} cannot be opened for --handover: {error}",
+            path.display()
+        )
+    };
     opened().map(Some).map_err(named)
 }
 
@@ -115,7 +123,9 @@ pub async fn give_way(stream: UnixStream, relay: &Supervisor) -> io::Result<()> 
         }
         other => {
             relay.stay().await;
-            Err(other.err().unwrap_or_else(|| io::Error::other("the next server did not come up")))
+            Err(other
+                .err()
+                .unwrap_or_else(|| io::Error::other("the next server did not come up")))
         }
     }
 }

@@ -47,16 +47,26 @@ impl Sharing {
 }
 
 /// Opens the operators' listener. One that nobody asked for is done without when its port is taken.
-pub fn operators(place: Option<&Place>, asked: bool, sharing: Sharing) -> Result<Option<Listener>, String> {
+pub fn operators(
+    place: Option<&Place>,
+    asked: bool,
+    sharing: Sharing,
+) -> Result<Option<Listener>, String> {
     match place {
         None => Ok(None),
-        Some(Place::Address(address)) => Ok(tcp("admin", *address, asked, sharing)?.map(Listener::Tcp)),
+        Some(Place::Address(address)) => {
+            Ok(tcp("admin", *address, asked, sharing)?.map(Listener::Tcp))
+        }
         Some(Place::Unix(path)) => unix(path, sharing).map(Listener::Unix).map(Some),
     }
 }
 
 /// Opens the web listener, in the same way.
-pub fn people(address: Option<SocketAddr>, asked: bool, sharing: Sharing) -> Result<Option<TcpListener>, String> {
+pub fn people(
+    address: Option<SocketAddr>,
+    asked: bool,
+    sharing: Sharing,
+) -> Result<Option<TcpListener>, String> {
     match address {
         None => Ok(None),
         Some(address) => tcp("web", address, asked, sharing),
@@ -69,7 +79,11 @@ pub fn addresses(operators: Option<&Listener>, people: Option<&TcpListener>) -> 
         Some(Listener::Tcp(listener)) => Some(listener),
         _ => None,
     };
-    [operators, people].into_iter().flatten().filter_map(|listener| listener.local_addr().ok()).collect()
+    [operators, people]
+        .into_iter()
+        .flatten()
+        .filter_map(|listener| listener.local_addr().ok())
+        .collect()
 }
 
 /// Where operators find the listener.
@@ -93,7 +107,12 @@ pub fn call_url(listener: Option<&TcpListener>) -> Option<String> {
     web::call_url(listener?.local_addr().ok()?).ok()
 }
 
-fn tcp(flag: &str, address: SocketAddr, asked: bool, sharing: Sharing) -> Result<Option<TcpListener>, String> {
+fn tcp(
+    flag: &str,
+    address: SocketAddr,
+    asked: bool,
+    sharing: Sharing,
+) -> Result<Option<TcpListener>, String> {
     match sharing.bind(address) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if asked => Err(format!(
@@ -101,7 +120,10 @@ fn tcp(flag: &str, address: SocketAddr, asked: bool, sharing: Sharing) -> Result
             reason(&error)
         )),
         Err(error) => {
-            tracing::warn!("{address} is not opened for --{flag}: {}; choose another with --{flag}", reason(&error));
+            tracing::warn!(
+                "{address} is not opened for --{flag}: {}; choose another with --{flag}",
+                reason(&error)
+            );
             Ok(None)
         }
     }
@@ -109,9 +131,18 @@ fn tcp(flag: &str, address: SocketAddr, asked: bool, sharing: Sharing) -> Result
 
 /// A socket file that a server left behind is in nobody's way; one that a server listens on is.
 fn unix(path: &Path, sharing: Sharing) -> Result<UnixListener, String> {
-    let named = |error: io::Error| format!("the socket {} cannot be opened for --admin: {error}", path.display());
-    if sharing != Sharing::WithPredecessor && std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(format!("the socket {} is in use; write another with --admin", path.display()));
+    let named = |error: io::Error| {
+        format!(
+            "the socket {} cannot be opened for --admin: {error}",
+            path.display()
+        )
+    };
+    if sharing != Sharing::WithPredecessor && std::os::unix::net::UnixStream::connect(path).is_ok()
+    {
+        return Err(format!(
+            "the socket {} is in use; write another with --admin",
+            path.display()
+        ));
     }
     in_place(path).map_err(named)
 }
@@ -124,7 +155,10 @@ pub fn in_place(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
         Ok(_) => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "there is a file that is no socket",
+            ));
         }
         Err(_) => {}
     }
@@ -144,7 +178,9 @@ pub fn bindable(address: IpAddr) -> Result<(), String> {
 /// What an error of the relay's start means to whoever started it.
 pub fn cannot_listen(error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "; end the other server, or choose another address or port with --listen",
+        io::ErrorKind::AddrInUse => {
+            "; end the other server, or choose another address or port with --listen"
+        }
         io::ErrorKind::AddrNotAvailable => "; write an address of this host with --listen",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         _ => "",

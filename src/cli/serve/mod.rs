@@ -76,7 +76,9 @@ impl From<String> for Failure {
 pub fn run(args: &Serve) -> ExitCode {
     // Every allocation is a socket.
     fd_limit::raise(0);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let served = match runtime {
         Ok(runtime) => runtime.block_on(serve(args)),
         Err(error) => Err(Failure::Io(error.to_string())),
@@ -99,10 +101,19 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let predecessor = Predecessor::knock(settings.handover.as_deref()).await?;
     let sharing = Sharing::of(settings.handover.is_some(), predecessor.is_some());
     settings.plan.beside = predecessor.is_some();
-    let operators = listen::operators(settings.admin.as_ref(), written.has(&schema::ADMIN), sharing)?;
+    let operators = listen::operators(
+        settings.admin.as_ref(),
+        written.has(&schema::ADMIN),
+        sharing,
+    )?;
     let people = listen::people(settings.web.address, written.has(&schema::WEB), sharing)?;
     settings.plan.policy.own.listeners = listen::addresses(operators.as_ref(), people.as_ref());
-    settings.plan.policy.relay_addresses.iter().try_for_each(|relay| bindable(relay.local))?;
+    settings
+        .plan
+        .policy
+        .relay_addresses
+        .iter()
+        .try_for_each(|relay| bindable(relay.local))?;
     let (keeper, records) = Keeper::channel(RECORDS);
     let counts = Arc::new(usage::Counts::new(keeper.lost()));
     settings.plan.journal.keeper = settings.usage.wanted().then_some(keeper);
@@ -110,49 +121,85 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     settings.plan.secure.visitors = settings.web.address.is_some().then_some(visitors);
     // Before anything listens: clients of the server before come back at once.
     let certificates = certificates(&settings).map_err(|error| error.to_string())?;
-    let relay = Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
+    let relay =
+        Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
     let door = handover::open(settings.handover.as_deref())?;
     if let Some(predecessor) = predecessor {
         predecessor.relieve().await;
     }
     let certificates = certificates.map(|certificates| keep(certificates, &settings));
-    announce::announce(&settings, &relay, &host, &places(operators.as_ref(), people.as_ref()))?;
+    announce::announce(
+        &settings,
+        &relay,
+        &host,
+        &places(operators.as_ref(), people.as_ref()),
+    )?;
     notify("READY=1");
 
     let (stop, stopped) = watch::channel(false);
     let mut services = JoinSet::new();
     let (condition, (orders, ordered)) = (Arc::new(Condition::default()), Orders::channel());
     let keeping = settings.plan.journal.keeper.take();
-    let keep = |_| tokio::spawn(usage::run(settings.usage.clone(), Arc::downgrade(&relay), records, counts.clone()));
+    let keep = |_| {
+        tokio::spawn(usage::run(
+            settings.usage.clone(),
+            Arc::downgrade(&relay),
+            records,
+            counts.clone(),
+        ))
+    };
     let kept = keeping.map(keep);
     if let Some(listener) = operators {
         let (relay, condition, guard) = (relay.clone(), condition.clone(), guard(&settings));
         let lifetimes = settings.plan.journal.lifetimes.clone();
-        let admin = Admin { relay, condition, usage: counts, lifetimes, orders, guard };
+        let admin = Admin {
+            relay,
+            condition,
+            usage: counts,
+            lifetimes,
+            orders,
+            guard,
+        };
         services.spawn(admin::serve(admin, listener, wait(stopped.clone())));
     }
     let web = match settings.web.address {
         Some(_) => {
-            let web = Web::new(announce::web_settings(&settings, &relay, &host)).map_err(|error| error.to_string())?;
+            let web = Web::new(announce::web_settings(&settings, &relay, &host))
+                .map_err(|error| error.to_string())?;
             serve_web(&mut services, &web, (people, visiting), stopped);
             Some(web)
         }
         None => None,
     };
     let (flags, services_end) = (args.flags.clone(), stop.clone());
-    let parts =
-        running::Parts { flags, host, written, settings, relay, web, certificates, level, condition, services_end };
+    let parts = running::Parts {
+        flags,
+        host,
+        written,
+        settings,
+        relay,
+        web,
+        certificates,
+        level,
+        condition,
+        services_end,
+    };
     let relay = Running::new(parts).run(signals, ordered, door).await;
     notify("STOPPING=1");
     let _ = stop.send(true);
     end(services).await;
     drop(relay);
     let Some(kept) = kept else { return Ok(()) };
-    kept.await.map_err(|error| error.to_string())?.map_err(|error| Failure::Io(error.to_string()))
+    kept.await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| Failure::Io(error.to_string()))
 }
 
 /// Where the services are, by what each is called.
-fn places(operators: Option<&Listener>, people: Option<&TcpListener>) -> [(&'static str, Option<String>); 3] {
+fn places(
+    operators: Option<&Listener>,
+    people: Option<&TcpListener>,
+) -> [(&'static str, Option<String>); 3] {
     [
         ("listening admin", listen::url(operators)),
         ("listening web", listen::tcp_url(people)),
@@ -205,7 +252,9 @@ fn certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
         return Ok(None);
     };
     if !tls.certificates().is_empty() && tls.for_dtls(None).is_none() {
-        tracing::warn!("DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384");
+        tracing::warn!(
+            "DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384"
+        );
     }
     let certificates = Certificates::new(tls, settings.secure.pairs.clone());
     if let Some(kept) = settings.secure.acme.as_ref().and_then(Acme::kept) {
@@ -230,8 +279,21 @@ async fn receive(
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let serving = async {
-        while let Some(Visitor { stream, peer, local }) = visiting.recv().await {
-            web.take(stream, Arrival { peer, local, secure: true }).await;
+        while let Some(Visitor {
+            stream,
+            peer,
+            local,
+        }) = visiting.recv().await
+        {
+            web.take(
+                stream,
+                Arrival {
+                    peer,
+                    local,
+                    secure: true,
+                },
+            )
+            .await;
         }
     };
     tokio::select! {
@@ -273,8 +335,16 @@ mod tests {
     async fn visitors_are_received_no_longer_than_the_services_run() {
         let (_visitors, visiting) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
-        let receiving = tokio::spawn(receive(visiting, Web::new(web::Settings::default()).unwrap(), stopped));
+        let receiving = tokio::spawn(receive(
+            visiting,
+            Web::new(web::Settings::default()).unwrap(),
+            stopped,
+        ));
         stop.send(true).unwrap();
-        tokio::time::timeout(Duration::from_secs(30), receiving).await.expect("an end").unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(30), receiving)
+            .await
+            .expect("an end")
+            .unwrap()
+            .unwrap();
     }
 }

@@ -7,7 +7,8 @@ pub fn notify(word: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };
-    let said = UnixDatagram::unbound().and_then(|socket| send(&socket, path.as_encoded_bytes(), word));
+    let said =
+        UnixDatagram::unbound().and_then(|socket| send(&socket, path.as_encoded_bytes(), word));
     if let Err(error) = said {
         tracing::debug!(%error, "the service manager cannot be told");
     }

@@ -20,7 +20,10 @@ impl Running {
             Ok(report) => tracing::info!(%report, "{by}: configuration read again"),
             Err(error) => {
                 tracing::error!("{by}: nothing has changed: {error}");
-                self.parts.certificates.iter().for_each(|watched| watched.certificates.note_bad_files());
+                self.parts
+                    .certificates
+                    .iter()
+                    .for_each(|watched| watched.certificates.note_bad_files());
             }
         }
         read
@@ -29,7 +32,10 @@ impl Running {
     async fn read_again(&mut self) -> Result<Value, Error> {
         let fresh = self.parts.flags.written()?;
         let known = &self.parts.host;
-        let host = Host { public: known.public, ..Host::look(known.secret.clone()) };
+        let host = Host {
+            public: known.public,
+            ..Host::look(known.secret.clone())
+        };
         // The whole must be right, also what only a restart would bring.
         resolve(&fresh, &host)?;
         let (mut live, restart) = self.changes(&fresh);
@@ -39,7 +45,12 @@ impl Running {
         let written = fresh.keep(&self.parts.written, |key| key.restart);
         let mut settings = resolve(&written, &self.parts.host)?;
         let relistened = self.reach_out(&written, &mut settings).await?;
-        let warnings: Vec<String> = settings.warnings.iter().chain(&settings.advice).map(ToString::to_string).collect();
+        let warnings: Vec<String> = settings
+            .warnings
+            .iter()
+            .chain(&settings.advice)
+            .map(ToString::to_string)
+            .collect();
         if self.parts.settings.logs.level != settings.logs.level {
             self.parts.level.set(&settings.logs.level);
         }
@@ -48,11 +59,19 @@ impl Running {
         self.parts.settings = settings;
         self.apply().await;
         if let Some(web) = &self.parts.web {
-            web.replace(web_settings(&self.parts.settings, &self.parts.relay, &self.parts.host));
+            web.replace(web_settings(
+                &self.parts.settings,
+                &self.parts.relay,
+                &self.parts.host,
+            ));
         }
         let mut report = json!({ "changed": live, "restart": restart, "warnings": warnings });
-        if let (Some(members), true) = (report.as_object_mut(), relistened != Relistened::default()) {
-            members.insert("listeners".into(), json!({ "added": relistened.added, "removed": relistened.removed }));
+        if let (Some(members), true) = (report.as_object_mut(), relistened != Relistened::default())
+        {
+            members.insert(
+                "listeners".into(),
+                json!({ "added": relistened.added, "removed": relistened.removed }),
+            );
         }
         Ok(report)
     }
@@ -61,19 +80,30 @@ impl Running {
     fn changes(&self, fresh: &Written) -> (Vec<&'static str>, Vec<&'static str>) {
         let (mut live, mut restart) = (Vec::new(), Vec::new());
         for key in self.parts.written.differences(fresh) {
-            if key.restart { restart.push(key.name) } else { live.push(key.name) }
+            if key.restart {
+                restart.push(key.name)
+            } else {
+                live.push(key.name)
+            }
         }
         (live, restart)
     }
 
     /// Changes what may fail: where the relay listens, and whether it speaks TLS.
-    async fn reach_out(&mut self, written: &Written, settings: &mut Settings) -> Result<Relistened, Error> {
+    async fn reach_out(
+        &mut self,
+        written: &Written,
+        settings: &mut Settings,
+    ) -> Result<Relistened, Error> {
         if self.replaced {
             // The ports are another server's.
             return Ok(Relistened::default());
         }
         let relay = self.parts.relay.clone();
-        let (before, after) = (self.parts.settings.plan.secure.tls.clone(), settings.plan.secure.tls.clone());
+        let (before, after) = (
+            self.parts.settings.plan.secure.tls.clone(),
+            settings.plan.secure.tls.clone(),
+        );
         let turns = before.is_some() != after.is_some();
         if turns {
             relay
@@ -87,7 +117,11 @@ impl Running {
                 if turns && let Err(error) = relay.speak(before).await {
                     tracing::error!(%error, "TLS is not as it was");
                 }
-                return Err(fault(written, schema::LISTEN.name, &format!("a listener cannot be opened: {error}")));
+                return Err(fault(
+                    written,
+                    schema::LISTEN.name,
+                    &format!("a listener cannot be opened: {error}"),
+                ));
             }
         };
         let pairs = settings.secure.pairs.clone();
@@ -111,7 +145,8 @@ impl Running {
 
 /// What is wrong with a key, where that is written.
 fn fault(written: &Written, key: &str, message: &str) -> Error {
-    let origin =
-        schema::key(key).and_then(|key| written.get(key).first()).map_or(Origin::Default, |given| given.origin.clone());
+    let origin = schema::key(key)
+        .and_then(|key| written.get(key).first())
+        .map_or(Origin::Default, |given| given.origin.clone());
     Fault::new(&origin, message).into()
 }

@@ -56,7 +56,10 @@ impl Watched {
     /// Begins to look at the files of `certificates`.
     pub fn watch(certificates: Certificates) -> Watched {
         let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
-        Watched { certificates, watching }
+        Watched {
+            certificates,
+            watching,
+        }
     }
 }
 
@@ -81,7 +84,12 @@ struct Leaving {
 impl Running {
     /// A server that has just started.
     pub fn new(parts: Parts) -> Running {
-        Running { parts, leaving: None, replaced: false, blocked: Vec::new() }
+        Running {
+            parts,
+            leaving: None,
+            replaced: false,
+            blocked: Vec::new(),
+        }
     }
 
     /// Does what signals and operators ask until the end; gives the relay back to be stopped.
@@ -139,13 +147,18 @@ impl Running {
 
     async fn carry_out(&mut self, order: Order) -> Answer {
         match order {
-            Order::Reload => self.reload("an operator").await.map_err(|error| Refused::wrong(error.to_string())),
-            Order::Drain(deadline) => Ok(self.drain(deadline.unwrap_or(self.parts.settings.drain)).await),
+            Order::Reload => self
+                .reload("an operator")
+                .await
+                .map_err(|error| Refused::wrong(error.to_string())),
+            Order::Drain(deadline) => Ok(self
+                .drain(deadline.unwrap_or(self.parts.settings.drain))
+                .await),
             Order::LogLevel(filter) => match self.parts.level.set(&filter) {
                 true => Ok(json!({ "filter": filter })),
-                false => {
-                    Err(Refused::wrong(format!("`{filter}` is no log filter; write info or info,crate::relay=debug")))
-                }
+                false => Err(Refused::wrong(format!(
+                    "`{filter}` is no log filter; write info or info,crate::relay=debug"
+                ))),
             },
             Order::TellLogLevel => Ok(json!({ "filter": self.parts.level.get() })),
             Order::Block { user, time } => {
@@ -170,9 +183,14 @@ impl Running {
             }
             Order::TellBlocked => {
                 let now = unix();
-                let left = self.blocked.iter().map(|(user, until)| (user, until.saturating_sub(now)));
+                let left = self
+                    .blocked
+                    .iter()
+                    .map(|(user, until)| (user, until.saturating_sub(now)));
                 let left = left.filter(|(_, left)| !left.is_zero());
-                Ok(left.map(|(user, left)| json!({ "user": user, "seconds_left": left.as_secs() })).collect())
+                Ok(left
+                    .map(|(user, left)| json!({ "user": user, "seconds_left": left.as_secs() }))
+                    .collect())
             }
             Order::TellPlan => Ok(json!({ "keys": self.parts.written.describe() })),
         }
@@ -185,7 +203,11 @@ impl Running {
         let parts = &self.parts;
         let mut policy = parts.settings.plan.policy.clone();
         policy.draining = self.leaving.is_some();
-        policy.blocked = self.blocked.iter().map(|(user, until)| (user.as_str().into(), *until)).collect();
+        policy.blocked = self
+            .blocked
+            .iter()
+            .map(|(user, until)| (user.as_str().into(), *until))
+            .collect();
         parts.relay.set_answer_rate(parts.settings.plan.answer_rate);
         parts.relay.replace_policy(policy).await;
     }
@@ -222,9 +244,16 @@ impl Running {
         // Before anything else: who looks at it must not send anybody here from now on.
         self.parts.condition.leave(time);
         let allocations = self.parts.relay.statistics().allocations;
-        self.leaving = Some(Leaving { until: now + time, told: (allocations, now) });
+        self.leaving = Some(Leaving {
+            until: now + time,
+            told: (allocations, now),
+        });
         self.apply().await;
-        tracing::info!(allocations, seconds = time.as_secs_f64(), "draining: no new allocations");
+        tracing::info!(
+            allocations,
+            seconds = time.as_secs_f64(),
+            "draining: no new allocations"
+        );
         still_leaving(allocations);
         json!({ "draining": true, "allocations": allocations, "seconds": time.as_secs_f64() })
     }
@@ -245,10 +274,18 @@ impl Running {
             return true;
         }
         let (before, at) = leaving.told;
-        let pause = if before == allocations { PROGRESS } else { TIDY };
+        let pause = if before == allocations {
+            PROGRESS
+        } else {
+            TIDY
+        };
         if now >= at + pause {
             leaving.told = (allocations, now);
-            tracing::info!(allocations, seconds_left = left.as_secs_f64().round(), "draining");
+            tracing::info!(
+                allocations,
+                seconds_left = left.as_secs_f64().round(),
+                "draining"
+            );
             still_leaving(allocations);
         }
         false
@@ -258,11 +295,15 @@ impl Running {
 /// Tells the service manager that the server is on its way, so that it has patience (`EXTEND_TIMEOUT_USEC`).
 fn still_leaving(allocations: u32) {
     let patience = (PROGRESS * 3).as_micros();
-    notify(&format!("STOPPING=1\nSTATUS=Draining: {allocations} allocations live\nEXTEND_TIMEOUT_USEC={patience}"));
+    notify(&format!(
+        "STOPPING=1\nSTATUS=Draining: {allocations} allocations live\nEXTEND_TIMEOUT_USEC={patience}"
+    ));
 }
 
 fn unix() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Between two looks at whether a leaving server is empty.

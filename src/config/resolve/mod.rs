@@ -77,30 +77,51 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let encrypted = reader.has(&schema::CERTIFICATE) || reader.has(&schema::ACME_DOMAIN);
     let listeners = listeners(&mut reader, host, encrypted);
     let relay_addresses = relay_addresses(&mut reader, host);
-    let relay_ports = reader.one(&schema::RELAY_PORTS, value::ports).unwrap_or(49_152..=65_535);
+    let relay_ports = reader
+        .one(&schema::RELAY_PORTS, value::ports)
+        .unwrap_or(49_152..=65_535);
     let limits = limits::limits(&mut reader, Limits::default());
     let (realms, login) = realms::all(&mut reader, written, host, &limits);
-    let admin = reader.one(&schema::ADMIN, value::place).unwrap_or(Some(Place::Address(ADMIN)));
-    let mut tokens: Vec<String> = reader.one(&schema::ADMIN_TOKEN, value::text).into_iter().collect();
-    tokens.extend(realms::secrets_of_files(&mut reader, &schema::ADMIN_TOKEN_FILE));
-    let drain = reader.one(&schema::DRAIN_TIMEOUT, value::duration).unwrap_or(DRAIN);
-    let handover = reader.one(&schema::HANDOVER, value::text).map(PathBuf::from);
+    let admin = reader
+        .one(&schema::ADMIN, value::place)
+        .unwrap_or(Some(Place::Address(ADMIN)));
+    let mut tokens: Vec<String> = reader
+        .one(&schema::ADMIN_TOKEN, value::text)
+        .into_iter()
+        .collect();
+    tokens.extend(realms::secrets_of_files(
+        &mut reader,
+        &schema::ADMIN_TOKEN_FILE,
+    ));
+    let drain = reader
+        .one(&schema::DRAIN_TIMEOUT, value::duration)
+        .unwrap_or(DRAIN);
+    let handover = reader
+        .one(&schema::HANDOVER, value::text)
+        .map(PathBuf::from);
     let web = web::settings(&mut reader, &login);
     let secure = secure::settings(&mut reader, web.address.is_some());
     let mut policy = Policy::new(Realm::new(""), relay_addresses);
     policy.realms = realms.into_iter().map(Arc::new).collect();
     policy.limits = limits;
     redirection(&mut reader, &mut policy);
-    policy.password_algorithms = reader.one(&schema::PASSWORD_ALGORITHMS, value::switch).unwrap_or(true);
+    policy.password_algorithms = reader
+        .one(&schema::PASSWORD_ALGORITHMS, value::switch)
+        .unwrap_or(true);
     policy.sha1 = reader.one(&schema::SHA1, value::switch).unwrap_or(true);
     policy.mobility = reader.one(&schema::MOBILITY, value::switch).unwrap_or(true);
-    policy.tcp_relays = reader.one(&schema::TCP_RELAYS, value::switch).unwrap_or(true);
+    policy.tcp_relays = reader
+        .one(&schema::TCP_RELAYS, value::switch)
+        .unwrap_or(true);
     policy.software = reader.one(&schema::SOFTWARE, software);
     let operators = match admin {
         Some(Place::Address(address)) => Some(address),
         _ => None,
     };
-    policy.own = Own { listeners: operators.into_iter().chain(web.address).collect(), addresses: Vec::new() };
+    policy.own = Own {
+        listeners: operators.into_iter().chain(web.address).collect(),
+        addresses: Vec::new(),
+    };
     let mut listeners = listeners;
     policy.discovery = discovery(&mut reader, &mut listeners);
     let mut plan = Plan::new([], policy);
@@ -108,15 +129,27 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     plan.secure = secure.plan.clone();
     plan.connections.handshakes = secure::handshakes(&mut reader);
     plan.relay_ports = relay_ports;
-    plan.answer_rate = reader.one(&schema::ANSWER_RATE, value::number).unwrap_or(2_000);
+    plan.answer_rate = reader
+        .one(&schema::ANSWER_RATE, value::number)
+        .unwrap_or(2_000);
     plan.shards = reader.one(&schema::SHARDS, value::shards).unwrap_or(0);
-    plan.path = reader.one(&schema::SOCKETS, |text| value::choice(text, SOCKETS)).unwrap_or_default();
-    plan.journal.anonymous = reader.one(&schema::LOG_ADDRESSES, |text| value::choice(text, ADDRESSES)).unwrap_or(false);
+    plan.path = reader
+        .one(&schema::SOCKETS, |text| value::choice(text, SOCKETS))
+        .unwrap_or_default();
+    plan.journal.anonymous = reader
+        .one(&schema::LOG_ADDRESSES, |text| {
+            value::choice(text, ADDRESSES)
+        })
+        .unwrap_or(false);
     let usage = usage(&mut reader);
     clashes(&mut reader, &plan, operators, web.address);
     let logs = Logs {
-        level: reader.one(&schema::LOG_LEVEL, value::filter).unwrap_or_else(|| "info".into()),
-        json: reader.one(&schema::LOG_FORMAT, |text| value::choice(text, FORMATS)).unwrap_or(false),
+        level: reader
+            .one(&schema::LOG_LEVEL, value::filter)
+            .unwrap_or_else(|| "info".into()),
+        json: reader
+            .one(&schema::LOG_FORMAT, |text| value::choice(text, FORMATS))
+            .unwrap_or(false),
     };
     if !reader.faults.is_empty() {
         return Err(Error::new(reader.faults));
@@ -125,7 +158,20 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let warnings = std::mem::take(&mut reader.faults);
     web::given_away(&mut reader, &web, &plan);
     let (admin_token, advice) = (tokens.into_iter().next(), reader.faults);
-    Ok(Settings { plan, admin, admin_token, drain, handover, web, usage, secure, logs, login, warnings, advice })
+    Ok(Settings {
+        plan,
+        admin,
+        admin_token,
+        drain,
+        handover,
+        web,
+        usage,
+        secure,
+        logs,
+        login,
+        warnings,
+        advice,
+    })
 }
 
 impl Settings {
@@ -140,15 +186,25 @@ fn listeners(reader: &mut Reader, host: &Host, encrypted: bool) -> Vec<Listener>
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for (origin, address) in reader.many_at(&schema::LISTEN, value::transport_address) {
         if addresses.contains(&address) && address.port() != 0 {
-            reader.wrong_at(&origin, &schema::LISTEN, &format!("{address} is there twice; leave one out"));
+            reader.wrong_at(
+                &origin,
+                &schema::LISTEN,
+                &format!("{address} is there twice; leave one out"),
+            );
         }
         addresses.push(address);
     }
     let (v4, v6): (IpAddr, IpAddr) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
     if !reader.has(&schema::LISTEN) {
-        let ports: &[u16] = if encrypted { &[3478, 5349, 443] } else { &[3478] };
-        addresses =
-            [v4, v6].into_iter().flat_map(|all| ports.iter().map(move |port| SocketAddr::new(all, *port))).collect();
+        let ports: &[u16] = if encrypted {
+            &[3478, 5349, 443]
+        } else {
+            &[3478]
+        };
+        addresses = [v4, v6]
+            .into_iter()
+            .flat_map(|all| ports.iter().map(move |port| SocketAddr::new(all, *port)))
+            .collect();
     }
     if !host.ipv6 {
         // Everywhere, as far as there is such a place.
@@ -157,7 +213,10 @@ fn listeners(reader: &mut Reader, host: &Host, encrypted: bool) -> Vec<Listener>
         addresses.retain(|address| address.ip() != v6 || !twin(address));
     }
     if addresses.is_empty() && reader.faults.len() == faults {
-        reader.wrong(&schema::LISTEN, "a server without a listener serves nobody; write at least one IP:PORT");
+        reader.wrong(
+            &schema::LISTEN,
+            "a server without a listener serves nobody; write at least one IP:PORT",
+        );
     }
     addresses.into_iter().map(Listener::new).collect()
 }
@@ -172,9 +231,15 @@ enum External {
 
 fn external(text: &str) -> Result<External, String> {
     match text.split_once('=') {
-        Some((of, address)) => Ok(External::Address { of: Some(value::ip(of)?), address: value::ip(address)? }),
+        Some((of, address)) => Ok(External::Address {
+            of: Some(value::ip(of)?),
+            address: value::ip(address)?,
+        }),
         None if text == AUTO => Ok(External::Auto),
-        None => Ok(External::Address { of: None, address: value::ip(text)? }),
+        None => Ok(External::Address {
+            of: None,
+            address: value::ip(text)?,
+        }),
     }
 }
 
@@ -182,15 +247,24 @@ fn relay_addresses(reader: &mut Reader, host: &Host) -> Vec<RelayAddress> {
     let mut locals: Vec<IpAddr> = Vec::new();
     for (origin, local) in reader.many_at(&schema::RELAY_ADDRESS, value::ip) {
         if locals.contains(&local) {
-            reader.wrong_at(&origin, &schema::RELAY_ADDRESS, &format!("{local} is there twice; leave one out"));
+            reader.wrong_at(
+                &origin,
+                &schema::RELAY_ADDRESS,
+                &format!("{local} is there twice; leave one out"),
+            );
         }
         locals.push(local);
     }
     if locals.is_empty() {
         locals = host.relay_addresses();
     }
-    let mut relays: Vec<RelayAddress> =
-        locals.into_iter().map(|local| RelayAddress { local, external: local }).collect();
+    let mut relays: Vec<RelayAddress> = locals
+        .into_iter()
+        .map(|local| RelayAddress {
+            local,
+            external: local,
+        })
+        .collect();
     let stun = reader.one(&schema::EXTERNAL_STUN, value::host_and_port);
     let mut told: Vec<IpAddr> = Vec::new();
     for (origin, external) in reader.many_at(&schema::EXTERNAL_ADDRESS, external) {
@@ -208,11 +282,16 @@ fn relay_addresses(reader: &mut Reader, host: &Host) -> Vec<RelayAddress> {
                 told.push(relay.local);
             }
             Some(relay) => {
-                let message = format!("{address} is of another family than the relay address {}", relay.local);
+                let message = format!(
+                    "{address} is of another family than the relay address {}",
+                    relay.local
+                );
                 reader.wrong_at(&origin, &schema::EXTERNAL_ADDRESS, &message);
             }
             None => {
-                let message = format!("no relay address is left for {address}; name one more with relay_address");
+                let message = format!(
+                    "no relay address is left for {address}; name one more with relay_address"
+                );
                 reader.wrong_at(&origin, &schema::EXTERNAL_ADDRESS, &message);
             }
         }
@@ -229,7 +308,13 @@ fn software(text: &str) -> Result<String, String> {
 }
 
 /// Tells clients what somebody outside says. Where only one of the families is known the other stays as it is.
-fn ask_others(reader: &mut Reader, origin: &Origin, relays: &mut [RelayAddress], host: &Host, stun: Option<&str>) {
+fn ask_others(
+    reader: &mut Reader,
+    origin: &Origin,
+    relays: &mut [RelayAddress],
+    host: &Host,
+    stun: Option<&str>,
+) {
     let Some(public) = host.public else { return };
     if public == Public::default() {
         let message = match stun {
@@ -246,21 +331,36 @@ fn ask_others(reader: &mut Reader, origin: &Origin, relays: &mut [RelayAddress],
         reader.passing_at(origin, &schema::EXTERNAL_ADDRESS, &message);
     }
     for relay in relays.iter_mut() {
-        let told = if relay.local.is_ipv4() { public.v4 } else { public.v6 };
+        let told = if relay.local.is_ipv4() {
+            public.v4
+        } else {
+            public.v6
+        };
         relay.external = told.unwrap_or(relay.external);
     }
 }
 
 fn usage(reader: &mut Reader) -> usage::Settings {
-    let interval = reader.one(&schema::USAGE_INTERVAL, value::duration).unwrap_or(INTERVAL);
+    let interval = reader
+        .one(&schema::USAGE_INTERVAL, value::duration)
+        .unwrap_or(INTERVAL);
     if interval < Duration::from_secs(1) {
-        reader.wrong(&schema::USAGE_INTERVAL, "so many lines are of no use; write 1s or more");
+        reader.wrong(
+            &schema::USAGE_INTERVAL,
+            "so many lines are of no use; write 1s or more",
+        );
     }
     usage::Settings {
-        file: reader.one(&schema::USAGE_FILE, value::text).map(PathBuf::from),
+        file: reader
+            .one(&schema::USAGE_FILE, value::text)
+            .map(PathBuf::from),
         webhook: reader.one(&schema::USAGE_WEBHOOK, value::url),
-        spool: reader.one(&schema::USAGE_SPOOL, value::text).map_or_else(|| SPOOL.into(), PathBuf::from),
-        spool_octets: reader.one(&schema::USAGE_SPOOL_SIZE, value::octets).unwrap_or(64 << 20),
+        spool: reader
+            .one(&schema::USAGE_SPOOL, value::text)
+            .map_or_else(|| SPOOL.into(), PathBuf::from),
+        spool_octets: reader
+            .one(&schema::USAGE_SPOOL_SIZE, value::octets)
+            .unwrap_or(64 << 20),
         interval,
     }
 }
@@ -269,13 +369,21 @@ fn usage(reader: &mut Reader) -> usage::Settings {
 fn redirection(reader: &mut Reader, policy: &mut Policy) {
     let servers = reader.many(&schema::ALTERNATE_SERVER, value::transport_address);
     let domain = reader.one(&schema::ALTERNATE_DOMAIN, value::text);
-    policy.redirect = reader.one(&schema::REDIRECT, value::switch).unwrap_or(false);
+    policy.redirect = reader
+        .one(&schema::REDIRECT, value::switch)
+        .unwrap_or(false);
     if servers.is_empty() {
         if domain.is_some() {
-            reader.wrong(&schema::ALTERNATE_DOMAIN, "a name alone leads nowhere; set alternate_server too");
+            reader.wrong(
+                &schema::ALTERNATE_DOMAIN,
+                "a name alone leads nowhere; set alternate_server too",
+            );
         }
         if policy.redirect {
-            reader.wrong(&schema::REDIRECT, "there is nowhere to send clients; set alternate_server too");
+            reader.wrong(
+                &schema::REDIRECT,
+                "there is nowhere to send clients; set alternate_server too",
+            );
         }
         return;
     }
@@ -288,14 +396,21 @@ fn discovery(reader: &mut Reader, listeners: &mut Vec<Listener>) -> Vec<Discover
     let mut found: Vec<Discovery> = Vec::new();
     for (origin, alternate) in reader.many_at(key, value::transport_address) {
         let family = |address: SocketAddr| address.is_ipv4() == alternate.is_ipv4();
-        let primary = listeners.iter().map(|listener| listener.address).find(|address| family(*address));
+        let primary = listeners
+            .iter()
+            .map(|listener| listener.address)
+            .find(|address| family(*address));
         let message = match primary {
             None => format!("no listener has the family of {alternate}"),
-            Some(_) if found.iter().any(|known| family(known.primary)) => "one of each family is enough".into(),
+            Some(_) if found.iter().any(|known| family(known.primary)) => {
+                "one of each family is enough".into()
+            }
             Some(primary) if primary.ip().is_unspecified() || alternate.ip().is_unspecified() => {
                 format!("{primary} and {alternate} must both name an address of this host")
             }
-            Some(primary) if primary.ip() == alternate.ip() || primary.port() == alternate.port() => {
+            Some(primary)
+                if primary.ip() == alternate.ip() || primary.port() == alternate.port() =>
+            {
                 format!("{alternate} must differ from {primary} in address and port")
             }
             Some(primary) => {
@@ -317,8 +432,9 @@ fn discovery(reader: &mut Reader, listeners: &mut Vec<Listener>) -> Vec<Discover
 fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
     let ports = u32::from(*plan.relay_ports.end()) - u32::from(*plan.relay_ports.start()) + 1;
     let relays = &plan.policy.relay_addresses;
-    let room =
-        [true, false].map(|v4| ports.saturating_mul(relays.iter().filter(|r| r.local.is_ipv4() == v4).count() as u32));
+    let room = [true, false].map(|v4| {
+        ports.saturating_mul(relays.iter().filter(|r| r.local.is_ipv4() == v4).count() as u32)
+    });
     let (room, limits) = (room.into_iter().max().unwrap_or(0), &plan.policy.limits);
     for (key, wanted) in [
         (&schema::MAX_ALLOCATIONS, limits.allocations),
@@ -339,7 +455,8 @@ fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
             continue;
         };
         if !private.permits(address, false) {
-            let message = format!("{address} is not a public address, so clients elsewhere cannot reach it");
+            let message =
+                format!("{address} is not a public address, so clients elsewhere cannot reach it");
             reader.wrong_at(&origin, &schema::EXTERNAL_ADDRESS, &message);
         }
     }
@@ -350,19 +467,42 @@ fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
 /// Two listeners that cannot both be opened: relay, web and operators' take TCP connections, each for itself.
 fn clashes(reader: &mut Reader, plan: &Plan, admin: Option<SocketAddr>, web: Option<SocketAddr>) {
     let services = [(&schema::WEB, web), (&schema::ADMIN, admin)];
-    for (key, address) in services.into_iter().filter_map(|(key, address)| Some((key, address?))) {
-        let clashing = plan.listeners.iter().map(|listener| listener.address).find(|other| clash(address, *other));
+    for (key, address) in services
+        .into_iter()
+        .filter_map(|(key, address)| Some((key, address?)))
+    {
+        let clashing = plan
+            .listeners
+            .iter()
+            .map(|listener| listener.address)
+            .find(|other| clash(address, *other));
         if let Some(other) = clashing {
-            let message =
-                format!("{} at {address} and the listener {other} want the same TCP port; move one", key.name);
-            reader.wrong(if reader.has(key) { key } else { &schema::LISTEN }, &message);
+            let message = format!(
+                "{} at {address} and the listener {other} want the same TCP port; move one",
+                key.name
+            );
+            reader.wrong(
+                if reader.has(key) {
+                    key
+                } else {
+                    &schema::LISTEN
+                },
+                &message,
+            );
         }
     }
     if let (Some(web), Some(admin)) = (web, admin)
         && clash(web, admin)
     {
-        let key = if reader.has(&schema::WEB) { &schema::WEB } else { &schema::ADMIN };
-        reader.wrong(key, &format!("web at {web} and admin at {admin} want the same TCP port; move one"));
+        let key = if reader.has(&schema::WEB) {
+            &schema::WEB
+        } else {
+            &schema::ADMIN
+        };
+        reader.wrong(
+            key,
+            &format!("web at {web} and admin at {admin} want the same TCP port; move one"),
+        );
     }
 }
 
@@ -370,17 +510,28 @@ fn clashes(reader: &mut Reader, plan: &Plan, admin: Option<SocketAddr>, web: Opt
 fn clash(service: SocketAddr, other: SocketAddr) -> bool {
     let family = service.is_ipv4() == other.is_ipv4();
     let everywhere = service.ip().is_unspecified() && (family || service.is_ipv6());
-    let same = everywhere || (family && (other.ip().is_unspecified() || service.ip() == other.ip()));
+    let same =
+        everywhere || (family && (other.ip().is_unspecified() || service.ip() == other.ip()));
     same && service.port() == other.port() && service.port() != 0
 }
 
 fn same_port(reader: &mut Reader, plan: &Plan, written: &Written) {
     for listener in &plan.listeners {
-        let relay =
-            |relay: &RelayAddress| listener.address.ip().is_unspecified() || relay.local == listener.address.ip();
-        if plan.relay_ports.contains(&listener.address.port()) && plan.policy.relay_addresses.iter().any(relay) {
-            let key = if written.has(&schema::RELAY_PORTS) { &schema::RELAY_PORTS } else { &schema::LISTEN };
-            let message = format!("the listener {} lies in the range of relayed ports", listener.address);
+        let relay = |relay: &RelayAddress| {
+            listener.address.ip().is_unspecified() || relay.local == listener.address.ip()
+        };
+        if plan.relay_ports.contains(&listener.address.port())
+            && plan.policy.relay_addresses.iter().any(relay)
+        {
+            let key = if written.has(&schema::RELAY_PORTS) {
+                &schema::RELAY_PORTS
+            } else {
+                &schema::LISTEN
+            };
+            let message = format!(
+                "the listener {} lies in the range of relayed ports",
+                listener.address
+            );
             reader.wrong(key, &message);
         }
     }

@@ -25,17 +25,33 @@ pub fn reachable(bound: &[SocketAddr], relays: &[RelayAddress], host: &Host) -> 
 
 fn addresses(listener: IpAddr, relays: &[RelayAddress], host: &Host) -> Vec<IpAddr> {
     if !listener.is_unspecified() {
-        let external = relays.iter().find(|relay| relay.local == listener).map(|relay| relay.external);
+        let external = relays
+            .iter()
+            .find(|relay| relay.local == listener)
+            .map(|relay| relay.external);
         return vec![external.unwrap_or(listener)];
     }
     let same_family = |ip: &IpAddr| ip.is_ipv4() == listener.is_ipv4();
-    let told: Vec<IpAddr> = relays.iter().map(|relay| relay.external).filter(same_family).collect();
+    let told: Vec<IpAddr> = relays
+        .iter()
+        .map(|relay| relay.external)
+        .filter(same_family)
+        .collect();
     if !told.is_empty() {
         return told;
     }
-    let source = if listener.is_ipv4() { host.source_v4 } else { host.source_v6 };
+    let source = if listener.is_ipv4() {
+        host.source_v4
+    } else {
+        host.source_v6
+    };
     let usable = |ip: &&IpAddr| same_family(ip) && !is_link_local(**ip);
-    let own = host.addresses.iter().filter(usable).max_by_key(|ip| !ip.is_loopback()).copied();
+    let own = host
+        .addresses
+        .iter()
+        .filter(usable)
+        .max_by_key(|ip| !ip.is_loopback())
+        .copied();
     source.or(own).into_iter().collect()
 }
 
@@ -57,7 +73,10 @@ mod tests {
             external: external.parse().unwrap(),
         };
         let relays: Vec<RelayAddress> = relays.iter().map(relay).collect();
-        reachable(&bound, &relays, host).iter().map(SocketAddr::to_string).collect()
+        reachable(&bound, &relays, host)
+            .iter()
+            .map(SocketAddr::to_string)
+            .collect()
     }
 
     #[test]
@@ -76,11 +95,25 @@ mod tests {
 
     #[test]
     fn a_family_without_relays_is_reached_all_the_same() {
-        let addresses = ["fe80::1", "::1", "127.0.0.1"].map(|ip| ip.parse().unwrap()).into();
-        let host = Host { addresses, ..Host::default() };
-        assert_eq!(text(&["[::]:7"], &[("127.0.0.1", "127.0.0.1")], &host), ["[::1]:7"]);
+        let addresses = ["fe80::1", "::1", "127.0.0.1"]
+            .map(|ip| ip.parse().unwrap())
+            .into();
+        let host = Host {
+            addresses,
+            ..Host::default()
+        };
+        assert_eq!(
+            text(&["[::]:7"], &[("127.0.0.1", "127.0.0.1")], &host),
+            ["[::1]:7"]
+        );
         let relays = [("203.0.113.7", "203.0.113.7")];
-        assert_eq!(text(&["0.0.0.0:7", "[::]:7"], &relays, &host), ["203.0.113.7:7"]);
-        assert_eq!(text(&["0.0.0.0:7", "[::1]:7"], &relays, &host), ["203.0.113.7:7", "[::1]:7"]);
+        assert_eq!(
+            text(&["0.0.0.0:7", "[::]:7"], &relays, &host),
+            ["203.0.113.7:7"]
+        );
+        assert_eq!(
+            text(&["0.0.0.0:7", "[::1]:7"], &relays, &host),
+            ["203.0.113.7:7", "[::1]:7"]
+        );
     }
 }

@@ -45,15 +45,31 @@ impl std::fmt::Debug for Login {
 }
 
 /// The realms of a configuration, the one of its top level first, and what clients of that one log in with.
-pub(crate) fn all(reader: &mut Reader, written: &Written, host: &Host, base: &Limits) -> (Vec<Realm>, Login) {
-    let name = reader.one(&schema::REALM, name).unwrap_or_else(|| "hairpin".into());
+pub(crate) fn all(
+    reader: &mut Reader,
+    written: &Written,
+    host: &Host,
+    base: &Limits,
+) -> (Vec<Realm>, Login) {
+    let name = reader
+        .one(&schema::REALM, name)
+        .unwrap_or_else(|| "hairpin".into());
     let (mut users, mut secrets) = (users(reader), secrets(reader));
     let login = match (secrets.first(), users.first()) {
-        (Some(secret), _) => Login::Secret { secret: secret.clone(), drawn: false },
-        (None, Some((name, password))) => Login::User { name: name.clone(), password: password.clone() },
+        (Some(secret), _) => Login::Secret {
+            secret: secret.clone(),
+            drawn: false,
+        },
+        (None, Some((name, password))) => Login::User {
+            name: name.clone(),
+            password: password.clone(),
+        },
         (None, None) => {
             secrets.push(host.secret.clone());
-            Login::Secret { secret: host.secret.clone(), drawn: true }
+            Login::Secret {
+                secret: host.secret.clone(),
+                drawn: true,
+            }
         }
     };
     let mut realms = vec![realm(reader, &name, &mut users, secrets)];
@@ -78,15 +94,26 @@ fn further(reader: &mut Reader, known: &[Realm], base: &Limits) -> Option<Realm>
     realm.server_names = reader.many(&schema::SERVER_NAME, value::text);
     realm.limits = limits::are_written(reader).then(|| limits::limits(reader, base.clone()));
     if realm.credentials.is_empty() && realm.tokens.is_empty() {
-        reader.wrong(&schema::NAME, &format!("nobody is a user of `{name}`; write user or shared_secret"));
+        reader.wrong(
+            &schema::NAME,
+            &format!("nobody is a user of `{name}`; write user or shared_secret"),
+        );
     }
     if realm.listeners.is_empty() && realm.origins.is_empty() && realm.server_names.is_empty() {
-        reader.wrong(&schema::NAME, &format!("nothing chooses `{name}`; write listener, origin or server_name"));
+        reader.wrong(
+            &schema::NAME,
+            &format!("nothing chooses `{name}`; write listener, origin or server_name"),
+        );
     }
     Some(realm)
 }
 
-fn realm(reader: &mut Reader, name: &str, users: &mut Vec<(String, String)>, secrets: Vec<String>) -> Realm {
+fn realm(
+    reader: &mut Reader,
+    name: &str,
+    users: &mut Vec<(String, String)>,
+    secrets: Vec<String>,
+) -> Realm {
     let mut realm = Realm::new(name);
     let mut credentials = Credentials::new();
     for (user, password) in users.drain(..) {
@@ -113,9 +140,14 @@ fn tokens(reader: &mut Reader) -> TokenKeys {
             Err(message) => reader.wrong(&schema::TOKEN_KEY_FILE, &message),
         }
     }
-    let server_name = reader.one(&schema::TOKEN_SERVER, value::text).unwrap_or_default();
+    let server_name = reader
+        .one(&schema::TOKEN_SERVER, value::text)
+        .unwrap_or_default();
     if !keys.is_empty() && server_name.is_empty() {
-        reader.wrong(&schema::TOKEN_KEY, "tokens are bound to a server's name; set token_server too");
+        reader.wrong(
+            &schema::TOKEN_KEY,
+            "tokens are bound to a server's name; set token_server too",
+        );
     }
     TokenKeys { server_name, keys }
 }
@@ -155,7 +187,10 @@ pub(crate) fn secrets_of_files(reader: &mut Reader, key: &Key) -> Vec<String> {
 pub(crate) fn pairs_of_file(reader: &mut Reader, key: &Key) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for (origin, path, content) in reader.contents(key) {
-        let lines = content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        let lines = content
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
         for (number, line) in lines {
             match value::user(line) {
                 Ok(pair) => pairs.push(pair),
@@ -169,15 +204,19 @@ pub(crate) fn pairs_of_file(reader: &mut Reader, key: &Key) -> Vec<(String, Stri
 /// Notes every shared secret that can be guessed.
 pub(crate) fn short_secrets(reader: &mut Reader, written: &Written) {
     for written in std::iter::once(written).chain(&written.realms) {
-        for given in [&schema::SHARED_SECRET, &schema::SHARED_SECRET_FILE].into_iter().flat_map(|key| written.get(key))
+        for given in [&schema::SHARED_SECRET, &schema::SHARED_SECRET_FILE]
+            .into_iter()
+            .flat_map(|key| written.get(key))
         {
             let secret = match &given.content {
                 Some(Ok(content)) => bare(content),
                 _ => &given.text,
             };
             if secret.len() < SHORTEST_SECRET {
-                let message =
-                    format!("a secret of {} characters can be guessed; take {SHORTEST_SECRET} or more", secret.len());
+                let message = format!(
+                    "a secret of {} characters can be guessed; take {SHORTEST_SECRET} or more",
+                    secret.len()
+                );
                 reader.faults.push(Fault::new(&given.origin, message));
             }
         }
@@ -193,7 +232,9 @@ fn name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().count() > 127 || text.contains(['"', '\\']) {
         return Err("a realm is 1 to 127 characters without quotes and backslashes".into());
     }
-    opaque(text).map(|name| name.into_owned()).ok_or_else(|| value::UNFIT.into())
+    opaque(text)
+        .map(|name| name.into_owned())
+        .ok_or_else(|| value::UNFIT.into())
 }
 
 /// Characters under which a shared secret is called short.

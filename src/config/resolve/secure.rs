@@ -30,23 +30,47 @@ pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
     let keys = reader.contents(&schema::PRIVATE_KEY);
     let client_authorities = authorities_of(reader, &schema::CLIENT_AUTHORITY);
     let acme = acme(reader);
-    let plan =
-        relay::Secure { balancers: reader.many(&schema::BALANCER, str::parse::<Cidr>), ..relay::Secure::default() };
+    let plan = relay::Secure {
+        balancers: reader.many(&schema::BALANCER, str::parse::<Cidr>),
+        ..relay::Secure::default()
+    };
     if chains.len() != keys.len() {
-        let counts = format!("{} certificates and {} private keys", chains.len(), keys.len());
-        let key = if chains.len() > keys.len() { &schema::CERTIFICATE } else { &schema::PRIVATE_KEY };
-        reader.wrong(key, &format!("{counts} do not make pairs; write both for each, in the same order"));
-        return Secure { plan, pairs: Vec::new(), acme };
+        let counts = format!(
+            "{} certificates and {} private keys",
+            chains.len(),
+            keys.len()
+        );
+        let key = if chains.len() > keys.len() {
+            &schema::CERTIFICATE
+        } else {
+            &schema::PRIVATE_KEY
+        };
+        reader.wrong(
+            key,
+            &format!("{counts} do not make pairs; write both for each, in the same order"),
+        );
+        return Secure {
+            plan,
+            pairs: Vec::new(),
+            acme,
+        };
     }
     let (mut pairs, mut certificates) = (Vec::new(), Vec::new());
     for ((origin, chain_path, chain), (_, key_path, key)) in chains.into_iter().zip(keys) {
         match Certificate::from_pem(chain.as_bytes(), key.as_bytes()) {
             Ok(certificate) => certificates.push(Arc::new(certificate)),
             Err(error) => {
-                reader.wrong_at(&origin, &schema::CERTIFICATE, &format!("{chain_path} with {key_path}: {error}"));
+                reader.wrong_at(
+                    &origin,
+                    &schema::CERTIFICATE,
+                    &format!("{chain_path} with {key_path}: {error}"),
+                );
             }
         }
-        pairs.push(Pair { certificate: chain_path.into(), private_key: key_path.into() });
+        pairs.push(Pair {
+            certificate: chain_path.into(),
+            private_key: key_path.into(),
+        });
     }
     let faultless = certificates.len() == pairs.len();
     if (pairs.is_empty() && acme.is_none()) || !faultless {
@@ -56,9 +80,20 @@ pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
         let why = "an authority that validates a name shows no client certificate; leave out acme_domain or this";
         reader.wrong(&schema::CLIENT_AUTHORITY, why);
     }
-    let terms = Terms { client_authorities, http, acme: acme.is_some() };
+    let terms = Terms {
+        client_authorities,
+        http,
+        acme: acme.is_some(),
+    };
     match Tls::new(certificates, terms) {
-        Ok(tls) => Secure { plan: relay::Secure { tls: Some(Arc::new(tls)), ..plan }, pairs, acme },
+        Ok(tls) => Secure {
+            plan: relay::Secure {
+                tls: Some(Arc::new(tls)),
+                ..plan
+            },
+            pairs,
+            acme,
+        },
         Err(error) => {
             reader.wrong(&schema::CLIENT_AUTHORITY, &error.to_string());
             Secure { plan, pairs, acme }
@@ -70,27 +105,50 @@ pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
 pub(crate) fn handshakes(reader: &mut Reader) -> relay::Handshakes {
     let default = relay::Handshakes::default();
     relay::Handshakes {
-        patience: reader.one(&schema::HANDSHAKE_TIME, time).unwrap_or(default.patience),
-        per_address: reader.one(&schema::ADDRESS_HANDSHAKES, at_least_one).unwrap_or(default.per_address),
-        maximum: reader.one(&schema::HANDSHAKES, at_least_one).unwrap_or(default.maximum),
+        patience: reader
+            .one(&schema::HANDSHAKE_TIME, time)
+            .unwrap_or(default.patience),
+        per_address: reader
+            .one(&schema::ADDRESS_HANDSHAKES, at_least_one)
+            .unwrap_or(default.per_address),
+        maximum: reader
+            .one(&schema::HANDSHAKES, at_least_one)
+            .unwrap_or(default.maximum),
         ..default
     }
 }
 
 fn acme(reader: &mut Reader) -> Option<Acme> {
     let names = reader.many(&schema::ACME_DOMAIN, domain);
-    let directory = reader.one(&schema::ACME_DIRECTORY, https).unwrap_or_else(|| DIRECTORY.into());
-    let contact = reader.one(&schema::ACME_CONTACT, value::text).map(|address| format!("mailto:{address}"));
+    let directory = reader
+        .one(&schema::ACME_DIRECTORY, https)
+        .unwrap_or_else(|| DIRECTORY.into());
+    let contact = reader
+        .one(&schema::ACME_CONTACT, value::text)
+        .map(|address| format!("mailto:{address}"));
     let authorities = authorities_of(reader, &schema::ACME_AUTHORITY);
-    let state = reader.one(&schema::STATE_DIRECTORY, value::text).unwrap_or_else(|| STATE.into()).into();
-    (!names.is_empty()).then_some(Acme { names, directory, contact, authorities, state })
+    let state = reader
+        .one(&schema::STATE_DIRECTORY, value::text)
+        .unwrap_or_else(|| STATE.into())
+        .into();
+    (!names.is_empty()).then_some(Acme {
+        names,
+        directory,
+        contact,
+        authorities,
+        state,
+    })
 }
 
 fn domain(text: &str) -> Result<String, String> {
-    let label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let label = |label: &str| {
+        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
     match text.split('.').all(label) {
         true => Ok(text.to_ascii_lowercase()),
-        false => Err(format!("`{text}` is no name that TLS-ALPN-01 can prove; write relay.example.net")),
+        false => Err(format!(
+            "`{text}` is no name that TLS-ALPN-01 can prove; write relay.example.net"
+        )),
     }
 }
 
@@ -101,7 +159,10 @@ fn https(text: &str) -> Result<String, String> {
     }
 }
 
-fn authorities_of(reader: &mut Reader, key: &Key) -> Vec<rustls::pki_types::CertificateDer<'static>> {
+fn authorities_of(
+    reader: &mut Reader,
+    key: &Key,
+) -> Vec<rustls::pki_types::CertificateDer<'static>> {
     let mut all = Vec::new();
     for (origin, path, pem) in reader.contents(key) {
         match authorities(pem.as_bytes()) {
@@ -121,7 +182,11 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 fn time(text: &str) -> Result<Duration, String> {
     let time = value::duration(text)?;
-    if time.is_zero() { Err("a handshake takes time; write 10s".into()) } else { Ok(time) }
+    if time.is_zero() {
+        Err("a handshake takes time; write 10s".into())
+    } else {
+        Ok(time)
+    }
 }
 
 /// Let's Encrypt.

@@ -14,24 +14,53 @@ fn host() -> Host {
 }
 
 fn settings(text: &str) -> Settings {
-    resolve(&file::parse(std::path::Path::new("f"), text).unwrap().open_files(), &host()).unwrap()
+    resolve(
+        &file::parse(std::path::Path::new("f"), text)
+            .unwrap()
+            .open_files(),
+        &host(),
+    )
+    .unwrap()
 }
 
 fn faults(text: &str) -> Vec<String> {
-    let written = file::parse(std::path::Path::new("f"), text).unwrap().open_files();
-    resolve(&written, &host()).unwrap_err().faults.iter().map(Fault::to_string).collect()
+    let written = file::parse(std::path::Path::new("f"), text)
+        .unwrap()
+        .open_files();
+    resolve(&written, &host())
+        .unwrap_err()
+        .faults
+        .iter()
+        .map(Fault::to_string)
+        .collect()
 }
 
 #[test]
 fn nothing_written_is_safe_and_useful() {
     let settings = settings("");
-    let listeners: Vec<String> = settings.plan.listeners.iter().map(|l| l.address.to_string()).collect();
+    let listeners: Vec<String> = settings
+        .plan
+        .listeners
+        .iter()
+        .map(|l| l.address.to_string())
+        .collect();
     assert_eq!(listeners, ["0.0.0.0:3478", "[::]:3478"]);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 2);
     assert_eq!(settings.admin, Some(Place::Address(ADMIN)));
-    assert_eq!(settings.login, Login::Secret { secret: host().secret, drawn: true });
+    assert_eq!(
+        settings.login,
+        Login::Secret {
+            secret: host().secret,
+            drawn: true
+        }
+    );
     assert!(!settings.plan.policy.realms[0].credentials.is_empty());
-    assert_eq!(settings.plan.policy.realms[0].peers.judge("169.254.169.254".parse().unwrap()), Verdict::Refused);
+    assert_eq!(
+        settings.plan.policy.realms[0]
+            .peers
+            .judge("169.254.169.254".parse().unwrap()),
+        Verdict::Refused
+    );
     let web = settings.web.address.unwrap();
     assert_eq!(settings.plan.policy.own.listeners, [ADMIN, web]);
     assert!(settings.warnings.is_empty());
@@ -39,16 +68,28 @@ fn nothing_written_is_safe_and_useful() {
 
 #[test]
 fn a_host_without_ipv6_listens_on_ipv4_alone() {
-    let host = Host { ipv6: false, source_v6: None, ..host() };
+    let host = Host {
+        ipv6: false,
+        source_v6: None,
+        ..host()
+    };
     let settings = resolve(&Written::default(), &host).unwrap();
     assert_eq!(settings.plan.listeners.len(), 1);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 1);
     let listeners = |text: &str| -> Vec<String> {
         let written = file::parse(std::path::Path::new("f"), text).unwrap();
         let settings = resolve(&written, &host).unwrap();
-        settings.plan.listeners.iter().map(|listener| listener.address.to_string()).collect()
+        settings
+            .plan
+            .listeners
+            .iter()
+            .map(|listener| listener.address.to_string())
+            .collect()
     };
-    assert_eq!(listeners("listen = ['0.0.0.0:5349', '[::]:5349', '[::]:80']"), ["0.0.0.0:5349", "[::]:80"]);
+    assert_eq!(
+        listeners("listen = ['0.0.0.0:5349', '[::]:5349', '[::]:80']"),
+        ["0.0.0.0:5349", "[::]:80"]
+    );
 }
 
 #[test]
@@ -56,7 +97,9 @@ fn external_addresses_pair_with_relay_addresses_of_their_family_in_order() {
     let relays = |text: &str| -> Vec<(String, String)> {
         let settings = settings(text);
         let relays = settings.plan.policy.relay_addresses.iter();
-        relays.map(|relay| (relay.local.to_string(), relay.external.to_string())).collect()
+        relays
+            .map(|relay| (relay.local.to_string(), relay.external.to_string()))
+            .collect()
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
     assert_eq!(
@@ -64,22 +107,35 @@ fn external_addresses_pair_with_relay_addresses_of_their_family_in_order() {
             "relay_address = ['10.0.0.1', '2001:db8::1', '10.0.0.2']\n\
              external_address = ['198.18.0.1', '198.18.0.2', '2001:db8::f']"
         ),
-        [pair("10.0.0.1", "198.18.0.1"), pair("2001:db8::1", "2001:db8::f"), pair("10.0.0.2", "198.18.0.2")]
+        [
+            pair("10.0.0.1", "198.18.0.1"),
+            pair("2001:db8::1", "2001:db8::f"),
+            pair("10.0.0.2", "198.18.0.2")
+        ]
     );
     assert_eq!(
-        relays("relay_address = ['10.0.0.1', '10.0.0.2']\nexternal_address = ['10.0.0.2=203.0.113.2', '203.0.113.1']"),
-        [pair("10.0.0.1", "203.0.113.1"), pair("10.0.0.2", "203.0.113.2")]
+        relays(
+            "relay_address = ['10.0.0.1', '10.0.0.2']\nexternal_address = ['10.0.0.2=203.0.113.2', '203.0.113.1']"
+        ),
+        [
+            pair("10.0.0.1", "203.0.113.1"),
+            pair("10.0.0.2", "203.0.113.2")
+        ]
     );
     assert_eq!(
         faults("relay_address = ['10.0.0.1']\nexternal_address = ['203.0.113.1', '203.0.113.2']"),
-        ["f:2:36: external_address: no relay address is left for 203.0.113.2; name one more with relay_address"]
+        [
+            "f:2:36: external_address: no relay address is left for 203.0.113.2; name one more with relay_address"
+        ]
     );
 }
 
 #[test]
 fn values_that_cannot_be_are_told_all_at_once() {
     assert_eq!(
-        faults("listen = ['localhost']\nrelay_ports = '9-5'\nuser = ['a']\nmax_lifetime = '1m'\nsockets = 'x'"),
+        faults(
+            "listen = ['localhost']\nrelay_ports = '9-5'\nuser = ['a']\nmax_lifetime = '1m'\nsockets = 'x'"
+        ),
         [
             "f:1:11: listen: `localhost` is not IP:PORT; write 0.0.0.0:3478 or [::]:3478",
             "f:2:15: relay_ports: `9-5` ends before it starts; write 5-9",
@@ -114,13 +170,20 @@ fn contradictions_are_told_with_their_places() {
 fn a_password_for_strangers_is_warned_of() {
     let warned = |text: &str| {
         let settings = settings(text);
-        assert!(settings.warnings.is_empty(), "nothing that a check fails for");
+        assert!(
+            settings.warnings.is_empty(),
+            "nothing that a check fails for"
+        );
         let advice: Vec<String> = settings.advice.iter().map(Fault::to_string).collect();
-        advice.iter().any(|advice| advice.contains("f:1:9: user: the web listener tells the password of `u`"))
+        advice.iter().any(|advice| {
+            advice.contains("f:1:9: user: the web listener tells the password of `u`")
+        })
     };
     let public = "user = ['u:a long password']\nweb = '0.0.0.0:8080'\n";
     assert!(warned(public));
-    assert!(warned(&format!("{public}ice_open = 'anyone'\nroom_secret = 'a long enough secret'")));
+    assert!(warned(&format!(
+        "{public}ice_open = 'anyone'\nroom_secret = 'a long enough secret'"
+    )));
     for guard in [
         "ice_open = 'nobody'",
         "ice_open = 'loopback'",
@@ -141,10 +204,23 @@ fn secrets_come_from_files() {
     let (secret, users) = (directory.join("secret"), directory.join("users"));
     std::fs::write(&secret, "a secret from a file\n").unwrap();
     std::fs::write(&users, "# staff\n\nann:one\nbob:two:three\n").unwrap();
-    let text = format!("shared_secret_file = ['{}']\nuser_file = '{}'", secret.display(), users.display());
+    let text = format!(
+        "shared_secret_file = ['{}']\nuser_file = '{}'",
+        secret.display(),
+        users.display()
+    );
     let settings = settings(&text);
-    assert_eq!(settings.login, Login::Secret { secret: "a secret from a file".into(), drawn: false });
-    assert_eq!(format!("{:?}", settings.plan.policy.realms[0].credentials), "Credentials(2 users, 1 secrets)");
+    assert_eq!(
+        settings.login,
+        Login::Secret {
+            secret: "a secret from a file".into(),
+            drawn: false
+        }
+    );
+    assert_eq!(
+        format!("{:?}", settings.plan.policy.realms[0].credentials),
+        "Credentials(2 users, 1 secrets)"
+    );
     std::fs::write(&users, "ann\n").unwrap();
     assert!(faults(&text)[0].contains("users:1: a user is NAME:PASSWORD"));
     std::fs::remove_dir_all(&directory).unwrap();
@@ -163,7 +239,10 @@ fn the_environment_hides_the_file_and_flags_hide_both() {
     let written = file.overlay(environment);
     let settings = resolve(&written, &host()).unwrap();
     assert_eq!(&*settings.plan.policy.realms[0].name, "environment");
-    assert_eq!((settings.plan.listeners.len(), settings.plan.shards), (2, 3));
+    assert_eq!(
+        (settings.plan.listeners.len(), settings.plan.shards),
+        (2, 3)
+    );
 }
 
 #[test]
@@ -178,12 +257,30 @@ fn a_secret_of_the_environment_keeps_its_commas() {
         resolve(&written, &host()).unwrap()
     };
     let settings = environment("zed:pass,word", "first, of two\nsecond, of two\n");
-    assert_eq!(settings.login, Login::Secret { secret: "first, of two".into(), drawn: false });
-    assert_eq!(format!("{:?}", settings.plan.policy.realms[0].credentials), "Credentials(1 users, 2 secrets)");
+    assert_eq!(
+        settings.login,
+        Login::Secret {
+            secret: "first, of two".into(),
+            drawn: false
+        }
+    );
+    assert_eq!(
+        format!("{:?}", settings.plan.policy.realms[0].credentials),
+        "Credentials(1 users, 2 secrets)"
+    );
     assert_eq!(settings.admin_token.as_deref(), Some("a, token"));
     let settings = environment("zed:pass,word\nann:other,word", "");
-    assert_eq!(settings.login, Login::User { name: "zed".into(), password: "pass,word".into() });
-    assert_eq!(format!("{:?}", settings.plan.policy.realms[0].credentials), "Credentials(2 users, 0 secrets)");
+    assert_eq!(
+        settings.login,
+        Login::User {
+            name: "zed".into(),
+            password: "pass,word".into()
+        }
+    );
+    assert_eq!(
+        format!("{:?}", settings.plan.policy.realms[0].credentials),
+        "Credentials(2 users, 0 secrets)"
+    );
 }
 
 #[test]
@@ -191,10 +288,18 @@ fn further_realms_have_users_and_something_that_chooses_them() {
     let settings = settings(
         "realm = 'first'\n[[realms]]\nname = 'second'\nuser = ['a:b']\norigin = ['https://x']\nallow_peer = ['10.0.0.0/8']",
     );
-    let [first, second] = settings.plan.policy.realms.as_slice() else { panic!() };
+    let [first, second] = settings.plan.policy.realms.as_slice() else {
+        panic!()
+    };
     assert_eq!((&*first.name, &*second.name), ("first", "second"));
-    assert_eq!(second.peers.judge("10.1.1.1".parse().unwrap()), Verdict::Permitted);
-    assert_eq!(first.peers.judge("10.1.1.1".parse().unwrap()), Verdict::Refused);
+    assert_eq!(
+        second.peers.judge("10.1.1.1".parse().unwrap()),
+        Verdict::Permitted
+    );
+    assert_eq!(
+        first.peers.judge("10.1.1.1".parse().unwrap()),
+        Verdict::Refused
+    );
     assert_eq!(
         faults("[[realms]]\nname = 'hairpin'"),
         [
@@ -208,15 +313,37 @@ fn further_realms_have_users_and_something_that_chooses_them() {
 #[test]
 fn nat_discovery_listens_on_four_addresses() {
     let settings = settings("listen = ['127.0.0.1:3478']\nalternate_listen = ['127.0.0.2:3479']");
-    let listeners: Vec<String> = settings.plan.listeners.iter().map(|l| l.address.to_string()).collect();
+    let listeners: Vec<String> = settings
+        .plan
+        .listeners
+        .iter()
+        .map(|l| l.address.to_string())
+        .collect();
     assert_eq!(listeners.len(), 4);
-    for address in ["127.0.0.1:3478", "127.0.0.1:3479", "127.0.0.2:3478", "127.0.0.2:3479"] {
-        assert!(listeners.iter().any(|listener| listener == address), "{address}");
+    for address in [
+        "127.0.0.1:3478",
+        "127.0.0.1:3479",
+        "127.0.0.2:3478",
+        "127.0.0.2:3479",
+    ] {
+        assert!(
+            listeners.iter().any(|listener| listener == address),
+            "{address}"
+        );
     }
     for (text, sentence) in [
-        ("alternate_listen = ['127.0.0.2:3479']", "must both name an address of this host"),
-        ("listen = ['127.0.0.1:1']\nalternate_listen = ['127.0.0.2:1']", "must differ"),
-        ("listen = ['[::1]:1']\nalternate_listen = ['127.0.0.2:1']", "no listener has the family"),
+        (
+            "alternate_listen = ['127.0.0.2:3479']",
+            "must both name an address of this host",
+        ),
+        (
+            "listen = ['127.0.0.1:1']\nalternate_listen = ['127.0.0.2:1']",
+            "must differ",
+        ),
+        (
+            "listen = ['[::1]:1']\nalternate_listen = ['127.0.0.2:1']",
+            "no listener has the family",
+        ),
     ] {
         assert!(faults(text)[0].contains(sentence), "{text}");
     }
@@ -230,31 +357,71 @@ fn a_realm_has_the_servers_limits_but_for_its_own() {
          origin = ['https://b']",
     );
     let policy = &settings.plan.policy;
-    assert_eq!(policy.limits.user_octets, Some((10_000_000_000, Duration::from_secs(604_800))));
+    assert_eq!(
+        policy.limits.user_octets,
+        Some((10_000_000_000, Duration::from_secs(604_800)))
+    );
     let of = |realm: usize| policy.limits_of(&policy.realms[realm]).bandwidth;
-    assert_eq!((of(0).user, of(1).user, of(2).user), (Some(1_000_000), Some(2_000_000), Some(1_000_000)));
-    assert_eq!((of(1).all, of(1).realm, of(1).allocation), (Some(1_000_000_000), None, None));
+    assert_eq!(
+        (of(0).user, of(1).user, of(2).user),
+        (Some(1_000_000), Some(2_000_000), Some(1_000_000))
+    );
+    assert_eq!(
+        (of(1).all, of(1).realm, of(1).allocation),
+        (Some(1_000_000_000), None, None)
+    );
 }
 
 #[test]
 fn auto_is_what_somebody_outside_says() {
     let written = file::parse(std::path::Path::new("f"), "external_address = ['auto']").unwrap();
-    let public = Public { v4: "203.0.113.7".parse().ok(), v6: None };
-    let settings = resolve(&written, &Host { public: Some(public), ..host() }).unwrap();
-    let told: Vec<String> =
-        settings.plan.policy.relay_addresses.iter().map(|relay| relay.external.to_string()).collect();
+    let public = Public {
+        v4: "203.0.113.7".parse().ok(),
+        v6: None,
+    };
+    let settings = resolve(
+        &written,
+        &Host {
+            public: Some(public),
+            ..host()
+        },
+    )
+    .unwrap();
+    let told: Vec<String> = settings
+        .plan
+        .policy
+        .relay_addresses
+        .iter()
+        .map(|relay| relay.external.to_string())
+        .collect();
     assert_eq!(told, ["203.0.113.7", "2001:db8::5"]);
 }
 
 #[test]
 fn two_services_do_not_fit_on_one_port() {
     for (text, said) in [
-        ("listen = ['0.0.0.0:8080']", "f:1:11: listen: web at 127.0.0.1:8080 and the listener 0.0.0.0:8080 want"),
-        ("listen = ['127.0.0.1:9641']", "f:1:11: listen: admin at 127.0.0.1:9641 and the listener"),
-        ("web = '[::]:3478'", "f:1:7: web: web at [::]:3478 and the listener 0.0.0.0:3478"),
-        ("web = '127.0.0.1:9641'", "f:1:7: web: web at 127.0.0.1:9641 and admin at 127.0.0.1:9641"),
+        (
+            "listen = ['0.0.0.0:8080']",
+            "f:1:11: listen: web at 127.0.0.1:8080 and the listener 0.0.0.0:8080 want",
+        ),
+        (
+            "listen = ['127.0.0.1:9641']",
+            "f:1:11: listen: admin at 127.0.0.1:9641 and the listener",
+        ),
+        (
+            "web = '[::]:3478'",
+            "f:1:7: web: web at [::]:3478 and the listener 0.0.0.0:3478",
+        ),
+        (
+            "web = '127.0.0.1:9641'",
+            "f:1:7: web: web at 127.0.0.1:9641 and admin at 127.0.0.1:9641",
+        ),
     ] {
-        assert!(faults(text).iter().any(|fault| fault.starts_with(said)), "{text}: {:?}", faults(text));
+        assert!(
+            faults(text).iter().any(|fault| fault.starts_with(said)),
+            "{text}: {:?}",
+            faults(text)
+        );
     }
     for right in [
         "listen = ['[::]:8080']",
@@ -270,16 +437,31 @@ fn two_services_do_not_fit_on_one_port() {
 /// Which is not the configuration's fault: the next start may find who answers.
 #[test]
 fn auto_names_who_did_not_answer() {
-    let nobody = Host { public: Some(Public::default()), ..host() };
+    let nobody = Host {
+        public: Some(Public::default()),
+        ..host()
+    };
     let error = |text: &str| {
         let written = file::parse(std::path::Path::new("f"), text).unwrap();
         resolve(&written, &nobody).unwrap_err()
     };
     let cloud = error("external_address = ['auto']");
-    assert!(cloud.is_passing() && cloud.to_string().contains("metadata service answers"), "{cloud}");
+    assert!(
+        cloud.is_passing() && cloud.to_string().contains("metadata service answers"),
+        "{cloud}"
+    );
     let stun = error("external_address = ['auto']\nexternal_stun = 'stun.example.net:3478'");
-    assert!(stun.is_passing() && stun.to_string().contains("stun.example.net:3478, does not answer"), "{stun}");
+    assert!(
+        stun.is_passing()
+            && stun
+                .to_string()
+                .contains("stun.example.net:3478, does not answer"),
+        "{stun}"
+    );
     assert!(!stun.to_string().contains("set external_stun"), "{stun}");
     let wrong = error("external_address = ['auto']\nexternal_stun = 'stun.example.net'");
-    assert!(!wrong.is_passing() && wrong.to_string().contains("not HOST:PORT"), "{wrong}");
+    assert!(
+        !wrong.is_passing() && wrong.to_string().contains("not HOST:PORT"),
+        "{wrong}"
+    );
 }

@@ -61,7 +61,10 @@ impl Dtls {
     /// # Errors
     /// When there is no randomness.
     pub fn new(tls: Arc<Tls>, patience: Duration) -> io::Result<Dtls> {
-        let crypto = CryptoProvider { hmac_provider: &Echo, ..dimpl::crypto::aws_lc_rs::default_provider() };
+        let crypto = CryptoProvider {
+            hmac_provider: &Echo,
+            ..dimpl::crypto::aws_lc_rs::default_provider()
+        };
         let config = dimpl::Config::builder()
             .with_crypto_provider(crypto)
             .require_client_certificate(tls.client_verifier().is_some())
@@ -71,12 +74,23 @@ impl Dtls {
             .map_err(io::Error::other)?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
-        let own = dimpl::certificate::generate_self_signed_certificate().map_err(io::Error::other)?;
-        Ok(Dtls { tls, config: Arc::new(config), secret, own })
+        let own =
+            dimpl::certificate::generate_self_signed_certificate().map_err(io::Error::other)?;
+        Ok(Dtls {
+            tls,
+            config: Arc::new(config),
+            secret,
+            own,
+        })
     }
 
     /// Reads a datagram that may be a ClientHello of a client nothing is known about. `now` is any time that only grows.
-    pub fn meet<'a>(&self, datagram: &'a [u8], ends: (SocketAddr, SocketAddr), now: Duration) -> Meeting<'a> {
+    pub fn meet<'a>(
+        &self,
+        datagram: &'a [u8],
+        ends: (SocketAddr, SocketAddr),
+        now: Duration,
+    ) -> Meeting<'a> {
         let Some(hello) = Hello::parse(datagram) else {
             return Meeting::Refused;
         };
@@ -98,7 +112,9 @@ impl Dtls {
                 return Meeting::Proven(Proven { hello, version });
             }
         }
-        match expected(&Hint::of(&hello), minute).and_then(|cookie| answer(&hello, version, &cookie)) {
+        match expected(&Hint::of(&hello), minute)
+            .and_then(|cookie| answer(&hello, version, &cookie))
+        {
             Some(answer) if answer.len() <= datagram.len() => Meeting::Answer(answer),
             _ => Meeting::Refused,
         }
@@ -116,7 +132,12 @@ impl Dtls {
             Version::Dtls13 => dimpl::Dtls::new_13(self.config.clone(), certificate, now),
         };
         let verifier = self.tls.client_verifier();
-        let mut association = Association { engine, verifier, connected: false, random: proven.hello.random };
+        let mut association = Association {
+            engine,
+            verifier,
+            connected: false,
+            random: proven.hello.random,
+        };
         association.begin(proven, now).map_err(io::Error::other)?;
         Ok(association)
     }
@@ -124,7 +145,10 @@ impl Dtls {
     /// DTLS 1.3 where the client speaks it and sent a key share that can be used as it is: what it says the second time is
     /// then the first with a cookie. Others are met with DTLS 1.2.
     fn version(&self, hello: &Hello<'_>) -> Version {
-        let share = self.config.kx_groups().any(|group| hello.key_shares.contains(&group.name().as_u16()));
+        let share = self
+            .config
+            .kx_groups()
+            .any(|group| hello.key_shares.contains(&group.name().as_u16()));
         match hello.speaks_13 && share && suite_13(hello).is_some() {
             true => Version::Dtls13,
             false => Version::Dtls12,
@@ -214,7 +238,9 @@ impl Association {
         let _expected = Expected::set(cookie);
         let first = match proven.version {
             Version::Dtls12 => proven.hello.first_12(),
-            Version::Dtls13 => proven.hello.first_13(Hint::of_cookie(cookie).and_then(|hint| hint.padding())),
+            Version::Dtls13 => proven
+                .hello
+                .first_13(Hint::of_cookie(cookie).and_then(|hint| hint.padding())),
         };
         self.engine.handle_packet(&first)?;
         let mut scratch = Vec::new();
@@ -241,7 +267,9 @@ impl Association {
             return Ok(());
         }
         self.engine.handle_timeout(now).map_err(io::Error::other)?;
-        self.engine.handle_packet(datagram).map_err(io::Error::other)
+        self.engine
+            .handle_packet(datagram)
+            .map_err(io::Error::other)
     }
 
     /// Does what is due. Then [`Association::poll`] until it waits.
@@ -260,7 +288,10 @@ impl Association {
         if !self.connected {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        self.engine.send_application_data(octets).map(drop).map_err(io::Error::other)
+        self.engine
+            .send_application_data(octets)
+            .map(drop)
+            .map_err(io::Error::other)
     }
 
     /// Says goodbye. Then [`Association::poll`] until it waits.
@@ -311,8 +342,15 @@ struct Hint([u8; 2]);
 
 impl Hint {
     fn of(hello: &Hello<'_>) -> Hint {
-        let padding = hello.padding().and_then(|padding| u16::try_from(padding).ok());
-        Hint(padding.filter(|padding| *padding <= LONGEST_PADDING).unwrap_or(NO_PADDING).to_be_bytes())
+        let padding = hello
+            .padding()
+            .and_then(|padding| u16::try_from(padding).ok());
+        Hint(
+            padding
+                .filter(|padding| *padding <= LONGEST_PADDING)
+                .unwrap_or(NO_PADDING)
+                .to_be_bytes(),
+        )
     }
 
     fn of_cookie(cookie: &[u8]) -> Option<Hint> {
@@ -335,7 +373,9 @@ enum Next {
 
 impl fmt::Debug for Association {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Association").field("connected", &self.connected).finish_non_exhaustive()
+        f.debug_struct("Association")
+            .field("connected", &self.connected)
+            .finish_non_exhaustive()
     }
 }
 
@@ -345,14 +385,19 @@ fn trusted(verifier: Option<&dyn ClientCertVerifier>, leaf: &[u8]) -> bool {
         return true;
     };
     let leaf = rustls::pki_types::CertificateDer::from(leaf);
-    verifier.verify_client_cert(&leaf, &[], rustls::pki_types::UnixTime::now()).is_ok()
+    verifier
+        .verify_client_cert(&leaf, &[], rustls::pki_types::UnixTime::now())
+        .is_ok()
 }
 
 /// What sends a client back for a cookie.
 fn answer(hello: &Hello<'_>, version: Version, cookie: &[u8; 32]) -> Option<Vec<u8>> {
     match version {
         // RFC 6347 §4.2.1: HelloVerifyRequest says DTLS 1.0, whatever follows.
-        Version::Dtls12 => Some(first_record(HELLO_VERIFY_REQUEST, &[&[0xfe, 0xff, 32][..], cookie].concat())),
+        Version::Dtls12 => Some(first_record(
+            HELLO_VERIFY_REQUEST,
+            &[&[0xfe, 0xff, 32][..], cookie].concat(),
+        )),
         // RFC 9147 §5.1: HelloRetryRequest is a ServerHello with a random of its own. RFC 8446 §4.1.3.
         Version::Dtls13 => {
             let suite = suite_13(hello)?.to_be_bytes();
@@ -376,15 +421,24 @@ fn objection(hello: &Hello<'_>, version: Version) -> Option<u8> {
         return Some(PROTOCOL_VERSION);
     }
     let known = dimpl::crypto::aws_lc_rs::default_provider().cipher_suites;
-    let is_known = |suite: &u16| known.iter().any(|known| !known.suite().is_psk() && known.suite().as_u16() == *suite);
-    let served = version == Version::Dtls13 || (hello.extended_master_secret && hello.suites.iter().any(is_known));
+    let is_known = |suite: &u16| {
+        known
+            .iter()
+            .any(|known| !known.suite().is_psk() && known.suite().as_u16() == *suite)
+    };
+    let served = version == Version::Dtls13
+        || (hello.extended_master_secret && hello.suites.iter().any(is_known));
     (!served).then_some(HANDSHAKE_FAILURE)
 }
 
 /// The first of the client's cipher suites that DTLS 1.3 can be spoken with.
 fn suite_13(hello: &Hello<'_>) -> Option<u16> {
     let known = dimpl::crypto::aws_lc_rs::default_provider().dtls13_cipher_suites;
-    hello.suites.iter().copied().find(|suite| known.iter().any(|known| known.suite().as_u16() == *suite))
+    hello
+        .suites
+        .iter()
+        .copied()
+        .find(|suite| known.iter().any(|known| known.suite().as_u16() == *suite))
 }
 
 fn is_equal(one: &[u8], other: &[u8]) -> bool {
@@ -429,8 +483,16 @@ impl HmacProvider for Echo {
         }
     }
 
-    fn hmac(&self, hash: HashAlgorithm, key: &[u8], data: &[u8], out: &mut [u8]) -> Result<usize, CryptoError> {
-        dimpl::crypto::aws_lc_rs::default_provider().hmac_provider.hmac(hash, key, data, out)
+    fn hmac(
+        &self,
+        hash: HashAlgorithm,
+        key: &[u8],
+        data: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, CryptoError> {
+        dimpl::crypto::aws_lc_rs::default_provider()
+            .hmac_provider
+            .hmac(hash, key, data, out)
     }
 }
 
@@ -455,8 +517,8 @@ const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 /// The random that makes a ServerHello a HelloRetryRequest: SHA-256 of that word. RFC 8446 §4.1.3.
 const RETRY: [u8; 32] = [
-    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11,
-    0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+    0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
 #[cfg(test)]
@@ -475,9 +537,13 @@ mod tests {
 
     fn door() -> Dtls {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(["relay.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new(["relay.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         let key = key.serialize_pem();
-        let certificate = Certificate::from_pem(certificate.pem().as_bytes(), key.as_bytes()).unwrap();
+        let certificate =
+            Certificate::from_pem(certificate.pem().as_bytes(), key.as_bytes()).unwrap();
         let tls = Tls::new(vec![Arc::new(certificate)], Terms::default()).unwrap();
         Dtls::new(Arc::new(tls), Duration::from_secs(10)).unwrap()
     }
@@ -576,7 +642,11 @@ mod tests {
                 association.receive(&packet, now).unwrap();
                 // Replays are dropped.
                 association.receive(&packet, now).unwrap();
-                assert_eq!(wanted(&mut association).1, [b"to the server"], "{version:?}");
+                assert_eq!(
+                    wanted(&mut association).1,
+                    [b"to the server"],
+                    "{version:?}"
+                );
             }
             association.send(&[7; 1_400]).unwrap();
             for packet in wanted(&mut association).0 {
@@ -607,7 +677,9 @@ mod tests {
             told.extend(wanted(&mut association).1);
             assert_eq!(told, [b"to the server"], "{version:?}");
             client.send_application_data(b"and on").unwrap();
-            association.receive(&said(&mut client).0.remove(0), now).unwrap();
+            association
+                .receive(&said(&mut client).0.remove(0), now)
+                .unwrap();
             assert_eq!(wanted(&mut association).1, [b"and on"], "{version:?}");
         }
     }
@@ -619,18 +691,29 @@ mod tests {
             let [from, to, elsewhere] = ends();
             let mut client = client(version, now);
             let first = said(&mut client).0.remove(0);
-            let Meeting::Answer(answer) = door.meet(&first, (from, to), Duration::ZERO) else { panic!("no answer") };
+            let Meeting::Answer(answer) = door.meet(&first, (from, to), Duration::ZERO) else {
+                panic!("no answer")
+            };
             client.handle_packet(&answer).unwrap();
             let second = said(&mut client).0.remove(0);
             let proven = |from, seconds| {
-                matches!(door.meet(&second, (from, to), Duration::from_secs(seconds)), Meeting::Proven(_))
+                matches!(
+                    door.meet(&second, (from, to), Duration::from_secs(seconds)),
+                    Meeting::Proven(_)
+                )
             };
-            assert!(proven(from, 0) && proven(from, 119) && !proven(from, 121), "{version:?}");
+            assert!(
+                proven(from, 0) && proven(from, 119) && !proven(from, 121),
+                "{version:?}"
+            );
             assert!(!proven(elsewhere, 0), "{version:?}");
             let mut changed = second.clone();
             // The last octet of the client's random.
             changed[25 + 33] ^= 1;
-            assert!(!matches!(door.meet(&changed, (from, to), Duration::ZERO), Meeting::Proven(_)));
+            assert!(!matches!(
+                door.meet(&changed, (from, to), Duration::ZERO),
+                Meeting::Proven(_)
+            ));
         }
     }
 
@@ -640,7 +723,13 @@ mod tests {
         let [from, to, _] = ends();
         let whole = said(&mut client(Version::Dtls12, now)).0.remove(0);
         for end in 0..whole.len() {
-            assert!(matches!(door.meet(&whole[..end], (from, to), Duration::ZERO), Meeting::Refused), "{end}");
+            assert!(
+                matches!(
+                    door.meet(&whole[..end], (from, to), Duration::ZERO),
+                    Meeting::Refused
+                ),
+                "{end}"
+            );
         }
         for at in 0..whole.len() {
             for bit in 0..8 {

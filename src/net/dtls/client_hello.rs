@@ -36,7 +36,10 @@ impl<'a> Hello<'a> {
     /// Reads a datagram; `None` unless it is one record with one whole ClientHello. RFC 9147 §5.1 on those in fragments:
     /// a server without state cannot put them together, and need not.
     pub fn parse(datagram: &'a [u8]) -> Option<Hello<'a>> {
-        let mut header = Reader { octets: datagram, at: 0 };
+        let mut header = Reader {
+            octets: datagram,
+            at: 0,
+        };
         let [kind, version, _, epoch_high, epoch_low] = *header.take(5)? else {
             return None;
         };
@@ -49,7 +52,12 @@ impl<'a> Hello<'a> {
         let message_sequence = u16::try_from(header.number_16()?).ok()?;
         let (offset, fragment) = (header.number_24()?, header.number_24()?);
         let plain = kind == HANDSHAKE && version == 0xfe && epoch_high == 0 && epoch_low == 0;
-        if !plain || message != CLIENT_HELLO || offset != 0 || fragment != length || record != length + 12 {
+        if !plain
+            || message != CLIENT_HELLO
+            || offset != 0
+            || fragment != length
+            || record != length + 12
+        {
             return None;
         }
         let whole = header.at + length == datagram.len();
@@ -113,7 +121,8 @@ impl<'a> Hello<'a> {
             KEY_SHARE => {
                 let _list = inner.number_16()?;
                 while inner.at < octets.len() {
-                    self.key_shares.push(u16::try_from(inner.number_16()?).ok()?);
+                    self.key_shares
+                        .push(u16::try_from(inner.number_16()?).ok()?);
                     let length = inner.number_16()?;
                     inner.take(length)?;
                 }
@@ -132,13 +141,20 @@ impl<'a> Hello<'a> {
 
     /// The cookie of DTLS 1.2; empty when it brings none.
     pub fn cookie_12(&self) -> &'a [u8] {
-        self.datagram.get(self.legacy_cookie.clone()).unwrap_or_default()
+        self.datagram
+            .get(self.legacy_cookie.clone())
+            .unwrap_or_default()
     }
 
     /// The cookie of DTLS 1.3; empty when it brings none.
     pub fn cookie_13(&self) -> &'a [u8] {
-        let cookie = self.cookie_extension.as_ref().map(|(_, cookie)| cookie.clone());
-        cookie.and_then(|cookie| self.datagram.get(cookie)).unwrap_or_default()
+        let cookie = self
+            .cookie_extension
+            .as_ref()
+            .map(|(_, cookie)| cookie.clone());
+        cookie
+            .and_then(|cookie| self.datagram.get(cookie))
+            .unwrap_or_default()
     }
 
     /// Octets of the datagram.
@@ -148,7 +164,9 @@ impl<'a> Hello<'a> {
 
     /// Octets of its padding (RFC 7685); `None` when there is none.
     pub fn padding(&self) -> Option<usize> {
-        self.padding.as_ref().map(|extension| extension.len() - EXTENSION)
+        self.padding
+            .as_ref()
+            .map(|extension| extension.len() - EXTENSION)
     }
 
     /// The datagram as a client of DTLS 1.2 sent it before it had a cookie: the first of its handshake, in record 0.
@@ -170,7 +188,11 @@ impl<'a> Hello<'a> {
         });
         let end = self.datagram.len();
         let mut changes = vec![(self.padding.clone().unwrap_or(end..end), padding)];
-        changes.extend(self.cookie_extension.as_ref().map(|(extension, _)| (extension.clone(), Vec::new())));
+        changes.extend(
+            self.cookie_extension
+                .as_ref()
+                .map(|(extension, _)| (extension.clone(), Vec::new())),
+        );
         // From the end, so that places stay true; what is put at the very end, first of all.
         changes.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
         let mut first = self.datagram.to_vec();
@@ -185,7 +207,10 @@ impl<'a> Hello<'a> {
     /// The datagram as it came, in a record that comes later than record 0.
     pub fn after_record_0(&self) -> Vec<u8> {
         let mut second = self.datagram.to_vec();
-        if second.get(5..11).is_some_and(|sequence| sequence.iter().all(|octet| *octet == 0)) {
+        if second
+            .get(5..11)
+            .is_some_and(|sequence| sequence.iter().all(|octet| *octet == 0))
+        {
             set(&mut second, 5, 6, 1);
         }
         second
@@ -236,7 +261,10 @@ fn set(into: &mut [u8], at: usize, octets: usize, number: usize) {
 }
 
 fn numbers_16(octets: &[u8]) -> Vec<u16> {
-    octets.chunks_exact(2).filter_map(|pair| pair.first_chunk().map(|pair| u16::from_be_bytes(*pair))).collect()
+    octets
+        .chunks_exact(2)
+        .filter_map(|pair| pair.first_chunk().map(|pair| u16::from_be_bytes(*pair)))
+        .collect()
 }
 
 struct Reader<'a> {
@@ -252,7 +280,11 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self, octets: usize) -> Option<usize> {
-        Some(self.take(octets)?.iter().fold(0, |number, octet| number << 8 | usize::from(*octet)))
+        Some(
+            self.take(octets)?
+                .iter()
+                .fold(0, |number, octet| number << 8 | usize::from(*octet)),
+        )
     }
 
     fn number_8(&mut self) -> Option<usize> {

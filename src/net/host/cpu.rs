@@ -11,7 +11,9 @@ pub fn allowed() -> Vec<usize> {
     let outcome = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
     let cores: Vec<usize> = if outcome == 0 {
         // SAFETY: every index is below the size of the set.
-        (0..libc::CPU_SETSIZE as usize).filter(|core| unsafe { libc::CPU_ISSET(*core, &set) }).collect()
+        (0..libc::CPU_SETSIZE as usize)
+            .filter(|core| unsafe { libc::CPU_ISSET(*core, &set) })
+            .collect()
     } else {
         Vec::new()
     };
@@ -39,7 +41,11 @@ pub fn pin(core: usize) -> io::Result<()> {
     unsafe { libc::CPU_SET(core, &mut set) };
     // SAFETY: the kernel reads the length told from `set`.
     let outcome = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
-    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Keeps the calling thread on one core.

@@ -8,7 +8,10 @@ pub fn raise(wanted: u64) -> u64 {
         return u64::MAX;
     };
     for most in [limit.rlim_max.max(wanted), limit.rlim_max] {
-        let higher = libc::rlimit { rlim_cur: most, rlim_max: most };
+        let higher = libc::rlimit {
+            rlim_cur: most,
+            rlim_max: most,
+        };
         // SAFETY: the kernel reads one rlimit from `higher`.
         if most > limit.rlim_cur && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &higher) } == 0 {
             return most;
@@ -39,7 +42,10 @@ pub fn is_among_the_last<T>(_descriptor: &T) -> bool {
 
 #[cfg(unix)]
 fn limit() -> Option<libc::rlimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel writes one rlimit into `limit`.
     (unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0).then_some(limit)
 }

@@ -74,8 +74,14 @@ unsafe fn describe(node: &libc::ifaddrs) -> Option<InterfaceAddress> {
         }
     };
     // SAFETY: the name is a C string of the list.
-    let interface = unsafe { std::ffi::CStr::from_ptr(node.ifa_name) }.to_string_lossy().into_owned();
-    Some(InterfaceAddress { interface, address, loopback: flags & libc::IFF_LOOPBACK != 0 })
+    let interface = unsafe { std::ffi::CStr::from_ptr(node.ifa_name) }
+        .to_string_lossy()
+        .into_owned();
+    Some(InterfaceAddress {
+        interface,
+        address,
+        loopback: flags & libc::IFF_LOOPBACK != 0,
+    })
 }
 
 /// Destinations beyond every ordinary prefix, so that the default route decides (RFC 5737, RFC 3849).

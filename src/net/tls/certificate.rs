@@ -29,8 +29,11 @@ impl Certificate {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
             .map_err(|error| invalid(format!("the certificate file is not PEM: {error}")))?;
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| invalid(format!("the private key file holds no private key in PEM: {error}")))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+            invalid(format!(
+                "the private key file holds no private key in PEM: {error}"
+            ))
+        })?;
         Certificate::new(chain, key)
     }
 
@@ -38,19 +41,39 @@ impl Certificate {
     ///
     /// # Errors
     /// As [`Certificate::from_pem`].
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> io::Result<Certificate> {
-        let leaf = chain.first().ok_or_else(|| invalid("the certificate file holds no certificate".into()))?;
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> io::Result<Certificate> {
+        let leaf = chain
+            .first()
+            .ok_or_else(|| invalid("the certificate file holds no certificate".into()))?;
         let (_, parsed) = X509Certificate::from_der(leaf.as_ref())
             .map_err(|error| invalid(format!("the certificate cannot be read: {error}")))?;
         let names = names(&parsed);
-        let serial = parsed.raw_serial().iter().map(|octet| format!("{octet:02x}")).collect();
+        let serial = parsed
+            .raw_serial()
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect();
         let since = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let begins = since(parsed.validity().not_before.timestamp());
         let expires = since(parsed.validity().not_after.timestamp());
         let dtls = for_dtls(leaf, &key);
         let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-            .map_err(|error| invalid(format!("the certificate cannot be used with this key: {error}")))?;
-        Ok(Certificate { certified: Arc::new(certified), dtls, names, serial, begins, expires })
+            .map_err(|error| {
+                invalid(format!(
+                    "the certificate cannot be used with this key: {error}"
+                ))
+            })?;
+        Ok(Certificate {
+            certified: Arc::new(certified),
+            dtls,
+            names,
+            serial,
+            begins,
+            expires,
+        })
     }
 
     /// The server names it is for, in lower case; one may begin with `*.`.
@@ -96,14 +119,20 @@ impl Certificate {
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificate").field("names", &self.names).field("serial", &self.serial).finish_non_exhaustive()
+        f.debug_struct("Certificate")
+            .field("names", &self.names)
+            .field("serial", &self.serial)
+            .finish_non_exhaustive()
     }
 }
 
 fn for_dtls(leaf: &CertificateDer<'_>, key: &PrivateKeyDer<'_>) -> Option<dimpl::DtlsCertificate> {
     let keys = dimpl::crypto::aws_lc_rs::default_provider().key_provider;
     keys.load_private_key(key.secret_der()).ok()?;
-    Some(dimpl::DtlsCertificate { certificate: leaf.to_vec(), private_key: key.secret_der().to_vec() })
+    Some(dimpl::DtlsCertificate {
+        certificate: leaf.to_vec(),
+        private_key: key.secret_der().to_vec(),
+    })
 }
 
 /// RFC 6125 §6.4.4: the common name counts only where there is no subject alternative name.
@@ -119,7 +148,11 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
                 _ => None,
             })
             .collect(),
-        None => certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok()).collect(),
+        None => certificate
+            .subject()
+            .iter_common_name()
+            .filter_map(|name| name.as_str().ok())
+            .collect(),
     };
     names.into_iter().map(str::to_ascii_lowercase).collect()
 }
@@ -136,9 +169,11 @@ mod tests {
     #[test]
     fn names_and_keys_are_read_and_a_foreign_key_is_refused() {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["Turn.Example.org".into(), "*.example.net".into()]).unwrap();
+        let params =
+            CertificateParams::new(["Turn.Example.org".into(), "*.example.net".into()]).unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        let certificate = Certificate::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        let certificate =
+            Certificate::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
         assert_eq!(certificate.names(), ["turn.example.org", "*.example.net"]);
         for (name, fits) in [
             ("turn.example.org", true),
@@ -150,19 +185,45 @@ mod tests {
         ] {
             assert_eq!(certificate.is_for(name), fits, "{name}");
         }
-        assert!(certificate.dtls().is_some() && certificate.expires() > Duration::from_secs(1_700_000_000));
+        assert!(
+            certificate.dtls().is_some()
+                && certificate.expires() > Duration::from_secs(1_700_000_000)
+        );
         let other = KeyPair::generate().unwrap().serialize_pem();
-        let refused = Certificate::from_pem(pem.as_bytes(), other.as_bytes()).unwrap_err().to_string();
-        assert!(refused.contains("cannot be used with this key"), "{refused}");
-        assert!(Certificate::from_pem(b"", other.as_bytes()).unwrap_err().to_string().contains("no certificate"));
-        assert!(Certificate::from_pem(pem.as_bytes(), b"").unwrap_err().to_string().contains("no private key"));
+        let refused = Certificate::from_pem(pem.as_bytes(), other.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("cannot be used with this key"),
+            "{refused}"
+        );
+        assert!(
+            Certificate::from_pem(b"", other.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("no certificate")
+        );
+        assert!(
+            Certificate::from_pem(pem.as_bytes(), b"")
+                .unwrap_err()
+                .to_string()
+                .contains("no private key")
+        );
     }
 
     #[test]
     fn a_key_that_dtls_does_not_know_serves_tls_alone() {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let certificate = CertificateParams::new(["a.example".into()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new(["a.example".into()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         let key = key.serialize_pem();
-        assert!(Certificate::from_pem(certificate.pem().as_bytes(), key.as_bytes()).unwrap().dtls().is_none());
+        assert!(
+            Certificate::from_pem(certificate.pem().as_bytes(), key.as_bytes())
+                .unwrap()
+                .dtls()
+                .is_none()
+        );
     }
 }

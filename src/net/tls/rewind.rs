@@ -21,13 +21,23 @@ pub struct Prefixed<S> {
 impl<S> Prefixed<S> {
     /// `prefix`, then what `stream` gives; after `allowance` octets in all (`None`: never) reading fails.
     pub fn new(prefix: Vec<u8>, stream: S, allowance: Option<usize>) -> Prefixed<S> {
-        Prefixed { end: prefix.len(), prefix, taken: 0, allowance, ahead: false, stream }
+        Prefixed {
+            end: prefix.len(),
+            prefix,
+            taken: 0,
+            allowance,
+            ahead: false,
+            stream,
+        }
     }
 
     /// Reads as much as there is at once, however little is asked for. rustls asks for 4 KiB: a call for every three packets.
     #[must_use]
     pub fn reading_ahead(self) -> Self {
-        Prefixed { ahead: true, ..self }
+        Prefixed {
+            ahead: true,
+            ..self
+        }
     }
 
     /// Lets it be read without end from here on.
@@ -67,10 +77,17 @@ impl<S> Prefixed<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if self.allowance == Some(0) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "a handshake without end")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a handshake without end",
+            )));
         }
         if self.prefix.is_empty() {
             let read = match self.ahead {
@@ -91,7 +108,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, octets)
     }
 
@@ -154,7 +175,11 @@ mod tests {
         let octets: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
         let mut stream = Prefixed::new(Vec::new(), &octets[..], Some(10)).reading_ahead();
         assert_eq!(read(&mut stream, 4).unwrap(), &octets[..4]);
-        assert_eq!(stream.stream.len(), octets.len() - 10, "not more than the allowance");
+        assert_eq!(
+            stream.stream.len(),
+            octets.len() - 10,
+            "not more than the allowance"
+        );
         stream.trust();
         let mut all = octets[..4].to_vec();
         while all.len() < octets.len() {
@@ -162,6 +187,9 @@ mod tests {
             assert!(stream.end - stream.taken <= AHEAD);
         }
         assert_eq!(all, octets);
-        assert!(read(&mut stream, 1).unwrap().is_empty() && stream.prefix.capacity() == 0, "the end");
+        assert!(
+            read(&mut stream, 1).unwrap().is_empty() && stream.prefix.capacity() == 0,
+            "the end"
+        );
     }
 }

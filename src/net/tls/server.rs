@@ -11,7 +11,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::HashMap;
@@ -68,8 +70,17 @@ impl Tls {
             authorities => Some(client_verifier(authorities)?),
         };
         let config = config(&certificates, &terms, verifier.as_ref(), &challenges)?;
-        let current = ArcSwap::from_pointee(Current { certificates, config });
-        Ok(Tls { terms, verifier, current, challenges, failures: AtomicU64::new(0) })
+        let current = ArcSwap::from_pointee(Current {
+            certificates,
+            config,
+        });
+        Ok(Tls {
+            terms,
+            verifier,
+            current,
+            challenges,
+            failures: AtomicU64::new(0),
+        })
     }
 
     /// Handshakes from here on show these certificates; established connections stay.
@@ -77,8 +88,16 @@ impl Tls {
     /// # Errors
     /// As [`Tls::new`]; then nothing has changed.
     pub fn replace(&self, certificates: Vec<Arc<Certificate>>) -> io::Result<()> {
-        let config = config(&certificates, &self.terms, self.verifier.as_ref(), &self.challenges)?;
-        self.current.store(Arc::new(Current { certificates, config }));
+        let config = config(
+            &certificates,
+            &self.terms,
+            self.verifier.as_ref(),
+            &self.challenges,
+        )?;
+        self.current.store(Arc::new(Current {
+            certificates,
+            config,
+        }));
         Ok(())
     }
 
@@ -106,9 +125,16 @@ impl Tls {
     /// use at all.
     pub fn for_dtls(&self, name: Option<&str>) -> Option<dimpl::DtlsCertificate> {
         let current = self.current.load();
-        let usable = || current.certificates.iter().filter(|certificate| certificate.dtls().is_some());
+        let usable = || {
+            current
+                .certificates
+                .iter()
+                .filter(|certificate| certificate.dtls().is_some())
+        };
         let named = name.and_then(|name| usable().find(|certificate| certificate.is_for(name)));
-        named.or_else(|| usable().next()).and_then(|certificate| certificate.dtls().cloned())
+        named
+            .or_else(|| usable().next())
+            .and_then(|certificate| certificate.dtls().cloned())
     }
 
     /// Judges the certificates that clients must show; `None` when they need none.
@@ -137,9 +163,15 @@ impl Tls {
 pub fn authorities(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| invalid(format!("the file of client authorities is not PEM: {error}")))?;
+        .map_err(|error| {
+            invalid(format!(
+                "the file of client authorities is not PEM: {error}"
+            ))
+        })?;
     match all.is_empty() {
-        true => Err(invalid("the file of client authorities holds no certificate".into())),
+        true => Err(invalid(
+            "the file of client authorities holds no certificate".into(),
+        )),
         false => Ok(all),
     }
 }
@@ -156,13 +188,17 @@ fn config(
     challenges: &Arc<ArcSwap<Challenges>>,
 ) -> io::Result<Arc<ServerConfig>> {
     let crypto = Arc::new(aws_lc_rs::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(crypto).with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    let builder = ServerConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
     let builder = match verifier {
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
     };
-    let choice = Choice { certificates: certificates.to_vec(), challenges: challenges.clone() };
+    let choice = Choice {
+        certificates: certificates.to_vec(),
+        challenges: challenges.clone(),
+    };
     let mut config = builder.with_cert_resolver(Arc::new(choice));
     // RFC 7443 §3 names the first two. Who offers none of ours but others is refused (RFC 7301 §3.2), who offers none is not.
     config.alpn_protocols = vec![b"stun.turn".to_vec(), b"stun.nat-discovery".to_vec()];
@@ -179,13 +215,19 @@ fn config(
     Ok(Arc::new(config))
 }
 
-fn client_verifier(authorities: &[CertificateDer<'static>]) -> io::Result<Arc<dyn ClientCertVerifier>> {
+fn client_verifier(
+    authorities: &[CertificateDer<'static>],
+) -> io::Result<Arc<dyn ClientCertVerifier>> {
     let crypto = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     for authority in authorities {
-        roots.add(authority.clone()).map_err(|error| invalid(format!("a client authority is unusable: {error}")))?;
+        roots
+            .add(authority.clone())
+            .map_err(|error| invalid(format!("a client authority is unusable: {error}")))?;
     }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto).build().map_err(io::Error::other)
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto)
+        .build()
+        .map_err(io::Error::other)
 }
 
 /// Chooses the certificate of a handshake.
@@ -197,17 +239,30 @@ struct Choice {
 
 impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let validates = hello.alpn().is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
+        let validates = hello
+            .alpn()
+            .is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
         if validates {
-            return self.challenges.load().get(&hello.server_name()?.to_ascii_lowercase()).cloned();
+            return self
+                .challenges
+                .load()
+                .get(&hello.server_name()?.to_ascii_lowercase())
+                .cloned();
         }
         let schemes = hello.signature_schemes();
-        let usable = |certificate: &&Arc<Certificate>| certificate.certified().key.choose_scheme(schemes).is_some();
+        let usable = |certificate: &&Arc<Certificate>| {
+            certificate.certified().key.choose_scheme(schemes).is_some()
+        };
         let name = hello.server_name();
-        let named = |certificate: &&Arc<Certificate>| name.is_some_and(|name| certificate.is_for(name));
+        let named =
+            |certificate: &&Arc<Certificate>| name.is_some_and(|name| certificate.is_for(name));
         // For its name with a signature it knows; else what it knows; else the first, so that the client says what is wrong.
         let all = || self.certificates.iter();
-        let chosen = all().filter(usable).find(named).or_else(|| all().find(usable)).or_else(|| all().next());
+        let chosen = all()
+            .filter(usable)
+            .find(named)
+            .or_else(|| all().find(usable))
+            .or_else(|| all().next());
         chosen.map(|certificate| certificate.certified().clone())
     }
 }

@@ -122,7 +122,10 @@ impl Batch {
     /// The octets of the first free slot, for who reads into it by other means; empty when there is none.
     pub fn vacant(&mut self) -> &mut [u8] {
         let start = self.used * STRIDE + HEADROOM;
-        self.storage.as_mut_slice().get_mut(start..start + SLOT).unwrap_or_default()
+        self.storage
+            .as_mut_slice()
+            .get_mut(start..start + SLOT)
+            .unwrap_or_default()
     }
 
     /// Notes that the next free slot now holds `length` octets like `first` says, in segments of `segment` octets
@@ -178,7 +181,9 @@ impl Storage {
 
     /// Where the kernel writes into slot `index`, and how much.
     fn slot(&self, index: usize) -> Option<(*mut u8, usize)> {
-        self.0.pointer(index * STRIDE + HEADROOM).map(|start| (start, SLOT))
+        self.0
+            .pointer(index * STRIDE + HEADROOM)
+            .map(|start| (start, SLOT))
     }
 
     fn as_slice(&self) -> &[u8] {

@@ -20,10 +20,18 @@ struct Envelope {
 
 impl Headers {
     /// Headers for `slots` slots, each of which lies where `storage` says.
-    pub(crate) fn new(slots: usize, storage: impl Fn(usize) -> Option<(*mut u8, usize)>) -> Headers {
+    pub(crate) fn new(
+        slots: usize,
+        storage: impl Fn(usize) -> Option<(*mut u8, usize)>,
+    ) -> Headers {
         let envelopes = Fixed::new((0..slots).map(|_| Envelope::empty()).collect());
-        let messages = (0..slots).map(|slot| link(&envelopes, slot, storage(slot))).collect();
-        Headers { messages: Fixed::new(messages), _envelopes: envelopes }
+        let messages = (0..slots)
+            .map(|slot| link(&envelopes, slot, storage(slot)))
+            .collect();
+        Headers {
+            messages: Fixed::new(messages),
+            _envelopes: envelopes,
+        }
     }
 
     /// Makes the first `used` headers ready for the kernel again.
@@ -48,16 +56,28 @@ impl Headers {
         }
         // SAFETY: `msg_name` points to the `Name` of this slot's envelope, which lives as long as `self`.
         let name = unsafe { *message.msg_hdr.msg_name.cast::<Name>() };
-        let mut arrived = Arrived { length: message.msg_len as usize, name, ..Arrived::empty() };
+        let mut arrived = Arrived {
+            length: message.msg_len as usize,
+            name,
+            ..Arrived::empty()
+        };
         if message.msg_hdr.msg_controllen > 0 {
             // SAFETY: the kernel filled this header, so its control length covers what it wrote into our buffer.
-            unsafe { each(&message.msg_hdr, |level, kind, data| arrived.note(level, kind, data)) };
+            unsafe {
+                each(&message.msg_hdr, |level, kind, data| {
+                    arrived.note(level, kind, data)
+                })
+            };
         }
         Some(arrived)
     }
 }
 
-fn link(envelopes: &Fixed<Envelope>, slot: usize, storage: Option<(*mut u8, usize)>) -> libc::mmsghdr {
+fn link(
+    envelopes: &Fixed<Envelope>,
+    slot: usize,
+    storage: Option<(*mut u8, usize)>,
+) -> libc::mmsghdr {
     // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
     let mut message: libc::mmsghdr = unsafe { zeroed() };
     let (Some(envelope), Some((start, length))) = (envelopes.pointer(slot), storage) else {
@@ -65,7 +85,10 @@ fn link(envelopes: &Fixed<Envelope>, slot: usize, storage: Option<(*mut u8, usiz
     };
     // SAFETY: `envelope` lies inside `envelopes`, which does not move; nothing else refers to it now.
     unsafe {
-        (*envelope).piece = libc::iovec { iov_base: start.cast(), iov_len: length };
+        (*envelope).piece = libc::iovec {
+            iov_base: start.cast(),
+            iov_len: length,
+        };
         message.msg_hdr.msg_iov = &raw mut (*envelope).piece;
         message.msg_hdr.msg_name = (&raw mut (*envelope).name).cast();
         message.msg_hdr.msg_control = (&raw mut (*envelope).control).cast();
@@ -79,7 +102,10 @@ fn link(envelopes: &Fixed<Envelope>, slot: usize, storage: Option<(*mut u8, usiz
 impl Envelope {
     fn empty() -> Envelope {
         Envelope {
-            piece: libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 },
+            piece: libc::iovec {
+                iov_base: std::ptr::null_mut(),
+                iov_len: 0,
+            },
             name: Name::empty(),
             control: Control::empty(),
         }
@@ -162,7 +188,10 @@ pub(crate) struct Ancillary {
 
 impl Ancillary {
     pub(crate) fn empty() -> Ancillary {
-        Ancillary { octets: Control::empty(), length: 0 }
+        Ancillary {
+            octets: Control::empty(),
+            length: 0,
+        }
     }
 
     /// UDP GSO: cut what is sent into datagrams of `size` octets.
@@ -185,21 +214,33 @@ impl Ancillary {
             IpAddr::V6(v6) => self.push(
                 libc::IPPROTO_IPV6,
                 libc::IPV6_PKTINFO,
-                libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: v6.octets() }, ipi6_ifindex: 0 },
+                libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr {
+                        s6_addr: v6.octets(),
+                    },
+                    ipi6_ifindex: 0,
+                },
             ),
         }
     }
 
     /// DSCP and ECN.
     pub(crate) fn traffic_class(&mut self, v6: bool, value: u8) {
-        let (level, kind) = if v6 { (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) } else { (libc::IPPROTO_IP, libc::IP_TOS) };
+        let (level, kind) = if v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_TOS)
+        };
         self.push(level, kind, libc::c_int::from(value));
     }
 
     /// TTL or hop limit.
     pub(crate) fn hop_limit(&mut self, v6: bool, value: u8) {
-        let (level, kind) =
-            if v6 { (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) } else { (libc::IPPROTO_IP, libc::IP_TTL) };
+        let (level, kind) = if v6 {
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_TTL)
+        };
         self.push(level, kind, libc::c_int::from(value));
     }
 
@@ -210,15 +251,23 @@ impl Ancillary {
 
     fn push<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: T) {
         // SAFETY: these two only compute.
-        let (length, space) =
-            unsafe { (libc::CMSG_LEN(size_of::<T>() as u32), libc::CMSG_SPACE(size_of::<T>() as u32) as usize) };
+        let (length, space) = unsafe {
+            (
+                libc::CMSG_LEN(size_of::<T>() as u32),
+                libc::CMSG_SPACE(size_of::<T>() as u32) as usize,
+            )
+        };
         if self.length + space > SENT {
             return;
         }
         // SAFETY: `length + space` octets fit (checked), the buffer is aligned for a header, and lengths so far are sums of
         // CMSG_SPACE, which keeps that alignment.
         unsafe {
-            let header = self.octets.as_mut_ptr().add(self.length).cast::<libc::cmsghdr>();
+            let header = self
+                .octets
+                .as_mut_ptr()
+                .add(self.length)
+                .cast::<libc::cmsghdr>();
             (*header).cmsg_len = length as _;
             (*header).cmsg_level = level;
             (*header).cmsg_type = kind;
@@ -233,14 +282,21 @@ impl Ancillary {
 /// # Safety
 /// `msg_control` and `msg_controllen` of the header describe initialised memory, as after a successful receive.
 // SAFETY: the promise is the caller's, as said above.
-pub(crate) unsafe fn each(header: &libc::msghdr, mut see: impl FnMut(libc::c_int, libc::c_int, &[u8])) {
+pub(crate) unsafe fn each(
+    header: &libc::msghdr,
+    mut see: impl FnMut(libc::c_int, libc::c_int, &[u8]),
+) {
     // SAFETY: the caller's promise; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside the described memory.
     unsafe {
         let mut at = libc::CMSG_FIRSTHDR(header);
         while !at.is_null() {
             let data = libc::CMSG_DATA(at);
             let length = ((*at).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
-            see((*at).cmsg_level, (*at).cmsg_type, std::slice::from_raw_parts(data, length));
+            see(
+                (*at).cmsg_level,
+                (*at).cmsg_type,
+                std::slice::from_raw_parts(data, length),
+            );
             at = libc::CMSG_NXTHDR(header, at);
         }
     }

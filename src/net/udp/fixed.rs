@@ -12,7 +12,10 @@ impl<T> Fixed<T> {
     /// Takes the values; their order and number never change again.
     pub(crate) fn new(values: Vec<T>) -> Self {
         let boxed = Box::leak(values.into_boxed_slice());
-        Fixed { length: boxed.len(), start: NonNull::from(boxed).cast() }
+        Fixed {
+            length: boxed.len(),
+            start: NonNull::from(boxed).cast(),
+        }
     }
 
     /// The address of one value, or `None` past the end.

@@ -57,9 +57,15 @@ impl State {
             let _ = set(fd, libc::SOL_SOCKET, SO_SELECT_ERR_QUEUE, 1);
         }
         if options.fragmentable && !v6 {
-            let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+            let _ = set(
+                fd,
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                IP_PMTUDISC_OMIT,
+            );
         }
-        let gso = options.offload && *HAS_GSO.get_or_init(|| set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok());
+        let gso = options.offload
+            && *HAS_GSO.get_or_init(|| set(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok());
         if options.offload {
             let _ = set(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
         }
@@ -80,10 +86,20 @@ impl State {
             return;
         };
         if set.traffic_class != marks.traffic_class {
-            let _ = either(fd, v6, libc::IP_TOS, libc::IPV6_TCLASS, marks.traffic_class.into());
+            let _ = either(
+                fd,
+                v6,
+                libc::IP_TOS,
+                libc::IPV6_TCLASS,
+                marks.traffic_class.into(),
+            );
         }
         if set.hop_limit != marks.hop_limit {
-            let value = if marks.hop_limit == 0 { SYSTEMS_OWN } else { marks.hop_limit.into() };
+            let value = if marks.hop_limit == 0 {
+                SYSTEMS_OWN
+            } else {
+                marks.hop_limit.into()
+            };
             let _ = either(fd, v6, libc::IP_TTL, libc::IPV6_UNICAST_HOPS, value);
         }
         *set = marks;
@@ -93,8 +109,13 @@ impl State {
     pub(crate) fn receive(&mut self, fd: RawFd, batch: &mut Batch) -> io::Result<Received> {
         let first = batch.datagrams().len();
         let free = batch.free();
-        let mut received =
-            Received { datagrams: first..first, drained: false, errors: self.errors, overflowed: 0, calls: 0 };
+        let mut received = Received {
+            datagrams: first..first,
+            drained: false,
+            errors: self.errors,
+            overflowed: 0,
+            calls: 0,
+        };
         let Some(headers) = batch.headers.from(batch.used()) else {
             return Ok(received);
         };
@@ -102,7 +123,13 @@ impl State {
             received.calls += 1;
             // SAFETY: `headers` points to `free` linked headers, whose storage nothing else refers to during the call.
             let count = unsafe {
-                libc::recvmmsg(fd, headers, free as libc::c_uint, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
+                libc::recvmmsg(
+                    fd,
+                    headers,
+                    free as libc::c_uint,
+                    libc::MSG_DONTWAIT as _,
+                    std::ptr::null_mut(),
+                )
             };
             if let Ok(count) = usize::try_from(count) {
                 for _ in 0..count {
@@ -133,7 +160,9 @@ impl State {
 
     fn take(&mut self, batch: &mut Batch, received: &mut Received) {
         let arrived = batch.headers.read(batch.used());
-        let Some((arrived, source)) = arrived.and_then(|a| a.name.decode().map(|source| (a, source))) else {
+        let Some((arrived, source)) =
+            arrived.and_then(|a| a.name.decode().map(|source| (a, source)))
+        else {
             batch.occupy();
             return;
         };
@@ -209,15 +238,23 @@ fn next_error(fd: RawFd) -> io::Result<Option<IcmpError>> {
                 (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
             );
             if ours && let Some(entry) = read::<libc::sock_extended_err>(data) {
-                let reporter = data.get(size_of::<libc::sock_extended_err>()..).and_then(reporter);
+                let reporter = data
+                    .get(size_of::<libc::sock_extended_err>()..)
+                    .and_then(reporter);
                 found = Some((entry, reporter));
             }
         });
     }
-    Ok(found.zip(name.decode()).and_then(|((entry, reporter), to)| interpret(&entry, reporter, to)))
+    Ok(found
+        .zip(name.decode())
+        .and_then(|((entry, reporter), to)| interpret(&entry, reporter, to)))
 }
 
-fn interpret(entry: &libc::sock_extended_err, reporter: Option<IpAddr>, destination: SocketAddr) -> Option<IcmpError> {
+fn interpret(
+    entry: &libc::sock_extended_err,
+    reporter: Option<IpAddr>,
+    destination: SocketAddr,
+) -> Option<IcmpError> {
     let too_large = entry.ee_errno == libc::EMSGSIZE as u32;
     let mtu = if too_large { entry.ee_info } else { 0 };
     let (origin, kind, code) = match entry.ee_origin {
@@ -227,16 +264,27 @@ fn interpret(entry: &libc::sock_extended_err, reporter: Option<IpAddr>, destinat
         libc::SO_EE_ORIGIN_LOCAL if too_large => (Origin::Local, 2, 0),
         _ => return None,
     };
-    Some(IcmpError { destination, origin, kind, code, mtu, reporter })
+    Some(IcmpError {
+        destination,
+        origin,
+        kind,
+        code,
+        mtu,
+        reporter,
+    })
 }
 
 /// The node that sent the error. Its address may come without the padding of a full name.
 fn reporter(data: &[u8]) -> Option<IpAddr> {
-    let family = data.first_chunk::<2>().map(|octets| libc::c_int::from(u16::from_ne_bytes(*octets)))?;
+    let family = data
+        .first_chunk::<2>()
+        .map(|octets| libc::c_int::from(u16::from_ne_bytes(*octets)))?;
     match family {
         libc::AF_INET => {
             let octets: [u8; 4] = data.get(4..8)?.try_into().ok()?;
-            Some(IpAddr::V4(v4_from_kernel(libc::in_addr { s_addr: u32::from_ne_bytes(octets) })))
+            Some(IpAddr::V4(v4_from_kernel(libc::in_addr {
+                s_addr: u32::from_ne_bytes(octets),
+            })))
         }
         libc::AF_INET6 => {
             let octets: [u8; 16] = data.get(8..24)?.try_into().ok()?;
@@ -252,15 +300,34 @@ pub(crate) fn force_buffer(socket: &Socket, octets: usize, option: libc::c_int) 
     let _ = set(socket.as_raw_fd(), libc::SOL_SOCKET, option, octets);
 }
 
-fn either(fd: RawFd, v6: bool, four: libc::c_int, six: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    if v6 { set(fd, libc::IPPROTO_IPV6, six, value) } else { set(fd, libc::IPPROTO_IP, four, value) }
+fn either(
+    fd: RawFd,
+    v6: bool,
+    four: libc::c_int,
+    six: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    if v6 {
+        set(fd, libc::IPPROTO_IPV6, six, value)
+    } else {
+        set(fd, libc::IPPROTO_IP, four, value)
+    }
 }
 
-pub(crate) fn set(fd: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(crate) fn set(
+    fd: RawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the kernel reads `length` octets of `value`, which outlives the call.
     let outcome = unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), length) };
-    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Whether this kernel segments what is sent: asked once.

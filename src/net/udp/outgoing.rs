@@ -71,16 +71,28 @@ pub struct Piece {
 
 impl Piece {
     /// No octets.
-    pub const EMPTY: Piece = Piece { place: Place::Written, start: 0, length: 0 };
+    pub const EMPTY: Piece = Piece {
+        place: Place::Written,
+        start: 0,
+        length: 0,
+    };
 
     /// `length` octets at `start` of what was received.
     pub fn received(start: usize, length: usize) -> Piece {
-        Piece { place: Place::Received, start: start as u32, length: length as u32 }
+        Piece {
+            place: Place::Received,
+            start: start as u32,
+            length: length as u32,
+        }
     }
 
     /// `length` octets at `start` of what the caller wrote.
     pub fn written(start: usize, length: usize) -> Piece {
-        Piece { place: Place::Written, start: start as u32, length: length as u32 }
+        Piece {
+            place: Place::Written,
+            start: start as u32,
+            length: length as u32,
+        }
     }
 }
 
@@ -110,7 +122,9 @@ impl<'a> Octets<'a> {
             Place::Written => self.written,
         };
         let start = piece.start as usize;
-        store.get(start..start.saturating_add(piece.length as usize)).unwrap_or_default()
+        store
+            .get(start..start.saturating_add(piece.length as usize))
+            .unwrap_or_default()
     }
 }
 

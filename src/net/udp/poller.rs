@@ -24,8 +24,13 @@ impl Watch {
     /// Out of descriptors, or the runtime cannot watch one more.
     pub fn new() -> io::Result<Watch> {
         // SAFETY: a `Poll` owns its descriptor, always names the same one, and closes it when dropped.
-        let selector = unsafe { AsyncFd::register_with_interest(Poll::new()?, tokio::io::Interest::READABLE) }?;
-        Ok(Watch { selector, events: Events::with_capacity(EVENTS) })
+        let selector = unsafe {
+            AsyncFd::register_with_interest(Poll::new()?, tokio::io::Interest::READABLE)
+        }?;
+        Ok(Watch {
+            selector,
+            events: Events::with_capacity(EVENTS),
+        })
     }
 
     /// Watches a socket until it is closed, under a number of the caller's.
@@ -34,13 +39,20 @@ impl Watch {
     /// When the system has no room for one more.
     pub fn add(&self, socket: &UdpSocket, number: u32) -> io::Result<()> {
         let token = Token(number as usize);
-        self.selector.get_ref().registry().register(&mut SourceFd(&socket.as_raw_fd()), token, interest())
+        self.selector.get_ref().registry().register(
+            &mut SourceFd(&socket.as_raw_fd()),
+            token,
+            interest(),
+        )
     }
 
     /// Tells the numbers of the sockets that something has come to; who asks is woken for the next.
     pub fn ready(&mut self, cx: &mut Context<'_>, mut tell: impl FnMut(u32)) {
         while let std::task::Poll::Ready(Ok(mut guard)) = self.selector.poll_read_ready_mut(cx) {
-            let Ok(()) = guard.get_inner_mut().poll(&mut self.events, Some(Duration::ZERO)) else {
+            let Ok(()) = guard
+                .get_inner_mut()
+                .poll(&mut self.events, Some(Duration::ZERO))
+            else {
                 return;
             };
             let mut told = 0;

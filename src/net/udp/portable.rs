@@ -15,14 +15,30 @@ pub(crate) fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<Recei
         calls += 1;
         match socket.recv_from(batch.vacant()) {
             Ok((length, source)) => {
-                batch.take(length, 0, Arrival { source, local: None, traffic_class: 0, hop_limit: 0 });
+                batch.take(
+                    length,
+                    0,
+                    Arrival {
+                        source,
+                        local: None,
+                        traffic_class: 0,
+                        hop_limit: 0,
+                    },
+                );
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted || concerns_a_datagram(&error) => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::Interrupted || concerns_a_datagram(&error) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(Received { datagrams: first..batch.datagrams().len(), drained, errors: false, overflowed: 0, calls })
+    Ok(Received {
+        datagrams: first..batch.datagrams().len(),
+        drained,
+        errors: false,
+        overflowed: 0,
+        calls,
+    })
 }
 
 /// Sends one after the other; pieces that do not lie side by side are joined in `joined`.

@@ -107,16 +107,28 @@ impl Queue {
         if let Some(first) = self.messages.first().filter(|_| state.marks.is_some()) {
             state.mark(fd, first.first.to.is_ipv6(), marks(&first.first));
         }
-        let unfragmented = self.messages.first().is_some_and(|m| m.first.dont_fragment && m.first.to.is_ipv4());
+        let unfragmented = self
+            .messages
+            .first()
+            .is_some_and(|m| m.first.dont_fragment && m.first.to.is_ipv4());
         if unfragmented {
-            let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO);
+            let _ = set(
+                fd,
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                libc::IP_PMTUDISC_DO,
+            );
         }
         let sent = self.alone(fd, state).unwrap_or_else(|| {
             self.link(state.marks.is_some());
             self.transmit(fd, state)
         });
         if unfragmented {
-            let usual = if state.fragmentable { IP_PMTUDISC_OMIT } else { libc::IP_PMTUDISC_WANT };
+            let usual = if state.fragmentable {
+                IP_PMTUDISC_OMIT
+            } else {
+                libc::IP_PMTUDISC_WANT
+            };
             let _ = set(fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, usual);
         }
         self.messages.clear();
@@ -139,10 +151,23 @@ impl Queue {
         }
         let name = (&raw const message.name).cast();
         // SAFETY: the piece lies in a store that `send` borrows, and the name outlives the call.
-        let count =
-            unsafe { libc::sendto(fd, piece.iov_base, piece.iov_len, libc::MSG_DONTWAIT, name, message.name_length) };
+        let count = unsafe {
+            libc::sendto(
+                fd,
+                piece.iov_base,
+                piece.iov_len,
+                libc::MSG_DONTWAIT,
+                name,
+                message.name_length,
+            )
+        };
         if count >= 0 {
-            return Some(Sent { packets: 1, octets: message.total as u64, calls: 1, ..Sent::default() });
+            return Some(Sent {
+                packets: 1,
+                octets: message.total as u64,
+                calls: 1,
+                ..Sent::default()
+            });
         }
         // The refusal may have been an earlier datagram's, and taken the error with it.
         state.errors |= state.icmp_errors && concerns_a_datagram(&io::Error::last_os_error());
@@ -176,8 +201,14 @@ impl Queue {
             sent.calls += 1;
             // SAFETY: the headers were linked by `link` to messages and pieces that did not move since, and the pieces lie in
             // the stores that `send` borrows.
-            let count =
-                unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as libc::c_uint, libc::MSG_DONTWAIT as _) };
+            let count = unsafe {
+                libc::sendmmsg(
+                    fd,
+                    rest.as_mut_ptr(),
+                    rest.len() as libc::c_uint,
+                    libc::MSG_DONTWAIT as _,
+                )
+            };
             if count > 0 {
                 for message in self.messages.iter().skip(at).take(count as usize) {
                     sent.packets += message.datagrams;
@@ -195,7 +226,12 @@ impl Queue {
             };
             match state.verdict(&error, message, again) {
                 Verdict::Full => {
-                    sent.dropped += self.messages.iter().skip(at).map(|message| message.datagrams).sum::<u64>();
+                    sent.dropped += self
+                        .messages
+                        .iter()
+                        .skip(at)
+                        .map(|message| message.datagrams)
+                        .sum::<u64>();
                     break;
                 }
                 Verdict::Again => again = true,
@@ -272,7 +308,9 @@ impl State {
         }
         if train && (code == libc::EINVAL || code == libc::EMSGSIZE) {
             // A segment that exceeds some path's MTU: only large ones are given up for the other destinations.
-            self.gso = self.gso.min((message.segment as u32).saturating_sub(1).max(GSO_SURE));
+            self.gso = self
+                .gso
+                .min((message.segment as u32).saturating_sub(1).max(GSO_SURE));
             return Verdict::Apart;
         }
         if code == libc::EMSGSIZE && message.first.dont_fragment {
@@ -290,15 +328,25 @@ impl State {
 
 /// What the network shall read on it.
 fn marks(item: &Outgoing) -> Marks {
-    Marks { traffic_class: item.traffic_class, hop_limit: item.hop_limit }
+    Marks {
+        traffic_class: item.traffic_class,
+        hop_limit: item.hop_limit,
+    }
 }
 
 /// Appends the pieces of one datagram that are not empty.
 fn pieces(into: &mut Vec<libc::iovec>, item: &Outgoing, octets: Octets<'_>) -> usize {
     let before = into.len();
-    for octets in [octets.get(item.header), octets.get(item.payload), item.zeros()] {
+    for octets in [
+        octets.get(item.header),
+        octets.get(item.payload),
+        item.zeros(),
+    ] {
         if !octets.is_empty() {
-            into.push(libc::iovec { iov_base: octets.as_ptr().cast_mut().cast(), iov_len: octets.len() });
+            into.push(libc::iovec {
+                iov_base: octets.as_ptr().cast_mut().cast(),
+                iov_len: octets.len(),
+            });
         }
     }
     into.len() - before
@@ -327,9 +375,19 @@ fn apart(fd: RawFd, message: &Message, pieces: &[libc::iovec], marked: bool) -> 
     sent
 }
 
-fn single(fd: RawFd, message: &Message, pieces: &mut [libc::iovec], (length, marked): (usize, bool)) -> Sent {
+fn single(
+    fd: RawFd,
+    message: &Message,
+    pieces: &mut [libc::iovec],
+    (length, marked): (usize, bool),
+) -> Sent {
     let mut name = message.name;
-    let mut alone = Message { name, control: Ancillary::empty(), datagrams: 1, ..*message };
+    let mut alone = Message {
+        name,
+        control: Ancillary::empty(),
+        datagrams: 1,
+        ..*message
+    };
     alone.annotate(marked);
     // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
     let mut header: libc::msghdr = unsafe { zeroed() };
@@ -341,7 +399,10 @@ fn single(fd: RawFd, message: &Message, pieces: &mut [libc::iovec], (length, mar
         header.msg_control = alone.control.octets.as_mut_ptr().cast();
         header.msg_controllen = alone.control.length as _;
     }
-    let mut sent = Sent { calls: 1, ..Sent::default() };
+    let mut sent = Sent {
+        calls: 1,
+        ..Sent::default()
+    };
     // SAFETY: name, pieces and control outlive the call, and the pieces lie in the stores that `send` borrows.
     let count = unsafe { libc::sendmsg(fd, &header, libc::MSG_DONTWAIT) };
     if count >= 0 {

@@ -39,7 +39,9 @@ impl Name {
                     sin6_family: libc::AF_INET6 as libc::sa_family_t,
                     sin6_port: v6.port().to_be(),
                     sin6_flowinfo: v6.flowinfo(),
-                    sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                    sin6_addr: libc::in6_addr {
+                        s6_addr: v6.ip().octets(),
+                    },
                     sin6_scope_id: v6.scope_id(),
                 };
                 (name, size_of::<libc::sockaddr_in6>() as libc::socklen_t)
@@ -54,7 +56,10 @@ impl Name {
             match libc::c_int::from(self.family) {
                 libc::AF_INET => {
                     let ip = v4_from_kernel(self.v4.sin_addr);
-                    Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(self.v4.sin_port))))
+                    Some(SocketAddr::V4(SocketAddrV4::new(
+                        ip,
+                        u16::from_be(self.v4.sin_port),
+                    )))
                 }
                 libc::AF_INET6 => Some(SocketAddr::V6(SocketAddrV6::new(
                     Ipv6Addr::from(self.v6.sin6_addr.s6_addr),
@@ -70,7 +75,9 @@ impl Name {
 
 /// An IPv4 address as the kernel holds it: the octets in network order.
 pub(crate) fn v4_to_kernel(ip: Ipv4Addr) -> libc::in_addr {
-    libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) }
+    libc::in_addr {
+        s_addr: u32::from_ne_bytes(ip.octets()),
+    }
 }
 
 /// The other way.

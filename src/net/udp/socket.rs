@@ -57,10 +57,15 @@ impl UdpSocket {
             linux::force_buffer(&socket, octets, libc::SO_SNDBUFFORCE);
         }
         #[cfg(target_os = "linux")]
-        let batched = (options.path == Path::Batched).then(|| linux::State::prepare(&socket, &address, options));
+        let batched = (options.path == Path::Batched)
+            .then(|| linux::State::prepare(&socket, &address, options));
         socket.bind(&address.into())?;
         let socket = std::net::UdpSocket::from(socket);
-        let local = if address.port() == 0 { socket.local_addr()? } else { address };
+        let local = if address.port() == 0 {
+            socket.local_addr()?
+        } else {
+            address
+        };
         Ok(UdpSocket {
             socket,
             local,
@@ -103,9 +108,19 @@ impl UdpSocket {
     ) -> Sent {
         #[cfg(target_os = "linux")]
         if let Some(state) = &mut self.batched {
-            return messages.queue.send(self.socket.as_raw_fd(), state, outgoing.into_iter(), octets);
+            return messages.queue.send(
+                self.socket.as_raw_fd(),
+                state,
+                outgoing.into_iter(),
+                octets,
+            );
         }
-        portable::send(&self.socket, &mut messages.joined, outgoing.into_iter(), octets)
+        portable::send(
+            &self.socket,
+            &mut messages.joined,
+            outgoing.into_iter(),
+            octets,
+        )
     }
 
     /// Appends the ICMP errors that came since the last call, at most 64 of them.

@@ -6,26 +6,43 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 const PATHS: [Path; 2] = [Path::Batched, Path::Plain];
-const LOOPBACKS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+const LOOPBACKS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+];
 
 fn bind(ip: IpAddr, options: Options) -> UdpSocket {
     UdpSocket::bind(SocketAddr::new(ip, 0), &options).unwrap()
 }
 
 fn on(path: Path) -> Options {
-    Options { path, ..Options::default() }
+    Options {
+        path,
+        ..Options::default()
+    }
 }
 
 /// Waits until something can be read, an error queue included.
 fn wait(socket: &UdpSocket) {
-    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut poll = libc::pollfd {
+        fd: socket.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
     // SAFETY: one entry, which outlives the call.
     let ready = unsafe { libc::poll(&mut poll, 1, 10_000) };
     assert!(ready > 0, "nothing came within ten seconds");
 }
 
 fn written(outgoing: &[Outgoing], octets: &[u8], socket: &mut UdpSocket) -> Sent {
-    socket.send(&mut Messages::default(), outgoing, Octets { received: &[], written: octets })
+    socket.send(
+        &mut Messages::default(),
+        outgoing,
+        Octets {
+            received: &[],
+            written: octets,
+        },
+    )
 }
 
 /// Receives until `count` datagrams are there; gives their payloads.
@@ -37,7 +54,12 @@ fn collect(socket: &mut UdpSocket, count: usize) -> Vec<(Datagram, Vec<u8>)> {
         batch.clear();
         let received = socket.receive(&mut batch).unwrap();
         assert_eq!(received.datagrams, 0..batch.datagrams().len());
-        all.extend(batch.datagrams().iter().map(|d| (*d, batch.payload(d).to_vec())));
+        all.extend(
+            batch
+                .datagrams()
+                .iter()
+                .map(|d| (*d, batch.payload(d).to_vec())),
+        );
     }
     all
 }
@@ -51,10 +73,16 @@ fn what_is_sent_is_received_whole_and_in_order_on_every_path_and_family() {
             let sizes = [0usize, 1, 48, 1200, 9000, 0, 60_000];
             let outgoing: Vec<_> = sizes
                 .iter()
-                .map(|size| Outgoing::new(two.local_address(), Piece::written(60_000 - size, *size)))
+                .map(|size| {
+                    Outgoing::new(two.local_address(), Piece::written(60_000 - size, *size))
+                })
                 .collect();
             let sent = written(&outgoing, &octets, &mut one);
-            assert_eq!((sent.packets, sent.dropped, sent.failed), (7, 0, 0), "{path:?} {ip}");
+            assert_eq!(
+                (sent.packets, sent.dropped, sent.failed),
+                (7, 0, 0),
+                "{path:?} {ip}"
+            );
             assert_eq!(sent.octets, sizes.iter().sum::<usize>() as u64);
             let got = collect(&mut two, 7);
             for (size, (datagram, payload)) in sizes.iter().zip(&got) {
@@ -73,7 +101,11 @@ fn the_largest_datagram_of_each_family_passes() {
         for (ip, size) in [(LOOPBACKS[0], 65_507), (LOOPBACKS[1], 65_527)] {
             let (mut one, mut two) = (bind(ip, on(path)), bind(ip, on(path)));
             let octets = vec![0xa5; size];
-            let sent = written(&[Outgoing::new(two.local_address(), Piece::written(0, size))], &octets, &mut one);
+            let sent = written(
+                &[Outgoing::new(two.local_address(), Piece::written(0, size))],
+                &octets,
+                &mut one,
+            );
             assert_eq!(sent.packets, 1, "{path:?} {ip}");
             assert_eq!(collect(&mut two, 1)[0].1, octets);
         }
@@ -84,15 +116,37 @@ fn the_largest_datagram_of_each_family_passes() {
 fn header_and_payload_leave_as_one_datagram() {
     for path in PATHS {
         let (mut one, mut two) = (bind(LOOPBACKS[0], on(path)), bind(LOOPBACKS[0], on(path)));
-        let outgoing =
-            Outgoing { header: Piece::written(0, 4), ..Outgoing::new(two.local_address(), Piece::received(2, 3)) };
-        let octets = Octets { received: b"__abc__", written: b"HEAD" };
-        let padded = Outgoing { padding: 1, ..outgoing };
-        let bare = Outgoing { header: Piece::EMPTY, padding: 3, ..outgoing };
-        let sent = one.send(&mut Messages::default(), &[outgoing, padded, padded, bare], octets);
+        let outgoing = Outgoing {
+            header: Piece::written(0, 4),
+            ..Outgoing::new(two.local_address(), Piece::received(2, 3))
+        };
+        let octets = Octets {
+            received: b"__abc__",
+            written: b"HEAD",
+        };
+        let padded = Outgoing {
+            padding: 1,
+            ..outgoing
+        };
+        let bare = Outgoing {
+            header: Piece::EMPTY,
+            padding: 3,
+            ..outgoing
+        };
+        let sent = one.send(
+            &mut Messages::default(),
+            &[outgoing, padded, padded, bare],
+            octets,
+        );
         assert_eq!((sent.packets, sent.octets), (4, 7 + 8 + 8 + 6));
-        let got: Vec<_> = collect(&mut two, 4).into_iter().map(|(_, payload)| payload).collect();
-        assert_eq!(got, [&b"HEADabc"[..], b"HEADabc\0", b"HEADabc\0", b"abc\0\0\0"]);
+        let got: Vec<_> = collect(&mut two, 4)
+            .into_iter()
+            .map(|(_, payload)| payload)
+            .collect();
+        assert_eq!(
+            got,
+            [&b"HEADabc"[..], b"HEADabc\0", b"HEADabc\0", b"abc\0\0\0"]
+        );
     }
 }
 
@@ -104,7 +158,14 @@ fn a_piece_outside_its_store_sends_nothing_of_it() {
             header: Piece::written(0, 2),
             ..Outgoing::new(two.local_address(), Piece::received(5, u32::MAX as usize))
         };
-        one.send(&mut Messages::default(), &[outgoing], Octets { received: b"abc", written: b"ok" });
+        one.send(
+            &mut Messages::default(),
+            &[outgoing],
+            Octets {
+                received: b"abc",
+                written: b"ok",
+            },
+        );
         assert_eq!(collect(&mut two, 1)[0].1, b"ok");
     }
 }
@@ -113,19 +174,38 @@ fn a_piece_outside_its_store_sends_nothing_of_it() {
 fn trains_of_mixed_sizes_arrive_as_they_were_sent() {
     for path in PATHS {
         for ip in LOOPBACKS {
-            let (mut one, mut two, mut other) = (bind(ip, on(path)), bind(ip, on(path)), bind(ip, on(path)));
+            let (mut one, mut two, mut other) =
+                (bind(ip, on(path)), bind(ip, on(path)), bind(ip, on(path)));
             let octets: Vec<u8> = (0..=255).cycle().take(4000).collect();
             // A train, its shorter end, a shorter train that must not join, another destination in the middle, and one more.
             let mut plan: Vec<(bool, usize)> = vec![(true, 1200); 5];
-            plan.extend([(true, 700), (true, 700), (true, 701), (false, 701), (true, 701), (true, 0), (true, 1)]);
+            plan.extend([
+                (true, 700),
+                (true, 700),
+                (true, 701),
+                (false, 701),
+                (true, 701),
+                (true, 0),
+                (true, 1),
+            ]);
             plan.extend([(true, 100); 70]);
             // Larger than the usual MTU: GSO cannot carry these everywhere.
-            plan.extend([(true, 3000), (true, 3000), (true, 1999), (true, 1999), (true, 5)]);
+            plan.extend([
+                (true, 3000),
+                (true, 3000),
+                (true, 1999),
+                (true, 1999),
+                (true, 5),
+            ]);
             let outgoing: Vec<_> = plan
                 .iter()
                 .enumerate()
                 .map(|(n, (main, size))| {
-                    let to = if *main { two.local_address() } else { other.local_address() };
+                    let to = if *main {
+                        two.local_address()
+                    } else {
+                        other.local_address()
+                    };
                     Outgoing {
                         header: Piece::written(n, size / 2),
                         ..Outgoing::new(to, Piece::written(n, size - size / 2))
@@ -133,17 +213,31 @@ fn trains_of_mixed_sizes_arrive_as_they_were_sent() {
                 })
                 .collect();
             let sent = written(&outgoing, &octets, &mut one);
-            assert_eq!((sent.packets, sent.dropped + sent.failed), (plan.len() as u64, 0));
+            assert_eq!(
+                (sent.packets, sent.dropped + sent.failed),
+                (plan.len() as u64, 0)
+            );
             let expect = |main: bool| -> Vec<Vec<u8>> {
                 plan.iter()
                     .enumerate()
                     .filter(|(_, (m, _))| *m == main)
-                    .map(|(n, (_, size))| [&octets[n..n + size / 2], &octets[n..n + size - size / 2]].concat())
+                    .map(|(n, (_, size))| {
+                        [&octets[n..n + size / 2], &octets[n..n + size - size / 2]].concat()
+                    })
                     .collect()
             };
-            let payloads = |got: Vec<(Datagram, Vec<u8>)>| got.into_iter().map(|(_, p)| p).collect::<Vec<_>>();
-            assert_eq!(payloads(collect(&mut two, plan.len() - 1)), expect(true), "{path:?} {ip}");
-            assert_eq!(payloads(collect(&mut other, 1)), expect(false), "{path:?} {ip}");
+            let payloads =
+                |got: Vec<(Datagram, Vec<u8>)>| got.into_iter().map(|(_, p)| p).collect::<Vec<_>>();
+            assert_eq!(
+                payloads(collect(&mut two, plan.len() - 1)),
+                expect(true),
+                "{path:?} {ip}"
+            );
+            assert_eq!(
+                payloads(collect(&mut other, 1)),
+                expect(false),
+                "{path:?} {ip}"
+            );
         }
     }
 }
@@ -155,7 +249,12 @@ fn a_train_costs_one_call_and_one_slot_and_its_members_know_their_room() {
         let (mut one, mut two) = (bind(ip, Options::default()), bind(ip, Options::default()));
         let octets: Vec<u8> = (0..8).flat_map(|n| [n; 1000]).collect();
         let outgoing: Vec<_> = (0..8)
-            .map(|n| Outgoing::new(two.local_address(), Piece::written(n * 1000, if n == 7 { 400 } else { 1000 })))
+            .map(|n| {
+                Outgoing::new(
+                    two.local_address(),
+                    Piece::written(n * 1000, if n == 7 { 400 } else { 1000 }),
+                )
+            })
             .collect();
         let sent = written(&outgoing, &octets, &mut one);
         assert_eq!((sent.calls, sent.packets), (1, 8));
@@ -166,7 +265,10 @@ fn a_train_costs_one_call_and_one_slot_and_its_members_know_their_room() {
         assert_eq!((batch.free(), batch.datagrams().len()), (3, 8));
         for (n, datagram) in batch.datagrams().iter().enumerate() {
             assert_eq!(datagram.room, if n == 0 { HEADROOM } else { 0 });
-            assert_eq!(batch.payload(datagram), vec![n as u8; if n == 7 { 400 } else { 1000 }]);
+            assert_eq!(
+                batch.payload(datagram),
+                vec![n as u8; if n == 7 { 400 } else { 1000 }]
+            );
         }
     }
 }
@@ -174,7 +276,10 @@ fn a_train_costs_one_call_and_one_slot_and_its_members_know_their_room() {
 #[test]
 #[cfg(target_os = "linux")]
 fn without_offload_every_datagram_is_its_own_message() {
-    let plain = Options { offload: false, ..Options::default() };
+    let plain = Options {
+        offload: false,
+        ..Options::default()
+    };
     let (mut one, mut two) = (bind(LOOPBACKS[0], plain), bind(LOOPBACKS[0], plain));
     let outgoing = vec![Outgoing::new(two.local_address(), Piece::written(0, 100)); 6];
     let sent = written(&outgoing, &[1; 100], &mut one);
@@ -202,14 +307,21 @@ fn several_sockets_fill_one_batch_and_a_full_batch_is_not_drained() {
         let first = one.receive(&mut batch).unwrap();
         assert_eq!((first.datagrams, first.drained), (0..1, true));
         let second = two.receive(&mut batch).unwrap();
-        assert_eq!((second.datagrams, second.drained), (1..3, false), "{path:?}");
+        assert_eq!(
+            (second.datagrams, second.drained),
+            (1..3, false),
+            "{path:?}"
+        );
         assert_eq!(batch.free(), 0);
         let payloads: Vec<_> = batch.datagrams().iter().map(|d| batch.payload(d)).collect();
         assert_eq!(payloads, [&b"0"[..], b"12", b"234"]);
         let none = two.receive(&mut batch).unwrap();
         assert_eq!((none.datagrams, none.drained), (3..3, false));
         batch.clear();
-        assert_eq!((batch.free(), batch.slots(), batch.datagrams().len()), (3, 3, 0));
+        assert_eq!(
+            (batch.free(), batch.slots(), batch.datagrams().len()),
+            (3, 3, 0)
+        );
         let third = two.receive(&mut batch).unwrap();
         assert_eq!((third.datagrams, third.drained), (0..1, true));
         assert_eq!(batch.payload(&batch.datagrams()[0]), b"3456");
@@ -223,14 +335,25 @@ fn several_sockets_fill_one_batch_and_a_full_batch_is_not_drained() {
 fn headers_can_be_written_in_front_of_a_payload_in_place() {
     for path in PATHS {
         let (mut one, mut two) = (bind(LOOPBACKS[0], on(path)), bind(LOOPBACKS[0], on(path)));
-        written(&[Outgoing::new(two.local_address(), Piece::written(0, 5))], b"voice", &mut one);
+        written(
+            &[Outgoing::new(two.local_address(), Piece::written(0, 5))],
+            b"voice",
+            &mut one,
+        );
         wait(&two);
         let mut batch = Batch::new(1);
         two.receive(&mut batch).unwrap();
         let datagram = batch.datagrams()[0];
         batch.octets_mut()[datagram.start - 4..datagram.start].copy_from_slice(&[0x40, 0, 0, 5]);
         let back = Outgoing::new(datagram.source, Piece::received(datagram.start - 4, 9));
-        let sent = two.send(&mut Messages::default(), &[back], Octets { received: batch.octets(), written: &[] });
+        let sent = two.send(
+            &mut Messages::default(),
+            &[back],
+            Octets {
+                received: batch.octets(),
+                written: &[],
+            },
+        );
         assert_eq!((sent.packets, sent.octets), (1, 9));
         assert_eq!(collect(&mut one, 1)[0].1, b"\x40\0\0\x05voice");
     }
@@ -240,7 +363,10 @@ fn headers_can_be_written_in_front_of_a_payload_in_place() {
 #[cfg(target_os = "linux")]
 fn wildcard_sockets_know_where_a_datagram_went_and_answer_from_there() {
     let places = [
-        (IpAddr::V4(Ipv4Addr::UNSPECIFIED), vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 3, 2, 1])]),
+        (
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 3, 2, 1])],
+        ),
         (IpAddr::V6(Ipv6Addr::UNSPECIFIED), vec![LOOPBACKS[1]]),
     ];
     for (wildcard, addresses) in places {
@@ -248,10 +374,17 @@ fn wildcard_sockets_know_where_a_datagram_went_and_answer_from_there() {
         for ip in addresses {
             let mut client = bind(ip, Options::default());
             let to = SocketAddr::new(ip, server.local_address().port());
-            written(&[Outgoing::new(to, Piece::written(0, 2))], b"hi", &mut client);
+            written(
+                &[Outgoing::new(to, Piece::written(0, 2))],
+                b"hi",
+                &mut client,
+            );
             let (datagram, _) = collect(&mut server, 1)[0].clone();
             assert_eq!(datagram.local, Some(ip));
-            let answer = Outgoing { from: datagram.local, ..Outgoing::new(datagram.source, Piece::written(0, 2)) };
+            let answer = Outgoing {
+                from: datagram.local,
+                ..Outgoing::new(datagram.source, Piece::written(0, 2))
+            };
             assert_eq!(written(&[answer], b"ho", &mut server).packets, 1);
             assert_eq!(collect(&mut client, 1)[0].0.source, to);
         }
@@ -264,7 +397,11 @@ fn wildcard_sockets_know_where_a_datagram_went_and_answer_from_there() {
 #[cfg(target_os = "linux")]
 fn dscp_ecn_and_hop_limit_are_told_and_set_also_on_trains() {
     for ip in LOOPBACKS {
-        let asked = Options { traffic_class: true, hop_limit: true, ..Options::default() };
+        let asked = Options {
+            traffic_class: true,
+            hop_limit: true,
+            ..Options::default()
+        };
         let (mut one, mut two) = (bind(ip, Options::default()), bind(ip, asked));
         let marked = Outgoing {
             traffic_class: 0xb9,
@@ -274,10 +411,20 @@ fn dscp_ecn_and_hop_limit_are_told_and_set_also_on_trains() {
         let unmarked = Outgoing::new(two.local_address(), Piece::written(0, 10));
         let sent = written(&[marked, marked, unmarked], &[0; 10], &mut one);
         assert_eq!(sent.packets, 3);
-        let got: Vec<_> = collect(&mut two, 3).iter().map(|(d, _)| (d.traffic_class, d.hop_limit)).collect();
+        let got: Vec<_> = collect(&mut two, 3)
+            .iter()
+            .map(|(d, _)| (d.traffic_class, d.hop_limit))
+            .collect();
         assert_eq!(got, [(0xb9, 17), (0xb9, 17), (0, 64)], "{ip}");
         let mut silent = bind(ip, Options::default());
-        written(&[Outgoing { to: silent.local_address(), ..marked }], &[0; 10], &mut one);
+        written(
+            &[Outgoing {
+                to: silent.local_address(),
+                ..marked
+            }],
+            &[0; 10],
+            &mut one,
+        );
         assert_eq!(collect(&mut silent, 1)[0].0.traffic_class, 0);
     }
 }
@@ -285,8 +432,14 @@ fn dscp_ecn_and_hop_limit_are_told_and_set_also_on_trains() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_port_unreachable_is_told_with_its_destination_and_stops_nothing() {
-    for (ip, origin, kind, code) in [(LOOPBACKS[0], Origin::V4, 3, 3), (LOOPBACKS[1], Origin::V6, 1, 4)] {
-        let asked = Options { icmp_errors: true, ..Options::default() };
+    for (ip, origin, kind, code) in [
+        (LOOPBACKS[0], Origin::V4, 3, 3),
+        (LOOPBACKS[1], Origin::V6, 1, 4),
+    ] {
+        let asked = Options {
+            icmp_errors: true,
+            ..Options::default()
+        };
         let (mut one, mut two) = (bind(ip, asked), bind(ip, asked));
         let closed = bind(ip, Options::default()).local_address();
         let dead = Outgoing::new(closed, Piece::written(0, 3));
@@ -302,7 +455,14 @@ fn a_port_unreachable_is_told_with_its_destination_and_stops_nothing() {
         assert!(received.errors && received.drained, "{received:?}");
         let mut errors = Vec::new();
         one.errors(&mut errors);
-        let expected = IcmpError { destination: closed, origin, kind, code, mtu: 0, reporter: Some(ip) };
+        let expected = IcmpError {
+            destination: closed,
+            origin,
+            kind,
+            code,
+            mtu: 0,
+            reporter: Some(ip),
+        };
         assert_eq!(errors, [expected, expected]);
         assert!(!one.has_errors());
     }
@@ -311,7 +471,10 @@ fn a_port_unreachable_is_told_with_its_destination_and_stops_nothing() {
 #[test]
 #[cfg(target_os = "linux")]
 fn errors_that_nobody_asked_for_stay_silent() {
-    let (mut one, mut two) = (bind(LOOPBACKS[0], Options::default()), bind(LOOPBACKS[0], Options::default()));
+    let (mut one, mut two) = (
+        bind(LOOPBACKS[0], Options::default()),
+        bind(LOOPBACKS[0], Options::default()),
+    );
     let closed = bind(LOOPBACKS[0], Options::default()).local_address();
     let outgoing = [
         Outgoing::new(closed, Piece::written(0, 1)),
@@ -328,7 +491,10 @@ fn errors_that_nobody_asked_for_stay_silent() {
 #[test]
 #[cfg(target_os = "linux")]
 fn one_bad_destination_does_not_stop_the_others() {
-    let options = Options { icmp_errors: true, ..Options::default() };
+    let options = Options {
+        icmp_errors: true,
+        ..Options::default()
+    };
     let (mut one, mut two) = (bind(LOOPBACKS[0], options), bind(LOOPBACKS[0], options));
     let good = Outgoing::new(two.local_address(), Piece::written(0, 1));
     // Another family, port 0, the broadcast address without leave, and more octets than a datagram holds.
@@ -351,10 +517,20 @@ fn one_bad_destination_does_not_stop_the_others() {
 #[cfg(target_os = "linux")]
 fn what_must_not_be_fragmented_and_does_not_fit_is_an_error_with_the_mtu() {
     // Loopback has an MTU of 65,536 octets, which UDP over IPv6 exceeds at its largest only with DF refused.
-    let options = Options { icmp_errors: true, fragmentable: true, ..Options::default() };
+    let options = Options {
+        icmp_errors: true,
+        fragmentable: true,
+        ..Options::default()
+    };
     let (mut one, mut two) = (bind(LOOPBACKS[1], options), bind(LOOPBACKS[1], options));
-    let large = Outgoing { dont_fragment: true, ..Outgoing::new(two.local_address(), Piece::written(0, 65_527)) };
-    let small = Outgoing { dont_fragment: true, ..Outgoing::new(two.local_address(), Piece::written(0, 100)) };
+    let large = Outgoing {
+        dont_fragment: true,
+        ..Outgoing::new(two.local_address(), Piece::written(0, 65_527))
+    };
+    let small = Outgoing {
+        dont_fragment: true,
+        ..Outgoing::new(two.local_address(), Piece::written(0, 100))
+    };
     let sent = written(&[small, large, small], &[1; 65_527], &mut one);
     if sent.packets == 3 {
         eprintln!("SKIPPED: the loopback interface carries every datagram whole");
@@ -365,15 +541,29 @@ fn what_must_not_be_fragmented_and_does_not_fit_is_an_error_with_the_mtu() {
     let mut errors = Vec::new();
     one.errors(&mut errors);
     assert_eq!(errors.len(), 1);
-    assert_eq!((errors[0].origin, errors[0].kind, errors[0].code), (Origin::Local, 2, 0));
+    assert_eq!(
+        (errors[0].origin, errors[0].kind, errors[0].code),
+        (Origin::Local, 2, 0)
+    );
     assert_eq!(errors[0].destination, two.local_address());
 }
 
 #[test]
 fn a_full_receive_buffer_is_counted_where_the_kernel_tells() {
-    let small = Options { receive_buffer: Some(4096), ..Options::default() };
-    let (mut one, mut two) =
-        (bind(LOOPBACKS[0], Options { offload: false, ..on(Path::Batched) }), bind(LOOPBACKS[0], small));
+    let small = Options {
+        receive_buffer: Some(4096),
+        ..Options::default()
+    };
+    let (mut one, mut two) = (
+        bind(
+            LOOPBACKS[0],
+            Options {
+                offload: false,
+                ..on(Path::Batched)
+            },
+        ),
+        bind(LOOPBACKS[0], small),
+    );
     let outgoing = vec![Outgoing::new(two.local_address(), Piece::written(0, 1000)); 200];
     assert_eq!(written(&outgoing, &[0; 1000], &mut one).packets, 200);
     let mut batch = Batch::new(64);
@@ -405,7 +595,10 @@ fn a_port_in_use_is_an_error_unless_it_is_shared() {
         let alone = bind(LOOPBACKS[0], on(path));
         let error = UdpSocket::bind(alone.local_address(), &on(path)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let shared = Options { reuse_port: true, ..on(path) };
+        let shared = Options {
+            reuse_port: true,
+            ..on(path)
+        };
         let one = bind(LOOPBACKS[0], shared);
         let two = UdpSocket::bind(one.local_address(), &shared).unwrap();
         assert_eq!(one.local_address(), two.local_address());
@@ -419,7 +612,11 @@ fn families_are_apart() {
     UdpSocket::bind(same_port, &Options::default()).unwrap();
     let v6 = tcp::listen("[::]:0".parse().unwrap(), false).unwrap();
     let port = v6.local_addr().unwrap().port();
-    tcp::listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port), false).unwrap();
+    tcp::listen(
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
+        false,
+    )
+    .unwrap();
 }
 
 #[test]
@@ -432,7 +629,11 @@ fn tcp_listeners_share_a_port_and_connections_are_prepared() {
     tcp::prepare(&connection, Some(65_536)).unwrap();
     assert!(connection.nodelay().unwrap());
     assert!(socket2::SockRef::from(&connection).keepalive().unwrap());
-    let mut polls = [&one, &two].map(|l| libc::pollfd { fd: l.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let mut polls = [&one, &two].map(|l| libc::pollfd {
+        fd: l.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
     // SAFETY: two entries, which outlive the call.
     assert_eq!(unsafe { libc::poll(polls.as_mut_ptr(), 2, 10_000) }, 1);
     let taken = one.accept().or_else(|_| two.accept());
@@ -444,9 +645,11 @@ fn a_thread_can_be_kept_on_an_allowed_core() {
     let cores = crate::net::host::cpu::allowed();
     assert!(!cores.is_empty());
     let last = *cores.last().unwrap();
-    let kept = std::thread::spawn(move || crate::net::host::cpu::pin(last).map(|()| crate::net::host::cpu::allowed()))
-        .join()
-        .unwrap();
+    let kept = std::thread::spawn(move || {
+        crate::net::host::cpu::pin(last).map(|()| crate::net::host::cpu::allowed())
+    })
+    .join()
+    .unwrap();
     if cfg!(target_os = "linux") {
         assert_eq!(kept.unwrap(), [last]);
         assert!(crate::net::host::cpu::pin(usize::MAX).is_err());
@@ -457,11 +660,17 @@ fn a_thread_can_be_kept_on_an_allowed_core() {
 #[test]
 fn the_host_has_a_loopback_address_and_its_default_source_is_its_own() {
     let all = crate::net::host::interfaces::addresses().unwrap();
-    assert!(all.iter().any(|a| a.loopback && a.address == LOOPBACKS[0]), "{all:?}");
+    assert!(
+        all.iter().any(|a| a.loopback && a.address == LOOPBACKS[0]),
+        "{all:?}"
+    );
     for v6 in [false, true] {
         if let Some(source) = crate::net::host::interfaces::default_source(v6) {
             assert_eq!(source.is_ipv6(), v6);
-            assert!(all.iter().any(|a| a.address == source), "{source} is not among {all:?}");
+            assert!(
+                all.iter().any(|a| a.address == source),
+                "{source} is not among {all:?}"
+            );
         }
     }
 }

@@ -125,8 +125,17 @@ impl<'a> Agent<'a> {
 
     /// The whole call, until its duration is over, the other has gone, or it cannot be.
     async fn run(&mut self, progress: &mut impl FnMut(&str)) -> Result<(), Failure> {
-        let Settings { signal, room, token, ca, .. } = self.settings;
-        let mut servers = self.negotiation.enter(signal, room, token.as_deref(), ca.as_deref()).await?;
+        let Settings {
+            signal,
+            room,
+            token,
+            ca,
+            ..
+        } = self.settings;
+        let mut servers = self
+            .negotiation
+            .enter(signal, room, token.as_deref(), ca.as_deref())
+            .await?;
         self.steps.welcome = Some(0);
         self.together = self.negotiation.has_met().then(Instant::now);
         let relay_only = self.settings.policy == Policy::Relay;
@@ -136,7 +145,8 @@ impl<'a> Agent<'a> {
         }
         let (packets, mut incoming) = mpsc::channel(1_024);
         self.hosts = self.open_hosts(&servers, &packets).await?;
-        let tls = tls::verifying(ca.as_deref()).map_err(|error| Failure::new("network", error.to_string()))?;
+        let tls = tls::verifying(ca.as_deref())
+            .map_err(|error| Failure::new("network", error.to_string()))?;
         self.relays.expect(&servers);
         let mut found = gather(&self.hosts, servers, tls, packets);
         let mut tick = tokio::time::interval(BETWEEN_PINGS);
@@ -169,16 +179,22 @@ impl<'a> Agent<'a> {
     ) -> Result<Vec<Host>, Failure> {
         let mut toward = Vec::new();
         for server in servers {
-            toward.extend(resolve(&server.url.host, server.url.port).await.unwrap_or_default());
+            toward.extend(
+                resolve(&server.url.host, server.url.port)
+                    .await
+                    .unwrap_or_default(),
+            );
         }
-        let hosts =
-            Host::open_all(&toward, packets).await.map_err(|error| Failure::new("network", error.to_string()))?;
+        let hosts = Host::open_all(&toward, packets)
+            .await
+            .map_err(|error| Failure::new("network", error.to_string()))?;
         if self.settings.policy == Policy::Relay {
             return Ok(hosts);
         }
         for host in &hosts {
             if let Ok(candidate) = Candidate::host(host.address, "udp") {
-                self.ledger.local(Kind::Host, host.address, host.address, None, self.now_ms());
+                self.ledger
+                    .local(Kind::Host, host.address, host.address, None, self.now_ms());
                 self.add_local(candidate);
             }
         }
@@ -188,7 +204,9 @@ impl<'a> Agent<'a> {
     /// Lets str0m do everything it can do now; when it wants to be called again. Whatever changed, it acts only once it is told the time.
     fn drain(&mut self) -> Result<Instant, Failure> {
         let wrong = |error: RtcError| Failure::new("ice", error.to_string());
-        self.rtc.handle_input(Input::Timeout(Instant::now())).map_err(wrong)?;
+        self.rtc
+            .handle_input(Input::Timeout(Instant::now()))
+            .map_err(wrong)?;
         loop {
             match self.rtc.poll_output().map_err(wrong)? {
                 Output::Timeout(at) => return Ok(at),
@@ -199,7 +217,12 @@ impl<'a> Agent<'a> {
     }
 
     fn transmit(&mut self, transmit: &Transmit) {
-        let Transmit { source, destination, contents, .. } = transmit;
+        let Transmit {
+            source,
+            destination,
+            contents,
+            ..
+        } = transmit;
         self.ledger.sent(*source, *destination, contents);
         if self.relays.send(*source, *destination, contents) {
             return;
@@ -210,7 +233,11 @@ impl<'a> Agent<'a> {
     }
 
     fn packet(&mut self, packet: Packet) -> Result<(), Failure> {
-        let Packet { source, destination, octets } = packet;
+        let Packet {
+            source,
+            destination,
+            octets,
+        } = packet;
         self.ledger.received(destination, source, &octets);
         let now = Instant::now();
         if octets.first().is_some_and(|first| *first > 3) {
@@ -221,7 +248,9 @@ impl<'a> Agent<'a> {
         };
         let input = Input::Receive(now, receive);
         if self.rtc.accepts(&input) {
-            self.rtc.handle_input(input).map_err(|error| Failure::new("ice", error.to_string()))?;
+            self.rtc
+                .handle_input(input)
+                .map_err(|error| Failure::new("ice", error.to_string()))?;
         }
         Ok(())
     }
@@ -268,8 +297,10 @@ impl<'a> Agent<'a> {
                 }
             }
             Event::PeerStats(stats) => {
-                self.selected =
-                    stats.selected_candidate_pair.map(|pair| (pair.local.addr, pair.remote.addr)).or(self.selected);
+                self.selected = stats
+                    .selected_candidate_pair
+                    .map(|pair| (pair.local.addr, pair.remote.addr))
+                    .or(self.selected);
             }
             Event::Closed => self.other_gone = true,
             _ => {}
@@ -312,7 +343,11 @@ impl<'a> Agent<'a> {
         let Some(id) = self.channel.filter(|_| !self.is_over(now)) else {
             return;
         };
-        if self.rtc.channel(id).is_none_or(|mut channel| channel.buffered_amount() >= MOST_BUFFERED) {
+        if self
+            .rtc
+            .channel(id)
+            .is_none_or(|mut channel| channel.buffered_amount() >= MOST_BUFFERED)
+        {
             return;
         }
         let text = self.exchange.ping(now, self.view());
@@ -347,7 +382,8 @@ impl<'a> Agent<'a> {
 
     fn add_relayed(&mut self, ready: Vec<Ready>) {
         for Ready { url, address, base } in ready {
-            self.ledger.local(Kind::Relay, address, address, Some(url), self.now_ms());
+            self.ledger
+                .local(Kind::Relay, address, address, Some(url), self.now_ms());
             if let Ok(candidate) = Candidate::relayed(address, base, "udp") {
                 self.add_local(candidate);
             }
@@ -356,7 +392,10 @@ impl<'a> Agent<'a> {
 
     fn add_local(&mut self, candidate: Candidate) {
         self.steps.first_candidate.get_or_insert(self.now_ms());
-        let text = self.rtc.add_local_candidate(candidate).map(Candidate::to_sdp_string);
+        let text = self
+            .rtc
+            .add_local_candidate(candidate)
+            .map(Candidate::to_sdp_string);
         if let Some(text) = text {
             self.negotiation.trickle(Some(&text));
         }
@@ -364,7 +403,12 @@ impl<'a> Agent<'a> {
 
     fn signal(&mut self, signal: Signal) -> Result<(), Failure> {
         let at = self.now_ms();
-        let Agent { negotiation, rtc, ledger, .. } = self;
+        let Agent {
+            negotiation,
+            rtc,
+            ledger,
+            ..
+        } = self;
         match signal {
             Signal::Joined(id) if !negotiation.has_met() => {
                 self.meet(&id);
@@ -372,16 +416,24 @@ impl<'a> Agent<'a> {
             }
             Signal::Offer { from, sdp } if negotiation.is_them(&from) => {
                 self.meet(&from);
-                self.negotiation.accept_offer(&mut self.rtc, &mut self.ledger, at, &sdp)?;
+                self.negotiation
+                    .accept_offer(&mut self.rtc, &mut self.ledger, at, &sdp)?;
             }
             Signal::Answer { from, sdp } if negotiation.is_them(&from) => {
                 negotiation.accept_answer(rtc, ledger, at, &sdp)?
             }
-            Signal::Candidate { from, candidate: Some(text) } if negotiation.is_them(&from) => {
+            Signal::Candidate {
+                from,
+                candidate: Some(text),
+            } if negotiation.is_them(&from) => {
                 negotiation.remote_candidate(rtc, ledger, at, &text);
             }
-            Signal::View { from, types } if negotiation.is_them(&from) => self.exchange.theirs = Some(types),
-            Signal::Bye(from) | Signal::Left(from) if negotiation.is_them(&from) => self.other_gone = true,
+            Signal::View { from, types } if negotiation.is_them(&from) => {
+                self.exchange.theirs = Some(types)
+            }
+            Signal::Bye(from) | Signal::Left(from) if negotiation.is_them(&from) => {
+                self.other_gone = true
+            }
             Signal::Refused { code, message } => tracing::warn!("signaling: {code}: {message}"),
             Signal::Gone(why) if self.open_since.is_none() => {
                 return Err(Failure::new("signaling", why));
@@ -400,21 +452,35 @@ impl<'a> Agent<'a> {
 
     /// When anything but a packet or a signal calls for us next.
     fn next_due(&self, timeout: Instant) -> Instant {
-        let Settings { duration, patience, wait, .. } = self.settings;
+        let Settings {
+            duration,
+            patience,
+            wait,
+            ..
+        } = self.settings;
         let end = match (self.open_since, self.together) {
             (Some(open), _) if self.is_over(Instant::now()) => open + *duration + GRACE,
             (Some(open), _) => open + *duration,
             (None, Some(together)) => together + *patience,
             (None, None) => self.began + *wait,
         };
-        let others = [self.negotiation.next_due(), self.relays.next_due(), self.tracks.next()];
-        others.into_iter().flatten().fold(timeout.min(end), Instant::min)
+        let others = [
+            self.negotiation.next_due(),
+            self.relays.next_due(),
+            self.tracks.next(),
+        ];
+        others
+            .into_iter()
+            .flatten()
+            .fold(timeout.min(end), Instant::min)
     }
 
     fn due(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
         let at = self.since(now);
-        let ours = self.negotiation.due(&mut self.rtc, &mut self.ledger, at, self.settings.media)?;
+        let ours =
+            self.negotiation
+                .due(&mut self.rtc, &mut self.ledger, at, self.settings.media)?;
         self.ours.extend(ours);
         let ready = self.relays.let_go(now);
         self.add_relayed(ready);
@@ -426,7 +492,9 @@ impl<'a> Agent<'a> {
     /// When no pair works any more, the one who offered gathers nothing anew but asks for fresh checks. RFC 8445 §9.
     fn restart_if_dead(&mut self, now: Instant) {
         let silent = self.exchange.silent(now) > DEAD;
-        let lately = self.restarted.is_some_and(|at| now.saturating_duration_since(at) < BETWEEN_RESTARTS);
+        let lately = self
+            .restarted
+            .is_some_and(|at| now.saturating_duration_since(at) < BETWEEN_RESTARTS);
         let ours_to_do = self.negotiation.is_offerer() && self.open_since.is_some() && !lately;
         if (silent || self.disconnected) && ours_to_do && self.negotiation.restart(&mut self.rtc) {
             self.restarted = Some(now);
@@ -435,7 +503,10 @@ impl<'a> Agent<'a> {
 
     /// Whether the time for messages is over.
     fn is_over(&self, now: Instant) -> bool {
-        self.other_gone || self.open_since.is_some_and(|open| now >= open + self.settings.duration)
+        self.other_gone
+            || self
+                .open_since
+                .is_some_and(|open| now >= open + self.settings.duration)
     }
 
     /// How the call ends, when it does.
@@ -443,20 +514,34 @@ impl<'a> Agent<'a> {
         let now = Instant::now();
         if let Some(open) = self.open_since {
             let late = self.other_gone || now >= open + self.settings.duration + GRACE;
-            return (self.is_over(now) && (late || self.exchange.is_settled())).then(|| self.stopped());
+            return (self.is_over(now) && (late || self.exchange.is_settled()))
+                .then(|| self.stopped());
         }
         if self.other_gone {
-            return Some(Err(Failure::new("left", "the other peer went before the call stood")));
+            return Some(Err(Failure::new(
+                "left",
+                "the other peer went before the call stood",
+            )));
         }
         match self.together {
             Some(together) if now >= together + self.settings.patience => {
                 let seconds = self.settings.patience.as_secs();
-                let why = self.unreached.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
-                Some(Err(Failure::new("ice", format!("no pair of candidates worked within {seconds} s{why}"))))
+                let why = self
+                    .unreached
+                    .as_ref()
+                    .map(|why| format!("; {why}"))
+                    .unwrap_or_default();
+                Some(Err(Failure::new(
+                    "ice",
+                    format!("no pair of candidates worked within {seconds} s{why}"),
+                )))
             }
             None if now >= self.began + self.settings.wait => Some(Err(Failure::new(
                 "nobody",
-                format!("nobody came into the room within {} s", self.settings.wait.as_secs()),
+                format!(
+                    "nobody came into the room within {} s",
+                    self.settings.wait.as_secs()
+                ),
             ))),
             _ => None,
         }
@@ -490,10 +575,12 @@ impl<'a> Agent<'a> {
         let pair = selected.map(|(local, remote)| self.ledger.pair(local, remote));
         let theirs = self.exchange.theirs;
         let relayed = |types: Types| types.local == Kind::Relay || types.remote == Kind::Relay;
-        let path = self.view().map(|types| match relayed(types) || theirs.is_some_and(relayed) {
-            true => Path::Relay,
-            false => Path::Direct,
-        });
+        let path = self.view().map(
+            |types| match relayed(types) || theirs.is_some_and(relayed) {
+                true => Path::Relay,
+                false => Path::Direct,
+            },
+        );
         Verdict {
             version: 1,
             connected,
@@ -503,7 +590,9 @@ impl<'a> Agent<'a> {
             failure,
             pair,
             theirs,
-            candidates: self.ledger.candidates(selected, |local, peer| self.relays.refusal(local, peer)),
+            candidates: self
+                .ledger
+                .candidates(selected, |local, peer| self.relays.refusal(local, peer)),
             checks: self.ledger.checks(),
             steps: self.steps,
             messages: self.exchange.messages(),
@@ -516,7 +605,10 @@ impl<'a> Agent<'a> {
     fn view(&self) -> Option<Types> {
         let (local, remote) = self.selected?;
         let pair = self.ledger.pair(local, remote);
-        Some(Types { local: pair.local.kind, remote: pair.remote.kind })
+        Some(Types {
+            local: pair.local.kind,
+            remote: pair.remote.kind,
+        })
     }
 
     /// What happens now, for the progress line.
@@ -531,7 +623,10 @@ impl<'a> Agent<'a> {
                 )
             }
             (None, Some(_)) => "connecting".into(),
-            (None, None) => format!("waiting for somebody to enter the room {}", self.settings.room),
+            (None, None) => format!(
+                "waiting for somebody to enter the room {}",
+                self.settings.room
+            ),
         }
     }
 
@@ -541,7 +636,9 @@ impl<'a> Agent<'a> {
 
     /// Milliseconds since both were in the room.
     fn since(&self, now: Instant) -> u64 {
-        self.together.map_or(0, |together| now.saturating_duration_since(together).as_millis() as u64)
+        self.together.map_or(0, |together| {
+            now.saturating_duration_since(together).as_millis() as u64
+        })
     }
 }
 

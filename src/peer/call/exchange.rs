@@ -80,7 +80,8 @@ impl Exchange {
 
     /// How long nothing has come in; nothing before the first message.
     pub fn silent(&self, now: Instant) -> Duration {
-        self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
+        self.last
+            .map_or(Duration::ZERO, |last| now.saturating_duration_since(last))
     }
 
     /// Whether anything has come in.
@@ -96,7 +97,10 @@ impl Exchange {
     /// The figures.
     pub fn messages(&self) -> Messages {
         // What was sent just before the other hung up is not lost on the way.
-        let young = |asked: &Instant| self.now.is_some_and(|now| now.saturating_duration_since(*asked) < STILL_COMING);
+        let young = |asked: &Instant| {
+            self.now
+                .is_some_and(|now| now.saturating_duration_since(*asked) < STILL_COMING)
+        };
         let coming = self.open.iter().filter(|(_, asked)| young(asked)).count() as u64;
         let lost = self.sent.saturating_sub(self.answered + coming);
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
@@ -104,7 +108,11 @@ impl Exchange {
             sent: self.sent,
             answered: self.answered,
             received: self.received,
-            lost_percent: if self.sent == 0 { 0.0 } else { lost as f64 * 100.0 / self.sent as f64 },
+            lost_percent: if self.sent == 0 {
+                0.0
+            } else {
+                lost as f64 * 100.0 / self.sent as f64
+            },
             longest_silence_ms: self.silence.as_millis() as u64,
             rtt_ms: self.trips.least.map(|least| RoundTrips {
                 least: milliseconds(least),
@@ -132,7 +140,10 @@ impl Exchange {
 
 fn read_view(message: &Value) -> Option<Types> {
     let kind = |end: &str| Kind::from_name(message.get("view")?.get(end)?.as_str()?);
-    Some(Types { local: kind("local")?, remote: kind("remote")? })
+    Some(Types {
+        local: kind("local")?,
+        remote: kind("remote")?,
+    })
 }
 
 /// Pings that are waited for at most; an older one counts as lost.
@@ -149,19 +160,33 @@ mod tests {
     fn pings_are_answered_and_loss_is_counted() {
         let began = Instant::now();
         let at = |milliseconds| began + Duration::from_millis(milliseconds);
-        let view = Types { local: Kind::Host, remote: Kind::Relay };
+        let view = Types {
+            local: Kind::Host,
+            remote: Kind::Relay,
+        };
         let (mut one, mut other) = (Exchange::default(), Exchange::default());
         for (n, lost) in [(0, false), (1, true), (2, false), (3, false)] {
             let ping = one.ping(at(n * 1000), Some(view));
             if lost {
                 continue;
             }
-            let Heard::Ping(pong) = other.hear(at(n * 1000 + 5), ping.as_bytes()) else { panic!("{ping}") };
+            let Heard::Ping(pong) = other.hear(at(n * 1000 + 5), ping.as_bytes()) else {
+                panic!("{ping}")
+            };
             assert_eq!(one.hear(at(n * 1000 + 10), pong.as_bytes()), Heard::Pong);
         }
         let messages = one.messages();
-        assert_eq!((messages.sent, messages.answered, messages.lost_percent), (4, 3, 25.0));
-        assert_eq!((messages.longest_silence_ms, messages.rtt_ms.unwrap().mean.round()), (2000, 10.0));
+        assert_eq!(
+            (messages.sent, messages.answered, messages.lost_percent),
+            (4, 3, 25.0)
+        );
+        assert_eq!(
+            (
+                messages.longest_silence_ms,
+                messages.rtt_ms.unwrap().mean.round()
+            ),
+            (2000, 10.0)
+        );
         assert_eq!((other.messages().received, other.theirs), (3, Some(view)));
         assert!(!one.is_settled() && other.is_settled());
     }

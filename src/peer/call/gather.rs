@@ -76,7 +76,10 @@ impl Host {
     ///
     /// # Errors
     /// No address, or no socket, could be had.
-    pub async fn open_all(toward: &[SocketAddr], packets: &mpsc::Sender<Packet>) -> io::Result<Vec<Host>> {
+    pub async fn open_all(
+        toward: &[SocketAddr],
+        packets: &mpsc::Sender<Packet>,
+    ) -> io::Result<Vec<Host>> {
         let mut hosts: Vec<Host> = Vec::new();
         for target in toward.iter().chain(&ANYWHERE) {
             let Ok(address) = source_toward(*target).await else {
@@ -87,8 +90,17 @@ impl Host {
             }
             hosts.push(Host::open(address, packets.clone()).await?);
         }
-        let nowhere = || io::Error::new(io::ErrorKind::NetworkUnreachable, "this machine has no address");
-        if hosts.is_empty() { Err(nowhere()) } else { Ok(hosts) }
+        let nowhere = || {
+            io::Error::new(
+                io::ErrorKind::NetworkUnreachable,
+                "this machine has no address",
+            )
+        };
+        if hosts.is_empty() {
+            Err(nowhere())
+        } else {
+            Ok(hosts)
+        }
     }
 
     /// Sends a packet from this address.
@@ -99,7 +111,11 @@ impl Host {
 
     async fn open(address: IpAddr, packets: mpsc::Sender<Packet>) -> io::Result<Host> {
         let socket = Arc::new(UdpSocket::bind((address, 0)).await?);
-        let host = Host { address: socket.local_addr()?, socket, questions: Questions::default() };
+        let host = Host {
+            address: socket.local_addr()?,
+            socket,
+            questions: Questions::default(),
+        };
         tokio::spawn(host.clone().receive(packets));
         Ok(host)
     }
@@ -117,7 +133,11 @@ impl Host {
                 let _gave_up = asker.send(answer);
                 continue;
             }
-            let packet = Packet { source, destination: self.address, octets: octets.to_vec() };
+            let packet = Packet {
+                source,
+                destination: self.address,
+                octets: octets.to_vec(),
+            };
             if let Err(mpsc::error::TrySendError::Closed(_)) = packets.try_send(packet) {
                 return;
             }
@@ -175,7 +195,12 @@ pub fn gather(
     let mut asked = JoinSet::new();
     for server in servers {
         if server.url.relays {
-            asked.spawn(relay_by(server, tls.clone(), packets.clone(), found.clone()));
+            asked.spawn(relay_by(
+                server,
+                tls.clone(),
+                packets.clone(),
+                found.clone(),
+            ));
         } else {
             asked.spawn(reflect_by(server.url, hosts.to_vec(), found.clone()));
         }
@@ -189,9 +214,16 @@ pub fn gather(
 
 /// Leaves the servers that may be asked: those that relay over one of `transports`, or over any when it is empty, and those that
 /// do not unless `relay_only`. In words: that none of them relays.
-pub fn keep_allowed(servers: &mut Vec<IceServer>, relay_only: bool, transports: &[Transport]) -> Option<String> {
+pub fn keep_allowed(
+    servers: &mut Vec<IceServer>,
+    relay_only: bool,
+    transports: &[Transport],
+) -> Option<String> {
     let relaying = servers.iter().filter(|server| server.url.relays);
-    let offered = relaying.map(|server| server.url.to_string()).collect::<Vec<_>>().join(", ");
+    let offered = relaying
+        .map(|server| server.url.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
     servers.retain(|server| match server.url.relays {
         true => transports.is_empty() || transports.contains(&server.url.usual_transport()),
         false => !relay_only,
@@ -199,10 +231,16 @@ pub fn keep_allowed(servers: &mut Vec<IceServer>, relay_only: bool, transports: 
     if servers.iter().any(|server| server.url.relays) {
         return None;
     }
-    let names = transports.iter().map(|transport| transport.name()).collect::<Vec<_>>().join(", ");
+    let names = transports
+        .iter()
+        .map(|transport| transport.name())
+        .collect::<Vec<_>>()
+        .join(", ");
     match offered.is_empty() {
         true => Some("the endpoint names no server that relays".into()),
-        false => Some(format!("no server that the endpoint names is reached over {names}: {offered}")),
+        false => Some(format!(
+            "no server that the endpoint names is reached over {names}: {offered}"
+        )),
     }
 }
 
@@ -211,14 +249,20 @@ pub fn keep_allowed(servers: &mut Vec<IceServer>, relay_only: bool, transports: 
 /// # Errors
 /// In words: the name has none.
 pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let looked_up = tokio::net::lookup_host((host, port)).await.map_err(|error| format!("{host}: {error}"))?;
+    let looked_up = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| format!("{host}: {error}"))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in looked_up {
         if !addresses.contains(&address) {
             addresses.push(address);
         }
     }
-    if addresses.is_empty() { Err(format!("{host} has no address")) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(format!("{host} has no address"))
+    } else {
+        Ok(addresses)
+    }
 }
 
 /// Allocates on a server, at the first of its addresses that this machine has a route to.
@@ -228,7 +272,11 @@ async fn relay_by(
     packets: mpsc::Sender<Packet>,
     found: mpsc::Sender<Found>,
 ) {
-    let IceServer { url, username, credential } = server;
+    let IceServer {
+        url,
+        username,
+        credential,
+    } = server;
     let allocation = async {
         let mut failure = String::new();
         for address in resolve(&url.host, url.port).await? {
@@ -276,7 +324,10 @@ async fn reflect_by(url: IceUrl, hosts: Vec<Host>, found: mpsc::Sender<Found>) {
         let url = url.clone();
         let what = match answer {
             Ok(address) => Found::Reflexive { url, address, base },
-            Err(why) => Found::Nothing { url, why: format!("from {base}: {why}") },
+            Err(why) => Found::Nothing {
+                url,
+                why: format!("from {base}: {why}"),
+            },
         };
         let _gone = found.send(what).await;
     }
@@ -300,7 +351,11 @@ fn reflexive(answer: &Message) -> Result<SocketAddr, String> {
 
 /// The address that this machine's routes give to packets for `target`. Connecting a UDP socket sends nothing.
 async fn source_toward(target: SocketAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if target.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(target).await?;
     Ok(socket.local_addr()?.ip())
@@ -317,7 +372,10 @@ fn is_link_local(address: IpAddr) -> bool {
 /// Addresses that stand for the Internet when asking for a route.
 const ANYWHERE: [SocketAddr; 2] = [
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 9),
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)), 9),
+    SocketAddr::new(
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)),
+        9,
+    ),
 ];
 /// How long a Binding request waits for an answer before it is sent again; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(100);

@@ -27,19 +27,31 @@ struct Track {
 impl Tracks {
     /// No tracks yet.
     pub fn new(began: Instant) -> Tracks {
-        Tracks { began, tracks: Vec::new(), counted: Media::default() }
+        Tracks {
+            began,
+            tracks: Vec::new(),
+            counted: Media::default(),
+        }
     }
 
     /// Sends on this medium from now on.
     pub fn add(&mut self, mid: Mid, kind: MediaKind, now: Instant) {
         if !self.tracks.iter().any(|track| track.mid == mid) {
-            self.tracks.push(Track { mid, kind, next: now });
+            self.tracks.push(Track {
+                mid,
+                kind,
+                next: now,
+            });
         }
     }
 
     /// Counts a frame that came.
     pub fn received(&mut self, audio: bool) {
-        let frames = if audio { &mut self.counted.audio } else { &mut self.counted.video };
+        let frames = if audio {
+            &mut self.counted.audio
+        } else {
+            &mut self.counted.video
+        };
         frames.received += 1;
     }
 
@@ -55,14 +67,22 @@ impl Tracks {
                 continue;
             }
             let (codec, frame, interval, frames) = match track.kind {
-                MediaKind::Audio => (Codec::Opus, &SILENCE[..], AUDIO_INTERVAL, &mut self.counted.audio),
+                MediaKind::Audio => (
+                    Codec::Opus,
+                    &SILENCE[..],
+                    AUDIO_INTERVAL,
+                    &mut self.counted.audio,
+                ),
                 MediaKind::Video => (Codec::Vp8, PICTURE, VIDEO_INTERVAL, &mut self.counted.video),
             };
             track.next = (track.next + interval).max(now);
             let Some(writer) = rtc.writer(track.mid) else {
                 continue;
             };
-            let Some(format) = writer.payload_params().find(|params| params.spec().codec == codec) else {
+            let Some(format) = writer
+                .payload_params()
+                .find(|params| params.spec().codec == codec)
+            else {
                 continue;
             };
             let (pt, rate) = (format.pt(), format.spec().clock_rate);

@@ -47,16 +47,27 @@ impl Negotiation {
         ca: Option<&Path>,
     ) -> Result<Vec<IceServer>, Failure> {
         let refused = |why: String| Failure::new("signaling", format!("{endpoint}: {why}"));
-        self.rendezvous = Some(Rendezvous::enter(endpoint, room, token, ca).await.map_err(refused)?);
+        self.rendezvous = Some(
+            Rendezvous::enter(endpoint, room, token, ca)
+                .await
+                .map_err(refused)?,
+        );
         let (peers, servers, unread) = match tokio::time::timeout(WELCOME, self.next()).await {
-            Ok(Signal::Welcome { peers, servers, unread }) => (peers, servers, unread),
+            Ok(Signal::Welcome {
+                peers,
+                servers,
+                unread,
+            }) => (peers, servers, unread),
             Ok(Signal::Refused { code, message }) => {
                 return Err(refused(format!("{code}: {message}")));
             }
             Ok(Signal::Gone(why)) => return Err(refused(why)),
             Ok(_) => return Err(refused("the endpoint does not speak as it should".into())),
             Err(_) => {
-                return Err(refused(format!("no welcome within {} s", WELCOME.as_secs())));
+                return Err(refused(format!(
+                    "no welcome within {} s",
+                    WELCOME.as_secs()
+                )));
             }
         };
         for why in unread {
@@ -110,7 +121,13 @@ impl Negotiation {
     ///
     /// # Errors
     /// As [`Negotiation::accept_offer`].
-    pub fn due(&mut self, rtc: &mut Rtc, ledger: &mut Ledger, at: u64, media: bool) -> Result<Vec<Mid>, Failure> {
+    pub fn due(
+        &mut self,
+        rtc: &mut Rtc,
+        ledger: &mut Ledger,
+        at: u64,
+        media: bool,
+    ) -> Result<Vec<Mid>, Failure> {
         let now = Instant::now();
         if let Some((sdp, _)) = self.crossed.take_if(|(_, until)| *until <= now) {
             // Nobody has answered our offer: the other waits for us to give way.
@@ -118,7 +135,11 @@ impl Negotiation {
             self.offered = false;
             self.accept_offer(rtc, ledger, at, &sdp)?;
         }
-        Ok(if self.offer_at.is_some_and(|at| at <= now) { self.offer(rtc, media) } else { Vec::new() })
+        Ok(if self.offer_at.is_some_and(|at| at <= now) {
+            self.offer(rtc, media)
+        } else {
+            Vec::new()
+        })
     }
 
     /// Makes the first offer, with a data channel and perhaps media, whose identifiers it gives.
@@ -130,8 +151,15 @@ impl Negotiation {
         self.offered = true;
         let mut changes = rtc.sdp_api();
         changes.add_channel_with_config(channel_config());
-        let kinds: &[MediaKind] = if media { &[MediaKind::Audio, MediaKind::Video] } else { &[] };
-        let mids = kinds.iter().map(|kind| changes.add_media(*kind, Direction::SendRecv, None, None, None)).collect();
+        let kinds: &[MediaKind] = if media {
+            &[MediaKind::Audio, MediaKind::Video]
+        } else {
+            &[]
+        };
+        let mids = kinds
+            .iter()
+            .map(|kind| changes.add_media(*kind, Direction::SendRecv, None, None, None))
+            .collect();
         let offer = changes.apply();
         self.send_offer(offer);
         mids
@@ -153,14 +181,24 @@ impl Negotiation {
     ///
     /// # Errors
     /// `sdp`: the offer cannot be used.
-    pub fn accept_offer(&mut self, rtc: &mut Rtc, ledger: &mut Ledger, at: u64, sdp: &str) -> Result<(), Failure> {
+    pub fn accept_offer(
+        &mut self,
+        rtc: &mut Rtc,
+        ledger: &mut Ledger,
+        at: u64,
+        sdp: &str,
+    ) -> Result<(), Failure> {
         if self.pending.is_some() {
             self.crossed = Some((sdp.into(), Instant::now() + CROSSED));
             return Ok(());
         }
         self.offer_at = None;
-        let offer = SdpOffer::from_sdp_string(sdp).map_err(|error| unusable("their offer", error))?;
-        let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| unusable("their offer", error))?;
+        let offer =
+            SdpOffer::from_sdp_string(sdp).map_err(|error| unusable("their offer", error))?;
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|error| unusable("their offer", error))?;
         let answer = answer.to_sdp_string();
         if let (Some(rendezvous), Some(them)) = (&self.rendezvous, &self.them) {
             rendezvous.answer(them, &answer);
@@ -174,13 +212,22 @@ impl Negotiation {
     ///
     /// # Errors
     /// `sdp`: the answer cannot be used.
-    pub fn accept_answer(&mut self, rtc: &mut Rtc, ledger: &mut Ledger, at: u64, sdp: &str) -> Result<(), Failure> {
+    pub fn accept_answer(
+        &mut self,
+        rtc: &mut Rtc,
+        ledger: &mut Ledger,
+        at: u64,
+        sdp: &str,
+    ) -> Result<(), Failure> {
         let Some(pending) = self.pending.take() else {
             return Ok(());
         };
         self.crossed = None;
-        let answer = SdpAnswer::from_sdp_string(sdp).map_err(|error| unusable("their answer", error))?;
-        rtc.sdp_api().accept_answer(pending, answer).map_err(|error| unusable("their answer", error))?;
+        let answer =
+            SdpAnswer::from_sdp_string(sdp).map_err(|error| unusable("their answer", error))?;
+        rtc.sdp_api()
+            .accept_answer(pending, answer)
+            .map_err(|error| unusable("their answer", error))?;
         self.described_by(rtc, ledger, at, sdp);
         Ok(())
     }
@@ -209,7 +256,8 @@ impl Negotiation {
     /// Tells the other of a candidate, unless our description will; `None` is the end of candidates.
     pub fn trickle(&mut self, candidate: Option<&str>) {
         self.gathered |= candidate.is_none();
-        if let (Some(rendezvous), Some(them), Some(mid)) = (&self.rendezvous, &self.them, &self.mid) {
+        if let (Some(rendezvous), Some(them), Some(mid)) = (&self.rendezvous, &self.them, &self.mid)
+        {
             rendezvous.candidate(them, candidate.map(|candidate| (candidate, mid.as_str())));
         }
     }
@@ -229,7 +277,9 @@ impl Negotiation {
     }
 
     fn send_offer(&mut self, offer: Option<(SdpOffer, SdpPendingOffer)>) {
-        let (Some((offer, pending)), Some(rendezvous), Some(them)) = (offer, &self.rendezvous, &self.them) else {
+        let (Some((offer, pending)), Some(rendezvous), Some(them)) =
+            (offer, &self.rendezvous, &self.them)
+        else {
             return;
         };
         let sdp = offer.to_sdp_string();
@@ -240,7 +290,10 @@ impl Negotiation {
 
     /// After our description: candidates belong to its first medium, and what is found from now on is trickled.
     fn described_ourselves(&mut self, sdp: &str) {
-        self.mid = sdp.lines().find_map(|line| line.strip_prefix("a=mid:")).map(|mid| mid.trim().to_owned());
+        self.mid = sdp
+            .lines()
+            .find_map(|line| line.strip_prefix("a=mid:"))
+            .map(|mid| mid.trim().to_owned());
         if self.gathered {
             self.trickle(None);
         }
@@ -249,7 +302,10 @@ impl Negotiation {
     /// After their description: the candidates in it are known, and those that came before it may be used.
     fn described_by(&mut self, rtc: &mut Rtc, ledger: &mut Ledger, at: u64, sdp: &str) {
         self.described = true;
-        for line in sdp.lines().filter_map(|line| line.trim().strip_prefix("a=candidate:")) {
+        for line in sdp
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("a=candidate:"))
+        {
             ledger.remote(&format!("candidate:{line}"), at, None);
         }
         for candidate in std::mem::take(&mut self.held) {

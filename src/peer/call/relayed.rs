@@ -60,7 +60,9 @@ impl Relayed {
             conn: conn.clone(),
             vnet: None,
         };
-        let client = Client::new(config).await.map_err(|error| error.to_string())?;
+        let client = Client::new(config)
+            .await
+            .map_err(|error| error.to_string())?;
         client.listen().await.map_err(|error| error.to_string())?;
         let allocated = tokio::time::timeout(PATIENCE, client.allocate()).await;
         let relay = match allocated {
@@ -72,8 +74,23 @@ impl Relayed {
         let refused = Refused::default();
         let (outgoing, to_send) = mpsc::channel(QUEUE);
         let (working, done) = mpsc::channel(1);
-        tokio::spawn(carry(client, Arc::new(relay), address, to_send, packets, refused.clone(), conn, working));
-        Ok(Relayed { address, base, outgoing, refused, done })
+        tokio::spawn(carry(
+            client,
+            Arc::new(relay),
+            address,
+            to_send,
+            packets,
+            refused.clone(),
+            conn,
+            working,
+        ));
+        Ok(Relayed {
+            address,
+            base,
+            outgoing,
+            refused,
+            done,
+        })
     }
 
     /// Sends to a peer; what the queue cannot take is lost, as on any network.
@@ -88,14 +105,19 @@ impl Relayed {
 
     /// Releases the allocation and waits until the server knows.
     pub async fn release(self) {
-        let Relayed { outgoing, mut done, .. } = self;
+        let Relayed {
+            outgoing, mut done, ..
+        } = self;
         drop(outgoing);
         let _ended = tokio::time::timeout(PATIENCE, done.recv()).await;
     }
 }
 
 /// Carries packets both ways until nobody sends any more, then releases the allocation.
-#[expect(clippy::too_many_arguments, reason = "the parts of one allocation, handed to the task that owns them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one allocation, handed to the task that owns them"
+)]
 async fn carry(
     client: Client,
     relay: Arc<dyn Conn + Send + Sync>,
@@ -111,11 +133,18 @@ async fn carry(
         let mut octets = vec![0; LONGEST];
         while let Ok((length, source)) = incoming.recv_from(&mut octets).await {
             let octets = octets.get(..length).unwrap_or_default().to_vec();
-            let _full = packets.try_send(Packet { source, destination: address, octets });
+            let _full = packets.try_send(Packet {
+                source,
+                destination: address,
+                octets,
+            });
         }
     });
     while let Some((peer, octets)) = to_send.recv().await {
-        if refused.lock().is_ok_and(|refused| refused.contains_key(&peer.ip())) {
+        if refused
+            .lock()
+            .is_ok_and(|refused| refused.contains_key(&peer.ip()))
+        {
             continue;
         }
         if let Err(error) = relay.send_to(&octets, peer).await {
@@ -148,7 +177,12 @@ struct Seen {
 
 impl Tamed {
     fn new(line: Line, username: &str, password: &str) -> Tamed {
-        Tamed { line, username: username.into(), password: password.into(), seen: Mutex::default() }
+        Tamed {
+            line,
+            username: username.into(),
+            password: password.into(),
+            seen: Mutex::default(),
+        }
     }
 
     /// What the server last refused, and why.
@@ -164,9 +198,12 @@ impl Tamed {
         if (message.class(), message.method()) != (Class::Request, Method::CHANNEL_BIND) {
             return;
         }
-        let number = message.attribute(AttributeType::CHANNEL_NUMBER).and_then(attribute::read_channel_number);
+        let number = message
+            .attribute(AttributeType::CHANNEL_NUMBER)
+            .and_then(attribute::read_channel_number);
         let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS);
-        let peer = peer.and_then(|value| attribute::read_xor_address(value, &message.transaction()));
+        let peer =
+            peer.and_then(|value| attribute::read_xor_address(value, &message.transaction()));
         if let (Some(number), Some(peer), Ok(mut seen)) = (number, peer, self.seen.lock()) {
             seen.channels.insert(number, peer);
         }
@@ -196,10 +233,17 @@ impl Tamed {
         };
         match message.class() {
             Class::Request => false,
-            Class::Indication => message.method() != Method::DATA || message.has(AttributeType::DATA),
+            Class::Indication => {
+                message.method() != Method::DATA || message.has(AttributeType::DATA)
+            }
             Class::Error => {
-                let value = message.attribute(AttributeType::ERROR_CODE).unwrap_or_default();
-                let Some(reason) = value.get(4..).and_then(|reason| std::str::from_utf8(reason).ok()) else {
+                let value = message
+                    .attribute(AttributeType::ERROR_CODE)
+                    .unwrap_or_default();
+                let Some(reason) = value
+                    .get(4..)
+                    .and_then(|reason| std::str::from_utf8(reason).ok())
+                else {
                     return false;
                 };
                 let code = attribute::read_error_code(value).map_or(0, |code| code.0);
@@ -207,11 +251,19 @@ impl Tamed {
                     seen.refusal = Some(format!("{code} {reason}"));
                 }
                 if let Some(realm) = message.text(AttributeType::REALM) {
-                    seen.key = Key::long_term(PasswordAlgorithm::MD5, &self.username, realm, &self.password);
+                    seen.key = Key::long_term(
+                        PasswordAlgorithm::MD5,
+                        &self.username,
+                        realm,
+                        &self.password,
+                    );
                 }
                 true
             }
-            Class::Success => seen.key.as_ref().is_none_or(|key| integrity::verify(message, Seal::Sha1, key)),
+            Class::Success => seen
+                .key
+                .as_ref()
+                .is_none_or(|key| integrity::verify(message, Seal::Sha1, key)),
         }
     }
 }
@@ -226,7 +278,10 @@ impl Conn for Tamed {
         self.recv_from(octets).await.map(|(length, _)| length)
     }
 
-    async fn recv_from(&self, octets: &mut [u8]) -> Result<(usize, SocketAddr), webrtc_util::Error> {
+    async fn recv_from(
+        &self,
+        octets: &mut [u8],
+    ) -> Result<(usize, SocketAddr), webrtc_util::Error> {
         loop {
             let received = match self.line.receive().await {
                 Ok(received) => received,
@@ -248,7 +303,11 @@ impl Conn for Tamed {
         self.send_to(octets, self.line.server()).await
     }
 
-    async fn send_to(&self, octets: &[u8], _server: SocketAddr) -> Result<usize, webrtc_util::Error> {
+    async fn send_to(
+        &self,
+        octets: &[u8],
+        _server: SocketAddr,
+    ) -> Result<usize, webrtc_util::Error> {
         self.outgoing(octets);
         match self.line.send(octets).await {
             Err(error) if self.line.is_reliable() => Err(error.into()),

@@ -39,7 +39,8 @@ impl Relays {
         if is_udp(&url) {
             self.awaited = self.awaited.saturating_sub(1);
         } else {
-            self.until.get_or_insert_with(|| Instant::now() + HEAD_START);
+            self.until
+                .get_or_insert_with(|| Instant::now() + HEAD_START);
         }
         self.held.push((url, relayed));
         self.let_go(Instant::now())
@@ -62,9 +63,15 @@ impl Relays {
     pub fn let_go(&mut self, now: Instant) -> Vec<Ready> {
         let all = self.awaited == 0 || self.until.is_some_and(|until| until <= now);
         self.held.sort_by_key(|(url, _)| url.usual_transport());
-        let free: Vec<_> = self.held.extract_if(.., |(url, _)| all || is_udp(url)).collect();
-        let told =
-            free.iter().map(|(url, relayed)| Ready { url: url.clone(), address: relayed.address, base: relayed.base });
+        let free: Vec<_> = self
+            .held
+            .extract_if(.., |(url, _)| all || is_udp(url))
+            .collect();
+        let told = free.iter().map(|(url, relayed)| Ready {
+            url: url.clone(),
+            address: relayed.address,
+            base: relayed.base,
+        });
         let told = told.collect();
         self.ready.extend(free);
         told
@@ -72,13 +79,22 @@ impl Relays {
 
     /// Sends from a relayed address; false when it is none of ours.
     pub fn send(&self, from: SocketAddr, to: SocketAddr, octets: &[u8]) -> bool {
-        let found = self.ready.iter().find(|(_, relayed)| relayed.address == from);
-        found.inspect(|(_, relayed)| relayed.send(to, octets)).is_some()
+        let found = self
+            .ready
+            .iter()
+            .find(|(_, relayed)| relayed.address == from);
+        found
+            .inspect(|(_, relayed)| relayed.send(to, octets))
+            .is_some()
     }
 
     /// Why the server of a relayed address would not relay to a peer, if it said so.
     pub fn refusal(&self, from: SocketAddr, peer: IpAddr) -> Option<String> {
-        self.ready.iter().find(|(_, relayed)| relayed.address == from)?.1.refusal(peer)
+        self.ready
+            .iter()
+            .find(|(_, relayed)| relayed.address == from)?
+            .1
+            .refusal(peer)
     }
 
     /// Releases all of them.

@@ -55,7 +55,11 @@ pub enum Clue<'a> {
 /// What a clue means.
 pub fn finding(server: &Examined, clue: Clue) -> Finding {
     let (severity, code, message, advice) = match clue {
-        Clue::NoRoute => note("no-route", "this machine has no route to that address; it was passed over", ""),
+        Clue::NoRoute => note(
+            "no-route",
+            "this machine has no route to that address; it was passed over",
+            "",
+        ),
         Clue::Closed(closed) => not_opened(closed),
         Clue::ConnectSilent if server.transport == "dtls" => problem(
             "dtls",
@@ -78,7 +82,11 @@ pub fn finding(server: &Examined, clue: Clue) -> Finding {
             "Allocate is granted without a relayed address",
             "this is no TURN server as RFC 8656 has it",
         ),
-        Clue::Allocate { trouble, login, skewed } => allocate(trouble, login, skewed),
+        Clue::Allocate {
+            trouble,
+            login,
+            skewed,
+        } => allocate(trouble, login, skewed),
         Clue::RangeClosed(relayed) => problem(
             "range-closed",
             format!("packets from outside to the relayed address {relayed} do not arrive"),
@@ -102,20 +110,39 @@ pub fn finding(server: &Examined, clue: Clue) -> Finding {
             },
         ),
     };
-    Finding { severity, code, place: Some(server.place()), message, advice: (!advice.is_empty()).then_some(advice) }
+    Finding {
+        severity,
+        code,
+        place: Some(server.place()),
+        message,
+        advice: (!advice.is_empty()).then_some(advice),
+    }
 }
 
 /// A name without an address.
 pub fn unresolved(server: &Examined, why: &str) -> Finding {
-    let (severity, code, message, advice) =
-        problem("unresolved", format!("the name has no address: {why}"), "look at the spelling and at the DNS records");
-    Finding { severity, code, place: Some(server.place()), message, advice: Some(advice) }
+    let (severity, code, message, advice) = problem(
+        "unresolved",
+        format!("the name has no address: {why}"),
+        "look at the spelling and at the DNS records",
+    );
+    Finding {
+        severity,
+        code,
+        place: Some(server.place()),
+        message,
+        advice: Some(advice),
+    }
 }
 
 /// What it means that this machine may not be a peer: nothing where it is one that a relay had better not reach, or the relay's
 /// own host.
 pub fn refused_peer(server: &Examined, peer: IpAddr, trouble: &Trouble) -> Option<Finding> {
-    let Trouble::Refused(Refusal { code: ErrorCode::FORBIDDEN, .. }) = trouble else {
+    let Trouble::Refused(Refusal {
+        code: ErrorCode::FORBIDDEN,
+        ..
+    }) = trouble
+    else {
         return None;
     };
     let own = server.address.is_some_and(|address| address.ip() == peer);
@@ -149,18 +176,35 @@ pub fn certificate(server: &Examined) -> Option<Finding> {
         ),
         None if days < SOON => {
             let message = format!("the certificate expires in {days} days");
-            (Severity::Warning, "certificate-expires", message, "renew it".to_owned())
+            (
+                Severity::Warning,
+                "certificate-expires",
+                message,
+                "renew it".to_owned(),
+            )
         }
         None => return None,
     };
-    Some(Finding { severity, code, place: Some(server.place()), message, advice: Some(advice) })
+    Some(Finding {
+        severity,
+        code,
+        place: Some(server.place()),
+        message,
+        advice: Some(advice),
+    })
 }
 
 /// What an allocation that could be used shows as a whole.
 pub fn relay(server: &Examined) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut add = |(severity, code, message, advice): Said| {
-        findings.push(Finding { severity, code, place: Some(server.place()), message, advice: Some(advice) });
+        findings.push(Finding {
+            severity,
+            code,
+            place: Some(server.place()),
+            message,
+            advice: Some(advice),
+        });
     };
     let (Some(address), Some(relayed)) = (server.address, server.relayed) else {
         return findings;
@@ -175,20 +219,36 @@ pub fn relay(server: &Examined) -> Vec<Finding> {
             "behind 1:1 NAT set the external address (hairpin: --external-address; coturn: external-ip)",
         ));
     } else if !server.works {
-        let (code, message) = if address.ip() != relayed.ip() && address.is_ipv4() == relayed.is_ipv4() {
-            (
-                "external-address",
-                format!("nothing passes the relay, and its address {} is not the server's", relayed.ip()),
-            )
-        } else {
-            ("no-data", "an allocation is granted, but nothing passes through it".to_owned())
-        };
-        add(problem(code, message, "open the relay's port range for UDP, and look at relay and external address"));
+        let (code, message) =
+            if address.ip() != relayed.ip() && address.is_ipv4() == relayed.is_ipv4() {
+                (
+                    "external-address",
+                    format!(
+                        "nothing passes the relay, and its address {} is not the server's",
+                        relayed.ip()
+                    ),
+                )
+            } else {
+                (
+                    "no-data",
+                    "an allocation is granted, but nothing passes through it".to_owned(),
+                )
+            };
+        add(problem(
+            code,
+            message,
+            "open the relay's port range for UDP, and look at relay and external address",
+        ));
     }
     for step in ["channel", "refresh", "release"] {
         if server.works && !server.did(step) {
             let advice = "browsers need it; look at the server's log".to_owned();
-            add((Severity::Problem, "step", format!("the step {step} fails"), advice));
+            add((
+                Severity::Problem,
+                "step",
+                format!("the step {step} fails"),
+                advice,
+            ));
         }
     }
     findings
@@ -196,7 +256,11 @@ pub fn relay(server: &Examined) -> Vec<Finding> {
 
 /// What only the comparison of servers shows.
 pub fn compare(servers: &[Examined]) -> Option<Finding> {
-    let over = |udp: bool| servers.iter().filter(move |server| ["udp", "dtls"].contains(&server.transport) == udp);
+    let over = |udp: bool| {
+        servers
+            .iter()
+            .filter(move |server| ["udp", "dtls"].contains(&server.transport) == udp)
+    };
     let udp_dead = over(true).count() > 0 && over(true).all(|server| !server.did("binding"));
     let works = over(false).find(|server| server.works)?;
     udp_dead.then(|| Finding {
@@ -225,7 +289,11 @@ fn not_opened(closed: &Closed) -> Said {
             format!("TCP connects, TLS does not: {error}"),
             "look whether this port speaks TLS, and at the server's certificate and key",
         ),
-        Closed::Dtls(error) => problem("dtls", format!("no DTLS handshake comes about: {error}"), DTLS_ADVICE),
+        Closed::Dtls(error) => problem(
+            "dtls",
+            format!("no DTLS handshake comes about: {error}"),
+            DTLS_ADVICE,
+        ),
     }
 }
 
@@ -243,7 +311,9 @@ fn binding(trouble: &Trouble, server: &Examined) -> Said {
         ),
         Trouble::Broken(error) if server.transport == "udp" => problem(
             "udp-refused",
-            format!("UDP is refused, by a firewall on the way or because nothing listens there: {error}"),
+            format!(
+                "UDP is refused, by a firewall on the way or because nothing listens there: {error}"
+            ),
             "open the UDP port and start the server; where this network blocks UDP, offer turns: on port 443",
         ),
         Trouble::Broken(error) => problem(
@@ -290,24 +360,34 @@ fn allocate(trouble: &Trouble, login: Option<&Login>, skewed: bool) -> Said {
             "the server takes no more allocations: no relayed port is left, or it is draining",
             "widen the port range or add a server; where this one is being replaced, check its sibling",
         ),
-        ErrorCode::FORBIDDEN => {
-            problem("forbidden", "the server refuses relaying to this user or address", "look at its policy")
-        }
+        ErrorCode::FORBIDDEN => problem(
+            "forbidden",
+            "the server refuses relaying to this user or address",
+            "look at its policy",
+        ),
         ErrorCode::TRY_ALTERNATE => alternate(refusal),
         ErrorCode::STALE_NONCE => problem(
             "nonce",
             "the server calls every nonce stale",
             "look at its clock, and whether several servers share one address",
         ),
-        ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED => {
-            problem("family", "the server has no relay address of this family", "give it one, or take the URL away")
-        }
-        ErrorCode::UNSUPPORTED_TRANSPORT | ErrorCode::UNKNOWN_ATTRIBUTE | ErrorCode::BAD_REQUEST => problem(
+        ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED => problem(
+            "family",
+            "the server has no relay address of this family",
+            "give it one, or take the URL away",
+        ),
+        ErrorCode::UNSUPPORTED_TRANSPORT
+        | ErrorCode::UNKNOWN_ATTRIBUTE
+        | ErrorCode::BAD_REQUEST => problem(
             "not-turn",
             format!("the server does not relay UDP as RFC 8656 has it: {refusal}"),
             "look whether this is a STUN server without TURN",
         ),
-        _ => problem("allocate", format!("Allocate is refused: {refusal}"), "look at the server's log"),
+        _ => problem(
+            "allocate",
+            format!("Allocate is refused: {refusal}"),
+            "look at the server's log",
+        ),
     }
 }
 
@@ -326,7 +406,9 @@ fn unauthenticated(login: Option<&Login>, skewed: bool) -> Said {
             "set the clocks of the server and of whoever mints credentials by NTP",
         );
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     match credentials::expiry(&login.username).filter(|expiry| *expiry < now) {
         Some(expiry) => problem(
             "expired",
@@ -342,8 +424,14 @@ fn unauthenticated(login: Option<&Login>, skewed: bool) -> Said {
 }
 
 fn alternate(refusal: &Refusal) -> Said {
-    let to = refusal.alternate.map_or("another server".to_owned(), |address| address.to_string());
-    problem("redirect", format!("the server sends its clients to {to}"), "check that one")
+    let to = refusal
+        .alternate
+        .map_or("another server".to_owned(), |address| address.to_string());
+    problem(
+        "redirect",
+        format!("the server sends its clients to {to}"),
+        "check that one",
+    )
 }
 
 fn problem(code: &'static str, message: impl Into<String>, advice: &str) -> Said {
@@ -364,14 +452,18 @@ fn is_private(address: IpAddr) -> bool {
                 || v4.is_unspecified()
                 || v4.octets()[..2] == [100, 64]
         }
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_unique_local() || v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+        }
     }
 }
 
 /// Days before its expiry from which on a certificate is warned of.
 const SOON: i64 = 14;
-const DTLS_ADVICE: &str =
-    "look whether this port speaks DTLS, with an ECDSA key (this check knows no other), and is open for UDP";
+const DTLS_ADVICE: &str = "look whether this port speaks DTLS, with an ECDSA key (this check knows no other), and is open for UDP";
 
 #[cfg(test)]
 mod tests {
@@ -385,18 +477,36 @@ mod tests {
     }
 
     fn refused(code: ErrorCode) -> Trouble {
-        Trouble::Refused(Refusal { code, reason: String::new(), alternate: None, sealed: true })
+        Trouble::Refused(Refusal {
+            code,
+            reason: String::new(),
+            alternate: None,
+            sealed: true,
+        })
     }
 
     #[test]
     fn a_name_that_only_years_help_means_that_clocks_disagree() {
-        let login = Login { username: "9999999999:me".into(), password: "p".into() };
+        let login = Login {
+            username: "9999999999:me".into(),
+            password: "p".into(),
+        };
         let trouble = refused(ErrorCode::UNAUTHENTICATED);
         let told = |skewed| {
-            finding(&server("192.0.2.1:3478", ""), Clue::Allocate { trouble: &trouble, login: Some(&login), skewed })
-                .code
+            finding(
+                &server("192.0.2.1:3478", ""),
+                Clue::Allocate {
+                    trouble: &trouble,
+                    login: Some(&login),
+                    skewed,
+                },
+            )
+            .code
         };
-        assert_eq!((told(true), told(false)), ("clock-skew", "wrong-credentials"));
+        assert_eq!(
+            (told(true), told(false)),
+            ("clock-skew", "wrong-credentials")
+        );
     }
 
     #[test]
@@ -410,7 +520,11 @@ mod tests {
             (ErrorCode::SERVER_ERROR, "allocate"),
         ] {
             let trouble = refused(code);
-            let clue = Clue::Allocate { trouble: &trouble, login: None, skewed: false };
+            let clue = Clue::Allocate {
+                trouble: &trouble,
+                login: None,
+                skewed: false,
+            };
             assert_eq!(finding(&server("192.0.2.1:3478", ""), clue).code, word);
         }
     }
@@ -418,11 +532,22 @@ mod tests {
     #[test]
     fn a_public_peer_that_is_refused_is_warned_of() {
         let told = |peer: &str, code| {
-            refused_peer(&server("192.0.2.1:3478", "192.0.2.1:50000"), peer.parse().unwrap(), &refused(code))
+            refused_peer(
+                &server("192.0.2.1:3478", "192.0.2.1:50000"),
+                peer.parse().unwrap(),
+                &refused(code),
+            )
         };
         let warned = told("198.51.100.7", ErrorCode::FORBIDDEN).unwrap();
-        assert_eq!((warned.severity, warned.code), (Severity::Warning, "public-peers"));
-        assert!(warned.message.contains("198.51.100.7"), "{}", warned.message);
+        assert_eq!(
+            (warned.severity, warned.code),
+            (Severity::Warning, "public-peers")
+        );
+        assert!(
+            warned.message.contains("198.51.100.7"),
+            "{}",
+            warned.message
+        );
         for (peer, code) in [
             ("10.0.0.7", ErrorCode::FORBIDDEN),
             ("127.0.0.1", ErrorCode::FORBIDDEN),
@@ -440,7 +565,10 @@ mod tests {
             ("192.0.2.99:50000", vec!["external-address"]),
             ("192.0.2.1:50000", vec!["no-data"]),
         ] {
-            let found: Vec<_> = relay(&server("192.0.2.1:3478", relayed)).iter().map(|finding| finding.code).collect();
+            let found: Vec<_> = relay(&server("192.0.2.1:3478", relayed))
+                .iter()
+                .map(|finding| finding.code)
+                .collect();
             assert_eq!(found, codes, "{relayed}");
         }
     }

@@ -141,13 +141,20 @@ impl Report {
     pub fn new(servers: Vec<Examined>, mut findings: Vec<Finding>) -> Report {
         findings.sort_by_key(|finding| finding.severity);
         findings.dedup();
-        let problem = findings.iter().any(|finding| finding.severity == Severity::Problem);
+        let problem = findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Problem);
         let health = match servers.iter().any(|server| server.works) {
             false => Health::Dead,
             true if problem => Health::Ailing,
             true => Health::Well,
         };
-        Report { version: 1, health, servers, findings }
+        Report {
+            version: 1,
+            health,
+            servers,
+            findings,
+        }
     }
 
     /// 0 everything works, 3 something does, 4 nothing does.
@@ -180,22 +187,39 @@ impl Examined {
     /// A step that worked.
     pub fn done(&mut self, step: &'static str, took: Duration, detail: Option<String>) {
         let ms = Some((took.as_secs_f64() * 1e6).round() / 1e3);
-        self.steps.push(Step { step, outcome: Outcome::Done, ms, detail });
+        self.steps.push(Step {
+            step,
+            outcome: Outcome::Done,
+            ms,
+            detail,
+        });
     }
 
     /// A step that did not.
     pub fn failed(&mut self, step: &'static str, why: impl fmt::Display) {
-        self.steps.push(Step { step, outcome: Outcome::Failed, ms: None, detail: Some(why.to_string()) });
+        self.steps.push(Step {
+            step,
+            outcome: Outcome::Failed,
+            ms: None,
+            detail: Some(why.to_string()),
+        });
     }
 
     /// A step that could not be tried.
     pub fn skipped(&mut self, step: &'static str, why: impl fmt::Display) {
-        self.steps.push(Step { step, outcome: Outcome::Skipped, ms: None, detail: Some(why.to_string()) });
+        self.steps.push(Step {
+            step,
+            outcome: Outcome::Skipped,
+            ms: None,
+            detail: Some(why.to_string()),
+        });
     }
 
     /// Whether a step worked.
     pub fn did(&self, step: &str) -> bool {
-        self.steps.iter().any(|done| done.step == step && done.outcome == Outcome::Done)
+        self.steps
+            .iter()
+            .any(|done| done.step == step && done.outcome == Outcome::Done)
     }
 
     /// Where a finding about it is placed.
@@ -210,21 +234,46 @@ impl Examined {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for server in &self.servers {
-            writeln!(f, "{}: {}", server.place(), if server.works { "works" } else { "DOES NOT WORK" })?;
+            writeln!(
+                f,
+                "{}: {}",
+                server.place(),
+                if server.works {
+                    "works"
+                } else {
+                    "DOES NOT WORK"
+                }
+            )?;
             if let Some(tls) = &server.tls {
                 let version = tls.version.as_deref().unwrap_or("TLS");
-                let expires = tls.expires_in_days.map_or("unknown".to_owned(), |days| format!("in {days} days"));
+                let expires = tls
+                    .expires_in_days
+                    .map_or("unknown".to_owned(), |days| format!("in {days} days"));
                 writeln!(f, "  {version}, certificate expires {expires}")?;
             }
             let mut table = Table::new();
-            table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+            table
+                .load_style(UTF8_BORDERS_ONLY)
+                .set_content_arrangement(ContentArrangement::Dynamic);
             for step in &server.steps {
                 let ms = step.ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
-                table.add_row([step.step, step.outcome.name(), &ms, step.detail.as_deref().unwrap_or_default()]);
+                table.add_row([
+                    step.step,
+                    step.outcome.name(),
+                    &ms,
+                    step.detail.as_deref().unwrap_or_default(),
+                ]);
             }
             writeln!(f, "{table}")?;
         }
-        for Finding { severity, place, message, advice, .. } in &self.findings {
+        for Finding {
+            severity,
+            place,
+            message,
+            advice,
+            ..
+        } in &self.findings
+        {
             write!(f, "{}: {message}", severity.name())?;
             if let Some(place) = place {
                 write!(f, " ({place})")?;
@@ -234,7 +283,10 @@ impl fmt::Display for Report {
                 writeln!(f, "  → {advice}")?;
             }
         }
-        let warned = self.findings.iter().any(|finding| finding.severity == Severity::Warning);
+        let warned = self
+            .findings
+            .iter()
+            .any(|finding| finding.severity == Severity::Warning);
         f.write_str(match self.health {
             Health::Well if warned => "WELL: everything that was tried works; see the warnings",
             Health::Well => "WELL: everything that was tried works",

@@ -55,7 +55,12 @@ pub enum Credentials {
 /// The file of authorities cannot be used.
 pub async fn check(settings: &Settings, mut progress: impl FnMut(&str)) -> std::io::Result<Report> {
     let (tls, certificates) = tls::recording(settings.ca.as_deref())?;
-    let mut doctor = Doctor { settings, tls, certificates, findings: Vec::new() };
+    let mut doctor = Doctor {
+        settings,
+        tls,
+        certificates,
+        findings: Vec::new(),
+    };
     let mut examined = Vec::new();
     for url in &settings.urls {
         let transports = match url.transport {
@@ -74,7 +79,11 @@ pub async fn check(settings: &Settings, mut progress: impl FnMut(&str)) -> std::
         };
         for transport in transports {
             for address in &addresses {
-                progress(&format!("{url} over {} at {}", transport.name(), address.ip()));
+                progress(&format!(
+                    "{url} over {} at {}",
+                    transport.name(),
+                    address.ip()
+                ));
                 examined.push(doctor.examine(url, transport, *address).await);
             }
         }
@@ -91,7 +100,12 @@ struct Doctor<'a> {
 }
 
 impl Doctor<'_> {
-    async fn examine(&mut self, url: &IceUrl, transport: Transport, address: SocketAddr) -> Examined {
+    async fn examine(
+        &mut self,
+        url: &IceUrl,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> Examined {
         let mut server = Examined::new(url.to_string(), transport.name());
         server.address = Some(address);
         let Some(line) = self.open(&mut server, url, transport, address).await else {
@@ -102,7 +116,11 @@ impl Doctor<'_> {
             Ok((answer, took)) => {
                 server.reflexive = answer.mapped;
                 server.software = answer.software;
-                server.done("binding", took, answer.mapped.map(|mapped| format!("you are {mapped}")));
+                server.done(
+                    "binding",
+                    took,
+                    answer.mapped.map(|mapped| format!("you are {mapped}")),
+                );
                 server.works = !url.relays;
             }
             Err(trouble) => {
@@ -129,8 +147,19 @@ impl Doctor<'_> {
         address: SocketAddr,
     ) -> Option<Line> {
         let began = Instant::now();
-        let opened = tokio::time::timeout(CONNECT, Line::open(transport, address, &url.host, &self.tls)).await;
-        if let Ok(Ok((_, Opening { certificate: Some(certificate), .. }))) = &opened {
+        let opened = tokio::time::timeout(
+            CONNECT,
+            Line::open(transport, address, &url.host, &self.tls),
+        )
+        .await;
+        if let Ok(Ok((
+            _,
+            Opening {
+                certificate: Some(certificate),
+                ..
+            },
+        ))) = &opened
+        {
             self.certificates.look_alone(certificate.clone(), &url.host);
         }
         let certificate = self.certificates.take();
@@ -153,13 +182,20 @@ impl Doctor<'_> {
                 None
             }
             Ok(Err(closed)) => {
-                let step = if matches!(closed, Closed::Connect(_)) { "connect" } else { "tls" };
+                let step = if matches!(closed, Closed::Connect(_)) {
+                    "connect"
+                } else {
+                    "tls"
+                };
                 server.failed(step, closed.error());
                 self.find(server, Clue::Closed(&closed));
                 None
             }
             Err(_) => {
-                server.failed("connect", format!("nothing within {} s", began.elapsed().as_secs()));
+                server.failed(
+                    "connect",
+                    format!("nothing within {} s", began.elapsed().as_secs()),
+                );
                 self.find(server, Clue::ConnectSilent);
                 None
             }
@@ -167,14 +203,23 @@ impl Doctor<'_> {
     }
 
     /// An allocation and everything that can be done with it, on a line of its own.
-    async fn relay(&mut self, server: &mut Examined, url: &IceUrl, transport: Transport, address: SocketAddr) {
+    async fn relay(
+        &mut self,
+        server: &mut Examined,
+        url: &IceUrl,
+        transport: Transport,
+        address: SocketAddr,
+    ) {
         let login = match &self.settings.credentials {
             Credentials::None => None,
             Credentials::Login(login) => Some(login.clone()),
             Credentials::Secret { secret, name } => Some(mint(secret, name.as_deref(), DAY)),
         };
-        let Ok(Ok((line, _))) =
-            tokio::time::timeout(CONNECT, Line::open(transport, address, &url.host, &self.tls)).await
+        let Ok(Ok((line, _))) = tokio::time::timeout(
+            CONNECT,
+            Line::open(transport, address, &url.host, &self.tls),
+        )
+        .await
         else {
             server.failed("allocate", "the second connection did not open");
             return self.find(server, Clue::SecondLine);
@@ -190,8 +235,17 @@ impl Doctor<'_> {
             }
             Err(trouble) => {
                 server.failed("allocate", &trouble);
-                let skewed = self.far_expiry_works(url, transport, address, &trouble).await;
-                return self.find(server, Clue::Allocate { trouble: &trouble, login: login.as_ref(), skewed });
+                let skewed = self
+                    .far_expiry_works(url, transport, address, &trouble)
+                    .await;
+                return self.find(
+                    server,
+                    Clue::Allocate {
+                        trouble: &trouble,
+                        login: login.as_ref(),
+                        skewed,
+                    },
+                );
             }
         };
         server.relayed = Some(relayed);
@@ -230,8 +284,19 @@ impl Doctor<'_> {
     }
 
     /// Permission, data, channel, refresh, the peers that should be refused, release.
-    async fn exercise(&mut self, server: &mut Examined, talk: &mut Talk, relayed: SocketAddr, address: SocketAddr) {
-        match talk.ask(Request::CreatePermission { peers: vec![relayed] }).await {
+    async fn exercise(
+        &mut self,
+        server: &mut Examined,
+        talk: &mut Talk,
+        relayed: SocketAddr,
+        address: SocketAddr,
+    ) {
+        match talk
+            .ask(Request::CreatePermission {
+                peers: vec![relayed],
+            })
+            .await
+        {
             Ok((_, took)) => {
                 server.done("permission", took, None);
                 match echo(talk, relayed, None).await {
@@ -245,17 +310,29 @@ impl Doctor<'_> {
             }
         }
         self.there_and_back(server, talk, relayed, address).await;
-        match talk.ask(Request::ChannelBind { number: CHANNEL, peer: relayed }).await {
+        match talk
+            .ask(Request::ChannelBind {
+                number: CHANNEL,
+                peer: relayed,
+            })
+            .await
+        {
             Ok((_, took)) => match echo(talk, relayed, Some(CHANNEL)).await {
-                Some(trip) => {
-                    server.done("channel", took, Some(format!("round trip {:.1} ms", trip.as_secs_f64() * 1e3)))
-                }
+                Some(trip) => server.done(
+                    "channel",
+                    took,
+                    Some(format!("round trip {:.1} ms", trip.as_secs_f64() * 1e3)),
+                ),
                 None => server.failed("channel", "bound, but nothing comes back on it"),
             },
             Err(trouble) => server.failed("channel", trouble),
         }
         match talk.ask(Request::Refresh { lifetime: 600 }).await {
-            Ok((answer, took)) => server.done("refresh", took, answer.lifetime.map(|seconds| format!("{seconds} s"))),
+            Ok((answer, took)) => server.done(
+                "refresh",
+                took,
+                answer.lifetime.map(|seconds| format!("{seconds} s")),
+            ),
             Err(trouble) => server.failed("refresh", trouble),
         }
         self.private_peers(server, talk, relayed, address).await;
@@ -275,7 +352,10 @@ impl Doctor<'_> {
         address: SocketAddr,
     ) {
         if relayed.is_ipv4() != address.is_ipv4() {
-            return server.skipped("inward", "the relayed address is of another family than ours");
+            return server.skipped(
+                "inward",
+                "the relayed address is of another family than ours",
+            );
         }
         let socket = match plain_socket(address).await {
             Ok(socket) => socket,
@@ -284,13 +364,21 @@ impl Doctor<'_> {
         let Some(ours) = reflexive_of(&socket, address).await else {
             return server.skipped("inward", "UDP does not come back to this machine");
         };
-        if let Err(trouble) = talk.ask(Request::CreatePermission { peers: vec![ours] }).await {
-            self.findings.extend(diagnosis::refused_peer(server, ours.ip(), &trouble));
+        if let Err(trouble) = talk
+            .ask(Request::CreatePermission { peers: vec![ours] })
+            .await
+        {
+            self.findings
+                .extend(diagnosis::refused_peer(server, ours.ip(), &trouble));
             return server.skipped("inward", format!("{trouble} for {}", ours.ip()));
         }
         let began = Instant::now();
         let mut peer = None;
-        for payload in [b"hairpin check in 1", b"hairpin check in 2", b"hairpin check in 3"] {
+        for payload in [
+            b"hairpin check in 1",
+            b"hairpin check in 2",
+            b"hairpin check in 3",
+        ] {
             let _unreachable = socket.send_to(payload, relayed).await;
             if let Some(Source::Peer(source)) = talk.hear(payload, TRY).await {
                 server.done("inward", began.elapsed(), Some(format!("from {source}")));
@@ -306,7 +394,9 @@ impl Doctor<'_> {
         let mut octets = [0; 64];
         for _ in 0..TRIES {
             talk.send(peer, OUTWARD).await;
-            let Ok(Ok((length, source))) = tokio::time::timeout(TRY, socket.recv_from(&mut octets)).await else {
+            let Ok(Ok((length, source))) =
+                tokio::time::timeout(TRY, socket.recv_from(&mut octets)).await
+            else {
                 continue;
             };
             if octets.get(..length) != Some(OUTWARD) {
@@ -331,21 +421,41 @@ impl Doctor<'_> {
     ) {
         let began = Instant::now();
         let mut permitted = Vec::new();
-        for peer in
-            PRIVATE_PEERS.into_iter().filter(|peer| peer.is_ipv4() == relayed.is_ipv4() && *peer != relayed.ip())
+        for peer in PRIVATE_PEERS
+            .into_iter()
+            .filter(|peer| peer.is_ipv4() == relayed.is_ipv4() && *peer != relayed.ip())
         {
-            match talk.ask(Request::CreatePermission { peers: vec![SocketAddr::new(peer, 9)] }).await {
+            match talk
+                .ask(Request::CreatePermission {
+                    peers: vec![SocketAddr::new(peer, 9)],
+                })
+                .await
+            {
                 Ok(_) => permitted.push(peer),
                 Err(Trouble::Refused(_)) => {}
                 Err(trouble) => return server.failed("private-peers", trouble),
             }
         }
         let refused = permitted.is_empty();
-        let list = permitted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let said = if refused { "all refused".into() } else { format!("permitted: {list}") };
+        let list = permitted
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let said = if refused {
+            "all refused".into()
+        } else {
+            format!("permitted: {list}")
+        };
         server.done("private-peers", began.elapsed(), Some(said));
         if !refused {
-            self.find(server, Clue::PrivatePeers { list: &list, beside: address });
+            self.find(
+                server,
+                Clue::PrivatePeers {
+                    list: &list,
+                    beside: address,
+                },
+            );
         }
     }
 
@@ -355,12 +465,26 @@ impl Doctor<'_> {
 }
 
 /// Allocates in the family of the server's address, or in IPv4 where the server has no other.
-async fn allocate(talk: &mut Talk, address: SocketAddr) -> Result<(Option<SocketAddr>, Duration), Trouble> {
+async fn allocate(
+    talk: &mut Talk,
+    address: SocketAddr,
+) -> Result<(Option<SocketAddr>, Duration), Trouble> {
     let family = address.is_ipv6().then_some(Family::V6);
-    let first = talk.ask(Request::Allocate { family, lifetime: None }).await;
+    let first = talk
+        .ask(Request::Allocate {
+            family,
+            lifetime: None,
+        })
+        .await;
     let granted = match (first, family) {
-        (Err(Trouble::Refused(refusal)), Some(_)) if refusal.code == ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED => {
-            talk.ask(Request::Allocate { family: None, lifetime: None }).await?
+        (Err(Trouble::Refused(refusal)), Some(_))
+            if refusal.code == ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED =>
+        {
+            talk.ask(Request::Allocate {
+                family: None,
+                lifetime: None,
+            })
+            .await?
         }
         (outcome, _) => outcome?,
     };
@@ -384,7 +508,11 @@ async fn echo(talk: &mut Talk, relayed: SocketAddr, channel: Option<u16>) -> Opt
 }
 
 async fn plain_socket(toward: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any: IpAddr = if toward.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if toward.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     UdpSocket::bind((any, 0)).await
 }
 
@@ -398,11 +526,16 @@ async fn reflexive_of(socket: &UdpSocket, server: SocketAddr) -> Option<SocketAd
     let mut octets = vec![0; 2_048];
     for _ in 0..TRIES {
         socket.send_to(&out, server).await.ok()?;
-        let Ok(Ok((length, _))) = tokio::time::timeout(TRY, socket.recv_from(&mut octets)).await else {
+        let Ok(Ok((length, _))) = tokio::time::timeout(TRY, socket.recv_from(&mut octets)).await
+        else {
             continue;
         };
         let event = client.receive(octets.get(..length).unwrap_or_default(), &mut Vec::new());
-        if let crate::turn::client_state::Event::Granted { id: answered, answer, .. } = event
+        if let crate::turn::client_state::Event::Granted {
+            id: answered,
+            answer,
+            ..
+        } = event
             && answered == id
         {
             return answer.mapped;
@@ -412,7 +545,9 @@ async fn reflexive_of(socket: &UdpSocket, server: SocketAddr) -> Option<SocketAd
 }
 
 fn mint(secret: &str, name: Option<&str>, seconds: u64) -> Login {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let username = credentials::time_limited_name(now + seconds, name);
     let password = credentials::password(secret, &username).to_string();
     Login { username, password }
@@ -423,12 +558,21 @@ fn read_certificate(certificate: Option<Certificate>, version: Option<String>) -
         Ok(left) => (left.as_secs() / DAY) as i64,
         Err(past) => -((past.duration().as_secs() / DAY) as i64) - 1,
     };
-    let until = certificate.as_ref().and_then(|certificate| certificate.until);
-    Tls { version, expires_in_days: until.map(day), problem: certificate.and_then(|certificate| certificate.problem) }
+    let until = certificate
+        .as_ref()
+        .and_then(|certificate| certificate.until);
+    Tls {
+        version,
+        expires_in_days: until.map(day),
+        problem: certificate.and_then(|certificate| certificate.problem),
+    }
 }
 
 fn is_unroutable(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::AddrNotAvailable)
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::AddrNotAvailable
+    )
 }
 
 impl std::fmt::Debug for Credentials {

@@ -39,7 +39,10 @@ impl Talk {
         let mut seed = [0; 32];
         // Transaction ids only have to differ; where the system has no randomness they still do.
         let _predictable = getrandom::fill(&mut seed);
-        Talk { line, client: Client::new(login, seed) }
+        Talk {
+            line,
+            client: Client::new(login, seed),
+        }
     }
 
     /// The realm of the server's challenge.
@@ -58,8 +61,11 @@ impl Talk {
         self.line.send(&out).await.map_err(Trouble::Broken)?;
         let mut sent = 1;
         loop {
-            let wait =
-                if self.line.is_reliable() { PATIENCE } else { wait_ms(sent).map_or(PATIENCE, Duration::from_millis) };
+            let wait = if self.line.is_reliable() {
+                PATIENCE
+            } else {
+                wait_ms(sent).map_or(PATIENCE, Duration::from_millis)
+            };
             let received = match tokio::time::timeout(wait, self.line.receive()).await {
                 Ok(received) => received.map_err(Trouble::Broken)?,
                 Err(_) if self.line.is_reliable() || sent == MOST_SENT => {
@@ -115,7 +121,10 @@ impl Talk {
                     Err(_) => return None,
                 };
                 match self.client.receive(&received, &mut Vec::new()) {
-                    Event::Data { peer, payload: heard } if heard == payload => return Some(Source::Peer(peer)),
+                    Event::Data {
+                        peer,
+                        payload: heard,
+                    } if heard == payload => return Some(Source::Peer(peer)),
                     Event::Channel(data) if data.payload == payload => {
                         return Some(Source::Channel(data.number));
                     }

@@ -14,7 +14,11 @@ pub(crate) type Ends = (SocketAddr, SocketAddr);
 
 /// The five-tuple of an association.
 pub(crate) fn over_dtls((client, server): Ends) -> FiveTuple {
-    FiveTuple { client, server, transport: Transport::Dtls }
+    FiveTuple {
+        client,
+        server,
+        transport: Transport::Dtls,
+    }
 }
 
 /// All DTLS associations of a shard.
@@ -77,15 +81,36 @@ impl Associations {
     }
 
     /// Enters one and tells its place.
-    pub(crate) fn insert(&mut self, ends: Ends, listener: u32, association: Association, now: Instant) -> u32 {
+    pub(crate) fn insert(
+        &mut self,
+        ends: Ends,
+        listener: u32,
+        association: Association,
+        now: Instant,
+    ) -> u32 {
         let index = self.vacant.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, entry: None });
+            self.slots.push(Slot {
+                generation: 0,
+                entry: None,
+            });
             (self.slots.len() - 1) as u32
         });
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            let link = Way::Association { shard: self.shard, generation: slot.generation, index }.link();
+            let link = Way::Association {
+                shard: self.shard,
+                generation: slot.generation,
+                index,
+            }
+            .link();
             let client = Client::new(over_dtls(ends), link);
-            let entry = Entry { association, client, listener, active: now, due: FOREVER, armed: FOREVER };
+            let entry = Entry {
+                association,
+                client,
+                listener,
+                active: now,
+                due: FOREVER,
+                armed: FOREVER,
+            };
             slot.entry = Some(Box::new(entry));
             self.of.insert(ends, index);
         }
@@ -99,11 +124,17 @@ impl Associations {
 
     /// The place of the association that a link leads to, if it is still there.
     pub(crate) fn place(&self, link: Link) -> Option<u32> {
-        let Way::Association { shard, generation, index } = Way::of(link) else {
+        let Way::Association {
+            shard,
+            generation,
+            index,
+        } = Way::of(link)
+        else {
             return None;
         };
         let slot = self.slots.get(index as usize)?;
-        (shard == self.shard && slot.generation == generation && slot.entry.is_some()).then_some(index)
+        (shard == self.shard && slot.generation == generation && slot.entry.is_some())
+            .then_some(index)
     }
 
     /// Takes one out.
@@ -112,7 +143,10 @@ impl Associations {
         let entry = slot.entry.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.vacant.push(index);
-        self.of.remove(&(entry.client.five_tuple.client, entry.client.five_tuple.server));
+        self.of.remove(&(
+            entry.client.five_tuple.client,
+            entry.client.five_tuple.server,
+        ));
         Some(entry)
     }
 
@@ -140,7 +174,10 @@ impl Associations {
             let Some(Reverse((at, index, generation))) = self.timers.pop() else {
                 break;
             };
-            let slot = self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation);
+            let slot = self
+                .slots
+                .get_mut(index as usize)
+                .filter(|slot| slot.generation == generation);
             let Some(entry) = slot.and_then(|slot| slot.entry.as_mut()) else {
                 continue;
             };

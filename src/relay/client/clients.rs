@@ -84,9 +84,17 @@ pub(crate) enum Way {
     /// A UDP listener; every shard has the same ones, so any shard may send to its clients.
     Listener(u32),
     /// A connection of the shard `shard`.
-    Conn { shard: u16, generation: u16, index: u32 },
+    Conn {
+        shard: u16,
+        generation: u16,
+        index: u32,
+    },
     /// A DTLS association of the shard `shard`.
-    Association { shard: u16, generation: u16, index: u32 },
+    Association {
+        shard: u16,
+        generation: u16,
+        index: u32,
+    },
 }
 
 impl Clients {
@@ -138,7 +146,10 @@ impl Clients {
                         && listener.address.is_ipv4() == address.is_ipv4())
             })
         };
-        self.udp.iter().position(bound).and_then(|index| u32::try_from(index).ok())
+        self.udp
+            .iter()
+            .position(bound)
+            .and_then(|index| u32::try_from(index).ok())
     }
 
     /// Takes the connections that wait at a listener, up to some.
@@ -171,47 +182,79 @@ impl Clients {
         if open >= self.limits.maximum || fd_limit::is_among_the_last(&stream) {
             return self.counters.connections_refused.add(1);
         }
-        let prepared = tcp::prepare(&stream, self.limits.send_buffer).and_then(|()| stream.local_addr());
+        let prepared =
+            tcp::prepare(&stream, self.limits.send_buffer).and_then(|()| stream.local_addr());
         let Ok(server) = prepared else {
             return self.counters.connections_failed.add(1);
         };
         self.counters.connections_accepted.add(1);
         self.counters.connections.add(1);
         let index = self.vacant.pop().unwrap_or_else(|| {
-            self.connections.push(Slot { generation: 0, conn: None });
+            self.connections.push(Slot {
+                generation: 0,
+                conn: None,
+            });
             (self.connections.len() - 1) as u32
         });
         let Some(slot) = self.connections.get_mut(index as usize) else {
             return;
         };
-        let link = Way::Conn { shard: self.shard, generation: slot.generation, index }.link();
-        let five_tuple = FiveTuple { client, server, transport: Transport::Tcp };
+        let link = Way::Conn {
+            shard: self.shard,
+            generation: slot.generation,
+            index,
+        }
+        .link();
+        let five_tuple = FiveTuple {
+            client,
+            server,
+            transport: Transport::Tcp,
+        };
         let source = Source::Conn(index);
         let client = Client::new(five_tuple, link);
         let mut conn = Conn::new(Stream::Tcp(stream), client, self.ready.waker(source), now);
-        conn.balanced = self.balancers.iter().any(|balancer| balancer.contains(five_tuple.client.ip().to_canonical()));
+        conn.balanced = self
+            .balancers
+            .iter()
+            .any(|balancer| balancer.contains(five_tuple.client.ip().to_canonical()));
         slot.conn = Some(Box::new(conn));
         self.ready.push(source);
-        self.checks.push(Reverse((now + self.limits.idle.min(self.limits.handshakes.patience), link)));
+        self.checks.push(Reverse((
+            now + self.limits.idle.min(self.limits.handshakes.patience),
+            link,
+        )));
     }
 
     /// The connection at a place.
     pub(crate) fn conn(&mut self, index: u32) -> Option<&mut Conn> {
-        self.connections.get_mut(index as usize)?.conn.as_deref_mut()
+        self.connections
+            .get_mut(index as usize)?
+            .conn
+            .as_deref_mut()
     }
 
     /// The place of the connection that a link leads to, if it is still there.
     pub(crate) fn place(&self, link: Link) -> Option<u32> {
-        let Way::Conn { shard, generation, index } = Way::of(link) else {
+        let Way::Conn {
+            shard,
+            generation,
+            index,
+        } = Way::of(link)
+        else {
             return None;
         };
         let slot = self.connections.get(index as usize)?;
-        (shard == self.shard && slot.generation == generation && slot.conn.is_some()).then_some(index)
+        (shard == self.shard && slot.generation == generation && slot.conn.is_some())
+            .then_some(index)
     }
 
     /// The connection at a place and the spare buffers, to queue output.
     pub(crate) fn output(&mut self, index: u32) -> Option<(&mut Conn, &mut Pool)> {
-        let conn = self.connections.get_mut(index as usize)?.conn.as_deref_mut()?;
+        let conn = self
+            .connections
+            .get_mut(index as usize)?
+            .conn
+            .as_deref_mut()?;
         if !conn.touched {
             conn.touched = true;
             self.touched.push(index);
@@ -234,7 +277,11 @@ impl Clients {
 
     /// Writes what waits for a connection; `false` when it has failed.
     pub(crate) fn flush(&mut self, index: u32) -> bool {
-        let Some(conn) = self.connections.get_mut(index as usize).and_then(|slot| slot.conn.as_deref_mut()) else {
+        let Some(conn) = self
+            .connections
+            .get_mut(index as usize)
+            .and_then(|slot| slot.conn.as_deref_mut())
+        else {
             return true;
         };
         conn.touched = false;
@@ -263,7 +310,11 @@ impl Clients {
     }
 
     /// The next connection that has been silent for too long, unless it `holds` an allocation.
-    pub(crate) fn silent(&mut self, now: Instant, holds: impl Fn(&FiveTuple) -> bool) -> Option<u32> {
+    pub(crate) fn silent(
+        &mut self,
+        now: Instant,
+        holds: impl Fn(&FiveTuple) -> bool,
+    ) -> Option<u32> {
         while self.next_check().is_some_and(|at| at <= now) {
             let Some(Reverse((_, link))) = self.checks.pop() else {
                 break;
@@ -276,7 +327,11 @@ impl Clients {
                 continue;
             };
             let due = conn.deadline(&limits);
-            let again = if holds(&conn.client.five_tuple) { now + limits.idle } else { due };
+            let again = if holds(&conn.client.five_tuple) {
+                now + limits.idle
+            } else {
+                due
+            };
             if again <= now {
                 return Some(index);
             }
@@ -301,10 +356,16 @@ impl Way {
     pub(crate) fn link(self) -> Link {
         Link(match self {
             Way::Listener(index) => u64::from(index),
-            Way::Conn { shard, generation, index } => CONNECTION | placed(shard, generation, index),
-            Way::Association { shard, generation, index } => {
-                CONNECTION | ASSOCIATION | placed(shard, generation, index)
-            }
+            Way::Conn {
+                shard,
+                generation,
+                index,
+            } => CONNECTION | placed(shard, generation, index),
+            Way::Association {
+                shard,
+                generation,
+                index,
+            } => CONNECTION | ASSOCIATION | placed(shard, generation, index),
         })
     }
 
@@ -313,10 +374,22 @@ impl Way {
         if link.0 & CONNECTION == 0 {
             return Way::Listener(link.0 as u32);
         }
-        let (shard, generation, index) = ((link.0 >> 48) as u16 & SHARD, (link.0 >> 32) as u16, link.0 as u32);
+        let (shard, generation, index) = (
+            (link.0 >> 48) as u16 & SHARD,
+            (link.0 >> 32) as u16,
+            link.0 as u32,
+        );
         match link.0 & ASSOCIATION {
-            0 => Way::Conn { shard, generation, index },
-            _ => Way::Association { shard, generation, index },
+            0 => Way::Conn {
+                shard,
+                generation,
+                index,
+            },
+            _ => Way::Association {
+                shard,
+                generation,
+                index,
+            },
         }
     }
 }
@@ -327,10 +400,22 @@ fn placed(shard: u16, generation: u16, index: u32) -> u64 {
 
 /// Errors of `accept` that the next call has nothing to do with.
 fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
-    let network = [libc::EPROTO, libc::ENOPROTOOPT, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::ENETDOWN];
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut)
-        || error.raw_os_error().is_some_and(|code| network.contains(&code))
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut,
+    };
+    let network = [
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::EHOSTUNREACH,
+        libc::ENETUNREACH,
+        libc::ENETDOWN,
+    ];
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut
+    ) || error
+        .raw_os_error()
+        .is_some_and(|code| network.contains(&code))
 }
 
 /// What a link has room for of a shard's number.
@@ -351,11 +436,31 @@ mod tests {
         let ways = [
             Way::Listener(0),
             Way::Listener(7),
-            Way::Conn { shard: 0, generation: 0, index: 0 },
-            Way::Conn { shard: 0x3fff, generation: 0xffff, index: u32::MAX },
-            Way::Association { shard: 0x3fff, generation: 0xffff, index: u32::MAX },
-            Way::Association { shard: 0, generation: 0, index: 0 },
-            Way::Conn { shard: 3, generation: 9, index: 70_000 },
+            Way::Conn {
+                shard: 0,
+                generation: 0,
+                index: 0,
+            },
+            Way::Conn {
+                shard: 0x3fff,
+                generation: 0xffff,
+                index: u32::MAX,
+            },
+            Way::Association {
+                shard: 0x3fff,
+                generation: 0xffff,
+                index: u32::MAX,
+            },
+            Way::Association {
+                shard: 0,
+                generation: 0,
+                index: 0,
+            },
+            Way::Conn {
+                shard: 3,
+                generation: 9,
+                index: 70_000,
+            },
         ];
         for way in ways {
             assert_eq!(Way::of(way.link()), way);

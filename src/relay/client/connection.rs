@@ -130,7 +130,13 @@ impl Conn {
     }
 
     /// Queues a relayed payload behind its header, unless more than `limit` octets would wait then.
-    pub(crate) fn relay(&mut self, header: &Header, payload: &[u8], limit: usize, pool: &mut Pool) -> Room {
+    pub(crate) fn relay(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        limit: usize,
+        pool: &mut Pool,
+    ) -> Room {
         let length = header.octets().len() + payload.len();
         if self.waiting() + padded(length) > limit {
             return Room::Full;
@@ -139,7 +145,8 @@ impl Conn {
         self.output.extend_from_slice(header.octets());
         self.output.extend_from_slice(payload);
         // RFC 8656 §12.5: over a stream ChannelData is padded too; a Data indication's payload always is.
-        self.output.extend_from_slice([0; 3].get(..padded(length) - length).unwrap_or_default());
+        self.output
+            .extend_from_slice([0; 3].get(..padded(length) - length).unwrap_or_default());
         Room::Taken
     }
 
@@ -160,7 +167,11 @@ impl Conn {
     pub(crate) fn flush(&mut self, pool: &mut Pool) -> std::io::Result<u64> {
         let mut writes = 0;
         let mut cx = Context::from_waker(&self.waker);
-        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .output
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
             let outcome = match &mut self.stream {
                 Stream::Tls(stream) => records(stream, rest, &mut self.record, &mut cx),
                 stream => Pin::new(stream).poll_write(&mut cx, rest),
@@ -231,7 +242,10 @@ impl Conn {
                 self.negotiating_since = None;
                 self.active = now;
                 self.client.five_tuple.transport = Transport::Tls;
-                Negotiated::Now { server_name, validation }
+                Negotiated::Now {
+                    server_name,
+                    validation,
+                }
             }
         }
     }
@@ -302,7 +316,9 @@ pub(crate) struct Pool {
 
 impl Pool {
     fn take(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(FIRST))
+        self.buffers
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(FIRST))
     }
 
     fn give(&mut self, mut buffer: Vec<u8>) {

@@ -21,8 +21,14 @@ impl Shard {
         let known = self.egress.associations.find(&ends);
         let octets = self.batch.payload(datagram);
         let hello = is_hello(octets);
-        let index = if hello { self.meet(listener, ends, datagram) } else { known };
-        let Some((index, entry)) = index.and_then(|index| Some((index, self.egress.associations.get(index)?))) else {
+        let index = if hello {
+            self.meet(listener, ends, datagram)
+        } else {
+            known
+        };
+        let Some((index, entry)) =
+            index.and_then(|index| Some((index, self.egress.associations.get(index)?)))
+        else {
             // A hello has had its answer.
             return if hello {
                 self.counters.dtls_discarded.add(1)
@@ -31,7 +37,10 @@ impl Shard {
             };
         };
         let octets = self.batch.payload(datagram);
-        let ended = entry.association.receive(octets, self.clock.std(self.now)).is_err();
+        let ended = entry
+            .association
+            .receive(octets, self.clock.std(self.now))
+            .is_err();
         self.drain(index, Some(datagram));
         if ended {
             self.part(index);
@@ -44,7 +53,15 @@ impl Shard {
             Some(shard) => {
                 let (client, server) = ends;
                 let octets = self.batch.payload(datagram).to_vec();
-                self.egress.pass(shard, Passed::Records { listener, client, server, octets });
+                self.egress.pass(
+                    shard,
+                    Passed::Records {
+                        listener,
+                        client,
+                        server,
+                        octets,
+                    },
+                );
             }
             None => self.counters.dtls_discarded.add(1),
         }
@@ -58,7 +75,12 @@ impl Shard {
             Meeting::Answer(answer) => {
                 if self.gate.shared.answer_rate.allows(self.now, ends.0.ip()) {
                     self.counters.dtls_challenged.add(1);
-                    self.egress.send_record(listener, &over_dtls(ends), &answer, Arrival::of(datagram));
+                    self.egress.send_record(
+                        listener,
+                        &over_dtls(ends),
+                        &answer,
+                        Arrival::of(datagram),
+                    );
                 }
                 None
             }
@@ -69,9 +91,19 @@ impl Shard {
 
     /// The association of a proven hello. A client that begins anew from the same address has lost the old one (RFC 6347
     /// §4.2.8); who could pretend that, cookie and all, could as well have taken it over on the way.
-    fn associate(&mut self, door: &association::Dtls, listener: u32, ends: Ends, proven: &Proven<'_>) -> Option<u32> {
+    fn associate(
+        &mut self,
+        door: &association::Dtls,
+        listener: u32,
+        ends: Ends,
+        proven: &Proven<'_>,
+    ) -> Option<u32> {
         if let Some(index) = self.egress.associations.find(&ends) {
-            let same = self.egress.associations.get(index).is_some_and(|entry| entry.association.began_with(proven));
+            let same = self
+                .egress
+                .associations
+                .get(index)
+                .is_some_and(|entry| entry.association.began_with(proven));
             if same {
                 return Some(index);
             }
@@ -89,11 +121,19 @@ impl Shard {
         let five_tuple = over_dtls(ends);
         if let Some(shard) = self.server.elsewhere(&five_tuple) {
             // The one that it has lost may be another shard's.
-            self.egress.pass(shard, Passed::Gone(Client::new(five_tuple, Way::Listener(listener).link())));
+            self.egress.pass(
+                shard,
+                Passed::Gone(Client::new(five_tuple, Way::Listener(listener).link())),
+            );
         }
-        let index = self.egress.associations.insert(ends, listener, association, self.now);
+        let index = self
+            .egress
+            .associations
+            .insert(ends, listener, association, self.now);
         if let Some(entry) = self.egress.associations.get(index) {
-            entry.client.realm = proven.server_name().and_then(|name| self.gate.policy.realm_of_server_name(name));
+            entry.client.realm = proven
+                .server_name()
+                .and_then(|name| self.gate.policy.realm_of_server_name(name));
         }
         self.drain(index, None);
         // The hello itself has been taken.
@@ -110,7 +150,10 @@ impl Shard {
         while let Some(entry) = self.egress.associations.get(index) {
             let (client, listener) = (entry.client, entry.listener);
             match entry.association.poll(&mut scratch) {
-                Event::Send(record) => self.egress.send_record(listener, &client.five_tuple, record, arrival),
+                Event::Send(record) => {
+                    self.egress
+                        .send_record(listener, &client.five_tuple, record, arrival)
+                }
                 Event::Data(data) => {
                     entry.active = self.now;
                     said.extend(self.put(data, &mut room));
@@ -124,17 +167,26 @@ impl Shard {
                     break;
                 }
                 Event::Wait(until) => {
-                    self.egress.look_after(index, self.clock.instant(until), self.now);
+                    self.egress
+                        .look_after(index, self.clock.instant(until), self.now);
                     break;
                 }
             }
         }
         self.egress.associations.scratch = scratch;
         // Only now: what comes of it may be sealed by the same association.
-        let client = self.egress.associations.get(index).map(|entry| entry.client);
+        let client = self
+            .egress
+            .associations
+            .get(index)
+            .map(|entry| entry.client);
         for range in said.drain(..) {
             let Some(client) = client else { break };
-            let arrival = Arrival { start: range.start, room: 0, ..arrival };
+            let arrival = Arrival {
+                start: range.start,
+                room: 0,
+                ..arrival
+            };
             self.take(&client, range, arrival);
         }
         self.said = said;
@@ -156,7 +208,10 @@ impl Shard {
             return None;
         };
         let place = start..start + data.len();
-        self.batch.octets_mut().get_mut(place.clone())?.copy_from_slice(data);
+        self.batch
+            .octets_mut()
+            .get_mut(place.clone())?
+            .copy_from_slice(data);
         Some(place)
     }
 
@@ -208,7 +263,13 @@ impl Shard {
 
 impl Egress {
     /// Queues a datagram of DTLS records.
-    fn send_record(&mut self, listener: u32, five_tuple: &FiveTuple, record: &[u8], arrival: Arrival) {
+    fn send_record(
+        &mut self,
+        listener: u32,
+        five_tuple: &FiveTuple,
+        record: &[u8],
+        arrival: Arrival,
+    ) {
         let Some(wildcard) = self.clients.udp(listener).map(|listener| listener.wildcard) else {
             return self.counters.unsendable.add(1);
         };

@@ -21,7 +21,12 @@ pub struct Handshakes {
 
 impl Default for Handshakes {
     fn default() -> Self {
-        Handshakes { patience: Duration::from_secs(10), octets: 64 << 10, per_address: 128, maximum: 4_096 }
+        Handshakes {
+            patience: Duration::from_secs(10),
+            octets: 64 << 10,
+            per_address: 128,
+            maximum: 4_096,
+        }
     }
 }
 
@@ -37,7 +42,11 @@ pub(crate) struct UnderWay {
 impl UnderWay {
     /// None yet.
     pub(crate) fn new(bounds: Handshakes) -> UnderWay {
-        UnderWay { bounds, all: 0, of: HashMap::default() }
+        UnderWay {
+            bounds,
+            all: 0,
+            of: HashMap::default(),
+        }
     }
 
     /// The bounds.
@@ -79,7 +88,11 @@ mod tests {
 
     #[test]
     fn each_address_has_its_share_and_leaves_nothing_behind() {
-        let mut under_way = UnderWay::new(Handshakes { per_address: 2, maximum: 3, ..Handshakes::default() });
+        let mut under_way = UnderWay::new(Handshakes {
+            per_address: 2,
+            maximum: 3,
+            ..Handshakes::default()
+        });
         let [a, b, c] = ["192.0.2.1", "2001:db8::1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
         assert!(under_way.begin(a) && under_way.begin(a) && !under_way.begin(a));
         let neighbour = "2001:db8::ffff".parse().unwrap();

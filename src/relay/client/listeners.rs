@@ -56,7 +56,12 @@ impl Listeners {
     /// When one cannot be bound: the error names its address.
     pub(crate) fn bind(plan: &Plan, shards: usize) -> io::Result<(Listeners, Vec<Vec<Pair>>)> {
         let options = plan.listener_options(true);
-        let mut listeners = Listeners { entries: Vec::new(), open: Vec::new(), options, shards };
+        let mut listeners = Listeners {
+            entries: Vec::new(),
+            open: Vec::new(),
+            options,
+            shards,
+        };
         let mut sockets: Vec<Vec<Pair>> = Vec::new();
         sockets.resize_with(shards, Vec::new);
         for planned in &plan.listeners {
@@ -71,12 +76,20 @@ impl Listeners {
 
     /// Where clients are taken, in the order of the plan.
     pub(crate) fn open(&self) -> Vec<SocketAddr> {
-        self.open.iter().filter_map(|number| self.entry(*number)).map(|entry| entry.bound).collect()
+        self.open
+            .iter()
+            .filter_map(|number| self.entry(*number))
+            .map(|entry| entry.bound)
+            .collect()
     }
 
     /// Everywhere that has a socket yet.
     pub(crate) fn bound(&self) -> Vec<SocketAddr> {
-        self.entries.iter().filter(|entry| entry.state != State::Closed).map(|entry| entry.bound).collect()
+        self.entries
+            .iter()
+            .filter(|entry| entry.state != State::Closed)
+            .map(|entry| entry.bound)
+            .collect()
     }
 
     /// How their UDP sockets are made.
@@ -86,7 +99,10 @@ impl Listeners {
 
     /// The numbers of those that were taken away and may still have clients.
     pub(crate) fn leaving(&self) -> Vec<u32> {
-        self.numbered().filter(|(_, entry)| entry.state == State::Leaving).map(|(number, _)| number).collect()
+        self.numbered()
+            .filter(|(_, entry)| entry.state == State::Leaving)
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// Has the shards listen where it is wanted and nowhere else: what became of it, and a letter or more for each shard,
@@ -94,20 +110,31 @@ impl Listeners {
     ///
     /// # Errors
     /// When one cannot be bound: the error names its address, and nothing has changed.
-    pub(crate) fn change(&mut self, wanted: &[Listener]) -> io::Result<(Relistened, Vec<Vec<Letter>>)> {
+    pub(crate) fn change(
+        &mut self,
+        wanted: &[Listener],
+    ) -> io::Result<(Relistened, Vec<Vec<Letter>>)> {
         let mut wants: Vec<Want> = Vec::new();
         for planned in wanted {
             let taken = |number: u32| wants.iter().any(|(known, ..)| *known == Some(number));
             let like = |state| {
-                let found = self.numbered().filter(|(_, entry)| entry.planned == *planned && entry.state == state);
-                found.map(|(number, _)| number).find(|number| !taken(*number))
+                let found = self
+                    .numbered()
+                    .filter(|(_, entry)| entry.planned == *planned && entry.state == state);
+                found
+                    .map(|(number, _)| number)
+                    .find(|number| !taken(*number))
             };
             let (open, leaving) = (like(State::Open), like(State::Leaving));
             let known = open.or(leaving);
             let bound = match (open, leaving.and_then(|number| self.entry(number))) {
                 (Some(_), _) => None,
                 (None, Some(entry)) => {
-                    let udpless = Listener { address: entry.bound, udp: false, ..*planned };
+                    let udpless = Listener {
+                        address: entry.bound,
+                        udp: false,
+                        ..*planned
+                    };
                     Some((entry.bound, self.bind_listener(&udpless, false)?.1))
                 }
                 (None, None) => Some(self.bind_listener(planned, !self.shares(planned.address))?),
@@ -119,7 +146,10 @@ impl Listeners {
 
     /// Notes that the last client of a listener that was taken away is gone; tells where it was.
     pub(crate) fn close(&mut self, number: u32) -> Option<SocketAddr> {
-        let entry = self.entries.get_mut(number as usize).filter(|entry| entry.state == State::Leaving)?;
+        let entry = self
+            .entries
+            .get_mut(number as usize)
+            .filter(|entry| entry.state == State::Leaving)?;
         entry.state = State::Closed;
         Some(entry.bound)
     }
@@ -156,7 +186,9 @@ impl Listeners {
         }
         for number in self.leaving() {
             let heir = self.heir(number);
-            letters.iter_mut().for_each(|to_shard| to_shard.push(Letter::Retire { number, heir }));
+            letters
+                .iter_mut()
+                .for_each(|to_shard| to_shard.push(Letter::Retire { number, heir }));
         }
         (relistened, letters)
     }
@@ -177,12 +209,20 @@ impl Listeners {
 
     /// Whether sockets of ours have that port already, so that nobody else can have it.
     fn shares(&self, address: SocketAddr) -> bool {
-        address.port() != 0 && self.bound().iter().any(|bound| bound.port() == address.port())
+        address.port() != 0
+            && self
+                .bound()
+                .iter()
+                .any(|bound| bound.port() == address.port())
     }
 
     fn enter(&mut self, planned: Listener, bound: SocketAddr) -> u32 {
         let number = self.entries.len() as u32;
-        self.entries.push(Entry { planned, bound, state: State::Open });
+        self.entries.push(Entry {
+            planned,
+            bound,
+            state: State::Open,
+        });
         self.open.push(number);
         number
     }
@@ -197,8 +237,16 @@ impl Listeners {
 
     /// Binds a listener once for each shard; `alone`, when nobody else has the port. Where the system chooses the port, UDP
     /// and TCP get the same one.
-    fn bind_listener(&self, listener: &Listener, alone: bool) -> io::Result<(SocketAddr, Vec<Pair>)> {
-        let tries = if listener.address.port() == 0 { TRIES } else { 1 };
+    fn bind_listener(
+        &self,
+        listener: &Listener,
+        alone: bool,
+    ) -> io::Result<(SocketAddr, Vec<Pair>)> {
+        let tries = if listener.address.port() == 0 {
+            TRIES
+        } else {
+            1
+        };
         let mut failure = io::Error::from(io::ErrorKind::InvalidInput);
         for _ in 0..tries {
             match self.bind_once(listener, alone) {
@@ -206,14 +254,20 @@ impl Listeners {
                 Err(error) => failure = error,
             }
         }
-        Err(io::Error::new(failure.kind(), format!("{}: {failure}", listener.address)))
+        Err(io::Error::new(
+            failure.kind(),
+            format!("{}: {failure}", listener.address),
+        ))
     }
 
     fn bind_once(&self, listener: &Listener, alone: bool) -> io::Result<(SocketAddr, Vec<Pair>)> {
         let mut address = listener.address;
         // Sockets that share a port would be bound beside those of another server without an error: ask first.
         if listener.udp && alone {
-            let options = net::Options { reuse_port: false, ..self.options };
+            let options = net::Options {
+                reuse_port: false,
+                ..self.options
+            };
             address = UdpSocket::bind(address, &options)?.local_address();
         }
         if listener.tcp && alone {
@@ -221,8 +275,14 @@ impl Listeners {
         }
         let mut all = Vec::new();
         for _ in 0..self.shards {
-            let udp = listener.udp.then(|| UdpSocket::bind(address, &self.options)).transpose()?;
-            let tcp = listener.tcp.then(|| tcp::listen(address, true)).transpose()?;
+            let udp = listener
+                .udp
+                .then(|| UdpSocket::bind(address, &self.options))
+                .transpose()?;
+            let tcp = listener
+                .tcp
+                .then(|| tcp::listen(address, true))
+                .transpose()?;
             all.push((udp, tcp));
         }
         Ok((address, all))
@@ -257,29 +317,57 @@ mod tests {
         let mut listeners = listeners(&["127.0.0.1:0"]);
         let first = listeners.open()[0];
         let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        assert_eq!(change(&mut listeners, &[anywhere]).unwrap(), Relistened::default());
-        let second = UdpSocket::bind(anywhere, &net::Options::default()).unwrap().local_address();
+        assert_eq!(
+            change(&mut listeners, &[anywhere]).unwrap(),
+            Relistened::default()
+        );
+        let second = UdpSocket::bind(anywhere, &net::Options::default())
+            .unwrap()
+            .local_address();
         assert_eq!(
             change(&mut listeners, &[second]).unwrap(),
-            Relistened { added: vec![second], removed: vec![first] }
+            Relistened {
+                added: vec![second],
+                removed: vec![first]
+            }
         );
-        assert_eq!((listeners.open(), listeners.leaving()), (vec![second], vec![0]));
+        assert_eq!(
+            (listeners.open(), listeners.leaving()),
+            (vec![second], vec![0])
+        );
         let back = change(&mut listeners, &[second, anywhere]).unwrap();
-        assert_eq!(back, Relistened { added: vec![first], removed: vec![] }, "it comes back where it was");
+        assert_eq!(
+            back,
+            Relistened {
+                added: vec![first],
+                removed: vec![]
+            },
+            "it comes back where it was"
+        );
         assert_eq!(listeners.open(), [second, first]);
         change(&mut listeners, &[second]).unwrap();
         assert_eq!(listeners.close(0), Some(first));
-        assert_eq!((listeners.bound(), listeners.close(0)), (vec![second], None));
+        assert_eq!(
+            (listeners.bound(), listeners.close(0)),
+            (vec![second], None)
+        );
     }
 
     #[test]
     fn a_port_that_somebody_else_has_changes_nothing() {
         let mut listeners = listeners(&["127.0.0.1:0"]);
-        let (first, foreign) =
-            (listeners.open(), UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &net::Options::default()));
+        let (first, foreign) = (
+            listeners.open(),
+            UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &net::Options::default()),
+        );
         let foreign = foreign.unwrap();
         let error = change(&mut listeners, &[foreign.local_address()]).unwrap_err();
-        assert!(error.to_string().contains(&foreign.local_address().to_string()), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&foreign.local_address().to_string()),
+            "{error}"
+        );
         assert_eq!((listeners.open(), listeners.leaving()), (first, vec![]));
     }
 

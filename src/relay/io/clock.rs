@@ -12,7 +12,9 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub(crate) fn start() -> Clock {
-        Clock { epoch: std::time::Instant::now() }
+        Clock {
+            epoch: std::time::Instant::now(),
+        }
     }
 
     /// The time.
@@ -22,7 +24,9 @@ impl Clock {
 
     /// The time of day when this clock was 0, by the system's clock as it is set now.
     pub(crate) fn unix_at_epoch(&self) -> Duration {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         unix.saturating_sub(self.epoch.elapsed())
     }
 

@@ -38,7 +38,10 @@ struct State {
 impl Ready {
     /// A waker that enters `source`.
     pub(crate) fn waker(self: &Arc<Ready>, source: Source) -> Waker {
-        Waker::from(Arc::new(Entry { source, ready: self.clone() }))
+        Waker::from(Arc::new(Entry {
+            source,
+            ready: self.clone(),
+        }))
     }
 
     /// Enters a source that is known to have more.
@@ -111,6 +114,10 @@ mod tests {
         ready.take(&mut taken, Some(&task));
         assert_eq!(taken, [Source::Relay(7), Source::Conn(1)]);
         ready.waker(Source::Udp(0)).wake();
-        assert_eq!(count.0.load(Ordering::Relaxed), 1, "it had work and was not waiting");
+        assert_eq!(
+            count.0.load(Ordering::Relaxed),
+            1,
+            "it had work and was not waiting"
+        );
     }
 }

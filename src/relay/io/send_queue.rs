@@ -87,12 +87,20 @@ impl Outbox {
                 let short = channel_data::header(number, u16::try_from(length).ok()?);
                 let mut octets = [0; 48];
                 octets.first_chunk_mut().map(|first| *first = short)?;
-                Some(Header { octets, length: short.len(), padding: 0 })
+                Some(Header {
+                    octets,
+                    length: short.len(),
+                    padding: 0,
+                })
             }
             Framing::Data(peer) => {
                 let transaction = self.transaction();
                 let (octets, header) = writer::data_indication(peer, length, &transaction)?;
-                Some(Header { octets, length: header, padding: (padded(length) - length) as u8 })
+                Some(Header {
+                    octets,
+                    length: header,
+                    padding: (padded(length) - length) as u8,
+                })
             }
         }
     }
@@ -100,7 +108,10 @@ impl Outbox {
     /// Adds a datagram whose payload lies in the batch as it is.
     pub(crate) fn push(&mut self, sender: Sender, outgoing: Outgoing) {
         let place = self.entries.len() as u32;
-        self.entries.push(Entry { outgoing, next: NONE });
+        self.entries.push(Entry {
+            outgoing,
+            next: NONE,
+        });
         let (chains, index) = match sender {
             Sender::Listener(index) => (&mut self.listeners, index as usize),
             Sender::Relay(index) => (&mut self.relays, index as usize),
@@ -121,16 +132,27 @@ impl Outbox {
     }
 
     /// The pieces of `header` and `payload`: one, written in place, where there is room.
-    pub(crate) fn wrap(&mut self, header: &Header, payload: Payload, batch: &mut Batch) -> (Piece, Piece) {
+    pub(crate) fn wrap(
+        &mut self,
+        header: &Header,
+        payload: Payload,
+        batch: &mut Batch,
+    ) -> (Piece, Piece) {
         let octets = header.octets();
         if octets.len() <= payload.room {
             let start = payload.start - octets.len();
             if let Some(place) = batch.octets_mut().get_mut(start..payload.start) {
                 place.copy_from_slice(octets);
-                return (Piece::EMPTY, Piece::received(start, octets.len() + payload.length));
+                return (
+                    Piece::EMPTY,
+                    Piece::received(start, octets.len() + payload.length),
+                );
             }
         }
-        (self.write(octets), Piece::received(payload.start, payload.length))
+        (
+            self.write(octets),
+            Piece::received(payload.start, payload.length),
+        )
     }
 
     /// Copies octets into the arena.
@@ -146,7 +168,11 @@ impl Outbox {
     }
 
     /// Gives each sender its datagrams, those to one place side by side, and is empty.
-    pub(crate) fn drain(&mut self, received: &[u8], mut send: impl FnMut(Sender, Chained<'_>, Octets<'_>)) {
+    pub(crate) fn drain(
+        &mut self,
+        received: &[u8],
+        mut send: impl FnMut(Sender, Chained<'_>, Octets<'_>),
+    ) {
         for sender in self.touched.drain(..) {
             let chain = match sender {
                 Sender::Listener(index) => self.listeners.get_mut(index as usize),
@@ -155,7 +181,17 @@ impl Outbox {
             let Some(chain) = chain else { continue };
             let first = std::mem::replace(chain, Chain::EMPTY).first;
             let at = gather(&mut self.entries, &mut self.order, first);
-            send(sender, Chained { entries: &self.entries, at }, Octets { received, written: &self.arena });
+            send(
+                sender,
+                Chained {
+                    entries: &self.entries,
+                    at,
+                },
+                Octets {
+                    received,
+                    written: &self.arena,
+                },
+            );
         }
         self.entries.clear();
         self.arena.clear();
@@ -220,7 +256,10 @@ impl<'a> Iterator for Chained<'a> {
 }
 
 impl Chain {
-    const EMPTY: Chain = Chain { first: NONE, last: NONE };
+    const EMPTY: Chain = Chain {
+        first: NONE,
+        last: NONE,
+    };
 }
 
 /// The address to send a client's datagrams from, where a listener has several.
@@ -241,7 +280,9 @@ mod tests {
 
     fn drained(outbox: &mut Outbox) -> Vec<(Sender, Vec<u16>)> {
         let mut all = Vec::new();
-        outbox.drain(&[], |sender, chained, _| all.push((sender, chained.map(|o| o.to.port()).collect())));
+        outbox.drain(&[], |sender, chained, _| {
+            all.push((sender, chained.map(|o| o.to.port()).collect()))
+        });
         all
     }
 
@@ -249,8 +290,14 @@ mod tests {
     fn datagrams_are_grouped_by_sender_and_keep_their_order() {
         let mut outbox = Outbox::new(1);
         for round in 0..2 {
-            for (n, sender) in
-                [Sender::Relay(3), Sender::Listener(0), Sender::Relay(3), Sender::Relay(0)].iter().enumerate()
+            for (n, sender) in [
+                Sender::Relay(3),
+                Sender::Listener(0),
+                Sender::Relay(3),
+                Sender::Relay(0),
+            ]
+            .iter()
+            .enumerate()
             {
                 outbox.push(*sender, to(n as u16 + round));
             }
@@ -269,10 +316,18 @@ mod tests {
     fn datagrams_to_one_place_stand_side_by_side_in_their_order() {
         let mut outbox = Outbox::new(1);
         for (n, port) in [7, 9, 7, 8, 9, 7].into_iter().enumerate() {
-            outbox.push(Sender::Listener(0), Outgoing { hop_limit: n as u8, ..to(port) });
+            outbox.push(
+                Sender::Listener(0),
+                Outgoing {
+                    hop_limit: n as u8,
+                    ..to(port)
+                },
+            );
         }
         let mut all = Vec::new();
-        outbox.drain(&[], |_, chained, _| all.extend(chained.map(|o| (o.to.port(), o.hop_limit))));
+        outbox.drain(&[], |_, chained, _| {
+            all.extend(chained.map(|o| (o.to.port(), o.hop_limit)))
+        });
         assert_eq!(all, [(7, 0), (7, 2), (7, 5), (8, 3), (9, 1), (9, 4)]);
     }
 
@@ -283,13 +338,29 @@ mod tests {
         let start = batch.occupy();
         batch.octets_mut()[start..start + 5].copy_from_slice(b"voice");
         let header = outbox.header(Framing::Channel(0x4001), 5).unwrap();
-        let roomy = Payload { start, length: 5, room: 48 };
+        let roomy = Payload {
+            start,
+            length: 5,
+            room: 48,
+        };
         let (none, whole) = outbox.wrap(&header, roomy, &mut batch);
-        let octets = Octets { received: batch.octets(), written: &[] };
-        assert_eq!((none, octets.get(whole)), (Piece::EMPTY, &b"\x40\x01\0\x05voice"[..]));
+        let octets = Octets {
+            received: batch.octets(),
+            written: &[],
+        };
+        assert_eq!(
+            (none, octets.get(whole)),
+            (Piece::EMPTY, &b"\x40\x01\0\x05voice"[..])
+        );
         let (head, payload) = outbox.wrap(&header, Payload { room: 3, ..roomy }, &mut batch);
-        let octets = Octets { received: batch.octets(), written: &outbox.arena };
-        assert_eq!((octets.get(head), octets.get(payload)), (&b"\x40\x01\0\x05"[..], &b"voice"[..]));
+        let octets = Octets {
+            received: batch.octets(),
+            written: &outbox.arena,
+        };
+        assert_eq!(
+            (octets.get(head), octets.get(payload)),
+            (&b"\x40\x01\0\x05"[..], &b"voice"[..])
+        );
     }
 
     #[test]

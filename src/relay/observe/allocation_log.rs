@@ -38,8 +38,10 @@ impl Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Lifetimes {
-        let options =
-            HistogramOpts::new("hairpin_allocation_lifetime_seconds", "How long allocations lived that ended.");
+        let options = HistogramOpts::new(
+            "hairpin_allocation_lifetime_seconds",
+            "How long allocations lived that ended.",
+        );
         Lifetimes(Histogram::with_opts(options.buckets(LIFETIMES.to_vec())).ok())
     }
 }
@@ -55,7 +57,13 @@ impl Keeper {
     /// Both ends; so many records may wait in between.
     pub fn channel(waiting: usize) -> (Keeper, mpsc::Receiver<Record>) {
         let (records, kept) = mpsc::channel(waiting);
-        (Keeper { records, lost: Arc::default() }, kept)
+        (
+            Keeper {
+                records,
+                lost: Arc::default(),
+            },
+            kept,
+        )
     }
 
     /// How many records found no room, now and later.
@@ -124,7 +132,9 @@ impl Journal {
 }
 
 /// Upper ends of the histogram's buckets: from a check to a day's call.
-const LIFETIMES: [f64; 10] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0];
+const LIFETIMES: [f64; 10] = [
+    1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0,
+];
 
 #[cfg(test)]
 mod tests {
@@ -132,10 +142,25 @@ mod tests {
 
     #[test]
     fn an_anonymous_journal_tells_networks() {
-        let journal = Journal { anonymous: true, ..Journal::default() };
-        assert_eq!(journal.shown("192.0.2.77:5000".parse().unwrap()), "192.0.2.0/24");
-        assert_eq!(journal.shown("[2001:db8:1:2::3]:5000".parse().unwrap()), "2001:db8:1::/48");
-        assert_eq!(journal.shown("[::ffff:192.0.2.77]:5000".parse().unwrap()), "192.0.2.0/24");
-        assert_eq!(Journal::default().shown("192.0.2.77:5000".parse().unwrap()), "192.0.2.77:5000");
+        let journal = Journal {
+            anonymous: true,
+            ..Journal::default()
+        };
+        assert_eq!(
+            journal.shown("192.0.2.77:5000".parse().unwrap()),
+            "192.0.2.0/24"
+        );
+        assert_eq!(
+            journal.shown("[2001:db8:1:2::3]:5000".parse().unwrap()),
+            "2001:db8:1::/48"
+        );
+        assert_eq!(
+            journal.shown("[::ffff:192.0.2.77]:5000".parse().unwrap()),
+            "192.0.2.0/24"
+        );
+        assert_eq!(
+            Journal::default().shown("192.0.2.77:5000".parse().unwrap()),
+            "192.0.2.77:5000"
+        );
     }
 }

@@ -8,10 +8,12 @@ pub struct Shown<'a>(pub &'a str);
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|character| match is_odd(character) {
-            true => write!(f, "{}", character.escape_default()),
-            false => f.write_char(character),
-        })
+        self.0
+            .chars()
+            .try_for_each(|character| match is_odd(character) {
+                true => write!(f, "{}", character.escape_default()),
+                false => f.write_char(character),
+            })
     }
 }
 
@@ -31,7 +33,10 @@ mod tests {
             ("1700000000:ann", "1700000000:ann"),
             ("Zoë \"the\" CORP\\ann", "Zoë \"the\" CORP\\ann"),
             ("a\nb\r\tc", "a\\nb\\r\\tc"),
-            ("\u{1b}[31mred\u{9b}0m\u{0}", "\\u{1b}[31mred\\u{9b}0m\\u{0}"),
+            (
+                "\u{1b}[31mred\u{9b}0m\u{0}",
+                "\\u{1b}[31mred\\u{9b}0m\\u{0}",
+            ),
             ("a\u{2028}b\u{202e}c", "a\\u{2028}b\\u{202e}c"),
         ] {
             assert_eq!(Shown(text).to_string(), shown);

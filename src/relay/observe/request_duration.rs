@@ -30,7 +30,8 @@ impl Times {
 
     /// The times of a method.
     pub fn of(&self, method: Method) -> Option<&Row> {
-        self.rows.get(Method::ALL.iter().position(|known| *known == method)?)
+        self.rows
+            .get(Method::ALL.iter().position(|known| *known == method)?)
     }
 }
 
@@ -73,7 +74,10 @@ mod tests {
             times.note(Method::BINDING, Duration::from_micros(micros));
         }
         let row = times.of(Method::BINDING).unwrap();
-        assert_eq!(row.counts().collect::<Vec<_>>(), [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(
+            row.counts().collect::<Vec<_>>(),
+            [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+        );
         assert_eq!(row.nanoseconds(), 1_000_046_000);
         assert_eq!(times.of(Method::ALLOCATE).unwrap().counts().sum::<u64>(), 0);
     }

@@ -46,7 +46,9 @@ impl Shard {
                 return Ok(());
             };
             if let Some(connection) = self.server.accepted(self.now, RelayedId(index), peer)
-                && !self.tcp_relays.keep(connection, stream, self.server.meter(connection))
+                && !self
+                    .tcp_relays
+                    .keep(connection, stream, self.server.meter(connection))
             {
                 self.perform();
                 self.connection_closed(connection);

@@ -46,8 +46,18 @@ pub(crate) enum Progress {
 impl Pair {
     /// Joins the two; `to_client` is what the client is owed already.
     pub(crate) fn new(client: Stream, peer: Stream, to_client: Vec<u8>, waker: Waker) -> Pair {
-        let owed = Half { answer: to_client.len(), waiting: to_client, ..Half::default() };
-        Pair { client, peer, to_peer: Half::default(), to_client: owed, waker }
+        let owed = Half {
+            answer: to_client.len(),
+            waiting: to_client,
+            ..Half::default()
+        };
+        Pair {
+            client,
+            peer,
+            to_peer: Half::default(),
+            to_client: owed,
+            waker,
+        }
     }
 
     /// What the client sent before it was joined.
@@ -58,8 +68,12 @@ impl Pair {
     /// Carries what can be carried, by way of `scratch`.
     pub(crate) fn pump(&mut self, scratch: &mut [u8]) -> Progress {
         let mut cx = Context::from_waker(&self.waker);
-        let up = self.to_peer.pump(&mut cx, &mut self.client, &mut self.peer, scratch);
-        let down = self.to_client.pump(&mut cx, &mut self.peer, &mut self.client, scratch);
+        let up = self
+            .to_peer
+            .pump(&mut cx, &mut self.client, &mut self.peer, scratch);
+        let down = self
+            .to_client
+            .pump(&mut cx, &mut self.peer, &mut self.client, scratch);
         let (Ok(up), Ok(down)) = (up, down) else {
             return Progress::Over;
         };
@@ -68,7 +82,11 @@ impl Pair {
         }
         self.to_peer.shut_down(&mut cx, &mut self.peer);
         self.to_client.shut_down(&mut cx, &mut self.client);
-        if up == Progress::Idle && down == Progress::Idle { Progress::Idle } else { Progress::More }
+        if up == Progress::Idle && down == Progress::Idle {
+            Progress::Idle
+        } else {
+            Progress::More
+        }
     }
 
     /// Tells both ends that it is over.
@@ -82,7 +100,10 @@ impl Pair {
 
     /// Octets carried to the peer and to the client since this was last asked.
     pub(crate) fn take_carried(&mut self) -> (u64, u64) {
-        (std::mem::take(&mut self.to_peer.carried), std::mem::take(&mut self.to_client.carried))
+        (
+            std::mem::take(&mut self.to_peer.carried),
+            std::mem::take(&mut self.to_client.carried),
+        )
     }
 }
 
@@ -103,7 +124,10 @@ impl Half {
                 return Ok(Progress::Idle);
             }
             let mut buffer = ReadBuf::new(scratch);
-            if Pin::new(&mut *from).poll_read(cx, &mut buffer)?.is_pending() {
+            if Pin::new(&mut *from)
+                .poll_read(cx, &mut buffer)?
+                .is_pending()
+            {
                 let _ = Pin::new(&mut *to).poll_flush(cx)?;
                 return Ok(Progress::Idle);
             }
@@ -115,7 +139,11 @@ impl Half {
 
     /// Writes what waits; `false` when the receiver takes no more for now.
     fn write_waiting(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> io::Result<bool> {
-        while let Some(rest) = self.waiting.get(self.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = self
+            .waiting
+            .get(self.written..)
+            .filter(|rest| !rest.is_empty())
+        {
             match Pin::new(&mut *to).poll_write(cx, rest)? {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -135,7 +163,12 @@ impl Half {
     }
 
     /// Writes what was just read, and keeps what the receiver does not take.
-    fn carry(&mut self, cx: &mut Context<'_>, to: &mut Stream, mut octets: &[u8]) -> io::Result<()> {
+    fn carry(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Stream,
+        mut octets: &[u8],
+    ) -> io::Result<()> {
         while !octets.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, octets)? {
                 Poll::Pending => {

@@ -96,7 +96,11 @@ impl TcpRelays {
     ///
     /// # Errors
     /// [`BindError::InUse`] when another port may do, [`BindError::Failed`] when none will.
-    pub(crate) fn listen(&mut self, relayed: RelayedId, local: SocketAddr) -> Result<(), BindError> {
+    pub(crate) fn listen(
+        &mut self,
+        relayed: RelayedId,
+        local: SocketAddr,
+    ) -> Result<(), BindError> {
         let cause = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => BindError::InUse,
             _ => BindError::Failed,
@@ -106,7 +110,8 @@ impl TcpRelays {
         let listener = tcp::listen(local, true).map_err(cause)?;
         let listener = TcpListener::from_std(listener).map_err(|_| BindError::Failed)?;
         let source = Source::RelayTcp(relayed.0);
-        self.listeners.insert(relayed.0, (listener, self.ready.waker(source)));
+        self.listeners
+            .insert(relayed.0, (listener, self.ready.waker(source)));
         self.ready.push(source);
         Ok(())
     }
@@ -143,16 +148,30 @@ impl TcpRelays {
     ) -> io::Result<()> {
         let outcome = Box::pin(TcpSocket::from_std_stream(tcp::dialer(local)?).connect(peer));
         let source = Source::Dial(connection);
-        self.dials.insert(connection, Dial { outcome, waker: self.ready.waker(source) });
+        self.dials.insert(
+            connection,
+            Dial {
+                outcome,
+                waker: self.ready.waker(source),
+            },
+        );
         self.patience.push_back((now + PATIENCE, connection));
         self.ready.push(source);
         Ok(())
     }
 
     /// How a dial went, once it is over: whether the connection waits for its client now.
-    pub(crate) fn dialed(&mut self, connection: ConnectionId, meter: impl FnOnce() -> Option<Meter>) -> Option<bool> {
+    pub(crate) fn dialed(
+        &mut self,
+        connection: ConnectionId,
+        meter: impl FnOnce() -> Option<Meter>,
+    ) -> Option<bool> {
         let dial = self.dials.get_mut(&connection)?;
-        let Poll::Ready(outcome) = dial.outcome.as_mut().poll(&mut Context::from_waker(&dial.waker)) else {
+        let Poll::Ready(outcome) = dial
+            .outcome
+            .as_mut()
+            .poll(&mut Context::from_waker(&dial.waker))
+        else {
             return None;
         };
         self.dials.remove(&connection);
@@ -186,22 +205,47 @@ impl TcpRelays {
     /// When the next dial is given up, or the next pair goes on.
     pub(crate) fn next_overdue(&self) -> Option<Instant> {
         let (patience, held) = (self.patience.front(), self.held.front());
-        patience.map(|(at, _)| *at).into_iter().chain(held.map(|(at, _)| *at)).min()
+        patience
+            .map(|(at, _)| *at)
+            .into_iter()
+            .chain(held.map(|(at, _)| *at))
+            .min()
     }
 
     /// Keeps a peer's connection, which draws from `meter`, until its client binds it; `false` when it is gone already.
-    pub(crate) fn keep(&self, connection: ConnectionId, stream: TcpStream, meter: Option<Meter>) -> bool {
+    pub(crate) fn keep(
+        &self,
+        connection: ConnectionId,
+        stream: TcpStream,
+        meter: Option<Meter>,
+    ) -> bool {
         let Ok(stream) = tcp::prepare(&stream, None).and_then(|()| stream.into_std()) else {
             return false;
         };
-        self.waiting.keep(connection, Kept { owner: self.shard, stream, meter });
+        self.waiting.keep(
+            connection,
+            Kept {
+                owner: self.shard,
+                stream,
+                meter,
+            },
+        );
         true
     }
 
     /// Joins a client's connection, to which `owed` is still to be written, to the peer's that waits under this name.
     /// Gives the pair's number, or `None` when nothing waits.
-    pub(crate) fn join(&mut self, connection: ConnectionId, client: Stream, owed: Vec<u8>) -> Option<u32> {
-        let Kept { owner, stream, meter } = self.waiting.take(connection)?;
+    pub(crate) fn join(
+        &mut self,
+        connection: ConnectionId,
+        client: Stream,
+        owed: Vec<u8>,
+    ) -> Option<u32> {
+        let Kept {
+            owner,
+            stream,
+            meter,
+        } = self.waiting.take(connection)?;
         let Ok(peer) = TcpStream::from_std(stream) else {
             self.report(connection, owner);
             return None;
@@ -211,7 +255,17 @@ impl TcpRelays {
         let source = Source::Pair(number);
         let pair = Pair::new(client, Stream::Tcp(peer), owed, self.ready.waker(source));
         let pair = Box::new(pair);
-        self.pairs.insert(number, Joined { pair, connection, owner, meter, held: false, untold: (0, 0) });
+        self.pairs.insert(
+            number,
+            Joined {
+                pair,
+                connection,
+                owner,
+                meter,
+                held: false,
+                untold: (0, 0),
+            },
+        );
         self.joined.insert(connection, number);
         self.counters.data_connections.add(1);
         self.ready.push(source);
@@ -231,7 +285,11 @@ impl TcpRelays {
         let Some(joined) = self.pairs.get_mut(&number) else {
             return Pumped::default();
         };
-        if joined.meter.as_ref().is_some_and(|meter| !meter.is_open(now, unix)) {
+        if joined
+            .meter
+            .as_ref()
+            .is_some_and(|meter| !meter.is_open(now, unix))
+        {
             self.hold(number, now);
             return Pumped::default();
         }
@@ -254,11 +312,18 @@ impl TcpRelays {
                 None
             }
             // Its allocation knows before its ends do, which may want the next connection at once.
-            Progress::Over => self.part(number).and_then(|Joined { pair, connection, owner, .. }| {
-                let over = self.report(connection, owner);
-                pair.close();
-                over
-            }),
+            Progress::Over => self.part(number).and_then(
+                |Joined {
+                     pair,
+                     connection,
+                     owner,
+                     ..
+                 }| {
+                    let over = self.report(connection, owner);
+                    pair.close();
+                    over
+                },
+            ),
         };
         Pumped { carried, over }
     }
@@ -274,7 +339,11 @@ impl TcpRelays {
 
     /// What another shard has not been told of is not left untold because a pair falls silent.
     fn hold_untold(&mut self, number: u32, now: Instant) {
-        if self.pairs.get(&number).is_some_and(|joined| joined.untold != (0, 0)) {
+        if self
+            .pairs
+            .get(&number)
+            .is_some_and(|joined| joined.untold != (0, 0))
+        {
             self.hold(number, now);
         }
     }
@@ -292,7 +361,8 @@ impl TcpRelays {
         if here {
             return Some((joined.connection, up, down));
         }
-        self.neighbours.tell(joined.owner, Passed::Carried(joined.connection, up, down));
+        self.neighbours
+            .tell(joined.owner, Passed::Carried(joined.connection, up, down));
         None
     }
 
@@ -309,7 +379,11 @@ impl TcpRelays {
 
     /// Closes a data connection that is joined on this shard; tells whether there was one.
     pub(crate) fn hang_up_here(&mut self, connection: ConnectionId) -> bool {
-        self.joined.get(&connection).copied().and_then(|number| self.part(number)).is_some()
+        self.joined
+            .get(&connection)
+            .copied()
+            .and_then(|number| self.part(number))
+            .is_some()
     }
 
     fn part(&mut self, number: u32) -> Option<Joined> {

@@ -22,12 +22,18 @@ impl Peers {
     /// # Errors
     /// When the runtime cannot watch them.
     pub(crate) fn new(options: net::Options) -> io::Result<Peers> {
-        Ok(Peers { sockets: Vec::new(), watch: Watch::new()?, options, open: 0 })
+        Ok(Peers {
+            sockets: Vec::new(),
+            watch: Watch::new()?,
+            options,
+            open: 0,
+        })
     }
 
     /// Appends those that something came to since they were told of last; the task is woken for the next.
     pub(crate) fn ready(&mut self, cx: &mut Context<'_>, into: &mut Vec<Source>) {
-        self.watch.ready(cx, |number| into.push(Source::Relay(number)));
+        self.watch
+            .ready(cx, |number| into.push(Source::Relay(number)));
     }
 
     /// Binds a relay socket.
@@ -36,7 +42,9 @@ impl Peers {
     /// [`BindError::InUse`] when another port may do, [`BindError::Failed`] when none will.
     pub(crate) fn bind(&mut self, relayed: RelayedId, local: SocketAddr) -> Result<(), BindError> {
         let socket = UdpSocket::bind(local, &self.options).map_err(|error| cause(&error))?;
-        self.watch.add(&socket, relayed.0).map_err(|_| BindError::Failed)?;
+        self.watch
+            .add(&socket, relayed.0)
+            .map_err(|_| BindError::Failed)?;
         let place = relayed.0 as usize;
         if place >= self.sockets.len() {
             self.sockets.resize_with(place + 1, || None);
@@ -51,7 +59,12 @@ impl Peers {
 
     /// Closes a relay socket.
     pub(crate) fn unbind(&mut self, relayed: RelayedId) {
-        if self.sockets.get_mut(relayed.0 as usize).and_then(Option::take).is_some() {
+        if self
+            .sockets
+            .get_mut(relayed.0 as usize)
+            .and_then(Option::take)
+            .is_some()
+        {
             self.open -= 1;
         }
     }

@@ -22,8 +22,19 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// With these terms, and nobody at it yet.
-    pub(crate) fn new(secure: Secure, dtls: Option<Arc<Dtls>>, bounds: Handshakes, setup: &Setup) -> Gate {
+    pub(crate) fn new(
+        secure: Secure,
+        dtls: Option<Arc<Dtls>>,
+        bounds: Handshakes,
+        setup: &Setup,
+    ) -> Gate {
         let (policy, shared) = (setup.policy.clone(), setup.shared.clone());
-        Gate { secure, dtls, under_way: UnderWay::new(bounds), policy, shared }
+        Gate {
+            secure,
+            dtls,
+            under_way: UnderWay::new(bounds),
+            policy,
+            shared,
+        }
     }
 }

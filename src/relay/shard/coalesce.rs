@@ -19,7 +19,11 @@ pub(crate) struct Coalesce {
 impl Coalesce {
     /// Not busy yet.
     pub(crate) fn new(now: Instant) -> Coalesce {
-        Coalesce { began: now, busy: 0, until: now }
+        Coalesce {
+            began: now,
+            busy: 0,
+            until: now,
+        }
     }
 
     /// Notes a turn, and says for how long to let packets gather before the next. What gathers takes less work, so the load
@@ -70,9 +74,19 @@ mod tests {
     fn packets_gather_while_a_core_has_little_left_and_no_longer() {
         let mut coalesce = Coalesce::new(Instant(0));
         let mut at = Instant(0);
-        for (percent, expected) in [(10, 0..=0), (70, 0..=0), (95, 90..=99), (70, 0..=15), (70, 0..=0), (99, 90..=99)] {
+        for (percent, expected) in [
+            (10, 0..=0),
+            (70, 0..=0),
+            (95, 90..=99),
+            (70, 0..=15),
+            (70, 0..=0),
+            (99, 90..=99),
+        ] {
             let (pauses, ended) = load(&mut coalesce, at, percent);
-            assert!(expected.contains(&pauses), "after {pauses} % of the turns at a load of {percent} %");
+            assert!(
+                expected.contains(&pauses),
+                "after {pauses} % of the turns at a load of {percent} %"
+            );
             at = ended;
         }
     }
@@ -83,6 +97,9 @@ mod tests {
         let (pauses, ended) = load(&mut coalesce, Instant(0), 95);
         assert!(pauses > 90);
         let later = ended + Duration::from_secs(1);
-        assert_eq!(coalesce.after(later, later + Duration::from_micros(50)), None);
+        assert_eq!(
+            coalesce.after(later, later + Duration::from_micros(50)),
+            None
+        );
     }
 }

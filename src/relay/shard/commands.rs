@@ -31,13 +31,21 @@ impl Clients {
         if let Some(socket) = udp {
             let address = socket.local_address();
             let port = Port::new(socket, self.ready.waker(Source::Udp(number)))?;
-            let listener = UdpListener { port, address, wildcard: address.ip().is_unspecified(), retired: None };
+            let listener = UdpListener {
+                port,
+                address,
+                wildcard: address.ip().is_unspecified(),
+                retired: None,
+            };
             self.udp.get_mut(place).map(|slot| slot.replace(listener));
         } else if let Some(listener) = self.udp(number) {
             listener.retired = None;
         }
         if let Some(listener) = tcp {
-            let entry = (TcpListener::from_std(listener)?, self.ready.waker(Source::Tcp(number)));
+            let entry = (
+                TcpListener::from_std(listener)?,
+                self.ready.waker(Source::Tcp(number)),
+            );
             self.tcp.get_mut(place).map(|slot| slot.replace(entry));
             // It enters itself once it has been asked.
             self.ready.push(Source::Tcp(number));
@@ -51,7 +59,10 @@ impl Clients {
             *slot = None;
         }
         if let Some(listener) = self.udp(number) {
-            listener.retired = Some(Retired { answers: heir.unwrap_or(number), strangers: heir.is_some() });
+            listener.retired = Some(Retired {
+                answers: heir.unwrap_or(number),
+                strangers: heir.is_some(),
+            });
         }
     }
 
@@ -78,7 +89,12 @@ impl Shard {
             }
             Letter::List(answer) => {
                 // Who asked may have left.
-                let _ = answer.send(self.server.records(self.now).map(|record| *record).collect());
+                let _ = answer.send(
+                    self.server
+                        .records(self.now)
+                        .map(|record| *record)
+                        .collect(),
+                );
             }
             Letter::Detail(id, answer) => {
                 let _ = answer.send(self.server.detail(self.now, id).map(Box::new));
@@ -117,14 +133,26 @@ impl Shard {
 
     /// Whether a datagram that came to a retired listener is no client's, here or on another shard.
     pub(crate) fn is_stranger(&self, client: SocketAddr, server: SocketAddr) -> bool {
-        let unknown = [Transport::Udp, Transport::Dtls].map(|transport| FiveTuple { client, server, transport });
-        self.is_gone(client, server) && unknown.iter().all(|five_tuple| self.server.elsewhere(five_tuple).is_none())
+        let unknown = [Transport::Udp, Transport::Dtls].map(|transport| FiveTuple {
+            client,
+            server,
+            transport,
+        });
+        self.is_gone(client, server)
+            && unknown
+                .iter()
+                .all(|five_tuple| self.server.elsewhere(five_tuple).is_none())
     }
 
     /// Whether nobody at this shard is known by these ends.
     pub(crate) fn is_gone(&self, client: SocketAddr, server: SocketAddr) -> bool {
-        let five_tuple = FiveTuple { client, server, transport: Transport::Udp };
-        !self.server.holds(&five_tuple) && self.egress.associations.find(&(client, server)).is_none()
+        let five_tuple = FiveTuple {
+            client,
+            server,
+            transport: Transport::Udp,
+        };
+        !self.server.holds(&five_tuple)
+            && self.egress.associations.find(&(client, server)).is_none()
     }
 
     /// Whether any allocation is answered by a listener.
@@ -140,6 +168,9 @@ impl Shard {
     /// The listener by which a DTLS client came.
     pub(crate) fn listener_of(&mut self, link: Link) -> Option<u32> {
         let place = self.egress.associations.place(link)?;
-        self.egress.associations.get(place).map(|entry| entry.listener)
+        self.egress
+            .associations
+            .get(place)
+            .map(|entry| entry.listener)
     }
 }

@@ -55,15 +55,24 @@ impl Shard {
 
     /// Begins TLS on a connection of which `hello` has been read.
     fn negotiate_on(&mut self, index: u32, hello: Vec<u8>) {
-        let (Some(tls), Some(conn)) = (self.gate.secure.tls.clone(), self.egress.clients.conn(index)) else {
+        let (Some(tls), Some(conn)) = (
+            self.gate.secure.tls.clone(),
+            self.egress.clients.conn(index),
+        ) else {
             return;
         };
-        if !self.gate.under_way.begin(conn.client.five_tuple.client.ip()) {
+        if !self
+            .gate
+            .under_way
+            .begin(conn.client.five_tuple.client.ip())
+        {
             self.counters.handshakes_refused.add(1);
             return self.hang_up(index);
         }
         let octets = self.gate.under_way.bounds().octets;
-        conn.secure(self.now, |stream| tls.accept(Prefixed::new(hello, stream, Some(octets)).reading_ahead()));
+        conn.secure(self.now, |stream| {
+            tls.accept(Prefixed::new(hello, stream, Some(octets)).reading_ahead())
+        });
     }
 
     /// Goes on with a handshake, where there is one; tells whether the connection can be read.
@@ -78,8 +87,12 @@ impl Shard {
                 self.hang_up(index);
                 false
             }
-            Negotiated::Now { server_name, validation } => {
-                conn.client.realm = server_name.and_then(|name| self.gate.policy.realm_of_server_name(&name));
+            Negotiated::Now {
+                server_name,
+                validation,
+            } => {
+                conn.client.realm =
+                    server_name.and_then(|name| self.gate.policy.realm_of_server_name(&name));
                 self.gate.under_way.end(conn.client.five_tuple.client.ip());
                 self.counters.tls_handshakes.add(1);
                 if validation {
@@ -100,9 +113,22 @@ impl Shard {
             return;
         };
         let stream = Box::new(Prefixed::new(read, *stream, None));
-        let visitor = Visitor { stream, peer: five_tuple.client, local: five_tuple.server };
-        let taken = self.gate.secure.visitors.as_ref().is_some_and(|visitors| visitors.try_send(visitor).is_ok());
-        if taken { self.counters.visitors.add(1) } else { self.counters.visitors_refused.add(1) }
+        let visitor = Visitor {
+            stream,
+            peer: five_tuple.client,
+            local: five_tuple.server,
+        };
+        let taken = self
+            .gate
+            .secure
+            .visitors
+            .as_ref()
+            .is_some_and(|visitors| visitors.try_send(visitor).is_ok());
+        if taken {
+            self.counters.visitors.add(1)
+        } else {
+            self.counters.visitors_refused.add(1)
+        }
     }
 
     /// Closes a connection that was taken out, and counts what it left unfinished.

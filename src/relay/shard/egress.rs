@@ -56,22 +56,48 @@ impl Egress {
     ) -> Egress {
         let (outbox, messages) = (Outbox::new(seed), Messages::default());
         let associations = Associations::new(clients.shard(), maximum);
-        Egress { associations, sealed: Vec::new(), clients, peers, outbox, messages, hop_limit, neighbours, counters }
+        Egress {
+            associations,
+            sealed: Vec::new(),
+            clients,
+            peers,
+            outbox,
+            messages,
+            hop_limit,
+            neighbours,
+            counters,
+        }
     }
 
     /// Queues a packet for where the protocol sends it.
     pub(crate) fn forward(&mut self, onward: Onward, arrival: Arrival, batch: &mut Batch) {
         match onward {
-            Onward::ToPeer { relayed, to, start, end, dont_fragment } => {
+            Onward::ToPeer {
+                relayed,
+                to,
+                start,
+                end,
+                dont_fragment,
+            } => {
                 let Some(hop_limit) = self.next_hop_limit(arrival.hop_limit) else {
                     return;
                 };
                 let payload = Piece::received(arrival.start + start, end.saturating_sub(start));
                 let traffic_class = arrival.traffic_class;
-                let outgoing = Outgoing { traffic_class, hop_limit, dont_fragment, ..Outgoing::new(to, payload) };
+                let outgoing = Outgoing {
+                    traffic_class,
+                    hop_limit,
+                    dont_fragment,
+                    ..Outgoing::new(to, payload)
+                };
                 self.outbox.push(Sender::Relay(relayed.0), outgoing);
             }
-            Onward::ToClient { client, start, end, framing } => {
+            Onward::ToClient {
+                client,
+                start,
+                end,
+                framing,
+            } => {
                 let payload = Payload {
                     start: arrival.start + start,
                     length: end.saturating_sub(start),
@@ -97,7 +123,8 @@ impl Egress {
         };
         match Way::of(client.link) {
             Way::Listener(index) => {
-                let Some(wildcard) = self.clients.udp(index).map(|listener| listener.wildcard) else {
+                let Some(wildcard) = self.clients.udp(index).map(|listener| listener.wildcard)
+                else {
                     return self.counters.unsendable.add(1);
                 };
                 let Some(hop_limit) = self.next_hop_limit(arrival.hop_limit) else {
@@ -124,9 +151,17 @@ impl Egress {
                 plain.extend_from_slice(header.octets());
                 plain.extend_from_slice(batch.octets().get(range).unwrap_or_default());
                 plain.resize(plain.len() + usize::from(header.padding), 0);
-                self.seal(client.link, Arrival { hop_limit, ..arrival });
+                self.seal(
+                    client.link,
+                    Arrival {
+                        hop_limit,
+                        ..arrival
+                    },
+                );
             }
-            Way::Conn { shard, .. } | Way::Association { shard, .. } if shard != self.clients.shard() => {
+            Way::Conn { shard, .. } | Way::Association { shard, .. }
+                if shard != self.clients.shard() =>
+            {
                 let range = payload.start..payload.start + payload.length;
                 let mut octets = header.octets().to_vec();
                 octets.extend_from_slice(batch.octets().get(range).unwrap_or_default());
@@ -162,19 +197,30 @@ impl Egress {
     }
 
     /// Queues an answer; gives the place of a connection that has no room for it.
-    pub(crate) fn answer(&mut self, to: &Client, from: Option<SocketAddr>, octets: &[u8]) -> Option<u32> {
+    pub(crate) fn answer(
+        &mut self,
+        to: &Client,
+        from: Option<SocketAddr>,
+        octets: &[u8],
+    ) -> Option<u32> {
         match Way::of(to.link) {
             Way::Listener(index) => {
                 let server = from.unwrap_or(to.five_tuple.server);
                 let index = from.map_or(Some(index), |address| self.clients.listener_at(address));
-                let found = index.and_then(|index| self.clients.udp(index).map(|listener| (index, listener.wildcard)));
+                let found = index.and_then(|index| {
+                    self.clients
+                        .udp(index)
+                        .map(|listener| (index, listener.wildcard))
+                });
                 let Some((index, wildcard)) = found else {
                     self.counters.unsendable.add(1);
                     return None;
                 };
                 let payload = self.outbox.write(octets);
-                let outgoing =
-                    Outgoing { from: source(server, wildcard), ..Outgoing::new(to.five_tuple.client, payload) };
+                let outgoing = Outgoing {
+                    from: source(server, wildcard),
+                    ..Outgoing::new(to.five_tuple.client, payload)
+                };
                 self.outbox.push(Sender::Listener(index), outgoing);
                 None
             }
@@ -184,7 +230,9 @@ impl Egress {
                 self.seal(to.link, Arrival::NOWHERE);
                 None
             }
-            Way::Conn { shard, .. } | Way::Association { shard, .. } if shard != self.clients.shard() => {
+            Way::Conn { shard, .. } | Way::Association { shard, .. }
+                if shard != self.clients.shard() =>
+            {
                 self.pass(shard, Passed::Output(to.link, octets.to_vec()));
                 None
             }
@@ -203,7 +251,11 @@ impl Egress {
     /// Says something to another shard, and counts whether it was heard.
     pub(crate) fn pass(&self, shard: u16, passed: Passed) {
         let heard = self.neighbours.pass(shard, passed);
-        if heard { self.counters.passed_on.add(1) } else { self.counters.pass_dropped.add(1) }
+        if heard {
+            self.counters.passed_on.add(1)
+        } else {
+            self.counters.pass_dropped.add(1)
+        }
     }
 
     /// Sends all that was decided on so far, and tells the places of connections that have failed. What was received stays
@@ -213,17 +265,29 @@ impl Egress {
             self.send(batch);
         }
         let touched = self.clients.take_touched();
-        let failed = touched.iter().copied().filter(|index| !self.clients.flush(*index)).collect();
+        let failed = touched
+            .iter()
+            .copied()
+            .filter(|index| !self.clients.flush(*index))
+            .collect();
         self.clients.return_touched(touched);
         failed
     }
 
     fn send(&mut self, batch: &Batch) {
-        let Egress { clients, peers, outbox, messages, .. } = self;
+        let Egress {
+            clients,
+            peers,
+            outbox,
+            messages,
+            ..
+        } = self;
         let mut total = Sent::default();
         outbox.drain(batch.octets(), |sender, chained, octets| {
             let socket = match sender {
-                Sender::Listener(index) => clients.udp(index).map(|listener| listener.port.socket()),
+                Sender::Listener(index) => {
+                    clients.udp(index).map(|listener| listener.port.socket())
+                }
                 Sender::Relay(index) => peers.get(index),
             };
             if let Some(socket) = socket {
@@ -239,7 +303,12 @@ impl Egress {
 
 impl Arrival {
     /// That of what did not arrive.
-    pub(crate) const NOWHERE: Arrival = Arrival { start: 0, room: 0, traffic_class: 0, hop_limit: 0 };
+    pub(crate) const NOWHERE: Arrival = Arrival {
+        start: 0,
+        room: 0,
+        traffic_class: 0,
+        hop_limit: 0,
+    };
 
     /// That of a datagram.
     pub(crate) fn of(datagram: &Datagram) -> Arrival {

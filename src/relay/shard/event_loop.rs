@@ -19,7 +19,10 @@ use crate::relay::shard::coalesce::Coalesce;
 use crate::relay::shard::egress::{Arrival, Egress};
 use crate::relay::shard::mailbox::{Letter, Receiver};
 use crate::relay::shard::messages::{Inbox, Neighbours, Passed};
-use crate::turn::{BindError, Client, Effect, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup, Transport};
+use crate::turn::{
+    BindError, Client, Effect, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup,
+    Transport,
+};
 use crate::wire::{Malformed, requested, stream};
 use std::future::poll_fn;
 use std::io;
@@ -115,13 +118,26 @@ impl Shard {
         let server = Server::new(setup);
         let protocol = server.counters().clone();
         let maximum = connections.maximum;
-        let clients = Clients::new(listeners, (connections, balancers), shard, &ready, &counters)?;
+        let clients = Clients::new(
+            listeners,
+            (connections, balancers),
+            shard,
+            &ready,
+            &counters,
+        )?;
         let peers = Peers::new(relay_options)?;
         let shard = Shard {
             server,
             tcp_relays: TcpRelays::new(waiting, neighbours.clone(), shard, &ready, &counters),
             joined: None,
-            egress: Egress::new(clients, peers, (neighbours, maximum), seed, relay_options.hop_limit, counters.clone()),
+            egress: Egress::new(
+                clients,
+                peers,
+                (neighbours, maximum),
+                seed,
+                relay_options.hop_limit,
+                counters.clone(),
+            ),
             batch: Batch::new(SLOTS),
             gate,
             said: Vec::new(),
@@ -158,7 +174,9 @@ impl Shard {
             self.turn();
             self.counters.turns.add(1);
             let ended = self.clock.now();
-            self.counters.busy_nanoseconds.add(ended.0.saturating_sub(began.0));
+            self.counters
+                .busy_nanoseconds
+                .add(ended.0.saturating_sub(began.0));
             let gather = self.coalesce.after(began, ended);
             if let Some(pause) = gather.filter(|_| self.again.is_empty() && self.alive) {
                 std::thread::sleep(pause);
@@ -171,7 +189,9 @@ impl Shard {
         if !self.again.is_empty() {
             tokio::task::yield_now().await;
             self.ready.take(&mut self.due, None);
-            self.egress.peers.ready(&mut Context::from_waker(Waker::noop()), &mut self.due);
+            self.egress
+                .peers
+                .ready(&mut Context::from_waker(Waker::noop()), &mut self.due);
             self.due.append(&mut self.again);
             while let Ok(letter) = self.mailbox.try_recv() {
                 self.letters.push(letter);
@@ -199,7 +219,11 @@ impl Shard {
                 self.passed.push(passed);
             }
             woken |= self.sleep.as_mut().poll(cx).is_ready();
-            if woken { Poll::Ready(()) } else { Poll::Pending }
+            if woken {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -261,7 +285,10 @@ impl Shard {
             }
             Source::RelayTcp(index) => self.serve_tcp_relay(index),
             Source::Dial(connection) => {
-                if let Some(succeeded) = self.tcp_relays.dialed(connection, || self.server.meter(connection)) {
+                if let Some(succeeded) = self
+                    .tcp_relays
+                    .dialed(connection, || self.server.meter(connection))
+                {
                     self.connected(connection, succeeded);
                 }
                 Ok(())
@@ -287,7 +314,9 @@ impl Shard {
             return Ok(());
         };
         self.count(&received, rest, Source::Udp(index));
-        self.counters.client_datagrams.add(received.datagrams.len() as u64);
+        self.counters
+            .client_datagrams
+            .add(received.datagrams.len() as u64);
         let index = retired.map_or(index, |retired| retired.answers);
         let link = Way::Listener(index).link();
         for place in received.datagrams {
@@ -298,7 +327,9 @@ impl Shard {
                 Some(local) if wildcard => SocketAddr::new(local, address.port()),
                 _ => address,
             };
-            if retired.is_some_and(|retired| !retired.strangers) && self.is_stranger(datagram.source, server) {
+            if retired.is_some_and(|retired| !retired.strangers)
+                && self.is_stranger(datagram.source, server)
+            {
                 self.counters.retired.add(1);
                 continue;
             }
@@ -307,7 +338,11 @@ impl Shard {
                 self.take_records(index, server, &datagram);
                 continue;
             }
-            let five_tuple = FiveTuple { client: datagram.source, server, transport: Transport::Udp };
+            let five_tuple = FiveTuple {
+                client: datagram.source,
+                server,
+                transport: Transport::Udp,
+            };
             let client = Client::new(five_tuple, link);
             self.take(&client, datagram.range(), Arrival::of(&datagram));
         }
@@ -319,16 +354,25 @@ impl Shard {
             return Ok(());
         };
         let received = socket.receive(&mut self.batch)?;
-        let rest = if received.drained { Rest::Nothing } else { Rest::More };
+        let rest = if received.drained {
+            Rest::Nothing
+        } else {
+            Rest::More
+        };
         self.count(&received, rest, Source::Relay(index));
-        self.counters.peer_datagrams.add(received.datagrams.len() as u64);
+        self.counters
+            .peer_datagrams
+            .add(received.datagrams.len() as u64);
         let relayed = RelayedId(index);
         for place in received.datagrams {
             let Some(datagram) = self.batch.datagrams().get(place).copied() else {
                 break;
             };
-            let onward = self.server.from_peer(self.now, relayed, datagram.source, datagram.length);
-            self.egress.forward(onward, Arrival::of(&datagram), &mut self.batch);
+            let onward = self
+                .server
+                .from_peer(self.now, relayed, datagram.source, datagram.length);
+            self.egress
+                .forward(onward, Arrival::of(&datagram), &mut self.batch);
             self.perform();
         }
         if received.errors {
@@ -339,7 +383,9 @@ impl Shard {
 
     fn count(&mut self, received: &net::Received, rest: Rest, source: Source) {
         self.counters.receive_calls.add(u64::from(received.calls));
-        self.counters.receive_overflowed.add(u64::from(received.overflowed));
+        self.counters
+            .receive_overflowed
+            .add(u64::from(received.overflowed));
         if let Rest::More = rest {
             self.again.push(source);
         }
@@ -356,8 +402,13 @@ impl Shard {
         }
         self.counters.icmp_errors.add(errors.len() as u64);
         for error in errors.drain(..) {
-            let icmp = Icmp { kind: error.kind, code: error.code, data: error.mtu };
-            self.server.peer_error(self.now, relayed, error.destination, icmp);
+            let icmp = Icmp {
+                kind: error.kind,
+                code: error.code,
+                data: error.mtu,
+            };
+            self.server
+                .peer_error(self.now, relayed, error.destination, icmp);
             self.perform();
         }
         self.errors = errors;
@@ -379,7 +430,11 @@ impl Shard {
                 Read::End => return self.hang_up(index),
                 Read::Some(range) => {
                     self.counters.stream_reads.add(1);
-                    let range = if conn.greeted { Some(range) } else { self.open(index, range) };
+                    let range = if conn.greeted {
+                        Some(range)
+                    } else {
+                        self.open(index, range)
+                    };
                     if let Some(range) = range {
                         self.frames(index, range);
                     }
@@ -405,7 +460,11 @@ impl Shard {
 
     /// Takes the messages out of what a connection brought; what is left of it waits for the next read.
     fn frames(&mut self, index: u32, mut range: Range<usize>) {
-        let Some((client, mut greeted)) = self.egress.clients.conn(index).map(|conn| (conn.client, conn.greeted))
+        let Some((client, mut greeted)) = self
+            .egress
+            .clients
+            .conn(index)
+            .map(|conn| (conn.client, conn.greeted))
         else {
             return;
         };
@@ -426,7 +485,12 @@ impl Shard {
                 }
             };
             let Some(frame) = frame else { break };
-            let arrival = Arrival { start: range.start, room: 0, traffic_class: 0, hop_limit: 0 };
+            let arrival = Arrival {
+                start: range.start,
+                room: 0,
+                traffic_class: 0,
+                hop_limit: 0,
+            };
             range.start += frame.len();
             self.take(&client, arrival.start..range.start, arrival);
             if self.egress.clients.place(client.link).is_none() {
@@ -467,7 +531,11 @@ impl Shard {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Send { .. } | Effect::Unbind { .. } => {}
-                Effect::Bind { relayed, local, protocol } => self.bind(relayed, local, protocol),
+                Effect::Bind {
+                    relayed,
+                    local,
+                    protocol,
+                } => self.bind(relayed, local, protocol),
                 Effect::Disconnect { client } => {
                     if let Some(index) = self.egress.clients.place(client.link) {
                         self.hang_up(index);
@@ -480,8 +548,16 @@ impl Shard {
                 Effect::Ended(record) => self.journal.ended(*record),
                 // For an offload; the socket path finds its way by asking the server.
                 Effect::Route { .. } | Effect::Unroute { .. } => {}
-                Effect::Connect { connection, local, peer } => {
-                    if self.tcp_relays.dial(connection, local, peer, self.now).is_err() {
+                Effect::Connect {
+                    connection,
+                    local,
+                    peer,
+                } => {
+                    if self
+                        .tcp_relays
+                        .dial(connection, local, peer, self.now)
+                        .is_err()
+                    {
                         self.connected(connection, false);
                     }
                 }
@@ -492,7 +568,9 @@ impl Shard {
         if self.effects.capacity() == 0 {
             self.effects = effects;
         }
-        self.counters.connections_overfull.add(overfull.len() as u64);
+        self.counters
+            .connections_overfull
+            .add(overfull.len() as u64);
         for index in overfull.into_iter().chain(failed) {
             self.hang_up(index);
         }

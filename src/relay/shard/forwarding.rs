@@ -13,7 +13,10 @@ impl Shard {
     /// Passes a packet home, where the protocol says so; gives back what the protocol said.
     pub(crate) fn pass_on(&self, onward: Onward, client: &Client, octets: &[u8]) -> Onward {
         if let Onward::Pass { shard } = onward {
-            self.egress.pass(shard, Passed::Packet(*client, octets.to_vec(), self.egress.clients.shard()));
+            self.egress.pass(
+                shard,
+                Passed::Packet(*client, octets.to_vec(), self.egress.clients.shard()),
+            );
         }
         onward
     }
@@ -22,9 +25,12 @@ impl Shard {
     pub(crate) fn hear(&mut self, passed: Passed) {
         match passed {
             Passed::Packet(client, octets, from) => self.hear_packet(&client, &octets, Some(from)),
-            Passed::Records { listener, client, server, octets } => {
-                self.hear_records(listener, (client, server), &octets)
-            }
+            Passed::Records {
+                listener,
+                client,
+                server,
+                octets,
+            } => self.hear_records(listener, (client, server), &octets),
             Passed::Back(client, octets) => {
                 self.server.forget_guest(&client);
                 self.hear_packet(&client, &octets, None);
@@ -55,12 +61,18 @@ impl Shard {
             Some(from) => {
                 let onward = self.server.from_shard(self.now, client, octets);
                 if let Onward::Pass { .. } = onward {
-                    self.egress.pass(from, Passed::Back(*client, octets.to_vec()));
+                    self.egress
+                        .pass(from, Passed::Back(*client, octets.to_vec()));
                 }
                 onward
             }
         };
-        let arrival = Arrival { start, room: HEADROOM, traffic_class: 0, hop_limit: 0 };
+        let arrival = Arrival {
+            start,
+            room: HEADROOM,
+            traffic_class: 0,
+            hop_limit: 0,
+        };
         self.egress.forward(onward, arrival, &mut self.batch);
         self.perform();
     }
@@ -74,7 +86,15 @@ impl Shard {
             return;
         };
         let (local, length, room) = (Some(server.ip()), octets.len(), HEADROOM);
-        let datagram = Datagram { source: client, local, start, length, room, traffic_class: 0, hop_limit: 0 };
+        let datagram = Datagram {
+            source: client,
+            local,
+            start,
+            length,
+            room,
+            traffic_class: 0,
+            hop_limit: 0,
+        };
         self.take_records(listener, server, &datagram);
     }
 
@@ -83,7 +103,10 @@ impl Shard {
         if self.batch.free() == 0 {
             self.finish();
         }
-        self.batch.vacant().get_mut(..octets.len())?.copy_from_slice(octets);
+        self.batch
+            .vacant()
+            .get_mut(..octets.len())?
+            .copy_from_slice(octets);
         Some(self.batch.occupy())
     }
 

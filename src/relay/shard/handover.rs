@@ -34,9 +34,16 @@ impl Clients {
         let number = self.udp.len() as u32;
         self.listen(number, Some(socket), None)?;
         if let Some(listener) = self.udp(number) {
-            listener.retired = Some(Retired { answers, strangers: false });
+            listener.retired = Some(Retired {
+                answers,
+                strangers: false,
+            });
         }
-        self.dedicated.push(Dedicated { number, client, server });
+        self.dedicated.push(Dedicated {
+            number,
+            client,
+            server,
+        });
         Ok(())
     }
 
@@ -44,7 +51,10 @@ impl Clients {
     fn mute(&mut self) {
         for (number, slot) in (0..).zip(&mut self.udp) {
             if let Some(listener) = slot.as_mut().filter(|listener| listener.retired.is_none()) {
-                listener.retired = Some(Retired { answers: number, strangers: false });
+                listener.retired = Some(Retired {
+                    answers: number,
+                    strangers: false,
+                });
                 self.muted.push(number);
             }
         }
@@ -80,13 +90,21 @@ impl Shard {
     /// Takes anybody again.
     pub(crate) fn stay(&mut self) {
         let dedicated = std::mem::take(&mut self.egress.clients.dedicated);
-        dedicated.iter().for_each(|one| self.egress.clients.close(one.number));
+        dedicated
+            .iter()
+            .for_each(|one| self.egress.clients.close(one.number));
         self.egress.clients.unmute();
     }
 
     /// Hears nobody at its listeners any more: another process does. What its clients get is still sent from them.
     pub(crate) fn leave(&mut self) {
-        let dedicated: BTreeSet<u32> = self.egress.clients.dedicated.iter().map(|one| one.number).collect();
+        let dedicated: BTreeSet<u32> = self
+            .egress
+            .clients
+            .dedicated
+            .iter()
+            .map(|one| one.number)
+            .collect();
         for (number, slot) in (0..).zip(&mut self.egress.clients.udp) {
             let Some(listener) = slot.as_mut().filter(|_| !dedicated.contains(&number)) else {
                 continue;
@@ -95,7 +113,11 @@ impl Shard {
                 tracing::error!(address = %listener.address, %error, "a listener still takes what is for the next server");
             }
         }
-        self.egress.clients.tcp.iter_mut().for_each(|slot| *slot = None);
+        self.egress
+            .clients
+            .tcp
+            .iter_mut()
+            .for_each(|slot| *slot = None);
     }
 
     /// Closes the sockets of clients that are gone, so that they reach the next server when they come again.
@@ -104,7 +126,8 @@ impl Shard {
         let is_gone = |one: &Dedicated| self.is_gone(one.client, one.server);
         let (gone, kept): (Vec<_>, Vec<_>) = dedicated.into_iter().partition(is_gone);
         self.egress.clients.dedicated = kept;
-        gone.iter().for_each(|one| self.egress.clients.close(one.number));
+        gone.iter()
+            .for_each(|one| self.egress.clients.close(one.number));
     }
 
     /// The clients that listeners answer: both ends, and the listener's number.

@@ -66,7 +66,9 @@ impl Neighbours {
 
     /// Says something to a shard. False when too much waits there, or nobody is there: it is dropped.
     pub(crate) fn pass(&self, shard: u16, passed: Passed) -> bool {
-        self.0.get(usize::from(shard)).is_some_and(|sender| sender.try_send(passed).is_ok())
+        self.0
+            .get(usize::from(shard))
+            .is_some_and(|sender| sender.try_send(passed).is_ok())
     }
 }
 

@@ -23,7 +23,9 @@ impl Shard {
     /// Notes how long a request took, from when its batch was at hand; nothing is measured for what is relayed.
     pub(crate) fn note_time(&self, asked: Option<Method>) {
         if let Some(method) = asked {
-            self.counters.times.note(method, self.clock.now().since(self.now));
+            self.counters
+                .times
+                .note(method, self.clock.now().since(self.now));
         }
     }
 
@@ -37,8 +39,17 @@ impl Shard {
             self.connected(connection, false);
         }
         self.tcp_relays.release(self.now);
-        while let Some(index) = self.egress.clients.silent(self.now, |client| self.server.knows(client)) {
-            if self.egress.clients.conn(index).is_some_and(|conn| !conn.is_negotiating()) {
+        while let Some(index) = self
+            .egress
+            .clients
+            .silent(self.now, |client| self.server.knows(client))
+        {
+            if self
+                .egress
+                .clients
+                .conn(index)
+                .is_some_and(|conn| !conn.is_negotiating())
+            {
                 self.counters.connections_idle.add(1);
             }
             self.hang_up(index);

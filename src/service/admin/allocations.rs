@@ -88,10 +88,20 @@ impl Described {
 
 impl Wanted {
     fn matches(&self, record: &Record) -> bool {
-        self.user.as_deref().is_none_or(|user| belongs(record, user))
-            && self.realm.as_deref().is_none_or(|realm| *record.realm == *realm)
-            && self.client.is_none_or(|client| record.client.client.ip() == client)
-            && self.transport.as_deref().is_none_or(|transport| record.client.transport.name() == transport)
+        self.user
+            .as_deref()
+            .is_none_or(|user| belongs(record, user))
+            && self
+                .realm
+                .as_deref()
+                .is_none_or(|realm| *record.realm == *realm)
+            && self
+                .client
+                .is_none_or(|client| record.client.client.ip() == client)
+            && self
+                .transport
+                .as_deref()
+                .is_none_or(|transport| record.client.transport.name() == transport)
     }
 }
 
@@ -101,28 +111,56 @@ pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted
     records.retain(|record| wanted.matches(record));
     records.sort_by_key(|record| (record.started, record.id));
     let offset = wanted.offset.unwrap_or(0);
-    let page = records.iter().skip(offset).take(wanted.limit.unwrap_or(PAGE).min(LARGEST_PAGE));
-    Json(Listed { total: records.len(), offset, allocations: page.map(Described::new).collect() })
+    let page = records
+        .iter()
+        .skip(offset)
+        .take(wanted.limit.unwrap_or(PAGE).min(LARGEST_PAGE));
+    Json(Listed {
+        total: records.len(),
+        offset,
+        allocations: page.map(Described::new).collect(),
+    })
 }
 
 /// `GET /allocations/{id}`: its permissions and channels too, and what it carries a second, measured for a moment.
-pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<u64>) -> Result<Json<Value>, Refused> {
-    let before = admin.relay.allocation(id).await.ok_or_else(|| missing(id))?;
+pub(super) async fn one(
+    State(admin): State<Admin>,
+    Path(id): Path<u64>,
+) -> Result<Json<Value>, Refused> {
+    let before = admin
+        .relay
+        .allocation(id)
+        .await
+        .ok_or_else(|| missing(id))?;
     tokio::time::sleep(MOMENT).await;
-    let detail = admin.relay.allocation(id).await.ok_or_else(|| missing(id))?;
-    let seconds = (detail.record.elapsed.saturating_sub(before.record.elapsed)).as_secs_f64().max(0.001);
+    let detail = admin
+        .relay
+        .allocation(id)
+        .await
+        .ok_or_else(|| missing(id))?;
+    let seconds = (detail.record.elapsed.saturating_sub(before.record.elapsed))
+        .as_secs_f64()
+        .max(0.001);
     let (was, is) = (&before.record.traffic, &detail.record.traffic);
     let rate = |was: u64, is: u64| (is.saturating_sub(was) as f64 / seconds).round();
-    let permissions =
-        detail.permissions.iter().map(|(peer, left)| json!({ "peer": peer, "seconds_left": left.as_secs() }));
+    let permissions = detail
+        .permissions
+        .iter()
+        .map(|(peer, left)| json!({ "peer": peer, "seconds_left": left.as_secs() }));
     let channels = detail.channels.iter().map(|(number, peer, left)| {
         json!({ "number": format!("0x{number:04x}"), "peer": peer, "seconds_left": left.as_secs() })
     });
     let mut described = serde_json::to_value(Described::new(&detail.record)).unwrap_or_default();
     if let Value::Object(members) = &mut described {
         members.insert("seconds_left".into(), json!(detail.left.as_secs()));
-        members.insert("to_peers_bytes_per_second".into(), json!(rate(was.to_peers.octets, is.to_peers.octets)));
-        members.insert("to_client_bytes_per_second".into(), json!(rate(was.to_client.octets, is.to_client.octets)));
+        members.insert(
+            "to_peers_bytes_per_second".into(),
+            json!(rate(was.to_peers.octets, is.to_peers.octets)),
+        );
+        members.insert(
+            "to_client_bytes_per_second".into(),
+            json!(rate(was.to_client.octets, is.to_client.octets)),
+        );
         members.insert("permissions".into(), permissions.collect());
         members.insert("channels".into(), channels.collect());
     }
@@ -130,7 +168,10 @@ pub(super) async fn one(State(admin): State<Admin>, Path(id): Path<u64>) -> Resu
 }
 
 /// `DELETE /allocations/{id}`.
-pub(super) async fn close(State(admin): State<Admin>, Path(id): Path<u64>) -> Result<Json<Value>, Refused> {
+pub(super) async fn close(
+    State(admin): State<Admin>,
+    Path(id): Path<u64>,
+) -> Result<Json<Value>, Refused> {
     match admin.relay.close(id).await {
         true => Ok(Json(json!({ "closed": 1 }))),
         false => Err(missing(id)),

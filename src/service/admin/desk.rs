@@ -44,7 +44,8 @@ impl Condition {
 
     /// How much longer allocations may live; `None` while it stays.
     pub fn left(&self) -> Option<Duration> {
-        self.lock().map(|until| until.saturating_duration_since(Instant::now()))
+        self.lock()
+            .map(|until| until.saturating_duration_since(Instant::now()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {

@@ -15,7 +15,14 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
         lifetimes: admin.lifetimes.histogram(),
     };
     match metrics::page(&admin.relay.statistics(), beside) {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Ok(text) => (
+            [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -11,9 +11,17 @@ pub(super) async fn document() -> Json<Value> {
 
 /// What a request may say beside its path: the names in its query, and whether a body comes with it. `None` for what is not
 /// offered.
-pub(super) fn understood(method: &str, path: &str) -> Option<(impl Iterator<Item = &'static str>, bool)> {
-    let operation = OPERATIONS.iter().find(|known| known.path == path && known.method.eq_ignore_ascii_case(method))?;
-    Some((operation.query.iter().map(|(name, ..)| *name), operation.has_body()))
+pub(super) fn understood(
+    method: &str,
+    path: &str,
+) -> Option<(impl Iterator<Item = &'static str>, bool)> {
+    let operation = OPERATIONS
+        .iter()
+        .find(|known| known.path == path && known.method.eq_ignore_ascii_case(method))?;
+    Some((
+        operation.query.iter().map(|(name, ..)| *name),
+        operation.has_body(),
+    ))
 }
 
 fn describe() -> Value {
@@ -67,7 +75,15 @@ const fn operation(
     summary: &'static str,
     answer: Answer,
 ) -> Operation {
-    Operation { method, path, id, summary, query: &[], refusals: &[], answer }
+    Operation {
+        method,
+        path,
+        id,
+        summary,
+        query: &[],
+        refusals: &[],
+        answer,
+    }
 }
 
 impl Operation {
@@ -91,7 +107,10 @@ impl Operation {
             json!({ "name": name, "in": "query", "description": about, "schema": { "type": kind } })
         });
         let (kind, schema) = match self.answer {
-            Answer::Json(name) => ("application/json", json!({ "$ref": format!("#/components/schemas/{name}") })),
+            Answer::Json(name) => (
+                "application/json",
+                json!({ "$ref": format!("#/components/schemas/{name}") }),
+            ),
             Answer::Text(kind) => (kind, json!({ "type": "string" })),
         };
         let answered = json!({ "description": "done", "content": { kind: { "schema": schema } } });
@@ -113,7 +132,10 @@ impl Operation {
             }
             if self.has_body() {
                 let content = json!({ "text/plain": { "schema": { "type": "string" } } });
-                members.insert("requestBody".into(), json!({ "required": true, "content": content }));
+                members.insert(
+                    "requestBody".into(),
+                    json!({ "required": true, "content": content }),
+                );
             }
         }
         described
@@ -124,37 +146,89 @@ impl Operation {
 const OPEN: &[&str] = &["/", "/metrics", "/healthz", "/readyz", "/openapi.json"];
 /// What may come of everything else.
 const GUARDED: &[(&str, &str)] = &[
-    ("400", "what is asked has a part that is not understood: {\"error\": …}"),
+    (
+        "400",
+        "what is asked has a part that is not understood: {\"error\": …}",
+    ),
     ("401", "the admin_token is wanted"),
-    ("403", "another site's page asks, or a stranger where there is no token"),
+    (
+        "403",
+        "another site's page asks, or a stranger where there is no token",
+    ),
 ];
 const WRONG: (&str, &str) = ("400", "what is wrong, as {\"error\": …} or as text");
-const MISSING: (&str, &str) = ("404", "there is no such thing, or no longer: {\"error\": …}");
+const MISSING: (&str, &str) = (
+    "404",
+    "there is no such thing, or no longer: {\"error\": …}",
+);
 const ENDING: (&str, &str) = ("503", "the server is ending: {\"error\": …}");
-const PAGE: [Parameter; 2] = [("limit", "integer", "how many at most"), ("offset", "integer", "how many to pass over")];
+const PAGE: [Parameter; 2] = [
+    ("limit", "integer", "how many at most"),
+    ("offset", "integer", "how many to pass over"),
+];
 const OPERATIONS: &[Operation] = &[
-    operation(("get", "/"), "page", "The status page", Answer::Text("text/html")),
-    operation(("get", "/metrics"), "metrics", "Everything that is counted", Answer::Text("text/plain")),
-    operation(("get", "/healthz"), "health", "Whether the process serves requests", Answer::Text("text/plain")),
-    operation(("get", "/readyz"), "readiness", "Whether new allocations are taken", Answer::Text("text/plain"))
-        .refusals(&[("503", "the server leaves")]),
-    operation(("get", "/allocations"), "list", "Who relays, the oldest first", Answer::Json("Allocations"))
-        .query(&[
-            ("user", "string", "only this user's"),
-            ("realm", "string", "only this realm's"),
-            ("client", "string", "only from this IP address"),
-            ("transport", "string", "only over udp, tcp, tls or dtls"),
-            PAGE[0],
-            PAGE[1],
-        ])
-        .refusals(&[WRONG]),
-    operation(("get", "/allocations/{id}"), "show", "One allocation", Answer::Json("AllocationDetail"))
-        .refusals(&[WRONG, MISSING]),
-    operation(("delete", "/allocations/{id}"), "close", "Ends an allocation", Answer::Json("Closed"))
-        .refusals(&[WRONG, MISSING]),
-    operation(("get", "/users"), "users", "Who relays, by bytes, and who is kept out", Answer::Json("Users"))
-        .query(&PAGE)
-        .refusals(&[WRONG, ENDING]),
+    operation(
+        ("get", "/"),
+        "page",
+        "The status page",
+        Answer::Text("text/html"),
+    ),
+    operation(
+        ("get", "/metrics"),
+        "metrics",
+        "Everything that is counted",
+        Answer::Text("text/plain"),
+    ),
+    operation(
+        ("get", "/healthz"),
+        "health",
+        "Whether the process serves requests",
+        Answer::Text("text/plain"),
+    ),
+    operation(
+        ("get", "/readyz"),
+        "readiness",
+        "Whether new allocations are taken",
+        Answer::Text("text/plain"),
+    )
+    .refusals(&[("503", "the server leaves")]),
+    operation(
+        ("get", "/allocations"),
+        "list",
+        "Who relays, the oldest first",
+        Answer::Json("Allocations"),
+    )
+    .query(&[
+        ("user", "string", "only this user's"),
+        ("realm", "string", "only this realm's"),
+        ("client", "string", "only from this IP address"),
+        ("transport", "string", "only over udp, tcp, tls or dtls"),
+        PAGE[0],
+        PAGE[1],
+    ])
+    .refusals(&[WRONG]),
+    operation(
+        ("get", "/allocations/{id}"),
+        "show",
+        "One allocation",
+        Answer::Json("AllocationDetail"),
+    )
+    .refusals(&[WRONG, MISSING]),
+    operation(
+        ("delete", "/allocations/{id}"),
+        "close",
+        "Ends an allocation",
+        Answer::Json("Closed"),
+    )
+    .refusals(&[WRONG, MISSING]),
+    operation(
+        ("get", "/users"),
+        "users",
+        "Who relays, by bytes, and who is kept out",
+        Answer::Json("Users"),
+    )
+    .query(&PAGE)
+    .refusals(&[WRONG, ENDING]),
     operation(
         ("delete", "/users/{user}/allocations"),
         "closeUser",
@@ -167,14 +241,45 @@ const OPERATIONS: &[Operation] = &[
         "Ends all allocations of a user, and refuses new ones for a time",
         Answer::Json("Blocked"),
     )
-    .query(&[("for", "string", "how long: 90s, 10m, 1h; an hour without it")])
+    .query(&[(
+        "for",
+        "string",
+        "how long: 90s, 10m, 1h; an hour without it",
+    )])
     .refusals(&[WRONG, ENDING]),
-    operation(("delete", "/users/{user}/block"), "unblock", "Lets a user in again", Answer::Json("Unblocked"))
-        .refusals(&[MISSING, ENDING]),
-    operation(("get", "/plan"), "plan", "What was written and where", Answer::Json("Plan")).refusals(&[ENDING]),
-    operation(("get", "/status"), "status", "The numbers that the status page draws", Answer::Json("Status")),
-    operation(("get", "/reasons"), "reasons", "What the reasons of discards mean", Answer::Json("Reasons")),
-    operation(("get", "/log-level"), "logLevel", "What is logged", Answer::Json("LogLevel")).refusals(&[ENDING]),
+    operation(
+        ("delete", "/users/{user}/block"),
+        "unblock",
+        "Lets a user in again",
+        Answer::Json("Unblocked"),
+    )
+    .refusals(&[MISSING, ENDING]),
+    operation(
+        ("get", "/plan"),
+        "plan",
+        "What was written and where",
+        Answer::Json("Plan"),
+    )
+    .refusals(&[ENDING]),
+    operation(
+        ("get", "/status"),
+        "status",
+        "The numbers that the status page draws",
+        Answer::Json("Status"),
+    ),
+    operation(
+        ("get", "/reasons"),
+        "reasons",
+        "What the reasons of discards mean",
+        Answer::Json("Reasons"),
+    ),
+    operation(
+        ("get", "/log-level"),
+        "logLevel",
+        "What is logged",
+        Answer::Json("LogLevel"),
+    )
+    .refusals(&[ENDING]),
     operation(
         ("put", "/log-level"),
         "setLogLevel",
@@ -188,14 +293,31 @@ const OPERATIONS: &[Operation] = &[
         "Leaves: takes no new allocations, ends with the last or at the deadline",
         Answer::Json("Draining"),
     )
-    .query(&[("deadline", "string", "how long: 90s, 10m, 1h; the configured time without it")])
+    .query(&[(
+        "deadline",
+        "string",
+        "how long: 90s, 10m, 1h; the configured time without it",
+    )])
     .refusals(&[WRONG, ENDING]),
-    operation(("post", "/reload"), "reload", "Reads the configuration again; all or nothing", Answer::Json("Reloaded"))
-        .refusals(&[
-            ("400", "what is wrong with the configuration, where; nothing has changed: {\"error\": …}"),
-            ENDING,
-        ]),
-    operation(("get", "/openapi.json"), "openapi", "This document", Answer::Json("OpenApi")),
+    operation(
+        ("post", "/reload"),
+        "reload",
+        "Reads the configuration again; all or nothing",
+        Answer::Json("Reloaded"),
+    )
+    .refusals(&[
+        (
+            "400",
+            "what is wrong with the configuration, where; nothing has changed: {\"error\": …}",
+        ),
+        ENDING,
+    ]),
+    operation(
+        ("get", "/openapi.json"),
+        "openapi",
+        "This document",
+        Answer::Json("OpenApi"),
+    ),
 ];
 
 #[cfg(test)]

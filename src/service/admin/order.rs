@@ -51,12 +51,18 @@ pub struct Refused {
 impl Refused {
     /// What was asked for cannot be.
     pub fn wrong(message: impl Into<String>) -> Refused {
-        Refused { status: StatusCode::BAD_REQUEST, message: message.into() }
+        Refused {
+            status: StatusCode::BAD_REQUEST,
+            message: message.into(),
+        }
     }
 
     /// There is no such thing.
     pub fn missing(message: impl Into<String>) -> Refused {
-        Refused { status: StatusCode::NOT_FOUND, message: message.into() }
+        Refused {
+            status: StatusCode::NOT_FOUND,
+            message: message.into(),
+        }
     }
 }
 
@@ -82,7 +88,10 @@ impl Orders {
     /// # Errors
     /// Why it was not carried out; also because the server is ending.
     pub async fn give(&self, order: Order) -> Answer {
-        let gone = || Refused { status: StatusCode::SERVICE_UNAVAILABLE, message: "the server is ending".into() };
+        let gone = || Refused {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: "the server is ending".into(),
+        };
         let (answer, answered) = oneshot::channel();
         self.0.send((order, answer)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?

@@ -23,7 +23,10 @@ pub(super) async fn reload(State(admin): State<Admin>) -> Result<Json<Value>, Re
 }
 
 /// `POST /drain?deadline=10m`.
-pub(super) async fn drain(State(admin): State<Admin>, Query(span): Query<Span>) -> Result<Json<Value>, Refused> {
+pub(super) async fn drain(
+    State(admin): State<Admin>,
+    Query(span): Query<Span>,
+) -> Result<Json<Value>, Refused> {
     let deadline = span.deadline.as_deref().map(duration).transpose()?;
     admin.orders.give(Order::Drain(deadline)).await.map(Json)
 }
@@ -35,7 +38,13 @@ pub(super) async fn block(
     Query(span): Query<Span>,
 ) -> Result<Json<Value>, Refused> {
     let time = span.time.as_deref().map_or(Ok(HOUR), duration)?;
-    let mut answer = admin.orders.give(Order::Block { user: user.clone(), time }).await?;
+    let mut answer = admin
+        .orders
+        .give(Order::Block {
+            user: user.clone(),
+            time,
+        })
+        .await?;
     // Whoever comes from here on is refused, so none is missed.
     let closed = users::close_all(&admin, &user).await;
     if let Some(members) = answer.as_object_mut() {
@@ -45,7 +54,10 @@ pub(super) async fn block(
 }
 
 /// `DELETE /users/{user}/block`.
-pub(super) async fn unblock(State(admin): State<Admin>, Path(user): Path<String>) -> Result<Json<Value>, Refused> {
+pub(super) async fn unblock(
+    State(admin): State<Admin>,
+    Path(user): Path<String>,
+) -> Result<Json<Value>, Refused> {
     admin.orders.give(Order::Unblock { user }).await.map(Json)
 }
 
@@ -60,14 +72,23 @@ pub(super) async fn log_level(State(admin): State<Admin>) -> Result<Json<Value>,
 }
 
 /// `PUT /log-level` with the filter as text.
-pub(super) async fn set_log_level(State(admin): State<Admin>, filter: String) -> Result<Json<Value>, Refused> {
-    admin.orders.give(Order::LogLevel(filter.trim().to_owned())).await.map(Json)
+pub(super) async fn set_log_level(
+    State(admin): State<Admin>,
+    filter: String,
+) -> Result<Json<Value>, Refused> {
+    admin
+        .orders
+        .give(Order::LogLevel(filter.trim().to_owned()))
+        .await
+        .map(Json)
 }
 
 /// A number with a unit: `500ms`, `90s`, `10m`, `1h`, `7d`; a bare number is in seconds.
 fn duration(text: &str) -> Result<Duration, Refused> {
     let wrong = || Refused::wrong(format!("`{text}` is not a duration; write 90s, 10m or 1h"));
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (count, unit) = text.split_at(digits);
     let factor = match unit {
         "ms" => 1,
@@ -78,7 +99,10 @@ fn duration(text: &str) -> Result<Duration, Refused> {
         _ => return Err(wrong()),
     };
     let count: u64 = count.parse().map_err(|_| wrong())?;
-    count.checked_mul(factor).map(Duration::from_millis).ok_or_else(wrong)
+    count
+        .checked_mul(factor)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -1,7 +1,9 @@
 //! Which request goes where.
 
 use crate::service::admin::desk::Admin;
-use crate::service::admin::{allocations, guard, metrics_page, openapi, orders, status, strict, users};
+use crate::service::admin::{
+    allocations, guard, metrics_page, openapi, orders, status, strict, users,
+};
 use crate::service::http;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -43,7 +45,11 @@ pub async fn serve(
 /// Serves each connection on a task of its own; at the end, those under way may finish. Where there are as many as there
 /// may be, the one that has been here longest goes, not the one that comes: whoever holds connections, operators and
 /// monitoring get in.
-async fn accept<L: axum::serve::Listener>(mut listener: L, router: Router, stop: impl Future<Output = ()>) {
+async fn accept<L: axum::serve::Listener>(
+    mut listener: L,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
     let stopped = watch::Sender::new(false);
     let mut connections = JoinSet::new();
     let mut oldest = VecDeque::new();
@@ -77,14 +83,23 @@ where
 fn router(admin: Admin) -> Router {
     let guarded = Router::new()
         .route("/allocations", get(allocations::list))
-        .route("/allocations/{id}", get(allocations::one).delete(allocations::close))
+        .route(
+            "/allocations/{id}",
+            get(allocations::one).delete(allocations::close),
+        )
         .route("/users", get(users::list))
         .route("/users/{user}/allocations", delete(users::close))
-        .route("/users/{user}/block", put(orders::block).delete(orders::unblock))
+        .route(
+            "/users/{user}/block",
+            put(orders::block).delete(orders::unblock),
+        )
         .route("/plan", get(orders::plan))
         .route("/status", get(status::numbers))
         .route("/reasons", get(status::reasons))
-        .route("/log-level", get(orders::log_level).put(orders::set_log_level))
+        .route(
+            "/log-level",
+            get(orders::log_level).put(orders::set_log_level),
+        )
         .route("/drain", post(orders::drain))
         .route("/reload", post(orders::reload))
         .route_layer(from_fn(strict::understood))
@@ -126,11 +141,17 @@ mod tests {
             held.push_back(TcpStream::connect(address).await.unwrap());
         }
         let mut last = TcpStream::connect(address).await.unwrap();
-        last.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await.unwrap();
+        last.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = String::new();
         last.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
-        assert_eq!(held.pop_front().unwrap().read(&mut [0]).await.unwrap(), 0, "closed");
+        assert_eq!(
+            held.pop_front().unwrap().read(&mut [0]).await.unwrap(),
+            0,
+            "closed"
+        );
         stop.send(()).unwrap();
         serving.await.unwrap();
     }

@@ -64,7 +64,14 @@ fn allocation(more: &[(&str, Value)]) -> Value {
 }
 
 fn status() -> Value {
-    let numbers = |names: &[&str]| object(&names.iter().map(|name| (*name, integer())).collect::<Vec<_>>());
+    let numbers = |names: &[&str]| {
+        object(
+            &names
+                .iter()
+                .map(|name| (*name, integer()))
+                .collect::<Vec<_>>(),
+        )
+    };
     let by_transport = || numbers(&Transport::ALL.map(Transport::name));
     object(&[
         ("version", string()),
@@ -77,18 +84,35 @@ fn status() -> Value {
         ("ended", numbers(&End::ALL.map(End::name))),
         ("to_peers_bytes", by_transport()),
         ("to_clients_bytes", by_transport()),
-        ("discards", numbers(&Discard::ALL.iter().map(|discard| discard.name()).collect::<Vec<_>>())),
+        (
+            "discards",
+            numbers(
+                &Discard::ALL
+                    .iter()
+                    .map(|discard| discard.name())
+                    .collect::<Vec<_>>(),
+            ),
+        ),
         ("shards_busy_seconds", list(number())),
-        ("certificates", json!({ "type": "object", "additionalProperties": integer() })),
+        (
+            "certificates",
+            json!({ "type": "object", "additionalProperties": integer() }),
+        ),
         ("certificate_failures", integer()),
     ])
 }
 
 fn reloaded() -> Value {
-    let mut reloaded =
-        object(&[("changed", list(string())), ("restart", list(string())), ("warnings", list(string()))]);
+    let mut reloaded = object(&[
+        ("changed", list(string())),
+        ("restart", list(string())),
+        ("warnings", list(string())),
+    ]);
     let listeners = object(&[("added", list(string())), ("removed", list(string()))]);
-    if let Some(members) = reloaded.pointer_mut("/properties").and_then(Value::as_object_mut) {
+    if let Some(members) = reloaded
+        .pointer_mut("/properties")
+        .and_then(Value::as_object_mut)
+    {
         members.insert("listeners".into(), listeners);
     }
     reloaded
@@ -96,8 +120,10 @@ fn reloaded() -> Value {
 
 /// An object that has all of these members.
 fn object(members: &[(&str, Value)]) -> Value {
-    let properties: Map<String, Value> =
-        members.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
+    let properties: Map<String, Value> = members
+        .iter()
+        .map(|(name, schema)| ((*name).to_owned(), schema.clone()))
+        .collect();
     let required: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
     json!({ "type": "object", "properties": properties, "required": required })
 }

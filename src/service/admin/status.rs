@@ -14,12 +14,36 @@ use serde_json::{Map, Value, json};
 
 /// The page and all that it loads.
 pub(super) const ASSETS: &[Asset] = &[
-    Asset { path: "/", media_type: "text/html; charset=utf-8", text: include_str!("status/index.html") },
-    Asset { path: "/status.css", media_type: "text/css; charset=utf-8", text: include_str!("status/status.css") },
-    Asset { path: "/status.js", media_type: JAVASCRIPT, text: include_str!("status/status.js") },
-    Asset { path: "/plot.js", media_type: JAVASCRIPT, text: include_str!("status/plot.js") },
-    Asset { path: "/words.js", media_type: JAVASCRIPT, text: include_str!("status/words.js") },
-    Asset { path: "/icon.svg", media_type: "image/svg+xml", text: include_str!("../page/icon.svg") },
+    Asset {
+        path: "/",
+        media_type: "text/html; charset=utf-8",
+        text: include_str!("status/index.html"),
+    },
+    Asset {
+        path: "/status.css",
+        media_type: "text/css; charset=utf-8",
+        text: include_str!("status/status.css"),
+    },
+    Asset {
+        path: "/status.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("status/status.js"),
+    },
+    Asset {
+        path: "/plot.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("status/plot.js"),
+    },
+    Asset {
+        path: "/words.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("status/words.js"),
+    },
+    Asset {
+        path: "/icon.svg",
+        media_type: "image/svg+xml",
+        text: include_str!("../page/icon.svg"),
+    },
 ];
 
 /// One of the page's files.
@@ -37,18 +61,36 @@ pub(super) fn file(asset: &Asset) -> Response {
 /// `GET /status`: totals since the start, from which the page makes rates.
 pub(super) async fn numbers(State(admin): State<Admin>) -> Json<Value> {
     let statistics = admin.relay.statistics();
-    let all =
-        |read: &dyn Fn(&Counters) -> u64| -> u64 { statistics.shards.iter().map(|shard| read(&shard.turn)).sum() };
+    let all = |read: &dyn Fn(&Counters) -> u64| -> u64 {
+        statistics
+            .shards
+            .iter()
+            .map(|shard| read(&shard.turn))
+            .sum()
+    };
     let discards = Discard::ALL.iter().map(|discard| {
-        let count = all(&|counters| counters.discards.get(discard.index()).map_or(0, |count| count.get()));
+        let count = all(&|counters| {
+            counters
+                .discards
+                .get(discard.index())
+                .map_or(0, |count| count.get())
+        });
         (discard.name().to_owned(), json!(count))
     });
     let ended = End::ALL.iter().map(|end| {
-        let count = all(&|counters| counters.ended.get(end.index()).map_or(0, |count| count.get()));
+        let count = all(&|counters| {
+            counters
+                .ended
+                .get(end.index())
+                .map_or(0, |count| count.get())
+        });
         (end.name().to_owned(), json!(count))
     });
-    let shards: Vec<f64> =
-        statistics.shards.iter().map(|shard| shard.relay.busy_nanoseconds.get() as f64 / 1e9).collect();
+    let shards: Vec<f64> = statistics
+        .shards
+        .iter()
+        .map(|shard| shard.relay.busy_nanoseconds.get() as f64 / 1e9)
+        .collect();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": statistics.uptime.as_secs_f64(),
@@ -71,16 +113,31 @@ pub(super) async fn numbers(State(admin): State<Admin>) -> Json<Value> {
 
 /// `GET /reasons`: what each reason of a discard means.
 pub(super) async fn reasons() -> Json<Value> {
-    Json(Discard::ALL.iter().map(|discard| (discard.name().to_owned(), json!(discard.about()))).collect())
+    Json(
+        Discard::ALL
+            .iter()
+            .map(|discard| (discard.name().to_owned(), json!(discard.about())))
+            .collect(),
+    )
 }
 
 fn flows(statistics: &Statistics, choose: impl Fn(&Counters) -> &[Flow; 4]) -> Value {
-    by_transport(statistics, |counters, transport| Counters::flow(choose(counters), transport).octets.get())
+    by_transport(statistics, |counters, transport| {
+        Counters::flow(choose(counters), transport).octets.get()
+    })
 }
 
 fn by_transport(statistics: &Statistics, read: impl Fn(&Counters, Transport) -> u64) -> Value {
-    let of = |transport| statistics.shards.iter().map(|shard| read(&shard.turn, transport)).sum::<u64>();
-    let rows = Transport::ALL.into_iter().map(|transport| (transport.name().to_owned(), json!(of(transport))));
+    let of = |transport| {
+        statistics
+            .shards
+            .iter()
+            .map(|shard| read(&shard.turn, transport))
+            .sum::<u64>()
+    };
+    let rows = Transport::ALL
+        .into_iter()
+        .map(|transport| (transport.name().to_owned(), json!(of(transport))));
     Value::Object(rows.collect())
 }
 

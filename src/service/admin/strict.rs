@@ -19,14 +19,32 @@ pub(super) async fn understood(path: MatchedPath, request: Request, next: Next) 
 }
 
 fn strange(method: &Method, path: &str, uri: &Uri, empty: bool) -> Option<Refused> {
-    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    let method = if *method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
     let (known, body) = openapi::understood(method.as_str(), path)?;
     let known: Vec<&str> = known.collect();
-    let list = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
-    let names = uri.query().unwrap_or_default().split('&').filter(|part| !part.is_empty());
+    let list = if known.is_empty() {
+        "nothing".to_owned()
+    } else {
+        known.join(", ")
+    };
+    let names = uri
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|part| !part.is_empty());
     let mut names = names.map(|part| part.split_once('=').map_or(part, |(name, _)| name));
     if let Some(name) = names.find(|name| !known.contains(name)) {
-        return Some(Refused::wrong(format!("`{name}` is not understood; behind ? there may be {list}")));
+        return Some(Refused::wrong(format!(
+            "`{name}` is not understood; behind ? there may be {list}"
+        )));
     }
-    (!body && !empty).then(|| Refused::wrong(format!("no body is understood here; behind ? there may be {list}")))
+    (!body && !empty).then(|| {
+        Refused::wrong(format!(
+            "no body is understood here; behind ? there may be {list}"
+        ))
+    })
 }

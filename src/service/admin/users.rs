@@ -33,7 +33,10 @@ pub(super) fn belongs(record: &Record, user: &str) -> bool {
 }
 
 /// `GET /users`: who relays, by bytes, the greatest first; and who is kept out.
-pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> Result<Json<Value>, Refused> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, Refused> {
     let blocked = admin.orders.give(Order::TellBlocked).await?;
     let mut users: BTreeMap<(String, String), Totals> = BTreeMap::new();
     for record in admin.relay.allocations().await {
@@ -47,8 +50,13 @@ pub(super) async fn list(State(admin): State<Admin>, Query(wanted): Query<Wanted
     let mut users: Vec<Totals> = users.into_values().collect();
     users.sort_by_key(|user| std::cmp::Reverse(user.to_peers_bytes + user.to_client_bytes));
     let total = users.len();
-    let page = users.into_iter().skip(wanted.offset.unwrap_or(0)).take(wanted.limit.unwrap_or(PAGE));
-    Ok(Json(json!({ "total": total, "users": page.collect::<Vec<_>>(), "blocked": blocked })))
+    let page = users
+        .into_iter()
+        .skip(wanted.offset.unwrap_or(0))
+        .take(wanted.limit.unwrap_or(PAGE));
+    Ok(Json(
+        json!({ "total": total, "users": page.collect::<Vec<_>>(), "blocked": blocked }),
+    ))
 }
 
 /// `DELETE /users/{user}/allocations`.
@@ -59,7 +67,13 @@ pub(super) async fn close(State(admin): State<Admin>, Path(user): Path<String>) 
 /// Ends all allocations of a user; tells how many there were.
 pub(super) async fn close_all(admin: &Admin, user: &str) -> usize {
     let mut closed = 0;
-    for record in admin.relay.allocations().await.iter().filter(|record| belongs(record, user)) {
+    for record in admin
+        .relay
+        .allocations()
+        .await
+        .iter()
+        .filter(|record| belongs(record, user))
+    {
         closed += usize::from(admin.relay.close(record.id).await);
     }
     closed

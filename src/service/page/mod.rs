@@ -18,19 +18,71 @@ pub struct Asset {
 
 /// The page and all that it loads.
 pub const ASSETS: &[Asset] = &[
-    Asset { path: "/", media_type: HTML, text: include_str!("index.html") },
-    Asset { path: "/style.css", media_type: CSS, text: include_str!("style.css") },
-    Asset { path: "/call.js", media_type: JAVASCRIPT, text: include_str!("call.js") },
-    Asset { path: "/connection.js", media_type: JAVASCRIPT, text: include_str!("connection.js") },
-    Asset { path: "/media.js", media_type: JAVASCRIPT, text: include_str!("media.js") },
-    Asset { path: "/picture.js", media_type: JAVASCRIPT, text: include_str!("picture.js") },
-    Asset { path: "/plot.js", media_type: JAVASCRIPT, text: include_str!("plot.js") },
-    Asset { path: "/relay_test.js", media_type: JAVASCRIPT, text: include_str!("relay_test.js") },
-    Asset { path: "/signal.js", media_type: JAVASCRIPT, text: include_str!("signal.js") },
-    Asset { path: "/stats.js", media_type: JAVASCRIPT, text: include_str!("stats.js") },
-    Asset { path: "/view.js", media_type: JAVASCRIPT, text: include_str!("view.js") },
-    Asset { path: "/words.js", media_type: JAVASCRIPT, text: include_str!("words.js") },
-    Asset { path: "/icon.svg", media_type: SVG, text: include_str!("icon.svg") },
+    Asset {
+        path: "/",
+        media_type: HTML,
+        text: include_str!("index.html"),
+    },
+    Asset {
+        path: "/style.css",
+        media_type: CSS,
+        text: include_str!("style.css"),
+    },
+    Asset {
+        path: "/call.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("call.js"),
+    },
+    Asset {
+        path: "/connection.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("connection.js"),
+    },
+    Asset {
+        path: "/media.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("media.js"),
+    },
+    Asset {
+        path: "/picture.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("picture.js"),
+    },
+    Asset {
+        path: "/plot.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("plot.js"),
+    },
+    Asset {
+        path: "/relay_test.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("relay_test.js"),
+    },
+    Asset {
+        path: "/signal.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("signal.js"),
+    },
+    Asset {
+        path: "/stats.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("stats.js"),
+    },
+    Asset {
+        path: "/view.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("view.js"),
+    },
+    Asset {
+        path: "/words.js",
+        media_type: JAVASCRIPT,
+        text: include_str!("words.js"),
+    },
+    Asset {
+        path: "/icon.svg",
+        media_type: SVG,
+        text: include_str!("icon.svg"),
+    },
 ];
 
 /// What a page may load and do: its own files and a connection home, nothing else, nowhere inline.
@@ -40,7 +92,12 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
 
 /// The entity tag of each asset, in the order of [`ASSETS`].
 pub static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let tag = |asset: &Asset| format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(asset.text.as_bytes())));
+    let tag = |asset: &Asset| {
+        format!(
+            "\"{}\"",
+            URL_SAFE_NO_PAD.encode(Sha256::digest(asset.text.as_bytes()))
+        )
+    };
     ASSETS.iter().map(tag).collect()
 });
 

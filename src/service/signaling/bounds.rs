@@ -54,7 +54,8 @@ impl Default for Bounds {
             peers: 2,
             most_peers: 16,
             room_name: 64,
-            room_alphabet: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~".into(),
+            room_alphabet: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~"
+                .into(),
             queue: 256,
             queue_octets: 1 << 20,
             ping: Duration::from_secs(2),
@@ -70,6 +71,8 @@ impl Bounds {
     pub fn names_a_room(&self, name: &str) -> bool {
         !name.is_empty()
             && name.chars().count() <= self.room_name
-            && name.chars().all(|character| self.room_alphabet.contains(character))
+            && name
+                .chars()
+                .all(|character| self.room_alphabet.contains(character))
     }
 }

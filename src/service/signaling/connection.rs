@@ -62,8 +62,12 @@ pub fn upgrade(
     servers: impl FnOnce(&Admission, &str) -> Answer + Send + 'static,
 ) -> Result<Response, Refusal> {
     merge(request.headers_mut());
-    let answer = create_response_with_body(&request, Body::empty).map_err(|_| Refusal::NotWebSocket)?;
-    let upgraded = request.extensions_mut().remove::<OnUpgrade>().ok_or(Refusal::NotWebSocket)?;
+    let answer =
+        create_response_with_body(&request, Body::empty).map_err(|_| Refusal::NotWebSocket)?;
+    let upgraded = request
+        .extensions_mut()
+        .remove::<OnUpgrade>()
+        .ok_or(Refusal::NotWebSocket)?;
     tokio::spawn(async move {
         // An error means that the connection ended before the answer was out.
         let Ok(upgraded) = upgraded.await else { return };
@@ -79,9 +83,18 @@ pub fn upgrade(
 /// The two headers that ask for it are lists, which may be on several lines; the library looks at the first line of one, and
 /// takes the other for a single word.
 fn merge(headers: &mut HeaderMap) {
-    for (name, word) in [(header::CONNECTION, "Upgrade"), (header::UPGRADE, "websocket")] {
-        let lines = headers.get_all(&name).iter().filter_map(|line| line.to_str().ok());
-        if lines.flat_map(|line| line.split(',')).any(|item| item.trim().eq_ignore_ascii_case(word)) {
+    for (name, word) in [
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "websocket"),
+    ] {
+        let lines = headers
+            .get_all(&name)
+            .iter()
+            .filter_map(|line| line.to_str().ok());
+        if lines
+            .flat_map(|line| line.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(word))
+        {
             headers.insert(name, HeaderValue::from_static(word));
         }
     }
@@ -116,7 +129,12 @@ async fn serve(
     servers: impl FnOnce(&Admission, &str) -> Answer,
 ) -> Result<(), Refusal> {
     let admission = admission?;
-    let seat = shared.rooms.join(&admission.room, admission.limit, admission.known.as_deref(), bounds)?;
+    let seat = shared.rooms.join(
+        &admission.room,
+        admission.limit,
+        admission.known.as_deref(),
+        bounds,
+    )?;
     let welcome = Welcome {
         id: &seat.id,
         peers: &seat.others,
@@ -125,13 +143,21 @@ async fn serve(
         resumed: seat.resumed,
         limit: seat.limit,
     };
-    tracing::debug!(room = seat.room, peer = seat.id, resumed = seat.resumed, "joined");
+    tracing::debug!(
+        room = seat.room,
+        peer = seat.id,
+        resumed = seat.resumed,
+        "joined"
+    );
     let end = match line.send(Message::Text(welcome.text())).await {
         Ok(()) => converse(line, &shared.rooms, &seat, bounds).await,
         Err(Broken) => End::Lost,
     };
     if matches!(end, End::Breach) {
-        let close = CloseFrame { code: PROTOCOL_ERROR.into(), reason: "this is not how WebSockets speak".into() };
+        let close = CloseFrame {
+            code: PROTOCOL_ERROR.into(),
+            reason: "this is not how WebSockets speak".into(),
+        };
         let _ = line.send(Message::Close(Some(close))).await;
     }
     let closed = matches!(end, End::Left);
@@ -144,7 +170,12 @@ async fn serve(
 }
 
 /// Takes the peer out of its room, at once or after the grace in which it may resume.
-async fn conclude(end: End, shared: &Signaling, seat: Seat, bounds: &Bounds) -> Result<(), Refusal> {
+async fn conclude(
+    end: End,
+    shared: &Signaling,
+    seat: Seat,
+    bounds: &Bounds,
+) -> Result<(), Refusal> {
     let refused = match end {
         End::Left | End::Breach => Ok(()),
         End::Refused(refusal) => Err(refusal),
@@ -172,7 +203,12 @@ async fn converse(line: &mut Line, rooms: &Rooms, seat: &Seat, bounds: &Bounds) 
     }
 }
 
-async fn read(stream: &mut SplitStream<Socket>, rooms: &Rooms, seat: &Seat, bounds: &Bounds) -> End {
+async fn read(
+    stream: &mut SplitStream<Socket>,
+    rooms: &Rooms,
+    seat: &Seat,
+    bounds: &Bounds,
+) -> End {
     let mut rate = Rate::new(bounds, Instant::now());
     let mut spoke = Instant::now();
     let mut bye = false;
@@ -198,7 +234,11 @@ async fn read(stream: &mut SplitStream<Socket>, rooms: &Rooms, seat: &Seat, boun
             Some(Err(_)) | None => return End::Lost,
         };
         let pong = matches!(frame, Message::Pong(_));
-        let outcome = match if pong { Verdict::Pass } else { rate.take(Instant::now()) } {
+        let outcome = match if pong {
+            Verdict::Pass
+        } else {
+            rate.take(Instant::now())
+        } {
             Verdict::Pass => take(frame, rooms, seat, bounds, &mut spoke, &mut bye),
             Verdict::Drop => Ok(()),
             Verdict::Tell(refusal) => Err((refusal, None)),
@@ -230,12 +270,21 @@ fn take(
     };
     *spoke = Instant::now();
     if text.len() > bounds.message {
-        return Err((Refusal::TooLarge, Some(format!("{} octets, the limit is {}", text.len(), bounds.message))));
+        return Err((
+            Refusal::TooLarge,
+            Some(format!(
+                "{} octets, the limit is {}",
+                text.len(),
+                bounds.message
+            )),
+        ));
     }
     let message = Forwarded::parse(text.as_str()).map_err(|refusal| (refusal, None))?;
     *bye |= message.bye;
     let to = message.to.clone();
-    rooms.forward(&seat.room, &seat.id, to.as_deref(), message.from(&seat.id)).map_err(|refusal| (refusal, to))
+    rooms
+        .forward(&seat.room, &seat.id, to.as_deref(), message.from(&seat.id))
+        .map_err(|refusal| (refusal, to))
 }
 
 /// Writes what waits, and a ping every `every`, until a write fails.
@@ -265,8 +314,14 @@ impl Line {
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
         let config = config.max_message_size(most).max_frame_size(most);
         let stream = Whole::new(TokioIo::new(upgraded), bounds.message_time);
-        let (sink, stream) = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await.split();
-        Line { sink, stream, write_limit: bounds.silence }
+        let (sink, stream) = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config))
+            .await
+            .split();
+        Line {
+            sink,
+            stream,
+            write_limit: bounds.silence,
+        }
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Broken> {
@@ -278,8 +333,13 @@ impl Line {
 
     /// Tells a refusal, closes, and waits for the other side's close, so that the words are not lost in a reset.
     async fn refuse(mut self, refusal: Refusal) {
-        let close = CloseFrame { code: refusal.close().unwrap_or(1011).into(), reason: refusal.words().into() };
-        let said = self.send(Message::Text(message::error(refusal, None))).await;
+        let close = CloseFrame {
+            code: refusal.close().unwrap_or(1011).into(),
+            reason: refusal.words().into(),
+        };
+        let said = self
+            .send(Message::Text(message::error(refusal, None)))
+            .await;
         if said.is_err() || self.send(Message::Close(Some(close))).await.is_err() {
             return;
         }

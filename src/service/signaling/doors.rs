@@ -28,8 +28,14 @@ pub struct Ticket {
 impl Doors {
     /// Counts one more connection, if there may be one more, in all and of `address`. Loopback has no bound of its own:
     /// reverse proxies come from there.
-    pub fn enter(self: &Arc<Doors>, address: Option<IpAddr>, bounds: &Bounds) -> Result<Ticket, Refusal> {
-        let network = address.filter(|address| !address.to_canonical().is_loopback()).map(network);
+    pub fn enter(
+        self: &Arc<Doors>,
+        address: Option<IpAddr>,
+        bounds: &Bounds,
+    ) -> Result<Ticket, Refusal> {
+        let network = address
+            .filter(|address| !address.to_canonical().is_loopback())
+            .map(network);
         let mut inside = self.inside();
         if inside.all >= bounds.connections {
             return Err(Refusal::TooManyPeers);
@@ -42,7 +48,10 @@ impl Doors {
             inside.networks.insert(network, of + 1);
         }
         inside.all += 1;
-        Ok(Ticket { doors: self.clone(), network })
+        Ok(Ticket {
+            doors: self.clone(),
+            network,
+        })
     }
 
     /// Connections now.
@@ -74,9 +83,19 @@ mod tests {
     #[test]
     fn an_address_has_its_share_and_leaves_nothing_behind() {
         let doors = Arc::new(Doors::default());
-        let bounds = Bounds { connections: 6, address_connections: 1, ..Bounds::default() };
+        let bounds = Bounds {
+            connections: 6,
+            address_connections: 1,
+            ..Bounds::default()
+        };
         let come = |address: &str| doors.enter(address.parse().ok(), &bounds);
-        assert!(["::1", "::1", "::ffff:127.0.0.1"].map(come).iter().all(Result::is_ok), "at home");
+        assert!(
+            ["::1", "::1", "::ffff:127.0.0.1"]
+                .map(come)
+                .iter()
+                .all(Result::is_ok),
+            "at home"
+        );
         let mut inside = vec![come("192.0.2.1"), come("2001:db8::1")];
         for again in ["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::2"] {
             assert_eq!(come(again).err(), Some(Refusal::Crowd), "{again}");
@@ -87,8 +106,13 @@ mod tests {
         inside.clear();
         assert!(doors.inside().networks.is_empty());
         assert_eq!(doors.connections(), 0);
-        let unbounded = Bounds { address_connections: 0, ..bounds.clone() };
-        let many: Vec<_> = (0..6).map(|_| doors.enter("192.0.2.1".parse().ok(), &unbounded)).collect();
+        let unbounded = Bounds {
+            address_connections: 0,
+            ..bounds.clone()
+        };
+        let many: Vec<_> = (0..6)
+            .map(|_| doors.enter("192.0.2.1".parse().ok(), &unbounded))
+            .collect();
         assert!(many.iter().all(Result::is_ok));
     }
 }

@@ -37,14 +37,22 @@ pub struct Asker<'a> {
 impl Hook {
     /// A hook at `url` with 2 s of time and 32 questions at once.
     pub fn new(url: &str) -> Hook {
-        Hook { url: url.to_owned(), within: Duration::from_secs(2), at_once: Arc::new(Semaphore::new(32)) }
+        Hook {
+            url: url.to_owned(),
+            within: Duration::from_secs(2),
+            at_once: Arc::new(Semaphore::new(32)),
+        }
     }
 
     /// Asks.
     pub async fn admit(&self, asker: &Asker<'_>) -> Result<(), Refusal> {
         let body = serde_json::to_vec(asker).map_err(|_| Refusal::Unchecked)?;
         let asked = async {
-            let _turn = self.at_once.acquire().await.map_err(std::io::Error::other)?;
+            let _turn = self
+                .at_once
+                .acquire()
+                .await
+                .map_err(std::io::Error::other)?;
             outbound::post_json(&self.url, body, self.within).await
         };
         match tokio::time::timeout(self.within, asked).await {
@@ -63,7 +71,10 @@ impl Hook {
                 Err(Refusal::Unchecked)
             }
             Err(_) => {
-                tracing::warn!(url = self.url, "the authentication hook did not answer in time");
+                tracing::warn!(
+                    url = self.url,
+                    "the authentication hook did not answer in time"
+                );
                 Err(Refusal::Unchecked)
             }
         }

@@ -38,7 +38,10 @@ impl Forwarded {
         let Value::Object(body) = value else {
             return Err(Refusal::BadMessage);
         };
-        let kind = body.get("type").and_then(Value::as_str).ok_or(Refusal::BadMessage)?;
+        let kind = body
+            .get("type")
+            .and_then(Value::as_str)
+            .ok_or(Refusal::BadMessage)?;
         if !TYPES.contains(&kind) {
             return Err(Refusal::UnknownType);
         }
@@ -47,7 +50,11 @@ impl Forwarded {
             Some(Value::String(to)) => Some(to.clone()),
             Some(_) => return Err(Refusal::BadMessage),
         };
-        Ok(Forwarded { to, bye: kind == "bye", body })
+        Ok(Forwarded {
+            to,
+            bye: kind == "bye",
+            body,
+        })
     }
 
     /// The message as the others get it: as it came, with `from` set to the sender's id whatever it said itself.
@@ -93,7 +100,8 @@ mod tests {
 
     #[test]
     fn messages_pass_as_they_came_and_cannot_fake_their_sender() {
-        let text = r#"{"type":"candidate","candidate":null,"to":"bob","from":"eve","x":[1,{"y":"é"}]}"#;
+        let text =
+            r#"{"type":"candidate","candidate":null,"to":"bob","from":"eve","x":[1,{"y":"é"}]}"#;
         let message = Forwarded::parse(text).unwrap();
         assert_eq!(message.to.as_deref(), Some("bob"));
         let value: Value = serde_json::from_str(message.from("ann").as_str()).unwrap();

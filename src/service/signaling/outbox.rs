@@ -33,9 +33,17 @@ impl Outbox {
     /// An empty queue for at most `most_messages` and `most_octets`.
     pub fn new(most_messages: usize, most_octets: usize) -> Outbox {
         Outbox {
-            queue: Mutex::new(Queue { messages: VecDeque::new(), octets: 0, most_messages, most_octets }),
+            queue: Mutex::new(Queue {
+                messages: VecDeque::new(),
+                octets: 0,
+                most_messages,
+                most_octets,
+            }),
             filled: Notify::new(),
-            status: watch::Sender::new(Status { reader: 0, ended: None }),
+            status: watch::Sender::new(Status {
+                reader: 0,
+                ended: None,
+            }),
         }
     }
 
@@ -82,8 +90,12 @@ impl Outbox {
     /// Waits until `reader` has to stop, and says why.
     pub async fn ended(&self, reader: u64) -> Refusal {
         let mut status = self.status.subscribe();
-        let over = status.wait_for(|status| status.ended.is_some() || status.reader != reader).await;
-        over.ok().and_then(|status| status.ended).unwrap_or(Refusal::Replaced)
+        let over = status
+            .wait_for(|status| status.ended.is_some() || status.reader != reader)
+            .await;
+        over.ok()
+            .and_then(|status| status.ended)
+            .unwrap_or(Refusal::Replaced)
     }
 
     /// Waits for the oldest message and leaves it in place: [`Outbox::sent`] takes it away once it is written, so

@@ -113,6 +113,10 @@ mod tests {
 
     #[test]
     fn words_fit_into_a_close_frame() {
-        assert!(Refusal::ALL.iter().all(|refusal| refusal.words().len() <= 123));
+        assert!(
+            Refusal::ALL
+                .iter()
+                .all(|refusal| refusal.words().len() <= 123)
+        );
     }
 }

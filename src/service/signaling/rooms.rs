@@ -84,11 +84,20 @@ impl Rooms {
 
     /// Whether the peer `id` has its place in `room` still, so that it may resume it.
     pub fn holds(&self, room: &str, id: &str) -> bool {
-        self.state().rooms.get(room).is_some_and(|room| room.peers.iter().any(|peer| peer.id == id))
+        self.state()
+            .rooms
+            .get(room)
+            .is_some_and(|room| room.peers.iter().any(|peer| peer.id == id))
     }
 
     /// Seats a peer in `room`, which takes `limit` peers if it is new; `known` is the id that it resumes.
-    pub fn join(&self, room: &str, limit: usize, known: Option<&str>, bounds: &Bounds) -> Result<Seat, Refusal> {
+    pub fn join(
+        &self,
+        room: &str,
+        limit: usize,
+        known: Option<&str>,
+        bounds: &Bounds,
+    ) -> Result<Seat, Refusal> {
         let id = match known {
             Some(known) => known.to_owned(),
             None => random_id().map_err(|_| Refusal::TooManyPeers)?,
@@ -101,11 +110,22 @@ impl Rooms {
         let place = match state.rooms.get_mut(room) {
             Some(place) => place,
             None if count >= bounds.rooms => return Err(Refusal::TooManyRooms),
-            None => state.rooms.entry(room.to_owned()).or_insert(Room { limit, peers: Vec::new() }),
+            None => state.rooms.entry(room.to_owned()).or_insert(Room {
+                limit,
+                peers: Vec::new(),
+            }),
         };
         let limit = place.limit;
-        let others = || place.peers.iter().map(|peer| peer.id.clone()).filter(|other| *other != id).collect();
-        let (others, seated): (Vec<String>, _) = (others(), place.peers.iter().find(|peer| peer.id == id));
+        let others = || {
+            place
+                .peers
+                .iter()
+                .map(|peer| peer.id.clone())
+                .filter(|other| *other != id)
+                .collect()
+        };
+        let (others, seated): (Vec<String>, _) =
+            (others(), place.peers.iter().find(|peer| peer.id == id));
         let resumed = seated.is_some();
         let outbox = match seated {
             Some(peer) => peer.outbox.clone(),
@@ -114,17 +134,39 @@ impl Rooms {
         };
         let reader = outbox.take_over();
         if !resumed {
-            place.peers.push(Peer { id: id.clone(), outbox: outbox.clone() });
+            place.peers.push(Peer {
+                id: id.clone(),
+                outbox: outbox.clone(),
+            });
             let dropped = state.push(room, Some(&id), None, message::joined(&id));
             self.count_dropped(dropped);
         }
-        Ok(Seat { room: room.to_owned(), id, outbox, reader, others, resumed, limit })
+        Ok(Seat {
+            room: room.to_owned(),
+            id,
+            outbox,
+            reader,
+            others,
+            resumed,
+            limit,
+        })
     }
 
     /// Passes a message from the peer `from` to the peer `to` in `room`, or to all others.
-    pub fn forward(&self, room: &str, from: &str, to: Option<&str>, message: Utf8Bytes) -> Result<(), Refusal> {
+    pub fn forward(
+        &self,
+        room: &str,
+        from: &str,
+        to: Option<&str>,
+        message: Utf8Bytes,
+    ) -> Result<(), Refusal> {
         let mut state = self.state();
-        let known = |to: &str| state.rooms.get(room).is_some_and(|room| room.peers.iter().any(|peer| peer.id == to));
+        let known = |to: &str| {
+            state
+                .rooms
+                .get(room)
+                .is_some_and(|room| room.peers.iter().any(|peer| peer.id == to))
+        };
         if to.is_some_and(|to| to == from || !known(to)) {
             return Err(Refusal::NoSuchPeer);
         }
@@ -177,7 +219,13 @@ impl Rooms {
 
 impl State {
     /// Pushes to `to`, or to all but `from`; drops whoever's queue is full. Returns how many were dropped.
-    fn push(&mut self, room: &str, from: Option<&str>, to: Option<&str>, message: Utf8Bytes) -> u64 {
+    fn push(
+        &mut self,
+        room: &str,
+        from: Option<&str>,
+        to: Option<&str>,
+        message: Utf8Bytes,
+    ) -> u64 {
         let Some(place) = self.rooms.get(room) else {
             return 0;
         };
@@ -190,7 +238,10 @@ impl State {
     }
 
     fn drop_slow(&mut self, room: &str, id: &str) -> u64 {
-        let peer = self.rooms.get(room).and_then(|room| room.peers.iter().find(|peer| peer.id == id));
+        let peer = self
+            .rooms
+            .get(room)
+            .and_then(|room| room.peers.iter().find(|peer| peer.id == id));
         if let Some(peer) = peer {
             peer.outbox.end(Refusal::Slow);
         }
@@ -229,12 +280,27 @@ mod tests {
 
     #[test]
     fn a_room_lives_as_long_as_somebody_is_in_it() {
-        let (rooms, bounds) = (Rooms::default(), Bounds { rooms: 1, ..Bounds::default() });
+        let (rooms, bounds) = (
+            Rooms::default(),
+            Bounds {
+                rooms: 1,
+                ..Bounds::default()
+            },
+        );
         let ann = rooms.join("blue", 2, None, &bounds).unwrap();
         let bob = rooms.join("blue", 9, None, &bounds).unwrap();
-        assert_eq!((bob.limit, bob.others.as_slice()), (2, [ann.id.clone()].as_slice()));
-        assert_eq!(rooms.join("blue", 9, None, &bounds).err(), Some(Refusal::RoomFull));
-        assert_eq!(rooms.join("green", 2, None, &bounds).err(), Some(Refusal::TooManyRooms));
+        assert_eq!(
+            (bob.limit, bob.others.as_slice()),
+            (2, [ann.id.clone()].as_slice())
+        );
+        assert_eq!(
+            rooms.join("blue", 9, None, &bounds).err(),
+            Some(Refusal::RoomFull)
+        );
+        assert_eq!(
+            rooms.join("green", 2, None, &bounds).err(),
+            Some(Refusal::TooManyRooms)
+        );
         rooms.leave(&ann);
         rooms.leave(&ann);
         rooms.leave(&bob);
@@ -244,14 +310,23 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_its_peer_and_the_news_may_drop_the_next() {
-        let (rooms, bounds) = (Rooms::default(), Bounds { queue: 2, ..Bounds::default() });
+        let (rooms, bounds) = (
+            Rooms::default(),
+            Bounds {
+                queue: 2,
+                ..Bounds::default()
+            },
+        );
         let ann = rooms.join("blue", 3, None, &bounds).unwrap();
         let bob = rooms.join("blue", 3, None, &bounds).unwrap();
         let eve = rooms.join("blue", 3, None, &bounds).unwrap();
         // Ann's queue holds both arrivals, Bob's one; nobody reads.
         rooms.forward("blue", &eve.id, None, "x".into()).unwrap();
         assert!(!rooms.holds("blue", &ann.id), "Ann had no room for it");
-        assert!(!rooms.holds("blue", &bob.id), "Bob had no room for the news about Ann");
+        assert!(
+            !rooms.holds("blue", &bob.id),
+            "Bob had no room for the news about Ann"
+        );
         assert!(rooms.holds("blue", &eve.id));
         assert_eq!(rooms.counts().dropped, 2);
     }

@@ -36,23 +36,39 @@ impl std::fmt::Debug for RoomTokens {
 impl RoomTokens {
     /// Tokens made with this secret.
     pub fn new(secret: &[u8]) -> RoomTokens {
-        RoomTokens { secret: secret.to_vec() }
+        RoomTokens {
+            secret: secret.to_vec(),
+        }
     }
 
     /// A token for `room` until `expiry`, in seconds since 1970.
     pub fn mint(&self, room: &str, expiry: u64) -> String {
-        format!("{expiry}.{}", mac(&self.secret, &format!("{expiry}:{room}")).unwrap_or_default())
+        format!(
+            "{expiry}.{}",
+            mac(&self.secret, &format!("{expiry}:{room}")).unwrap_or_default()
+        )
     }
 
     /// Whether `token` opens `room` at `now`.
     pub fn check(&self, room: &str, token: Option<&str>, now: u64) -> Result<(), Refusal> {
-        let token = token.filter(|token| !token.is_empty()).ok_or(Refusal::TokenRequired)?;
+        let token = token
+            .filter(|token| !token.is_empty())
+            .ok_or(Refusal::TokenRequired)?;
         let (expiry, _) = token.split_once('.').ok_or(Refusal::TokenInvalid)?;
         let expiry: u64 = expiry.parse().map_err(|_| Refusal::TokenInvalid)?;
-        if !matches(token, &expiry.to_string(), &self.secret, &format!("{expiry}:{room}")) {
+        if !matches(
+            token,
+            &expiry.to_string(),
+            &self.secret,
+            &format!("{expiry}:{room}"),
+        ) {
             return Err(Refusal::TokenInvalid);
         }
-        if expiry <= now { Err(Refusal::TokenExpired) } else { Ok(()) }
+        if expiry <= now {
+            Err(Refusal::TokenExpired)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -66,7 +82,10 @@ impl ResumeTokens {
 
     /// The token that gives `id` back in `room`.
     pub fn mint(&self, room: &str, id: &str) -> String {
-        format!("{id}.{}", mac(&self.key, &format!("{id}:{room}")).unwrap_or_default())
+        format!(
+            "{id}.{}",
+            mac(&self.key, &format!("{id}:{room}")).unwrap_or_default()
+        )
     }
 
     /// The id that `token` stands for in `room`, if it is one of ours.
@@ -78,13 +97,20 @@ impl ResumeTokens {
 
 /// The MAC in base64url; none is never seen, since HMAC takes keys of every length, and matches nothing.
 fn mac(key: &[u8], text: &str) -> Option<String> {
-    let mac = Hmac::<Sha256>::new_from_slice(key).ok()?.chain_update(text.as_bytes());
+    let mac = Hmac::<Sha256>::new_from_slice(key)
+        .ok()?
+        .chain_update(text.as_bytes());
     Some(URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 /// Whether `token` is `prefix.MAC` with the MAC over `text`, in a time that does not tell how far it matches.
 fn matches(token: &str, prefix: &str, key: &[u8], text: &str) -> bool {
-    mac(key, text).is_some_and(|mac| format!("{prefix}.{mac}").as_bytes().ct_eq(token.as_bytes()).into())
+    mac(key, text).is_some_and(|mac| {
+        format!("{prefix}.{mac}")
+            .as_bytes()
+            .ct_eq(token.as_bytes())
+            .into()
+    })
 }
 
 #[cfg(test)]
@@ -96,12 +122,24 @@ mod tests {
         let tokens = RoomTokens::new(b"secret");
         let token = tokens.mint("blue", 100);
         assert_eq!(tokens.check("blue", Some(&token), 99), Ok(()));
-        assert_eq!(tokens.check("blue", Some(&token), 100), Err(Refusal::TokenExpired));
-        assert_eq!(tokens.check("green", Some(&token), 99), Err(Refusal::TokenInvalid));
+        assert_eq!(
+            tokens.check("blue", Some(&token), 100),
+            Err(Refusal::TokenExpired)
+        );
+        assert_eq!(
+            tokens.check("green", Some(&token), 99),
+            Err(Refusal::TokenInvalid)
+        );
         assert_eq!(tokens.check("blue", None, 99), Err(Refusal::TokenRequired));
-        assert_eq!(tokens.check("blue", Some("nonsense"), 99), Err(Refusal::TokenInvalid));
+        assert_eq!(
+            tokens.check("blue", Some("nonsense"), 99),
+            Err(Refusal::TokenInvalid)
+        );
         let later = token.replacen("100", "999", 1);
-        assert_eq!(tokens.check("blue", Some(&later), 99), Err(Refusal::TokenInvalid));
+        assert_eq!(
+            tokens.check("blue", Some(&later), 99),
+            Err(Refusal::TokenInvalid)
+        );
     }
 
     #[test]

@@ -24,27 +24,44 @@ pub struct Whole<S> {
 impl<S> Whole<S> {
     /// `stream`, from its first frame on, with so much time for each message.
     pub fn new(stream: S, within: Duration) -> Whole<S> {
-        Whole { stream, within, frames: Frames::default(), begun: None }
+        Whole {
+            stream,
+            within,
+            frames: Frames::default(),
+            begun: None,
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Whole<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
-        let ended = self.frames.take(into.filled().get(before..).unwrap_or_default());
+        let ended = self
+            .frames
+            .take(into.filled().get(before..).unwrap_or_default());
         let now = Instant::now();
         let begun = self.begun.filter(|_| !ended).unwrap_or(now);
         self.begun = self.frames.is_within().then_some(begun);
         match self.begun {
-            Some(begun) if now.duration_since(begun) > self.within => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Some(begun) if now.duration_since(begun) > self.within => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             _ => Poll::Ready(Ok(())),
         }
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Whole<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, octets)
     }
 
@@ -85,7 +102,9 @@ impl Frames {
                 Some(0) => ended |= self.end(),
                 Some(_) if octets.is_empty() => return ended,
                 Some(left) => {
-                    let taken = octets.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    let taken = octets
+                        .len()
+                        .min(usize::try_from(left).unwrap_or(usize::MAX));
                     self.payload = Some(left - taken as u64);
                     octets = octets.get(taken..).unwrap_or_default();
                 }
@@ -146,7 +165,9 @@ mod tests {
         let mut frame = vec![first];
         match length {
             0..126 => frame.push(MASKED | length as u8),
-            126..65_536 => frame.extend([&[MASKED | 126][..], &(length as u16).to_be_bytes()].concat()),
+            126..65_536 => {
+                frame.extend([&[MASKED | 126][..], &(length as u16).to_be_bytes()].concat())
+            }
             _ => frame.extend([&[MASKED | 127][..], &(length as u64).to_be_bytes()].concat()),
         }
         frame.extend(vec![0xff; MASK + length]);
@@ -158,16 +179,37 @@ mod tests {
         let (text, begin, go_on, end, pong) = (0x81, 0x01, 0x00, 0x80, 0x8a);
         for (sent, whole) in [
             (vec![frame(text, 0)], true),
-            (vec![frame(text, 125), frame(text, 126), frame(text, 70_000)], true),
+            (
+                vec![frame(text, 125), frame(text, 126), frame(text, 70_000)],
+                true,
+            ),
             (vec![frame(begin, 5)], false),
-            (vec![frame(begin, 5), frame(pong, 0), frame(go_on, 300), frame(pong, 3)], false),
-            (vec![frame(begin, 5), frame(pong, 0), frame(go_on, 300), frame(end, 0)], true),
+            (
+                vec![
+                    frame(begin, 5),
+                    frame(pong, 0),
+                    frame(go_on, 300),
+                    frame(pong, 3),
+                ],
+                false,
+            ),
+            (
+                vec![
+                    frame(begin, 5),
+                    frame(pong, 0),
+                    frame(go_on, 300),
+                    frame(end, 0),
+                ],
+                true,
+            ),
             (vec![frame(pong, 7)], true),
         ] {
             let octets = sent.concat();
             for piece in [1, 7, 4096, octets.len()] {
                 let mut frames = Frames::default();
-                octets.chunks(piece).for_each(|octets| _ = frames.take(octets));
+                octets
+                    .chunks(piece)
+                    .for_each(|octets| _ = frames.take(octets));
                 assert_eq!(!frames.is_within(), whole, "{sent:.20?} by {piece}");
             }
             let mut frames = Frames::default();
@@ -184,11 +226,23 @@ mod tests {
             let mut read = [0; 64];
             near.write_all(&frame(0x01, 5)).await.unwrap();
             assert!(whole.read(&mut read).await.is_ok());
-            near.write_all(&[frame(0x80, 5), frame(0x01, 5)].concat()).await.unwrap();
-            assert!(whole.read(&mut read).await.is_ok(), "one has ended, and the next begins");
+            near.write_all(&[frame(0x80, 5), frame(0x01, 5)].concat())
+                .await
+                .unwrap();
+            assert!(
+                whole.read(&mut read).await.is_ok(),
+                "one has ended, and the next begins"
+            );
             near.write_all(&frame(0x8a, 0)).await.unwrap();
             let last = whole.read(&mut read).await.map_err(|error| error.kind());
-            assert_eq!(last, if kept { Ok(6) } else { Err(io::ErrorKind::TimedOut) });
+            assert_eq!(
+                last,
+                if kept {
+                    Ok(6)
+                } else {
+                    Err(io::ErrorKind::TimedOut)
+                }
+            );
         }
     }
 }

@@ -15,7 +15,10 @@ pub struct Counts {
 impl Counts {
     /// None yet; `lost` counts those too that never got here.
     pub fn new(lost: Arc<AtomicU64>) -> Counts {
-        Counts { lost, ..Counts::default() }
+        Counts {
+            lost,
+            ..Counts::default()
+        }
     }
 
     /// A line went into the file.
@@ -42,9 +45,21 @@ impl Counts {
     pub fn each(&self) -> [(&'static str, &'static str, u64); 4] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
-            ("hairpin_usage_lines_written_total", "Usage lines written to the file.", get(&self.written)),
-            ("hairpin_usage_lines_delivered_total", "Usage lines that the webhook took.", get(&self.delivered)),
-            ("hairpin_usage_webhook_failures_total", "Posts that the webhook did not take.", get(&self.failures)),
+            (
+                "hairpin_usage_lines_written_total",
+                "Usage lines written to the file.",
+                get(&self.written),
+            ),
+            (
+                "hairpin_usage_lines_delivered_total",
+                "Usage lines that the webhook took.",
+                get(&self.delivered),
+            ),
+            (
+                "hairpin_usage_webhook_failures_total",
+                "Posts that the webhook did not take.",
+                get(&self.failures),
+            ),
             (
                 "hairpin_usage_lines_lost_total",
                 "Usage lines lost: a full spool, a disk that fails, or one that is slower than the relay.",

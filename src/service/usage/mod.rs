@@ -62,7 +62,11 @@ pub async fn run(
     counts: Arc<Counts>,
 ) -> std::io::Result<()> {
     let more = Arc::new(Notify::new());
-    let opened = settings.webhook.as_ref().map(|_| Spool::open(&settings.spool, settings.spool_octets)).transpose();
+    let opened = settings
+        .webhook
+        .as_ref()
+        .map(|_| Spool::open(&settings.spool, settings.spool_octets))
+        .transpose();
     let spool = opened.inspect_err(|error| {
         tracing::error!(spool = %settings.spool.display(), %error, "no usage is told: the spool cannot be opened");
     })?;
@@ -71,9 +75,20 @@ pub async fn run(
         .webhook
         .clone()
         .zip(spool.clone())
-        .map(|(url, spool)| tokio::spawn(webhook::deliver(url, spool, more.clone(), counts.clone())));
-    let mut out = Out { settings: &settings, spool, more, counts: &counts, number: 0 };
-    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + settings.interval, settings.interval);
+        .map(|(url, spool)| {
+            tokio::spawn(webhook::deliver(url, spool, more.clone(), counts.clone()))
+        });
+    let mut out = Out {
+        settings: &settings,
+        spool,
+        more,
+        counts: &counts,
+        number: 0,
+    };
+    let mut interval = tokio::time::interval_at(
+        tokio::time::Instant::now() + settings.interval,
+        settings.interval,
+    );
     loop {
         tokio::select! {
             record = records.recv() => match record {
@@ -91,7 +106,10 @@ pub async fn run(
     if let Some(poster) = poster {
         let spool = out.spool.clone();
         let emptied = async {
-            while spool.as_ref().is_some_and(|spool| !webhook::lock(spool).is_empty()) {
+            while spool
+                .as_ref()
+                .is_some_and(|spool| !webhook::lock(spool).is_empty())
+            {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -111,7 +129,9 @@ struct Out<'a> {
 
 impl Out<'_> {
     fn write(&mut self, event: Event, record: &Record) {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         self.number += 1;
         let line = Line::new(event, record, unix, self.number);
         let Ok(mut text) = serde_json::to_string(&line) else {
@@ -119,7 +139,10 @@ impl Out<'_> {
         };
         text.push('\n');
         if let Some(file) = &self.settings.file {
-            let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+            let opened = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(file);
             match opened.and_then(|mut file| file.write_all(text.as_bytes())) {
                 Ok(()) => self.counts.written(),
                 Err(error) => {

@@ -28,7 +28,8 @@ impl Spool {
     /// Those of the file system.
     pub fn open(directory: &Path, most: u64) -> io::Result<Spool> {
         if let Some(mut spool) = Spool::open_alone(directory, most)? {
-            (1..PROCESSES).try_for_each(|number| spool.adopt(&directory.join(number.to_string())))?;
+            (1..PROCESSES)
+                .try_for_each(|number| spool.adopt(&directory.join(number.to_string())))?;
             return Ok(spool);
         }
         for number in 1..PROCESSES {
@@ -36,13 +37,19 @@ impl Spool {
                 return Ok(spool);
             }
         }
-        Err(io::Error::new(io::ErrorKind::AddrInUse, "too many servers have this spool"))
+        Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "too many servers have this spool",
+        ))
     }
 
     /// Opens a directory's, unless another process has it.
     fn open_alone(directory: &Path, most: u64) -> io::Result<Option<Spool>> {
         fs::create_dir_all(directory)?;
-        let lock = open_private(&directory.join("usage.lock"), OpenOptions::new().truncate(true))?;
+        let lock = open_private(
+            &directory.join("usage.lock"),
+            OpenOptions::new().truncate(true),
+        )?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -53,9 +60,20 @@ impl Spool {
         let place = directory.join("usage.taken");
         let length = whole_lines(&file)?;
         file.set_len(length)?;
-        let taken = fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let taken = fs::read_to_string(&place)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
         let taken = if taken > length { 0 } else { taken };
-        Ok(Some(Spool { file, path, place, taken, length, most, _lock: lock }))
+        Ok(Some(Spool {
+            file,
+            path,
+            place,
+            taken,
+            length,
+            most,
+            _lock: lock,
+        }))
     }
 
     /// Takes what waits in another spool that nobody has, as far as there is room.
@@ -138,7 +156,10 @@ impl Spool {
         write(&beside, &text)?;
         write(&self.place, "0")?;
         fs::rename(&beside, &self.path)?;
-        self.file = OpenOptions::new().append(true).read(true).open(&self.path)?;
+        self.file = OpenOptions::new()
+            .append(true)
+            .read(true)
+            .open(&self.path)?;
         (self.taken, self.length) = (0, text.len() as u64);
         Ok(())
     }
@@ -187,7 +208,11 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("hairpin-spool-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         let mut spool = Spool::open(&directory, 20).unwrap();
-        assert!(spool.push("one\n").unwrap() && spool.push("two\n").unwrap() && spool.push("three\n").unwrap());
+        assert!(
+            spool.push("one\n").unwrap()
+                && spool.push("two\n").unwrap()
+                && spool.push("three\n").unwrap()
+        );
         assert!(!spool.push("seventh\n").unwrap(), "22 octets");
         let (lines, end) = spool.peek(2).unwrap();
         assert_eq!(lines, ["one", "two"]);
@@ -212,7 +237,8 @@ mod tests {
 
     #[test]
     fn nobody_else_reads_it() {
-        let directory = std::env::temp_dir().join(format!("hairpin-spool-mode-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("hairpin-spool-mode-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         let mut spool = Spool::open(&directory, 10).unwrap();
         // What was taken exceeds what may wait, so that the file is written anew.
@@ -221,29 +247,47 @@ mod tests {
             let (_, end) = spool.peek(usize::from(number > 0)).unwrap();
             spool.take(end).unwrap();
         }
-        let files: Vec<_> = fs::read_dir(&directory).unwrap().map(|file| file.unwrap().path()).collect();
+        let files: Vec<_> = fs::read_dir(&directory)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
         assert_eq!(files.len(), 3, "{files:?}");
         for file in files {
-            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+            assert_eq!(
+                fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{file:?}"
+            );
         }
         fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
     fn two_processes_do_not_write_into_one_file() {
-        let directory = std::env::temp_dir().join(format!("hairpin-spool-two-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("hairpin-spool-two-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
-        let (mut old, mut new) = (Spool::open(&directory, 100).unwrap(), Spool::open(&directory, 100).unwrap());
+        let (mut old, mut new) = (
+            Spool::open(&directory, 100).unwrap(),
+            Spool::open(&directory, 100).unwrap(),
+        );
         assert!(old.push("old\n").unwrap() && new.push("new\n").unwrap());
-        assert_eq!((old.peek(9).unwrap().0, new.peek(9).unwrap().0), (vec!["old".into()], vec!["new".into()]));
+        assert_eq!(
+            (old.peek(9).unwrap().0, new.peek(9).unwrap().0),
+            (vec!["old".into()], vec!["new".into()])
+        );
         drop((old, new));
-        assert_eq!(Spool::open(&directory, 100).unwrap().peek(9).unwrap().0, ["old", "new"]);
+        assert_eq!(
+            Spool::open(&directory, 100).unwrap().peek(9).unwrap().0,
+            ["old", "new"]
+        );
         fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
     fn what_a_killed_run_wrote_half_is_left_out() {
-        let directory = std::env::temp_dir().join(format!("hairpin-spool-torn-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("hairpin-spool-torn-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         fs::write(directory.join("usage.jsonl"), "whole\nha").unwrap();
@@ -255,7 +299,8 @@ mod tests {
 
     #[test]
     fn a_spool_that_never_runs_empty_does_not_grow() {
-        let directory = std::env::temp_dir().join(format!("hairpin-spool-busy-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("hairpin-spool-busy-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         let mut spool = Spool::open(&directory, 100).unwrap();
         spool.push("0\n").unwrap();

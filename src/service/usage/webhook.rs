@@ -8,7 +8,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Posts the oldest lines again and again until they are taken, then the next. It ends when it is aborted.
-pub async fn deliver(url: String, spool: Arc<Mutex<Spool>>, more: Arc<Notify>, counts: Arc<Counts>) {
+pub async fn deliver(
+    url: String,
+    spool: Arc<Mutex<Spool>>,
+    more: Arc<Notify>,
+    counts: Arc<Counts>,
+) {
     let mut pause = SHORTEST;
     loop {
         let waiting = lock(&spool).peek(LINES);
@@ -34,7 +39,10 @@ pub async fn deliver(url: String, spool: Arc<Mutex<Spool>>, more: Arc<Notify>, c
                 }
                 continue;
             }
-            Ok(status) => tracing::warn!(status, "the usage webhook does not take lines; trying again"),
+            Ok(status) => tracing::warn!(
+                status,
+                "the usage webhook does not take lines; trying again"
+            ),
             Err(error) => {
                 tracing::warn!(%error, "the usage webhook cannot be reached; trying again")
             }

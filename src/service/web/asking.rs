@@ -37,7 +37,9 @@ impl Asking<'_> {
     pub fn is_here(&self) -> bool {
         let speaks_for_another = PROXIED.iter().any(|name| self.headers.contains_key(*name));
         let misled = self.text("host").is_none_or(http::is_name);
-        self.address().is_some_and(|address| address.is_loopback()) && !speaks_for_another && !misled
+        self.address().is_some_and(|address| address.is_loopback())
+            && !speaks_for_another
+            && !misled
     }
 
     /// The host that the asker reached us under, fit for a URL; our own address where it does not say.
@@ -51,7 +53,9 @@ impl Asking<'_> {
 
     /// The `Origin` header; `null` for one that is not text.
     pub fn origin(&self) -> Option<&str> {
-        self.headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("null"))
+        self.headers
+            .get(header::ORIGIN)
+            .map(|origin| origin.to_str().unwrap_or("null"))
     }
 
     /// Whether the page that asks, if it is one, is admitted.
@@ -61,12 +65,17 @@ impl Asking<'_> {
 
     /// Whether a page asks that is ours, or of an origin that is listed.
     fn is_page_of(&self, origins: &Origins) -> bool {
-        self.origin().is_some_and(|origin| self.is_ours(origin, origins) || origins.lists(origin))
+        self.origin()
+            .is_some_and(|origin| self.is_ours(origin, origins) || origins.lists(origin))
     }
 
     /// Whether the asker is, as far as a browser's word goes, a page of ours.
     pub fn is_our_page(&self, origins: &Origins) -> bool {
-        match (self.text("sec-fetch-site"), self.origin(), self.text("referer")) {
+        match (
+            self.text("sec-fetch-site"),
+            self.origin(),
+            self.text("referer"),
+        ) {
             // Browsers say this only to hosts that they trust: by TLS, or at home.
             (Some(site), ..) => site == "same-origin",
             (None, Some(origin), _) => self.is_ours(origin, origins),
@@ -77,7 +86,10 @@ impl Asking<'_> {
 
     /// Whether a browser says that a page of another site asks.
     pub fn is_foreign_page(&self) -> bool {
-        matches!(self.text("sec-fetch-site"), Some("cross-site" | "same-site"))
+        matches!(
+            self.text("sec-fetch-site"),
+            Some("cross-site" | "same-site")
+        )
     }
 
     /// Whether `url` has the authority that this request is addressed to, and that cannot be somebody else's by DNS.
@@ -90,12 +102,20 @@ impl Asking<'_> {
             Some("https") => 443,
             _ => return false,
         };
-        let Some(Ok(host)) = self.text("host").map(str::parse::<axum::http::uri::Authority>) else {
+        let Some(Ok(host)) = self
+            .text("host")
+            .map(str::parse::<axum::http::uri::Authority>)
+        else {
             return false;
         };
         let same_port = uri.port_u16().unwrap_or(standard) == host.port_u16().unwrap_or(standard);
-        let same = same_port && uri.host().is_some_and(|name| name.eq_ignore_ascii_case(host.host()));
-        same && (!self.may_be_rebound(&uri) || *origins == Origins::Any || origins.lists(&origin_of(&uri)))
+        let same = same_port
+            && uri
+                .host()
+                .is_some_and(|name| name.eq_ignore_ascii_case(host.host()));
+        same && (!self.may_be_rebound(&uri)
+            || *origins == Origins::Any
+            || origins.lists(&origin_of(&uri)))
     }
 
     /// Whether a page at `uri` may be a stranger's whose DNS led a browser of this machine here.
@@ -106,7 +126,9 @@ impl Asking<'_> {
     /// set what proxies add. A proxy that speaks plain HTTP to people has its origin listed. A name without a dot is
     /// nobody's to register. Where others reach the listener too, a name that leads here gives nobody more than he has.
     fn may_be_rebound(&self, uri: &Uri) -> bool {
-        let inside = self.arrival.is_some_and(|way| !way.secure && way.local.ip().to_canonical().is_loopback());
+        let inside = self
+            .arrival
+            .is_some_and(|way| !way.secure && way.local.ip().to_canonical().is_loopback());
         let name = uri.host().unwrap_or_default();
         inside && uri.scheme_str() == Some("http") && name.contains('.') && http::is_name(name)
     }
@@ -117,51 +139,155 @@ impl Asking<'_> {
 }
 
 fn origin_of(uri: &Uri) -> String {
-    let [scheme, authority] = [uri.scheme_str(), uri.authority().map(|authority| authority.as_str())];
-    format!("{}://{}", scheme.unwrap_or_default(), authority.unwrap_or_default())
+    let [scheme, authority] = [
+        uri.scheme_str(),
+        uri.authority().map(|authority| authority.as_str()),
+    ];
+    format!(
+        "{}://{}",
+        scheme.unwrap_or_default(),
+        authority.unwrap_or_default()
+    )
 }
 
 /// What reverse proxies add.
-const PROXIED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+const PROXIED: [&str; 5] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-real-ip",
+    "via",
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     fn admitted(origin: &str, host: &str, origins: &Origins) -> bool {
         let headers = headers(&[("origin", origin), ("host", host)]);
-        Asking { arrival: None, headers: &headers }.is_admitted(origins)
+        Asking {
+            arrival: None,
+            headers: &headers,
+        }
+        .is_admitted(origins)
     }
 
     #[test]
     fn a_name_that_leads_to_loopback_is_ours_by_tls_or_by_list() {
-        let loopback =
-            Arrival { peer: "127.0.0.1:5".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), secure: false };
-        let outside = Arrival { local: "192.0.2.1:80".parse().unwrap(), ..loopback };
+        let loopback = Arrival {
+            peer: "127.0.0.1:5".parse().unwrap(),
+            local: "127.0.0.1:80".parse().unwrap(),
+            secure: false,
+        };
+        let outside = Arrival {
+            local: "192.0.2.1:80".parse().unwrap(),
+            ..loopback
+        };
         let listed = Origins::Listed(vec!["http://call.example:8080".into()]);
         for (arrival, origin, host, origins, ours) in [
-            (loopback, "http://evil.example:8080", "evil.example:8080", &Origins::Same, false),
-            (loopback, "http://evil.example:8080", "evil.example:8080", &listed, false),
-            (loopback, "http://call.example:8080", "call.example:8080", &listed, true),
-            (loopback, "https://call.example", "call.example", &Origins::Same, true),
-            (loopback, "http://localhost:8080", "localhost:8080", &Origins::Same, true),
-            (loopback, "http://a.localhost:8080", "a.localhost:8080", &Origins::Same, true),
-            (loopback, "http://mybox:8080", "mybox:8080", &Origins::Same, true),
-            (loopback, "http://127.0.0.1:8080", "127.0.0.1:8080", &Origins::Same, true),
-            (loopback, "http://[::1]:8080", "[::1]:8080", &Origins::Same, true),
-            (Arrival { secure: true, ..loopback }, "http://b.example", "b.example", &Origins::Same, true),
-            (outside, "http://call.example:8080", "call.example:8080", &Origins::Same, true),
+            (
+                loopback,
+                "http://evil.example:8080",
+                "evil.example:8080",
+                &Origins::Same,
+                false,
+            ),
+            (
+                loopback,
+                "http://evil.example:8080",
+                "evil.example:8080",
+                &listed,
+                false,
+            ),
+            (
+                loopback,
+                "http://call.example:8080",
+                "call.example:8080",
+                &listed,
+                true,
+            ),
+            (
+                loopback,
+                "https://call.example",
+                "call.example",
+                &Origins::Same,
+                true,
+            ),
+            (
+                loopback,
+                "http://localhost:8080",
+                "localhost:8080",
+                &Origins::Same,
+                true,
+            ),
+            (
+                loopback,
+                "http://a.localhost:8080",
+                "a.localhost:8080",
+                &Origins::Same,
+                true,
+            ),
+            (
+                loopback,
+                "http://mybox:8080",
+                "mybox:8080",
+                &Origins::Same,
+                true,
+            ),
+            (
+                loopback,
+                "http://127.0.0.1:8080",
+                "127.0.0.1:8080",
+                &Origins::Same,
+                true,
+            ),
+            (
+                loopback,
+                "http://[::1]:8080",
+                "[::1]:8080",
+                &Origins::Same,
+                true,
+            ),
+            (
+                Arrival {
+                    secure: true,
+                    ..loopback
+                },
+                "http://b.example",
+                "b.example",
+                &Origins::Same,
+                true,
+            ),
+            (
+                outside,
+                "http://call.example:8080",
+                "call.example:8080",
+                &Origins::Same,
+                true,
+            ),
         ] {
             for name in ["origin", "referer"] {
                 let headers = headers(&[(name, origin), ("host", host)]);
-                let asking = Asking { arrival: Some(arrival), headers: &headers };
+                let asking = Asking {
+                    arrival: Some(arrival),
+                    headers: &headers,
+                };
                 assert_eq!(asking.is_our_page(origins), ours, "{name} {origin}");
-                assert!(name == "referer" || asking.is_admitted(origins) == ours, "{origin}");
-                assert!(name == "referer" || asking.is_page_of(origins) == ours, "{origin}");
+                assert!(
+                    name == "referer" || asking.is_admitted(origins) == ours,
+                    "{origin}"
+                );
+                assert!(
+                    name == "referer" || asking.is_page_of(origins) == ours,
+                    "{origin}"
+                );
             }
         }
     }
@@ -179,25 +305,74 @@ mod tests {
             ("null", "call.example", false),
             ("file://", "call.example", false),
         ] {
-            assert_eq!(admitted(origin, host, &Origins::Same), ours, "{origin} at {host}");
+            assert_eq!(
+                admitted(origin, host, &Origins::Same),
+                ours,
+                "{origin} at {host}"
+            );
         }
-        assert!(admitted("https://app.example", "call.example", &Origins::Listed(vec!["https://app.example/".into()])));
-        assert!(!admitted("https://b.example", "call.example", &Origins::Listed(vec!["https://app.example".into()])));
+        assert!(admitted(
+            "https://app.example",
+            "call.example",
+            &Origins::Listed(vec!["https://app.example/".into()])
+        ));
+        assert!(!admitted(
+            "https://b.example",
+            "call.example",
+            &Origins::Listed(vec!["https://app.example".into()])
+        ));
         assert!(admitted("null", "call.example", &Origins::Any));
     }
 
     #[test]
     fn a_proxy_on_this_machine_is_not_its_client() {
-        let arrival =
-            Arrival { peer: "127.0.0.1:5".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), secure: false };
+        let arrival = Arrival {
+            peer: "127.0.0.1:5".parse().unwrap(),
+            local: "127.0.0.1:80".parse().unwrap(),
+            secure: false,
+        };
         let direct = headers(&[("host", "127.0.0.1:8080")]);
         let proxied = headers(&[("host", "127.0.0.1:8080"), ("x-forwarded-for", "192.0.2.7")]);
-        assert!(!Asking { arrival: Some(arrival), headers: &headers(&[]) }.is_here(), "no host");
-        assert!(Asking { arrival: Some(arrival), headers: &direct }.is_here());
-        assert!(!Asking { arrival: Some(arrival), headers: &proxied }.is_here());
-        let remote = Arrival { peer: "192.0.2.7:5".parse().unwrap(), ..arrival };
-        assert!(!Asking { arrival: Some(remote), headers: &direct }.is_here());
-        assert!(!Asking { arrival: None, headers: &direct }.is_here());
+        assert!(
+            !Asking {
+                arrival: Some(arrival),
+                headers: &headers(&[])
+            }
+            .is_here(),
+            "no host"
+        );
+        assert!(
+            Asking {
+                arrival: Some(arrival),
+                headers: &direct
+            }
+            .is_here()
+        );
+        assert!(
+            !Asking {
+                arrival: Some(arrival),
+                headers: &proxied
+            }
+            .is_here()
+        );
+        let remote = Arrival {
+            peer: "192.0.2.7:5".parse().unwrap(),
+            ..arrival
+        };
+        assert!(
+            !Asking {
+                arrival: Some(remote),
+                headers: &direct
+            }
+            .is_here()
+        );
+        assert!(
+            !Asking {
+                arrival: None,
+                headers: &direct
+            }
+            .is_here()
+        );
         for (host, here) in [
             ("127.0.0.1:8080", true),
             ("[::1]:8080", true),
@@ -208,7 +383,15 @@ mod tests {
             ("", false),
         ] {
             let headers = headers(&[("host", host)]);
-            assert_eq!(Asking { arrival: Some(arrival), headers: &headers }.is_here(), here, "{host}");
+            assert_eq!(
+                Asking {
+                    arrival: Some(arrival),
+                    headers: &headers
+                }
+                .is_here(),
+                here,
+                "{host}"
+            );
         }
     }
 }

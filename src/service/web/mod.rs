@@ -55,7 +55,11 @@ pub struct Web {
 ///
 /// # Errors
 /// No randomness to be had.
-pub async fn serve(listener: TcpListener, settings: Settings, stop: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    settings: Settings,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
     Web::new(settings)?.serve(listener, stop).await;
     Ok(())
 }
@@ -81,7 +85,11 @@ pub fn call_url(address: SocketAddr) -> io::Result<String> {
         ip if ip.is_unspecified() => "localhost".into(),
         ip => ice_servers::literal(ip),
     };
-    Ok(format!("http://{host}:{}/?room={}", address.port(), URL_SAFE_NO_PAD.encode(octets)))
+    Ok(format!(
+        "http://{host}:{}/?room={}",
+        address.port(),
+        URL_SAFE_NO_PAD.encode(octets)
+    ))
 }
 
 impl Web {
@@ -90,10 +98,21 @@ impl Web {
     /// # Errors
     /// No randomness to be had.
     pub fn new(settings: Settings) -> io::Result<Web> {
-        let signaling = Signaling { rooms: Arc::new(Rooms::default()), resume: ResumeTokens::random()? };
-        let shared = Arc::new(Shared { settings: ArcSwap::from_pointee(settings), signaling: Arc::new(signaling) });
+        let signaling = Signaling {
+            rooms: Arc::new(Rooms::default()),
+            resume: ResumeTokens::random()?,
+        };
+        let shared = Arc::new(Shared {
+            settings: ArcSwap::from_pointee(settings),
+            signaling: Arc::new(signaling),
+        });
         let (router, turns) = (routes::router(shared.clone()), Arc::default());
-        Ok(Web { router, shared, turns, stopped: watch::Sender::new(false) })
+        Ok(Web {
+            router,
+            shared,
+            turns,
+            stopped: watch::Sender::new(false),
+        })
     }
 
     /// Replaces the settings for whoever comes from now on.
@@ -123,7 +142,10 @@ impl Web {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let turn = self.turns.take(|| self.shared.settings.load().connections).await;
+        let turn = self
+            .turns
+            .take(|| self.shared.settings.load().connections)
+            .await;
         tokio::spawn(self.clone().serve_connection(stream, arrival, turn));
     }
 
@@ -159,7 +181,15 @@ impl Web {
                     };
                     // Candidates are small and urgent.
                     let _ = stream.set_nodelay(true);
-                    self.take(stream, Arrival { peer, local, secure: false }).await;
+                    self.take(
+                        stream,
+                        Arrival {
+                            peer,
+                            local,
+                            secure: false,
+                        },
+                    )
+                    .await;
                 }
                 Err(error) => {
                     // Out of file descriptors, mostly: some become free as connections end.

@@ -21,7 +21,11 @@ impl Turns {
         loop {
             let freed = self.freed.notified();
             let more = |taken| (taken < most()).then_some(taken + 1);
-            if self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok() {
+            if self
+                .taken
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+                .is_ok()
+            {
                 return Turn(self.clone());
             }
             freed.await;

@@ -23,7 +23,9 @@ pub struct Channels(Vec<Channel>);
 impl Channels {
     /// Whether the number and the peer may be bound to each other: neither may be taken by, or cooling off from, another.
     pub fn may_bind(&self, number: u16, peer: SocketAddr) -> bool {
-        self.0.iter().all(|channel| (channel.number == number) == (channel.peer == peer))
+        self.0
+            .iter()
+            .all(|channel| (channel.number == number) == (channel.peer == peer))
     }
 
     /// Whether the number is here, bound or cooling off.
@@ -36,7 +38,11 @@ impl Channels {
         let expires = now + CHANNEL_LIFETIME;
         match self.0.iter_mut().find(|channel| channel.number == number) {
             Some(channel) => channel.expires = expires,
-            None => self.0.push(Channel { number, peer, expires }),
+            None => self.0.push(Channel {
+                number,
+                peer,
+                expires,
+            }),
         }
     }
 

@@ -111,7 +111,8 @@ impl Halves {
     /// The halves that are there.
     pub fn iter(&self) -> impl Iterator<Item = (Family, &Half)> {
         let v4 = self.v4.as_ref().map(|half| (Family::V4, half));
-        v4.into_iter().chain(self.v6.as_ref().map(|half| (Family::V6, half)))
+        v4.into_iter()
+            .chain(self.v6.as_ref().map(|half| (Family::V6, half)))
     }
 
     /// Whether none is there.
@@ -121,12 +122,18 @@ impl Halves {
 
     /// When the first of them ends.
     pub fn first_expiry(&self) -> Instant {
-        self.iter().map(|(_, half)| half.expires).min().unwrap_or(Instant::NEVER)
+        self.iter()
+            .map(|(_, half)| half.expires)
+            .min()
+            .unwrap_or(Instant::NEVER)
     }
 
     /// When the last of them ends.
     pub fn last_expiry(&self) -> Instant {
-        self.iter().map(|(_, half)| half.expires).max().unwrap_or_default()
+        self.iter()
+            .map(|(_, half)| half.expires)
+            .max()
+            .unwrap_or_default()
     }
 }
 
@@ -161,7 +168,9 @@ pub enum Wish {
 impl Allocation {
     /// The client on the five-tuple to which the allocation moves.
     pub fn arriving(&self) -> Option<Client> {
-        self.mobility.as_ref().and_then(|mobility| mobility.arriving)
+        self.mobility
+            .as_ref()
+            .and_then(|mobility| mobility.arriving)
     }
 
     /// Whether its client's connection is gone, and may come back with a ticket.
@@ -171,21 +180,33 @@ impl Allocation {
 
     /// When it has to be looked at: the first of its halves expires, or a data connection has waited long enough.
     pub fn deadline(&self) -> Instant {
-        let waits = self.connections.iter().filter_map(|connection| match connection.stage {
-            Stage::Pending(until) => Some(until),
-            Stage::Connecting(_) | Stage::Bound => None,
-        });
+        let waits = self
+            .connections
+            .iter()
+            .filter_map(|connection| match connection.stage {
+                Stage::Pending(until) => Some(until),
+                Stage::Connecting(_) | Stage::Bound => None,
+            });
         waits.fold(self.halves.first_expiry(), Instant::min)
     }
 
     /// All that an operator may want to know of it.
     pub fn detail(&self, now: Instant, relayed: Vec<SocketAddr>) -> Detail {
-        let live = self.permissions.iter().filter(|permission| now < permission.expires);
+        let live = self
+            .permissions
+            .iter()
+            .filter(|permission| now < permission.expires);
         Detail {
             record: *self.record(now, relayed, None),
             left: self.halves.first_expiry().since(now),
-            permissions: live.map(|permission| (permission.address, permission.expires.since(now))).collect(),
-            channels: self.channels.iter().map(|one| (one.number, one.peer, one.expires.since(now))).collect(),
+            permissions: live
+                .map(|permission| (permission.address, permission.expires.since(now)))
+                .collect(),
+            channels: self
+                .channels
+                .iter()
+                .map(|one| (one.number, one.peer, one.expires.since(now)))
+                .collect(),
         }
     }
 
@@ -197,7 +218,11 @@ impl Allocation {
             realm: self.owner.realm.clone(),
             client: self.client.five_tuple,
             relayed,
-            peers: self.permissions.iter().map(|permission| permission.address).collect(),
+            peers: self
+                .permissions
+                .iter()
+                .map(|permission| permission.address)
+                .collect(),
             started: self.started,
             elapsed: now.since(self.started),
             traffic: self.traffic,
@@ -212,8 +237,17 @@ mod tests {
 
     #[test]
     fn an_idle_allocation_takes_as_little_as_the_account_above_says() {
-        let parts = [size_of::<Client>(), size_of::<Owner>(), size_of::<Grant>(), size_of::<Halves>()];
+        let parts = [
+            size_of::<Client>(),
+            size_of::<Owner>(),
+            size_of::<Grant>(),
+            size_of::<Halves>(),
+        ];
         assert_eq!(parts, [80, 80, 72, 48]);
-        assert!(size_of::<Allocation>() <= 488, "{}", size_of::<Allocation>());
+        assert!(
+            size_of::<Allocation>() <= 488,
+            "{}",
+            size_of::<Allocation>()
+        );
     }
 }

@@ -22,14 +22,24 @@ pub struct Permissions(Vec<Permission>);
 impl Permissions {
     /// The permission for an address, if it has not expired.
     pub fn find(&self, address: IpAddr, now: Instant) -> Option<&Permission> {
-        let at = self.0.binary_search_by_key(&address, |permission| permission.address).ok()?;
+        let at = self
+            .0
+            .binary_search_by_key(&address, |permission| permission.address)
+            .ok()?;
         self.0.get(at).filter(|permission| now < permission.expires)
     }
 
     /// Installs or refreshes a permission for 300 seconds.
     pub fn install(&mut self, now: Instant, address: IpAddr, relayed_only: bool) {
-        let permission = Permission { address, expires: now + PERMISSION_LIFETIME, relayed_only };
-        match self.0.binary_search_by_key(&address, |permission| permission.address) {
+        let permission = Permission {
+            address,
+            expires: now + PERMISSION_LIFETIME,
+            relayed_only,
+        };
+        match self
+            .0
+            .binary_search_by_key(&address, |permission| permission.address)
+        {
             Ok(at) => {
                 if let Some(place) = self.0.get_mut(at) {
                     *place = permission;
@@ -40,9 +50,16 @@ impl Permissions {
     }
 
     /// Whether these addresses fit beside what is there, of which the expired is forgotten first.
-    pub fn has_room_for(&mut self, now: Instant, addresses: impl Iterator<Item = IpAddr>, most: usize) -> bool {
+    pub fn has_room_for(
+        &mut self,
+        now: Instant,
+        addresses: impl Iterator<Item = IpAddr>,
+        most: usize,
+    ) -> bool {
         self.0.retain(|permission| now < permission.expires);
-        let mut new: Vec<IpAddr> = addresses.filter(|address| self.find(*address, now).is_none()).collect();
+        let mut new: Vec<IpAddr> = addresses
+            .filter(|address| self.find(*address, now).is_none())
+            .collect();
         new.sort_unstable();
         new.dedup();
         self.0.len() + new.len() <= most

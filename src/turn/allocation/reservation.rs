@@ -28,7 +28,10 @@ struct Held {
 impl Reservations {
     /// None yet; what expires goes back to `ports`.
     pub fn new(ports: Arc<Ports>) -> Reservations {
-        Reservations { ports, held: HashMap::default() }
+        Reservations {
+            ports,
+            held: HashMap::default(),
+        }
     }
 
     /// Holds a claimed port under a token for [`HOLD`]. False, and nothing held, when there are too many already.
@@ -37,7 +40,13 @@ impl Reservations {
         if self.held.len() >= MOST {
             return false;
         }
-        self.held.pin().insert(token, Held { local, until: now + HOLD });
+        self.held.pin().insert(
+            token,
+            Held {
+                local,
+                until: now + HOLD,
+            },
+        );
         true
     }
 
@@ -50,7 +59,10 @@ impl Reservations {
     /// Gives back what nobody redeemed in time.
     pub fn expire(&self, now: Instant) {
         let held = self.held.pin();
-        for (token, _) in held.iter().filter(|(_, reservation)| reservation.until <= now) {
+        for (token, _) in held
+            .iter()
+            .filter(|(_, reservation)| reservation.until <= now)
+        {
             if let Some(reservation) = held.remove(token) {
                 self.ports.release(reservation.local);
             }

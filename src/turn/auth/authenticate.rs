@@ -48,7 +48,11 @@ impl Caller {
 
     /// Who that is to what others made.
     pub fn identity(&self) -> Identity<'_> {
-        Identity { name: &self.name, realm: &self.realm.name, by_token: self.authorized.is_some() }
+        Identity {
+            name: &self.name,
+            realm: &self.realm.name,
+            by_token: self.authorized.is_some(),
+        }
     }
 }
 
@@ -78,36 +82,65 @@ impl Desk<'_> {
     pub fn authenticate(&self, request: &Message) -> Result<Caller, Reject> {
         let seal = integrity::seal(request).ok_or(Reject::UNAUTHENTICATED)?;
         let user = User::of(request).ok_or(Reject::BAD_REQUEST)?;
-        let realm = request.attribute(AttributeType::REALM).ok_or(Reject::BAD_REQUEST)?;
-        let nonce = request.attribute(AttributeType::NONCE).ok_or(Reject::BAD_REQUEST)?;
+        let realm = request
+            .attribute(AttributeType::REALM)
+            .ok_or(Reject::BAD_REQUEST)?;
+        let nonce = request
+            .attribute(AttributeType::NONCE)
+            .ok_or(Reject::BAD_REQUEST)?;
         let agreed = agreed_algorithm(request, nonce)?;
         let algorithm = agreed.unwrap_or(PasswordAlgorithm::MD5);
         let token = request.attribute(AttributeType::ACCESS_TOKEN);
-        let named = self.policy.realms.iter().find(|r| r.name.as_bytes() == realm).cloned();
+        let named = self
+            .policy
+            .realms
+            .iter()
+            .find(|r| r.name.as_bytes() == realm)
+            .cloned();
         let is_of = |owner: &&Owner| {
             let known = user.is(owner, named.as_deref()) && realm == owner.realm.as_bytes();
             known && integrity::verify(request, seal, &owner.key)
         };
         let owner = self.known.filter(|_| token.is_none()).filter(is_of);
-        if owner.is_none() && !self.policy.sha1 && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5) {
+        if owner.is_none()
+            && !self.policy.sha1
+            && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5)
+        {
             return Err(Reject::UNAUTHENTICATED);
         }
-        let realm = named.or_else(|| Some(self.policy.realm_named(&owner?.realm))).ok_or(Reject::UNAUTHENTICATED)?;
+        let realm = named
+            .or_else(|| Some(self.policy.realm_named(&owner?.realm)))
+            .ok_or(Reject::UNAUTHENTICATED)?;
         let (name, key, authorized) = match (token, owner) {
             (Some(token), _) => self.authorized(request, seal, &realm, &user, token)?,
             (None, Some(owner)) => (owner.name.clone(), owner.key.clone(), None),
             (None, None) => {
                 let name = user.name(&realm).ok_or(Reject::UNAUTHENTICATED)?;
-                let keys = realm.credentials.keys(&realm.name, &name, algorithm, self.unix);
-                let key = keys.into_iter().find(|key| integrity::verify(request, seal, key));
+                let keys = realm
+                    .credentials
+                    .keys(&realm.name, &name, algorithm, self.unix);
+                let key = keys
+                    .into_iter()
+                    .find(|key| integrity::verify(request, seal, key));
                 (name, key.ok_or(Reject::UNAUTHENTICATED)?, None)
             }
         };
-        if !self.nonces.is_valid(self.now, self.client, nonce, self.policy.limits.nonce_lifetime) {
+        if !self.nonces.is_valid(
+            self.now,
+            self.client,
+            nonce,
+            self.policy.limits.nonce_lifetime,
+        ) {
             return Err(Reject::STALE_NONCE);
         }
         let seal = if agreed.is_some() { Seal::Sha256 } else { seal };
-        Ok(Caller { name, realm, key, authorized, seal })
+        Ok(Caller {
+            name,
+            realm,
+            key,
+            authorized,
+            seal,
+        })
     }
 
     /// Who a third party says that the caller is. RFC 7635 §7.
@@ -126,11 +159,21 @@ impl Desk<'_> {
             return Err(Reject::UNAUTHENTICATED);
         };
         let kid = std::str::from_utf8(kid).map_err(|_| Reject::UNAUTHENTICATED)?;
-        let token = realm.tokens.open(kid, token, self.unix).ok_or(Reject::UNAUTHENTICATED)?;
+        let token = realm
+            .tokens
+            .open(kid, token, self.unix)
+            .ok_or(Reject::UNAUTHENTICATED)?;
         // coturn's library, and so its tools, takes the first 16 octets of the `mac_key` for the key of an HMAC-SHA1.
-        let short = token.key.as_octets().get(..16).and_then(Key::from_octets).filter(|_| seal == Seal::Sha1);
+        let short = token
+            .key
+            .as_octets()
+            .get(..16)
+            .and_then(Key::from_octets)
+            .filter(|_| seal == Seal::Sha1);
         let mut keys = [Some(token.key), short].into_iter().flatten();
-        let key = keys.find(|key| integrity::verify(request, seal, key)).ok_or(Reject::UNAUTHENTICATED)?;
+        let key = keys
+            .find(|key| integrity::verify(request, seal, key))
+            .ok_or(Reject::UNAUTHENTICATED)?;
         Ok((kid.into(), key, Some(token.left)))
     }
 }
@@ -162,7 +205,13 @@ impl<'a> User<'a> {
         match self {
             User::Name(octets) if octets.len() <= LONGEST_NAME => {
                 let name = std::str::from_utf8(octets).ok()?;
-                Some(realm.credentials.known(name).cloned().unwrap_or_else(|| name.into()))
+                Some(
+                    realm
+                        .credentials
+                        .known(name)
+                        .cloned()
+                        .unwrap_or_else(|| name.into()),
+                )
             }
             User::Name(_) => None,
             User::Hash(hash) => realm.credentials.by_hash(hash).cloned(),
@@ -186,7 +235,11 @@ fn agreed_algorithm(request: &Message, nonce: &[u8]) -> Result<Option<PasswordAl
         (Some(offered), Some(&[a0, a1, 0, 0])) if offered == PASSWORD_ALGORITHMS => {
             let chosen = PasswordAlgorithm(u16::from_be_bytes([a0, a1]));
             let known = [PasswordAlgorithm::SHA256, PasswordAlgorithm::MD5].contains(&chosen);
-            if known { Ok(Some(chosen)) } else { Err(Reject::BAD_REQUEST) }
+            if known {
+                Ok(Some(chosen))
+            } else {
+                Err(Reject::BAD_REQUEST)
+            }
         }
         _ => Err(Reject::BAD_REQUEST),
     }

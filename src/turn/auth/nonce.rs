@@ -34,21 +34,34 @@ pub struct Features {
 
 impl Features {
     fn octets(self) -> [u8; 3] {
-        [u8::from(self.password_algorithms) << 7 | u8::from(self.username_anonymity) << 6, 0, 0]
+        [
+            u8::from(self.password_algorithms) << 7 | u8::from(self.username_anonymity) << 6,
+            0,
+            0,
+        ]
     }
 
     /// What a nonce announces; `None` when it does not start with a whole cookie.
     pub fn of(nonce: &[u8]) -> Option<Features> {
         let bits = nonce.strip_prefix(COOKIE)?.get(..4)?;
         let [first, ..] = *STANDARD.decode(bits).ok()?.first_chunk::<3>()?;
-        Some(Features { password_algorithms: first & 0x80 != 0, username_anonymity: first & 0x40 != 0 })
+        Some(Features {
+            password_algorithms: first & 0x80 != 0,
+            username_anonymity: first & 0x40 != 0,
+        })
     }
 }
 
 impl NonceKey {
     /// Derives the key from the server's seed.
     pub fn new(seed: [u8; 32]) -> NonceKey {
-        NonceKey(Sha256::new().chain_update(b"nonce").chain_update(seed).finalize().into())
+        NonceKey(
+            Sha256::new()
+                .chain_update(b"nonce")
+                .chain_update(seed)
+                .finalize()
+                .into(),
+        )
     }
 
     /// A nonce for a client, 29 characters.
@@ -65,7 +78,13 @@ impl NonceKey {
     }
 
     /// Whether a nonce is one of ours, for this client, and not older than `lifetime`.
-    pub fn is_valid(&self, now: Instant, client: SocketAddr, nonce: &[u8], lifetime: Duration) -> bool {
+    pub fn is_valid(
+        &self,
+        now: Instant,
+        client: SocketAddr,
+        nonce: &[u8],
+        lifetime: Duration,
+    ) -> bool {
         let Some(features) = Features::of(nonce) else {
             return false;
         };
@@ -93,7 +112,11 @@ impl NonceKey {
             IpAddr::V6(ip) => mac.update(&ip.octets()),
         }
         mac.update(&client.port().to_be_bytes());
-        mac.finalize().into_bytes().first_chunk().copied().unwrap_or_default()
+        mac.finalize()
+            .into_bytes()
+            .first_chunk()
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -127,7 +150,10 @@ mod tests {
         let key = NonceKey::new([1; 32]);
         let client = "192.0.2.1:5000".parse().unwrap();
         let now = Instant(5_000_000_000_000);
-        let features = Features { password_algorithms: true, username_anonymity: false };
+        let features = Features {
+            password_algorithms: true,
+            username_anonymity: false,
+        };
         let nonce = key.issue(now, client, features);
         assert_eq!(Features::of(&nonce), Some(features));
         for at in 0..nonce.len() {
@@ -140,7 +166,10 @@ mod tests {
 
     #[test]
     fn features_are_the_first_bits() {
-        let both = Features { password_algorithms: true, username_anonymity: true };
+        let both = Features {
+            password_algorithms: true,
+            username_anonymity: true,
+        };
         assert_eq!(STANDARD.encode(both.octets()), "wAAA");
         assert_eq!(Features::of(b"obMatJos2wAAA"), Some(both));
         assert_eq!(Features::of(b"obMatJos2wAA"), None);

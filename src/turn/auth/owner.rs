@@ -20,7 +20,11 @@ pub struct Owner {
 impl Owner {
     /// Who that is to whoever wants what is theirs.
     pub fn identity(&self) -> Identity<'_> {
-        Identity { name: &self.name, realm: &self.realm, by_token: self.authorized_until != Instant::NEVER }
+        Identity {
+            name: &self.name,
+            realm: &self.realm,
+            by_token: self.authorized_until != Instant::NEVER,
+        }
     }
 }
 
@@ -49,18 +53,58 @@ mod tests {
 
     #[test]
     fn a_user_is_a_name_in_a_realm_or_who_has_a_token_of_it() {
-        let alice = Identity { name: "alice", realm: "here", by_token: false };
-        let [old, new] = ["old", "new"].map(|name| Identity { name, realm: "here", by_token: true });
+        let alice = Identity {
+            name: "alice",
+            realm: "here",
+            by_token: false,
+        };
+        let [old, new] = ["old", "new"].map(|name| Identity {
+            name,
+            realm: "here",
+            by_token: true,
+        });
         for (one, other, same) in [
             (alice, alice, true),
-            (alice, Identity { name: "bob", ..alice }, false),
-            (alice, Identity { realm: "there", ..alice }, false),
+            (
+                alice,
+                Identity {
+                    name: "bob",
+                    ..alice
+                },
+                false,
+            ),
+            (
+                alice,
+                Identity {
+                    realm: "there",
+                    ..alice
+                },
+                false,
+            ),
             (old, new, true),
-            (old, Identity { realm: "there", ..new }, false),
+            (
+                old,
+                Identity {
+                    realm: "there",
+                    ..new
+                },
+                false,
+            ),
             (alice, old, false),
-            (alice, Identity { name: "alice", ..old }, true),
+            (
+                alice,
+                Identity {
+                    name: "alice",
+                    ..old
+                },
+                true,
+            ),
         ] {
-            assert_eq!((one.is(&other), other.is(&one)), (same, same), "{one:?} and {other:?}");
+            assert_eq!(
+                (one.is(&other), other.is(&one)),
+                (same, same),
+                "{one:?} and {other:?}"
+            );
         }
     }
 }

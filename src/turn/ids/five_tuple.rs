@@ -18,7 +18,12 @@ pub enum Transport {
 
 impl Transport {
     /// All of them, in the order of [`Transport::index`].
-    pub const ALL: [Transport; 4] = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Dtls];
+    pub const ALL: [Transport; 4] = [
+        Transport::Udp,
+        Transport::Tcp,
+        Transport::Tls,
+        Transport::Dtls,
+    ];
 
     /// Whether messages are cut from a stream, which is reliable and cannot be spoofed.
     pub const fn is_stream(self) -> bool {
@@ -64,7 +69,9 @@ impl Hash for FiveTuple {
 /// Feeds an address to a hasher in as few words as it has: every packet's lookup goes through here.
 pub fn hash_address<H: Hasher>(address: SocketAddr, state: &mut H) {
     match address.ip() {
-        IpAddr::V4(ip) => state.write_u64(u64::from(ip.to_bits()) << 16 | u64::from(address.port())),
+        IpAddr::V4(ip) => {
+            state.write_u64(u64::from(ip.to_bits()) << 16 | u64::from(address.port()))
+        }
         IpAddr::V6(ip) => {
             state.write_u128(ip.to_bits());
             state.write_u16(address.port());
@@ -94,7 +101,11 @@ pub struct RealmIndex(pub u16);
 impl Client {
     /// A client without a server name.
     pub const fn new(five_tuple: FiveTuple, link: Link) -> Client {
-        Client { five_tuple, link, realm: None }
+        Client {
+            five_tuple,
+            link,
+            realm: None,
+        }
     }
 }
 

@@ -19,7 +19,10 @@ impl Random {
     /// Up to 32 octets.
     pub fn octets<const N: usize>(&mut self) -> [u8; N] {
         self.counter += 1;
-        let block = Sha256::new().chain_update(self.seed).chain_update(self.counter.to_le_bytes()).finalize();
+        let block = Sha256::new()
+            .chain_update(self.seed)
+            .chain_update(self.counter.to_le_bytes())
+            .finalize();
         block.first_chunk().copied().unwrap_or([0; N])
     }
 

@@ -26,6 +26,9 @@ impl Add<Duration> for Instant {
     type Output = Instant;
 
     fn add(self, span: Duration) -> Instant {
-        Instant(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+        Instant(
+            self.0
+                .saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 }

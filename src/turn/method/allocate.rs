@@ -41,22 +41,43 @@ pub fn answer(
 ) -> Result<Outcome, Reject> {
     if let Some(id) = existing {
         let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
-        let repeated = allocation.transaction == request.transaction() && owned(state, id, caller).is_ok();
+        let repeated =
+            allocation.transaction == request.transaction() && owned(state, id, caller).is_ok();
         if !repeated {
             return Err(Reject::MISMATCH);
         }
         let waits = allocation.binding.is_some();
-        return Ok(if waits { Outcome::Later } else { success(state, now, id).into() });
+        return Ok(if waits {
+            Outcome::Later
+        } else {
+            success(state, now, id).into()
+        });
     }
     let limits = state.policy.limits_of(&caller.realm);
-    let mut wanted = Wanted::read(&state.policy, &limits, request, path.client.five_tuple.transport)?;
-    wanted.lifetime = caller.authorized.map_or(wanted.lifetime, |left| wanted.lifetime.min(left));
+    let mut wanted = Wanted::read(
+        &state.policy,
+        &limits,
+        request,
+        path.client.five_tuple.transport,
+    )?;
+    wanted.lifetime = caller
+        .authorized
+        .map_or(wanted.lifetime, |left| wanted.lifetime.min(left));
     let account = credentials::account(&caller.name);
-    let user = if *account == *caller.name { caller.name.clone() } else { account.into() };
+    let user = if *account == *caller.name {
+        caller.name.clone()
+    } else {
+        account.into()
+    };
     welcome(state, now, path, &user)?;
     let address = path.client.five_tuple.client.ip();
     let mobility = mobility(&state.policy, request)?;
-    let applicant = Applicant { realm: &caller.realm.name, user: &user, address, unix: state.unix(now) };
+    let applicant = Applicant {
+        realm: &caller.realm.name,
+        user: &user,
+        address,
+        unix: state.unix(now),
+    };
     let grant = state.shared.ledger.grant(&limits, &applicant)?;
     let claimed = claim_all(state, now, &wanted)?;
     let binding = Binding {
@@ -95,7 +116,11 @@ pub fn answer(
 /// it is leaving and there is no elsewhere), nor from a user whom the operator keeps out (403).
 fn welcome(state: &State, now: Instant, path: &ReturnPath, user: &str) -> Result<(), Reject> {
     if state.policy.draining || state.policy.redirect {
-        let alternate = state.policy.alternate.clone().filter(|a| a.serves(path.client.five_tuple.client));
+        let alternate = state
+            .policy
+            .alternate
+            .clone()
+            .filter(|a| a.serves(path.client.five_tuple.client));
         return Err(alternate.map_or(Reject::CAPACITY, Reject::Alternate));
     }
     if state.policy.blocks(user, state.unix(now)) {
@@ -107,7 +132,11 @@ fn welcome(state: &State, now: Instant, path: &ReturnPath, user: &str) -> Result
 /// How a bind that an allocation waits for went: another port is tried while there is a chance, and with the last
 /// socket the request is answered.
 pub fn bound(state: &mut State, now: Instant, relayed: RelayedId, outcome: Result<(), BindError>) {
-    let Some(id) = state.table.relayed(relayed).map(|relayed| relayed.allocation) else {
+    let Some(id) = state
+        .table
+        .relayed(relayed)
+        .map(|relayed| relayed.allocation)
+    else {
         return;
     };
     match outcome {
@@ -156,7 +185,12 @@ enum Families {
 }
 
 impl Wanted {
-    fn read(policy: &Policy, limits: &Limits, request: &Message, client: Transport) -> Result<Wanted, Reject> {
+    fn read(
+        policy: &Policy,
+        limits: &Limits,
+        request: &Message,
+        client: Transport,
+    ) -> Result<Wanted, Reject> {
         let protocol = protocol(policy, request, client)?;
         let family = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY);
         let additional = request.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY);
@@ -165,7 +199,10 @@ impl Wanted {
         if token.is_some() && (even.is_some() || family.is_some() || additional.is_some()) {
             return Err(Reject::BAD_REQUEST);
         }
-        let token = token.map(Token::try_from).transpose().map_err(|_| Reject::BAD_REQUEST)?;
+        let token = token
+            .map(Token::try_from)
+            .transpose()
+            .map_err(|_| Reject::BAD_REQUEST)?;
         if family.is_some() && additional.is_some() {
             return Err(Reject::BAD_REQUEST);
         }
@@ -179,7 +216,13 @@ impl Wanted {
         };
         let families = families(policy, family, additional, token.is_some())?;
         let lifetime = granted_lifetime(limits, requested_lifetime(request)?);
-        Ok(Wanted { protocol, families, wish, token, lifetime })
+        Ok(Wanted {
+            protocol,
+            families,
+            wish,
+            token,
+            lifetime,
+        })
     }
 }
 
@@ -194,13 +237,19 @@ fn mobility(policy: &Policy, request: &Message) -> Result<Option<Box<Mobility>>,
 }
 
 fn protocol(policy: &Policy, request: &Message, client: Transport) -> Result<Protocol, Reject> {
-    let value = request.attribute(AttributeType::REQUESTED_TRANSPORT).ok_or(Reject::BAD_REQUEST)?;
+    let value = request
+        .attribute(AttributeType::REQUESTED_TRANSPORT)
+        .ok_or(Reject::BAD_REQUEST)?;
     match attribute::read_first_of_four(value).ok_or(Reject::BAD_REQUEST)? {
         PROTOCOL_UDP if policy.udp_relays => Ok(Protocol::Udp),
         PROTOCOL_UDP => Err(Reject::Code(ErrorCode::FORBIDDEN)),
         PROTOCOL_TCP if policy.tcp_relays => {
             let fits = client.is_stream() && !NOT_OF_TCP.iter().any(|kind| request.has(*kind));
-            if fits { Ok(Protocol::Tcp) } else { Err(Reject::BAD_REQUEST) }
+            if fits {
+                Ok(Protocol::Tcp)
+            } else {
+                Err(Reject::BAD_REQUEST)
+            }
         }
         _ => Err(Reject::Code(ErrorCode::UNSUPPORTED_TRANSPORT)),
     }
@@ -233,7 +282,10 @@ fn families(
 }
 
 fn supports(policy: &Policy, family: Family) -> bool {
-    policy.relay_addresses.iter().any(|relay| Family::of(relay.local) == family)
+    policy
+        .relay_addresses
+        .iter()
+        .any(|relay| Family::of(relay.local) == family)
 }
 
 /// The ports of a new allocation, and why a half is missing.
@@ -245,35 +297,62 @@ struct Claimed {
 
 fn claim_all(state: &mut State, now: Instant, wanted: &Wanted) -> Result<Claimed, Reject> {
     if let Some(token) = &wanted.token {
-        let local = state.shared.reservations.redeem(now, token).ok_or(Reject::CAPACITY)?;
-        return Ok(Claimed { locals: vec![local], failed: None, reserved: None });
+        let local = state
+            .shared
+            .reservations
+            .redeem(now, token)
+            .ok_or(Reject::CAPACITY)?;
+        return Ok(Claimed {
+            locals: vec![local],
+            failed: None,
+            reserved: None,
+        });
     }
     match wanted.families {
         Families::One(family) => {
             let local = claim(state, now, family, wanted.wish).ok_or(Reject::CAPACITY)?;
             let reserved = reserve_next(state, now, local, wanted.wish, None)?;
-            Ok(Claimed { locals: vec![local], failed: None, reserved })
+            Ok(Claimed {
+                locals: vec![local],
+                failed: None,
+                reserved,
+            })
         }
         Families::Both => {
-            let mut claimed = Claimed { locals: Vec::new(), failed: None, reserved: None };
+            let mut claimed = Claimed {
+                locals: Vec::new(),
+                failed: None,
+                reserved: None,
+            };
             for family in [Family::V4, Family::V6] {
                 match claim(state, now, family, wanted.wish) {
                     Some(local) => claimed.locals.push(local),
                     None if supports(&state.policy, family) => {
                         claimed.failed = Some((family, ErrorCode::INSUFFICIENT_CAPACITY));
                     }
-                    None => claimed.failed = Some((family, ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED)),
+                    None => {
+                        claimed.failed = Some((family, ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED))
+                    }
                 }
             }
-            if claimed.locals.is_empty() { Err(Reject::CAPACITY) } else { Ok(claimed) }
+            if claimed.locals.is_empty() {
+                Err(Reject::CAPACITY)
+            } else {
+                Ok(claimed)
+            }
         }
     }
 }
 
 /// Claims a port on one of the relay addresses of a family, which are used in turn from a random one on.
 fn claim(state: &mut State, now: Instant, family: Family, wish: Wish) -> Option<SocketAddr> {
-    let addresses: Vec<IpAddr> =
-        state.policy.relay_addresses.iter().map(|r| r.local).filter(|ip| Family::of(*ip) == family).collect();
+    let addresses: Vec<IpAddr> = state
+        .policy
+        .relay_addresses
+        .iter()
+        .map(|r| r.local)
+        .filter(|ip| Family::of(*ip) == family)
+        .collect();
     let first = state.random.number() as usize % addresses.len().max(1);
     let in_turn = addresses.iter().cycle().skip(first).take(addresses.len());
     for &address in in_turn {
@@ -283,7 +362,9 @@ fn claim(state: &mut State, now: Instant, family: Family, wish: Wish) -> Option<
     }
     // Reservations that nobody redeemed may be all that stands in the way.
     state.shared.reservations.expire(now);
-    addresses.iter().find_map(|&address| claim_on(state, address, wish))
+    addresses
+        .iter()
+        .find_map(|&address| claim_on(state, address, wish))
 }
 
 fn claim_on(state: &mut State, address: IpAddr, wish: Wish) -> Option<SocketAddr> {
@@ -325,11 +406,24 @@ fn insert(state: &mut State, now: Instant, allocation: Allocation, locals: Vec<S
     let id = state.table.insert(allocation);
     for local in locals {
         let external = state.policy.external(local);
-        let relayed = state.table.insert_relayed(Relayed { allocation: id, protocol, local, external, bound: false });
+        let relayed = state.table.insert_relayed(Relayed {
+            allocation: id,
+            protocol,
+            local,
+            external,
+            bound: false,
+        });
         if let Some(allocation) = state.table.get_mut(id) {
-            *allocation.halves.place(Family::of(local.ip())) = Some(Half { relayed, expires: now });
+            *allocation.halves.place(Family::of(local.ip())) = Some(Half {
+                relayed,
+                expires: now,
+            });
         }
-        state.effects.push(Effect::Bind { relayed, local, protocol });
+        state.effects.push(Effect::Bind {
+            relayed,
+            local,
+            protocol,
+        });
     }
 }
 
@@ -358,7 +452,11 @@ fn retry(state: &mut State, now: Instant, id: AllocationId, relayed: RelayedId) 
     let external = state.policy.external(local);
     let place = state.table.relayed_mut(relayed)?;
     (place.local, place.external) = (local, external);
-    state.effects.push(Effect::Bind { relayed, local, protocol });
+    state.effects.push(Effect::Bind {
+        relayed,
+        local,
+        protocol,
+    });
     Some(())
 }
 
@@ -393,8 +491,11 @@ fn success(state: &State, now: Instant, id: AllocationId) -> Reply {
 }
 
 /// What an Allocate request for a TCP relay must not have. RFC 6062 §5.1.
-const NOT_OF_TCP: [AttributeType; 3] =
-    [AttributeType::DONT_FRAGMENT, AttributeType::EVEN_PORT, AttributeType::RESERVATION_TOKEN];
+const NOT_OF_TCP: [AttributeType; 3] = [
+    AttributeType::DONT_FRAGMENT,
+    AttributeType::EVEN_PORT,
+    AttributeType::RESERVATION_TOKEN,
+];
 
 /// How many ports are tried before an allocation fails: whoever has so many ports of the range has it all.
 const MOST_TRIES: u8 = 32;

@@ -19,7 +19,9 @@ pub fn answer(state: &State, request: &Message, path: &mut ReturnPath) -> Result
     if state.policy.discovery.is_empty() {
         return Ok(Reply::Mapped(five_tuple.client));
     }
-    let padding = request.attribute(AttributeType::PADDING).map(|padding| padding.len().min(LONGEST_PADDING));
+    let padding = request
+        .attribute(AttributeType::PADDING)
+        .map(|padding| padding.len().min(LONGEST_PADDING));
     let response_port = request.attribute(AttributeType::RESPONSE_PORT);
     if padding.is_some() && response_port.is_some() {
         return Err(Reject::BAD_REQUEST);
@@ -30,14 +32,21 @@ pub fn answer(state: &State, request: &Message, path: &mut ReturnPath) -> Result
         let &([p0, p1] | [p0, p1, _, _]) = value else {
             return Err(Reject::BAD_REQUEST);
         };
-        let port = Some(u16::from_be_bytes([p0, p1])).filter(|port| *port != 0).ok_or(Reject::BAD_REQUEST)?;
+        let port = Some(u16::from_be_bytes([p0, p1]))
+            .filter(|port| *port != 0)
+            .ok_or(Reject::BAD_REQUEST)?;
         if five_tuple.transport == Transport::Udp {
             path.client.five_tuple.client.set_port(port);
         }
     }
     let discovery = state.policy.discovery_at(five_tuple.server);
     let other = discovery.and_then(|discovery| discovery.changed(five_tuple.server, true, true));
-    Ok(Reply::Discovered(Discovered { mapped: five_tuple.client, origin, other, padding }))
+    Ok(Reply::Discovered(Discovered {
+        mapped: five_tuple.client,
+        origin,
+        other,
+        padding,
+    }))
 }
 
 /// From where the response leaves: CHANGE-REQUEST may ask for another address or port, over UDP and where there is one.
@@ -48,7 +57,9 @@ fn origin(policy: &Policy, request: &Message, path: &mut ReturnPath) -> Result<S
     };
     let flags = read_number(value).ok_or(Reject::BAD_REQUEST)?;
     let (address, port) = (flags & CHANGE_ADDRESS != 0, flags & CHANGE_PORT != 0);
-    let discovery = policy.discovery_at(server).filter(|_| path.client.five_tuple.transport == Transport::Udp);
+    let discovery = policy
+        .discovery_at(server)
+        .filter(|_| path.client.five_tuple.transport == Transport::Udp);
     let origin = discovery
         .and_then(|discovery| discovery.changed(server, address, port))
         .ok_or_else(|| Reject::Unknown(vec![AttributeType::CHANGE_REQUEST]))?;

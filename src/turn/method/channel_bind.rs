@@ -21,7 +21,9 @@ pub fn answer(
     id: AllocationId,
     realm: &Realm,
 ) -> Result<Reply, Reject> {
-    let number = request.attribute(AttributeType::CHANNEL_NUMBER).ok_or(Reject::BAD_REQUEST)?;
+    let number = request
+        .attribute(AttributeType::CHANNEL_NUMBER)
+        .ok_or(Reject::BAD_REQUEST)?;
     let number = read_channel_number(number).ok_or(Reject::BAD_REQUEST)?;
     let peer = peer_address(request)?;
     if !numbers(request).contains(&number) || peer.port() == 0 {
@@ -37,14 +39,20 @@ pub fn answer(
     let limits = state.policy.limits_of(realm);
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
     let full = !allocation.channels.has(number) && allocation.channels.count() >= limits.channels;
-    if full || !allocation.permissions.has_room_for(now, [peer.ip()].into_iter(), limits.permissions) {
+    if full
+        || !allocation
+            .permissions
+            .has_room_for(now, [peer.ip()].into_iter(), limits.permissions)
+    {
         return Err(Reject::CAPACITY);
     }
     if !allocation.channels.has(number) && !allocation.pace.admits_peer(now, peer) {
         return Err(Reject::CAPACITY);
     }
     allocation.channels.bind(now, number, peer);
-    allocation.permissions.install(now, peer.ip(), reach == Reach::RelayedOnly);
+    allocation
+        .permissions
+        .install(now, peer.ip(), reach == Reach::RelayedOnly);
     state.renew_routes(now, id, |channel| channel.peer.ip() == peer.ip());
     Ok(Reply::Done)
 }
@@ -53,5 +61,9 @@ pub fn answer(
 /// and so its tools): one that ignores what RFC 8489 offers it and seals its requests with FINGERPRINT keeps that range.
 fn numbers(request: &Message) -> RangeInclusive<u16> {
     let old = request.has_fingerprint() && !request.has(AttributeType::PASSWORD_ALGORITHM);
-    if old { channel_data::NUMBERS_OF_RFC_5766 } else { channel_data::NUMBERS }
+    if old {
+        channel_data::NUMBERS_OF_RFC_5766
+    } else {
+        channel_data::NUMBERS
+    }
 }

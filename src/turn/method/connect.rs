@@ -29,7 +29,11 @@ pub fn answer(
     if allocation.protocol != Protocol::Tcp || peer.port() == 0 {
         return Err(Reject::BAD_REQUEST);
     }
-    if let Some(connection) = allocation.connections.iter().find(|connection| connection.peer == peer) {
+    if let Some(connection) = allocation
+        .connections
+        .iter()
+        .find(|connection| connection.peer == peer)
+    {
         return match &connection.stage {
             Stage::Connecting(first) if first.transaction == path.transaction => Ok(Outcome::Later),
             _ => Err(Reject::Code(ErrorCode::CONNECTION_ALREADY_EXISTS)),
@@ -38,15 +42,38 @@ pub fn answer(
     same_family(state, id, peer)?;
     state.reach(realm, peer, Protocol::Tcp)?;
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
-    let half = allocation.halves.get(Family::of(peer.ip())).ok_or(Reject::MISMATCH)?;
-    let local = state.table.relayed(half.relayed).ok_or(Reject::MISMATCH)?.local;
+    let half = allocation
+        .halves
+        .get(Family::of(peer.ip()))
+        .ok_or(Reject::MISMATCH)?;
+    let local = state
+        .table
+        .relayed(half.relayed)
+        .ok_or(Reject::MISMATCH)?
+        .local;
     has_room(state, id)?;
-    if state.table.get_mut(id).is_some_and(|allocation| !allocation.pace.admits_peer(now, peer)) {
+    if state
+        .table
+        .get_mut(id)
+        .is_some_and(|allocation| !allocation.pace.admits_peer(now, peer))
+    {
         return Err(Reject::CAPACITY);
     }
     let connection = ConnectionId(state.random.number());
-    enter(state, id, Connection { id: connection, peer, stage: Stage::Connecting(Box::new(path.clone())) });
-    state.effects.push(Effect::Connect { connection, local, peer });
+    enter(
+        state,
+        id,
+        Connection {
+            id: connection,
+            peer,
+            stage: Stage::Connecting(Box::new(path.clone())),
+        },
+    );
+    state.effects.push(Effect::Connect {
+        connection,
+        local,
+        peer,
+    });
     Ok(Outcome::Later)
 }
 
@@ -58,14 +85,21 @@ pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succ
     let Some(allocation) = state.table.get_mut(id) else {
         return;
     };
-    let connecting = |c: &&mut Connection| c.id == connection && matches!(c.stage, Stage::Connecting(_));
+    let connecting =
+        |c: &&mut Connection| c.id == connection && matches!(c.stage, Stage::Connecting(_));
     let Some(at) = allocation.connections.iter_mut().find(connecting) else {
         return;
     };
-    let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE)) else {
+    let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE))
+    else {
         return;
     };
-    if succeeded && state.shared.connections.enter(connection, allocation.owner.clone()) {
+    if succeeded
+        && state
+            .shared
+            .connections
+            .enter(connection, allocation.owner.clone())
+    {
         state.look_in_time(id);
         return state.respond(now, &path, &Ok(Reply::Connected(connection)));
     }
@@ -73,12 +107,21 @@ pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succ
     if succeeded {
         state.effects.push(Effect::Hangup { connection });
     }
-    state.respond(now, &path, &Err(Reject::Code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)));
+    state.respond(
+        now,
+        &path,
+        &Err(Reject::Code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)),
+    );
 }
 
 /// A peer connected to a relayed address: its client is told, if the peer is permitted. `None` when the connection must
 /// be closed at once.
-pub fn accepted(state: &mut State, now: Instant, relayed: RelayedId, peer: SocketAddr) -> Option<ConnectionId> {
+pub fn accepted(
+    state: &mut State,
+    now: Instant,
+    relayed: RelayedId,
+    peer: SocketAddr,
+) -> Option<ConnectionId> {
     let id = state.table.relayed(relayed)?.allocation;
     let peer = state.known_as(peer);
     if !state.admits(now, id, peer) || has_room(state, id).is_err() {
@@ -87,26 +130,56 @@ pub fn accepted(state: &mut State, now: Instant, relayed: RelayedId, peer: Socke
     }
     let connection = ConnectionId(state.random.number());
     let allocation = state.table.get(id)?;
-    if !state.shared.connections.enter(connection, allocation.owner.clone()) {
+    if !state
+        .shared
+        .connections
+        .enter(connection, allocation.owner.clone())
+    {
         return None;
     }
     let client = allocation.client;
-    enter(state, id, Connection { id: connection, peer, stage: Stage::Pending(now + PATIENCE) });
+    enter(
+        state,
+        id,
+        Connection {
+            id: connection,
+            peer,
+            stage: Stage::Pending(now + PATIENCE),
+        },
+    );
     state.look_in_time(id);
     let transaction = state.random.octets();
-    let mut writer = Writer::new(&mut state.messages, Class::Indication, Method::CONNECTION_ATTEMPT, &transaction);
-    writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer).number(AttributeType::CONNECTION_ID, connection.0);
+    let mut writer = Writer::new(
+        &mut state.messages,
+        Class::Indication,
+        Method::CONNECTION_ATTEMPT,
+        &transaction,
+    );
+    writer
+        .xor_address(AttributeType::XOR_PEER_ADDRESS, peer)
+        .number(AttributeType::CONNECTION_ID, connection.0);
     let message = writer.finish();
-    state.effects.push(Effect::Send { to: client, from: None, message });
+    state.effects.push(Effect::Send {
+        to: client,
+        from: None,
+        message,
+    });
     Some(connection)
 }
 
 fn has_room(state: &State, id: AllocationId) -> Result<(), Reject> {
     let policy = &state.policy;
     let room = |allocation: &Allocation| {
-        allocation.connections.len() < policy.limits_of(&policy.realm_named(&allocation.owner.realm)).connections
+        allocation.connections.len()
+            < policy
+                .limits_of(&policy.realm_named(&allocation.owner.realm))
+                .connections
     };
-    if state.table.get(id).is_some_and(room) { Ok(()) } else { Err(Reject::CAPACITY) }
+    if state.table.get(id).is_some_and(room) {
+        Ok(())
+    } else {
+        Err(Reject::CAPACITY)
+    }
 }
 
 fn enter(state: &mut State, id: AllocationId, connection: Connection) {

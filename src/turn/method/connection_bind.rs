@@ -23,7 +23,10 @@ pub fn waits_for(state: &State, request: &Message) -> Option<Owner> {
 }
 
 fn named(request: &Message) -> Option<ConnectionId> {
-    request.attribute(AttributeType::CONNECTION_ID).and_then(read_number).map(ConnectionId)
+    request
+        .attribute(AttributeType::CONNECTION_ID)
+        .and_then(read_number)
+        .map(ConnectionId)
 }
 
 /// Answers, and then joins the connection to the peer's: what follows the answer on it is data.
@@ -39,12 +42,19 @@ pub fn answer(
         return Err(Reject::BAD_REQUEST);
     }
     let connection = named(request).ok_or(Reject::BAD_REQUEST)?;
-    match state.shared.connections.claim(connection, &caller.identity()) {
+    match state
+        .shared
+        .connections
+        .claim(connection, &caller.identity())
+    {
         Ok(()) => {}
         Err(Unbindable::Unknown) => return Err(Reject::BAD_REQUEST),
         Err(Unbindable::NotTheirs) => return Err(Reject::Code(ErrorCode::WRONG_CREDENTIALS)),
     }
     state.respond(now, path, &Ok(Reply::Done));
-    state.effects.push(Effect::Splice { client: path.client, connection });
+    state.effects.push(Effect::Splice {
+        client: path.client,
+        connection,
+    });
     Ok(Outcome::Later)
 }

@@ -22,7 +22,9 @@ pub fn answer(
 ) -> Result<Reply, Reject> {
     let protocol = state.table.get(id).ok_or(Reject::MISMATCH)?.protocol;
     let mut wanted: Vec<(IpAddr, bool)> = Vec::new();
-    let values = request.attributes().filter(|(kind, _)| *kind == AttributeType::XOR_PEER_ADDRESS);
+    let values = request
+        .attributes()
+        .filter(|(kind, _)| *kind == AttributeType::XOR_PEER_ADDRESS);
     for (_, value) in values {
         let peer = read_xor_address(value, &request.transaction()).ok_or(Reject::BAD_REQUEST)?;
         same_family(state, id, peer)?;
@@ -34,16 +36,26 @@ pub fn answer(
     }
     let most = state.policy.limits_of(realm).permissions;
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
-    if !allocation.permissions.has_room_for(now, wanted.iter().map(|(address, _)| *address), most) {
+    if !allocation
+        .permissions
+        .has_room_for(now, wanted.iter().map(|(address, _)| *address), most)
+    {
         return Err(Reject::CAPACITY);
     }
-    let fresh = wanted.iter().filter(|(address, _)| allocation.permissions.find(*address, now).is_none()).count();
+    let fresh = wanted
+        .iter()
+        .filter(|(address, _)| allocation.permissions.find(*address, now).is_none())
+        .count();
     if !(0..fresh).all(|_| allocation.pace.admits(now)) {
         return Err(Reject::CAPACITY);
     }
     for &(address, relayed_only) in &wanted {
         allocation.permissions.install(now, address, relayed_only);
     }
-    state.renew_routes(now, id, |channel| wanted.iter().any(|(address, _)| *address == channel.peer.ip()));
+    state.renew_routes(now, id, |channel| {
+        wanted
+            .iter()
+            .any(|(address, _)| *address == channel.peer.ip())
+    });
     Ok(Reply::Done)
 }

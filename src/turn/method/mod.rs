@@ -28,7 +28,12 @@ use crate::wire::{AttributeType, ErrorCode, Message, Method, integrity};
 ///
 /// # Errors
 /// The error response, or a silence.
-pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut ReturnPath) -> Result<Outcome, Reject> {
+pub fn answer(
+    state: &mut State,
+    now: Instant,
+    request: &Message,
+    path: &mut ReturnPath,
+) -> Result<Outcome, Reject> {
     let client = path.client;
     match request.method() {
         Method::BINDING => {
@@ -48,11 +53,14 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
     {
         return Ok(Outcome::Elsewhere(shard));
     }
-    let moving = ticket.as_ref().and_then(|ticket| refresh::moving(state, ticket));
+    let moving = ticket
+        .as_ref()
+        .and_then(|ticket| refresh::moving(state, ticket));
     let caller = authenticate(state, now, request, path, existing.or(moving))?;
     path.sealed = Some((caller.key.clone(), caller.seal));
     understood(&state.policy, request)?;
-    if matches!(request.method(), Method::ALLOCATE | Method::CHANNEL_BIND) && is_tunneled(client.five_tuple.client.ip())
+    if matches!(request.method(), Method::ALLOCATE | Method::CHANNEL_BIND)
+        && is_tunneled(client.five_tuple.client.ip())
     {
         return Err(Reject::Code(ErrorCode::FORBIDDEN));
     }
@@ -71,14 +79,21 @@ pub fn answer(state: &mut State, now: Instant, request: &Message, path: &mut Ret
     match request.method() {
         Method::CONNECT => return connect::answer(state, now, request, path, id, &caller.realm),
         Method::REFRESH => refresh::answer(state, now, request, id, &caller),
-        Method::CREATE_PERMISSION => create_permission::answer(state, now, request, id, &caller.realm),
+        Method::CREATE_PERMISSION => {
+            create_permission::answer(state, now, request, id, &caller.realm)
+        }
         _ => channel_bind::answer(state, now, request, id, &caller.realm),
     }
     .map(Outcome::from)
 }
 
 /// Nobody has to say who asks for a Binding (RFC 8489 §12), but who does will believe only a sealed answer (§9.2.5).
-fn believed(state: &State, now: Instant, request: &Message, path: &mut ReturnPath) -> Result<(), Reject> {
+fn believed(
+    state: &State,
+    now: Instant,
+    request: &Message,
+    path: &mut ReturnPath,
+) -> Result<(), Reject> {
     let existing = state.table.of_client(&path.client.five_tuple);
     match authenticate(state, now, request, path, existing) {
         Ok(caller) => path.sealed = Some((caller.key, caller.seal)),
@@ -90,12 +105,19 @@ fn believed(state: &State, now: Instant, request: &Message, path: &mut ReturnPat
 
 /// The other shard that answers a request of a client without an allocation here: the one that knows the client, or that made
 /// the ticket which it shows.
-fn elsewhere(state: &mut State, now: Instant, path: &ReturnPath, ticket: Option<&Ticket>) -> Option<u16> {
+fn elsewhere(
+    state: &mut State,
+    now: Instant,
+    path: &ReturnPath,
+    ticket: Option<&Ticket>,
+) -> Option<u16> {
     let five_tuple = &path.client.five_tuple;
     if let Some(shard) = state.table.elsewhere(five_tuple) {
         return Some(shard);
     }
-    let shard = ticket.map(|ticket| ticket.shard).filter(|shard| *shard != state.shard)?;
+    let shard = ticket
+        .map(|ticket| ticket.shard)
+        .filter(|shard| *shard != state.shard)?;
     // A sender of datagrams may be forged, and is found by its five-tuple once it has moved.
     if !path.passed && five_tuple.transport != Transport::Udp {
         state.guests.welcome(now, five_tuple, shard);
@@ -111,7 +133,9 @@ fn authenticate(
     path: &mut ReturnPath,
     about: Option<AllocationId>,
 ) -> Result<Caller, Reject> {
-    let owner = about.and_then(|id| state.table.get(id)).map(|allocation| &allocation.owner);
+    let owner = about
+        .and_then(|id| state.table.get(id))
+        .map(|allocation| &allocation.owner);
     let waited_for = connection_bind::waits_for(state, request);
     let desk = Desk {
         policy: &state.policy,

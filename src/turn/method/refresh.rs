@@ -41,7 +41,10 @@ pub fn answer(
         allocation.owner = caller.owner(now);
     }
     let lifetime = lifetime.min(allocation.owner.authorized_until.since(now));
-    for family in [Family::V4, Family::V6].into_iter().filter(|family| applies(*family)) {
+    for family in [Family::V4, Family::V6]
+        .into_iter()
+        .filter(|family| applies(*family))
+    {
         if let Some(half) = allocation.halves.place(family) {
             half.expires = now + lifetime;
         }
@@ -53,7 +56,11 @@ pub fn answer(
 }
 
 /// The lifetime that is asked for, and for which family, where only one is meant.
-fn read(state: &State, request: &Message, id: AllocationId) -> Result<(Option<u32>, Option<Family>), Reject> {
+fn read(
+    state: &State,
+    request: &Message,
+    id: AllocationId,
+) -> Result<(Option<u32>, Option<Family>), Reject> {
     let asked = requested_lifetime(request)?;
     let Some(value) = request.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY) else {
         return Ok((asked, None));
@@ -61,19 +68,29 @@ fn read(state: &State, request: &Message, id: AllocationId) -> Result<(Option<u3
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
     let code = read_first_of_four(value).ok_or(Reject::BAD_REQUEST)?;
     let family = Family::from_code(code).filter(|family| allocation.halves.get(*family).is_some());
-    Ok((asked, Some(family.ok_or(Reject::Code(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH))?)))
+    Ok((
+        asked,
+        Some(family.ok_or(Reject::Code(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH))?),
+    ))
 }
 
 /// The ticket that a request shows to move an allocation, if this server made it.
 pub fn ticket(state: &State, request: &Message) -> Option<Ticket> {
     let shown = request.method() == Method::REFRESH && state.policy.mobility;
-    let value = shown.then(|| request.attribute(AttributeType::MOBILITY_TICKET)).flatten()?;
+    let value = shown
+        .then(|| request.attribute(AttributeType::MOBILITY_TICKET))
+        .flatten()?;
     state.shared.ticket_key.open(value)
 }
 
 /// The allocation that a ticket of this shard's is for, if it lives.
 pub fn moving(state: &State, ticket: &Ticket) -> Option<AllocationId> {
-    let lives = |id: &AllocationId| state.table.get(*id).is_some_and(|allocation| allocation.serial == ticket.serial);
+    let lives = |id: &AllocationId| {
+        state
+            .table
+            .get(*id)
+            .is_some_and(|allocation| allocation.serial == ticket.serial)
+    };
     Some(ticket.allocation).filter(lives)
 }
 
@@ -130,6 +147,10 @@ pub fn relocate(
 
 /// What a request for a lifetime gets: at least the default, at most the maximum. RFC 8656 §7.2.
 pub fn granted_lifetime(limits: &Limits, asked: Option<u32>) -> Duration {
-    let asked = asked.map_or(limits.default_lifetime, |seconds| Duration::from_secs(u64::from(seconds)));
-    asked.min(limits.maximum_lifetime).max(limits.default_lifetime)
+    let asked = asked.map_or(limits.default_lifetime, |seconds| {
+        Duration::from_secs(u64::from(seconds))
+    });
+    asked
+        .min(limits.maximum_lifetime)
+        .max(limits.default_lifetime)
 }

@@ -19,7 +19,9 @@ pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Mess
     };
     let id = state.table.of_client(&client.five_tuple);
     let of_datagrams = |allocation: &&Allocation| allocation.protocol == Protocol::Udp;
-    let Some((id, allocation)) = id.and_then(|id| Some((id, state.table.get(id).filter(of_datagrams)?))) else {
+    let Some((id, allocation)) =
+        id.and_then(|id| Some((id, state.table.get(id).filter(of_datagrams)?)))
+    else {
         return state.not_here(client);
     };
     let Some(half) = allocation.halves.get(Family::of(peer.ip())) else {
@@ -33,7 +35,11 @@ pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Mess
     if state.is_arriving(id, &client.five_tuple) {
         state.arrive(now, id);
     }
-    if state.table.get_mut(id).is_some_and(|allocation| !allocation.pace.admits_peer(now, peer)) {
+    if state
+        .table
+        .get_mut(id)
+        .is_some_and(|allocation| !allocation.pace.admits_peer(now, peer))
+    {
         return state.discard(Discard::PeerRate);
     }
     if !state.note_to_peer(now, id, client, payload.length()) {
@@ -50,8 +56,16 @@ fn read(state: &State, from: &FiveTuple, indication: &Message) -> Option<(Socket
     if !unknown_attributes(&state.policy, indication).is_empty() {
         return None;
     }
-    let dont_fragment = indication.has(AttributeType::DONT_FRAGMENT) && heeds_dont_fragment(from, peer);
-    Some((peer, Payload { start: data.start, end: data.end, dont_fragment }))
+    let dont_fragment =
+        indication.has(AttributeType::DONT_FRAGMENT) && heeds_dont_fragment(from, peer);
+    Some((
+        peer,
+        Payload {
+            start: data.start,
+            end: data.end,
+            dont_fragment,
+        },
+    ))
 }
 
 /// Where DONT-FRAGMENT counts: from a stream (RFC 8656 §15), and from IPv4 to IPv4 (§14). From datagram to datagram with

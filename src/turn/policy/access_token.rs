@@ -35,15 +35,30 @@ impl TokenKey {
     /// A key for AES-128-GCM (16 octets) or AES-256-GCM (32); `None` for any other length.
     pub fn new(kid: &str, octets: Vec<u8>) -> Option<TokenKey> {
         let octets = Zeroizing::new(octets);
-        matches!(octets.len(), 16 | 32).then(|| TokenKey { kid: kid.to_owned(), octets })
+        matches!(octets.len(), 16 | 32).then(|| TokenKey {
+            kid: kid.to_owned(),
+            octets,
+        })
     }
 
-    fn open(&self, nonce: &[u8; 12], sealed: &[u8], server_name: &str) -> Option<Zeroizing<Vec<u8>>> {
+    fn open(
+        &self,
+        nonce: &[u8; 12],
+        sealed: &[u8],
+        server_name: &str,
+    ) -> Option<Zeroizing<Vec<u8>>> {
         let nonce = Nonce::from(*nonce);
-        let payload = Payload { msg: sealed, aad: server_name.as_bytes() };
+        let payload = Payload {
+            msg: sealed,
+            aad: server_name.as_bytes(),
+        };
         let opened = match self.octets.len() {
-            16 => Aes128Gcm::new_from_slice(&self.octets).ok()?.decrypt(&nonce, payload),
-            _ => Aes256Gcm::new_from_slice(&self.octets).ok()?.decrypt(&nonce, payload),
+            16 => Aes128Gcm::new_from_slice(&self.octets)
+                .ok()?
+                .decrypt(&nonce, payload),
+            _ => Aes256Gcm::new_from_slice(&self.octets)
+                .ok()?
+                .decrypt(&nonce, payload),
         };
         opened.ok().map(Zeroizing::new)
     }
@@ -77,18 +92,25 @@ impl TokenKeys {
         let sealed = rest.get(nonce.len()..)?;
         let nonce = <&[u8; 12]>::try_from(nonce).ok()?;
         let keys = self.keys.iter().filter(|key| key.kid == kid);
-        let block = keys.filter_map(|key| key.open(nonce, sealed, &self.server_name)).next()?;
+        let block = keys
+            .filter_map(|key| key.open(nonce, sealed, &self.server_name))
+            .next()?;
         let (&length, rest) = block.split_first_chunk()?;
         let mac_key = rest.get(..usize::from(u16::from_be_bytes(length)))?;
         let (&timestamp, rest) = rest.get(mac_key.len()..)?.split_first_chunk()?;
         let lifetime = u32::from_be_bytes(*rest.first_chunk()?);
         let made = Duration::from_secs(u64::from_be_bytes(timestamp) >> 16);
         let lifetime = Duration::from_secs(u64::from(lifetime));
-        let left = (lifetime + CLOCK_DIFFERENCE).saturating_sub(unix.abs_diff(made)).min(lifetime);
+        let left = (lifetime + CLOCK_DIFFERENCE)
+            .saturating_sub(unix.abs_diff(made))
+            .min(lifetime);
         if left.is_zero() {
             return None;
         }
-        Some(Token { key: Key::from_octets(mac_key)?, left })
+        Some(Token {
+            key: Key::from_octets(mac_key)?,
+            left,
+        })
     }
 }
 
@@ -105,14 +127,23 @@ mod tests {
         block.extend((made << 16).to_be_bytes());
         block.extend(lifetime.to_be_bytes());
         let nonce = [9; 12];
-        let payload = Payload { msg: &block, aad: server.as_bytes() };
-        let sealed = Aes256Gcm::new_from_slice(key).unwrap().encrypt(&Nonce::from(nonce), payload).unwrap();
+        let payload = Payload {
+            msg: &block,
+            aad: server.as_bytes(),
+        };
+        let sealed = Aes256Gcm::new_from_slice(key)
+            .unwrap()
+            .encrypt(&Nonce::from(nonce), payload)
+            .unwrap();
         [&[0, 12][..], &nonce, &sealed].concat()
     }
 
     fn keys() -> TokenKeys {
         let key = |kid, octet| TokenKey::new(kid, vec![octet; 32]).unwrap();
-        TokenKeys { server_name: "turn.example".into(), keys: vec![key("old", 1), key("new", 2)] }
+        TokenKeys {
+            server_name: "turn.example".into(),
+            keys: vec![key("old", 1), key("new", 2)],
+        }
     }
 
     #[test]
@@ -120,13 +151,22 @@ mod tests {
         let at = Duration::from_secs;
         let token = sealed(&[2; 32], "turn.example", 1000, 60);
         let opened = keys().open("new", &token, at(1010)).unwrap();
-        assert_eq!((opened.key.as_octets(), opened.left), (&[7; 20][..], at(55)));
+        assert_eq!(
+            (opened.key.as_octets(), opened.left),
+            (&[7; 20][..], at(55))
+        );
         let young = keys().open("new", &token, at(1001)).unwrap();
         assert_eq!(young.left, at(60), "no longer than it was made for");
         assert!(keys().open("new", &token, at(1064)).is_some());
         assert!(keys().open("new", &token, at(1065)).is_none(), "too old");
-        assert!(keys().open("new", &token, at(900)).is_none(), "from the future");
-        assert!(keys().open("old", &token, at(1010)).is_none(), "another key");
+        assert!(
+            keys().open("new", &token, at(900)).is_none(),
+            "from the future"
+        );
+        assert!(
+            keys().open("old", &token, at(1010)).is_none(),
+            "another key"
+        );
         assert!(keys().open("none", &token, at(1010)).is_none());
         let elsewhere = sealed(&[2; 32], "other.example", 1000, 60);
         assert!(keys().open("new", &elsewhere, at(1010)).is_none());
@@ -144,12 +184,21 @@ mod tests {
     fn a_broken_token_is_refused_wherever_it_is_broken() {
         let token = sealed(&[2; 32], "turn.example", 1000, 60);
         for end in 0..token.len() {
-            assert!(keys().open("new", &token[..end], Duration::from_secs(1010)).is_none());
+            assert!(
+                keys()
+                    .open("new", &token[..end], Duration::from_secs(1010))
+                    .is_none()
+            );
         }
         for at in 0..token.len() {
             let mut flipped = token.clone();
             flipped[at] ^= 1;
-            assert!(keys().open("new", &flipped, Duration::from_secs(1010)).is_none(), "at {at}");
+            assert!(
+                keys()
+                    .open("new", &flipped, Duration::from_secs(1010))
+                    .is_none(),
+                "at {at}"
+            );
         }
     }
 }

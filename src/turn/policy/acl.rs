@@ -47,7 +47,13 @@ impl Acl {
     }
 
     fn explicit(&self, address: IpAddr) -> Option<Verdict> {
-        let longest = |rules: &[Cidr]| rules.iter().filter(|r| r.contains(address)).map(|r| r.prefix).max();
+        let longest = |rules: &[Cidr]| {
+            rules
+                .iter()
+                .filter(|r| r.contains(address))
+                .map(|r| r.prefix)
+                .max()
+        };
         match (longest(&self.allow), longest(&self.deny)) {
             (None, None) => None,
             (Some(allow), deny) if deny.is_none_or(|deny| allow > deny) => Some(Verdict::Permitted),
@@ -99,7 +105,10 @@ impl Cidr {
     /// A range, or `None` when the prefix is longer than the address. Bits behind the prefix are cleared.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Cidr> {
         let width = if address.is_ipv4() { 32 } else { 128 };
-        (prefix <= width).then(|| Cidr { address: masked(address, prefix), prefix })
+        (prefix <= width).then(|| Cidr {
+            address: masked(address, prefix),
+            prefix,
+        })
     }
 
     /// Whether the range contains the address. Families never match each other.
@@ -117,14 +126,18 @@ impl FromStr for Cidr {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr =
-            address.parse().map_err(|_| format!("`{address}` is not an IP address; write 10.0.0.0/8 or fd00::/8"))?;
+        let address: IpAddr = address.parse().map_err(|_| {
+            format!("`{address}` is not an IP address; write 10.0.0.0/8 or fd00::/8")
+        })?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => width,
-            Some(text) => text.parse().map_err(|_| format!("`/{text}` is not a prefix length from 0 to {width}"))?,
+            Some(text) => text
+                .parse()
+                .map_err(|_| format!("`/{text}` is not a prefix length from 0 to {width}"))?,
         };
-        Cidr::new(address, prefix).ok_or_else(|| format!("`{address}/{prefix}` is longer than {width} bits"))
+        Cidr::new(address, prefix)
+            .ok_or_else(|| format!("`{address}/{prefix}` is longer than {width} bits"))
     }
 }
 
@@ -171,7 +184,10 @@ fn is_special(address: IpAddr) -> bool {
 fn carries(address: IpAddr, mut such: impl FnMut(IpAddr) -> bool) -> bool {
     match address {
         IpAddr::V4(_) => false,
-        IpAddr::V6(ip) => embedded(ip).into_iter().flatten().any(|ip| such(IpAddr::V4(ip))),
+        IpAddr::V6(ip) => embedded(ip)
+            .into_iter()
+            .flatten()
+            .any(|ip| such(IpAddr::V4(ip))),
     }
 }
 
@@ -182,9 +198,9 @@ fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let at = |shift: u32| Some(Ipv4Addr::from_bits((bits >> shift) as u32));
     match address.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, _, _] => [at(0), None],
-        [0, 0, 0, 0, 0, 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] | [0, 0, 0, 0, 0, 0, 0x100..=0xffff, _] => {
-            [at(0), None]
-        }
+        [0, 0, 0, 0, 0, 0xffff, _, _]
+        | [0, 0, 0, 0, 0xffff, 0, _, _]
+        | [0, 0, 0, 0, 0, 0, 0x100..=0xffff, _] => [at(0), None],
         [0x2002, ..] => [at(80), None],
         [0x2001, 0, ..] => [at(64), Some(Ipv4Addr::from_bits(!(bits as u32)))],
         [_, _, _, _, 0 | 0x200, 0x5efe, _, _] => [at(0), None],
@@ -215,12 +231,12 @@ const SPECIAL_V4: &[([u8; 4], u32)] = &[
 ];
 
 const SPECIAL_V6: &[([u16; 8], u32)] = &[
-    ([0, 0, 0, 0, 0, 0, 0, 0], 96),              // unspecified, loopback, IPv4-compatible
-    ([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),         // IPv4-mapped
-    ([0, 0, 0, 0, 0xffff, 0, 0, 0], 96),         // IPv4-translated
-    ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),      // NAT64 of local use
-    ([0x100, 0, 0, 0, 0, 0, 0, 0], 64),          // discard
-    ([0x100, 0, 0, 1, 0, 0, 0, 0], 64),          // dummy prefix
+    ([0, 0, 0, 0, 0, 0, 0, 0], 96), // unspecified, loopback, IPv4-compatible
+    ([0, 0, 0, 0, 0, 0xffff, 0, 0], 96), // IPv4-mapped
+    ([0, 0, 0, 0, 0xffff, 0, 0, 0], 96), // IPv4-translated
+    ([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // NAT64 of local use
+    ([0x100, 0, 0, 0, 0, 0, 0, 0], 64), // discard
+    ([0x100, 0, 0, 1, 0, 0, 0, 0], 64), // dummy prefix
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), // protocol assignments: Teredo (RFC 8656 §21.4: must not be accepted), ORCHID
     ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // documentation
     ([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), // AS112
@@ -243,9 +259,15 @@ mod tests {
 
     #[test]
     fn special_addresses_are_refused_however_they_are_written() {
-        for inner in
-            ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"]
-        {
+        for inner in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
             assert_eq!(judge(&Acl::default(), inner), Verdict::Refused, "{inner}");
             let o = inner.parse::<Ipv4Addr>().unwrap().octets();
             let n = o.map(|octet| 255 - octet);
@@ -255,8 +277,14 @@ mod tests {
                 format!("::ffff:0:{inner}"),
                 format!("64:ff9b::{inner}"),
                 format!("2002:{:02x}{:02x}:{:02x}{:02x}::1", o[0], o[1], o[2], o[3]),
-                format!("2001:0:0808:0808::{:02x}{:02x}:{:02x}{:02x}", n[0], n[1], n[2], n[3]),
-                format!("2001:0:{:02x}{:02x}:{:02x}{:02x}::f7f7:f7f7", o[0], o[1], o[2], o[3]),
+                format!(
+                    "2001:0:0808:0808::{:02x}{:02x}:{:02x}{:02x}",
+                    n[0], n[1], n[2], n[3]
+                ),
+                format!(
+                    "2001:0:{:02x}{:02x}:{:02x}{:02x}::f7f7:f7f7",
+                    o[0], o[1], o[2], o[3]
+                ),
                 format!("2a00::5efe:{inner}"),
             ] {
                 assert_eq!(judge(&Acl::default(), &outer), Verdict::Refused, "{outer}");
@@ -277,34 +305,61 @@ mod tests {
         ] {
             assert_eq!(judge(&Acl::default(), v6), Verdict::Refused, "{v6}");
         }
-        let all = Acl { allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()], deny: vec![] };
+        let all = Acl {
+            allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+            deny: vec![],
+        };
         for unspecified in ["0.0.0.0", "::", "::ffff:0.0.0.0", "64:ff9b::"] {
-            assert_eq!(judge(&all, unspecified), Verdict::Refused, "{unspecified}, whatever is permitted");
+            assert_eq!(
+                judge(&all, unspecified),
+                Verdict::Refused,
+                "{unspecified}, whatever is permitted"
+            );
         }
     }
 
     #[test]
     fn ordinary_peers_are_permitted() {
-        for address in ["8.8.8.8", "192.0.1.1", "172.32.0.1", "2001:200::1", "2a00::1", "64:ff9b::808:808"] {
-            assert_eq!(judge(&Acl::default(), address), Verdict::Permitted, "{address}");
+        for address in [
+            "8.8.8.8",
+            "192.0.1.1",
+            "172.32.0.1",
+            "2001:200::1",
+            "2a00::1",
+            "64:ff9b::808:808",
+        ] {
+            assert_eq!(
+                judge(&Acl::default(), address),
+                Verdict::Permitted,
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn the_longest_explicit_rule_wins_and_a_tie_is_a_denial() {
         let rules = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
-        let acl = Acl { allow: rules(&["10.0.0.0/8", "8.8.8.8"]), deny: rules(&["10.1.0.0/16", "0.0.0.0/0"]) };
+        let acl = Acl {
+            allow: rules(&["10.0.0.0/8", "8.8.8.8"]),
+            deny: rules(&["10.1.0.0/16", "0.0.0.0/0"]),
+        };
         assert_eq!(judge(&acl, "10.2.0.1"), Verdict::Permitted);
         assert_eq!(judge(&acl, "10.1.0.1"), Verdict::Refused);
         assert_eq!(judge(&acl, "8.8.8.8"), Verdict::Permitted);
         assert_eq!(judge(&acl, "8.8.4.4"), Verdict::Refused);
-        let tie = Acl { allow: rules(&["10.0.0.0/8"]), deny: rules(&["10.0.0.0/8"]) };
+        let tie = Acl {
+            allow: rules(&["10.0.0.0/8"]),
+            deny: rules(&["10.0.0.0/8"]),
+        };
         assert_eq!(judge(&tie, "10.0.0.1"), Verdict::Refused);
     }
 
     #[test]
     fn permitting_all_of_ipv6_does_not_permit_the_ipv4_inside() {
-        let acl = Acl { allow: vec!["::/0".parse().unwrap()], deny: vec![] };
+        let acl = Acl {
+            allow: vec!["::/0".parse().unwrap()],
+            deny: vec![],
+        };
         assert_eq!(judge(&acl, "64:ff9b::7f00:1"), Verdict::Refused);
         assert_eq!(judge(&acl, "::ffff:127.0.0.1"), Verdict::Refused);
         assert_eq!(judge(&acl, "fd00::1"), Verdict::Permitted);
@@ -313,15 +368,25 @@ mod tests {
 
     #[test]
     fn ranges_are_read_with_their_mistakes_named() {
-        assert_eq!("10.1.2.3/8".parse::<Cidr>().unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(
+            "10.1.2.3/8".parse::<Cidr>().unwrap().to_string(),
+            "10.0.0.0/8"
+        );
         assert!("10.0.0.0/33".parse::<Cidr>().unwrap_err().contains("32"));
-        assert!("ten".parse::<Cidr>().unwrap_err().contains("not an IP address"));
+        assert!(
+            "ten"
+                .parse::<Cidr>()
+                .unwrap_err()
+                .contains("not an IP address")
+        );
     }
 
     #[test]
     fn a_wildcard_listener_counts_on_every_own_address() {
-        let own =
-            Own { listeners: vec!["0.0.0.0:3478".parse().unwrap()], addresses: vec!["203.0.113.5".parse().unwrap()] };
+        let own = Own {
+            listeners: vec!["0.0.0.0:3478".parse().unwrap()],
+            addresses: vec!["203.0.113.5".parse().unwrap()],
+        };
         assert!(own.listens("203.0.113.5:3478".parse().unwrap()));
         assert!(own.listens("127.0.0.2:3478".parse().unwrap()));
         assert!(!own.listens("203.0.113.5:3479".parse().unwrap()));
@@ -330,11 +395,18 @@ mod tests {
 
     #[test]
     fn an_own_address_is_one_however_it_is_written() {
-        let own =
-            Own { listeners: vec!["0.0.0.0:3478".parse().unwrap()], addresses: vec!["203.0.113.5".parse().unwrap()] };
-        for ip in
-            ["203.0.113.5", "64:ff9b::203.0.113.5", "2a00::5efe:203.0.113.5", "127.0.0.2", "::1", "64:ff9b::7f00:1"]
-        {
+        let own = Own {
+            listeners: vec!["0.0.0.0:3478".parse().unwrap()],
+            addresses: vec!["203.0.113.5".parse().unwrap()],
+        };
+        for ip in [
+            "203.0.113.5",
+            "64:ff9b::203.0.113.5",
+            "2a00::5efe:203.0.113.5",
+            "127.0.0.2",
+            "::1",
+            "64:ff9b::7f00:1",
+        ] {
             let ip: IpAddr = ip.parse().unwrap();
             assert!(own.is(ip) && own.listens(SocketAddr::new(ip, 3478)), "{ip}");
             assert!(!own.listens(SocketAddr::new(ip, 3479)));

@@ -49,12 +49,17 @@ impl Credentials {
 
     fn enter(&mut self, realm: &str, name: &str, password: &str) {
         let key = |algorithm| Key::long_term(algorithm, name, realm, password);
-        let (Some(md5), Some(sha256)) = (key(PasswordAlgorithm::MD5), key(PasswordAlgorithm::SHA256)) else {
+        let (Some(md5), Some(sha256)) =
+            (key(PasswordAlgorithm::MD5), key(PasswordAlgorithm::SHA256))
+        else {
             return;
         };
         let name: Arc<str> = name.into();
         self.hashed.insert(userhash(&name, realm), name.clone());
-        self.users.entry(name).or_default().push(Keys { md5, sha256 });
+        self.users
+            .entry(name)
+            .or_default()
+            .push(Keys { md5, sha256 });
     }
 
     /// Adds a secret that time-limited names may be made with. Several are valid at once, so that they can be rotated.
@@ -80,15 +85,33 @@ impl Credentials {
     /// The keys that a user may have sealed a request with, the likeliest first: one for a static user, or two where the
     /// password was to be prepared; one for each secret for a time-limited name that has not expired; none for a
     /// stranger. `unix` is the time of day.
-    pub fn keys(&self, realm: &str, name: &str, algorithm: PasswordAlgorithm, unix: Duration) -> Vec<Key> {
+    pub fn keys(
+        &self,
+        realm: &str,
+        name: &str,
+        algorithm: PasswordAlgorithm,
+        unix: Duration,
+    ) -> Vec<Key> {
         if let Some(all) = self.users.get(name) {
             let sha256 = algorithm == PasswordAlgorithm::SHA256;
-            return all.iter().map(|keys| if sha256 { keys.sha256.clone() } else { keys.md5.clone() }).collect();
+            return all
+                .iter()
+                .map(|keys| {
+                    if sha256 {
+                        keys.sha256.clone()
+                    } else {
+                        keys.md5.clone()
+                    }
+                })
+                .collect();
         }
         if expiry(name).is_none_or(|expiry| expiry < unix.as_secs()) {
             return Vec::new();
         }
-        self.secrets.iter().filter_map(|s| Key::long_term(algorithm, name, realm, &password(s, name))).collect()
+        self.secrets
+            .iter()
+            .filter_map(|s| Key::long_term(algorithm, name, realm, &password(s, name)))
+            .collect()
     }
 
     /// Whether anybody could ever be authenticated.
@@ -99,7 +122,12 @@ impl Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({} users, {} secrets)", self.users.len(), self.secrets.len())
+        write!(
+            f,
+            "Credentials({} users, {} secrets)",
+            self.users.len(),
+            self.secrets.len()
+        )
     }
 }
 
@@ -131,7 +159,11 @@ pub fn account(name: &str) -> &str {
 /// When a time-limited name expires, in seconds of Unix time; `None` for a name of another form.
 pub fn expiry(name: &str) -> Option<u64> {
     let time = name.split_once(':').map_or(name, |(time, _)| time);
-    if is_number(time) { time.parse().ok() } else { None }
+    if is_number(time) {
+        time.parse().ok()
+    } else {
+        None
+    }
 }
 
 fn is_number(text: &str) -> bool {
@@ -147,7 +179,10 @@ mod tests {
     #[test]
     fn the_password_of_a_time_limited_name_is_that_of_the_convention() {
         // Checked with: printf %s 1700000000:alice | openssl dgst -sha1 -hmac north -binary | base64
-        assert_eq!(&**password("north", "1700000000:alice"), "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
+        assert_eq!(
+            &**password("north", "1700000000:alice"),
+            "Cd/49soE35ICqcJF/bCTn8Z4OyE="
+        );
     }
 
     #[test]
@@ -160,7 +195,10 @@ mod tests {
         assert_eq!(credentials.keys("r", "1700000000", MD5, at).len(), 2);
         assert!(credentials.keys("r", "1699999999:a", MD5, at).is_empty());
         for stranger in ["alice", ":a", "", "17e8:a", "99999999999999999999999:a"] {
-            assert!(credentials.keys("r", stranger, MD5, at).is_empty(), "{stranger}");
+            assert!(
+                credentials.keys("r", stranger, MD5, at).is_empty(),
+                "{stranger}"
+            );
         }
     }
 
@@ -169,8 +207,16 @@ mod tests {
         let mut credentials = Credentials::new();
         credentials.add_user("realm", "user", "pass");
         let key = credentials.keys("realm", "user", MD5, Duration::ZERO);
-        assert_eq!(key[0].as_octets(), 0x8493_fbc5_3ba5_82fb_4c04_4c45_6bdc_40eb_u128.to_be_bytes());
-        assert_eq!(credentials.by_hash(&userhash("user", "realm")).map(|name| &**name), Some("user"));
+        assert_eq!(
+            key[0].as_octets(),
+            0x8493_fbc5_3ba5_82fb_4c04_4c45_6bdc_40eb_u128.to_be_bytes()
+        );
+        assert_eq!(
+            credentials
+                .by_hash(&userhash("user", "realm"))
+                .map(|name| &**name),
+            Some("user")
+        );
         assert!(credentials.by_hash(&userhash("user", "other")).is_none());
         assert!(credentials.is_enumerable());
     }
@@ -182,9 +228,15 @@ mod tests {
         let ready = Key::long_term(MD5, "jos\u{e9}", "r\u{e9}alm", "a b").unwrap();
         let typed = Key::long_term(MD5, "jose\u{301}", "r\u{e9}alm", "a\u{a0}b").unwrap();
         let keys = |name| credentials.keys("r\u{e9}alm", name, MD5, Duration::ZERO);
-        assert_eq!((keys("jos\u{e9}"), keys("jose\u{301}")), (vec![ready], vec![typed]));
+        assert_eq!(
+            (keys("jos\u{e9}"), keys("jose\u{301}")),
+            (vec![ready], vec![typed])
+        );
         let hash = userhash("jos\u{e9}", "r\u{e9}alm");
-        assert_eq!(credentials.by_hash(&hash).map(|name| &**name), Some("jos\u{e9}"));
+        assert_eq!(
+            credentials.by_hash(&hash).map(|name| &**name),
+            Some("jos\u{e9}")
+        );
     }
 
     #[test]
@@ -194,7 +246,10 @@ mod tests {
             credentials.add_user("realm", "user", password);
         }
         let key = Key::long_term(MD5, "user", "realm", "three").unwrap();
-        assert_eq!(credentials.keys("realm", "user", MD5, Duration::ZERO), [key]);
+        assert_eq!(
+            credentials.keys("realm", "user", MD5, Duration::ZERO),
+            [key]
+        );
     }
 
     #[test]

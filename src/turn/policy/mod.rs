@@ -77,7 +77,12 @@ impl Discovery {
     /// All four: each address with each port.
     pub fn listeners(&self) -> [SocketAddr; 4] {
         let (a, b) = (self.primary, self.alternate);
-        [a, SocketAddr::new(a.ip(), b.port()), SocketAddr::new(b.ip(), a.port()), b]
+        [
+            a,
+            SocketAddr::new(a.ip(), b.port()),
+            SocketAddr::new(b.ip(), a.port()),
+            b,
+        ]
     }
 
     /// From where a request that was sent to `to` is answered when its address or its port is to be another; `None`
@@ -85,8 +90,15 @@ impl Discovery {
     pub fn changed(&self, to: SocketAddr, address: bool, port: bool) -> Option<SocketAddr> {
         let (a, b) = (self.primary, self.alternate);
         let other_ip = if to.ip() == a.ip() { b.ip() } else { a.ip() };
-        let other_port = if to.port() == a.port() { b.port() } else { a.port() };
-        let from = SocketAddr::new(if address { other_ip } else { to.ip() }, if port { other_port } else { to.port() });
+        let other_port = if to.port() == a.port() {
+            b.port()
+        } else {
+            a.port()
+        };
+        let from = SocketAddr::new(
+            if address { other_ip } else { to.ip() },
+            if port { other_port } else { to.port() },
+        );
         self.listeners().contains(&to).then_some(from)
     }
 }
@@ -103,7 +115,9 @@ pub struct Alternate {
 impl Alternate {
     /// Whether there is a server that a client of this family can be sent to: RFC 8489 §10 wants one.
     pub fn serves(&self, client: SocketAddr) -> bool {
-        self.servers.iter().any(|server| server.is_ipv4() == client.is_ipv4())
+        self.servers
+            .iter()
+            .any(|server| server.is_ipv4() == client.is_ipv4())
     }
 }
 
@@ -132,15 +146,22 @@ impl Policy {
 
     /// The set of four listeners that a request was sent to one of.
     pub fn discovery_at(&self, to: SocketAddr) -> Option<&Discovery> {
-        self.discovery.iter().find(|discovery| discovery.listeners().contains(&to))
+        self.discovery
+            .iter()
+            .find(|discovery| discovery.listeners().contains(&to))
     }
 
     /// The realm that a client without one is offered: the first whose origins, server names or listeners ask for it,
     /// else the first of all.
     pub fn realm_for(&self, client: &Client, origin: Option<&str>) -> Option<&Arc<Realm>> {
-        let by_origin = |realm: &&Arc<Realm>| origin.is_some_and(|origin| realm.origins.iter().any(|o| o == origin));
+        let by_origin = |realm: &&Arc<Realm>| {
+            origin.is_some_and(|origin| realm.origins.iter().any(|o| o == origin))
+        };
         let by_name = |realm: &&Arc<Realm>| {
-            client.realm.and_then(|index| self.realm_at(index)).is_some_and(|named| Arc::ptr_eq(named, realm))
+            client
+                .realm
+                .and_then(|index| self.realm_at(index))
+                .is_some_and(|named| Arc::ptr_eq(named, realm))
         };
         let by_listener = |realm: &&Arc<Realm>| realm.listens(client.five_tuple.server);
         let realms = || self.realms.iter();
@@ -154,14 +175,27 @@ impl Policy {
     /// The realm of an allocation, by its name. One that is not known any more has no users, and nobody's permission for anything
     /// special.
     pub fn realm_named(&self, name: &str) -> Arc<Realm> {
-        let known = self.realms.iter().chain(&self.retired).find(|realm| *realm.name == *name);
+        let known = self
+            .realms
+            .iter()
+            .chain(&self.retired)
+            .find(|realm| *realm.name == *name);
         known.cloned().unwrap_or_else(|| Arc::new(Realm::new(name)))
     }
 
     /// Which realm a TLS server name chooses, for [`Client::realm`].
     pub fn realm_of_server_name(&self, name: &str) -> Option<RealmIndex> {
-        let chosen = |realm: &Arc<Realm>| realm.server_names.iter().any(|n| n.eq_ignore_ascii_case(name));
-        self.realms.iter().position(chosen).and_then(|index| u16::try_from(index).ok()).map(RealmIndex)
+        let chosen = |realm: &Arc<Realm>| {
+            realm
+                .server_names
+                .iter()
+                .any(|n| n.eq_ignore_ascii_case(name))
+        };
+        self.realms
+            .iter()
+            .position(chosen)
+            .and_then(|index| u16::try_from(index).ok())
+            .map(RealmIndex)
     }
 
     fn realm_at(&self, index: RealmIndex) -> Option<&Arc<Realm>> {
@@ -170,7 +204,9 @@ impl Policy {
 
     /// Whether a user is kept out at a time of day.
     pub fn blocks(&self, user: &str, unix: Duration) -> bool {
-        self.blocked.iter().any(|(blocked, until)| **blocked == *user && unix < *until)
+        self.blocked
+            .iter()
+            .any(|(blocked, until)| **blocked == *user && unix < *until)
     }
 
     /// The limits of a realm's users: its own, or the server's. How many allocations there may be in all, and how fast all
@@ -184,8 +220,14 @@ impl Policy {
 
     /// What clients are told of a transport address of ours that a socket is bound to.
     pub fn external(&self, local: SocketAddr) -> SocketAddr {
-        let address = self.relay_addresses.iter().find(|relay| relay.local == local.ip());
-        SocketAddr::new(address.map_or(local.ip(), |relay| relay.external), local.port())
+        let address = self
+            .relay_addresses
+            .iter()
+            .find(|relay| relay.local == local.ip());
+        SocketAddr::new(
+            address.map_or(local.ip(), |relay| relay.external),
+            local.port(),
+        )
     }
 }
 

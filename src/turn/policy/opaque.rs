@@ -27,7 +27,12 @@ mod tests {
     #[test]
     fn what_the_rfc_shows_is_what_comes_out() {
         // RFC 8265 §4.3, the examples of table 4: what is allowed and what it becomes, then what is not.
-        for same in ["correct horse battery staple", "Correct Horse Battery Staple", "πßå", "Jack of ♦s"] {
+        for same in [
+            "correct horse battery staple",
+            "Correct Horse Battery Staple",
+            "πßå",
+            "Jack of ♦s",
+        ] {
             assert_eq!(opaque(same).as_deref(), Some(same));
         }
         assert_eq!(opaque("foo\u{1680}bar").as_deref(), Some("foo bar"));
@@ -41,7 +46,11 @@ mod tests {
     fn composed_and_decomposed_are_one() {
         assert_eq!(opaque("jose\u{301}").as_deref(), Some("jos\u{e9}"));
         assert_eq!(opaque("a\u{3000}b\u{a0}c").as_deref(), Some("a b c"));
-        assert_eq!(opaque("Ａ ﬁ").as_deref(), Some("Ａ ﬁ"), "compatibility characters stay, unlike in SASLprep");
+        assert_eq!(
+            opaque("Ａ ﬁ").as_deref(),
+            Some("Ａ ﬁ"),
+            "compatibility characters stay, unlike in SASLprep"
+        );
     }
 
     #[test]

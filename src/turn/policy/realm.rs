@@ -47,7 +47,8 @@ impl Realm {
     /// Whether a client of the listener `server` is offered this realm.
     pub fn listens(&self, server: SocketAddr) -> bool {
         let matches = |listener: &SocketAddr| {
-            listener.port() == server.port() && (listener.ip().is_unspecified() || listener.ip() == server.ip())
+            listener.port() == server.port()
+                && (listener.ip().is_unspecified() || listener.ip() == server.ip())
         };
         self.listeners.iter().any(matches)
     }

@@ -80,12 +80,19 @@ mod tests {
         let rate = AnswerRate::new(100, [1; 32]);
         let start = Instant(1_000_000_000_000);
         let answered = |source: &str, offset_ms: u64| {
-            rate.allows(start + Duration::from_millis(offset_ms), source.parse().unwrap())
+            rate.allows(
+                start + Duration::from_millis(offset_ms),
+                source.parse().unwrap(),
+            )
         };
-        let burst = (0..100).filter(|n| answered(&format!("192.0.2.{n}"), 0)).count();
+        let burst = (0..100)
+            .filter(|n| answered(&format!("192.0.2.{n}"), 0))
+            .count();
         assert_eq!(burst, 50, "half a second's worth at once");
         assert!(answered("198.51.100.1", 0));
-        let second = (0..1000).filter(|ms| answered("192.0.2.7", 500 + ms)).count();
+        let second = (0..1000)
+            .filter(|ms| answered("192.0.2.7", 500 + ms))
+            .count();
         assert!((145..=155).contains(&second), "{second}");
     }
 

@@ -77,28 +77,49 @@ impl Ledger {
     ///
     /// # Errors
     /// 486 when the realm, the user or the client's address has as much as the limits allow, 508 when all together have.
-    pub fn grant(self: &Arc<Ledger>, limits: &Limits, applicant: &Applicant) -> Result<Grant, Reject> {
+    pub fn grant(
+        self: &Arc<Ledger>,
+        limits: &Limits,
+        applicant: &Applicant,
+    ) -> Result<Grant, Reject> {
         let below = |all: u32| (all < limits.allocations).then_some(all + 1);
-        self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, below).map_err(|_| Reject::CAPACITY)?;
+        self.all
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
+            .map_err(|_| Reject::CAPACITY)?;
         // What is entered comes out again when a later limit refuses and the grant is dropped.
         let owner = (applicant.realm.clone(), applicant.user.clone());
         let address = applicant.address;
-        let mut grant = Grant { ledger: self.clone(), owner: owner.clone(), address, entered: 0, meter: None };
+        let mut grant = Grant {
+            ledger: self.clone(),
+            owner: owner.clone(),
+            address,
+            entered: 0,
+            meter: None,
+        };
         enter(&self.realms, applicant.realm, limits.allocations_per_realm)?;
         grant.entered = 1;
         enter(&self.users, &owner, limits.allocations_per_user)?;
         grant.entered = 2;
         enter(&self.addresses, &address, limits.allocations_per_address)?;
         grant.entered = 3;
-        let allowance = limits.user_octets.map(|bounds| self.allowance(&owner, bounds, applicant.unix));
-        if allowance.as_ref().is_some_and(|allowance| !allowance.is_left(applicant.unix)) {
+        let allowance = limits
+            .user_octets
+            .map(|bounds| self.allowance(&owner, bounds, applicant.unix));
+        if allowance
+            .as_ref()
+            .is_some_and(|allowance| !allowance.is_left(applicant.unix))
+        {
             return Err(QUOTA);
         }
         let bandwidth = &limits.bandwidth;
         let buckets = [
             bandwidth.allocation.map(|rate| Arc::new(Bucket::new(rate))),
-            bandwidth.user.map(|rate| self.bucket(Sharer::User(owner), rate)),
-            bandwidth.realm.map(|rate| self.bucket(Sharer::Realm(applicant.realm.clone()), rate)),
+            bandwidth
+                .user
+                .map(|rate| self.bucket(Sharer::User(owner), rate)),
+            bandwidth
+                .realm
+                .map(|rate| self.bucket(Sharer::Realm(applicant.realm.clone()), rate)),
             bandwidth.all.map(|rate| self.bucket(Sharer::All, rate)),
         ];
         grant.meter = Meter::new(buckets, allowance);
@@ -122,13 +143,23 @@ impl Ledger {
     }
 
     /// The allowance of a user. When there are many, those that were not used in their period are forgotten first.
-    fn allowance(&self, owner: &Owner, (most, period): (u64, Duration), unix: Duration) -> Arc<Allowance> {
+    fn allowance(
+        &self,
+        owner: &Owner,
+        (most, period): (u64, Duration),
+        unix: Duration,
+    ) -> Arc<Allowance> {
         let allowances = self.allowances.pin();
-        if let Some(allowance) = allowances.get(owner).filter(|allowance| allowance.is(most, period)) {
+        if let Some(allowance) = allowances
+            .get(owner)
+            .filter(|allowance| allowance.is(most, period))
+        {
             return allowance.clone();
         }
         if allowances.len() >= MANY {
-            allowances.retain(|_, allowance| !allowance.is_fresh(unix) || Arc::strong_count(allowance) > 1);
+            allowances.retain(|_, allowance| {
+                !allowance.is_fresh(unix) || Arc::strong_count(allowance) > 1
+            });
         }
         let allowance = Arc::new(Allowance::new(most, period));
         allowances.insert(owner.clone(), allowance.clone());
@@ -150,7 +181,9 @@ pub struct Grant {
 impl Grant {
     /// Whether a packet of so many octets may be relayed now; `unix` tells the time of day, where that matters.
     pub fn admits(&self, now: Instant, unix: impl FnOnce() -> Duration, octets: usize) -> bool {
-        self.meter.as_ref().is_none_or(|meter| meter.admits(now, unix(), octets))
+        self.meter
+            .as_ref()
+            .is_none_or(|meter| meter.admits(now, unix(), octets))
     }
 
     /// What the allocation's streams draw from, wherever they are carried; `None` where nothing is limited.
@@ -166,7 +199,10 @@ impl Drop for Grant {
             leave(&self.ledger.realms, &self.owner.0);
         }
         if self.entered > 1 && leave(&self.ledger.users, &self.owner) {
-            self.ledger.buckets.pin().remove(&Sharer::User(self.owner.clone()));
+            self.ledger
+                .buckets
+                .pin()
+                .remove(&Sharer::User(self.owner.clone()));
         }
         if self.entered > 2 {
             leave(&self.ledger.addresses, &self.address);
@@ -185,7 +221,11 @@ fn enter<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K, most: u32) -> 
         None if most == 0 => Operation::Abort(()),
         entry => Operation::Insert(entry.map_or(0, |(_, count)| *count) + 1),
     });
-    if matches!(outcome, Compute::Aborted(())) { Err(QUOTA) } else { Ok(()) }
+    if matches!(outcome, Compute::Aborted(())) {
+        Err(QUOTA)
+    } else {
+        Ok(())
+    }
 }
 
 /// Counts one less; says whether that was the last, and the key is forgotten.
@@ -211,29 +251,54 @@ mod tests {
     fn granted(ledger: &Arc<Ledger>, limits: &Limits, user: &str) -> Result<Grant, Reject> {
         let (realm, user) = ("r".into(), user.into());
         let address = "192.0.2.1".parse().unwrap();
-        ledger.grant(limits, &Applicant { realm: &realm, user: &user, address, unix: Duration::ZERO })
+        ledger.grant(
+            limits,
+            &Applicant {
+                realm: &realm,
+                user: &user,
+                address,
+                unix: Duration::ZERO,
+            },
+        )
     }
 
     #[test]
     fn what_is_granted_comes_back_and_nothing_stays() {
         let ledger = Arc::new(Ledger::default());
-        let limits = Limits { allocations: 3, allocations_per_user: 2, ..Limits::default() };
+        let limits = Limits {
+            allocations: 3,
+            allocations_per_user: 2,
+            ..Limits::default()
+        };
         let first = granted(&ledger, &limits, "a").unwrap();
         let _second = granted(&ledger, &limits, "a").unwrap();
         assert_eq!(granted(&ledger, &limits, "a").unwrap_err(), QUOTA);
         let third = granted(&ledger, &limits, "b").unwrap();
-        assert_eq!(granted(&ledger, &limits, "b").unwrap_err(), Reject::CAPACITY);
+        assert_eq!(
+            granted(&ledger, &limits, "b").unwrap_err(),
+            Reject::CAPACITY
+        );
         drop((first, third));
         assert_eq!(ledger.allocations(), 1);
-        assert_eq!(ledger.users.len(), 1, "a user without allocations is forgotten");
+        assert_eq!(
+            ledger.users.len(),
+            1,
+            "a user without allocations is forgotten"
+        );
     }
 
     #[test]
     fn a_realm_and_an_address_have_their_limits() {
         let ledger = Arc::new(Ledger::default());
         for limits in [
-            Limits { allocations_per_realm: 1, ..Limits::default() },
-            Limits { allocations_per_address: 1, ..Limits::default() },
+            Limits {
+                allocations_per_realm: 1,
+                ..Limits::default()
+            },
+            Limits {
+                allocations_per_address: 1,
+                ..Limits::default()
+            },
         ] {
             let first = granted(&ledger, &limits, "a").unwrap();
             assert_eq!(granted(&ledger, &limits, "b").unwrap_err(), QUOTA);
@@ -246,16 +311,32 @@ mod tests {
     #[test]
     fn a_users_allocations_share_their_bandwidth_and_their_allowance() {
         let ledger = Arc::new(Ledger::default());
-        let bandwidth = Bandwidth { user: Some(10_000), ..Bandwidth::default() };
-        let limits = Limits { bandwidth, user_octets: Some((1_500, Duration::from_secs(60))), ..Limits::default() };
-        let (one, two) = (granted(&ledger, &limits, "a").unwrap(), granted(&ledger, &limits, "a").unwrap());
+        let bandwidth = Bandwidth {
+            user: Some(10_000),
+            ..Bandwidth::default()
+        };
+        let limits = Limits {
+            bandwidth,
+            user_octets: Some((1_500, Duration::from_secs(60))),
+            ..Limits::default()
+        };
+        let (one, two) = (
+            granted(&ledger, &limits, "a").unwrap(),
+            granted(&ledger, &limits, "a").unwrap(),
+        );
         let other = granted(&ledger, &limits, "b").unwrap();
         let pass = |grant: &Grant, at_ms: u64| {
             let now = Instant(1_000_000_000) + Duration::from_millis(at_ms);
-            (0..100).filter(|_| grant.admits(now, || Duration::ZERO, 100)).count()
+            (0..100)
+                .filter(|_| grant.admits(now, || Duration::ZERO, 100))
+                .count()
         };
         assert_eq!((pass(&one, 0), pass(&two, 0), pass(&other, 0)), (10, 0, 10));
-        assert_eq!((pass(&two, 1_000), pass(&one, 2_000)), (5, 0), "the allowance is used up");
+        assert_eq!(
+            (pass(&two, 1_000), pass(&one, 2_000)),
+            (5, 0),
+            "the allowance is used up"
+        );
         assert_eq!(granted(&ledger, &limits, "a").unwrap_err(), QUOTA);
         drop((one, two, other));
         assert_eq!(ledger.buckets.len(), 0);

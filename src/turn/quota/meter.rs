@@ -18,15 +18,23 @@ pub struct Bucket {
 impl Bucket {
     /// A full bucket that fills at `rate` octets a second and holds [`BURST`] of them.
     pub const fn new(rate: u64) -> Bucket {
-        Bucket { rate, paid_until: AtomicU64::new(0) }
+        Bucket {
+            rate,
+            paid_until: AtomicU64::new(0),
+        }
     }
 
     /// Takes octets out, if there are any left: a packet is never cut, so the last may take more than there was.
     pub fn take(&self, now: Instant, octets: usize) -> bool {
-        let cost = (octets as u64).saturating_mul(1_000_000_000).checked_div(self.rate).unwrap_or(u64::MAX);
+        let cost = (octets as u64)
+            .saturating_mul(1_000_000_000)
+            .checked_div(self.rate)
+            .unwrap_or(u64::MAX);
         let horizon = now + BURST;
         let take = |paid: u64| (paid < horizon.0).then(|| paid.max(now.0).saturating_add(cost));
-        self.paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        self.paid_until
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 
     /// Whether there is anything left in it.
@@ -36,10 +44,15 @@ impl Bucket {
 
     /// Takes out what was carried already, also more than there is.
     pub fn charge(&self, now: Instant, octets: u64) {
-        let cost = octets.saturating_mul(1_000_000_000).checked_div(self.rate).unwrap_or(u64::MAX);
+        let cost = octets
+            .saturating_mul(1_000_000_000)
+            .checked_div(self.rate)
+            .unwrap_or(u64::MAX);
         let charge = |paid: u64| Some(paid.max(now.0).saturating_add(cost));
         // It never fails: the closure always gives a number.
-        let _ = self.paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
+        let _ = self
+            .paid_until
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
     }
 
     /// The rate, in octets a second.
@@ -62,7 +75,12 @@ pub struct Allowance {
 impl Allowance {
     /// `most` octets in each `period`, none of them used.
     pub const fn new(most: u64, period: Duration) -> Allowance {
-        Allowance { most, period, number: AtomicU64::new(0), octets: AtomicU64::new(0) }
+        Allowance {
+            most,
+            period,
+            number: AtomicU64::new(0),
+            octets: AtomicU64::new(0),
+        }
     }
 
     /// Uses octets, if there are any left in this period: the last packet may use more than there were.
@@ -127,19 +145,27 @@ impl Meter {
     /// Whether a packet of so many octets may pass; each bucket up to the first that is empty is drawn from.
     pub fn admits(&self, now: Instant, unix: Duration, octets: usize) -> bool {
         self.buckets.iter().all(|bucket| bucket.take(now, octets))
-            && self.allowance.as_ref().is_none_or(|allowance| allowance.take(unix, octets))
+            && self
+                .allowance
+                .as_ref()
+                .is_none_or(|allowance| allowance.take(unix, octets))
     }
 
     /// Whether anything may pass now. A stream, which cannot lose what is too much, waits until it may, and is then charged
     /// for what it carried.
     pub fn is_open(&self, now: Instant, unix: Duration) -> bool {
         self.buckets.iter().all(|bucket| bucket.is_open(now))
-            && self.allowance.as_ref().is_none_or(|allowance| allowance.is_left(unix))
+            && self
+                .allowance
+                .as_ref()
+                .is_none_or(|allowance| allowance.is_left(unix))
     }
 
     /// Draws what a stream carried from everything.
     pub fn charge(&self, now: Instant, unix: Duration, octets: u64) {
-        self.buckets.iter().for_each(|bucket| bucket.charge(now, octets));
+        self.buckets
+            .iter()
+            .for_each(|bucket| bucket.charge(now, octets));
         if let Some(allowance) = &self.allowance {
             allowance.charge(unix, octets);
         }
@@ -163,7 +189,13 @@ struct Bound {
 impl Pace {
     /// At most `rate` new peers a second, in bursts of a second's worth; 0 for no bound.
     pub fn new(rate: u32) -> Pace {
-        let bound = || Box::new(Bound { rate, paid_until: Instant::default(), recent: Vec::new() });
+        let bound = || {
+            Box::new(Bound {
+                rate,
+                paid_until: Instant::default(),
+                recent: Vec::new(),
+            })
+        };
         Pace((rate > 0).then(bound))
     }
 
@@ -174,7 +206,9 @@ impl Pace {
 
     /// Whether a datagram may go to a peer: one of the last few, or one more.
     pub fn admits_peer(&mut self, now: Instant, peer: SocketAddr) -> bool {
-        self.0.as_mut().is_none_or(|bound| bound.admits_peer(now, peer))
+        self.0
+            .as_mut()
+            .is_none_or(|bound| bound.admits_peer(now, peer))
     }
 }
 
@@ -217,7 +251,11 @@ mod tests {
     fn a_bucket_gives_its_rate_and_a_burst() {
         let bucket = Bucket::new(1_000_000);
         let start = Instant(1_000_000_000_000);
-        let taken = |at_ms: u64| (0..1000).filter(|_| bucket.take(start + Duration::from_millis(at_ms), 1000)).count();
+        let taken = |at_ms: u64| {
+            (0..1000)
+                .filter(|_| bucket.take(start + Duration::from_millis(at_ms), 1000))
+                .count()
+        };
         assert_eq!(taken(0), 100, "100 ms of a megabyte a second");
         assert_eq!(taken(50), 50);
         assert_eq!(taken(1050), 100);
@@ -225,22 +263,33 @@ mod tests {
 
     #[test]
     fn a_meter_is_as_tight_as_its_tightest_bucket() {
-        let (wide, tight) = (Arc::new(Bucket::new(1_000_000)), Arc::new(Bucket::new(10_000)));
+        let (wide, tight) = (
+            Arc::new(Bucket::new(1_000_000)),
+            Arc::new(Bucket::new(10_000)),
+        );
         let meter = Meter::new([Some(wide), None, Some(tight)], None).unwrap();
-        let passed = (0..100).filter(|_| meter.admits(Instant(1_000_000_000), Duration::ZERO, 100)).count();
+        let passed = (0..100)
+            .filter(|_| meter.admits(Instant(1_000_000_000), Duration::ZERO, 100))
+            .count();
         assert_eq!(passed, 10);
         assert!(Meter::new([None], None).is_none());
     }
 
     #[test]
     fn a_stream_waits_until_what_it_carried_is_paid() {
-        let meter =
-            Meter::new([Some(Arc::new(Bucket::new(1_000_000)))], Some(Arc::new(Allowance::new(2_000_000, DAY))));
+        let meter = Meter::new(
+            [Some(Arc::new(Bucket::new(1_000_000)))],
+            Some(Arc::new(Allowance::new(2_000_000, DAY))),
+        );
         let (meter, start) = (meter.unwrap(), Instant(1_000_000_000_000));
         let open = |at_ms: u64| meter.is_open(start + Duration::from_millis(at_ms), Duration::ZERO);
         assert!(open(0));
         meter.charge(start, Duration::ZERO, 1_000_000);
-        assert_eq!((open(0), open(899), open(901)), (false, false, true), "a second's worth, less a burst");
+        assert_eq!(
+            (open(0), open(899), open(901)),
+            (false, false, true),
+            "a second's worth, less a burst"
+        );
         meter.charge(start, Duration::ZERO, 1_000_000);
         assert!(!open(10_000), "the allowance is used up");
         assert!(meter.is_open(start + DAY, DAY));
@@ -251,18 +300,35 @@ mod tests {
     #[test]
     fn an_allowance_begins_anew_with_each_period() {
         let allowance = Allowance::new(1000, Duration::from_secs(60));
-        let used = |at| (0..20).filter(|_| allowance.take(Duration::from_secs(at), 100)).count();
+        let used = |at| {
+            (0..20)
+                .filter(|_| allowance.take(Duration::from_secs(at), 100))
+                .count()
+        };
         assert_eq!((used(60), used(119), used(120)), (10, 0, 10));
-        assert!(!allowance.is_left(Duration::from_secs(120)) && allowance.is_left(Duration::from_secs(180)));
+        assert!(
+            !allowance.is_left(Duration::from_secs(120))
+                && allowance.is_left(Duration::from_secs(180))
+        );
     }
 
     #[test]
     fn a_pace_lets_a_seconds_worth_through_at_once() {
         let (mut pace, now) = (Pace::new(20), Instant(1_000_000_000_000));
         let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
-        assert_eq!((0..100).filter(|port| pace.admits_peer(now, peer(*port))).count(), 20);
+        assert_eq!(
+            (0..100)
+                .filter(|port| pace.admits_peer(now, peer(*port)))
+                .count(),
+            20
+        );
         assert!(pace.admits_peer(now, peer(3)), "it is known");
-        assert_eq!((0..100).filter(|_| pace.admits(now + Duration::from_millis(500))).count(), 10);
+        assert_eq!(
+            (0..100)
+                .filter(|_| pace.admits(now + Duration::from_millis(500)))
+                .count(),
+            10
+        );
         assert!((0..100).all(|port| Pace::default().admits_peer(now, peer(port))));
     }
 }

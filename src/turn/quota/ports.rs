@@ -25,7 +25,10 @@ impl Ports {
         Ports {
             first: *range.start(),
             count,
-            addresses: addresses.into_iter().map(|address| (address, empty())).collect(),
+            addresses: addresses
+                .into_iter()
+                .map(|address| (address, empty()))
+                .collect(),
         }
     }
 
@@ -59,7 +62,10 @@ impl Ports {
     /// Gives a port back. One that was never of the range is ignored.
     pub fn release(&self, address: SocketAddr) {
         let index = address.port().checked_sub(self.first).map(u32::from);
-        if let (Some(index), Some(words)) = (index.filter(|index| *index < self.count), self.words(address.ip())) {
+        if let (Some(index), Some(words)) = (
+            index.filter(|index| *index < self.count),
+            self.words(address.ip()),
+        ) {
             Ports::free(words, index);
         }
     }
@@ -67,24 +73,37 @@ impl Ports {
     /// How many ports of all addresses are taken. Walks all words.
     pub fn taken(&self) -> u64 {
         let words = self.addresses.iter().flat_map(|(_, words)| words.iter());
-        words.map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum()
+        words
+            .map(|word| u64::from(word.load(Ordering::Relaxed).count_ones()))
+            .sum()
     }
 
-    fn search(&self, address: IpAddr, random: u32, mut claim: impl FnMut(&[AtomicU64], u32) -> bool) -> Option<u16> {
+    fn search(
+        &self,
+        address: IpAddr,
+        random: u32,
+        mut claim: impl FnMut(&[AtomicU64], u32) -> bool,
+    ) -> Option<u16> {
         let words = self.words(address)?;
         let start = random % self.count;
-        let port = (0..self.count).map(|step| (start + step) % self.count).find(|index| claim(words, *index))?;
+        let port = (0..self.count)
+            .map(|step| (start + step) % self.count)
+            .find(|index| claim(words, *index))?;
         u16::try_from(u32::from(self.first) + port).ok()
     }
 
     fn words(&self, address: IpAddr) -> Option<&[AtomicU64]> {
-        self.addresses.iter().find(|(ip, _)| *ip == address).map(|(_, words)| &**words)
+        self.addresses
+            .iter()
+            .find(|(ip, _)| *ip == address)
+            .map(|(_, words)| &**words)
     }
 
     fn take(words: &[AtomicU64], index: u32) -> bool {
         let bit = 1 << (index % 64);
         words.get((index / 64) as usize).is_some_and(|word| {
-            word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::AcqRel) & bit == 0
+            word.load(Ordering::Relaxed) & bit == 0
+                && word.fetch_or(bit, Ordering::AcqRel) & bit == 0
         })
     }
 
@@ -105,7 +124,9 @@ mod tests {
     #[test]
     fn every_port_is_claimed_once_and_then_none() {
         let ports = Ports::new([ADDRESS], 50_000..=50_099);
-        let claimed: HashSet<u16> = (0..100).map(|n| ports.claim(ADDRESS, n * 7_919).unwrap()).collect();
+        let claimed: HashSet<u16> = (0..100)
+            .map(|n| ports.claim(ADDRESS, n * 7_919).unwrap())
+            .collect();
         assert_eq!(claimed.len(), 100);
         assert!(claimed.iter().all(|port| (50_000..=50_099).contains(port)));
         assert_eq!(ports.claim(ADDRESS, 3), None);
@@ -120,7 +141,11 @@ mod tests {
         assert_eq!(first, 50_002);
         assert_eq!(ports.claim_even(ADDRESS, 0, false), Some(50_004));
         assert_eq!(ports.claim_even(ADDRESS, 0, true), Some(50_006));
-        assert_eq!(ports.claim_even(ADDRESS, 0, true), None, "50,008 has no neighbour in the range");
+        assert_eq!(
+            ports.claim_even(ADDRESS, 0, true),
+            None,
+            "50,008 has no neighbour in the range"
+        );
         assert_eq!(ports.claim_even(ADDRESS, 0, false), Some(50_008));
         assert_eq!(ports.taken(), 6);
     }

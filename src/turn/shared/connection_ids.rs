@@ -54,7 +54,9 @@ pub enum Unbindable {
 impl Default for Connections {
     fn default() -> Connections {
         // Not incremental, where `compute` would leave outgrown tables behind.
-        Connections { pending: HashMap::builder().resize_mode(ResizeMode::Blocking).build() }
+        Connections {
+            pending: HashMap::builder().resize_mode(ResizeMode::Blocking).build(),
+        }
     }
 }
 
@@ -77,7 +79,9 @@ impl Connections {
         let pending = self.pending.pin();
         let outcome = pending.compute(id, |waiting| match waiting {
             None => Operation::Abort(Unbindable::Unknown),
-            Some((_, owner)) if !owner.identity().is(user) => Operation::Abort(Unbindable::NotTheirs),
+            Some((_, owner)) if !owner.identity().is(user) => {
+                Operation::Abort(Unbindable::NotTheirs)
+            }
             Some(_) => Operation::Remove,
         });
         match outcome {

@@ -41,20 +41,33 @@ impl Doors {
         channel: Option<u16>,
         expires: Instant,
     ) -> Volume {
-        let door = Door { client, channel, expires, packets: AtomicU64::new(0), octets: AtomicU64::new(0) };
+        let door = Door {
+            client,
+            channel,
+            expires,
+            packets: AtomicU64::new(0),
+            octets: AtomicU64::new(0),
+        };
         let table = self.table.pin();
-        table.insert((Peer(relayed), Peer(peer)), Arc::new(door)).map_or(Volume::default(), |old| old.volume())
+        table
+            .insert((Peer(relayed), Peer(peer)), Arc::new(door))
+            .map_or(Volume::default(), |old| old.volume())
     }
 
     /// Closes a door; gives back what came in by it.
     pub fn close(&self, relayed: SocketAddr, peer: SocketAddr) -> Volume {
         let table = self.table.pin();
-        table.remove(&(Peer(relayed), Peer(peer))).map_or(Volume::default(), |door| door.volume())
+        table
+            .remove(&(Peer(relayed), Peer(peer)))
+            .map_or(Volume::default(), |door| door.volume())
     }
 
     /// What came in by a door since it was opened or renewed.
     pub fn came_in(&self, relayed: SocketAddr, peer: SocketAddr) -> Volume {
-        self.table.pin().get(&(Peer(relayed), Peer(peer))).map_or(Volume::default(), |door| door.volume())
+        self.table
+            .pin()
+            .get(&(Peer(relayed), Peer(peer)))
+            .map_or(Volume::default(), |door| door.volume())
     }
 
     /// Where a payload of so many octets from `peer` comes out, if there is a door for it: a client, and the channel that
@@ -68,7 +81,9 @@ impl Doors {
     ) -> Option<(Client, Option<u16>)> {
         let table = self.table.pin();
         let anywhere = SocketAddr::new(peer.ip(), 0);
-        let doors = [peer, anywhere].into_iter().filter_map(|peer| table.get(&(Peer(relayed), Peer(peer))));
+        let doors = [peer, anywhere]
+            .into_iter()
+            .filter_map(|peer| table.get(&(Peer(relayed), Peer(peer))));
         let door = doors.into_iter().find(|door| now < door.expires)?;
         door.packets.fetch_add(1, Ordering::Relaxed);
         door.octets.fetch_add(octets as u64, Ordering::Relaxed);
@@ -78,6 +93,9 @@ impl Doors {
 
 impl Door {
     fn volume(&self) -> Volume {
-        Volume { packets: self.packets.load(Ordering::Relaxed), octets: self.octets.load(Ordering::Relaxed) }
+        Volume {
+            packets: self.packets.load(Ordering::Relaxed),
+            octets: self.octets.load(Ordering::Relaxed),
+        }
     }
 }

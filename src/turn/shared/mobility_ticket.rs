@@ -34,7 +34,13 @@ pub struct Ticket {
 impl TicketKey {
     /// Derives the key from the server's seed.
     pub fn new(seed: [u8; 32]) -> TicketKey {
-        TicketKey(Sha256::new().chain_update(b"ticket").chain_update(seed).finalize().into())
+        TicketKey(
+            Sha256::new()
+                .chain_update(b"ticket")
+                .chain_update(seed)
+                .finalize()
+                .into(),
+        )
     }
 
     /// Writes a ticket: 46 octets.
@@ -44,17 +50,25 @@ impl TicketKey {
         plain.extend_from_slice(&ticket.allocation.0.to_be_bytes());
         plain.extend_from_slice(&ticket.serial.to_be_bytes());
         plain.extend_from_slice(&ticket.generation.to_be_bytes());
-        let digest = Sha256::new().chain_update(self.0).chain_update(&plain).finalize();
+        let digest = Sha256::new()
+            .chain_update(self.0)
+            .chain_update(&plain)
+            .finalize();
         let nonce: [u8; 12] = digest.first_chunk().copied().unwrap_or_default();
         let cipher = Aes256Gcm::new_from_slice(&self.0).ok();
-        let sealed = cipher.and_then(|cipher| cipher.encrypt(&Nonce::from(nonce), &*plain).ok()).unwrap_or_default();
+        let sealed = cipher
+            .and_then(|cipher| cipher.encrypt(&Nonce::from(nonce), &*plain).ok())
+            .unwrap_or_default();
         [&nonce[..], &sealed].concat()
     }
 
     /// Reads a ticket of ours; `None` for anything else.
     pub fn open(&self, octets: &[u8]) -> Option<Ticket> {
         let (&nonce, sealed) = octets.split_first_chunk::<12>()?;
-        let plain = Aes256Gcm::new_from_slice(&self.0).ok()?.decrypt(&Nonce::from(nonce), sealed).ok()?;
+        let plain = Aes256Gcm::new_from_slice(&self.0)
+            .ok()?
+            .decrypt(&Nonce::from(nonce), sealed)
+            .ok()?;
         let (&shard, rest) = plain.split_first_chunk()?;
         let (&allocation, rest) = rest.split_first_chunk()?;
         let (&serial, rest) = rest.split_first_chunk()?;
@@ -76,11 +90,20 @@ mod tests {
 
     #[test]
     fn a_ticket_is_read_as_it_was_written_and_by_nobody_else() {
-        let ticket = Ticket { shard: 3, allocation: AllocationId(7), serial: 1 << 50, generation: 2 };
+        let ticket = Ticket {
+            shard: 3,
+            allocation: AllocationId(7),
+            serial: 1 << 50,
+            generation: 2,
+        };
         let key = TicketKey::new([1; 32]);
         let sealed = key.seal(ticket);
         assert_eq!((sealed.len(), key.open(&sealed)), (46, Some(ticket)));
-        assert_eq!(sealed, key.seal(ticket), "the same ticket is written the same");
+        assert_eq!(
+            sealed,
+            key.seal(ticket),
+            "the same ticket is written the same"
+        );
         assert_eq!(TicketKey::new([2; 32]).open(&sealed), None);
         for at in 0..sealed.len() {
             let mut flipped = sealed.clone();

@@ -36,7 +36,9 @@ impl Drop for Table {
     /// Nobody is to be sent to a shard that is gone, however it went.
     fn drop(&mut self) {
         if let Some((homes, shard)) = &self.homes {
-            self.by_client.keys().for_each(|client| homes.forget(client, *shard));
+            self.by_client
+                .keys()
+                .for_each(|client| homes.forget(client, *shard));
         }
     }
 }
@@ -100,14 +102,18 @@ impl Table {
     /// Enters another five-tuple of an allocation.
     pub fn add_client(&mut self, client: &FiveTuple, id: AllocationId) {
         self.by_client.insert(*client, id);
-        self.homes.iter().for_each(|(homes, shard)| homes.enter(client, *shard));
+        self.homes
+            .iter()
+            .for_each(|(homes, shard)| homes.enter(client, *shard));
     }
 
     /// Takes a five-tuple of an allocation out, if it is not another's by now.
     pub fn remove_client(&mut self, client: &FiveTuple, id: AllocationId) {
         if self.by_client.get(client) == Some(&id) {
             self.by_client.remove(client);
-            self.homes.iter().for_each(|(homes, shard)| homes.forget(client, *shard));
+            self.homes
+                .iter()
+                .for_each(|(homes, shard)| homes.forget(client, *shard));
         }
     }
 
@@ -118,7 +124,10 @@ impl Table {
 
     /// The other shard that has an allocation of a five-tuple, if this one has none.
     pub fn elsewhere(&self, client: &FiveTuple) -> Option<u16> {
-        let (homes, shard) = self.homes.as_ref().filter(|_| self.of_client(client).is_none())?;
+        let (homes, shard) = self
+            .homes
+            .as_ref()
+            .filter(|_| self.of_client(client).is_none())?;
         homes.find(client).filter(|home| home != shard)
     }
 
@@ -162,12 +171,17 @@ impl Table {
     /// What clients are told of an allocation's half, once it is bound.
     pub fn external(&self, id: AllocationId, family: Family) -> Option<SocketAddr> {
         let half = self.get(id)?.halves.get(family)?;
-        self.relayed(half.relayed).filter(|relayed| relayed.bound).map(|relayed| relayed.external)
+        self.relayed(half.relayed)
+            .filter(|relayed| relayed.bound)
+            .map(|relayed| relayed.external)
     }
 
     /// What clients are told of all of an allocation's halves.
     pub fn externals(&self, id: AllocationId) -> Vec<SocketAddr> {
-        [Family::V4, Family::V6].into_iter().filter_map(|family| self.external(id, family)).collect()
+        [Family::V4, Family::V6]
+            .into_iter()
+            .filter_map(|family| self.external(id, family))
+            .collect()
     }
 
     /// Notes whose a data connection is.
@@ -187,7 +201,9 @@ impl Table {
 
     /// All allocations.
     pub fn iter(&self) -> impl Iterator<Item = (AllocationId, &Allocation)> {
-        self.allocations.iter().map(|(index, allocation)| (AllocationId(index as u32), allocation))
+        self.allocations
+            .iter()
+            .map(|(index, allocation)| (AllocationId(index as u32), allocation))
     }
 
     /// How many allocations there are.

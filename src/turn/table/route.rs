@@ -75,8 +75,10 @@ impl Routes {
 
     /// Lays or renews both directions of a channel.
     pub fn lay(&mut self, there: ToPeer, back: ToClient) {
-        self.to_clients.insert((there.relayed, Peer(there.peer)), back);
-        self.to_peers.insert((back.client.five_tuple, back.channel), there);
+        self.to_clients
+            .insert((there.relayed, Peer(there.peer)), back);
+        self.to_peers
+            .insert((back.client.five_tuple, back.channel), there);
     }
 
     /// Lays or renews the way to the peer only, from a client that is arriving.
@@ -85,9 +87,16 @@ impl Routes {
     }
 
     /// Takes up the way to the peer only, unless it is another allocation's by now; gives it back.
-    pub fn take_up_one_way(&mut self, client: &FiveTuple, channel: u16, of: AllocationId) -> Option<ToPeer> {
+    pub fn take_up_one_way(
+        &mut self,
+        client: &FiveTuple,
+        channel: u16,
+        of: AllocationId,
+    ) -> Option<ToPeer> {
         let key = (*client, channel);
-        self.to_peers.get(&key).filter(|there| there.allocation == of)?;
+        self.to_peers
+            .get(&key)
+            .filter(|there| there.allocation == of)?;
         self.to_peers.remove(&key)
     }
 
