@@ -1,8 +1,8 @@
 //! RFC 8656 §7.2: what an Allocate request gets.
 
-use crate::client::{Client, PASSWORD, Packet, Peer, USER};
-use crate::codec::*;
-use crate::fixture::{Server, Setup, free_ports};
+use crate::support::client::{Client, PASSWORD, Packet, Peer, USER};
+use crate::support::codec::*;
+use crate::support::process::{Server, Setup, free_ports};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 

@@ -1,8 +1,10 @@
 //! RFC 8489 §9.2: long-term credentials, as every client since RFC 5389 knows them, and the time-limited names of TURN REST.
 
-use crate::client::{Client, PASSWORD, USER};
-use crate::codec::*;
-use crate::fixture::{OLD_SECRET, OTHER_PASSWORD, OTHER_USER, REALM_NAME, SECRET, Server, Setup};
+use crate::support::client::{Client, PASSWORD, USER};
+use crate::support::codec::*;
+use crate::support::process::{
+    OLD_SECRET, OTHER_PASSWORD, OTHER_USER, REALM_NAME, SECRET, Server, Setup,
+};
 use base64::Engine;
 use std::time::{SystemTime, UNIX_EPOCH};
 

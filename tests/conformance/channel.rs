@@ -1,8 +1,8 @@
 //! RFC 8656 §12: channels. Their expiry and cooling-off are in `virtual_time`.
 
-use crate::client::Peer;
-use crate::codec::*;
-use crate::fixture::{Server, Setup};
+use crate::support::client::Peer;
+use crate::support::codec::*;
+use crate::support::process::{Server, Setup};
 
 /// RFC 8656 §12.6: "the server relays the application data to the peer by forming a UDP datagram"; §12.5: "The server, on the other
 /// hand, MUST use the ChannelData message if a channel has been bound to the peer."

@@ -1,6 +1,6 @@
 //! Corners of the rules that no other test looks into: each fails when its rule is turned around.
 
-use crate::codec::*;
+use crate::support::codec::*;
 use crate::world::{Arrival, UNIX, World};
 use hairpin::turn::policy::Discovery;
 use hairpin::turn::policy::realm::Realm;

@@ -1,6 +1,6 @@
 //! RFC 8656 §13 and §21.4: what the address families at both ends change.
 
-use crate::codec::*;
+use crate::support::codec::*;
 use crate::world::{Caller, World};
 use hairpin::turn::{Onward, Transport};
 

@@ -1,8 +1,8 @@
 //! RFC 8656 §13 to §16: what the relay does with the IP header: traffic class, TTL and hop limit, the bit DF.
 
-use crate::client::{Client, Peer};
-use crate::codec::*;
-use crate::fixture::Server;
+use crate::support::client::{Client, Peer};
+use crate::support::codec::*;
+use crate::support::process::Server;
 use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockRef, Socket, Type};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -180,7 +180,7 @@ fn set_header(socket: &UdpSocket, v6: bool, class: u32, hops: u32) {
 
 fn report_header(socket: &UdpSocket, v6: bool) {
     socket
-        .set_read_timeout(Some(crate::client::PATIENCE))
+        .set_read_timeout(Some(crate::support::client::PATIENCE))
         .unwrap();
     let reference = SockRef::from(socket);
     if v6 {
@@ -260,7 +260,8 @@ fn tap() -> Option<Socket> {
     tap.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
         .unwrap();
     tap.set_recv_buffer_size(4 << 20).unwrap();
-    tap.set_read_timeout(Some(crate::client::PATIENCE)).unwrap();
+    tap.set_read_timeout(Some(crate::support::client::PATIENCE))
+        .unwrap();
     Some(tap)
 }
 

@@ -1,14 +1,14 @@
 //! Issue 2: amplification: what an unauthenticated packet can make the server send.
 
-use crate::codec::*;
-use crate::fixture::Server;
+use crate::support::codec::*;
+use crate::support::process::Server;
 
 /// Issue 2: "Binding at most 32 bytes for IPv4 and 44 for IPv6", whatever the request carries.
 #[test]
 fn binding_answers_are_small() {
     let server = Server::shared();
     for (address, most) in [(server.v4, 32), (server.v6, 44)] {
-        let mut client = crate::client::Client::udp(address);
+        let mut client = crate::support::client::Client::udp(address);
         let plain = client.exchange(&Outgoing::request(BINDING));
         let adorned = client.exchange(
             &Outgoing::request(BINDING).with(Attribute::plain(SOFTWARE, b"a client of some kind")),
@@ -25,7 +25,7 @@ fn binding_answers_are_small() {
 fn challenges_are_small() {
     let server = Server::shared();
     for address in [server.v4, server.v6] {
-        let mut client = crate::client::Client::udp(address);
+        let mut client = crate::support::client::Client::udp(address);
         for method in [ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND] {
             let answer = client.exchange(&Outgoing::request(method));
             let most = if answer.has(PASSWORD_ALGORITHMS) {
@@ -77,7 +77,7 @@ fn no_anonymous_request_is_amplified_much() {
         let request = Outgoing::request(method).encode(None);
         client.send_raw(&request);
         for packet in client.fence() {
-            let crate::client::Packet::Stun(answer) = packet else {
+            let crate::support::client::Packet::Stun(answer) = packet else {
                 panic!("{packet:?}")
             };
             assert!(

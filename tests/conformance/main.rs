@@ -2,13 +2,8 @@
 //!
 //! `requirements.tsv` lists the rules and names the test of each.
 
-// Other test programs use these three as well, each its own part of them.
-#[allow(dead_code)]
-mod client;
-#[allow(dead_code)]
-mod codec;
-#[allow(dead_code)]
-mod fixture;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod allocate;
 mod auth;

@@ -1,8 +1,8 @@
 //! Issue 2: which peers a relay must never reach, in every disguise, and what the operator can change about it.
 
-use crate::client::{Client, Peer};
-use crate::codec::*;
-use crate::fixture::{Server, Setup, free_ports};
+use crate::support::client::{Client, Peer};
+use crate::support::codec::*;
+use crate::support::process::{Server, Setup, free_ports};
 use std::net::SocketAddr;
 
 /// Issue 2: refused by default: "loopback, unspecified, private, link-local and metadata, shared (CGN), multicast, broadcast,
@@ -294,7 +294,7 @@ fn a_dead_relayed_address_is_no_permitted_peer() {
     one.send_channel(0x4001, b"alive");
     assert_eq!(two.data().1, b"alive");
     assert_eq!(two.refresh(0).number(LIFETIME), Some(0));
-    let end = std::time::Instant::now() + crate::client::PATIENCE;
+    let end = std::time::Instant::now() + crate::support::client::PATIENCE;
     let successor = loop {
         match std::net::UdpSocket::bind(b) {
             Ok(socket) => break socket,

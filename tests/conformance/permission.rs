@@ -1,9 +1,9 @@
 //! RFC 8656 §§9-10: permissions. Their expiry is in `virtual_time`.
 
 use crate::allocate::dual;
-use crate::client::Peer;
-use crate::codec::*;
-use crate::fixture::{Server, Setup};
+use crate::support::client::Peer;
+use crate::support::codec::*;
+use crate::support::process::{Server, Setup};
 use std::net::SocketAddr;
 
 /// RFC 8656 §9: "If no match is found, relaying is not permitted and the server silently discards the UDP datagram."

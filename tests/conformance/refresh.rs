@@ -1,9 +1,9 @@
 //! RFC 8656 §8.2: refreshing and deleting.
 
 use crate::allocate::dual;
-use crate::client::{PASSWORD, Peer, USER};
-use crate::codec::*;
-use crate::fixture::Server;
+use crate::support::client::{PASSWORD, Peer, USER};
+use crate::support::codec::*;
+use crate::support::process::Server;
 
 /// RFC 8656 §8.2: the "desired lifetime" lies between the default and the maximum, or is zero.
 #[test]
@@ -141,7 +141,7 @@ fn closing_the_connection_frees_the_relayed_address() {
     let mut client = server.tcp();
     let relayed = client.allocate();
     drop(client);
-    let end = std::time::Instant::now() + crate::client::PATIENCE;
+    let end = std::time::Instant::now() + crate::support::client::PATIENCE;
     while std::net::UdpSocket::bind(relayed).is_err() {
         assert!(std::time::Instant::now() < end, "{relayed} is still open");
         std::thread::yield_now();

@@ -1,8 +1,8 @@
 //! RFC 8656 §11: Send and Data indications, between every pair of transports and families.
 
-use crate::client::{Client, Packet, Peer};
-use crate::codec::*;
-use crate::fixture::Server;
+use crate::support::client::{Client, Packet, Peer};
+use crate::support::codec::*;
+use crate::support::process::Server;
 
 /// RFC 8656 §11.2: "the source transport address is the relayed transport address of the allocation"; §11.3: "The Data indication
 /// MUST contain both an XOR-PEER-ADDRESS and a DATA attribute."

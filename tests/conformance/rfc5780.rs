@@ -1,8 +1,8 @@
 //! RFC 5780: NAT behaviour discovery, on two addresses with two ports each.
 
-use crate::client::{PATIENCE, Peer};
-use crate::codec::*;
-use crate::fixture::{Server, Setup, free_port};
+use crate::support::client::{PATIENCE, Peer};
+use crate::support::codec::*;
+use crate::support::process::{Server, Setup, free_port};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::OnceLock;
 
@@ -112,7 +112,7 @@ fn padding_is_answered_but_not_sent_elsewhere() {
 /// changes nothing.
 #[test]
 fn over_tcp_an_answer_stays_on_its_connection() {
-    let mut client = crate::client::Client::tcp(four()[0]);
+    let mut client = crate::support::client::Client::tcp(four()[0]);
     for flags in [CHANGE_PORT, CHANGE_IP, CHANGE_IP | CHANGE_PORT] {
         let answer = client.exchange(&Outgoing::request(BINDING).with(change(flags)));
         assert_eq!(
@@ -133,7 +133,7 @@ fn over_tcp_an_answer_stays_on_its_connection() {
 #[test]
 fn the_alternate_listeners_relay() {
     for to in four() {
-        let mut client = crate::client::Client::udp(to);
+        let mut client = crate::support::client::Client::udp(to);
         client.allocate();
     }
 }

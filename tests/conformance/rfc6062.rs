@@ -1,8 +1,8 @@
 //! RFC 6062: TCP relays. The 30-second limits are in `virtual_time`.
 
-use crate::client::{Client, PASSWORD, PATIENCE, Packet, USER};
-use crate::codec::*;
-use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Server};
+use crate::support::client::{Client, PASSWORD, PATIENCE, Packet, USER};
+use crate::support::codec::*;
+use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Server};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};

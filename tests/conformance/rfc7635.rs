@@ -1,6 +1,6 @@
 //! RFC 7635: access tokens that a third party seals for this server.
 
-use crate::codec::*;
+use crate::support::codec::*;
 use crate::world::{Caller, UNIX, World};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};

@@ -1,8 +1,8 @@
 //! RFC 8016: an allocation follows its client to another five-tuple.
 
-use crate::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
-use crate::codec::*;
-use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Server};
+use crate::support::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
+use crate::support::codec::*;
+use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Server};
 use hairpin::relay::{Plan, Supervisor};
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};

@@ -1,8 +1,8 @@
 //! RFC 8489 §9.2 beyond RFC 5389: SHA-256 integrity and keys, password algorithms, USERHASH, the nonce cookie and bid-down protection.
 
-use crate::client::{Client, PASSWORD, USER};
-use crate::codec::*;
-use crate::fixture::{REALM_NAME, SECRET, Server};
+use crate::support::client::{Client, PASSWORD, USER};
+use crate::support::codec::*;
+use crate::support::process::{REALM_NAME, SECRET, Server};
 use base64::Engine;
 
 /// RFC 8489 §9.2: "a server MUST prepend the NONCE attribute value with the character string composed of "obMatJos2" concatenated with
@@ -220,7 +220,7 @@ fn userhash_names_a_static_user() {
     let features = base64::engine::general_purpose::STANDARD
         .decode(&challenge.get(NONCE).unwrap()[9..13])
         .unwrap();
-    let server = crate::fixture::Setup::new().start();
+    let server = crate::support::process::Setup::new().start();
     let mut static_only = server.udp();
     let offered = static_only.exchange(&Outgoing::allocate());
     let offered = base64::engine::general_purpose::STANDARD
@@ -267,8 +267,8 @@ fn name_and_hash_are_one_user() {
     assert!(client.refresh(600).is_success());
     let other = client.credentials.as_mut().unwrap();
     (other.username, other.password) = (
-        crate::fixture::OTHER_USER.into(),
-        crate::fixture::OTHER_PASSWORD.into(),
+        crate::support::process::OTHER_USER.into(),
+        crate::support::process::OTHER_PASSWORD.into(),
     );
     assert_eq!(client.refresh(600).error(), Some(441));
 }

@@ -1,8 +1,8 @@
 //! TURN over TCP: framing, and connections that misbehave.
 
-use crate::client::{Client, Packet, Peer};
-use crate::codec::*;
-use crate::fixture::Server;
+use crate::support::client::{Client, Packet, Peer};
+use crate::support::codec::*;
+use crate::support::process::Server;
 use hairpin::relay::{Plan, Supervisor};
 use hairpin::turn::Policy;
 use std::io::Write;

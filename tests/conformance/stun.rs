@@ -1,8 +1,8 @@
 //! RFC 8489: messages, Binding, what is answered and what is not.
 
-use crate::client::{Client, Packet};
-use crate::codec::*;
-use crate::fixture::Server;
+use crate::support::client::{Client, Packet};
+use crate::support::codec::*;
+use crate::support::process::Server;
 
 /// RFC 8489 §6.3.1.1: "the server adds an XOR-MAPPED-ADDRESS attribute to the response; this attribute contains the source transport
 /// address of the request message."
@@ -67,7 +67,10 @@ fn unknown_optional_attributes_are_ignored() {
     for mut client in Server::shared().both() {
         let request = Outgoing::request(BINDING).with(Attribute::plain(0xfff0, b"whatever"));
         assert!(client.exchange(&request).is_success());
-        client.login(crate::client::USER, crate::client::PASSWORD);
+        client.login(
+            crate::support::client::USER,
+            crate::support::client::PASSWORD,
+        );
         let request = Outgoing::allocate()
             .with(Attribute::plain(0xbfff, b"1"))
             .with(Attribute::plain(0xc000, b""));
@@ -169,7 +172,10 @@ fn malformed_datagrams_are_discarded() {
 #[test]
 fn padding_may_hold_anything() {
     for mut client in Server::shared().both() {
-        client.login(crate::client::USER, crate::client::PASSWORD);
+        client.login(
+            crate::support::client::USER,
+            crate::support::client::PASSWORD,
+        );
         let request = Outgoing {
             padding: 0xa5,
             ..Outgoing::allocate().with(Attribute::plain(SOFTWARE, b"odd"))
@@ -229,7 +235,10 @@ fn fingerprint_is_answered_where_asked() {
                 .exchange(&Outgoing::request(BINDING))
                 .has(FINGERPRINT)
         );
-        client.login(crate::client::USER, crate::client::PASSWORD);
+        client.login(
+            crate::support::client::USER,
+            crate::support::client::PASSWORD,
+        );
         let answer = client.ask(Outgoing::allocate().fingerprint());
         assert!(answer.is_success() && answer.verify_fingerprint());
         assert!(answer.verify_sha1(&client.credentials.as_ref().unwrap().key()));

@@ -1,6 +1,6 @@
 //! The test vectors of RFC 5769 and of RFC 8489 appendix B.1, against `src/wire` and against the codec of these tests.
 
-use crate::codec::{self, Incoming};
+use crate::support::codec::{self, Incoming};
 use hairpin::wire::integrity;
 use hairpin::wire::integrity::{Key, Seal};
 use hairpin::wire::registry::PasswordAlgorithm;

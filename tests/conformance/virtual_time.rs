@@ -1,7 +1,7 @@
 //! Every lifetime, permission and channel expiry, in virtual time: to the nanosecond before and after.
 
 use crate::auth::rest_password;
-use crate::codec::*;
+use crate::support::codec::*;
 use crate::world::{Arrival, Caller, SECRET_TEXT, UNIX, World};
 use hairpin::turn::policy::Alternate;
 use hairpin::turn::{Discard, End, Icmp, Instant, Limits, Policy, Transport};

@@ -1,6 +1,6 @@
 //! A `turn::Server` in virtual time: the sockets are a table, the clock is a number.
 
-use crate::codec::*;
+use crate::support::codec::*;
 use hairpin::turn;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{

@@ -1,9 +1,9 @@
 //! Debian's coturn tools: `turnutils_uclient` with `turnutils_peer`, `turnutils_stunclient`.
 
-use crate::client::{PASSWORD, USER};
-use crate::codec::*;
-use crate::fixture::{SECRET, Server, Setup, free_ports};
 use crate::is_installed;
+use crate::support::client::{PASSWORD, USER};
+use crate::support::codec::*;
+use crate::support::process::{SECRET, Server, Setup, free_ports};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use base64::Engine;

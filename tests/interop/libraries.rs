@@ -1,8 +1,8 @@
 //! The ICE libraries libnice (of GStreamer and many softphones) and aioice (aiortc's), each in a script beside this file.
 
-use crate::client::{PASSWORD, USER};
-use crate::fixture::Server;
 use crate::skipped;
+use crate::support::client::{PASSWORD, USER};
+use crate::support::process::Server;
 use std::process::{Command, Stdio};
 
 /// Two agents of libnice that may use relayed candidates only find each other through us, over UDP, TCP, and one over each.

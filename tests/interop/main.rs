@@ -1,14 +1,7 @@
 //! Other people's clients against our server.
 
-#[allow(dead_code)]
-#[path = "../conformance/client.rs"]
-mod client;
-#[allow(dead_code)]
-#[path = "../conformance/codec.rs"]
-mod codec;
-#[allow(dead_code)]
-#[path = "../conformance/fixture.rs"]
-mod fixture;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod coturn;
 mod libraries;

@@ -1,7 +1,7 @@
 //! The client of the crate `turn` 0.17.2.
 
-use crate::client::{PASSWORD, USER};
-use crate::fixture::{REALM_NAME, Server};
+use crate::support::client::{PASSWORD, USER};
+use crate::support::process::{REALM_NAME, Server};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::browser::{Browser, Page, chromium};
 use crate::calls::{Way, agreed_one, start_peer};
 use crate::firefox::{Firefox, PROGRAM};
 use crate::lab::{Lab, Side, Wiring};
 use crate::nat::{Nat, Router};
 use crate::report::{Report, in_ci};
 use crate::serving::Serving;
+use crate::support::browser::{Browser, Page, chromium};
 
 /// Calls between pages, then between a page and a peer.
 pub fn run(report: &mut Report) {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::stream::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, connect};
 
-use crate::namespace::Namespace;
+use crate::support::namespace::Namespace;
 
 /// A running Firefox with one page. Dropped, it ends.
 pub struct Firefox {

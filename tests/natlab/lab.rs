@@ -17,8 +17,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
-use crate::namespace::Namespace;
 use crate::nat::{Nat, Router};
+use crate::support::namespace::Namespace;
 
 /// Which of the two homes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

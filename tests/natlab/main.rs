@@ -5,20 +5,19 @@
 //! The whole binary runs boxed (see `boxed`); without root or nftables it says what it skipped and passes, or fails where `CI=true`.
 
 mod boxed;
-#[path = "../browser/mod.rs"]
-mod browser;
 mod browsers;
 mod calls;
 mod clients;
 mod firefox;
 mod lab;
-mod namespace;
 mod nat;
 mod proof;
 mod report;
 mod secure;
 mod serving;
 mod stun;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::env;
 use std::process::ExitCode;

@@ -8,13 +8,13 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKe
 use sha2::{Digest, Sha256};
 
 use crate::boxed;
-use crate::browser::{Browser, chromium};
 use crate::browsers::{between, witnessed_pages};
 use crate::calls::{Way, agreed_one, start_peer_at};
 use crate::lab::{Lab, Side, Wiring};
 use crate::nat::{Nat, Router};
 use crate::report::Report;
 use crate::serving::Serving;
+use crate::support::browser::{Browser, chromium};
 
 /// Peers, the doctor and pages, all over TLS.
 pub fn run(report: &mut Report) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::namespace::Namespace;
+use crate::support::namespace::Namespace;
 
 /// The responder's addresses: two of each family, two ports each.
 pub const ADDRESSES: [[IpAddr; 2]; 2] = [

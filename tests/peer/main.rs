@@ -2,5 +2,7 @@
 
 mod call;
 mod check;
-mod coturn;
 mod rendezvous;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,10 +1,10 @@
 //! Issue 8: "Admin API on the admin listener [...]: list and filter allocations (paged), one in detail, close one or all of a user,
 //! block a user for a time, users' totals, current plan, log level, drain, reload. OpenAPI document. `hairpin admin …`".
 
-use crate::client::{PASSWORD, USER};
-use crate::codec::Outgoing;
-use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Setup};
-use crate::operating::{Directory, ask, json};
+use crate::support::client::{PASSWORD, USER};
+use crate::support::codec::Outgoing;
+use crate::support::operating::{Directory, ask, json};
+use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Setup};
 use crate::{hairpin, stderr, stdout};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -43,7 +43,7 @@ fn allocations_are_listed_filtered_paged_and_closed() {
     let mine = &mine["allocations"][0];
     assert_eq!(mine["relayed"][0], relayed.to_string());
     let id = mine["id"].as_str().unwrap();
-    let peer = crate::client::Peer::v4();
+    let peer = crate::support::client::Peer::v4();
     udp.bind(0x4001, peer.address);
     let detail = json(&server, "GET", &format!("/allocations/{id}"));
     assert_eq!(detail["client"], udp.address.to_string());
@@ -60,7 +60,8 @@ fn allocations_are_listed_filtered_paged_and_closed() {
         404
     );
     assert_eq!(
-        udp.ask(Outgoing::request(crate::codec::REFRESH)).error(),
+        udp.ask(Outgoing::request(crate::support::codec::REFRESH))
+            .error(),
         Some(437)
     );
     assert_eq!(json(&server, "GET", "/users")["total"], 2);
@@ -96,7 +97,9 @@ fn a_blocked_user_stays_out_until_it_is_let_in() {
         (Some(USER), Some(1))
     );
     assert_eq!(
-        client.ask(Outgoing::request(crate::codec::REFRESH)).error(),
+        client
+            .ask(Outgoing::request(crate::support::codec::REFRESH))
+            .error(),
         Some(437),
         "its allocation ended"
     );
@@ -145,7 +148,7 @@ fn what_is_not_understood_is_refused() {
 fn a_block_ends_by_itself_and_holds_over_a_reload() {
     let server = Setup::new()
         .flag("--web", "off")
-        .flag("--shared-secret", crate::fixture::SECRET)
+        .flag("--shared-secret", crate::support::process::SECRET)
         .start();
     let name = |expiry: u64| format!("{expiry}:carol");
     json(
@@ -157,7 +160,7 @@ fn a_block_ends_by_itself_and_holds_over_a_reload() {
     let credentials = hairpin(&[
         "credentials",
         "--shared-secret",
-        crate::fixture::SECRET,
+        crate::support::process::SECRET,
         "--user",
         "carol",
     ]);
@@ -174,7 +177,7 @@ fn a_block_ends_by_itself_and_holds_over_a_reload() {
         Some(403),
         "by whatever time-limited name"
     );
-    crate::operating::until("an end of the block", || {
+    crate::support::operating::until("an end of the block", || {
         client.ask(Outgoing::allocate()).is_success()
     });
 }
@@ -185,7 +188,7 @@ fn the_openapi_document_is_what_is_served() {
     let server = Setup::new().flag("--web", "off").start();
     let mut client = server.udp();
     client.allocate();
-    client.bind(0x4000, crate::client::Peer::v4().address);
+    client.bind(0x4000, crate::support::client::Peer::v4().address);
     let document = json(&server, "GET", "/openapi.json");
     let id = json(&server, "GET", "/allocations")["allocations"][0]["id"]
         .as_str()
@@ -405,7 +408,9 @@ fn the_command_line_shows_tables_and_json() {
     let blocked = hairpin(&["admin", "block", USER, "--for", "10m", "--admin", &admin]);
     assert_eq!(blocked.status.code(), Some(0), "{}", stderr(&blocked));
     assert_eq!(
-        client.ask(Outgoing::request(crate::codec::REFRESH)).error(),
+        client
+            .ask(Outgoing::request(crate::support::codec::REFRESH))
+            .error(),
         Some(437),
         "its allocation ended"
     );
@@ -427,7 +432,7 @@ fn the_command_line_shows_tables_and_json() {
 fn a_unix_socket_will_do() {
     let directory = Directory::new("admin-unix");
     let place = format!("unix:{}", directory.0.join("admin.sock").display());
-    let listen = format!("127.0.0.1:{}", crate::fixture::free_port());
+    let listen = format!("127.0.0.1:{}", crate::support::process::free_port());
     let flags = [
         "serve",
         "--listen",
@@ -443,7 +448,7 @@ fn a_unix_socket_will_do() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    crate::operating::until("an answer", || {
+    crate::support::operating::until("an answer", || {
         hairpin(&["admin", "status", "--admin", &place])
             .status
             .success()

@@ -1,8 +1,8 @@
 //! Issue 2: "`hairpin credentials --shared-secret S [--user NAME] [--ttl 24h]` mints a username and password and prints them as
 //! `iceServers` JSON too."
 
-use crate::codec::{Outgoing, hmac_sha1};
-use crate::fixture::{SECRET, Server};
+use crate::support::codec::{Outgoing, hmac_sha1};
+use crate::support::process::{SECRET, Server};
 use crate::{command, find_text, hairpin, json_in, stderr, stdout};
 use base64::Engine;
 use std::time::{SystemTime, UNIX_EPOCH};

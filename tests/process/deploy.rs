@@ -1,8 +1,8 @@
 //! Issue 8: "`deploy/grafana.json` and `deploy/alerts.yaml` use only metrics that exist (tested)"; "units, chart and dashboards linted
 //! by their own tools where a registry carries them; metrics parsed by a Prometheus parser".
 
-use crate::fixture::{Server, Setup};
-use crate::operating::Directory;
+use crate::support::operating::Directory;
+use crate::support::process::{Server, Setup};
 use crate::tools;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -1,11 +1,11 @@
 //! Issue 8: "Drain (SIGTERM, or `POST /drain` with a deadline): no new allocations (300 Try Alternate to a configured sibling, or
 //! 508), running ones live until they end or the deadline, `/readyz` answers 503 at once; [...] a second SIGTERM ends at once."
 
-use crate::client::{Client, PASSWORD, PATIENCE, Peer, USER};
-use crate::codec::{Attribute, Outgoing, REFRESH};
 use crate::command;
-use crate::fixture::{Setup, free_port};
-use crate::operating::{Directory, is_gone, json, signal, until};
+use crate::support::client::{Client, PASSWORD, PATIENCE, Peer, USER};
+use crate::support::codec::{Attribute, Outgoing, REFRESH};
+use crate::support::operating::{Directory, is_gone, json, signal, until};
+use crate::support::process::{Setup, free_port};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};

@@ -1,12 +1,12 @@
 //! Issue 8: "External addresses: `--external-address auto` asks a given STUN server or the big clouds' metadata endpoints; per relay
 //! address mapping `10.0.0.5=203.0.113.7`; IPv4 and IPv6; several relay addresses are used in turn".
 
-use crate::client::{PASSWORD, PATIENCE, USER};
-use crate::codec::{Attribute, Outgoing};
 use crate::command;
-use crate::fixture::Setup;
-use crate::namespace::Namespace;
-use crate::operating::until;
+use crate::support::client::{PASSWORD, PATIENCE, USER};
+use crate::support::codec::{Attribute, Outgoing};
+use crate::support::namespace::Namespace;
+use crate::support::operating::until;
+use crate::support::process::Setup;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, TcpListener};
@@ -46,7 +46,7 @@ fn each_relay_address_has_the_one_that_is_written_for_it() {
 /// four ports each.
 #[test]
 fn relay_addresses_add_up() {
-    let first = crate::fixture::free_ports(4);
+    let first = crate::support::process::free_ports(4);
     let range = format!("{first}-{}", first + 3);
     let setup = Setup::new()
         .flag("--relay-address", "127.0.0.2")

@@ -1,11 +1,11 @@
 //! An upgrade in place: the next server takes over the ports of the last one, whose calls go on.
 
-use crate::client::{Client, Peer};
-use crate::codec::{Attribute, Outgoing, REFRESH};
-use crate::fixture::{Server, Setup};
 use crate::listeners::Calling;
-use crate::operating::{Directory, signal, until};
 use crate::reload::flow;
+use crate::support::client::{Client, Peer};
+use crate::support::codec::{Attribute, Outgoing, REFRESH};
+use crate::support::operating::{Directory, signal, until};
+use crate::support::process::{Server, Setup};
 use std::time::{Duration, Instant};
 
 fn setup(directory: &Directory) -> Setup {

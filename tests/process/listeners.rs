@@ -1,9 +1,9 @@
 //! Issue 8: "Reload [...]: [...] listeners added and removed; all or nothing; [...] Existing allocations live on".
 
-use crate::client::{Client, PASSWORD, Peer, USER};
-use crate::codec::{Attribute, BINDING, Outgoing, REFRESH};
-use crate::fixture::{Server, free_port};
-use crate::operating::{Directory, ask, json, on_file, until};
+use crate::support::client::{Client, PASSWORD, Peer, USER};
+use crate::support::codec::{Attribute, BINDING, Outgoing, REFRESH};
+use crate::support::operating::{Directory, ask, json, on_file, until};
+use crate::support::process::{Server, free_port};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -119,8 +119,8 @@ fn one_that_is_added_serves_over_udp_and_tcp() {
         client.bind(0x4000, peer.address);
         talk(&mut client, relayed, &peer);
     }
-    let relay =
-        Outgoing::request(crate::codec::CREATE_PERMISSION).with(Attribute::peer(world.second));
+    let relay = Outgoing::request(crate::support::codec::CREATE_PERMISSION)
+        .with(Attribute::peer(world.second));
     let mut client = Client::udp(world.first);
     client.allocate();
     assert_eq!(

@@ -1,9 +1,9 @@
 //! Issue 8: "Logs: human or JSON, per-session correlation id, addresses can be anonymised, per-packet events only at trace."
 
-use crate::client::Peer;
-use crate::codec::{Attribute, Outgoing, REFRESH, hmac_sha1};
-use crate::fixture::{SECRET, Server, Setup};
-use crate::operating::{ask, json, until};
+use crate::support::client::Peer;
+use crate::support::codec::{Attribute, Outgoing, REFRESH, hmac_sha1};
+use crate::support::operating::{ask, json, until};
+use crate::support::process::{SECRET, Server, Setup};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;

@@ -1,23 +1,7 @@
 //! The built binary as a process: usage, exit codes, signals, what it prints, what it tells an operator.
 
-#[allow(dead_code)]
-#[path = "../conformance/client.rs"]
-mod client;
-#[allow(dead_code)]
-#[path = "../conformance/codec.rs"]
-mod codec;
-#[allow(dead_code)]
-#[path = "../conformance/fixture.rs"]
-mod fixture;
-
-#[allow(dead_code)]
-#[path = "../web/axe.rs"]
-mod axe;
-#[path = "../browser/mod.rs"]
-mod browser;
-#[allow(dead_code)]
-#[path = "../natlab/namespace.rs"]
-mod namespace;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod admin;
 mod config;
@@ -28,7 +12,6 @@ mod external;
 mod handover;
 mod listeners;
 mod logs;
-mod operating;
 mod operator;
 mod printing;
 mod quota;

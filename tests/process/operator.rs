@@ -1,8 +1,8 @@
 //! What an operator sees: metrics, health, logs.
 
-use crate::client::{PATIENCE, Peer};
-use crate::codec::{BINDING, Outgoing};
-use crate::fixture::Setup;
+use crate::support::client::{PATIENCE, Peer};
+use crate::support::codec::{BINDING, Outgoing};
+use crate::support::process::Setup;
 use std::time::Instant;
 
 /// Issue 2: "`/healthz`".

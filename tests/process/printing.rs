@@ -1,7 +1,7 @@
 //! What a command prints may find nobody who reads it, or no room: neither is a fault of the program.
 
-use crate::fixture::Setup;
-use crate::operating::Directory;
+use crate::support::operating::Directory;
+use crate::support::process::Setup;
 use crate::{command, stderr};
 use std::fs::File;
 use std::process::Stdio;

@@ -2,10 +2,10 @@
 //! (token buckets; drops counted [...]); total bytes per user per period; new peer addresses per second per allocation [...].
 //! 486 and 508 as the RFC says."
 
-use crate::client::{PASSWORD, PATIENCE, Peer, USER};
-use crate::codec::{Attribute, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
-use crate::fixture::{OTHER_PASSWORD, OTHER_USER, Setup};
-use crate::operating::{json, until};
+use crate::support::client::{PASSWORD, PATIENCE, Peer, USER};
+use crate::support::codec::{Attribute, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
+use crate::support::operating::{json, until};
+use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Setup};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
@@ -28,7 +28,7 @@ fn allocations_are_bounded_with_the_rfcs_codes() {
             Some(code),
             "{flag}"
         );
-        first.ask(Outgoing::request(crate::codec::REFRESH).with(Attribute::lifetime(0)));
+        first.ask(Outgoing::request(crate::support::codec::REFRESH).with(Attribute::lifetime(0)));
         assert!(
             second.ask(Outgoing::allocate()).is_success(),
             "{flag}: the place is free again"

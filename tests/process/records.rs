@@ -1,10 +1,10 @@
 //! Issue 8: "Usage: one JSON line, and optionally a webhook with retries, per allocation start, every N minutes, and end [...].
 //! Nothing is lost when the sink is down for a while (bounded spool on disk), and the relay never waits for it."
 
-use crate::client::Peer;
-use crate::codec::{Attribute, Outgoing, REFRESH};
-use crate::fixture::{Setup, free_port};
-use crate::operating::{Directory, until};
+use crate::support::client::Peer;
+use crate::support::codec::{Attribute, Outgoing, REFRESH};
+use crate::support::operating::{Directory, until};
+use crate::support::process::{Setup, free_port};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

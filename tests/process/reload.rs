@@ -1,10 +1,10 @@
 //! Issue 8: "Reload (SIGHUP, or `POST /reload` on the admin listener) [...]; all or nothing; the answer says what changed and
 //! what needs a restart. Existing allocations live on [...]. A file that does not validate changes nothing."
 
-use crate::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
-use crate::codec::Outgoing;
-use crate::fixture::free_port;
-use crate::operating::{Directory, ask, json, on_file, signal};
+use crate::support::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
+use crate::support::codec::Outgoing;
+use crate::support::operating::{Directory, ask, json, on_file, signal};
+use crate::support::process::free_port;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ fn a_reload_says_what_changed_and_what_lives_lives_on() {
     old.send_channel(0x4000, b"still here");
     assert_eq!(peer.receive().1, b"still here");
     assert!(
-        old.ask(Outgoing::request(crate::codec::REFRESH))
+        old.ask(Outgoing::request(crate::support::codec::REFRESH))
             .is_success(),
         "its credentials stay good"
     );
@@ -91,7 +91,7 @@ fn a_file_that_is_wrong_changes_nothing() {
     assert!(
         server
             .udp()
-            .exchange(&Outgoing::request(crate::codec::BINDING))
+            .exchange(&Outgoing::request(crate::support::codec::BINDING))
             .is_success()
     );
 }
@@ -129,8 +129,8 @@ fn peer_rules_and_quotas_change() {
     let mut second = server.udp();
     second.login(USER, PASSWORD);
     assert_eq!(second.ask(Outgoing::allocate()).error(), Some(486));
-    let refused = Outgoing::request(crate::codec::CREATE_PERMISSION).with(
-        crate::codec::Attribute::peer("127.0.0.9:9".parse().unwrap()),
+    let refused = Outgoing::request(crate::support::codec::CREATE_PERMISSION).with(
+        crate::support::codec::Attribute::peer("127.0.0.9:9".parse().unwrap()),
     );
     assert_eq!(first.ask(refused).error(), Some(403));
 }

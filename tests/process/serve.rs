@@ -1,8 +1,8 @@
 //! Starting, running and ending.
 
-use crate::client::{Client, PASSWORD, PATIENCE, Peer, USER};
-use crate::codec::Outgoing;
-use crate::fixture::{REALM_NAME, Setup, free_port};
+use crate::support::client::{Client, PASSWORD, PATIENCE, Peer, USER};
+use crate::support::codec::Outgoing;
+use crate::support::process::{REALM_NAME, Setup, free_port};
 use crate::{command, find_text, json_in, stderr};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};

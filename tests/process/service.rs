@@ -1,7 +1,7 @@
 //! Issue 8: "`deploy/systemd/hairpin.service` (`Type=notify`, sandboxed [...])", "`deploy/container/Containerfile` ([...] non-root)":
 //! the server in the box that unit and image put it in, without systemd and without a container engine.
 
-use crate::operating::{Directory, until};
+use crate::support::operating::{Directory, until};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;

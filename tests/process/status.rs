@@ -2,11 +2,11 @@
 //! user, discards by reason, shards' load, certificates' expiry. No third-party request, works offline, light and dark"; "the status
 //! page driven in headless Chromium".
 
-use crate::axe;
-use crate::browser::{Browser, Look, Page, chromium, needs};
-use crate::client::{Client, PATIENCE, Peer, USER};
-use crate::fixture::{Setup, free_port};
-use crate::operating::Directory;
+use crate::support::axe;
+use crate::support::browser::{Browser, Look, Page, chromium, needs};
+use crate::support::client::{Client, PATIENCE, Peer, USER};
+use crate::support::operating::Directory;
+use crate::support::process::{Setup, free_port};
 use serde_json::json;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -222,7 +222,9 @@ impl Process {
     }
 
     fn answers(&self, admin: SocketAddr) {
-        crate::operating::until("an answer", || std::net::TcpStream::connect(admin).is_ok());
+        crate::support::operating::until("an answer", || {
+            std::net::TcpStream::connect(admin).is_ok()
+        });
     }
 
     fn signal(&self, name: &str) {

@@ -2,9 +2,11 @@
 //! oversized records: memory bounded, other clients unaffected."
 
 use super::binary::{certified, relaying};
-use super::line::{Caller, Line, PATIENCE, bound, connect, connect_from, secured, trusting};
-use super::operating::{Directory, until};
-use super::server::{Server, V4};
+use crate::support::line::{
+    Caller, Line, PATIENCE, bound, connect, connect_from, secured, trusting,
+};
+use crate::support::operating::{Directory, until};
+use crate::support::relay::{Server, V4};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};

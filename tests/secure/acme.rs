@@ -3,8 +3,8 @@
 
 use super::authority::{Authority, NAME, Place};
 use super::binary::{relaying, serial_of, shown, verified_by};
-use super::fixture::{Server, Setup};
-use super::operating::{Directory, signal, until};
+use crate::support::operating::{Directory, signal, until};
+use crate::support::process::{Server, Setup};
 use rcgen::{CertificateParams, KeyPair};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -111,7 +111,8 @@ fn it_is_renewed_before_it_expires_and_nobody_is_disconnected() {
     let mut caller = relaying(address, NAME);
     let relayed = caller.allocate();
     let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    peer.set_read_timeout(Some(super::line::PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(crate::support::line::PATIENCE))
+        .unwrap();
     caller.permit(peer.local_addr().unwrap());
     until("the next", || {
         caller.bounce(&peer, relayed, 100);
@@ -172,7 +173,7 @@ fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
 
 /// The serial that the first connection is shown which `address` takes.
 fn first_shown(address: SocketAddr) -> Option<String> {
-    let end = Instant::now() + super::line::PATIENCE;
+    let end = Instant::now() + crate::support::line::PATIENCE;
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < end, "nobody listens");
         std::thread::yield_now();

@@ -1,8 +1,8 @@
 //! An ACME server on loopback: Let's Encrypt's own for tests (`pebble`), with a name server beside it that says where names lead.
 
-use super::fixture::free_port;
-use super::line::{connect, secured, trusting};
-use super::operating::Directory;
+use crate::support::line::{connect, secured, trusting};
+use crate::support::operating::Directory;
+use crate::support::process::free_port;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

@@ -1,9 +1,9 @@
 //! "PROXY protocol v1/v2 (only from configured load balancers; the real client address is then used everywhere)".
 
 use super::binary::certified;
-use super::line::{Caller, Line, connect, connect_from, secured, trusting};
-use super::operating::{Directory, until};
-use super::server::{Server, V4};
+use crate::support::line::{Caller, Line, connect, connect_from, secured, trusting};
+use crate::support::operating::{Directory, until};
+use crate::support::relay::{Server, V4};
 use hairpin::turn::client_state::Request;
 use hairpin::turn::policy::acl::Cidr;
 use std::io::{Read, Write};

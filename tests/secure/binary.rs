@@ -1,9 +1,9 @@
 //! The built binary, from outside: what it shows, and a relay through it.
 
-use super::fixture::Setup;
-use super::line::{Caller, Line, connect, secured, trusting};
-use super::operating::Directory;
-use super::server::certificate;
+use crate::support::line::{Caller, Line, connect, secured, trusting};
+use crate::support::operating::Directory;
+use crate::support::process::Setup;
+use crate::support::relay::certificate;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};

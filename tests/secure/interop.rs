@@ -1,10 +1,10 @@
 //! Other people's clients: OpenSSL, coturn's, curl.
 
 use super::binary::{relaying, shown};
-use super::fixture::Setup;
-use super::line::{Caller, Line};
-use super::operating::Directory;
-use super::server::{Server, V4, certificate};
+use crate::support::line::{Caller, Line};
+use crate::support::operating::Directory;
+use crate::support::process::Setup;
+use crate::support::relay::{Server, V4, certificate};
 use hairpin::net::tls::server::Terms;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,18 +1,8 @@
 //! TLS and DTLS on the relay's ports: relays through a server in this process and the built binary, with our own clients
 //! and with other people's.
 
-#[allow(dead_code)]
-#[path = "../conformance/client.rs"]
-mod client;
-#[allow(dead_code)]
-#[path = "../conformance/codec.rs"]
-mod codec;
-#[allow(dead_code)]
-#[path = "../conformance/fixture.rs"]
-mod fixture;
-#[allow(dead_code)]
-#[path = "../process/operating.rs"]
-mod operating;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod abuse;
 mod acme;
@@ -20,16 +10,14 @@ mod authority;
 mod balancer;
 mod binary;
 mod interop;
-mod line;
 mod replaced;
-mod server;
 
-use line::Line;
-use server::Server;
+use support::line::{self, Line};
+use support::relay::{self, Server};
 
 #[test]
 fn relays_over_every_transport_on_one_port_and_both_families() {
-    for ip in server::BOTH {
+    for ip in relay::BOTH {
         let server = Server::start(ip, |_| {});
         for open in [Line::udp, Line::tcp, Line::tls, Line::dtls] {
             let mut caller = line::Caller::new(open(&server));
@@ -42,7 +30,7 @@ fn relays_over_every_transport_on_one_port_and_both_families() {
 
 #[test]
 fn two_dtls_clients_reach_each_other_through_their_relays() {
-    let server = Server::start(server::V4, |_| {});
+    let server = Server::start(relay::V4, |_| {});
     let (mut one, mut two) = (
         line::Caller::new(Line::dtls(&server)),
         line::Caller::new(Line::tls(&server)),
@@ -58,7 +46,7 @@ fn two_dtls_clients_reach_each_other_through_their_relays() {
 
 #[test]
 fn alpn_is_taken_where_it_is_ours_and_never_required() {
-    let server = Server::start(server::V4, |_| {});
+    let server = Server::start(relay::V4, |_| {});
     for (offered, agreed) in [
         (&b"stun.turn"[..], true),
         (b"stun.nat-discovery", true),

@@ -1,10 +1,10 @@
 //! "Certificate change under 50 live TLS relays: zero lost connections; after it new handshakes show the new serial."
 
 use super::binary::{certified, relaying};
-use super::client::{PASSWORD, USER};
-use super::line::{Caller, Line, PATIENCE, connect, secured, trusting};
-use super::operating::{Directory, ask, on_file, signal, until};
-use super::server::{Server, V4, certificate};
+use crate::support::client::{PASSWORD, USER};
+use crate::support::line::{Caller, Line, PATIENCE, connect, secured, trusting};
+use crate::support::operating::{Directory, ask, on_file, signal, until};
+use crate::support::relay::{Server, V4, certificate};
 use hairpin::net::Certificate;
 use hairpin::turn::client_state::Request;
 use std::net::UdpSocket;

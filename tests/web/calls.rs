@@ -13,9 +13,9 @@ use hairpin::service::web::{Settings, Web};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::axe;
-use crate::browser::{Browser, Look, Page};
 use crate::relay::Relay;
+use crate::support::axe;
+use crate::support::browser::{Browser, Look, Page};
 
 type Stop = oneshot::Sender<()>;
 

@@ -1,10 +1,7 @@
 //! The web listener from outside: HTTP, the signaling protocol with its every bound, and the call page in a browser.
 
 mod access;
-mod axe;
 mod bounds;
-#[path = "../browser/mod.rs"]
-mod browser;
 mod calls;
 mod client;
 mod http;
@@ -12,3 +9,6 @@ mod protocol;
 mod relay;
 mod staying;
 mod world;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use crate::axe;
-use crate::browser::{chromium, needs};
+use crate::support::axe;
+use crate::support::browser::{chromium, needs};
 
 /// Runs the tests of [`crate::calls`] in it, one after another, in a process of their own.
 #[test]

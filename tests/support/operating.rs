@@ -1,8 +1,8 @@
 //! What the tests of a server that is operated have in common: a server on a configuration file, and requests to its operators'
 //! listener.
 
-use crate::client::PATIENCE;
-use crate::fixture::{Server, Setup};
+use super::client::PATIENCE;
+use super::process::{Server, Setup};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

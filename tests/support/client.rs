@@ -1,6 +1,6 @@
 //! A TURN client for tests: blocking, one socket, says exactly what a test tells it to say and keeps what comes back in order.
 
-use crate::codec::*;
+use super::codec::*;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};

@@ -1,6 +1,6 @@
 //! A TURN client on a blocking line of any transport.
 
-use super::server::{BOTH, Server};
+use super::relay::{BOTH, Server};
 use hairpin::turn::client_state::{Answer, Client, Event, Login, Request};
 use hairpin::wire::attribute::Family;
 use hairpin::wire::stream;

@@ -1,6 +1,6 @@
 //! The built binary on free ports, ended with the test.
 
-use crate::client::{Client, PASSWORD, PATIENCE, USER};
+use super::client::{Client, PASSWORD, PATIENCE, USER};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -278,7 +278,7 @@ impl Server {
             probe
                 .set_read_timeout(Some(Duration::from_millis(20)))
                 .unwrap();
-            let request = crate::codec::Outgoing::request(crate::codec::BINDING).encode(None);
+            let request = super::codec::Outgoing::request(super::codec::BINDING).encode(None);
             while probe
                 .send_to(&request, address)
                 .and_then(|_| probe.recv(&mut [0; 64]))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::browser::needs;
+use super::browser::needs;
 
 /// Fetches it, if it is not here yet. The world of the browser tests has no way out, so this comes before.
 pub fn fetch() {

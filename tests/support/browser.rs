@@ -1,9 +1,4 @@
 //! Drives a headless Chromium over the pipe of the DevTools protocol: no port, no WebSocket, no second program.
-//!
-//! Shared by the test targets that need a browser, each by `#[path = "../browser/mod.rs"] mod browser;`.
-
-// Each test target uses another part of it.
-#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};

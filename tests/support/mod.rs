@@ -1,0 +1,17 @@
+//! What the test targets share: clients, servers to test against, and drivers of processes, browsers and namespaces.
+//!
+//! Each target includes this folder by `#[path = "../support/mod.rs"] mod support;`.
+
+// A target uses only a part of it.
+#![allow(dead_code)]
+
+pub mod axe;
+pub mod browser;
+pub mod client;
+pub mod codec;
+pub mod coturn;
+pub mod line;
+pub mod namespace;
+pub mod operating;
+pub mod process;
+pub mod relay;
