@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::outcome::{complain, tell};
+use crate::cli::output::{print_error, print_result};
 use crate::cli::peer::{block_on, progress_line};
 use crate::client::uri::IceUrl;
 use crate::peer::check::run::{Credentials, Settings, check};
@@ -59,7 +59,7 @@ pub fn run(arguments: Check) -> ExitCode {
         (name, None, Some(secret)) => Credentials::Secret { secret, name },
         (Some(username), Some(password), _) => Credentials::Login(Login { username, password }),
         (Some(_), None, None) => {
-            complain(&"hairpin check: --user needs --password or --shared-secret");
+            print_error(&"hairpin check: --user needs --password or --shared-secret");
             return ExitCode::from(2);
         }
         _ => Credentials::None,
@@ -74,15 +74,15 @@ pub fn run(arguments: Check) -> ExitCode {
     line.finish_and_clear();
     match report.and_then(|report| report) {
         Err(error) => {
-            complain(&format_args!("hairpin check: {error}"));
+            print_error(&format_args!("hairpin check: {error}"));
             ExitCode::from(2)
         }
         Ok(report) => {
             let code = report.exit_code();
             if json {
-                tell(&serde_json::to_string(&report).unwrap_or_default(), code)
+                print_result(&serde_json::to_string(&report).unwrap_or_default(), code)
             } else {
-                tell(&report, code)
+                print_result(&report, code)
             }
         }
     }

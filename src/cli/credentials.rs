@@ -1,8 +1,8 @@
 //! `hairpin credentials`: a username and a password that expire, made from the secret that the server shares.
 
-use crate::cli::ice;
-use crate::cli::outcome::{tell, usage};
-use crate::config::{Host, value};
+use crate::cli::ice_servers;
+use crate::cli::output::{print_result, usage_error};
+use crate::config::{HostInfo, value};
 use clap::Args;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -35,23 +35,26 @@ pub struct Credentials {
 pub fn run(args: &Credentials) -> ExitCode {
     // The variable may have several, as the server reads it.
     let Some(secret) = args.shared_secret.lines().find(|line| !line.is_empty()) else {
-        return usage(&"--shared-secret is empty; write the secret that the server was given");
+        return usage_error(
+            &"--shared-secret is empty; write the secret that the server was given",
+        );
     };
-    let pair = ice::Pair::minted(secret, args.user.as_deref(), args.ttl);
+    let pair = ice_servers::UserCredentials::time_limited(secret, args.user.as_deref(), args.ttl);
     let servers = if args.server.is_empty() {
         vec![here()]
     } else {
         args.server.clone()
     };
-    let (ice::Pair { username, password }, json) = (&pair, ice::json(&servers, &[], &pair));
-    tell(
+    let (ice_servers::UserCredentials { username, password }, json) =
+        (&pair, ice_servers::json(&servers, &[], &pair));
+    print_result(
         &format_args!("username {username}\npassword {password}\n{json}"),
         ExitCode::SUCCESS,
     )
 }
 
 fn here() -> String {
-    let host = Host::look(String::new());
+    let host = HostInfo::detect(String::new());
     let ip = host
         .source_v4
         .or(host.source_v6)

@@ -3,7 +3,7 @@
 use crate::config;
 use crate::config::schema;
 use crate::config::schema::{Key, Shape};
-use crate::config::{Error, Given, Origin, Written, file};
+use crate::config::{Error, Layer, RawValue, Source, file};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     config: Option<PathBuf>,
-    written: Written,
+    written: Layer,
 }
 
 impl Flags {
@@ -27,9 +27,9 @@ impl Flags {
     ///
     /// # Errors
     /// What is wrong with the file.
-    pub fn written(&self) -> Result<Written, Error> {
+    pub fn written(&self) -> Result<Layer, Error> {
         let file = self.file().map(file::read).transpose()?.unwrap_or_default();
-        let environment = Written::from_environment(|name| std::env::var(name).ok());
+        let environment = Layer::from_environment(|name| std::env::var(name).ok());
         Ok(file
             .overlay(environment)
             .overlay(self.written.clone())
@@ -65,14 +65,14 @@ impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Flags, clap::Error> {
         let mut flags = Flags {
             config: matches.get_one::<PathBuf>("config").cloned(),
-            written: Written::default(),
+            written: Layer::default(),
         };
         for key in schema::keys() {
             let Some(values) = matches.get_many::<String>(key.name) else {
                 continue;
             };
-            let origin = Origin::Flag(format!("--{}", key.flag()));
-            let values = values.map(|text| Given::new(text, &origin));
+            let origin = Source::Flag(format!("--{}", key.flag()));
+            let values = values.map(|text| RawValue::new(text, &origin));
             flags.written.set(key, values.collect());
         }
         Ok(flags)

@@ -1,4 +1,4 @@
-//! Logs go to standard error, as lines or as objects; how much can change while the server runs.
+//! LogSettings go to standard error, as lines or as objects; how much can change while the server runs.
 //!
 //! ```text
 //!   shard, service ──line──► queue ──► a thread of its own ──► standard error
@@ -6,7 +6,7 @@
 //!
 //! Whoever reads standard error may be slow or not read at all: then lines are lost, and packets are not.
 
-use crate::config::{Logs, value};
+use crate::config::{LogSettings, value};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
@@ -19,18 +19,18 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 /// How much is logged, to be changed at will.
 #[derive(Clone, Debug)]
-pub struct Level {
+pub struct LogFilter {
     handle: reload::Handle<EnvFilter, Registry>,
     filter: Arc<Mutex<String>>,
 }
 
 /// Keeps the lines flowing; when it is dropped, those that wait are written first.
 #[derive(Debug)]
-pub struct Writing(Queue);
+pub struct LogGuard(LogQueue);
 
 /// Starts logging.
-pub fn start(logs: &Logs) -> (Level, Writing) {
-    let queue = Queue::new(io::stderr());
+pub fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
+    let queue = LogQueue::new(io::stderr());
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&logs.level));
     let lines = fmt::layer()
         .with_writer(queue.clone())
@@ -46,16 +46,16 @@ pub fn start(logs: &Logs) -> (Level, Writing) {
         .with(lines)
         .try_init();
     (
-        Level {
+        LogFilter {
             handle,
             filter: Arc::new(Mutex::new(logs.level.clone())),
         },
-        Writing(queue),
+        LogGuard(queue),
     )
 }
 
-impl Level {
-    /// Logs as much as the filter says from here on; one that is none changes nothing.
+impl LogFilter {
+    /// LogSettings as much as the filter says from here on; one that is none changes nothing.
     pub fn set(&self, filter: &str) -> bool {
         let sound = value::filter(filter).is_ok();
         let set = sound
@@ -75,7 +75,7 @@ impl Level {
     }
 }
 
-impl Drop for Writing {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.0.drain(PATIENCE);
     }
@@ -83,7 +83,7 @@ impl Drop for Writing {
 
 /// What waits to be written.
 #[derive(Clone, Debug)]
-struct Queue {
+struct LogQueue {
     waiting: SyncSender<Item>,
     lost: Arc<AtomicU64>,
 }
@@ -95,9 +95,9 @@ enum Item {
     Mark(SyncSender<()>),
 }
 
-impl Queue {
+impl LogQueue {
     /// A queue that a thread of its own writes to `to`.
-    fn new(to: impl Write + Send + 'static) -> Queue {
+    fn new(to: impl Write + Send + 'static) -> LogQueue {
         let (waiting, queued) = mpsc::sync_channel(LINES);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = lost.clone();
@@ -105,7 +105,7 @@ impl Queue {
         let _ = std::thread::Builder::new()
             .name("logs".into())
             .spawn(move || write(&queued, to, &counted));
-        Queue { waiting, lost }
+        LogQueue { waiting, lost }
     }
 
     /// Waits until all has been written, but not for ever.
@@ -149,15 +149,15 @@ fn put(item: Item, to: &mut impl Write) {
     }
 }
 
-impl<'a> MakeWriter<'a> for Queue {
-    type Writer = &'a Queue;
+impl<'a> MakeWriter<'a> for LogQueue {
+    type Writer = &'a LogQueue;
 
-    fn make_writer(&'a self) -> &'a Queue {
+    fn make_writer(&'a self) -> &'a LogQueue {
         self
     }
 }
 
-impl Write for &Queue {
+impl Write for &LogQueue {
     /// Takes a whole line, or loses it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.waiting.try_send(Item::Line(line.to_vec())).is_err() {
@@ -201,7 +201,7 @@ mod tests {
     fn who_does_not_read_holds_nobody_up_and_loses_lines() {
         let (go, wait) = mpsc::channel();
         let read = Arc::new(Mutex::new(Vec::new()));
-        let queue = Queue::new(Slow(wait, read.clone()));
+        let queue = LogQueue::new(Slow(wait, read.clone()));
         for _ in 0..LINES + 10 {
             (&queue).write_all(b"a line\n").unwrap();
         }

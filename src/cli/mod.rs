@@ -8,9 +8,9 @@ mod command;
 mod config;
 mod credentials;
 mod flags;
-mod ice;
+mod ice_servers;
 mod logs;
-mod outcome;
+mod output;
 #[cfg(feature = "peer")]
 pub mod peer;
 mod serve;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::outcome::{complain, tell};
+use crate::cli::output::{print_error, print_result};
 use crate::client::uri::Transport;
 use crate::peer::call::agent::{Policy, Settings, call};
 use crate::peer::verdict::Expected;
@@ -83,15 +83,15 @@ pub fn run(arguments: Peer) -> ExitCode {
     line.finish_and_clear();
     match verdict {
         Err(error) => {
-            complain(&format_args!("hairpin peer: {error}"));
+            print_error(&format_args!("hairpin peer: {error}"));
             ExitCode::FAILURE
         }
         Ok(verdict) => {
             let code = verdict.exit_code();
             if json {
-                tell(&serde_json::to_string(&verdict).unwrap_or_default(), code)
+                print_result(&serde_json::to_string(&verdict).unwrap_or_default(), code)
             } else {
-                tell(&verdict, code)
+                print_result(&verdict, code)
             }
         }
     }

@@ -569,7 +569,7 @@ mod tests {
     fn with_a_certificate_there_is_a_port_for_tls() {
         let pair = "cert=/c.pem\npkey=/k.pem\n";
         let kept = ["certificate = [\"/c.pem\"]", "private_key = [\"/k.pem\"]"];
-        // Written out, since 443 would be a default here too.
+        // Layer out, since 443 would be a default here too.
         let everywhere = r#"listen = ["0.0.0.0:3478", "0.0.0.0:5349", "[::]:3478", "[::]:5349"]"#;
         for text in [
             "tls-listening-port=5349",

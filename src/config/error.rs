@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Source {
     /// Nowhere: it is the default.
     Default,
     /// A flag of the command line, with its hyphens.
@@ -24,51 +24,51 @@ pub enum Origin {
     },
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("default"),
-            Origin::Flag(flag) => f.write_str(flag),
-            Origin::Environment(variable) => f.write_str(variable),
-            Origin::File { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
+            Source::Default => f.write_str("default"),
+            Source::Flag(flag) => f.write_str(flag),
+            Source::Environment(variable) => f.write_str(variable),
+            Source::File { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
         }
     }
 }
 
 /// One fault: where, and a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct Diagnostic {
     /// Where it was written.
-    pub origin: Origin,
+    pub origin: Source,
     /// What is wrong, and what would be right.
     pub message: String,
     /// What is written may be right: somebody else did not answer, and may the next time.
-    pub passing: bool,
+    pub transient: bool,
 }
 
-impl Fault {
+impl Diagnostic {
     /// A fault at a place.
-    pub fn new(origin: &Origin, message: impl Into<String>) -> Fault {
-        Fault {
+    pub fn new(origin: &Source, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
             origin: origin.clone(),
             message: message.into(),
-            passing: false,
+            transient: false,
         }
     }
 
     /// The same for what may be right the next time.
-    pub fn passing(self) -> Fault {
-        Fault {
-            passing: true,
+    pub fn transient(self) -> Diagnostic {
+        Diagnostic {
+            transient: true,
             ..self
         }
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
-            Origin::Default => f.write_str(&self.message),
+            Source::Default => f.write_str(&self.message),
             origin => write!(f, "{origin}: {}", self.message),
         }
     }
@@ -77,29 +77,29 @@ impl fmt::Display for Fault {
 /// Everything that is wrong with a configuration: at least one fault, in the order of writing where that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The faults.
-    pub faults: Vec<Fault>,
+    /// The diagnostics.
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Error {
     /// An error of at least one fault; those of files come in the order of writing.
-    pub fn new(mut faults: Vec<Fault>) -> Error {
-        faults.sort_by_key(|fault| match fault.origin {
-            Origin::File { line, column, .. } => (line, column),
+    pub fn new(mut diagnostics: Vec<Diagnostic>) -> Error {
+        diagnostics.sort_by_key(|fault| match fault.origin {
+            Source::File { line, column, .. } => (line, column),
             _ => (0, 0),
         });
-        Error { faults }
+        Error { diagnostics }
     }
 
     /// Whether nothing has to be written otherwise: the same may be right the next time.
-    pub fn is_passing(&self) -> bool {
-        self.faults.iter().all(|fault| fault.passing)
+    pub fn is_transient(&self) -> bool {
+        self.diagnostics.iter().all(|fault| fault.transient)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.faults.iter().enumerate() {
+        for (index, fault) in self.diagnostics.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{fault}")?;
         }
@@ -109,10 +109,10 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Error {
+impl From<Diagnostic> for Error {
+    fn from(fault: Diagnostic) -> Error {
         Error {
-            faults: vec![fault],
+            diagnostics: vec![fault],
         }
     }
 }

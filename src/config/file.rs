@@ -1,7 +1,7 @@
 //! The configuration file: TOML, one key a line, unknown keys refused with the nearest known one.
 
-use crate::config::error::{Error, Fault, Origin};
-use crate::config::layers::{Given, Written};
+use crate::config::error::{Diagnostic, Error, Source};
+use crate::config::layers::{Layer, RawValue};
 use crate::config::nearest::nearest;
 use crate::config::schema;
 use crate::config::schema::{Key, Shape};
@@ -14,10 +14,10 @@ use toml::de::{DeTable, DeValue};
 ///
 /// # Errors
 /// A file that cannot be read, and whatever [`parse`] finds.
-pub fn read(path: &Path) -> Result<Written, Error> {
+pub fn read(path: &Path) -> Result<Layer, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Fault::new(
-            &Origin::Default,
+        Diagnostic::new(
+            &Source::Default,
             format!("{} cannot be read: {error}", path.display()),
         )
     })?;
@@ -28,56 +28,61 @@ pub fn read(path: &Path) -> Result<Written, Error> {
 ///
 /// # Errors
 /// Everything that is not TOML, no known key, or of a wrong type, each with its line and column.
-pub fn parse(path: &Path, text: &str) -> Result<Written, Error> {
-    let place = Place {
+pub fn parse(path: &Path, text: &str) -> Result<Layer, Error> {
+    let place = FileText {
         file: Arc::new(path.to_owned()),
         text,
     };
     let table = DeTable::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        Fault::new(
+        Diagnostic::new(
             &place.origin(at),
             format!("this is not TOML: {}", error.message()),
         )
     })?;
-    let mut faults = Vec::new();
-    let written = place.table(table.get_ref(), &TOP, &mut faults);
-    if faults.is_empty() {
+    let mut diagnostics = Vec::new();
+    let written = place.table(table.get_ref(), &TOP, &mut diagnostics);
+    if diagnostics.is_empty() {
         Ok(written)
     } else {
-        Err(Error::new(faults))
+        Err(Error::new(diagnostics))
     }
 }
 
 /// Offsets into a text as places in its file.
-struct Place<'a> {
+struct FileText<'a> {
     file: Arc<PathBuf>,
     text: &'a str,
 }
 
 /// Which keys a table may have.
-struct Level {
+struct KnownKeys {
     key: fn(&str) -> Option<&'static Key>,
     names: fn() -> Vec<&'static str>,
     realms: bool,
 }
 
-impl Place<'_> {
-    fn table(&self, table: &DeTable, level: &Level, faults: &mut Vec<Fault>) -> Written {
-        let mut written = Written::default();
+impl FileText<'_> {
+    fn table(
+        &self,
+        table: &DeTable,
+        level: &KnownKeys,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Layer {
+        let mut written = Layer::default();
         for (name, value) in table.iter() {
             let at = self.origin(name.span().start);
             let name: &str = name.get_ref();
             if level.realms && name == REALMS {
-                written.realms = self.realms(&at, value, faults);
+                written.realms = self.realms(&at, value, diagnostics);
                 continue;
             }
             match (level.key)(name) {
-                None => faults.push(Fault::new(&at, unknown(name, (level.names)()))),
+                None => diagnostics.push(Diagnostic::new(&at, unknown(name, (level.names)()))),
                 Some(key) => match self.values(key.shape, value) {
                     Ok(values) => written.set(key, values),
                     Err((at, message)) => {
-                        faults.push(Fault::new(&at, format!("{}: {message}", key.name)))
+                        diagnostics.push(Diagnostic::new(&at, format!("{}: {message}", key.name)))
                     }
                 },
             }
@@ -87,12 +92,12 @@ impl Place<'_> {
 
     fn realms(
         &self,
-        at: &Origin,
+        at: &Source,
         value: &Spanned<DeValue>,
-        faults: &mut Vec<Fault>,
-    ) -> Vec<Written> {
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Vec<Layer> {
         let DeValue::Array(list) = value.get_ref() else {
-            faults.push(Fault::new(
+            diagnostics.push(Diagnostic::new(
                 at,
                 "realms: write each realm as a table that starts with [[realms]]",
             ));
@@ -102,9 +107,9 @@ impl Place<'_> {
             Some((self.origin(table.span().start), table.get_ref().as_table()?))
         });
         let read = tables.map(|(at, table)| {
-            let realm = self.table(table, &REALM, faults);
+            let realm = self.table(table, &REALM, diagnostics);
             if !realm.has(&schema::NAME) {
-                faults.push(Fault::new(
+                diagnostics.push(Diagnostic::new(
                     &at,
                     "this realm lacks its name; write name = \"…\"",
                 ));
@@ -114,7 +119,7 @@ impl Place<'_> {
         read.collect()
     }
 
-    fn origin(&self, offset: usize) -> Origin {
+    fn origin(&self, offset: usize) -> Source {
         let before = self.text.get(..offset).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before
@@ -122,7 +127,7 @@ impl Place<'_> {
             .next()
             .map_or(0, |last| last.chars().count())
             + 1;
-        Origin::File {
+        Source::File {
             file: self.file.clone(),
             line,
             column,
@@ -133,9 +138,9 @@ impl Place<'_> {
         &self,
         shape: Shape,
         value: &Spanned<DeValue>,
-    ) -> Result<Vec<Given>, (Origin, String)> {
+    ) -> Result<Vec<RawValue>, (Source, String)> {
         let at = self.origin(value.span().start);
-        let single = |text: String| Ok(vec![Given::new(text, &at)]);
+        let single = |text: String| Ok(vec![RawValue::new(text, &at)]);
         match (value.get_ref(), shape) {
             (DeValue::Array(list), Shape::Many) => {
                 let parts = list.iter().map(|part| match part.get_ref() {
@@ -175,12 +180,12 @@ fn unknown(name: &str, known: Vec<&'static str>) -> String {
     }
 }
 
-const TOP: Level = Level {
+const TOP: KnownKeys = KnownKeys {
     key: schema::key,
     names: || schema::keys().map(|key| key.name).chain([REALMS]).collect(),
     realms: true,
 };
-const REALM: Level = Level {
+const REALM: KnownKeys = KnownKeys {
     key: |name| schema::REALM_KEYS.iter().find(|key| key.name == name),
     names: || schema::REALM_KEYS.iter().map(|key| key.name).collect(),
     realms: false,
@@ -192,10 +197,14 @@ const REALMS: &str = "realms";
 mod tests {
     use super::*;
 
-    fn faults(text: &str) -> Vec<String> {
+    fn diagnostics(text: &str) -> Vec<String> {
         match parse(Path::new("hairpin.toml"), text) {
             Ok(_) => vec![],
-            Err(error) => error.faults.iter().map(Fault::to_string).collect(),
+            Err(error) => error
+                .diagnostics
+                .iter()
+                .map(Diagnostic::to_string)
+                .collect(),
         }
     }
 
@@ -213,7 +222,7 @@ mod tests {
     #[test]
     fn a_typo_is_told_with_line_column_and_the_nearest_key() {
         assert_eq!(
-            faults("realm = \"a\"\n\n  relay-prots = \"1-2\"\nzzz = 1\n"),
+            diagnostics("realm = \"a\"\n\n  relay-prots = \"1-2\"\nzzz = 1\n"),
             [
                 "hairpin.toml:3:3: there is no key `relay-prots`; the nearest is `relay_ports`",
                 "hairpin.toml:4:1: there is no key `zzz`; `hairpin config print` shows all of them",
@@ -234,33 +243,33 @@ mod tests {
             "f:3:9"
         );
         assert_eq!(
-            faults("[[realms]]\nusr = ['x:y']\n"),
+            diagnostics("[[realms]]\nusr = ['x:y']\n"),
             [
                 "hairpin.toml:1:1: this realm lacks its name; write name = \"…\"",
                 "hairpin.toml:2:1: there is no key `usr`; the nearest is `user`",
             ]
         );
-        assert!(faults("realms = 3")[0].contains("[[realms]]"));
+        assert!(diagnostics("realms = 3")[0].contains("[[realms]]"));
     }
 
     #[test]
     fn types_and_syntax_are_told_where_they_go_wrong() {
         assert_eq!(
-            faults("sha1 = \"yes\""),
+            diagnostics("sha1 = \"yes\""),
             ["hairpin.toml:1:8: sha1: write true or false, without quotes"]
         );
         assert_eq!(
-            faults("user = [[\"a\"]]"),
+            diagnostics("user = [[\"a\"]]"),
             ["hairpin.toml:1:9: user: a list inside a list"]
         );
         assert_eq!(
-            faults("realm = 2.5"),
+            diagnostics("realm = 2.5"),
             ["hairpin.toml:1:9: realm: a float is no text or number"]
         );
         assert!(
-            faults("realm = \"a\"\nrealm = \"b\"")[0]
+            diagnostics("realm = \"a\"\nrealm = \"b\"")[0]
                 .starts_with("hairpin.toml:2:1: this is not TOML: ")
         );
-        assert!(faults("a b")[0].starts_with("hairpin.toml:1:"));
+        assert!(diagnostics("a b")[0].starts_with("hairpin.toml:1:"));
     }
 }

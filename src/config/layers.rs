@@ -1,7 +1,7 @@
 //! A configuration as it was written: texts and where each was found, nothing understood yet. Layers lie on one another:
 //! a flag hides the variable, which hides the file, which hides the default.
 
-use crate::config::error::{Fault, Origin};
+use crate::config::error::{Diagnostic, Source};
 use crate::config::nearest;
 use crate::config::schema;
 use crate::config::schema::{Key, Shape};
@@ -9,19 +9,19 @@ use std::collections::HashMap;
 
 /// One value, as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct RawValue {
     /// What was written.
     pub text: String,
     /// Where.
-    pub origin: Origin,
-    /// For a key that names files: what stood in this one when [`Written::open_files`] looked, or why nothing could be read.
+    pub origin: Source,
+    /// For a key that names files: what stood in this one when [`Layer::open_files`] looked, or why nothing could be read.
     pub content: Option<Result<String, String>>,
 }
 
-impl Given {
+impl RawValue {
     /// A text and where it was written.
-    pub fn new(text: impl Into<String>, origin: &Origin) -> Given {
-        Given {
+    pub fn new(text: impl Into<String>, origin: &Source) -> RawValue {
+        RawValue {
             text: text.into(),
             origin: origin.clone(),
             content: None,
@@ -31,20 +31,20 @@ impl Given {
 
 /// What was written in one place, or in several laid on one another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    values: HashMap<&'static str, Vec<Given>>,
+pub struct Layer {
+    values: HashMap<&'static str, Vec<RawValue>>,
     /// Further realms, which only a file can name.
-    pub realms: Vec<Written>,
+    pub realms: Vec<Layer>,
 }
 
-impl Written {
+impl Layer {
     /// Sets a key, in place of what was there.
-    pub fn set(&mut self, key: &Key, values: Vec<Given>) {
+    pub fn set(&mut self, key: &Key, values: Vec<RawValue>) {
         self.values.insert(key.name, values);
     }
 
     /// What was written for a key; empty when nothing was.
-    pub fn get(&self, key: &Key) -> &[Given] {
+    pub fn get(&self, key: &Key) -> &[RawValue] {
         self.values
             .get(key.name)
             .map(Vec::as_slice)
@@ -57,22 +57,22 @@ impl Written {
     }
 
     /// Lays another layer on top: what it sets counts from here on.
-    pub fn overlay(mut self, upper: Written) -> Written {
+    pub fn overlay(mut self, upper: Layer) -> Layer {
         self.values.extend(upper.values);
         self.realms.extend(upper.realms);
         self
     }
 
     /// What the environment says: one variable for each key; an empty one says nothing.
-    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Written {
-        let mut written = Written::default();
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Layer {
+        let mut written = Layer::default();
         for key in schema::keys() {
             let name = key.variable();
             let Some(text) = variable(&name).filter(|text| !text.is_empty()) else {
                 continue;
             };
-            let origin = Origin::Environment(name);
-            let given = |text: &str| Given::new(text, &origin);
+            let origin = Source::Environment(name);
+            let given = |text: &str| RawValue::new(text, &origin);
             let values = match (key.shape, key.secret) {
                 // Any character may be part of a secret but a line break.
                 (Shape::Many, true) => text
@@ -107,7 +107,7 @@ impl Written {
     }
 
     /// Reads the files that are named, so that what they say now is part of what was written.
-    pub fn open_files(mut self) -> Written {
+    pub fn open_files(mut self) -> Layer {
         for key in schema::keys().filter(|key| key.file) {
             for given in self.values.get_mut(key.name).into_iter().flatten() {
                 let read = std::fs::read_to_string(&given.text);
@@ -115,12 +115,12 @@ impl Written {
                     Some(read.map_err(|error| format!("{} cannot be read: {error}", given.text)));
             }
         }
-        self.realms = self.realms.into_iter().map(Written::open_files).collect();
+        self.realms = self.realms.into_iter().map(Layer::open_files).collect();
         self
     }
 
     /// Puts back what another configuration says of some keys.
-    pub fn keep(mut self, other: &Written, keys: impl Fn(&Key) -> bool) -> Written {
+    pub fn keep(mut self, other: &Layer, keys: impl Fn(&Key) -> bool) -> Layer {
         for key in schema::keys().filter(|key| keys(key)) {
             match other.values.get(key.name) {
                 Some(values) => self.values.insert(key.name, values.clone()),
@@ -131,7 +131,7 @@ impl Written {
     }
 
     /// What was written, key by key, for operators: secrets stay hidden.
-    pub fn describe(&self) -> Vec<Described> {
+    pub fn describe(&self) -> Vec<KeyDescription> {
         let described = |key: &'static Key| {
             let given = self.get(key);
             let texts = given.iter().map(|given| {
@@ -142,7 +142,7 @@ impl Written {
                 }
             });
             let origins = given.iter().map(|given| given.origin.to_string());
-            Described {
+            KeyDescription {
                 key: key.name,
                 values: texts.collect(),
                 origins: origins.collect(),
@@ -153,11 +153,8 @@ impl Written {
     }
 
     /// The keys whose values differ between two configurations, in the order of the schema.
-    pub fn differences<'a>(
-        &'a self,
-        other: &'a Written,
-    ) -> impl Iterator<Item = &'static Key> + 'a {
-        let says = |written: &'a Written, key: &Key| -> Vec<_> {
+    pub fn differences<'a>(&'a self, other: &'a Layer) -> impl Iterator<Item = &'static Key> + 'a {
+        let says = |written: &'a Layer, key: &Key| -> Vec<_> {
             written
                 .get(key)
                 .iter()
@@ -170,7 +167,7 @@ impl Written {
 
 /// One key as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Described {
+pub struct KeyDescription {
     /// Its name.
     pub key: &'static str,
     /// What was written; nothing where the default holds.
@@ -183,18 +180,18 @@ pub struct Described {
 
 /// Understands what was written, one key at a time, and gathers everything that is wrong on the way.
 #[derive(Debug)]
-pub struct Reader<'a> {
-    written: &'a Written,
+pub struct Resolver<'a> {
+    written: &'a Layer,
     /// What was found wrong so far.
-    pub faults: Vec<Fault>,
+    pub diagnostics: Vec<Diagnostic>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Resolver<'a> {
     /// Reads what was written.
-    pub fn new(written: &'a Written) -> Reader<'a> {
-        Reader {
+    pub fn new(written: &'a Layer) -> Resolver<'a> {
+        Resolver {
             written,
-            faults: Vec::new(),
+            diagnostics: Vec::new(),
         }
     }
 
@@ -216,7 +213,7 @@ impl<'a> Reader<'a> {
         &mut self,
         key: &Key,
         parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Vec<(Origin, T)> {
+    ) -> Vec<(Source, T)> {
         let mut values = Vec::new();
         for given in self.written.get(key) {
             match parse(&given.text) {
@@ -228,7 +225,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The contents of the files that a key names, each with its path and where that was written.
-    pub fn contents(&mut self, key: &Key) -> Vec<(Origin, String, String)> {
+    pub fn contents(&mut self, key: &Key) -> Vec<(Source, String, String)> {
         let mut contents = Vec::new();
         for given in self.written.get(key) {
             match &given.content {
@@ -248,7 +245,7 @@ impl<'a> Reader<'a> {
             .written
             .get(key)
             .first()
-            .map_or(Origin::Default, |given| given.origin.clone());
+            .map_or(Source::Default, |given| given.origin.clone());
         self.wrong_at(&origin, key, message);
     }
 
@@ -258,21 +255,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that something is wrong with a key at a place.
-    pub fn wrong_at(&mut self, origin: &Origin, key: &Key, message: &str) {
-        self.faults.push(Reader::fault(origin, key, message));
+    pub fn wrong_at(&mut self, origin: &Source, key: &Key, message: &str) {
+        self.diagnostics.push(Resolver::fault(origin, key, message));
     }
 
     /// The same for what somebody else may have right the next time.
-    pub fn passing_at(&mut self, origin: &Origin, key: &Key, message: &str) {
-        self.faults
-            .push(Reader::fault(origin, key, message).passing());
+    pub fn transient_at(&mut self, origin: &Source, key: &Key, message: &str) {
+        self.diagnostics
+            .push(Resolver::fault(origin, key, message).transient());
     }
 
-    fn fault(origin: &Origin, key: &Key, message: &str) -> Fault {
+    fn fault(origin: &Source, key: &Key, message: &str) -> Diagnostic {
         let message = match origin {
-            Origin::Flag(_) | Origin::Environment(_) => message.to_owned(),
-            Origin::File { .. } | Origin::Default => format!("{}: {message}", key.name),
+            Source::Flag(_) | Source::Environment(_) => message.to_owned(),
+            Source::File { .. } | Source::Default => format!("{}: {message}", key.name),
         };
-        Fault::new(origin, message)
+        Diagnostic::new(origin, message)
     }
 }

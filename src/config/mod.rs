@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   default ◄── file ◄── environment ◄── flags       each hides what lies under it
-//!      └─────────┴── Written ──┴───────────┘         texts, and where each stands
-//!                       │ resolve, with what the Host knows
+//!      └─────────┴── Layer ──┴───────────┘         texts, and where each stands
+//!                       │ resolve, with what the HostInfo knows
 //!                       ▼
 //!                   Settings                         what is meant: a Plan, a Policy, addresses, logs
 //! ```
@@ -12,7 +12,7 @@
 //! * [`value`]: how texts are read. [`resolve`]: what they mean together. [`render`]: the schema as a complete file.
 //! * [`coturn`]: what another server's file would be here.
 //!
-//! Errors name the file, the line and the column, or the flag, or the variable ([`Fault`]).
+//! Errors name the file, the line and the column, or the flag, or the variable ([`Diagnostic`]).
 #![cfg_attr(
     not(test),
     deny(
@@ -26,7 +26,7 @@
 pub mod coturn;
 mod error;
 pub mod file;
-mod host;
+mod host_info;
 mod key;
 pub mod layers;
 mod nearest;
@@ -36,9 +36,9 @@ pub mod resolve;
 pub mod schema;
 pub mod value;
 
-pub use crate::config::error::{Error, Fault, Origin};
-pub use crate::config::host::Host;
-pub use crate::config::layers::{Given, Written};
-pub use crate::config::resolve::realms::Login;
+pub use crate::config::error::{Diagnostic, Error, Source};
+pub use crate::config::host_info::HostInfo;
+pub use crate::config::layers::{Layer, RawValue};
+pub use crate::config::resolve::realms::CredentialSource;
 pub use crate::config::resolve::web::Web;
-pub use crate::config::resolve::{Logs, Settings};
+pub use crate::config::resolve::{LogSettings, Settings};

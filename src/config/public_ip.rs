@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The public addresses of a host, as far as anybody knows them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Public {
+pub struct PublicAddresses {
     /// The IPv4 one.
     pub v4: Option<IpAddr>,
     /// The IPv6 one.
@@ -15,7 +15,7 @@ pub struct Public {
 }
 
 /// Asks a STUN server, `HOST:PORT`, or without one the metadata services of the big clouds.
-pub fn find(stun: Option<&str>) -> Public {
+pub fn discover(stun: Option<&str>) -> PublicAddresses {
     match stun {
         Some(server) => {
             let servers: Vec<SocketAddr> = server
@@ -28,12 +28,12 @@ pub fn find(stun: Option<&str>) -> Public {
                     .filter(|server| server.is_ipv4() == v4)
                     .find_map(|server| reflexive(*server))
             };
-            Public {
+            PublicAddresses {
                 v4: ask(true),
                 v6: ask(false),
             }
         }
-        None => Public {
+        None => PublicAddresses {
             v4: metadata(),
             v6: None,
         },
@@ -178,8 +178,8 @@ mod tests {
             server.send_to(&answer, from).unwrap();
         });
         assert_eq!(
-            find(Some(&address.to_string())),
-            Public {
+            discover(Some(&address.to_string())),
+            PublicAddresses {
                 v4: "203.0.113.9".parse().ok(),
                 v6: None
             }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn nobody_there_is_nothing_known() {
-        assert_eq!(find(Some("127.0.0.1:1")), Public::default());
-        assert_eq!(find(Some("no port")), Public::default());
+        assert_eq!(discover(Some("127.0.0.1:1")), PublicAddresses::default());
+        assert_eq!(discover(Some("no port")), PublicAddresses::default());
     }
 }

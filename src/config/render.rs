@@ -94,7 +94,7 @@ const WIDTH: usize = 116;
 mod tests {
     use super::*;
     use crate::config::resolve::resolve;
-    use crate::config::{Host, file};
+    use crate::config::{HostInfo, file};
     use std::path::Path;
 
     fn uncommented(choose: impl Fn(&Key) -> bool) -> String {
@@ -113,13 +113,13 @@ mod tests {
 
     #[test]
     fn the_file_says_what_holds_anyway() {
-        let host = Host {
+        let host = HostInfo {
             ipv6: true,
             secret: "a secret that nobody wrote".into(),
-            ..Host::default()
+            ..HostInfo::default()
         };
         let written = file::parse(Path::new("f"), &super::file()).unwrap();
-        assert_eq!(written, super::super::Written::default());
+        assert_eq!(written, super::super::Layer::default());
         let defaults =
             file::parse(Path::new("f"), &uncommented(|key| !key.default.is_empty())).unwrap();
         let (plain, spelled) = (

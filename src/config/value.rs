@@ -35,18 +35,18 @@ pub fn optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
 
 /// Where operators come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum AdminAddress {
     /// An address.
     Address(SocketAddr),
     /// A UNIX socket.
     Unix(PathBuf),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for AdminAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Address(address) => write!(f, "{address}"),
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+            AdminAddress::Address(address) => write!(f, "{address}"),
+            AdminAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -55,13 +55,13 @@ impl fmt::Display for Place {
 ///
 /// # Errors
 /// Anything else.
-pub fn place(text: &str) -> Result<Option<Place>, String> {
+pub fn admin_address(text: &str) -> Result<Option<AdminAddress>, String> {
     match text.strip_prefix("unix:") {
         Some("") => Err("unix: wants a path behind it; write unix:/run/hairpin/admin.sock".into()),
-        Some(path) => Ok(Some(Place::Unix(path.into()))),
+        Some(path) => Ok(Some(AdminAddress::Unix(path.into()))),
         None if text == "off" => Ok(None),
         None => match transport_address(text) {
-            Ok(address) => Ok(Some(Place::Address(address))),
+            Ok(address) => Ok(Some(AdminAddress::Address(address))),
             Err(message) => Err(format!("{message}, unix:/run/hairpin/admin.sock, or off")),
         },
     }
@@ -405,7 +405,10 @@ mod tests {
             Ok(([10, 0, 0, 5], 9641).into())
         );
         assert!(transport_address("[fd00::1]:9641").is_ok());
-        assert!(place("nowhere").unwrap_err().contains("unix:/") && place("off") == Ok(None));
+        assert!(
+            admin_address("nowhere").unwrap_err().contains("unix:/")
+                && admin_address("off") == Ok(None)
+        );
         assert!(host_and_port("a.example:1").is_ok() && host_and_port("[::1]:1").is_ok());
         assert!(
             ["a.example", ":1", "a.example:0", "::1", "a.example:x"]

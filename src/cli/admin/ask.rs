@@ -1,6 +1,6 @@
 //! One request to the operators' listener.
 
-use crate::config::value::Place;
+use crate::config::value::AdminAddress;
 use axum::body::Body;
 use hyper::client::conn::http1;
 use hyper::{Method, StatusCode, header};
@@ -37,7 +37,11 @@ pub enum Failure {
 ///
 /// # Errors
 /// No server there, or its refusal.
-pub async fn ask(place: &Place, token: Option<&str>, request: &Request) -> Result<Value, Failure> {
+pub async fn ask(
+    place: &AdminAddress,
+    token: Option<&str>,
+    request: &Request,
+) -> Result<Value, Failure> {
     let unreachable = |why: String| {
         Failure::Unreachable(format!(
             "no server answers at {place}: {why}; say where it is with --admin"
@@ -45,13 +49,13 @@ pub async fn ask(place: &Place, token: Option<&str>, request: &Request) -> Resul
     };
     let exchanged = async {
         match place {
-            Place::Address(address) => {
+            AdminAddress::Address(address) => {
                 let stream = TcpStream::connect(address)
                     .await
                     .map_err(|error| error.to_string())?;
                 exchange(stream, &address.to_string(), token, request).await
             }
-            Place::Unix(path) => {
+            AdminAddress::Unix(path) => {
                 let stream = UnixStream::connect(path)
                     .await
                     .map_err(|error| error.to_string())?;

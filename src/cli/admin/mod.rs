@@ -3,9 +3,9 @@
 mod ask;
 mod show;
 
-use crate::cli::outcome::{failure, tell, usage};
+use crate::cli::output::{failure, print_result, usage_error};
 use crate::config::value;
-use crate::config::value::Place;
+use crate::config::value::AdminAddress;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use std::process::ExitCode;
@@ -15,8 +15,8 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug)]
 pub struct Admin {
     /// The server's operators' listener: IP:PORT or unix:PATH
-    #[arg(long, global = true, value_name = "PLACE", env = "HAIRPIN_ADMIN", default_value = "127.0.0.1:9641", value_parser = place)]
-    admin: Place,
+    #[arg(long, global = true, value_name = "PLACE", env = "HAIRPIN_ADMIN", default_value = "127.0.0.1:9641", value_parser = admin_address)]
+    admin: AdminAddress,
     /// The token that the server wants
     #[arg(
         long,
@@ -119,15 +119,15 @@ pub fn run(args: &Admin) -> ExitCode {
         .as_deref()
         .map(|token| token.trim_end_matches(['\r', '\n']));
     match runtime.block_on(ask::ask(&args.admin, token, &request(&args.verb))) {
-        Err(ask::Failure::Refused(sentence)) => usage(&sentence),
+        Err(ask::Failure::Refused(sentence)) => usage_error(&sentence),
         Err(ask::Failure::Missing(sentence) | ask::Failure::Unreachable(sentence)) => {
             failure(&sentence)
         }
-        Ok(answer) if args.json => tell(
+        Ok(answer) if args.json => print_result(
             &serde_json::to_string_pretty(&answer).unwrap_or_default(),
             ExitCode::SUCCESS,
         ),
-        Ok(answer) => tell(&show::table(&answer), ExitCode::SUCCESS),
+        Ok(answer) => print_result(&show::table(&answer), ExitCode::SUCCESS),
     }
 }
 
@@ -205,7 +205,7 @@ fn request(verb: &Verb) -> ask::Request {
     }
 }
 
-fn place(text: &str) -> Result<Place, String> {
-    value::place(text)?
+fn admin_address(text: &str) -> Result<AdminAddress, String> {
+    value::admin_address(text)?
         .ok_or_else(|| "a server whose listener is off cannot be looked after".into())
 }

@@ -19,7 +19,7 @@ use crate::bench::rate::Rate;
 use crate::bench::results::Outcome;
 use crate::bench::results::file::Report;
 use crate::bench::stop::{INTERRUPTED, Stop};
-use crate::cli::outcome::{complain, print};
+use crate::cli::output::{print, print_error};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -35,14 +35,14 @@ pub fn run(args: &Bench) -> ExitCode {
     let mut plan = match Plan::resolve(args) {
         Ok(plan) => plan,
         Err(sentence) => {
-            complain(&format_args!("hairpin bench: {sentence}"));
+            print_error(&format_args!("hairpin bench: {sentence}"));
             return ExitCode::from(2);
         }
     };
     let report = match args.report.as_deref().map(Report::open).transpose() {
         Ok(report) => report,
         Err(sentence) => {
-            complain(&format_args!("hairpin bench: {sentence}"));
+            print_error(&format_args!("hairpin bench: {sentence}"));
             return ExitCode::from(2);
         }
     };
@@ -67,7 +67,7 @@ pub fn run(args: &Bench) -> ExitCode {
         Err(_) => ExitCode::from(1),
     };
     if let Err(sentence) = told {
-        complain(&format_args!("hairpin bench: {sentence}"));
+        print_error(&format_args!("hairpin bench: {sentence}"));
     }
     code
 }

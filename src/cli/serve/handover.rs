@@ -9,7 +9,7 @@
 //!            ◀───────────── gone
 //! ```
 
-use crate::cli::serve::listen::in_place;
+use crate::cli::serve::listeners::in_place;
 use crate::relay::Supervisor;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

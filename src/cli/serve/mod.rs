@@ -1,30 +1,30 @@
 //! `hairpin serve`: the server, from its configuration to its end.
 //!
 //! ```text
-//!   flags ─► Written ─► Settings ─► services listen ─► Supervisor starts ─► announce ─► Running: signals, orders, the end
+//!   flags ─► Layer ─► Settings ─► services listen ─► Supervisor starts ─► announce ─► RunningServer: signals, orders, the end
 //! ```
 
-mod announce;
 mod handover;
-mod listen;
-mod notify;
+mod listeners;
 mod reload;
-mod running;
+mod server;
 mod signals;
+mod startup_report;
+mod systemd;
 
 use crate::cli::flags::Flags;
-use crate::cli::outcome::{failure, usage};
+use crate::cli::output::{failure, usage_error};
 use crate::cli::serve::handover::Predecessor;
-use crate::cli::serve::listen::{Sharing, bindable, cannot_listen};
-use crate::cli::serve::notify::notify;
-use crate::cli::serve::running::{Running, Watched};
+use crate::cli::serve::listeners::{Sharing, bindable, cannot_listen};
+use crate::cli::serve::server::{RunningServer, WatchedCertificates};
 use crate::cli::serve::signals::Signals;
-use crate::cli::{ice, logs};
+use crate::cli::serve::systemd::notify;
+use crate::cli::{ice_servers, logs};
 use crate::config;
 use crate::config::resolve::resolve;
 use crate::config::schema;
-use crate::config::value::Place;
-use crate::config::{Host, Settings};
+use crate::config::value::AdminAddress;
+use crate::config::{HostInfo, Settings};
 use crate::net::host::fd_limit;
 use crate::relay::observe::allocation_log::Keeper;
 use crate::relay::{Supervisor, Visitor};
@@ -53,22 +53,22 @@ pub struct Serve {
 }
 
 /// Why there is no server.
-enum Failure {
+enum ServeError {
     /// Somebody has to write something else.
     Usage(config::Error),
     /// Something is not as it should be.
     Io(String),
 }
 
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Failure {
-        Failure::Usage(error)
+impl From<config::Error> for ServeError {
+    fn from(error: config::Error) -> ServeError {
+        ServeError::Usage(error)
     }
 }
 
-impl From<String> for Failure {
-    fn from(sentence: String) -> Failure {
-        Failure::Io(sentence)
+impl From<String> for ServeError {
+    fn from(sentence: String) -> ServeError {
+        ServeError::Io(sentence)
     }
 }
 
@@ -81,18 +81,18 @@ pub fn run(args: &Serve) -> ExitCode {
         .build();
     let served = match runtime {
         Ok(runtime) => runtime.block_on(serve(args)),
-        Err(error) => Err(Failure::Io(error.to_string())),
+        Err(error) => Err(ServeError::Io(error.to_string())),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(error)) => usage(&error),
-        Err(Failure::Io(sentence)) => failure(&sentence),
+        Err(ServeError::Usage(error)) => usage_error(&error),
+        Err(ServeError::Io(sentence)) => failure(&sentence),
     }
 }
 
-async fn serve(args: &Serve) -> Result<(), Failure> {
+async fn serve(args: &Serve) -> Result<(), ServeError> {
     let written = args.flags.written()?;
-    let host = Host::look(ice::random_secret()).asking(&written);
+    let host = HostInfo::detect(ice_servers::random_secret()).with_public_addresses(&written);
     let mut settings = resolve(&written, &host)?;
     let (level, _writing) = logs::start(&settings.logs);
     warn(&settings);
@@ -101,13 +101,13 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let predecessor = Predecessor::knock(settings.handover.as_deref()).await?;
     let sharing = Sharing::of(settings.handover.is_some(), predecessor.is_some());
     settings.plan.beside = predecessor.is_some();
-    let operators = listen::operators(
+    let operators = listeners::operators(
         settings.admin.as_ref(),
         written.has(&schema::ADMIN),
         sharing,
     )?;
-    let people = listen::people(settings.web.address, written.has(&schema::WEB), sharing)?;
-    settings.plan.policy.own.listeners = listen::addresses(operators.as_ref(), people.as_ref());
+    let people = listeners::people(settings.web.address, written.has(&schema::WEB), sharing)?;
+    settings.plan.policy.own.listeners = listeners::addresses(operators.as_ref(), people.as_ref());
     settings
         .plan
         .policy
@@ -128,7 +128,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         predecessor.relieve().await;
     }
     let certificates = certificates.map(|certificates| keep(certificates, &settings));
-    announce::announce(
+    startup_report::print(
         &settings,
         &relay,
         &host,
@@ -164,7 +164,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     }
     let web = match settings.web.address {
         Some(_) => {
-            let web = Web::new(announce::web_settings(&settings, &relay, &host))
+            let web = Web::new(startup_report::web_settings(&settings, &relay, &host))
                 .map_err(|error| error.to_string())?;
             serve_web(&mut services, &web, (people, visiting), stopped);
             Some(web)
@@ -172,7 +172,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         None => None,
     };
     let (flags, services_end) = (args.flags.clone(), stop.clone());
-    let parts = running::Parts {
+    let parts = server::Parts {
         flags,
         host,
         written,
@@ -184,7 +184,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
         condition,
         services_end,
     };
-    let relay = Running::new(parts).run(signals, ordered, door).await;
+    let relay = RunningServer::new(parts).run(signals, ordered, door).await;
     notify("STOPPING=1");
     let _ = stop.send(true);
     end(services).await;
@@ -192,7 +192,7 @@ async fn serve(args: &Serve) -> Result<(), Failure> {
     let Some(kept) = kept else { return Ok(()) };
     kept.await
         .map_err(|error| error.to_string())?
-        .map_err(|error| Failure::Io(error.to_string()))
+        .map_err(|error| ServeError::Io(error.to_string()))
 }
 
 /// Where the services are, by what each is called.
@@ -201,16 +201,16 @@ fn places(
     people: Option<&TcpListener>,
 ) -> [(&'static str, Option<String>); 3] {
     [
-        ("listening admin", listen::url(operators)),
-        ("listening web", listen::tcp_url(people)),
-        ("call", listen::call_url(people)),
+        ("listening admin", listeners::url(operators)),
+        ("listening web", listeners::tcp_url(people)),
+        ("call", listeners::call_url(people)),
     ]
 }
 
 /// Says in the log what holds but cannot be meant, and what had better be known.
 fn warn(settings: &Settings) {
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for (name, meant) in config::Written::misspelt(variables) {
+    for (name, meant) in config::Layer::misspelt(variables) {
         tracing::warn!("{name} in the environment means nothing; the nearest that does is {meant}");
     }
     for warning in settings.warnings.iter().chain(&settings.advice) {
@@ -256,19 +256,19 @@ fn certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
             "DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384"
         );
     }
-    let certificates = Certificates::new(tls, settings.secure.pairs.clone());
-    if let Some(kept) = settings.secure.acme.as_ref().and_then(Acme::kept) {
+    let certificates = Certificates::new(tls, settings.tls.pairs.clone());
+    if let Some(kept) = settings.tls.acme.as_ref().and_then(Acme::kept) {
         certificates.add(kept)?;
     }
     Ok(Some(certificates))
 }
 
 /// Watches the certificates' files, and orders by ACME what comes next. Neither has an end to wait for.
-fn keep(certificates: Certificates, settings: &Settings) -> Watched {
-    if let Some(acme) = settings.secure.acme.clone() {
+fn keep(certificates: Certificates, settings: &Settings) -> WatchedCertificates {
+    if let Some(acme) = settings.tls.acme.clone() {
         tokio::spawn(acme.renew(certificates.clone()));
     }
-    Watched::watch(certificates)
+    WatchedCertificates::watch(certificates)
 }
 
 /// Serves those who came for the web to a port of the relay, until the services stop: the relay, which has the other end
@@ -306,9 +306,9 @@ async fn receive(
 /// Operators on loopback or a UNIX socket need no token.
 fn guard(settings: &Settings) -> Guard {
     let reached = match &settings.admin {
-        Some(Place::Address(address)) if !address.ip().is_loopback() => Reached::Anywhere,
-        Some(Place::Address(_)) | None => Reached::Loopback,
-        Some(Place::Unix(_)) => Reached::Socket,
+        Some(AdminAddress::Address(address)) if !address.ip().is_loopback() => Reached::Anywhere,
+        Some(AdminAddress::Address(_)) | None => Reached::Loopback,
+        Some(AdminAddress::Unix(_)) => Reached::Socket,
     };
     Guard::new(settings.admin_token.clone(), reached)
 }

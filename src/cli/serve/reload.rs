@@ -1,14 +1,14 @@
 //! Reading the configuration again: all of it counts, or nothing does.
 
-use crate::cli::serve::announce::web_settings;
-use crate::cli::serve::running::{Running, Watched};
+use crate::cli::serve::server::{RunningServer, WatchedCertificates};
+use crate::cli::serve::startup_report::web_settings;
 use crate::config::resolve::resolve;
-use crate::config::{Error, Fault, Host, Origin, Settings, Written, schema};
+use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, Source, schema};
 use crate::relay::Relistened;
 use crate::service::certificates::Certificates;
 use serde_json::{Value, json};
 
-impl Running {
+impl RunningServer {
     /// Reads the configuration again and goes by it, and says in the log what came of it; what needs a restart stays as it
     /// is.
     ///
@@ -32,9 +32,9 @@ impl Running {
     async fn read_again(&mut self) -> Result<Value, Error> {
         let fresh = self.parts.flags.written()?;
         let known = &self.parts.host;
-        let host = Host {
+        let host = HostInfo {
             public: known.public,
-            ..Host::look(known.secret.clone())
+            ..HostInfo::detect(known.secret.clone())
         };
         // The whole must be right, also what only a restart would bring.
         resolve(&fresh, &host)?;
@@ -77,7 +77,7 @@ impl Running {
     }
 
     /// The keys that changed: those that a reload changes, and those that need a restart.
-    fn changes(&self, fresh: &Written) -> (Vec<&'static str>, Vec<&'static str>) {
+    fn changes(&self, fresh: &Layer) -> (Vec<&'static str>, Vec<&'static str>) {
         let (mut live, mut restart) = (Vec::new(), Vec::new());
         for key in self.parts.written.differences(fresh) {
             if key.restart {
@@ -92,7 +92,7 @@ impl Running {
     /// Changes what may fail: where the relay listens, and whether it speaks TLS.
     async fn reach_out(
         &mut self,
-        written: &Written,
+        written: &Layer,
         settings: &mut Settings,
     ) -> Result<Relistened, Error> {
         if self.replaced {
@@ -124,7 +124,7 @@ impl Running {
                 ));
             }
         };
-        let pairs = settings.secure.pairs.clone();
+        let pairs = settings.tls.pairs.clone();
         match (self.parts.certificates.take(), after) {
             (Some(watched), Some(_)) => {
                 // What ACME ordered is known to what runs, and to nobody else.
@@ -135,7 +135,8 @@ impl Running {
             }
             (Some(watched), None) => watched.watching.abort(),
             (None, Some(tls)) => {
-                self.parts.certificates = Some(Watched::watch(Certificates::new(tls, pairs)));
+                self.parts.certificates =
+                    Some(WatchedCertificates::watch(Certificates::new(tls, pairs)));
             }
             (None, None) => {}
         }
@@ -144,9 +145,9 @@ impl Running {
 }
 
 /// What is wrong with a key, where that is written.
-fn fault(written: &Written, key: &str, message: &str) -> Error {
+fn fault(written: &Layer, key: &str, message: &str) -> Error {
     let origin = schema::key(key)
         .and_then(|key| written.get(key).first())
-        .map_or(Origin::Default, |given| given.origin.clone());
-    Fault::new(&origin, message).into()
+        .map_or(Source::Default, |given| given.origin.clone());
+    Diagnostic::new(&origin, message).into()
 }

@@ -1,6 +1,6 @@
 //! How much the users of a realm may have.
 
-use crate::config::layers::Reader;
+use crate::config::layers::Resolver;
 use crate::config::schema;
 use crate::config::schema::{Key, REALM_KEYS};
 use crate::config::value;
@@ -9,7 +9,7 @@ use crate::turn::policy::limits::Bandwidth;
 use std::time::Duration;
 
 /// The limits that are written, and those of `base` for whatever is not.
-pub(crate) fn limits(reader: &mut Reader, base: Limits) -> Limits {
+pub(crate) fn limits(reader: &mut Resolver, base: Limits) -> Limits {
     let bandwidth = Bandwidth {
         allocation: rate(
             reader,
@@ -65,7 +65,7 @@ pub(crate) fn limits(reader: &mut Reader, base: Limits) -> Limits {
 }
 
 /// Whether a further realm has limits of its own.
-pub(crate) fn are_written(reader: &Reader) -> bool {
+pub(crate) fn are_written(reader: &Resolver) -> bool {
     let of_limits = |key: &&Key| schema::group("Bounds").any(|bound| bound.name == key.name);
     REALM_KEYS
         .iter()
@@ -75,7 +75,7 @@ pub(crate) fn are_written(reader: &Reader) -> bool {
 }
 
 /// A number, of which 0 stands for no bound.
-fn bound(reader: &mut Reader, key: &Key, base: u32) -> u32 {
+fn bound(reader: &mut Resolver, key: &Key, base: u32) -> u32 {
     match reader.one(key, value::number) {
         None => base,
         Some(0) => u32::MAX,
@@ -84,7 +84,7 @@ fn bound(reader: &mut Reader, key: &Key, base: u32) -> u32 {
 }
 
 /// An amount of octets, of which 0 stands for no bound.
-fn rate(reader: &mut Reader, key: &Key, base: Option<u64>) -> Option<u64> {
+fn rate(reader: &mut Resolver, key: &Key, base: Option<u64>) -> Option<u64> {
     match reader.one(key, value::octets) {
         None => base,
         Some(0) => None,

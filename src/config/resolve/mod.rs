@@ -1,23 +1,23 @@
 //! What a configuration means: every text understood, every default filled in, every contradiction found.
 
+pub(crate) mod advertised;
 pub(crate) mod limits;
-pub(crate) mod reach;
 pub(crate) mod realms;
-pub mod secure;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub(crate) mod web;
 
-use crate::config::error::{Error, Fault, Origin};
-use crate::config::host::{AUTO, Host};
-use crate::config::layers::{Reader, Written};
-use crate::config::public_ip::Public;
-use crate::config::resolve::realms::Login;
-use crate::config::resolve::secure::Secure;
+use crate::config::error::{Diagnostic, Error, Source};
+use crate::config::host_info::{AUTO, HostInfo};
+use crate::config::layers::{Layer, Resolver};
+use crate::config::public_ip::PublicAddresses;
+use crate::config::resolve::realms::CredentialSource;
+use crate::config::resolve::tls::TlsSettings;
 use crate::config::resolve::web::Web;
 use crate::config::schema;
 use crate::config::value;
-use crate::config::value::Place;
+use crate::config::value::AdminAddress;
 use crate::net::Path;
 use crate::relay::{Listener, Plan};
 use crate::service::usage;
@@ -36,11 +36,11 @@ pub struct Settings {
     /// What the relay runs.
     pub plan: Plan,
     /// The operators' listener.
-    pub admin: Option<Place>,
+    pub admin: Option<AdminAddress>,
     /// What operators show to be let in.
     pub admin_token: Option<String>,
     /// How long allocations may live on once the server leaves.
-    pub drain: Duration,
+    pub drain_timeout: Duration,
     /// Where the next server takes over from this one.
     pub handover: Option<PathBuf>,
     /// The web listener.
@@ -48,20 +48,20 @@ pub struct Settings {
     /// Who gets to know what users used.
     pub usage: usage::Settings,
     /// TLS and what comes with it; its plan is in the relay's.
-    pub secure: Secure,
+    pub tls: TlsSettings,
     /// How it logs.
-    pub logs: Logs,
+    pub logs: LogSettings,
     /// What clients log in with, in words for `iceServers`.
-    pub login: Login,
+    pub credentials: CredentialSource,
     /// What holds but should not: a contradiction that a server can run with.
-    pub warnings: Vec<Fault>,
+    pub warnings: Vec<Diagnostic>,
     /// What may well be meant, and had better be known.
-    pub advice: Vec<Fault>,
+    pub advice: Vec<Diagnostic>,
 }
 
 /// How a server logs, to standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logs {
+pub struct LogSettings {
     /// How much: a level, or a list of targets with levels.
     pub level: String,
     /// An object a line instead of a sentence.
@@ -72,8 +72,8 @@ pub struct Logs {
 ///
 /// # Errors
 /// Everything that is wrong with it, each with its place.
-pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
-    let mut reader = Reader::new(written);
+pub fn resolve(written: &Layer, host: &HostInfo) -> Result<Settings, Error> {
+    let mut reader = Resolver::new(written);
     let encrypted = reader.has(&schema::CERTIFICATE) || reader.has(&schema::ACME_DOMAIN);
     let listeners = listeners(&mut reader, host, encrypted);
     let relay_addresses = relay_addresses(&mut reader, host);
@@ -83,8 +83,8 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let limits = limits::limits(&mut reader, Limits::default());
     let (realms, login) = realms::all(&mut reader, written, host, &limits);
     let admin = reader
-        .one(&schema::ADMIN, value::place)
-        .unwrap_or(Some(Place::Address(ADMIN)));
+        .one(&schema::ADMIN, value::admin_address)
+        .unwrap_or(Some(AdminAddress::Address(ADMIN)));
     let mut tokens: Vec<String> = reader
         .one(&schema::ADMIN_TOKEN, value::text)
         .into_iter()
@@ -100,7 +100,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
         .one(&schema::HANDOVER, value::text)
         .map(PathBuf::from);
     let web = web::settings(&mut reader, &login);
-    let secure = secure::settings(&mut reader, web.address.is_some());
+    let secure = tls::settings(&mut reader, web.address.is_some());
     let mut policy = Policy::new(Realm::new(""), relay_addresses);
     policy.realms = realms.into_iter().map(Arc::new).collect();
     policy.limits = limits;
@@ -115,7 +115,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
         .unwrap_or(true);
     policy.software = reader.one(&schema::SOFTWARE, software);
     let operators = match admin {
-        Some(Place::Address(address)) => Some(address),
+        Some(AdminAddress::Address(address)) => Some(address),
         _ => None,
     };
     policy.own = Own {
@@ -127,7 +127,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
     let mut plan = Plan::new([], policy);
     plan.listeners = listeners;
     plan.secure = secure.plan.clone();
-    plan.connections.handshakes = secure::handshakes(&mut reader);
+    plan.connections.handshakes = tls::handshakes(&mut reader);
     plan.relay_ports = relay_ports;
     plan.answer_rate = reader
         .one(&schema::ANSWER_RATE, value::number)
@@ -143,7 +143,7 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
         .unwrap_or(false);
     let usage = usage(&mut reader);
     clashes(&mut reader, &plan, operators, web.address);
-    let logs = Logs {
+    let logs = LogSettings {
         level: reader
             .one(&schema::LOG_LEVEL, value::filter)
             .unwrap_or_else(|| "info".into()),
@@ -151,24 +151,24 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
             .one(&schema::LOG_FORMAT, |text| value::choice(text, FORMATS))
             .unwrap_or(false),
     };
-    if !reader.faults.is_empty() {
-        return Err(Error::new(reader.faults));
+    if !reader.diagnostics.is_empty() {
+        return Err(Error::new(reader.diagnostics));
     }
     contradictions(&mut reader, &plan, written);
-    let warnings = std::mem::take(&mut reader.faults);
+    let warnings = std::mem::take(&mut reader.diagnostics);
     web::given_away(&mut reader, &web, &plan);
-    let (admin_token, advice) = (tokens.into_iter().next(), reader.faults);
+    let (admin_token, advice) = (tokens.into_iter().next(), reader.diagnostics);
     Ok(Settings {
         plan,
         admin,
         admin_token,
-        drain,
+        drain_timeout: drain,
         handover,
         web,
         usage,
-        secure,
+        tls: secure,
         logs,
-        login,
+        credentials: login,
         warnings,
         advice,
     })
@@ -176,13 +176,13 @@ pub fn resolve(written: &Written, host: &Host) -> Result<Settings, Error> {
 
 impl Settings {
     /// The hosts and ports under which clients reach the listeners, given where those are bound.
-    pub fn reachable(&self, bound: &[SocketAddr], host: &Host) -> Vec<SocketAddr> {
-        reach::reachable(bound, &self.plan.policy.relay_addresses, host)
+    pub fn advertised_addresses(&self, bound: &[SocketAddr], host: &HostInfo) -> Vec<SocketAddr> {
+        advertised::advertised_addresses(bound, &self.plan.policy.relay_addresses, host)
     }
 }
 
-fn listeners(reader: &mut Reader, host: &Host, encrypted: bool) -> Vec<Listener> {
-    let faults = reader.faults.len();
+fn listeners(reader: &mut Resolver, host: &HostInfo, encrypted: bool) -> Vec<Listener> {
+    let diagnostics = reader.diagnostics.len();
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for (origin, address) in reader.many_at(&schema::LISTEN, value::transport_address) {
         if addresses.contains(&address) && address.port() != 0 {
@@ -212,7 +212,7 @@ fn listeners(reader: &mut Reader, host: &Host, encrypted: bool) -> Vec<Listener>
         let twin = |address: &SocketAddr| all.contains(&SocketAddr::new(v4, address.port()));
         addresses.retain(|address| address.ip() != v6 || !twin(address));
     }
-    if addresses.is_empty() && reader.faults.len() == faults {
+    if addresses.is_empty() && reader.diagnostics.len() == diagnostics {
         reader.wrong(
             &schema::LISTEN,
             "a server without a listener serves nobody; write at least one IP:PORT",
@@ -243,7 +243,7 @@ fn external(text: &str) -> Result<External, String> {
     }
 }
 
-fn relay_addresses(reader: &mut Reader, host: &Host) -> Vec<RelayAddress> {
+fn relay_addresses(reader: &mut Resolver, host: &HostInfo) -> Vec<RelayAddress> {
     let mut locals: Vec<IpAddr> = Vec::new();
     for (origin, local) in reader.many_at(&schema::RELAY_ADDRESS, value::ip) {
         if locals.contains(&local) {
@@ -309,14 +309,14 @@ fn software(text: &str) -> Result<String, String> {
 
 /// Tells clients what somebody outside says. Where only one of the families is known the other stays as it is.
 fn ask_others(
-    reader: &mut Reader,
-    origin: &Origin,
+    reader: &mut Resolver,
+    origin: &Source,
     relays: &mut [RelayAddress],
-    host: &Host,
+    host: &HostInfo,
     stun: Option<&str>,
 ) {
     let Some(public) = host.public else { return };
-    if public == Public::default() {
+    if public == PublicAddresses::default() {
         let message = match stun {
             Some(server) => format!(
                 "the STUN server that external_stun names, {server}, does not answer, so this host's public address is not \
@@ -328,7 +328,7 @@ fn ask_others(
                     .to_owned()
             }
         };
-        reader.passing_at(origin, &schema::EXTERNAL_ADDRESS, &message);
+        reader.transient_at(origin, &schema::EXTERNAL_ADDRESS, &message);
     }
     for relay in relays.iter_mut() {
         let told = if relay.local.is_ipv4() {
@@ -340,7 +340,7 @@ fn ask_others(
     }
 }
 
-fn usage(reader: &mut Reader) -> usage::Settings {
+fn usage(reader: &mut Resolver) -> usage::Settings {
     let interval = reader
         .one(&schema::USAGE_INTERVAL, value::duration)
         .unwrap_or(INTERVAL);
@@ -366,7 +366,7 @@ fn usage(reader: &mut Reader) -> usage::Settings {
 }
 
 /// Where new clients are sent instead of being served here.
-fn redirection(reader: &mut Reader, policy: &mut Policy) {
+fn redirection(reader: &mut Resolver, policy: &mut Policy) {
     let servers = reader.many(&schema::ALTERNATE_SERVER, value::transport_address);
     let domain = reader.one(&schema::ALTERNATE_DOMAIN, value::text);
     policy.redirect = reader
@@ -391,7 +391,7 @@ fn redirection(reader: &mut Reader, policy: &mut Policy) {
 }
 
 /// The four addresses of RFC 5780, for each family that has a second address; all four listen.
-fn discovery(reader: &mut Reader, listeners: &mut Vec<Listener>) -> Vec<Discovery> {
+fn discovery(reader: &mut Resolver, listeners: &mut Vec<Listener>) -> Vec<Discovery> {
     let key = &schema::ALTERNATE_LISTEN;
     let mut found: Vec<Discovery> = Vec::new();
     for (origin, alternate) in reader.many_at(key, value::transport_address) {
@@ -429,7 +429,7 @@ fn discovery(reader: &mut Reader, listeners: &mut Vec<Listener>) -> Vec<Discover
 }
 
 /// What a server can run with, but what its operator cannot have meant.
-fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
+fn contradictions(reader: &mut Resolver, plan: &Plan, written: &Layer) {
     let ports = u32::from(*plan.relay_ports.end()) - u32::from(*plan.relay_ports.start()) + 1;
     let relays = &plan.policy.relay_addresses;
     let room = [true, false].map(|v4| {
@@ -465,7 +465,7 @@ fn contradictions(reader: &mut Reader, plan: &Plan, written: &Written) {
 }
 
 /// Two listeners that cannot both be opened: relay, web and operators' take TCP connections, each for itself.
-fn clashes(reader: &mut Reader, plan: &Plan, admin: Option<SocketAddr>, web: Option<SocketAddr>) {
+fn clashes(reader: &mut Resolver, plan: &Plan, admin: Option<SocketAddr>, web: Option<SocketAddr>) {
     let services = [(&schema::WEB, web), (&schema::ADMIN, admin)];
     for (key, address) in services
         .into_iter()
@@ -515,7 +515,7 @@ fn clash(service: SocketAddr, other: SocketAddr) -> bool {
     same && service.port() == other.port() && service.port() != 0
 }
 
-fn same_port(reader: &mut Reader, plan: &Plan, written: &Written) {
+fn same_port(reader: &mut Resolver, plan: &Plan, written: &Layer) {
     for listener in &plan.listeners {
         let relay = |relay: &RelayAddress| {
             listener.address.ip().is_unspecified() || relay.local == listener.address.ip()

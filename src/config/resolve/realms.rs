@@ -1,8 +1,8 @@
 //! Realms: who the users are, and what credentials are handed out.
 
-use crate::config::error::Fault;
-use crate::config::host::Host;
-use crate::config::layers::{Reader, Written};
+use crate::config::error::Diagnostic;
+use crate::config::host_info::HostInfo;
+use crate::config::layers::{Layer, Resolver};
 use crate::config::resolve::limits;
 use crate::config::schema;
 use crate::config::schema::Key;
@@ -18,13 +18,13 @@ use base64::engine::general_purpose::STANDARD;
 
 /// What the credentials are made from that a server hands out.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Login {
+pub enum CredentialSource {
     /// A shared secret, from which time-limited ones are minted.
     Secret {
         /// The secret.
         secret: String,
-        /// Nobody wrote it: it was drawn for this run.
-        drawn: bool,
+        /// Nobody wrote it: it was generated for this run.
+        generated: bool,
     },
     /// A static user's.
     User {
@@ -35,54 +35,56 @@ pub enum Login {
     },
 }
 
-impl std::fmt::Debug for Login {
+impl std::fmt::Debug for CredentialSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Login::Secret { drawn, .. } => write!(f, "Secret(…, drawn: {drawn})"),
-            Login::User { name, .. } => write!(f, "User({name}, …)"),
+            CredentialSource::Secret { generated, .. } => {
+                write!(f, "Secret(…, generated: {generated})")
+            }
+            CredentialSource::User { name, .. } => write!(f, "User({name}, …)"),
         }
     }
 }
 
 /// The realms of a configuration, the one of its top level first, and what clients of that one log in with.
 pub(crate) fn all(
-    reader: &mut Reader,
-    written: &Written,
-    host: &Host,
+    reader: &mut Resolver,
+    written: &Layer,
+    host: &HostInfo,
     base: &Limits,
-) -> (Vec<Realm>, Login) {
+) -> (Vec<Realm>, CredentialSource) {
     let name = reader
         .one(&schema::REALM, name)
         .unwrap_or_else(|| "hairpin".into());
     let (mut users, mut secrets) = (users(reader), secrets(reader));
     let login = match (secrets.first(), users.first()) {
-        (Some(secret), _) => Login::Secret {
+        (Some(secret), _) => CredentialSource::Secret {
             secret: secret.clone(),
-            drawn: false,
+            generated: false,
         },
-        (None, Some((name, password))) => Login::User {
+        (None, Some((name, password))) => CredentialSource::User {
             name: name.clone(),
             password: password.clone(),
         },
         (None, None) => {
             secrets.push(host.secret.clone());
-            Login::Secret {
+            CredentialSource::Secret {
                 secret: host.secret.clone(),
-                drawn: true,
+                generated: true,
             }
         }
     };
     let mut realms = vec![realm(reader, &name, &mut users, secrets)];
     for written in &written.realms {
-        let mut inner = Reader::new(written);
+        let mut inner = Resolver::new(written);
         realms.extend(further(&mut inner, &realms, base));
-        reader.faults.append(&mut inner.faults);
+        reader.diagnostics.append(&mut inner.diagnostics);
     }
     (realms, login)
 }
 
 /// A realm of the list at the end of the file.
-fn further(reader: &mut Reader, known: &[Realm], base: &Limits) -> Option<Realm> {
+fn further(reader: &mut Resolver, known: &[Realm], base: &Limits) -> Option<Realm> {
     let name = reader.one(&schema::NAME, name)?;
     if known.iter().any(|realm| *realm.name == *name) {
         reader.wrong(&schema::NAME, &format!("there is a realm `{name}` already"));
@@ -109,7 +111,7 @@ fn further(reader: &mut Reader, known: &[Realm], base: &Limits) -> Option<Realm>
 }
 
 fn realm(
-    reader: &mut Reader,
+    reader: &mut Resolver,
     name: &str,
     users: &mut Vec<(String, String)>,
     secrets: Vec<String>,
@@ -132,7 +134,7 @@ fn realm(
 }
 
 /// What access tokens are opened with. RFC 7635.
-fn tokens(reader: &mut Reader) -> TokenKeys {
+fn tokens(reader: &mut Resolver) -> TokenKeys {
     let mut keys = reader.many(&schema::TOKEN_KEY, token_key);
     for (kid, key) in pairs_of_file(reader, &schema::TOKEN_KEY_FILE) {
         match token_key(&format!("{kid}:{key}")) {
@@ -159,20 +161,20 @@ fn token_key(text: &str) -> Result<TokenKey, String> {
     TokenKey::new(&kid, octets).ok_or_else(wrong)
 }
 
-fn users(reader: &mut Reader) -> Vec<(String, String)> {
+fn users(reader: &mut Resolver) -> Vec<(String, String)> {
     let mut users = reader.many(&schema::USER, value::user);
     users.extend(pairs_of_file(reader, &schema::USER_FILE));
     users
 }
 
-fn secrets(reader: &mut Reader) -> Vec<String> {
+fn secrets(reader: &mut Resolver) -> Vec<String> {
     let mut secrets = reader.many(&schema::SHARED_SECRET, value::text);
     secrets.extend(secrets_of_files(reader, &schema::SHARED_SECRET_FILE));
     secrets
 }
 
 /// The secrets that the files of a key hold, one each.
-pub(crate) fn secrets_of_files(reader: &mut Reader, key: &Key) -> Vec<String> {
+pub(crate) fn secrets_of_files(reader: &mut Resolver, key: &Key) -> Vec<String> {
     let mut secrets = Vec::new();
     for (origin, path, content) in reader.contents(key) {
         match bare(&content) {
@@ -184,7 +186,7 @@ pub(crate) fn secrets_of_files(reader: &mut Reader, key: &Key) -> Vec<String> {
 }
 
 /// The pairs that the file of a key holds, one a line with a colon between.
-pub(crate) fn pairs_of_file(reader: &mut Reader, key: &Key) -> Vec<(String, String)> {
+pub(crate) fn pairs_of_file(reader: &mut Resolver, key: &Key) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for (origin, path, content) in reader.contents(key) {
         let lines = content
@@ -202,7 +204,7 @@ pub(crate) fn pairs_of_file(reader: &mut Reader, key: &Key) -> Vec<(String, Stri
 }
 
 /// Notes every shared secret that can be guessed.
-pub(crate) fn short_secrets(reader: &mut Reader, written: &Written) {
+pub(crate) fn short_secrets(reader: &mut Resolver, written: &Layer) {
     for written in std::iter::once(written).chain(&written.realms) {
         for given in [&schema::SHARED_SECRET, &schema::SHARED_SECRET_FILE]
             .into_iter()
@@ -217,7 +219,9 @@ pub(crate) fn short_secrets(reader: &mut Reader, written: &Written) {
                     "a secret of {} characters can be guessed; take {SHORTEST_SECRET} or more",
                     secret.len()
                 );
-                reader.faults.push(Fault::new(&given.origin, message));
+                reader
+                    .diagnostics
+                    .push(Diagnostic::new(&given.origin, message));
             }
         }
     }

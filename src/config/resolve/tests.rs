@@ -2,14 +2,14 @@ use crate::config::file;
 use crate::config::resolve::*;
 use crate::turn::policy::acl::Verdict;
 
-fn host() -> Host {
-    Host {
+fn host() -> HostInfo {
+    HostInfo {
         addresses: vec!["127.0.0.1".parse().unwrap(), "10.0.0.5".parse().unwrap()],
         source_v4: Some("10.0.0.5".parse().unwrap()),
         source_v6: Some("2001:db8::5".parse().unwrap()),
         ipv6: true,
         public: None,
-        secret: "drawn for this run alone".into(),
+        secret: "generated for this run alone".into(),
     }
 }
 
@@ -23,15 +23,15 @@ fn settings(text: &str) -> Settings {
     .unwrap()
 }
 
-fn faults(text: &str) -> Vec<String> {
+fn diagnostics(text: &str) -> Vec<String> {
     let written = file::parse(std::path::Path::new("f"), text)
         .unwrap()
         .open_files();
     resolve(&written, &host())
         .unwrap_err()
-        .faults
+        .diagnostics
         .iter()
-        .map(Fault::to_string)
+        .map(Diagnostic::to_string)
         .collect()
 }
 
@@ -46,12 +46,12 @@ fn nothing_written_is_safe_and_useful() {
         .collect();
     assert_eq!(listeners, ["0.0.0.0:3478", "[::]:3478"]);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 2);
-    assert_eq!(settings.admin, Some(Place::Address(ADMIN)));
+    assert_eq!(settings.admin, Some(AdminAddress::Address(ADMIN)));
     assert_eq!(
-        settings.login,
-        Login::Secret {
+        settings.credentials,
+        CredentialSource::Secret {
             secret: host().secret,
-            drawn: true
+            generated: true
         }
     );
     assert!(!settings.plan.policy.realms[0].credentials.is_empty());
@@ -68,12 +68,12 @@ fn nothing_written_is_safe_and_useful() {
 
 #[test]
 fn a_host_without_ipv6_listens_on_ipv4_alone() {
-    let host = Host {
+    let host = HostInfo {
         ipv6: false,
         source_v6: None,
         ..host()
     };
-    let settings = resolve(&Written::default(), &host).unwrap();
+    let settings = resolve(&Layer::default(), &host).unwrap();
     assert_eq!(settings.plan.listeners.len(), 1);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 1);
     let listeners = |text: &str| -> Vec<String> {
@@ -123,7 +123,9 @@ fn external_addresses_pair_with_relay_addresses_of_their_family_in_order() {
         ]
     );
     assert_eq!(
-        faults("relay_address = ['10.0.0.1']\nexternal_address = ['203.0.113.1', '203.0.113.2']"),
+        diagnostics(
+            "relay_address = ['10.0.0.1']\nexternal_address = ['203.0.113.1', '203.0.113.2']"
+        ),
         [
             "f:2:36: external_address: no relay address is left for 203.0.113.2; name one more with relay_address"
         ]
@@ -133,7 +135,7 @@ fn external_addresses_pair_with_relay_addresses_of_their_family_in_order() {
 #[test]
 fn values_that_cannot_be_are_told_all_at_once() {
     assert_eq!(
-        faults(
+        diagnostics(
             "listen = ['localhost']\nrelay_ports = '9-5'\nuser = ['a']\nmax_lifetime = '1m'\nsockets = 'x'"
         ),
         [
@@ -153,7 +155,7 @@ fn contradictions_are_told_with_their_places() {
          external_address = ['10.1.1.1']\nshared_secret = ['short']\nlisten = ['127.0.0.1:50003']",
     )
     .warnings;
-    let warnings: Vec<String> = warnings.iter().map(Fault::to_string).collect();
+    let warnings: Vec<String> = warnings.iter().map(Diagnostic::to_string).collect();
     assert_eq!(
         warnings,
         [
@@ -174,7 +176,7 @@ fn a_password_for_strangers_is_warned_of() {
             settings.warnings.is_empty(),
             "nothing that a check fails for"
         );
-        let advice: Vec<String> = settings.advice.iter().map(Fault::to_string).collect();
+        let advice: Vec<String> = settings.advice.iter().map(Diagnostic::to_string).collect();
         advice.iter().any(|advice| {
             advice.contains("f:1:9: user: the web listener tells the password of `u`")
         })
@@ -211,10 +213,10 @@ fn secrets_come_from_files() {
     );
     let settings = settings(&text);
     assert_eq!(
-        settings.login,
-        Login::Secret {
+        settings.credentials,
+        CredentialSource::Secret {
             secret: "a secret from a file".into(),
-            drawn: false
+            generated: false
         }
     );
     assert_eq!(
@@ -222,15 +224,15 @@ fn secrets_come_from_files() {
         "Credentials(2 users, 1 secrets)"
     );
     std::fs::write(&users, "ann\n").unwrap();
-    assert!(faults(&text)[0].contains("users:1: a user is NAME:PASSWORD"));
+    assert!(diagnostics(&text)[0].contains("users:1: a user is NAME:PASSWORD"));
     std::fs::remove_dir_all(&directory).unwrap();
-    assert!(faults(&text)[0].contains("cannot be read"));
+    assert!(diagnostics(&text)[0].contains("cannot be read"));
 }
 
 #[test]
 fn the_environment_hides_the_file_and_flags_hide_both() {
     let file = file::parse(std::path::Path::new("f"), "realm = 'file'\nshards = 3").unwrap();
-    let environment = Written::from_environment(|name| match name {
+    let environment = Layer::from_environment(|name| match name {
         "HAIRPIN_REALM" => Some("environment".into()),
         "HAIRPIN_LISTEN" => Some("127.0.0.1:1, 127.0.0.1:2".into()),
         "HAIRPIN_SHARDS" => Some(String::new()),
@@ -248,7 +250,7 @@ fn the_environment_hides_the_file_and_flags_hide_both() {
 #[test]
 fn a_secret_of_the_environment_keeps_its_commas() {
     let environment = |user: &'static str, secret: &'static str| {
-        let written = Written::from_environment(|name| match name {
+        let written = Layer::from_environment(|name| match name {
             "HAIRPIN_USER" => Some(user.into()),
             "HAIRPIN_SHARED_SECRET" => Some(secret.into()),
             "HAIRPIN_ADMIN_TOKEN" => Some("a, token\n".into()),
@@ -258,10 +260,10 @@ fn a_secret_of_the_environment_keeps_its_commas() {
     };
     let settings = environment("zed:pass,word", "first, of two\nsecond, of two\n");
     assert_eq!(
-        settings.login,
-        Login::Secret {
+        settings.credentials,
+        CredentialSource::Secret {
             secret: "first, of two".into(),
-            drawn: false
+            generated: false
         }
     );
     assert_eq!(
@@ -271,8 +273,8 @@ fn a_secret_of_the_environment_keeps_its_commas() {
     assert_eq!(settings.admin_token.as_deref(), Some("a, token"));
     let settings = environment("zed:pass,word\nann:other,word", "");
     assert_eq!(
-        settings.login,
-        Login::User {
+        settings.credentials,
+        CredentialSource::User {
             name: "zed".into(),
             password: "pass,word".into()
         }
@@ -301,7 +303,7 @@ fn further_realms_have_users_and_something_that_chooses_them() {
         Verdict::Refused
     );
     assert_eq!(
-        faults("[[realms]]\nname = 'hairpin'"),
+        diagnostics("[[realms]]\nname = 'hairpin'"),
         [
             "f:2:8: name: there is a realm `hairpin` already",
             "f:2:8: name: nobody is a user of `hairpin`; write user or shared_secret",
@@ -345,7 +347,7 @@ fn nat_discovery_listens_on_four_addresses() {
             "no listener has the family",
         ),
     ] {
-        assert!(faults(text)[0].contains(sentence), "{text}");
+        assert!(diagnostics(text)[0].contains(sentence), "{text}");
     }
 }
 
@@ -375,13 +377,13 @@ fn a_realm_has_the_servers_limits_but_for_its_own() {
 #[test]
 fn auto_is_what_somebody_outside_says() {
     let written = file::parse(std::path::Path::new("f"), "external_address = ['auto']").unwrap();
-    let public = Public {
+    let public = PublicAddresses {
         v4: "203.0.113.7".parse().ok(),
         v6: None,
     };
     let settings = resolve(
         &written,
-        &Host {
+        &HostInfo {
             public: Some(public),
             ..host()
         },
@@ -418,9 +420,11 @@ fn two_services_do_not_fit_on_one_port() {
         ),
     ] {
         assert!(
-            faults(text).iter().any(|fault| fault.starts_with(said)),
+            diagnostics(text)
+                .iter()
+                .any(|fault| fault.starts_with(said)),
             "{text}: {:?}",
-            faults(text)
+            diagnostics(text)
         );
     }
     for right in [
@@ -437,8 +441,8 @@ fn two_services_do_not_fit_on_one_port() {
 /// Which is not the configuration's fault: the next start may find who answers.
 #[test]
 fn auto_names_who_did_not_answer() {
-    let nobody = Host {
-        public: Some(Public::default()),
+    let nobody = HostInfo {
+        public: Some(PublicAddresses::default()),
         ..host()
     };
     let error = |text: &str| {
@@ -447,12 +451,12 @@ fn auto_names_who_did_not_answer() {
     };
     let cloud = error("external_address = ['auto']");
     assert!(
-        cloud.is_passing() && cloud.to_string().contains("metadata service answers"),
+        cloud.is_transient() && cloud.to_string().contains("metadata service answers"),
         "{cloud}"
     );
     let stun = error("external_address = ['auto']\nexternal_stun = 'stun.example.net:3478'");
     assert!(
-        stun.is_passing()
+        stun.is_transient()
             && stun
                 .to_string()
                 .contains("stun.example.net:3478, does not answer"),
@@ -461,7 +465,7 @@ fn auto_names_who_did_not_answer() {
     assert!(!stun.to_string().contains("set external_stun"), "{stun}");
     let wrong = error("external_address = ['auto']\nexternal_stun = 'stun.example.net'");
     assert!(
-        !wrong.is_passing() && wrong.to_string().contains("not HOST:PORT"),
+        !wrong.is_transient() && wrong.to_string().contains("not HOST:PORT"),
         "{wrong}"
     );
 }

@@ -1,8 +1,8 @@
 //! The web listener: its address, and every bound of the signaling.
 
-use crate::config::layers::Reader;
+use crate::config::layers::Resolver;
 use crate::config::resolve::realms;
-use crate::config::resolve::realms::Login;
+use crate::config::resolve::realms::CredentialSource;
 use crate::config::schema;
 use crate::config::schema::Key;
 use crate::config::value;
@@ -23,7 +23,7 @@ pub struct Web {
 }
 
 /// Understands the keys of the web listener.
-pub(crate) fn settings(reader: &mut Reader, login: &Login) -> Web {
+pub(crate) fn settings(reader: &mut Resolver, login: &CredentialSource) -> Web {
     let default = Settings::default();
     let mut secrets: Vec<String> = reader
         .one(&schema::ROOM_SECRET, value::text)
@@ -54,7 +54,7 @@ pub(crate) fn settings(reader: &mut Reader, login: &Login) -> Web {
 }
 
 /// Notes a password that does not expire where strangers are told it.
-pub(crate) fn given_away(reader: &mut Reader, web: &Web, plan: &Plan) {
+pub(crate) fn given_away(reader: &mut Resolver, web: &Web, plan: &Plan) {
     let Credentials::Fixed { username, .. } = &web.settings.ice.credentials else {
         return;
     };
@@ -89,13 +89,13 @@ pub(crate) fn given_away(reader: &mut Reader, web: &Web, plan: &Plan) {
     }
 }
 
-fn ice(reader: &mut Reader, login: &Login) -> IceServers {
+fn ice(reader: &mut Resolver, login: &CredentialSource) -> IceServers {
     let default = IceServers::default();
     let credentials = match login {
-        Login::Secret { secret, .. } => Credentials::Minted {
+        CredentialSource::Secret { secret, .. } => Credentials::Minted {
             secret: secret.to_string(),
         },
-        Login::User { name, password } => Credentials::Fixed {
+        CredentialSource::User { name, password } => Credentials::Fixed {
             username: name.clone(),
             password: password.clone(),
         },
@@ -119,7 +119,7 @@ fn ice(reader: &mut Reader, login: &Login) -> IceServers {
     }
 }
 
-fn bounds(reader: &mut Reader) -> Bounds {
+fn bounds(reader: &mut Resolver) -> Bounds {
     let default = Bounds::default();
     let mut count = |key: &Key, or: usize| reader.one(key, at_least_one).unwrap_or(or);
     let (rooms, peers) = (
@@ -184,7 +184,7 @@ fn bounds(reader: &mut Reader) -> Bounds {
     }
 }
 
-fn origins(reader: &mut Reader) -> Origins {
+fn origins(reader: &mut Resolver) -> Origins {
     let listed = reader.many(&schema::WEB_ORIGIN, origin);
     match listed.as_slice() {
         [] => Origins::Same,

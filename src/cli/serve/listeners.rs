@@ -1,6 +1,6 @@
 //! Opens what the services listen on, with sentences for whoever has to choose another address.
 
-use crate::config::value::Place;
+use crate::config::value::AdminAddress;
 use crate::net;
 use crate::service::admin::Listener;
 use crate::service::web;
@@ -48,16 +48,16 @@ impl Sharing {
 
 /// Opens the operators' listener. One that nobody asked for is done without when its port is taken.
 pub fn operators(
-    place: Option<&Place>,
+    place: Option<&AdminAddress>,
     asked: bool,
     sharing: Sharing,
 ) -> Result<Option<Listener>, String> {
     match place {
         None => Ok(None),
-        Some(Place::Address(address)) => {
+        Some(AdminAddress::Address(address)) => {
             Ok(tcp("admin", *address, asked, sharing)?.map(Listener::Tcp))
         }
-        Some(Place::Unix(path)) => unix(path, sharing).map(Listener::Unix).map(Some),
+        Some(AdminAddress::Unix(path)) => unix(path, sharing).map(Listener::Unix).map(Some),
     }
 }
 

@@ -1,12 +1,16 @@
 //! Where clients reach this server: what stands in the URLs that are handed out.
 
-use crate::config::host::Host;
+use crate::config::host_info::HostInfo;
 use crate::turn::RelayAddress;
 use std::net::{IpAddr, SocketAddr};
 
 /// Addresses and ports that lead to the listeners bound at `bound`: the external address of a listener's own address where
 /// it has one, and for a wildcard those of every relay address of its family.
-pub fn reachable(bound: &[SocketAddr], relays: &[RelayAddress], host: &Host) -> Vec<SocketAddr> {
+pub fn advertised_addresses(
+    bound: &[SocketAddr],
+    relays: &[RelayAddress],
+    host: &HostInfo,
+) -> Vec<SocketAddr> {
     let mut found: Vec<SocketAddr> = Vec::new();
     for listener in bound {
         for ip in addresses(listener.ip(), relays, host) {
@@ -23,7 +27,7 @@ pub fn reachable(bound: &[SocketAddr], relays: &[RelayAddress], host: &Host) -> 
     found
 }
 
-fn addresses(listener: IpAddr, relays: &[RelayAddress], host: &Host) -> Vec<IpAddr> {
+fn addresses(listener: IpAddr, relays: &[RelayAddress], host: &HostInfo) -> Vec<IpAddr> {
     if !listener.is_unspecified() {
         let external = relays
             .iter()
@@ -66,14 +70,14 @@ fn is_link_local(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn text(bound: &[&str], relays: &[(&str, &str)], host: &Host) -> Vec<String> {
+    fn text(bound: &[&str], relays: &[(&str, &str)], host: &HostInfo) -> Vec<String> {
         let bound: Vec<SocketAddr> = bound.iter().map(|text| text.parse().unwrap()).collect();
         let relay = |(local, external): &(&str, &str)| RelayAddress {
             local: local.parse().unwrap(),
             external: external.parse().unwrap(),
         };
         let relays: Vec<RelayAddress> = relays.iter().map(relay).collect();
-        reachable(&bound, &relays, host)
+        advertised_addresses(&bound, &relays, host)
             .iter()
             .map(SocketAddr::to_string)
             .collect()
@@ -82,14 +86,22 @@ mod tests {
     #[test]
     fn a_wildcard_is_reached_by_the_external_addresses() {
         let relays = [("10.0.0.5", "203.0.113.7"), ("2001:db8::5", "2001:db8::5")];
-        let found = text(&["0.0.0.0:3478", "[::]:3478"], &relays, &Host::default());
+        let found = text(
+            &["0.0.0.0:3478", "[::]:3478"],
+            &relays,
+            &HostInfo::default(),
+        );
         assert_eq!(found, ["203.0.113.7:3478", "[2001:db8::5]:3478"]);
     }
 
     #[test]
     fn an_address_is_reached_by_itself_or_what_stands_for_it() {
         let relays = [("10.0.0.5", "203.0.113.7")];
-        let found = text(&["127.0.0.1:1", "10.0.0.5:2"], &relays, &Host::default());
+        let found = text(
+            &["127.0.0.1:1", "10.0.0.5:2"],
+            &relays,
+            &HostInfo::default(),
+        );
         assert_eq!(found, ["127.0.0.1:1", "203.0.113.7:2"]);
     }
 
@@ -98,9 +110,9 @@ mod tests {
         let addresses = ["fe80::1", "::1", "127.0.0.1"]
             .map(|ip| ip.parse().unwrap())
             .into();
-        let host = Host {
+        let host = HostInfo {
             addresses,
-            ..Host::default()
+            ..HostInfo::default()
         };
         assert_eq!(
             text(&["[::]:7"], &[("127.0.0.1", "127.0.0.1")], &host),

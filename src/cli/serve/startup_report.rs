@@ -1,7 +1,7 @@
 //! Says on standard output, for people and for scripts, where the server is and how a client gets in.
 
-use crate::cli::{ice, outcome};
-use crate::config::{Host, Login, Settings};
+use crate::cli::{ice_servers, output};
+use crate::config::{CredentialSource, HostInfo, Settings};
 use crate::relay::Supervisor;
 use crate::service::ice_servers::HOST;
 use crate::service::web;
@@ -12,20 +12,20 @@ use std::net::{IpAddr, SocketAddr};
 ///
 /// # Errors
 /// Any other reason why it is not written, as a sentence.
-pub fn announce(
+pub fn print(
     settings: &Settings,
     relay: &Supervisor,
-    host: &Host,
+    host: &HostInfo,
     services: &[(&str, Option<String>)],
 ) -> Result<(), String> {
     let text = text(settings, relay, host, services).map_err(|error| error.to_string())?;
-    outcome::print(&text.trim_end())
+    output::print(&text.trim_end())
 }
 
 fn text(
     settings: &Settings,
     relay: &Supervisor,
-    host: &Host,
+    host: &HostInfo,
     services: &[(&str, Option<String>)],
 ) -> Result<String, fmt::Error> {
     let mut out = String::new();
@@ -45,27 +45,31 @@ fn text(
             writeln!(out, "{name} {url}")?;
         }
     }
-    if let Login::Secret {
+    if let CredentialSource::Secret {
         secret,
-        drawn: true,
-    } = &settings.login
+        generated: true,
+    } = &settings.credentials
     {
         writeln!(out, "shared-secret {secret}")?;
     }
-    let reached = settings.reachable(&relay.addresses(), host);
+    let reached = settings.advertised_addresses(&relay.addresses(), host);
     let servers: Vec<String> = reached.iter().map(SocketAddr::to_string).collect();
     let secure = secure_servers(settings, &reached);
     writeln!(
         out,
         "{}",
-        ice::json(&servers, &secure, &ice::Pair::of(&settings.login))
+        ice_servers::json(
+            &servers,
+            &secure,
+            &ice_servers::UserCredentials::from_source(&settings.credentials)
+        )
     )?;
     Ok(out)
 }
 
 /// The web listener's settings with the relay's URLs: under the host that a browser reached this one by where the relay
 /// listens everywhere and stands behind no NAT that maps addresses.
-pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web::Settings {
+pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &HostInfo) -> web::Settings {
     let mapped = settings
         .plan
         .policy
@@ -82,13 +86,13 @@ pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &Host) -> web
         .collect();
     servers.extend(
         settings
-            .reachable(&named, host)
+            .advertised_addresses(&named, host)
             .iter()
             .map(SocketAddr::to_string),
     );
     servers.dedup();
     let mut web = settings.web.settings.clone();
-    web.ice.urls = ice::urls(&servers, &secure_servers(settings, &relay.addresses()));
+    web.ice.urls = ice_servers::urls(&servers, &secure_servers(settings, &relay.addresses()));
     web
 }
 
@@ -111,7 +115,7 @@ fn secure_servers(settings: &Settings, reached: &[SocketAddr]) -> Vec<String> {
         return Vec::new();
     };
     let certificates = tls.certificates();
-    let ordered = settings.secure.acme.iter().flat_map(|acme| &acme.names);
+    let ordered = settings.tls.acme.iter().flat_map(|acme| &acme.names);
     let mut names = certificates
         .iter()
         .flat_map(|certificate| certificate.names())

@@ -1,6 +1,6 @@
 //! What a browser's `RTCPeerConnection` takes, as `serve` and `credentials` print it.
 
-use crate::config::Login;
+use crate::config::CredentialSource;
 use crate::service::ice_servers::Entry;
 use crate::turn::policy::credentials;
 use base64::Engine;
@@ -10,29 +10,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A username and its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
+pub struct UserCredentials {
     /// The username.
     pub username: String,
     /// The password.
     pub password: String,
 }
 
-impl Pair {
+impl UserCredentials {
     /// Credentials that expire after `ttl`, for `user` or nobody in particular.
-    pub fn minted(secret: &str, user: Option<&str>, ttl: Duration) -> Pair {
+    pub fn time_limited(secret: &str, user: Option<&str>, ttl: Duration) -> UserCredentials {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let username = credentials::time_limited_name(now.saturating_add(ttl).as_secs(), user);
         let password = credentials::password(secret, &username).to_string();
-        Pair { username, password }
+        UserCredentials { username, password }
     }
 
     /// Credentials that a server with this login takes; they last for a day where they expire.
-    pub fn of(login: &Login) -> Pair {
+    pub fn from_source(login: &CredentialSource) -> UserCredentials {
         match login {
-            Login::Secret { secret, .. } => Pair::minted(secret, Some(SOMEBODY), DAY),
-            Login::User { name, password } => Pair {
+            CredentialSource::Secret { secret, .. } => {
+                UserCredentials::time_limited(secret, Some(SOMEBODY), DAY)
+            }
+            CredentialSource::User { name, password } => UserCredentials {
                 username: name.clone(),
                 password: password.clone(),
             },
@@ -41,7 +43,7 @@ impl Pair {
 }
 
 /// The object to paste into `new RTCPeerConnection(…)`, on one line; each server is `HOST:PORT`, those of `secure` by TLS.
-pub fn json(servers: &[String], secure: &[String], pair: &Pair) -> String {
+pub fn json(servers: &[String], secure: &[String], pair: &UserCredentials) -> String {
     let stun = servers
         .iter()
         .map(|server| format!("stun:{server}"))

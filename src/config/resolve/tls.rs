@@ -1,6 +1,6 @@
 //! TLS, DTLS, and balancers in front: certificates, who must show one, whose word about a client counts.
 
-use crate::config::layers::Reader;
+use crate::config::layers::Resolver;
 use crate::config::schema;
 use crate::config::schema::Key;
 use crate::config::value;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What is to be spoken beside plain STUN and TURN.
 #[derive(Clone, Debug, Default)]
-pub struct Secure {
+pub struct TlsSettings {
     /// As the relay needs it.
     pub plan: relay::Secure,
     /// The files of the certificates.
@@ -25,7 +25,7 @@ pub struct Secure {
 }
 
 /// Understands the keys; with `http`, the web service is reached by TLS too.
-pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
+pub(crate) fn settings(reader: &mut Resolver, http: bool) -> TlsSettings {
     let chains = reader.contents(&schema::CERTIFICATE);
     let keys = reader.contents(&schema::PRIVATE_KEY);
     let client_authorities = authorities_of(reader, &schema::CLIENT_AUTHORITY);
@@ -49,7 +49,7 @@ pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
             key,
             &format!("{counts} do not make pairs; write both for each, in the same order"),
         );
-        return Secure {
+        return TlsSettings {
             plan,
             pairs: Vec::new(),
             acme,
@@ -74,7 +74,7 @@ pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
     }
     let faultless = certificates.len() == pairs.len();
     if (pairs.is_empty() && acme.is_none()) || !faultless {
-        return Secure { plan, pairs, acme };
+        return TlsSettings { plan, pairs, acme };
     }
     if acme.is_some() && !client_authorities.is_empty() {
         let why = "an authority that validates a name shows no client certificate; leave out acme_domain or this";
@@ -86,7 +86,7 @@ pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
         acme: acme.is_some(),
     };
     match Tls::new(certificates, terms) {
-        Ok(tls) => Secure {
+        Ok(tls) => TlsSettings {
             plan: relay::Secure {
                 tls: Some(Arc::new(tls)),
                 ..plan
@@ -96,13 +96,13 @@ pub(crate) fn settings(reader: &mut Reader, http: bool) -> Secure {
         },
         Err(error) => {
             reader.wrong(&schema::CLIENT_AUTHORITY, &error.to_string());
-            Secure { plan, pairs, acme }
+            TlsSettings { plan, pairs, acme }
         }
     }
 }
 
 /// Understands the bounds of handshakes.
-pub(crate) fn handshakes(reader: &mut Reader) -> relay::Handshakes {
+pub(crate) fn handshakes(reader: &mut Resolver) -> relay::Handshakes {
     let default = relay::Handshakes::default();
     relay::Handshakes {
         patience: reader
@@ -118,7 +118,7 @@ pub(crate) fn handshakes(reader: &mut Reader) -> relay::Handshakes {
     }
 }
 
-fn acme(reader: &mut Reader) -> Option<Acme> {
+fn acme(reader: &mut Resolver) -> Option<Acme> {
     let names = reader.many(&schema::ACME_DOMAIN, domain);
     let directory = reader
         .one(&schema::ACME_DIRECTORY, https)
@@ -160,7 +160,7 @@ fn https(text: &str) -> Result<String, String> {
 }
 
 fn authorities_of(
-    reader: &mut Reader,
+    reader: &mut Resolver,
     key: &Key,
 ) -> Vec<rustls::pki_types::CertificateDer<'static>> {
     let mut all = Vec::new();

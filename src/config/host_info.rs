@@ -1,15 +1,15 @@
 //! What a configuration depends on besides what is written: the addresses of this host, and a secret drawn for it.
 
-use crate::config::layers::Written;
+use crate::config::layers::Layer;
 use crate::config::public_ip;
-use crate::config::public_ip::Public;
+use crate::config::public_ip::PublicAddresses;
 use crate::config::schema;
 use crate::net::host::interfaces;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// The host that a configuration is meant for.
 #[derive(Clone, Debug, Default)]
-pub struct Host {
+pub struct HostInfo {
     /// The addresses of its interfaces.
     pub addresses: Vec<IpAddr>,
     /// Where packets to the world leave from, IPv4.
@@ -19,16 +19,16 @@ pub struct Host {
     /// Whether it has IPv6 sockets at all.
     pub ipv6: bool,
     /// What it is called from outside; `None` when nobody was asked.
-    pub public: Option<Public>,
+    pub public: Option<PublicAddresses>,
     /// What stands in for users and secrets when there are none.
     pub secret: String,
 }
 
-impl Host {
+impl HostInfo {
     /// Looks at this host; `secret` is what stands in for users when there are none.
-    pub fn look(secret: String) -> Host {
+    pub fn detect(secret: String) -> HostInfo {
         let addresses = interfaces::addresses().unwrap_or_default();
-        Host {
+        HostInfo {
             addresses: addresses.into_iter().map(|found| found.address).collect(),
             source_v4: interfaces::default_source(false),
             source_v6: interfaces::default_source(true),
@@ -39,7 +39,7 @@ impl Host {
     }
 
     /// Asks for the public address where `external_address = "auto"` wants to know it.
-    pub fn asking(mut self, written: &Written) -> Host {
+    pub fn with_public_addresses(mut self, written: &Layer) -> HostInfo {
         if written
             .get(&schema::EXTERNAL_ADDRESS)
             .iter()
@@ -49,7 +49,7 @@ impl Host {
                 .get(&schema::EXTERNAL_STUN)
                 .last()
                 .map(|given| given.text.as_str());
-            self.public = Some(public_ip::find(stun));
+            self.public = Some(public_ip::discover(stun));
         }
         self
     }

@@ -6,39 +6,39 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// What is wrong with what was written, as a sentence.
-pub trait Wrong: Display {
+pub trait UsageError: Display {
     /// Whether nothing has to be written otherwise: the same may be right the next time.
-    fn is_passing(&self) -> bool {
+    fn is_transient(&self) -> bool {
         false
     }
 }
 
-impl Wrong for &str {}
-impl Wrong for String {}
-impl Wrong for config::Error {
-    fn is_passing(&self) -> bool {
-        config::Error::is_passing(self)
+impl UsageError for &str {}
+impl UsageError for String {}
+impl UsageError for config::Error {
+    fn is_transient(&self) -> bool {
+        config::Error::is_transient(self)
     }
 }
 
 /// Says on standard error what is wrong, and what the process ends with: 2, somebody has to write something else. What may
 /// pass by itself is a [`failure`]: whoever started the process may try again.
-pub fn usage(wrong: &impl Wrong) -> ExitCode {
-    if wrong.is_passing() {
+pub fn usage_error(wrong: &impl UsageError) -> ExitCode {
+    if wrong.is_transient() {
         return failure(wrong);
     }
-    complain(&format_args!("error: {wrong}"));
+    print_error(&format_args!("error: {wrong}"));
     ExitCode::from(2)
 }
 
 /// The same for what went wrong although it was said right.
 pub fn failure(sentence: &dyn Display) -> ExitCode {
-    complain(&format_args!("error: {sentence}"));
+    print_error(&format_args!("error: {sentence}"));
     ExitCode::from(1)
 }
 
 /// Prints a result, and says what the process ends with: `code` where it was printed, and 1 with a word where it was not.
-pub fn tell(result: &impl Display, code: ExitCode) -> ExitCode {
+pub fn print_result(result: &impl Display, code: ExitCode) -> ExitCode {
     match print(result) {
         Ok(()) => code,
         Err(sentence) => failure(&sentence),
@@ -60,6 +60,6 @@ pub fn print(result: &impl Display) -> Result<(), String> {
 }
 
 /// Says a line on standard error, if anybody listens.
-pub fn complain(sentence: &dyn Display) {
+pub fn print_error(sentence: &dyn Display) {
     let _ = writeln!(io::stderr().lock(), "{sentence}");
 }

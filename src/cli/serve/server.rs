@@ -1,11 +1,11 @@
 //! A server that runs: what signals and operators ask of it, one thing at a time.
 
 use crate::cli::flags::Flags;
-use crate::cli::logs::Level;
+use crate::cli::logs::LogFilter;
 use crate::cli::serve::handover;
-use crate::cli::serve::notify::notify;
 use crate::cli::serve::signals::{Signal, Signals};
-use crate::config::{Host, Settings, Written};
+use crate::cli::serve::systemd::notify;
+use crate::config::{HostInfo, Layer, Settings};
 use crate::relay::Supervisor;
 use crate::relay::observe::escaped::Shown;
 use crate::service::admin::{Answer, Condition, Order, Refused};
@@ -25,9 +25,9 @@ pub struct Parts {
     /// The command line, which is read again with the file.
     pub flags: Flags,
     /// The host at the start.
-    pub host: Host,
+    pub host: HostInfo,
     /// What was written.
-    pub written: Written,
+    pub written: Layer,
     /// What it means.
     pub settings: Settings,
     /// The relay.
@@ -35,9 +35,9 @@ pub struct Parts {
     /// The web service.
     pub web: Option<Web>,
     /// The certificates, where TLS is spoken.
-    pub certificates: Option<Watched>,
+    pub certificates: Option<WatchedCertificates>,
     /// How much is logged.
-    pub level: Level,
+    pub level: LogFilter,
     /// How the server is, for the operators' listener.
     pub condition: Arc<Condition>,
     /// Ends the services.
@@ -45,18 +45,18 @@ pub struct Parts {
 }
 
 /// Certificates, and the task that looks at their files.
-pub struct Watched {
+pub struct WatchedCertificates {
     /// The certificates.
     pub certificates: Certificates,
     /// Ends the looking.
     pub watching: AbortHandle,
 }
 
-impl Watched {
+impl WatchedCertificates {
     /// Begins to look at the files of `certificates`.
-    pub fn watch(certificates: Certificates) -> Watched {
+    pub fn watch(certificates: Certificates) -> WatchedCertificates {
         let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
-        Watched {
+        WatchedCertificates {
             certificates,
             watching,
         }
@@ -64,7 +64,7 @@ impl Watched {
 }
 
 /// A server that runs.
-pub struct Running {
+pub struct RunningServer {
     pub(super) parts: Parts,
     leaving: Option<Leaving>,
     /// Another server has the ports.
@@ -81,10 +81,10 @@ struct Leaving {
     told: (u32, Instant),
 }
 
-impl Running {
+impl RunningServer {
     /// A server that has just started.
-    pub fn new(parts: Parts) -> Running {
-        Running {
+    pub fn new(parts: Parts) -> RunningServer {
+        RunningServer {
             parts,
             leaving: None,
             replaced: false,
@@ -133,7 +133,7 @@ impl Running {
                 tracing::info!("a second SIGTERM: stopping at once")
             }
             Signal::Terminate => {
-                self.drain(self.parts.settings.drain).await;
+                self.drain(self.parts.settings.drain_timeout).await;
                 return self.is_over();
             }
             Signal::HangUp => {
@@ -152,7 +152,7 @@ impl Running {
                 .await
                 .map_err(|error| Refused::wrong(error.to_string())),
             Order::Drain(deadline) => Ok(self
-                .drain(deadline.unwrap_or(self.parts.settings.drain))
+                .drain(deadline.unwrap_or(self.parts.settings.drain_timeout))
                 .await),
             Order::LogLevel(filter) => match self.parts.level.set(&filter) {
                 true => Ok(json!({ "filter": filter })),
@@ -221,7 +221,7 @@ impl Running {
         tracing::info!("another server has the ports and takes new clients");
         self.replaced = true;
         let _ = self.parts.services_end.send(true);
-        self.drain(self.parts.settings.drain).await;
+        self.drain(self.parts.settings.drain_timeout).await;
         true
     }
 
