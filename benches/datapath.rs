@@ -4,7 +4,9 @@
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use hairpin::net::{Batch, Messages, Octets, Options, Outgoing, Path, Piece, UdpSocket};
+use hairpin::net::{
+    Batch, BufferRange, Buffers, IoMode, SendScratch, Transmit, UdpOptions, UdpSocket,
+};
 use std::net::{Ipv4Addr, SocketAddr};
 
 fn main() {
@@ -15,9 +17,9 @@ fn main() {
 #[divan::bench(args = SIZES)]
 fn plain(bencher: Bencher, size: usize) {
     Wire::new(
-        Options {
-            path: Path::Plain,
-            ..Options::default()
+        UdpOptions {
+            io_mode: IoMode::Portable,
+            ..UdpOptions::default()
         },
         1,
     )
@@ -28,9 +30,9 @@ fn plain(bencher: Bencher, size: usize) {
 #[divan::bench(args = SIZES)]
 fn batched(bencher: Bencher, size: usize) {
     Wire::new(
-        Options {
+        UdpOptions {
             offload: false,
-            ..Options::default()
+            ..UdpOptions::default()
         },
         1,
     )
@@ -40,13 +42,13 @@ fn batched(bencher: Bencher, size: usize) {
 /// The batch leaves as one GSO train and arrives as one by GRO.
 #[divan::bench(args = SIZES)]
 fn train(bencher: Bencher, size: usize) {
-    Wire::new(Options::default(), 1).measure(bencher, size);
+    Wire::new(UdpOptions::default(), 1).measure(bencher, size);
 }
 
 /// Offload is on, but neighbours go to different sockets: what interleaved flows cost.
 #[divan::bench(args = SIZES)]
 fn interleaved(bencher: Bencher, size: usize) {
-    Wire::new(Options::default(), PACKETS).measure(bencher, size);
+    Wire::new(UdpOptions::default(), PACKETS).measure(bencher, size);
 }
 
 /// One sending socket and the sockets that receive from it.
@@ -54,13 +56,13 @@ struct Wire {
     from: UdpSocket,
     to: Vec<UdpSocket>,
     batch: Batch,
-    messages: Messages,
+    messages: SendScratch,
 }
 
 impl Wire {
-    fn new(options: Options, receivers: usize) -> Wire {
-        let options = Options {
-            receive_buffer: Some(4 << 20),
+    fn new(options: UdpOptions, receivers: usize) -> Wire {
+        let options = UdpOptions {
+            receive_buffer_size: Some(4 << 20),
             ..options
         };
         let bind = || {
@@ -71,7 +73,7 @@ impl Wire {
             from: bind(),
             to,
             batch: Batch::new(PACKETS),
-            messages: Messages::default(),
+            messages: SendScratch::default(),
         }
     }
 
@@ -79,7 +81,7 @@ impl Wire {
         let octets = vec![7; size * PACKETS];
         let to: Vec<_> = self.to.iter().map(UdpSocket::local_address).collect();
         let outgoing: Vec<_> = (0..PACKETS)
-            .map(|at| Outgoing::new(to[at % to.len()], Piece::written(at * size, size)))
+            .map(|at| Transmit::new(to[at % to.len()], BufferRange::written(at * size, size)))
             .collect();
         bencher
             .counter(ItemsCount::new(PACKETS))
@@ -87,12 +89,12 @@ impl Wire {
                 let sent = self.from.send(
                     &mut self.messages,
                     &outgoing,
-                    Octets {
+                    Buffers {
                         received: &[],
                         written: &octets,
                     },
                 );
-                assert_eq!(sent.packets, PACKETS as u64);
+                assert_eq!(sent.datagrams, PACKETS as u64);
                 self.batch.clear();
                 for socket in &mut self.to {
                     while !socket.receive(&mut self.batch).expect("packets").drained {}

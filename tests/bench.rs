@@ -1,8 +1,8 @@
 //! `hairpin bench` as a process, against our own server in this one: what it reports of a sound server, of one behind a
 //! network that drops, repeats and spoils, of wrong credentials, of a forbidden peer, of silence, of an end in the middle.
 
-use hairpin::net::tls::server::Terms;
-use hairpin::net::{Certificate, Tls};
+use hairpin::net::tls::server::TlsOptions;
+use hairpin::net::{Certificate, TlsServer};
 use hairpin::relay::{Plan, Supervisor};
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
@@ -123,7 +123,7 @@ fn every_workload_and_direction_reports_sound_packets() {
         let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
         let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
         plan.secure.tls = Some(Arc::new(
-            Tls::new(vec![Arc::new(certificate)], Terms::default()).unwrap(),
+            TlsServer::new(vec![Arc::new(certificate)], TlsOptions::default()).unwrap(),
         ));
     });
     let address = server.addresses()[0];

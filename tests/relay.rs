@@ -1,7 +1,7 @@
 //! A real client allocates and relays through a supervisor in this process: UDP and TCP, IPv4 and IPv6, both paths.
 
 use hairpin::net;
-use hairpin::net::{Batch, Messages, Octets, Outgoing, Path, Piece};
+use hairpin::net::{Batch, BufferRange, Buffers, IoMode, SendScratch, Transmit};
 use hairpin::relay::{Connections, Plan, Supervisor};
 use hairpin::turn::client_state::{Answer, Client, Event, Login, Request};
 use hairpin::turn::policy::acl::Cidr;
@@ -113,15 +113,15 @@ impl Caller {
             Line::Udp(socket) => assert_eq!(socket.send(octets).unwrap(), octets.len()),
             Line::Tcp(stream, _) => stream.write_all(octets).unwrap(),
             Line::Net(socket, server) => {
-                let outgoing = Outgoing::new(*server, Piece::written(0, octets.len()));
-                let octets = Octets {
+                let outgoing = Transmit::new(*server, BufferRange::written(0, octets.len()));
+                let octets = Buffers {
                     received: &[],
                     written: octets,
                 };
                 assert_eq!(
                     socket
-                        .send(&mut Messages::default(), &[outgoing], octets)
-                        .packets,
+                        .send(&mut SendScratch::default(), &[outgoing], octets)
+                        .datagrams,
                     1
                 );
             }
@@ -233,7 +233,7 @@ fn receive_from(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 
 #[test]
 fn data_passes_both_ways_over_every_transport_family_and_path() {
-    for path in [Path::Batched, Path::Plain] {
+    for path in [IoMode::Batched, IoMode::Portable] {
         let server = start(Plan {
             path,
             ..plan(&[any(V4), any(V6)])
@@ -351,14 +351,14 @@ fn trains_arrive_whole_in_order_and_cost_few_calls() {
     let server = start(plan(&[any(V4)]));
     let mut caller = Caller::udp(server.addresses()[0]);
     let relayed = caller.allocate(V4);
-    let mut peer = net::UdpSocket::bind(any(V4), &net::Options::default()).unwrap();
+    let mut peer = net::UdpSocket::bind(any(V4), &net::UdpOptions::default()).unwrap();
     caller.bind(0x4000, peer.local_address());
     let before = server.statistics().shards[0].relay.send_calls.get();
     let octets: Vec<u8> = (0..32u8)
         .flat_map(|n| [&[0x40, 0, 3, 0xe8][..], &[n; 1000]].concat())
         .collect();
     let outgoing: Vec<_> = (0..32)
-        .map(|n| Outgoing::new(server.addresses()[0], Piece::written(n * 1004, 1004)))
+        .map(|n| Transmit::new(server.addresses()[0], BufferRange::written(n * 1004, 1004)))
         .collect();
     // As a burst of the client's own: the same socket, from which it allocated.
     let Line::Udp(socket) = &caller.line else {
@@ -389,17 +389,17 @@ fn trains_arrive_whole_in_order_and_cost_few_calls() {
     );
     // And back, as one GSO train.
     let back: Vec<_> = (0..32)
-        .map(|n| Outgoing::new(relayed, Piece::written(n * 1004 + 4, 1000)))
+        .map(|n| Transmit::new(relayed, BufferRange::written(n * 1004 + 4, 1000)))
         .collect();
     let sent = peer.send(
-        &mut Messages::default(),
+        &mut SendScratch::default(),
         &back,
-        Octets {
+        Buffers {
             received: &[],
             written: &octets,
         },
     );
-    assert_eq!(sent.packets, 32);
+    assert_eq!(sent.datagrams, 32);
     for n in 0..32u8 {
         assert_eq!(caller.receive(), Got::Channel(0x4000, vec![n; 1000]));
     }
@@ -413,25 +413,25 @@ fn dscp_ecn_and_hop_limit_cross_the_relay() {
     let server = start(plan(&[any(V4), any(V6)]));
     for (at, ip) in [(0, V4), (1, V6)] {
         let address = server.addresses()[at];
-        let options = net::Options {
-            traffic_class: true,
-            hop_limit: true,
-            ..net::Options::default()
+        let options = net::UdpOptions {
+            receive_traffic_class: true,
+            receive_hop_limit: true,
+            ..net::UdpOptions::default()
         };
         let mut peer = net::UdpSocket::bind(any(ip), &options).unwrap();
         let own = net::UdpSocket::bind(any(ip), &options).unwrap();
         let mut caller = Caller::new(Line::Net(own, address));
         let relayed = caller.allocate(ip);
         caller.bind(0x4000, peer.local_address());
-        let marked = Outgoing {
+        let marked = Transmit {
             traffic_class: 0xb9,
             hop_limit: 33,
-            ..Outgoing::new(relayed, Piece::written(0, 3))
+            ..Transmit::new(relayed, BufferRange::written(0, 3))
         };
         peer.send(
-            &mut Messages::default(),
+            &mut SendScratch::default(),
             &[marked],
-            Octets {
+            Buffers {
                 received: &[],
                 written: b"abc",
             },
@@ -442,24 +442,24 @@ fn dscp_ecn_and_hop_limit_cross_the_relay() {
         let (got, octets) = next(socket);
         assert_eq!((got.traffic_class, got.hop_limit), (0xb9, 32), "{ip}");
         assert_eq!(octets, b"\x40\0\0\x03abc");
-        let data = Outgoing {
+        let data = Transmit {
             traffic_class: 0xba,
             hop_limit: 2,
-            ..Outgoing::new(address, Piece::written(0, 7))
+            ..Transmit::new(address, BufferRange::written(0, 7))
         };
-        let last = Outgoing {
+        let last = Transmit {
             hop_limit: 1,
             ..data
         };
         let sent = socket.send(
-            &mut Messages::default(),
+            &mut SendScratch::default(),
             &[last, data],
-            Octets {
+            Buffers {
                 received: &[],
                 written: &octets,
             },
         );
-        assert_eq!(sent.packets, 2);
+        assert_eq!(sent.datagrams, 2);
         let (got, octets) = next(&mut peer);
         assert_eq!(
             (got.traffic_class, got.hop_limit, &octets[..]),

@@ -342,7 +342,7 @@ pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
 
 /// The cores of this process as it began: pinning narrows what it may use.
 fn cores() -> &'static [usize] {
-    static CORES: LazyLock<Vec<usize>> = LazyLock::new(cpu::allowed);
+    static CORES: LazyLock<Vec<usize>> = LazyLock::new(cpu::allowed_cores);
     &CORES
 }
 

@@ -4,7 +4,7 @@
 //! this is its own; what this takes is the kernel's. (`compare --floor` shows it beside the others.)
 
 use foldhash::HashMap;
-use hairpin::net::{Batch, Messages, Octets, Options, Outgoing, Piece, UdpSocket};
+use hairpin::net::{Batch, BufferRange, Buffers, SendScratch, Transmit, UdpOptions, UdpSocket};
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
     Client, Effect, FiveTuple, Instant, Link, Policy, Ports, RelayAddress, RelayedId, Server,
@@ -45,9 +45,9 @@ struct Floor {
     /// Relays by their own address, for the hairpin.
     relayed: HashMap<SocketAddr, usize>,
     batch: Batch,
-    messages: Messages,
+    messages: SendScratch,
     written: Vec<u8>,
-    outgoing: Vec<(usize, Outgoing)>,
+    outgoing: Vec<(usize, Transmit)>,
 }
 
 struct Relay {
@@ -60,9 +60,9 @@ impl Floor {
     fn new(port: u16, relays: &[IpAddr]) -> Floor {
         let poll = Poll::new().expect("a poll");
         let here: IpAddr = Ipv4Addr::LOCALHOST.into();
-        let options = Options {
-            receive_buffer: Some(4 << 20),
-            ..Options::default()
+        let options = UdpOptions {
+            receive_buffer_size: Some(4 << 20),
+            ..UdpOptions::default()
         };
         let listener = UdpSocket::bind(SocketAddr::new(here, port), &options).expect("the port");
         poll.registry()
@@ -99,7 +99,7 @@ impl Floor {
             there: HashMap::default(),
             relayed: HashMap::default(),
             batch: Batch::new(64),
-            messages: Messages::default(),
+            messages: SendScratch::default(),
             written: Vec::new(),
             outgoing: Vec::new(),
         }
@@ -136,10 +136,10 @@ impl Floor {
                 length[0],
                 length[1],
             ]);
-            let payload = Piece::received(datagram.start, datagram.length);
-            let outgoing = Outgoing {
-                header: Piece::written(at, 4),
-                ..Outgoing::new(relay.client, payload)
+            let payload = BufferRange::received(datagram.start, datagram.length);
+            let outgoing = Transmit {
+                header: BufferRange::written(at, 4),
+                ..Transmit::new(relay.client, payload)
             };
             self.outgoing.push((LISTENER, outgoing));
         }
@@ -159,7 +159,7 @@ impl Floor {
             let Some((relay, peer)) = self.there.get(&datagram.source).copied() else {
                 continue;
             };
-            let whole = Piece::received(datagram.start, datagram.length);
+            let whole = BufferRange::received(datagram.start, datagram.length);
             match self
                 .relayed
                 .get(&peer)
@@ -168,10 +168,10 @@ impl Floor {
                 // The other end's client: the same header does, as every client binds the same channel.
                 Some(other) => self
                     .outgoing
-                    .push((LISTENER, Outgoing::new(other.client, whole))),
+                    .push((LISTENER, Transmit::new(other.client, whole))),
                 None => {
-                    let payload = Piece::received(datagram.start + 4, datagram.length - 4);
-                    self.outgoing.push((relay, Outgoing::new(peer, payload)));
+                    let payload = BufferRange::received(datagram.start + 4, datagram.length - 4);
+                    self.outgoing.push((relay, Transmit::new(peer, payload)));
                 }
             }
         }
@@ -204,18 +204,18 @@ impl Floor {
                 let at = self.written.len();
                 self.written
                     .extend_from_slice(self.server.message(&message));
-                let piece = Piece::written(at, self.written.len() - at);
+                let piece = BufferRange::written(at, self.written.len() - at);
                 self.outgoing
-                    .push((LISTENER, Outgoing::new(to.five_tuple.client, piece)));
+                    .push((LISTENER, Transmit::new(to.five_tuple.client, piece)));
             }
             Effect::Bind {
                 relayed: RelayedId(id),
                 local,
                 ..
             } => {
-                let options = Options {
-                    receive_buffer: Some(4 << 20),
-                    ..Options::default()
+                let options = UdpOptions {
+                    receive_buffer_size: Some(4 << 20),
+                    ..UdpOptions::default()
                 };
                 let socket = UdpSocket::bind(local, &options).expect("a relay socket");
                 let token = id as usize;
@@ -258,7 +258,7 @@ impl Floor {
     fn send(&mut self) {
         self.outgoing
             .sort_by_key(|(socket, outgoing)| (*socket, outgoing.to.port()));
-        let octets = Octets {
+        let octets = Buffers {
             received: self.batch.octets(),
             written: &self.written,
         };

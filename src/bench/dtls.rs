@@ -1,6 +1,6 @@
 //! One client's way to the server over DTLS: an association, driven by whoever has something to send or receive.
 
-use crate::net::{Octets, Outgoing, Sent};
+use crate::net::{Buffers, SendCounts, Transmit};
 use dimpl::Output;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -100,15 +100,15 @@ impl Dtls {
     }
 
     /// Sends frames, each in a record and a datagram of its own.
-    pub fn send(&mut self, frames: &[Outgoing], octets: Octets<'_>) -> Sent {
-        let mut sent = Sent::default();
+    pub fn send(&mut self, frames: &[Transmit], octets: Buffers<'_>) -> SendCounts {
+        let mut sent = SendCounts::default();
         for frame in frames {
             let taken = self
                 .engine
                 .send_application_data(octets.get(frame.payload))
                 .is_ok();
             match taken && self.poll(|_| {}).is_ok() {
-                true => sent.packets += 1,
+                true => sent.datagrams += 1,
                 false => sent.failed += 1,
             }
         }

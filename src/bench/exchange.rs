@@ -3,7 +3,7 @@
 use crate::bench::error::Failure;
 use crate::bench::plan::Plan;
 use crate::bench::worker::{Crew, Gauge};
-use crate::net::{Outgoing, Piece};
+use crate::net::{BufferRange, Transmit};
 use crate::turn::client_state::{Answer, Event, Refusal, Request, wait_ms};
 use crate::wire::{ErrorCode, TransactionId};
 use std::collections::BTreeMap;
@@ -273,7 +273,7 @@ fn wait(sent: u32, repeats: bool) -> u64 {
 /// Sends octets of the client's own writing.
 pub fn post(crew: &mut Crew, index: usize, octets: &[u8]) {
     let to = crew.agents[index].server;
-    let frame = [Outgoing::new(to, Piece::written(0, octets.len()))];
+    let frame = [Transmit::new(to, BufferRange::written(0, octets.len()))];
     crew.agents[index]
         .lane
         .send(&mut crew.messages, &frame, octets);

@@ -2,7 +2,7 @@
 
 use crate::bench::dtls::{Dtls, Terms};
 use crate::bench::plan::{Server, Transport};
-use crate::net::{Batch, Messages, Octets, Options, Outgoing, Sent, UdpSocket};
+use crate::net::{Batch, Buffers, SendCounts, SendScratch, Transmit, UdpOptions, UdpSocket};
 use crate::wire::stream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -86,9 +86,9 @@ impl Dialer {
                 .map(|dtls| Lane::Dtls(Box::new(dtls)));
         }
         if self.server.transport == Transport::Udp {
-            let options = Options {
-                receive_buffer: Some(RECEIVE_BUFFER),
-                ..Options::default()
+            let options = UdpOptions {
+                receive_buffer_size: Some(RECEIVE_BUFFER),
+                ..UdpOptions::default()
             };
             let socket = UdpSocket::bind(SocketAddr::new(local, 0), &options)?;
             // The kernel then keeps the route, which is a tenth of what a packet costs.
@@ -128,10 +128,15 @@ impl Dialer {
 }
 
 impl Lane {
-    /// Sends frames, each the payload piece of an [`Outgoing`] that lies in `arena`. What a stream cannot take now is
+    /// Sends frames, each the payload piece of an [`Transmit`] that lies in `arena`. What a stream cannot take now is
     /// dropped, as UDP would.
-    pub fn send(&mut self, messages: &mut Messages, frames: &[Outgoing], arena: &[u8]) -> Sent {
-        let octets = Octets {
+    pub fn send(
+        &mut self,
+        messages: &mut SendScratch,
+        frames: &[Transmit],
+        arena: &[u8],
+    ) -> SendCounts {
+        let octets = Buffers {
             received: &[],
             written: arena,
         };
@@ -187,19 +192,19 @@ impl AsRawFd for Lane {
 }
 
 /// Sends one datagram to whom the socket is connected: the shortest way through the kernel.
-fn alone(socket: &UdpSocket, octets: &[u8]) -> Sent {
+fn alone(socket: &UdpSocket, octets: &[u8]) -> SendCounts {
     match SockRef::from(socket).send(octets) {
-        Ok(_) => Sent {
-            packets: 1,
-            ..Sent::default()
+        Ok(_) => SendCounts {
+            datagrams: 1,
+            ..SendCounts::default()
         },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent {
-            dropped: 1,
-            ..Sent::default()
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => SendCounts {
+            buffer_full: 1,
+            ..SendCounts::default()
         },
-        Err(_) => Sent {
+        Err(_) => SendCounts {
             failed: 1,
-            ..Sent::default()
+            ..SendCounts::default()
         },
     }
 }
@@ -216,15 +221,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn send(&mut self, frames: &[Outgoing], octets: Octets<'_>) -> Sent {
-        let mut sent = Sent::default();
+    fn send(&mut self, frames: &[Transmit], octets: Buffers<'_>) -> SendCounts {
+        let mut sent = SendCounts::default();
         for frame in frames {
             if self.outgoing.len() - self.written > OUTGOING_LIMIT {
-                sent.dropped += 1;
+                sent.buffer_full += 1;
                 continue;
             }
             self.outgoing.extend_from_slice(octets.get(frame.payload));
-            sent.packets += 1;
+            sent.datagrams += 1;
         }
         // What breaks the connection shows at the next receive.
         let _ = self.flush();

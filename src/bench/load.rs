@@ -11,7 +11,7 @@ use crate::bench::plan::Plan;
 use crate::bench::rate::Rate;
 use crate::bench::worker::{CHANNEL, Crew, Gauge, data};
 use crate::cli::bench::args::{Direction, Workload};
-use crate::net::{Octets, Outgoing, Piece};
+use crate::net::{BufferRange, Buffers, Transmit};
 use crate::turn::client_state::Request;
 use crate::wire::{AttributeType, Class, Message, Method, attribute, padded, writer};
 use std::net::SocketAddr;
@@ -130,7 +130,7 @@ impl Pace {
 /// A run's own scratch.
 struct Drive {
     arena: Vec<u8>,
-    frames: Vec<Outgoing>,
+    frames: Vec<Transmit>,
     /// For frames that peers send: the client that each is for.
     owners: Vec<usize>,
     /// Octets from one frame in the arena to the next.
@@ -238,7 +238,7 @@ impl Drive {
                     &self.arena,
                 );
                 crew.ledger
-                    .sent(now, sent.packets, sent.dropped + sent.failed);
+                    .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
                 self.frames.truncate(first);
             }
         }
@@ -250,7 +250,7 @@ impl Drive {
     /// Sends all frames by the peers, each by the one that its client talks to. With one peer that is one call.
     fn send_from_peers(&mut self, crew: &mut Crew, now: u64) {
         let peers = crew.peers.len();
-        let octets = Octets {
+        let octets = Buffers {
             received: &[],
             written: &self.arena,
         };
@@ -259,7 +259,7 @@ impl Drive {
             let frames = &self.frames[at..at + owned.len()];
             let sent = crew.peers[owned[0] % peers].send(&mut crew.messages, frames, octets);
             crew.ledger
-                .sent(now, sent.packets, sent.dropped + sent.failed);
+                .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
             at += owned.len();
         }
     }
@@ -272,9 +272,9 @@ impl Drive {
         if plan.workload == Workload::Binding {
             let id = binding_id(&stamp);
             frame[..20].copy_from_slice(&writer::header(Class::Request, Method::BINDING, 0, &id));
-            self.frames.push(Outgoing::new(
+            self.frames.push(Transmit::new(
                 plan.server.address,
-                Piece::written(slot * self.stride, 20),
+                BufferRange::written(slot * self.stride, 20),
             ));
             return;
         }
@@ -285,7 +285,7 @@ impl Drive {
                 .relayed
                 .unwrap_or(plan.server.address);
             self.frames
-                .push(Outgoing::new(to, Piece::written(at, plan.size)));
+                .push(Transmit::new(to, BufferRange::written(at, plan.size)));
             self.owners.push(stream % agents);
             return;
         };
@@ -298,8 +298,8 @@ impl Drive {
         } else {
             plan.size
         };
-        let whole = Piece::written(slot * self.stride + start, agent.prefix.len() + size);
-        self.frames.push(Outgoing::new(plan.server.address, whole));
+        let whole = BufferRange::written(slot * self.stride + start, agent.prefix.len() + size);
+        self.frames.push(Transmit::new(plan.server.address, whole));
     }
 
     /// Waits at most `rest` and receives what is there, from each socket at most a batch.

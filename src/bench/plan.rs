@@ -281,7 +281,9 @@ fn threads(pid: Option<u32>) -> usize {
         .map(crate::bench::process::free_cores)
         .unwrap_or_default()
         .len();
-    let spare = crate::net::host::cpu::allowed().len().saturating_sub(1);
+    let spare = crate::net::host::cpu::allowed_cores()
+        .len()
+        .saturating_sub(1);
     if free > 0 {
         free.min(4)
     } else {

@@ -67,7 +67,7 @@ pub fn spent(pid: u32) -> io::Result<Spent> {
 /// no choice, because all or none are taken.
 pub fn free_cores(pid: u32) -> Vec<usize> {
     let bound = bound_cores(pid).unwrap_or_default();
-    let allowed = crate::net::host::cpu::allowed();
+    let allowed = crate::net::host::cpu::allowed_cores();
     let free: Vec<usize> = allowed
         .iter()
         .copied()
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_core_that_a_thread_is_bound_to_is_not_free() {
-        let cores = crate::net::host::cpu::allowed();
+        let cores = crate::net::host::cpu::allowed_cores();
         if cores.len() < 2 {
             eprintln!("SKIPPED: this host has one core");
             return;

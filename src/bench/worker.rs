@@ -9,7 +9,7 @@ use crate::bench::payload;
 use crate::bench::payload::{Arrival, Slice, Stamp, Tally};
 use crate::bench::plan::Plan;
 use crate::cli::bench::args::{Direction, Workload};
-use crate::net::{Messages, Options, UdpSocket};
+use crate::net::{SendScratch, UdpOptions, UdpSocket};
 use crate::turn::client_state::Client;
 use crate::wire::{AttributeType, Class, Method, Packet, Writer, channel_data};
 use mio::unix::SourceFd;
@@ -32,7 +32,7 @@ pub struct Crew {
     /// Where packets are received.
     pub intake: Intake,
     /// Scratch of sending.
-    pub messages: Messages,
+    pub messages: SendScratch,
     /// Who has something to receive.
     pub waiting: Waiting,
     dialer: Dialer,
@@ -115,9 +115,9 @@ impl Crew {
         let peered = plan.workload == Workload::Relay && plan.direction != Direction::Hairpin;
         let mut peers = Vec::new();
         for index in 0..if peered { plan.peers.min(to - from) } else { 0 } {
-            let options = Options {
-                receive_buffer: Some(RECEIVE_BUFFER),
-                ..Options::default()
+            let options = UdpOptions {
+                receive_buffer_size: Some(RECEIVE_BUFFER),
+                ..UdpOptions::default()
             };
             let peer = UdpSocket::bind(SocketAddr::new(local, 0), &options)?;
             waiting.watch(peer.as_raw_fd(), agents.len() + index, false)?;
@@ -129,7 +129,7 @@ impl Crew {
             agents,
             peers,
             intake: Intake::new(BATCH),
-            messages: Messages::default(),
+            messages: SendScratch::default(),
             waiting,
             dialer,
             first: from,

@@ -30,8 +30,8 @@ impl HostInfo {
         let addresses = interfaces::addresses().unwrap_or_default();
         HostInfo {
             addresses: addresses.into_iter().map(|found| found.address).collect(),
-            source_v4: interfaces::default_source(false),
-            source_v6: interfaces::default_source(true),
+            source_v4: interfaces::default_source_address(false),
+            source_v6: interfaces::default_source_address(true),
             ipv6: UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok(),
             public: None,
             secret,

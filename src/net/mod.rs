@@ -13,7 +13,7 @@
 //!
 //! * [`buffer`]: what one batch received, and where. [`outgoing`]: what one batch sends.
 //! * [`udp`]: the socket: `recvmmsg`, `sendmmsg`, GSO, GRO, packet info, DSCP and ECN, hop limits, ICMP errors; and
-//!   [`Path::Plain`], the portable way of doing the same with one packet a call, behind the same type.
+//!   [`IoMode::Plain`], the portable way of doing the same with one packet a call, behind the same type.
 //! * [`port`]: the same socket, watched by a runtime; [`watch`]: many of them, watched as one.
 //! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
 //!   [`descriptors`]: how many sockets there may be. [`interface`]: the addresses of this host. [`network`]: who counts as
@@ -22,7 +22,7 @@
 //!   [`dtls`]: the same on datagrams, behind a door that remembers nobody; [`hello`]: what knocks there.
 //!   [`prefixed`]: a stream of which something was read already. [`proxy_protocol`]: whom a balancer carries.
 //!
-//! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`Sent`] and never stops the others.
+//! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`SendCounts`] and never stops the others.
 #![cfg_attr(
     not(test),
     deny(
@@ -42,12 +42,12 @@ pub mod tls;
 pub mod udp;
 
 pub use crate::net::tls::certificate::Certificate;
-pub use crate::net::tls::rewind::Prefixed;
-pub use crate::net::tls::server::Tls;
+pub use crate::net::tls::rewind::Rewind;
+pub use crate::net::tls::server::TlsServer;
 pub use crate::net::udp::buffer::{Batch, Datagram, HEADROOM, Received};
-pub use crate::net::udp::icmp::{IcmpError, Origin};
-pub use crate::net::udp::options::{Options, Path};
-pub use crate::net::udp::outgoing::{Octets, Outgoing, Piece, Place, Sent};
-pub use crate::net::udp::polled::{Port, Rest};
-pub use crate::net::udp::poller::Watch;
-pub use crate::net::udp::socket::{Messages, UdpSocket};
+pub use crate::net::udp::icmp::{IcmpError, IcmpOrigin};
+pub use crate::net::udp::options::{IoMode, UdpOptions};
+pub use crate::net::udp::polled_socket::{PolledSocket, Readiness};
+pub use crate::net::udp::poller::Poller;
+pub use crate::net::udp::socket::{SendScratch, UdpSocket};
+pub use crate::net::udp::transmit::{Buffer, BufferRange, Buffers, SendCounts, Transmit};

@@ -6,18 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What a balancer said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ProxyHeader {
     /// It carries a client, from this address.
-    Client(SocketAddr),
+    Proxied(SocketAddr),
     /// It speaks for itself (`LOCAL`, a health check), or does not know whom it carries (`UNKNOWN`).
-    Balancer,
+    Local,
 }
 
 /// Reads the header at the start of `octets`: its content and its length in octets, or `None` while it is incomplete.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] for anything that is no PROXY header, and for one of more than [`LONGEST`] octets.
-pub fn parse(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
+pub fn parse(octets: &[u8]) -> io::Result<Option<(ProxyHeader, usize)>> {
     let begins = |signature: &[u8]| octets.iter().zip(signature).all(|(a, b)| a == b);
     if begins(SIGNATURE_2) {
         return version_2(octets);
@@ -29,7 +29,7 @@ pub fn parse(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
 }
 
 /// A line of text that ends in CR LF.
-fn version_1(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
+fn version_1(octets: &[u8]) -> io::Result<Option<(ProxyHeader, usize)>> {
     let line = octets
         .get(..LONGEST_1.min(octets.len()))
         .unwrap_or_default();
@@ -48,14 +48,14 @@ fn version_1(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
     Ok(Some((origin, end + 2)))
 }
 
-fn origin_of_line(line: &str) -> Option<Origin> {
+fn origin_of_line(line: &str) -> Option<ProxyHeader> {
     let mut words = line.split(' ');
     if words.next() != Some("PROXY") {
         return None;
     }
     let family = words.next()?;
     if family == "UNKNOWN" {
-        return Some(Origin::Balancer);
+        return Some(ProxyHeader::Local);
     }
     let source: IpAddr = words.next()?.parse().ok()?;
     let destination: IpAddr = words.next()?.parse().ok()?;
@@ -67,11 +67,11 @@ fn origin_of_line(line: &str) -> Option<Origin> {
         _ => false,
     };
     (fits && words.next().is_none())
-        .then(|| Origin::Client(SocketAddr::new(source.to_canonical(), port)))
+        .then(|| ProxyHeader::Proxied(SocketAddr::new(source.to_canonical(), port)))
 }
 
 /// Twelve fixed octets, version and command, family, a length, addresses, and what else the balancer wants to say.
-fn version_2(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
+fn version_2(octets: &[u8]) -> io::Result<Option<(ProxyHeader, usize)>> {
     let Some([head @ .., high, low]) = octets.first_chunk::<HEAD_2>() else {
         return Ok(None);
     };
@@ -96,14 +96,14 @@ fn version_2(octets: &[u8]) -> io::Result<Option<(Origin, usize)>> {
                 .map(|ip| Ipv6Addr::from(*ip).to_canonical());
             client(ip, body.get(32..34), body.len() >= 36)
         }
-        _ => Some(Origin::Balancer),
+        _ => Some(ProxyHeader::Local),
     };
     Ok(Some((origin.ok_or(io::ErrorKind::InvalidData)?, length)))
 }
 
-fn client(ip: Option<IpAddr>, port: Option<&[u8]>, whole: bool) -> Option<Origin> {
+fn client(ip: Option<IpAddr>, port: Option<&[u8]>, whole: bool) -> Option<ProxyHeader> {
     let port = u16::from_be_bytes(*port?.first_chunk()?);
-    whole.then_some(Origin::Client(SocketAddr::new(ip?, port)))
+    whole.then_some(ProxyHeader::Proxied(SocketAddr::new(ip?, port)))
 }
 
 /// Octets of the longest header that is taken; those in use have at most a few hundred.
@@ -126,8 +126,8 @@ mod tests {
         [SIGNATURE_2, &[command, family], &length, body].concat()
     }
 
-    fn from(text: &str) -> Origin {
-        Origin::Client(text.parse().unwrap())
+    fn from(text: &str) -> ProxyHeader {
+        ProxyHeader::Proxied(text.parse().unwrap())
     }
 
     #[test]
@@ -154,15 +154,15 @@ mod tests {
                 b"PROXY TCP6 2001:db8::7 ::1 1 3478\r\n".to_vec(),
                 from("[2001:db8::7]:1"),
             ),
-            (b"PROXY UNKNOWN\r\n".to_vec(), Origin::Balancer),
+            (b"PROXY UNKNOWN\r\n".to_vec(), ProxyHeader::Local),
             (
                 b"PROXY UNKNOWN ffff::1 whatever\r\n".to_vec(),
-                Origin::Balancer,
+                ProxyHeader::Local,
             ),
             (v2(0x21, 0x11, &with_tlv), from("192.0.2.9:49153")),
             (v2(0x21, 0x21, &ipv6), from("[2001:db8::7]:4660")),
-            (v2(0x20, 0, &[]), Origin::Balancer),
-            (v2(0x21, 0x31, &[0; 216]), Origin::Balancer),
+            (v2(0x20, 0, &[]), ProxyHeader::Local),
+            (v2(0x21, 0x31, &[0; 216]), ProxyHeader::Local),
         ];
         for (mut octets, origin) in cases {
             let length = octets.len();

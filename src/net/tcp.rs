@@ -20,7 +20,7 @@ pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> 
 ///
 /// # Errors
 /// As [`listen`].
-pub fn share(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen_beside(address: SocketAddr) -> io::Result<TcpListener> {
     open(address, true, false)
 }
 
@@ -48,7 +48,7 @@ fn open(address: SocketAddr, reuse_port: bool, only_v6: bool) -> io::Result<TcpL
 ///
 /// # Errors
 /// Those of `socket` and `bind`.
-pub fn dialer(local: SocketAddr) -> io::Result<TcpStream> {
+pub fn bind_outgoing(local: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(local),
         Type::STREAM,
@@ -66,7 +66,7 @@ pub fn dialer(local: SocketAddr) -> io::Result<TcpStream> {
 ///
 /// # Errors
 /// When the connection is gone already.
-pub fn prepare(connection: &impl AsFd, send_buffer: Option<usize>) -> io::Result<()> {
+pub fn configure(connection: &impl AsFd, send_buffer: Option<usize>) -> io::Result<()> {
     let socket = SockRef::from(connection);
     socket.set_tcp_nodelay(true)?;
     let probes = TcpKeepalive::new()

@@ -1,7 +1,7 @@
 //! What to run, resolved: every address, every bound, nothing left to look up.
 
 use crate::net;
-use crate::net::{Path, Tls};
+use crate::net::{IoMode, TlsServer};
 pub use crate::relay::client::handshake_limit::Handshakes;
 use crate::relay::observe::allocation_log::Journal;
 use crate::turn::policy::Policy;
@@ -29,7 +29,7 @@ pub struct Plan {
     /// Keep each shard on a core of its own, where there are enough.
     pub pin: bool,
     /// Which calls move datagrams.
-    pub path: Path,
+    pub path: IoMode,
     /// What UDP sockets are set to.
     pub sockets: Sockets,
     /// Bounds of client connections.
@@ -95,7 +95,7 @@ impl Default for Sockets {
 #[derive(Clone, Debug, Default)]
 pub struct Secure {
     /// What TLS and DTLS show; without it neither is spoken.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<TlsServer>>,
     /// Connections from here begin with a PROXY header, and are whose it says; nobody else's word is taken.
     pub balancers: Vec<Cidr>,
     /// Where connections go that speak HTTP inside TLS; without it they are closed.
@@ -153,7 +153,7 @@ impl Plan {
             answer_rate: 2_000,
             shards: 0,
             pin: true,
-            path: Path::default(),
+            path: IoMode::default(),
             sockets: Sockets::default(),
             connections: Connections::default(),
             journal: Journal::default(),
@@ -163,34 +163,34 @@ impl Plan {
     }
 
     /// How a listener's UDP socket is made.
-    pub(super) fn listener_options(&self, reuse_port: bool) -> net::Options {
-        net::Options {
-            path: self.path,
+    pub(super) fn listener_options(&self, reuse_port: bool) -> net::UdpOptions {
+        net::UdpOptions {
+            io_mode: self.path,
             reuse_port,
-            traffic_class: self.sockets.traffic_class,
-            hop_limit: self.sockets.hop_limit,
-            icmp_errors: false,
-            fragmentable: true,
-            steady: false,
+            receive_traffic_class: self.sockets.traffic_class,
+            receive_hop_limit: self.sockets.hop_limit,
+            receive_icmp_errors: false,
+            allow_fragmentation: true,
+            sticky_ip_fields: false,
             offload: self.sockets.offload,
-            receive_buffer: Some(self.sockets.listener_buffer),
-            send_buffer: Some(self.sockets.listener_buffer),
+            receive_buffer_size: Some(self.sockets.listener_buffer),
+            send_buffer_size: Some(self.sockets.listener_buffer),
         }
     }
 
     /// How a relay socket is made.
-    pub(super) fn relay_options(&self) -> net::Options {
-        net::Options {
-            path: self.path,
+    pub(super) fn relay_options(&self) -> net::UdpOptions {
+        net::UdpOptions {
+            io_mode: self.path,
             reuse_port: false,
-            traffic_class: self.sockets.traffic_class,
-            hop_limit: self.sockets.hop_limit,
-            icmp_errors: true,
-            fragmentable: true,
-            steady: true,
+            receive_traffic_class: self.sockets.traffic_class,
+            receive_hop_limit: self.sockets.hop_limit,
+            receive_icmp_errors: true,
+            allow_fragmentation: true,
+            sticky_ip_fields: true,
             offload: self.sockets.offload,
-            receive_buffer: self.sockets.relay_buffer,
-            send_buffer: self.sockets.relay_buffer,
+            receive_buffer_size: self.sockets.relay_buffer,
+            send_buffer_size: self.sockets.relay_buffer,
         }
     }
 }

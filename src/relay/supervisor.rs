@@ -1,7 +1,7 @@
 //! Starts the shards of a plan, speaks to them, stops them.
 
-use crate::net::Tls;
-use crate::net::dtls::association::Dtls;
+use crate::net::TlsServer;
+use crate::net::dtls::association::DtlsServer;
 use crate::net::host::{cpu, interfaces};
 use crate::relay::client::listeners::{Listeners, Relistened};
 use crate::relay::io::clock::Clock;
@@ -35,7 +35,7 @@ pub struct Supervisor {
     shared: Arc<Shared>,
     relay_addresses: u64,
     clock: Clock,
-    tls: Mutex<Option<Arc<Tls>>>,
+    tls: Mutex<Option<Arc<TlsServer>>>,
     /// How long a handshake may take.
     patience: Duration,
 }
@@ -46,7 +46,7 @@ impl Supervisor {
     /// # Errors
     /// When a listener cannot be bound (the error names the address) or a thread cannot be started.
     pub fn start(plan: Plan) -> io::Result<Supervisor> {
-        let cores = cpu::allowed();
+        let cores = cpu::allowed_cores();
         let count = if plan.shards == 0 {
             cores.len()
         } else {
@@ -202,7 +202,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no randomness to begin DTLS with; then nothing has changed.
-    pub async fn speak(&self, tls: Option<Arc<Tls>>) -> io::Result<()> {
+    pub async fn speak(&self, tls: Option<Arc<TlsServer>>) -> io::Result<()> {
         let dtls = dtls(tls.clone(), self.patience)?;
         self.tls().clone_from(&tls);
         self.tell_all(|| Letter::Speak(tls.clone(), dtls.clone()))
@@ -328,7 +328,7 @@ impl Supervisor {
         self.host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tls(&self) -> MutexGuard<'_, Option<Arc<Tls>>> {
+    fn tls(&self) -> MutexGuard<'_, Option<Arc<TlsServer>>> {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -418,8 +418,8 @@ fn live(parts: Parts, started: &std::sync::mpsc::Sender<io::Result<ShardStatisti
 }
 
 /// What DTLS begins with, where there are certificates.
-fn dtls(tls: Option<Arc<Tls>>, patience: Duration) -> io::Result<Option<Arc<Dtls>>> {
-    let dtls = tls.map(|tls| Dtls::new(tls, patience));
+fn dtls(tls: Option<Arc<TlsServer>>, patience: Duration) -> io::Result<Option<Arc<DtlsServer>>> {
+    let dtls = tls.map(|tls| DtlsServer::new(tls, patience));
     Ok(dtls.transpose()?.map(Arc::new))
 }
 

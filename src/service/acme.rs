@@ -49,7 +49,7 @@ impl Acme {
     /// What was ordered before and is still in the state directory.
     pub fn kept(&self) -> Option<Arc<Certificate>> {
         let kept = read(&self.pair()).ok()?;
-        let wanted = self.names.iter().all(|name| kept.is_for(name));
+        let wanted = self.names.iter().all(|name| kept.matches_name(name));
         wanted.then_some(kept)
     }
 
@@ -74,7 +74,7 @@ impl Acme {
                     pause = FIRST_PAUSE;
                 }
                 Err(error) => {
-                    certificates.tls().note_failure();
+                    certificates.tls().count_failure();
                     let seconds = pause.as_secs();
                     tracing::error!(directory = %self.directory, seconds, "no certificate by ACME, tried again: {error}");
                     tokio::select! {
@@ -96,7 +96,7 @@ impl Acme {
         let mut order = self.order().await?;
         let proven = prove(&mut order, certificates).await;
         for name in &self.names {
-            certificates.tls().challenge(name, None);
+            certificates.tls().set_acme_challenge(name, None);
         }
         proven?;
         let key = KeyPair::generate().map_err(io::Error::other)?;
@@ -209,7 +209,9 @@ async fn prove(order: &mut Order, certificates: &Certificates) -> io::Result<()>
         };
         let name = challenge.identifier().to_string();
         let answer = answer(&name, challenge.key_authorization().digest().as_ref())?;
-        certificates.tls().challenge(&name, Some(Arc::new(answer)));
+        certificates
+            .tls()
+            .set_acme_challenge(&name, Some(Arc::new(answer)));
         challenge.set_ready().await.map_err(io::Error::other)?;
     }
     let outcome = order.poll_ready(&patience()).await;
@@ -266,7 +268,7 @@ fn due(certificate: &Certificate) -> Duration {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let (begins, expires) = (certificate.begins(), certificate.expires());
+    let (begins, expires) = (certificate.not_before(), certificate.not_after());
     let renewal = expires.saturating_sub(expires.saturating_sub(begins) / 3);
     renewal.saturating_sub(now).min(LONGEST_PAUSE)
 }

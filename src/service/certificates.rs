@@ -1,6 +1,6 @@
 //! Certificates from files, watched: what is written there is shown to whoever comes next, and nobody is disconnected.
 
-use crate::net::{Certificate, Tls};
+use crate::net::{Certificate, TlsServer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ pub struct Pair {
 }
 
 /// Seconds until each certificate that `tls` shows expires, by its first name; of several, the least; negative once it has.
-pub fn left(tls: &Tls) -> BTreeMap<String, i64> {
+pub fn left(tls: &TlsServer) -> BTreeMap<String, i64> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -31,7 +31,7 @@ pub fn left(tls: &Tls) -> BTreeMap<String, i64> {
             .first()
             .cloned()
             .unwrap_or_else(|| certificate.serial().to_owned());
-        let seconds = certificate.expires().as_secs() as i64 - now;
+        let seconds = certificate.not_after().as_secs() as i64 - now;
         left.entry(name)
             .and_modify(|least: &mut i64| *least = seconds.min(*least))
             .or_insert(seconds);
@@ -42,7 +42,7 @@ pub fn left(tls: &Tls) -> BTreeMap<String, i64> {
 /// The certificates of a running server. Cloning it shares it.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    tls: Arc<Tls>,
+    tls: Arc<TlsServer>,
     state: Arc<Mutex<State>>,
     reloaded: Arc<Notify>,
 }
@@ -66,7 +66,7 @@ struct Stamp(Option<(SystemTime, u64, u64)>);
 
 impl Certificates {
     /// Keeps `tls`, which shows the certificates of `pairs` now, up to date.
-    pub fn new(tls: Arc<Tls>, pairs: Vec<Pair>) -> Certificates {
+    pub fn new(tls: Arc<TlsServer>, pairs: Vec<Pair>) -> Certificates {
         let stamps = stamps(&pairs);
         let filed = tls.certificates();
         let state = State {
@@ -128,7 +128,7 @@ impl Certificates {
                 true
             }
             Err(error) => {
-                self.tls.note_failure();
+                self.tls.count_failure();
                 tracing::error!("certificates not replaced, the old ones stay: {error}");
                 false
             }
@@ -138,7 +138,7 @@ impl Certificates {
     /// Counts a failure when the files could not be used now; whoever read them too has said why.
     pub fn note_bad_files(&self) {
         if self.lock().pairs.iter().any(|pair| read(pair).is_err()) {
-            self.tls.note_failure();
+            self.tls.count_failure();
         }
     }
 
@@ -150,7 +150,7 @@ impl Certificates {
     /// Shows a certificate that came from elsewhere, in place of one with the same names.
     ///
     /// # Errors
-    /// As [`Tls::replace`].
+    /// As [`TlsServer::replace`].
     pub fn add(&self, certificate: Arc<Certificate>) -> io::Result<()> {
         let mut state = self.lock();
         let mut ordered = state.ordered.clone();
@@ -162,7 +162,7 @@ impl Certificates {
     }
 
     /// What the handshakes go by.
-    pub fn tls(&self) -> &Arc<Tls> {
+    pub fn tls(&self) -> &Arc<TlsServer> {
         &self.tls
     }
 
@@ -235,7 +235,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::tls::server::Terms;
+    use crate::net::tls::server::TlsOptions;
     use rcgen::{CertificateParams, KeyPair};
 
     fn write(pair: &Pair, name: &str) -> String {
@@ -259,7 +259,8 @@ mod tests {
             private_key: folder.join("key.pem"),
         };
         write(&pair, "one.example");
-        let tls = Arc::new(Tls::new(vec![read(&pair).unwrap()], Terms::default()).unwrap());
+        let tls =
+            Arc::new(TlsServer::new(vec![read(&pair).unwrap()], TlsOptions::default()).unwrap());
         let certificates = Certificates::new(tls.clone(), vec![pair.clone()]);
         assert!(!certificates.has_changed());
         let second = write(&pair, "two.example");

@@ -5,7 +5,7 @@ use crate::support::line::{Caller, Line};
 use crate::support::operating::Directory;
 use crate::support::process::Setup;
 use crate::support::relay::{Server, V4, certificate};
-use hairpin::net::tls::server::Terms;
+use hairpin::net::tls::server::TlsOptions;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -106,9 +106,9 @@ fn coturns_client_relays_over_tls_and_dtls() {
 #[test]
 fn curl_finds_the_web_service_on_the_same_port() {
     let (visitors, mut visiting) = tokio::sync::mpsc::channel(8);
-    let terms = Terms {
+    let terms = TlsOptions {
         http: true,
-        ..Terms::default()
+        ..TlsOptions::default()
     };
     let server = Server::with_terms(V4, terms, |plan| plan.secure.visitors = Some(visitors));
     let serving = std::thread::spawn(move || {
@@ -147,12 +147,13 @@ fn clients_must_show_a_certificate_where_an_authority_is_named() {
     let (chain_file, key_file) = (folder.join("chain.pem"), folder.join("key.pem"));
     std::fs::write(&chain_file, &authority).unwrap();
     std::fs::write(&key_file, key).unwrap();
-    let client_authorities = hairpin::net::tls::server::authorities(authority.as_bytes()).unwrap();
+    let client_authorities =
+        hairpin::net::tls::server::parse_authorities(authority.as_bytes()).unwrap();
     let server = Server::with_terms(
         V4,
-        Terms {
+        TlsOptions {
             client_authorities,
-            ..Terms::default()
+            ..TlsOptions::default()
         },
         |_| {},
     );

@@ -1,7 +1,7 @@
 //! A relay in this process that shows a certificate.
 
-use hairpin::net::tls::server::Terms;
-use hairpin::net::{Certificate, Tls};
+use hairpin::net::tls::server::TlsOptions;
+use hairpin::net::{Certificate, TlsServer};
 use hairpin::relay::{Plan, Supervisor};
 use hairpin::turn::policy::acl::Cidr;
 use hairpin::turn::policy::realm::Realm;
@@ -17,15 +17,15 @@ pub const BOTH: [IpAddr; 2] = [V4, V6];
 pub struct Server {
     pub supervisor: Supervisor,
     pub address: SocketAddr,
-    pub tls: Arc<Tls>,
+    pub tls: Arc<TlsServer>,
 }
 
 impl Server {
     pub fn start(ip: IpAddr, change: impl FnOnce(&mut Plan)) -> Server {
-        Server::with_terms(ip, Terms::default(), change)
+        Server::with_terms(ip, TlsOptions::default(), change)
     }
 
-    pub fn with_terms(ip: IpAddr, terms: Terms, change: impl FnOnce(&mut Plan)) -> Server {
+    pub fn with_terms(ip: IpAddr, terms: TlsOptions, change: impl FnOnce(&mut Plan)) -> Server {
         let mut realm = Realm::new("test");
         realm.credentials.add_user("test", "alice", "wonderland");
         realm.peers.allow = vec![Cidr::new(V4, 8).unwrap(), Cidr::new(V6, 128).unwrap()];
@@ -38,7 +38,7 @@ impl Server {
             Policy::new(realm, relays.to_vec()),
         );
         plan.shards = 1;
-        let tls = Arc::new(Tls::new(vec![certificate("relay.example").0], terms).unwrap());
+        let tls = Arc::new(TlsServer::new(vec![certificate("relay.example").0], terms).unwrap());
         plan.secure.tls = Some(tls.clone());
         change(&mut plan);
         let supervisor = Supervisor::start(plan).unwrap();

@@ -251,7 +251,7 @@ fn certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
     let Some(tls) = settings.plan.secure.tls.clone() else {
         return Ok(None);
     };
-    if !tls.certificates().is_empty() && tls.for_dtls(None).is_none() {
+    if !tls.certificates().is_empty() && tls.dtls_certificate(None).is_none() {
         tracing::warn!(
             "DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384"
         );

@@ -18,7 +18,7 @@ use crate::config::resolve::web::Web;
 use crate::config::schema;
 use crate::config::value;
 use crate::config::value::AdminAddress;
-use crate::net::Path;
+use crate::net::IoMode;
 use crate::relay::{Listener, Plan};
 use crate::service::usage;
 use crate::turn::policy::acl::{Acl, Own};
@@ -546,5 +546,5 @@ const INTERVAL: Duration = Duration::from_secs(300);
 /// The default of `usage_spool`.
 const SPOOL: &str = "/var/lib/hairpin/usage";
 const ADDRESSES: &[(&str, bool)] = &[("full", false), ("network", true)];
-const SOCKETS: &[(&str, Path)] = &[("batched", Path::Batched), ("plain", Path::Plain)];
+const SOCKETS: &[(&str, IoMode)] = &[("batched", IoMode::Batched), ("plain", IoMode::Portable)];
 const FORMATS: &[(&str, bool)] = &[("human", false), ("json", true)];

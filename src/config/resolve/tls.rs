@@ -4,8 +4,8 @@ use crate::config::layers::Resolver;
 use crate::config::schema;
 use crate::config::schema::Key;
 use crate::config::value;
-use crate::net::tls::server::{Terms, authorities};
-use crate::net::{Certificate, Tls};
+use crate::net::tls::server::{TlsOptions, parse_authorities};
+use crate::net::{Certificate, TlsServer};
 use crate::relay;
 use crate::service::acme::Acme;
 use crate::service::certificates::Pair;
@@ -80,12 +80,12 @@ pub(crate) fn settings(reader: &mut Resolver, http: bool) -> TlsSettings {
         let why = "an authority that validates a name shows no client certificate; leave out acme_domain or this";
         reader.wrong(&schema::CLIENT_AUTHORITY, why);
     }
-    let terms = Terms {
+    let terms = TlsOptions {
         client_authorities,
         http,
         acme: acme.is_some(),
     };
-    match Tls::new(certificates, terms) {
+    match TlsServer::new(certificates, terms) {
         Ok(tls) => TlsSettings {
             plan: relay::Secure {
                 tls: Some(Arc::new(tls)),
@@ -165,7 +165,7 @@ fn authorities_of(
 ) -> Vec<rustls::pki_types::CertificateDer<'static>> {
     let mut all = Vec::new();
     for (origin, path, pem) in reader.contents(key) {
-        match authorities(pem.as_bytes()) {
+        match parse_authorities(pem.as_bytes()) {
             Ok(found) => all.extend(found),
             Err(error) => reader.wrong_at(&origin, key, &format!("{path}: {error}")),
         }

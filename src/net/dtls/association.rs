@@ -11,8 +11,8 @@
 //! second. The library's own answer to the first, which must be octet for octet what was sent, is thrown away. RFC 6347
 //! §4.2.1, RFC 9147 §5.1.
 
-use crate::net::dtls::client_hello::{Hello, fatal_alert, first_record};
-use crate::net::tls::server::Tls;
+use crate::net::dtls::client_hello::{ClientHello, fatal_alert, first_record};
+use crate::net::tls::server::TlsServer;
 use dimpl::crypto::{CryptoProvider, HmacProvider};
 use dimpl::{CryptoError, DtlsCertificate, HashAlgorithm, Output};
 use hmac::{Hmac, KeyInit, Mac};
@@ -26,26 +26,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What all DTLS associations of a server share.
-pub struct Dtls {
-    tls: Arc<Tls>,
+pub struct DtlsServer {
+    tls: Arc<TlsServer>,
     config: Arc<dimpl::Config>,
     secret: [u8; 32],
     own: DtlsCertificate,
 }
 
 /// What becomes of a ClientHello.
-pub enum Meeting<'a> {
+pub enum CookieCheck<'a> {
     /// Send this back; it is no longer than what came.
-    Answer(Vec<u8>),
+    Reply(Vec<u8>),
     /// The client is where it says it is.
-    Proven(Proven<'a>),
+    Verified(VerifiedHello<'a>),
     /// Nothing can be said to it.
-    Refused,
+    Discard,
 }
 
 /// A ClientHello whose sender showed that it receives what is sent to it.
-pub struct Proven<'a> {
-    hello: Hello<'a>,
+pub struct VerifiedHello<'a> {
+    hello: ClientHello<'a>,
     version: Version,
 }
 
@@ -55,12 +55,12 @@ enum Version {
     Dtls13,
 }
 
-impl Dtls {
-    /// Shows the certificates of `tls` that it can; a handshake may take `patience`.
+impl DtlsServer {
+    /// Shows the certificates of `tls` that it can; a handshake may take `handshake_timeout`.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub fn new(tls: Arc<Tls>, patience: Duration) -> io::Result<Dtls> {
+    pub fn new(tls: Arc<TlsServer>, handshake_timeout: Duration) -> io::Result<DtlsServer> {
         let crypto = CryptoProvider {
             hmac_provider: &Echo,
             ..dimpl::crypto::aws_lc_rs::default_provider()
@@ -68,7 +68,7 @@ impl Dtls {
         let config = dimpl::Config::builder()
             .with_crypto_provider(crypto)
             .require_client_certificate(tls.client_verifier().is_some())
-            .handshake_timeout(patience)
+            .handshake_timeout(handshake_timeout)
             .mtu(MTU)
             .build()
             .map_err(io::Error::other)?;
@@ -76,7 +76,7 @@ impl Dtls {
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
         let own =
             dimpl::certificate::generate_self_signed_certificate().map_err(io::Error::other)?;
-        Ok(Dtls {
+        Ok(DtlsServer {
             tls,
             config: Arc::new(config),
             secret,
@@ -85,18 +85,18 @@ impl Dtls {
     }
 
     /// Reads a datagram that may be a ClientHello of a client nothing is known about. `now` is any time that only grows.
-    pub fn meet<'a>(
+    pub fn check_cookie<'a>(
         &self,
         datagram: &'a [u8],
         ends: (SocketAddr, SocketAddr),
         now: Duration,
-    ) -> Meeting<'a> {
-        let Some(hello) = Hello::parse(datagram) else {
-            return Meeting::Refused;
+    ) -> CookieCheck<'a> {
+        let Some(hello) = ClientHello::parse(datagram) else {
+            return CookieCheck::Discard;
         };
         let version = self.version(&hello);
         if let Some(why) = objection(&hello, version) {
-            return Meeting::Answer(fatal_alert(why));
+            return CookieCheck::Reply(fatal_alert(why));
         }
         let cookie = match version {
             Version::Dtls12 => hello.cookie_12(),
@@ -109,14 +109,14 @@ impl Dtls {
         {
             let is = |minute| expected(&first, minute).is_some_and(|own| is_equal(&own, cookie));
             if is(minute) || minute.checked_sub(1).is_some_and(is) {
-                return Meeting::Proven(Proven { hello, version });
+                return CookieCheck::Verified(VerifiedHello { hello, version });
             }
         }
         match expected(&Hint::of(&hello), minute)
             .and_then(|cookie| answer(&hello, version, &cookie))
         {
-            Some(answer) if answer.len() <= datagram.len() => Meeting::Answer(answer),
-            _ => Meeting::Refused,
+            Some(answer) if answer.len() <= datagram.len() => CookieCheck::Reply(answer),
+            _ => CookieCheck::Discard,
         }
     }
 
@@ -124,8 +124,8 @@ impl Dtls {
     ///
     /// # Errors
     /// When the handshake fails at once.
-    pub fn admit(&self, proven: &Proven<'_>, now: Instant) -> io::Result<Association> {
-        let named = self.tls.for_dtls(proven.hello.server_name);
+    pub fn accept(&self, proven: &VerifiedHello<'_>, now: Instant) -> io::Result<Association> {
+        let named = self.tls.dtls_certificate(proven.hello.server_name);
         let certificate = named.unwrap_or_else(|| self.own.clone());
         let engine = match proven.version {
             Version::Dtls12 => dimpl::Dtls::new_12(self.config.clone(), certificate, now),
@@ -144,7 +144,7 @@ impl Dtls {
 
     /// DTLS 1.3 where the client speaks it and sent a key share that can be used as it is: what it says the second time is
     /// then the first with a cookie. Others are met with DTLS 1.2.
-    fn version(&self, hello: &Hello<'_>) -> Version {
+    fn version(&self, hello: &ClientHello<'_>) -> Version {
         let share = self
             .config
             .kx_groups()
@@ -157,7 +157,7 @@ impl Dtls {
 
     fn cookie(
         &self,
-        hello: &Hello<'_>,
+        hello: &ClientHello<'_>,
         version: Version,
         first: &Hint,
         (client, server): (SocketAddr, SocketAddr),
@@ -187,20 +187,20 @@ impl Dtls {
     }
 }
 
-impl fmt::Debug for Dtls {
+impl fmt::Debug for DtlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dtls").finish_non_exhaustive()
+        f.debug_struct("DtlsServer").finish_non_exhaustive()
     }
 }
 
-impl Proven<'_> {
+impl VerifiedHello<'_> {
     /// The server name that the client asks for.
     pub fn server_name(&self) -> Option<&str> {
         self.hello.server_name
     }
 
     /// The client's random: the same in every copy of this hello.
-    pub fn random(&self) -> &[u8; 32] {
+    pub fn client_random(&self) -> &[u8; 32] {
         &self.hello.random
     }
 }
@@ -229,7 +229,7 @@ pub enum Event<'a> {
 }
 
 impl Association {
-    fn begin(&mut self, proven: &Proven<'_>, now: Instant) -> Result<(), dimpl::Error> {
+    fn begin(&mut self, proven: &VerifiedHello<'_>, now: Instant) -> Result<(), dimpl::Error> {
         self.engine.handle_timeout(now)?;
         let cookie = match proven.version {
             Version::Dtls12 => proven.hello.cookie_12(),
@@ -249,7 +249,7 @@ impl Association {
     }
 
     /// Whether a proven hello is a copy of the one that this association began with.
-    pub fn began_with(&self, proven: &Proven<'_>) -> bool {
+    pub fn began_with_hello(&self, proven: &VerifiedHello<'_>) -> bool {
         self.random == proven.hello.random
     }
 
@@ -276,7 +276,7 @@ impl Association {
     ///
     /// # Errors
     /// When the association is over.
-    pub fn timeout(&mut self, now: Instant) -> io::Result<()> {
+    pub fn handle_timeout(&mut self, now: Instant) -> io::Result<()> {
         self.engine.handle_timeout(now).map_err(io::Error::other)
     }
 
@@ -341,7 +341,7 @@ impl Association {
 struct Hint([u8; 2]);
 
 impl Hint {
-    fn of(hello: &Hello<'_>) -> Hint {
+    fn of(hello: &ClientHello<'_>) -> Hint {
         let padding = hello
             .padding()
             .and_then(|padding| u16::try_from(padding).ok());
@@ -391,7 +391,7 @@ fn trusted(verifier: Option<&dyn ClientCertVerifier>, leaf: &[u8]) -> bool {
 }
 
 /// What sends a client back for a cookie.
-fn answer(hello: &Hello<'_>, version: Version, cookie: &[u8; 32]) -> Option<Vec<u8>> {
+fn answer(hello: &ClientHello<'_>, version: Version, cookie: &[u8; 32]) -> Option<Vec<u8>> {
     match version {
         // RFC 6347 §4.2.1: HelloVerifyRequest says DTLS 1.0, whatever follows.
         Version::Dtls12 => Some(first_record(
@@ -416,7 +416,7 @@ fn answer(hello: &Hello<'_>, version: Version, cookie: &[u8; 32]) -> Option<Vec<
 
 /// The alert for a hello that can lead to nothing: of a version before DTLS 1.2, without a cipher suite that is known, or
 /// without the extended master secret.
-fn objection(hello: &Hello<'_>, version: Version) -> Option<u8> {
+fn objection(hello: &ClientHello<'_>, version: Version) -> Option<u8> {
     if hello.version != DTLS_12 {
         return Some(PROTOCOL_VERSION);
     }
@@ -432,7 +432,7 @@ fn objection(hello: &Hello<'_>, version: Version) -> Option<u8> {
 }
 
 /// The first of the client's cipher suites that DTLS 1.3 can be spoken with.
-fn suite_13(hello: &Hello<'_>) -> Option<u16> {
+fn suite_13(hello: &ClientHello<'_>) -> Option<u16> {
     let known = dimpl::crypto::aws_lc_rs::default_provider().dtls13_cipher_suites;
     hello
         .suites
@@ -525,7 +525,7 @@ const RETRY: [u8; 32] = [
 mod tests {
     use super::*;
     use crate::net::Certificate;
-    use crate::net::tls::server::Terms;
+    use crate::net::tls::server::TlsOptions;
     use rcgen::{CertificateParams, KeyPair};
 
     const ENDS: &str = "192.0.2.1:4000 192.0.2.2:3478 192.0.2.3:4000";
@@ -535,7 +535,7 @@ mod tests {
         std::array::from_fn(|_| ends.next().unwrap())
     }
 
-    fn door() -> Dtls {
+    fn door() -> DtlsServer {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(["relay.example".to_owned()])
             .unwrap()
@@ -544,8 +544,8 @@ mod tests {
         let key = key.serialize_pem();
         let certificate =
             Certificate::from_pem(certificate.pem().as_bytes(), key.as_bytes()).unwrap();
-        let tls = Tls::new(vec![Arc::new(certificate)], Terms::default()).unwrap();
-        Dtls::new(Arc::new(tls), Duration::from_secs(10)).unwrap()
+        let tls = TlsServer::new(vec![Arc::new(certificate)], TlsOptions::default()).unwrap();
+        DtlsServer::new(Arc::new(tls), Duration::from_secs(10)).unwrap()
     }
 
     fn client(version: Version, now: Instant) -> dimpl::Dtls {
@@ -608,21 +608,21 @@ mod tests {
                         association.receive(&packet, now).unwrap();
                         wanted(association).0
                     }
-                    None => match door.meet(&packet, (from, to), Duration::ZERO) {
-                        Meeting::Answer(answer) => {
+                    None => match door.check_cookie(&packet, (from, to), Duration::ZERO) {
+                        CookieCheck::Reply(answer) => {
                             assert!(answer.len() <= packet.len());
                             answered += 1;
                             vec![answer]
                         }
-                        Meeting::Proven(proven) => {
+                        CookieCheck::Verified(proven) => {
                             assert_eq!(proven.version, version);
-                            let mut new = door.admit(&proven, now).unwrap();
-                            assert!(new.began_with(&proven));
+                            let mut new = door.accept(&proven, now).unwrap();
+                            assert!(new.began_with_hello(&proven));
                             let answers = wanted(&mut new).0;
                             association = Some(new);
                             answers
                         }
-                        Meeting::Refused => panic!("refused"),
+                        CookieCheck::Discard => panic!("refused"),
                     },
                 };
                 for answer in answers {
@@ -691,15 +691,16 @@ mod tests {
             let [from, to, elsewhere] = ends();
             let mut client = client(version, now);
             let first = said(&mut client).0.remove(0);
-            let Meeting::Answer(answer) = door.meet(&first, (from, to), Duration::ZERO) else {
+            let CookieCheck::Reply(answer) = door.check_cookie(&first, (from, to), Duration::ZERO)
+            else {
                 panic!("no answer")
             };
             client.handle_packet(&answer).unwrap();
             let second = said(&mut client).0.remove(0);
             let proven = |from, seconds| {
                 matches!(
-                    door.meet(&second, (from, to), Duration::from_secs(seconds)),
-                    Meeting::Proven(_)
+                    door.check_cookie(&second, (from, to), Duration::from_secs(seconds)),
+                    CookieCheck::Verified(_)
                 )
             };
             assert!(
@@ -711,8 +712,8 @@ mod tests {
             // The last octet of the client's random.
             changed[25 + 33] ^= 1;
             assert!(!matches!(
-                door.meet(&changed, (from, to), Duration::ZERO),
-                Meeting::Proven(_)
+                door.check_cookie(&changed, (from, to), Duration::ZERO),
+                CookieCheck::Verified(_)
             ));
         }
     }
@@ -725,8 +726,8 @@ mod tests {
         for end in 0..whole.len() {
             assert!(
                 matches!(
-                    door.meet(&whole[..end], (from, to), Duration::ZERO),
-                    Meeting::Refused
+                    door.check_cookie(&whole[..end], (from, to), Duration::ZERO),
+                    CookieCheck::Discard
                 ),
                 "{end}"
             );
@@ -735,7 +736,9 @@ mod tests {
             for bit in 0..8 {
                 let mut changed = whole.clone();
                 changed[at] ^= 1 << bit;
-                if let Meeting::Answer(answer) = door.meet(&changed, (from, to), Duration::ZERO) {
+                if let CookieCheck::Reply(answer) =
+                    door.check_cookie(&changed, (from, to), Duration::ZERO)
+                {
                     assert!(answer.len() <= changed.len());
                 }
             }

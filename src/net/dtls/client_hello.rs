@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// A ClientHello that came whole in one datagram.
 #[derive(Clone, Debug)]
-pub struct Hello<'a> {
+pub struct ClientHello<'a> {
     datagram: &'a [u8],
     /// Its number in the handshake: 0 for the first, 1 for the one that brings a cookie.
     pub message_sequence: u16,
@@ -32,10 +32,10 @@ pub struct Hello<'a> {
     extensions_length: usize,
 }
 
-impl<'a> Hello<'a> {
+impl<'a> ClientHello<'a> {
     /// Reads a datagram; `None` unless it is one record with one whole ClientHello. RFC 9147 §5.1 on those in fragments:
     /// a server without state cannot put them together, and need not.
-    pub fn parse(datagram: &'a [u8]) -> Option<Hello<'a>> {
+    pub fn parse(datagram: &'a [u8]) -> Option<ClientHello<'a>> {
         let mut header = Reader {
             octets: datagram,
             at: 0,
@@ -72,7 +72,7 @@ impl<'a> Hello<'a> {
         let suites = numbers_16(header.take(suites)?);
         let compressions = header.number_8()?;
         header.take(compressions)?;
-        let mut hello = Hello {
+        let mut hello = ClientHello {
             datagram,
             message_sequence,
             random,

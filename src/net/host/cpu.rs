@@ -4,7 +4,7 @@ use std::io;
 
 /// The numbers of the cores that this process may run on; never empty.
 #[cfg(target_os = "linux")]
-pub fn allowed() -> Vec<usize> {
+pub fn allowed_cores() -> Vec<usize> {
     // SAFETY: a CPU set is a bit field, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes at most the length told into `set`.
@@ -22,7 +22,7 @@ pub fn allowed() -> Vec<usize> {
 
 /// The numbers of the cores that this process may run on; never empty.
 #[cfg(not(target_os = "linux"))]
-pub fn allowed() -> Vec<usize> {
+pub fn allowed_cores() -> Vec<usize> {
     counted()
 }
 

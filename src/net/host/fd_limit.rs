@@ -29,14 +29,14 @@ pub fn raise(_wanted: u64) -> u64 {
 /// Whether an open descriptor is among the last eighth of what this process may hold: the kernel gives the lowest number that
 /// is free, so then nearly all are in use.
 #[cfg(unix)]
-pub fn is_among_the_last(descriptor: &impl std::os::fd::AsRawFd) -> bool {
+pub fn is_nearly_exhausted(descriptor: &impl std::os::fd::AsRawFd) -> bool {
     let Some(limit) = limit() else { return false };
     descriptor.as_raw_fd().unsigned_abs() as libc::rlim_t >= limit.rlim_cur - limit.rlim_cur / 8
 }
 
 /// Whether nearly all that this process may hold is in use, which this system does not tell.
 #[cfg(not(unix))]
-pub fn is_among_the_last<T>(_descriptor: &T) -> bool {
+pub fn is_nearly_exhausted<T>(_descriptor: &T) -> bool {
     false
 }
 

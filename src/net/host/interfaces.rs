@@ -39,7 +39,7 @@ pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
 }
 
 /// The address that packets toward the world leave from, by the default route of that family; nothing is sent.
-pub fn default_source(v6: bool) -> Option<IpAddr> {
+pub fn default_source_address(v6: bool) -> Option<IpAddr> {
     let (wildcard, somewhere): (SocketAddr, SocketAddr) = if v6 {
         ((Ipv6Addr::UNSPECIFIED, 0).into(), (SOMEWHERE_V6, 9).into())
     } else {

@@ -87,17 +87,17 @@ impl Certificate {
     }
 
     /// From when on it is good, since the Unix epoch.
-    pub fn begins(&self) -> Duration {
+    pub fn not_before(&self) -> Duration {
         self.begins
     }
 
     /// When it expires, since the Unix epoch.
-    pub fn expires(&self) -> Duration {
+    pub fn not_after(&self) -> Duration {
         self.expires
     }
 
     /// Whether it is for this server name. RFC 6125 §6.4.3: a wildcard stands for one whole label.
-    pub fn is_for(&self, name: &str) -> bool {
+    pub fn matches_name(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let parent = name.split_once('.').map(|(_, parent)| parent);
         self.names.iter().any(|own| match own.strip_prefix("*.") {
@@ -107,7 +107,7 @@ impl Certificate {
     }
 
     /// As TLS uses it.
-    pub fn certified(&self) -> &Arc<CertifiedKey> {
+    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }
 
@@ -183,11 +183,11 @@ mod tests {
             ("example.net", false),
             ("example.org", false),
         ] {
-            assert_eq!(certificate.is_for(name), fits, "{name}");
+            assert_eq!(certificate.matches_name(name), fits, "{name}");
         }
         assert!(
             certificate.dtls().is_some()
-                && certificate.expires() > Duration::from_secs(1_700_000_000)
+                && certificate.not_after() > Duration::from_secs(1_700_000_000)
         );
         let other = KeyPair::generate().unwrap().serialize_pem();
         let refused = Certificate::from_pem(pem.as_bytes(), other.as_bytes())

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A stream that first gives what was read of it before, and that may be read only so far.
 #[derive(Debug)]
-pub struct Prefixed<S> {
+pub struct Rewind<S> {
     /// What was read and not yet given: `taken..end` of it.
     prefix: Vec<u8>,
     taken: usize,
@@ -18,10 +18,10 @@ pub struct Prefixed<S> {
     stream: S,
 }
 
-impl<S> Prefixed<S> {
+impl<S> Rewind<S> {
     /// `prefix`, then what `stream` gives; after `allowance` octets in all (`None`: never) reading fails.
-    pub fn new(prefix: Vec<u8>, stream: S, allowance: Option<usize>) -> Prefixed<S> {
-        Prefixed {
+    pub fn new(prefix: Vec<u8>, stream: S, allowance: Option<usize>) -> Rewind<S> {
+        Rewind {
             end: prefix.len(),
             prefix,
             taken: 0,
@@ -33,15 +33,15 @@ impl<S> Prefixed<S> {
 
     /// Reads as much as there is at once, however little is asked for. rustls asks for 4 KiB: a call for every three packets.
     #[must_use]
-    pub fn reading_ahead(self) -> Self {
-        Prefixed {
+    pub fn with_read_ahead(self) -> Self {
+        Rewind {
             ahead: true,
             ..self
         }
     }
 
     /// Lets it be read without end from here on.
-    pub fn trust(&mut self) {
+    pub fn lift_limit(&mut self) {
         self.allowance = None;
     }
 
@@ -76,7 +76,7 @@ impl<S> Prefixed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -107,7 +107,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use std::task::Waker;
 
-    fn read(stream: &mut Prefixed<&[u8]>, room: usize) -> io::Result<Vec<u8>> {
+    fn read(stream: &mut Rewind<&[u8]>, room: usize) -> io::Result<Vec<u8>> {
         let mut octets = vec![0; room];
         let mut buffer = ReadBuf::new(&mut octets);
         match Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
@@ -161,26 +161,26 @@ mod tests {
 
     #[test]
     fn the_prefix_comes_first_and_the_allowance_ends_it() {
-        let mut stream = Prefixed::new(b"abc".to_vec(), &b"defgh"[..], Some(6));
+        let mut stream = Rewind::new(b"abc".to_vec(), &b"defgh"[..], Some(6));
         assert_eq!(read(&mut stream, 2).unwrap(), b"ab");
         assert_eq!(read(&mut stream, 8).unwrap(), b"c");
         assert_eq!(read(&mut stream, 4).unwrap(), b"defg");
         assert!(read(&mut stream, 4).is_err());
-        stream.trust();
+        stream.lift_limit();
         assert_eq!(read(&mut stream, 4).unwrap(), b"h");
     }
 
     #[test]
     fn what_was_read_ahead_comes_in_order_and_a_handshake_reads_no_further_than_it_may() {
         let octets: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
-        let mut stream = Prefixed::new(Vec::new(), &octets[..], Some(10)).reading_ahead();
+        let mut stream = Rewind::new(Vec::new(), &octets[..], Some(10)).with_read_ahead();
         assert_eq!(read(&mut stream, 4).unwrap(), &octets[..4]);
         assert_eq!(
             stream.stream.len(),
             octets.len() - 10,
             "not more than the allowance"
         );
-        stream.trust();
+        stream.lift_limit();
         let mut all = octets[..4].to_vec();
         while all.len() < octets.len() {
             all.extend(read(&mut stream, 4096).unwrap());

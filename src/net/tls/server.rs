@@ -5,7 +5,7 @@
 //! to be handed over, and another way of reading for everything that is no data, and it could not be measured to be faster.
 
 use crate::net::tls::certificate::Certificate;
-use crate::net::tls::rewind::Prefixed;
+use crate::net::tls::rewind::Rewind;
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
@@ -24,14 +24,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 /// A handshake under way.
-pub type Handshake = tokio_rustls::Accept<Prefixed<TcpStream>>;
+pub type TlsHandshake = tokio_rustls::Accept<Rewind<TcpStream>>;
 /// An established connection.
-pub type Secured = tokio_rustls::server::TlsStream<Prefixed<TcpStream>>;
+pub type TlsStream = tokio_rustls::server::TlsStream<Rewind<TcpStream>>;
 
 /// What new handshakes go by. Shared by all shards; what is replaced concerns only handshakes that begin later.
 #[derive(Debug)]
-pub struct Tls {
-    terms: Terms,
+pub struct TlsServer {
+    terms: TlsOptions,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     current: ArcSwap<Current>,
     challenges: Arc<ArcSwap<Challenges>>,
@@ -40,7 +40,7 @@ pub struct Tls {
 
 /// What an operator decided beside certificates.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
+pub struct TlsOptions {
     /// Clients must show a certificate that one of these signed, directly or not; empty: they need none.
     pub client_authorities: Vec<CertificateDer<'static>>,
     /// HTTP is spoken behind the same port.
@@ -58,12 +58,12 @@ struct Current {
     config: Arc<ServerConfig>,
 }
 
-impl Tls {
+impl TlsServer {
     /// Serves these certificates. None may be there yet where ACME will bring some.
     ///
     /// # Errors
     /// When the client authorities are unusable, or there is no randomness.
-    pub fn new(certificates: Vec<Arc<Certificate>>, terms: Terms) -> io::Result<Tls> {
+    pub fn new(certificates: Vec<Arc<Certificate>>, terms: TlsOptions) -> io::Result<TlsServer> {
         let challenges = Arc::new(ArcSwap::default());
         let verifier = match terms.client_authorities.as_slice() {
             [] => None,
@@ -74,7 +74,7 @@ impl Tls {
             certificates,
             config,
         });
-        Ok(Tls {
+        Ok(TlsServer {
             terms,
             verifier,
             current,
@@ -86,7 +86,7 @@ impl Tls {
     /// Handshakes from here on show these certificates; established connections stay.
     ///
     /// # Errors
-    /// As [`Tls::new`]; then nothing has changed.
+    /// As [`TlsServer::new`]; then nothing has changed.
     pub fn replace(&self, certificates: Vec<Arc<Certificate>>) -> io::Result<()> {
         let config = config(
             &certificates,
@@ -107,7 +107,7 @@ impl Tls {
     }
 
     /// Counts that new certificates could not be used.
-    pub fn note_failure(&self) {
+    pub fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -117,13 +117,13 @@ impl Tls {
     }
 
     /// Begins a handshake.
-    pub fn accept(&self, stream: Prefixed<TcpStream>) -> Handshake {
+    pub fn accept(&self, stream: Rewind<TcpStream>) -> TlsHandshake {
         TlsAcceptor::from(self.current.load().config.clone()).accept(stream)
     }
 
     /// The certificate for a DTLS client that asks for this server name: one for the name, else the first that DTLS can
     /// use at all.
-    pub fn for_dtls(&self, name: Option<&str>) -> Option<dimpl::DtlsCertificate> {
+    pub fn dtls_certificate(&self, name: Option<&str>) -> Option<dimpl::DtlsCertificate> {
         let current = self.current.load();
         let usable = || {
             current
@@ -131,7 +131,8 @@ impl Tls {
                 .iter()
                 .filter(|certificate| certificate.dtls().is_some())
         };
-        let named = name.and_then(|name| usable().find(|certificate| certificate.is_for(name)));
+        let named =
+            name.and_then(|name| usable().find(|certificate| certificate.matches_name(name)));
         named
             .or_else(|| usable().next())
             .and_then(|certificate| certificate.dtls().cloned())
@@ -143,7 +144,7 @@ impl Tls {
     }
 
     /// Shows `certificate` to an ACME server that validates `name`; `None` ends that.
-    pub fn challenge(&self, name: &str, certificate: Option<Arc<CertifiedKey>>) {
+    pub fn set_acme_challenge(&self, name: &str, certificate: Option<Arc<CertifiedKey>>) {
         let name = name.to_ascii_lowercase();
         self.challenges.rcu(|challenges| {
             let mut challenges = Challenges::clone(challenges);
@@ -160,7 +161,7 @@ impl Tls {
 ///
 /// # Errors
 /// When it is not PEM or holds none.
-pub fn authorities(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
+pub fn parse_authorities(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|error| {
@@ -177,13 +178,13 @@ pub fn authorities(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
 }
 
 /// Whether a connection was made only to validate a name. RFC 8737 §4: nothing more is said on it.
-pub fn is_validation(connection: &Secured) -> bool {
+pub fn is_acme_validation(connection: &TlsStream) -> bool {
     connection.get_ref().1.alpn_protocol() == Some(ACME)
 }
 
 fn config(
     certificates: &[Arc<Certificate>],
-    terms: &Terms,
+    terms: &TlsOptions,
     verifier: Option<&Arc<dyn ClientCertVerifier>>,
     challenges: &Arc<ArcSwap<Challenges>>,
 ) -> io::Result<Arc<ServerConfig>> {
@@ -251,11 +252,16 @@ impl ResolvesServerCert for Choice {
         }
         let schemes = hello.signature_schemes();
         let usable = |certificate: &&Arc<Certificate>| {
-            certificate.certified().key.choose_scheme(schemes).is_some()
+            certificate
+                .certified_key()
+                .key
+                .choose_scheme(schemes)
+                .is_some()
         };
         let name = hello.server_name();
-        let named =
-            |certificate: &&Arc<Certificate>| name.is_some_and(|name| certificate.is_for(name));
+        let named = |certificate: &&Arc<Certificate>| {
+            name.is_some_and(|name| certificate.matches_name(name))
+        };
         // For its name with a signature it knows; else what it knows; else the first, so that the client says what is wrong.
         let all = || self.certificates.iter();
         let chosen = all()
@@ -263,7 +269,7 @@ impl ResolvesServerCert for Choice {
             .find(named)
             .or_else(|| all().find(usable))
             .or_else(|| all().next());
-        chosen.map(|certificate| certificate.certified().clone())
+        chosen.map(|certificate| certificate.certified_key().clone())
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Datagram {
     /// Octets of payload.
     pub length: usize,
     /// Free octets in front of `start`: [`HEADROOM`] for the first of a slot, 0 for those behind it.
-    pub room: usize,
+    pub headroom: usize,
     /// DSCP and ECN, 0 unless the socket was asked for them.
     pub traffic_class: u8,
     /// TTL or hop limit, 0 unless the socket was asked for it.
@@ -120,7 +120,7 @@ impl Batch {
     }
 
     /// The octets of the first free slot, for who reads into it by other means; empty when there is none.
-    pub fn vacant(&mut self) -> &mut [u8] {
+    pub fn free_slot(&mut self) -> &mut [u8] {
         let start = self.used * STRIDE + HEADROOM;
         self.storage
             .as_mut_slice()
@@ -141,7 +141,7 @@ impl Batch {
                 local: first.local,
                 start: slot + at,
                 length: segment.min(length - at),
-                room: if at == 0 { HEADROOM } else { 0 },
+                headroom: if at == 0 { HEADROOM } else { 0 },
                 traffic_class: first.traffic_class,
                 hop_limit: first.hop_limit,
             });
@@ -155,7 +155,7 @@ impl Batch {
 
     /// Takes the first free slot without noting a datagram and tells where in [`Batch::octets`] it begins: a stream was
     /// read into it, or something that cannot be told.
-    pub fn occupy(&mut self) -> usize {
+    pub fn occupy_slot(&mut self) -> usize {
         self.used += 1;
         (self.used - 1) * STRIDE + HEADROOM
     }
@@ -171,12 +171,15 @@ pub(crate) struct Arrival {
 }
 
 #[cfg(target_os = "linux")]
-struct Storage(crate::net::udp::fixed::Fixed<u8>);
+struct Storage(crate::net::udp::stable_array::StableArray<u8>);
 
 #[cfg(target_os = "linux")]
 impl Storage {
     fn new(octets: usize) -> Storage {
-        Storage(crate::net::udp::fixed::Fixed::new(vec![0; octets]))
+        Storage(crate::net::udp::stable_array::StableArray::new(vec![
+            0;
+            octets
+        ]))
     }
 
     /// Where the kernel writes into slot `index`, and how much.

@@ -1,15 +1,15 @@
 //! Message headers for `recvmmsg` and the ancillary data that comes and goes with a datagram.
 
-use crate::net::udp::fixed::Fixed;
 use crate::net::udp::sockaddr::{Name, v4_from_kernel, v4_to_kernel};
+use crate::net::udp::stable_array::StableArray;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The headers of a batch's slots, linked once to the slots' storage and reused for every call.
 pub(crate) struct Headers {
-    messages: Fixed<libc::mmsghdr>,
+    messages: StableArray<libc::mmsghdr>,
     // Only the kernel and `messages` point into it.
-    _envelopes: Fixed<Envelope>,
+    _envelopes: StableArray<Envelope>,
 }
 
 struct Envelope {
@@ -24,12 +24,12 @@ impl Headers {
         slots: usize,
         storage: impl Fn(usize) -> Option<(*mut u8, usize)>,
     ) -> Headers {
-        let envelopes = Fixed::new((0..slots).map(|_| Envelope::empty()).collect());
+        let envelopes = StableArray::new((0..slots).map(|_| Envelope::empty()).collect());
         let messages = (0..slots)
             .map(|slot| link(&envelopes, slot, storage(slot)))
             .collect();
         Headers {
-            messages: Fixed::new(messages),
+            messages: StableArray::new(messages),
             _envelopes: envelopes,
         }
     }
@@ -74,7 +74,7 @@ impl Headers {
 }
 
 fn link(
-    envelopes: &Fixed<Envelope>,
+    envelopes: &StableArray<Envelope>,
     slot: usize,
     storage: Option<(*mut u8, usize)>,
 ) -> libc::mmsghdr {

@@ -9,7 +9,7 @@ pub struct IcmpError {
     /// Where the datagram was going.
     pub destination: SocketAddr,
     /// Who reported it.
-    pub origin: Origin,
+    pub origin: IcmpOrigin,
     /// ICMP type, of the version that the destination's family uses.
     pub kind: u8,
     /// ICMP code.
@@ -23,7 +23,7 @@ pub struct IcmpError {
 
 /// Who reported an [`IcmpError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum IcmpOrigin {
     /// This host: the datagram exceeds a path MTU that is known already. Told as the ICMP error that said so first.
     Local,
     /// ICMP for IPv4.

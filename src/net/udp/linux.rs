@@ -2,8 +2,8 @@
 
 use crate::net::udp::buffer::{Arrival, Batch, Received};
 use crate::net::udp::cmsg::{Control, each, read};
-use crate::net::udp::icmp::{IcmpError, Origin, concerns_a_datagram};
-use crate::net::udp::options::Options;
+use crate::net::udp::icmp::{IcmpError, IcmpOrigin, concerns_a_datagram};
+use crate::net::udp::options::UdpOptions;
 use crate::net::udp::sockaddr::{Name, v4_from_kernel};
 use socket2::Socket;
 use std::io;
@@ -38,25 +38,25 @@ pub(crate) struct Marks {
 
 impl State {
     /// Sets what a batched socket needs. All of it is optional: what this kernel lacks is done without.
-    pub(crate) fn prepare(socket: &Socket, address: &SocketAddr, options: &Options) -> State {
+    pub(crate) fn prepare(socket: &Socket, address: &SocketAddr, options: &UdpOptions) -> State {
         let fd = socket.as_raw_fd();
         let v6 = address.is_ipv6();
         let _ = set(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
         if address.ip().is_unspecified() {
             let _ = either(fd, v6, libc::IP_PKTINFO, libc::IPV6_RECVPKTINFO, 1);
         }
-        if options.traffic_class {
+        if options.receive_traffic_class {
             let _ = either(fd, v6, libc::IP_RECVTOS, libc::IPV6_RECVTCLASS, 1);
         }
-        if options.hop_limit {
+        if options.receive_hop_limit {
             let _ = either(fd, v6, libc::IP_RECVTTL, libc::IPV6_RECVHOPLIMIT, 1);
         }
-        if options.icmp_errors {
+        if options.receive_icmp_errors {
             let _ = either(fd, v6, libc::IP_RECVERR, libc::IPV6_RECVERR, 1);
             // Without it a pending error wakes nobody who waits for readability.
             let _ = set(fd, libc::SOL_SOCKET, SO_SELECT_ERR_QUEUE, 1);
         }
-        if options.fragmentable && !v6 {
+        if options.allow_fragmentation && !v6 {
             let _ = set(
                 fd,
                 libc::IPPROTO_IP,
@@ -73,9 +73,9 @@ impl State {
             gso: if gso { u32::MAX } else { 0 },
             overflowed: 0,
             errors: false,
-            icmp_errors: options.icmp_errors,
-            fragmentable: options.fragmentable,
-            marks: options.steady.then(Marks::default),
+            icmp_errors: options.receive_icmp_errors,
+            fragmentable: options.allow_fragmentation,
+            marks: options.sticky_ip_fields.then(Marks::default),
             too_large: None,
         }
     }
@@ -163,7 +163,7 @@ impl State {
         let Some((arrived, source)) =
             arrived.and_then(|a| a.name.decode().map(|source| (a, source)))
         else {
-            batch.occupy();
+            batch.occupy_slot();
             return;
         };
         if let Some(overflowed) = arrived.overflow {
@@ -191,7 +191,7 @@ impl State {
                 Ok(Some(error)) => {
                     let error = self.complete(error);
                     // A send tries twice what cannot leave, and the kernel notes both.
-                    if error.origin != Origin::Local || into.last() != Some(&error) {
+                    if error.origin != IcmpOrigin::Local || into.last() != Some(&error) {
                         into.push(error);
                     }
                 }
@@ -205,7 +205,7 @@ impl State {
     /// The kernel names only the address of a datagram that was too large to leave; the port is known here.
     fn complete(&self, mut error: IcmpError) -> IcmpError {
         if let Some(too_large) = self.too_large.as_deref()
-            && error.origin == Origin::Local
+            && error.origin == IcmpOrigin::Local
             && error.destination.ip() == too_large.ip()
         {
             error.destination = *too_large;
@@ -258,10 +258,10 @@ fn interpret(
     let too_large = entry.ee_errno == libc::EMSGSIZE as u32;
     let mtu = if too_large { entry.ee_info } else { 0 };
     let (origin, kind, code) = match entry.ee_origin {
-        libc::SO_EE_ORIGIN_ICMP => (Origin::V4, entry.ee_type, entry.ee_code),
-        libc::SO_EE_ORIGIN_ICMP6 => (Origin::V6, entry.ee_type, entry.ee_code),
-        libc::SO_EE_ORIGIN_LOCAL if too_large && destination.is_ipv4() => (Origin::Local, 3, 4),
-        libc::SO_EE_ORIGIN_LOCAL if too_large => (Origin::Local, 2, 0),
+        libc::SO_EE_ORIGIN_ICMP => (IcmpOrigin::V4, entry.ee_type, entry.ee_code),
+        libc::SO_EE_ORIGIN_ICMP6 => (IcmpOrigin::V6, entry.ee_type, entry.ee_code),
+        libc::SO_EE_ORIGIN_LOCAL if too_large && destination.is_ipv4() => (IcmpOrigin::Local, 3, 4),
+        libc::SO_EE_ORIGIN_LOCAL if too_large => (IcmpOrigin::Local, 2, 0),
         _ => return None,
     };
     Some(IcmpError {

@@ -3,14 +3,11 @@
 pub mod buffer;
 #[cfg(target_os = "linux")]
 pub(crate) mod cmsg;
-#[cfg(target_os = "linux")]
-pub(crate) mod fixed;
 pub mod icmp;
 #[cfg(target_os = "linux")]
 pub(crate) mod linux;
 pub mod options;
-pub mod outgoing;
-pub mod polled;
+pub mod polled_socket;
 pub mod poller;
 pub(crate) mod portable;
 #[cfg(target_os = "linux")]
@@ -18,5 +15,8 @@ pub(crate) mod send_batch;
 #[cfg(target_os = "linux")]
 pub(crate) mod sockaddr;
 pub mod socket;
+#[cfg(target_os = "linux")]
+pub(crate) mod stable_array;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod transmit;

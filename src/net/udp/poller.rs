@@ -12,22 +12,22 @@ use tokio::io::unix::AsyncFd;
 
 /// The sockets that were added and not closed since. Each is told of once when something comes (edge-triggered): whoever
 /// is told receives until the socket is drained, or remembers that it is not.
-pub struct Watch {
+pub struct Poller {
     selector: AsyncFd<Poll>,
     events: Events,
 }
 
-impl Watch {
+impl Poller {
     /// Watches nothing yet, in the runtime that the caller is in.
     ///
     /// # Errors
     /// Out of descriptors, or the runtime cannot watch one more.
-    pub fn new() -> io::Result<Watch> {
+    pub fn new() -> io::Result<Poller> {
         // SAFETY: a `Poll` owns its descriptor, always names the same one, and closes it when dropped.
         let selector = unsafe {
             AsyncFd::register_with_interest(Poll::new()?, tokio::io::Interest::READABLE)
         }?;
-        Ok(Watch {
+        Ok(Poller {
             selector,
             events: Events::with_capacity(EVENTS),
         })
@@ -47,7 +47,7 @@ impl Watch {
     }
 
     /// Tells the numbers of the sockets that something has come to; who asks is woken for the next.
-    pub fn ready(&mut self, cx: &mut Context<'_>, mut tell: impl FnMut(u32)) {
+    pub fn for_each_ready(&mut self, cx: &mut Context<'_>, mut tell: impl FnMut(u32)) {
         while let std::task::Poll::Ready(Ok(mut guard)) = self.selector.poll_read_ready_mut(cx) {
             let Ok(()) = guard
                 .get_inner_mut()

@@ -2,7 +2,7 @@
 
 use crate::net::udp::buffer::{Arrival, Batch, Received};
 use crate::net::udp::icmp::concerns_a_datagram;
-use crate::net::udp::outgoing::{Octets, Outgoing, Sent};
+use crate::net::udp::transmit::{Buffers, SendCounts, Transmit};
 use std::io;
 use std::net::UdpSocket;
 
@@ -13,7 +13,7 @@ pub(crate) fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<Recei
     let mut drained = false;
     while batch.free() > 0 && !drained && calls < CALLS {
         calls += 1;
-        match socket.recv_from(batch.vacant()) {
+        match socket.recv_from(batch.free_slot()) {
             Ok((length, source)) => {
                 batch.take(
                     length,
@@ -45,10 +45,10 @@ pub(crate) fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<Recei
 pub(crate) fn send<'a>(
     socket: &UdpSocket,
     joined: &mut Vec<u8>,
-    outgoing: impl Iterator<Item = &'a Outgoing>,
-    octets: Octets<'_>,
-) -> Sent {
-    let mut sent = Sent::default();
+    outgoing: impl Iterator<Item = &'a Transmit>,
+    octets: Buffers<'_>,
+) -> SendCounts {
+    let mut sent = SendCounts::default();
     for item in outgoing {
         let header = octets.get(item.header);
         let payload = octets.get(item.payload);
@@ -64,10 +64,10 @@ pub(crate) fn send<'a>(
         sent.calls += 1;
         match send_one(socket, whole, item) {
             Ok(length) => {
-                sent.packets += 1;
+                sent.datagrams += 1;
                 sent.octets += length as u64;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent.dropped += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent.buffer_full += 1,
             Err(_) => sent.failed += 1,
         }
     }
@@ -75,7 +75,7 @@ pub(crate) fn send<'a>(
 }
 
 /// An error of an earlier datagram may be reported here, once.
-fn send_one(socket: &UdpSocket, whole: &[u8], item: &Outgoing) -> io::Result<usize> {
+fn send_one(socket: &UdpSocket, whole: &[u8], item: &Transmit) -> io::Result<usize> {
     match socket.send_to(whole, item.to) {
         Err(error) if concerns_a_datagram(&error) => socket.send_to(whole, item.to),
         other => other,

@@ -3,8 +3,8 @@
 use crate::net::udp::cmsg::Ancillary;
 use crate::net::udp::icmp::concerns_a_datagram;
 use crate::net::udp::linux::{IP_PMTUDISC_OMIT, Marks, State, set};
-use crate::net::udp::outgoing::{Octets, Outgoing, Sent};
 use crate::net::udp::sockaddr::Name;
+use crate::net::udp::transmit::{Buffers, SendCounts, Transmit};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::RawFd;
@@ -18,7 +18,7 @@ pub(crate) struct Queue {
 
 /// One datagram, or several that leave as one GSO message.
 struct Message {
-    first: Outgoing,
+    first: Transmit,
     name: Name,
     name_length: libc::socklen_t,
     control: Ancillary,
@@ -52,10 +52,10 @@ impl Queue {
         &mut self,
         fd: RawFd,
         state: &mut State,
-        outgoing: impl Iterator<Item = &'a Outgoing>,
-        octets: Octets<'_>,
-    ) -> Sent {
-        let mut sent = Sent::default();
+        outgoing: impl Iterator<Item = &'a Transmit>,
+        octets: Buffers<'_>,
+    ) -> SendCounts {
+        let mut sent = SendCounts::default();
         for item in outgoing {
             if !self.fits(item, state) {
                 sent += self.flush(fd, state);
@@ -67,7 +67,7 @@ impl Queue {
     }
 
     /// Whether there is room, and what is set per socket (DF on IPv4, the marks of a steady one) is right for this datagram.
-    fn fits(&self, item: &Outgoing, state: &State) -> bool {
+    fn fits(&self, item: &Transmit, state: &State) -> bool {
         let same = self.messages.last().is_none_or(|last| {
             last.first.dont_fragment == item.dont_fragment
                 && (state.marks.is_none() || marks(&last.first) == marks(item))
@@ -75,7 +75,7 @@ impl Queue {
         same && self.messages.len() < MESSAGES && self.pieces.len() + 3 <= PIECES
     }
 
-    fn push(&mut self, item: &Outgoing, octets: Octets<'_>, gso: u32) {
+    fn push(&mut self, item: &Transmit, octets: Buffers<'_>, gso: u32) {
         let length = item.length();
         if let Some(last) = self.messages.last_mut()
             && last.admits(item, length, gso)
@@ -103,7 +103,7 @@ impl Queue {
         });
     }
 
-    fn flush(&mut self, fd: RawFd, state: &mut State) -> Sent {
+    fn flush(&mut self, fd: RawFd, state: &mut State) -> SendCounts {
         if let Some(first) = self.messages.first().filter(|_| state.marks.is_some()) {
             state.mark(fd, first.first.to.is_ipv6(), marks(&first.first));
         }
@@ -139,7 +139,7 @@ impl Queue {
 
     /// Sends a datagram that has nothing about it and nothing beside it by the simplest call, which takes a tenth less
     /// than `sendmmsg`. `None` for all others, and when it was refused: then the other way finds out why.
-    fn alone(&mut self, fd: RawFd, state: &mut State) -> Option<Sent> {
+    fn alone(&mut self, fd: RawFd, state: &mut State) -> Option<SendCounts> {
         let ([message], [piece]) = (self.messages.as_slice(), self.pieces.as_slice()) else {
             return None;
         };
@@ -162,11 +162,11 @@ impl Queue {
             )
         };
         if count >= 0 {
-            return Some(Sent {
-                packets: 1,
+            return Some(SendCounts {
+                datagrams: 1,
                 octets: message.total as u64,
                 calls: 1,
-                ..Sent::default()
+                ..SendCounts::default()
             });
         }
         // The refusal may have been an earlier datagram's, and taken the error with it.
@@ -193,8 +193,8 @@ impl Queue {
         }
     }
 
-    fn transmit(&mut self, fd: RawFd, state: &mut State) -> Sent {
-        let mut sent = Sent::default();
+    fn transmit(&mut self, fd: RawFd, state: &mut State) -> SendCounts {
+        let mut sent = SendCounts::default();
         let mut at = 0;
         let mut again = false;
         while let Some(rest) = self.headers.get_mut(at..).filter(|rest| !rest.is_empty()) {
@@ -211,7 +211,7 @@ impl Queue {
             };
             if count > 0 {
                 for message in self.messages.iter().skip(at).take(count as usize) {
-                    sent.packets += message.datagrams;
+                    sent.datagrams += message.datagrams;
                     sent.octets += message.total as u64;
                 }
                 at += count as usize;
@@ -226,7 +226,7 @@ impl Queue {
             };
             match state.verdict(&error, message, again) {
                 Verdict::Full => {
-                    sent.dropped += self
+                    sent.buffer_full += self
                         .messages
                         .iter()
                         .skip(at)
@@ -252,14 +252,14 @@ impl Queue {
 }
 
 impl Message {
-    fn admits(&self, item: &Outgoing, length: usize, gso: u32) -> bool {
+    fn admits(&self, item: &Transmit, length: usize, gso: u32) -> bool {
         self.open
             && length > 0
             && length <= self.segment
             && self.segment <= gso as usize
             && self.datagrams < SEGMENTS
             && self.total + length <= GSO_OCTETS
-            && self.first.alike(item)
+            && self.first.shares_gso_message(item)
     }
 
     /// Writes what goes with it beside its octets; `marked`: the socket bears its marks.
@@ -327,7 +327,7 @@ impl State {
 }
 
 /// What the network shall read on it.
-fn marks(item: &Outgoing) -> Marks {
+fn marks(item: &Transmit) -> Marks {
     Marks {
         traffic_class: item.traffic_class,
         hop_limit: item.hop_limit,
@@ -335,7 +335,7 @@ fn marks(item: &Outgoing) -> Marks {
 }
 
 /// Appends the pieces of one datagram that are not empty.
-fn pieces(into: &mut Vec<libc::iovec>, item: &Outgoing, octets: Octets<'_>) -> usize {
+fn pieces(into: &mut Vec<libc::iovec>, item: &Transmit, octets: Buffers<'_>) -> usize {
     let before = into.len();
     for octets in [
         octets.get(item.header),
@@ -353,8 +353,8 @@ fn pieces(into: &mut Vec<libc::iovec>, item: &Outgoing, octets: Octets<'_>) -> u
 }
 
 /// Sends the datagrams of a GSO message one by one.
-fn apart(fd: RawFd, message: &Message, pieces: &[libc::iovec], marked: bool) -> Sent {
-    let mut sent = Sent::default();
+fn apart(fd: RawFd, message: &Message, pieces: &[libc::iovec], marked: bool) -> SendCounts {
+    let mut sent = SendCounts::default();
     let pieces = pieces.iter().skip(message.pieces_from).take(message.pieces);
     let mut one = Vec::with_capacity(2);
     let mut length = 0;
@@ -380,7 +380,7 @@ fn single(
     message: &Message,
     pieces: &mut [libc::iovec],
     (length, marked): (usize, bool),
-) -> Sent {
+) -> SendCounts {
     let mut name = message.name;
     let mut alone = Message {
         name,
@@ -399,17 +399,17 @@ fn single(
         header.msg_control = alone.control.octets.as_mut_ptr().cast();
         header.msg_controllen = alone.control.length as _;
     }
-    let mut sent = Sent {
+    let mut sent = SendCounts {
         calls: 1,
-        ..Sent::default()
+        ..SendCounts::default()
     };
     // SAFETY: name, pieces and control outlive the call, and the pieces lie in the stores that `send` borrows.
     let count = unsafe { libc::sendmsg(fd, &header, libc::MSG_DONTWAIT) };
     if count >= 0 {
-        sent.packets = 1;
+        sent.datagrams = 1;
         sent.octets = length as u64;
     } else if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
-        sent.dropped = 1;
+        sent.buffer_full = 1;
     } else {
         sent.failed = 1;
     }

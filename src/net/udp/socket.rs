@@ -4,11 +4,11 @@ use crate::net::udp::buffer::{Batch, Received};
 use crate::net::udp::icmp::IcmpError;
 #[cfg(target_os = "linux")]
 use crate::net::udp::linux;
-use crate::net::udp::options::{Options, Path};
-use crate::net::udp::outgoing::{Octets, Outgoing, Sent};
+use crate::net::udp::options::{IoMode, UdpOptions};
 use crate::net::udp::portable;
 #[cfg(target_os = "linux")]
 use crate::net::udp::send_batch::Queue;
+use crate::net::udp::transmit::{Buffers, SendCounts, Transmit};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub struct UdpSocket {
 
 /// Scratch of a send, reused for ever; one per thread serves all of its sockets.
 #[derive(Default)]
-pub struct Messages {
+pub struct SendScratch {
     #[cfg(target_os = "linux")]
     queue: Queue,
     joined: Vec<u8>,
@@ -37,7 +37,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Those of `socket` and `bind`: address in use, not of this host, not permitted, too many open files.
-    pub fn bind(address: SocketAddr, options: &Options) -> io::Result<UdpSocket> {
+    pub fn bind(address: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket> {
         let socket = open(address)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
@@ -46,18 +46,18 @@ impl UdpSocket {
             socket.set_reuse_port(true)?;
         }
         // A size that is refused leaves the system's own, which works.
-        if let Some(octets) = options.receive_buffer {
+        if let Some(octets) = options.receive_buffer_size {
             let _ = socket.set_recv_buffer_size(octets);
             #[cfg(target_os = "linux")]
             linux::force_buffer(&socket, octets, libc::SO_RCVBUFFORCE);
         }
-        if let Some(octets) = options.send_buffer {
+        if let Some(octets) = options.send_buffer_size {
             let _ = socket.set_send_buffer_size(octets);
             #[cfg(target_os = "linux")]
             linux::force_buffer(&socket, octets, libc::SO_SNDBUFFORCE);
         }
         #[cfg(target_os = "linux")]
-        let batched = (options.path == Path::Batched)
+        let batched = (options.io_mode == IoMode::Batched)
             .then(|| linux::State::prepare(&socket, &address, options));
         socket.bind(&address.into())?;
         let socket = std::net::UdpSocket::from(socket);
@@ -83,7 +83,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// Where there is no way to `peer`.
-    pub fn hear_only(&self, peer: SocketAddr) -> io::Result<()> {
+    pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
         self.socket.connect(peer)
     }
 
@@ -99,13 +99,13 @@ impl UdpSocket {
         portable::receive(&self.socket, batch)
     }
 
-    /// Sends all of `outgoing`, in order, without waiting. Nothing in it can fail the whole: see [`Sent`].
+    /// Sends all of `outgoing`, in order, without waiting. Nothing in it can fail the whole: see [`SendCounts`].
     pub fn send<'a>(
         &mut self,
-        messages: &mut Messages,
-        outgoing: impl IntoIterator<Item = &'a Outgoing>,
-        octets: Octets<'_>,
-    ) -> Sent {
+        messages: &mut SendScratch,
+        outgoing: impl IntoIterator<Item = &'a Transmit>,
+        octets: Buffers<'_>,
+    ) -> SendCounts {
         #[cfg(target_os = "linux")]
         if let Some(state) = &mut self.batched {
             return messages.queue.send(
@@ -124,7 +124,7 @@ impl UdpSocket {
     }
 
     /// Appends the ICMP errors that came since the last call, at most 64 of them.
-    pub fn errors(&mut self, into: &mut Vec<IcmpError>) {
+    pub fn read_icmp_errors(&mut self, into: &mut Vec<IcmpError>) {
         #[cfg(target_os = "linux")]
         if let Some(state) = &mut self.batched {
             state.errors(self.socket.as_raw_fd(), into);
@@ -134,7 +134,7 @@ impl UdpSocket {
     }
 
     /// Whether a send met an ICMP error, so that [`UdpSocket::errors`] has something to tell.
-    pub fn has_errors(&self) -> bool {
+    pub fn has_icmp_errors(&self) -> bool {
         #[cfg(target_os = "linux")]
         if let Some(state) = &self.batched {
             return state.has_errors();

@@ -5,20 +5,20 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-const PATHS: [Path; 2] = [Path::Batched, Path::Plain];
+const PATHS: [IoMode; 2] = [IoMode::Batched, IoMode::Portable];
 const LOOPBACKS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V6(Ipv6Addr::LOCALHOST),
 ];
 
-fn bind(ip: IpAddr, options: Options) -> UdpSocket {
+fn bind(ip: IpAddr, options: UdpOptions) -> UdpSocket {
     UdpSocket::bind(SocketAddr::new(ip, 0), &options).unwrap()
 }
 
-fn on(path: Path) -> Options {
-    Options {
-        path,
-        ..Options::default()
+fn on(path: IoMode) -> UdpOptions {
+    UdpOptions {
+        io_mode: path,
+        ..UdpOptions::default()
     }
 }
 
@@ -34,11 +34,11 @@ fn wait(socket: &UdpSocket) {
     assert!(ready > 0, "nothing came within ten seconds");
 }
 
-fn written(outgoing: &[Outgoing], octets: &[u8], socket: &mut UdpSocket) -> Sent {
+fn written(outgoing: &[Transmit], octets: &[u8], socket: &mut UdpSocket) -> SendCounts {
     socket.send(
-        &mut Messages::default(),
+        &mut SendScratch::default(),
         outgoing,
-        Octets {
+        Buffers {
             received: &[],
             written: octets,
         },
@@ -74,12 +74,15 @@ fn what_is_sent_is_received_whole_and_in_order_on_every_path_and_family() {
             let outgoing: Vec<_> = sizes
                 .iter()
                 .map(|size| {
-                    Outgoing::new(two.local_address(), Piece::written(60_000 - size, *size))
+                    Transmit::new(
+                        two.local_address(),
+                        BufferRange::written(60_000 - size, *size),
+                    )
                 })
                 .collect();
             let sent = written(&outgoing, &octets, &mut one);
             assert_eq!(
-                (sent.packets, sent.dropped, sent.failed),
+                (sent.datagrams, sent.buffer_full, sent.failed),
                 (7, 0, 0),
                 "{path:?} {ip}"
             );
@@ -88,7 +91,7 @@ fn what_is_sent_is_received_whole_and_in_order_on_every_path_and_family() {
             for (size, (datagram, payload)) in sizes.iter().zip(&got) {
                 assert_eq!(payload[..], octets[60_000 - size..], "{path:?} {ip} {size}");
                 assert_eq!(datagram.source, one.local_address());
-                assert_eq!(datagram.room, HEADROOM);
+                assert_eq!(datagram.headroom, HEADROOM);
                 assert!(datagram.start >= HEADROOM);
             }
         }
@@ -102,11 +105,14 @@ fn the_largest_datagram_of_each_family_passes() {
             let (mut one, mut two) = (bind(ip, on(path)), bind(ip, on(path)));
             let octets = vec![0xa5; size];
             let sent = written(
-                &[Outgoing::new(two.local_address(), Piece::written(0, size))],
+                &[Transmit::new(
+                    two.local_address(),
+                    BufferRange::written(0, size),
+                )],
                 &octets,
                 &mut one,
             );
-            assert_eq!(sent.packets, 1, "{path:?} {ip}");
+            assert_eq!(sent.datagrams, 1, "{path:?} {ip}");
             assert_eq!(collect(&mut two, 1)[0].1, octets);
         }
     }
@@ -116,29 +122,29 @@ fn the_largest_datagram_of_each_family_passes() {
 fn header_and_payload_leave_as_one_datagram() {
     for path in PATHS {
         let (mut one, mut two) = (bind(LOOPBACKS[0], on(path)), bind(LOOPBACKS[0], on(path)));
-        let outgoing = Outgoing {
-            header: Piece::written(0, 4),
-            ..Outgoing::new(two.local_address(), Piece::received(2, 3))
+        let outgoing = Transmit {
+            header: BufferRange::written(0, 4),
+            ..Transmit::new(two.local_address(), BufferRange::received(2, 3))
         };
-        let octets = Octets {
+        let octets = Buffers {
             received: b"__abc__",
             written: b"HEAD",
         };
-        let padded = Outgoing {
+        let padded = Transmit {
             padding: 1,
             ..outgoing
         };
-        let bare = Outgoing {
-            header: Piece::EMPTY,
+        let bare = Transmit {
+            header: BufferRange::EMPTY,
             padding: 3,
             ..outgoing
         };
         let sent = one.send(
-            &mut Messages::default(),
+            &mut SendScratch::default(),
             &[outgoing, padded, padded, bare],
             octets,
         );
-        assert_eq!((sent.packets, sent.octets), (4, 7 + 8 + 8 + 6));
+        assert_eq!((sent.datagrams, sent.octets), (4, 7 + 8 + 8 + 6));
         let got: Vec<_> = collect(&mut two, 4)
             .into_iter()
             .map(|(_, payload)| payload)
@@ -154,14 +160,17 @@ fn header_and_payload_leave_as_one_datagram() {
 fn a_piece_outside_its_store_sends_nothing_of_it() {
     for path in PATHS {
         let (mut one, mut two) = (bind(LOOPBACKS[0], on(path)), bind(LOOPBACKS[0], on(path)));
-        let outgoing = Outgoing {
-            header: Piece::written(0, 2),
-            ..Outgoing::new(two.local_address(), Piece::received(5, u32::MAX as usize))
+        let outgoing = Transmit {
+            header: BufferRange::written(0, 2),
+            ..Transmit::new(
+                two.local_address(),
+                BufferRange::received(5, u32::MAX as usize),
+            )
         };
         one.send(
-            &mut Messages::default(),
+            &mut SendScratch::default(),
             &[outgoing],
-            Octets {
+            Buffers {
                 received: b"abc",
                 written: b"ok",
             },
@@ -206,15 +215,15 @@ fn trains_of_mixed_sizes_arrive_as_they_were_sent() {
                     } else {
                         other.local_address()
                     };
-                    Outgoing {
-                        header: Piece::written(n, size / 2),
-                        ..Outgoing::new(to, Piece::written(n, size - size / 2))
+                    Transmit {
+                        header: BufferRange::written(n, size / 2),
+                        ..Transmit::new(to, BufferRange::written(n, size - size / 2))
                     }
                 })
                 .collect();
             let sent = written(&outgoing, &octets, &mut one);
             assert_eq!(
-                (sent.packets, sent.dropped + sent.failed),
+                (sent.datagrams, sent.buffer_full + sent.failed),
                 (plan.len() as u64, 0)
             );
             let expect = |main: bool| -> Vec<Vec<u8>> {
@@ -246,25 +255,28 @@ fn trains_of_mixed_sizes_arrive_as_they_were_sent() {
 #[cfg(target_os = "linux")]
 fn a_train_costs_one_call_and_one_slot_and_its_members_know_their_room() {
     for ip in LOOPBACKS {
-        let (mut one, mut two) = (bind(ip, Options::default()), bind(ip, Options::default()));
+        let (mut one, mut two) = (
+            bind(ip, UdpOptions::default()),
+            bind(ip, UdpOptions::default()),
+        );
         let octets: Vec<u8> = (0..8).flat_map(|n| [n; 1000]).collect();
         let outgoing: Vec<_> = (0..8)
             .map(|n| {
-                Outgoing::new(
+                Transmit::new(
                     two.local_address(),
-                    Piece::written(n * 1000, if n == 7 { 400 } else { 1000 }),
+                    BufferRange::written(n * 1000, if n == 7 { 400 } else { 1000 }),
                 )
             })
             .collect();
         let sent = written(&outgoing, &octets, &mut one);
-        assert_eq!((sent.calls, sent.packets), (1, 8));
+        assert_eq!((sent.calls, sent.datagrams), (1, 8));
         wait(&two);
         let mut batch = Batch::new(4);
         let received = two.receive(&mut batch).unwrap();
         assert!(received.drained);
         assert_eq!((batch.free(), batch.datagrams().len()), (3, 8));
         for (n, datagram) in batch.datagrams().iter().enumerate() {
-            assert_eq!(datagram.room, if n == 0 { HEADROOM } else { 0 });
+            assert_eq!(datagram.headroom, if n == 0 { HEADROOM } else { 0 });
             assert_eq!(
                 batch.payload(datagram),
                 vec![n as u8; if n == 7 { 400 } else { 1000 }]
@@ -276,14 +288,14 @@ fn a_train_costs_one_call_and_one_slot_and_its_members_know_their_room() {
 #[test]
 #[cfg(target_os = "linux")]
 fn without_offload_every_datagram_is_its_own_message() {
-    let plain = Options {
+    let plain = UdpOptions {
         offload: false,
-        ..Options::default()
+        ..UdpOptions::default()
     };
     let (mut one, mut two) = (bind(LOOPBACKS[0], plain), bind(LOOPBACKS[0], plain));
-    let outgoing = vec![Outgoing::new(two.local_address(), Piece::written(0, 100)); 6];
+    let outgoing = vec![Transmit::new(two.local_address(), BufferRange::written(0, 100)); 6];
     let sent = written(&outgoing, &[1; 100], &mut one);
-    assert_eq!((sent.calls, sent.packets), (1, 6));
+    assert_eq!((sent.calls, sent.datagrams), (1, 6));
     wait(&two);
     let mut batch = Batch::new(8);
     assert_eq!(two.receive(&mut batch).unwrap().datagrams, 0..6);
@@ -298,7 +310,9 @@ fn several_sockets_fill_one_batch_and_a_full_batch_is_not_drained() {
         let to: Vec<_> = [&one, &two, &two, &two]
             .iter()
             .enumerate()
-            .map(|(n, socket)| Outgoing::new(socket.local_address(), Piece::written(n, n + 1)))
+            .map(|(n, socket)| {
+                Transmit::new(socket.local_address(), BufferRange::written(n, n + 1))
+            })
             .collect();
         written(&to, b"0123456789", &mut from);
         let mut batch = Batch::new(3);
@@ -336,7 +350,10 @@ fn headers_can_be_written_in_front_of_a_payload_in_place() {
     for path in PATHS {
         let (mut one, mut two) = (bind(LOOPBACKS[0], on(path)), bind(LOOPBACKS[0], on(path)));
         written(
-            &[Outgoing::new(two.local_address(), Piece::written(0, 5))],
+            &[Transmit::new(
+                two.local_address(),
+                BufferRange::written(0, 5),
+            )],
             b"voice",
             &mut one,
         );
@@ -345,16 +362,19 @@ fn headers_can_be_written_in_front_of_a_payload_in_place() {
         two.receive(&mut batch).unwrap();
         let datagram = batch.datagrams()[0];
         batch.octets_mut()[datagram.start - 4..datagram.start].copy_from_slice(&[0x40, 0, 0, 5]);
-        let back = Outgoing::new(datagram.source, Piece::received(datagram.start - 4, 9));
+        let back = Transmit::new(
+            datagram.source,
+            BufferRange::received(datagram.start - 4, 9),
+        );
         let sent = two.send(
-            &mut Messages::default(),
+            &mut SendScratch::default(),
             &[back],
-            Octets {
+            Buffers {
                 received: batch.octets(),
                 written: &[],
             },
         );
-        assert_eq!((sent.packets, sent.octets), (1, 9));
+        assert_eq!((sent.datagrams, sent.octets), (1, 9));
         assert_eq!(collect(&mut one, 1)[0].1, b"\x40\0\0\x05voice");
     }
 }
@@ -370,26 +390,26 @@ fn wildcard_sockets_know_where_a_datagram_went_and_answer_from_there() {
         (IpAddr::V6(Ipv6Addr::UNSPECIFIED), vec![LOOPBACKS[1]]),
     ];
     for (wildcard, addresses) in places {
-        let mut server = bind(wildcard, Options::default());
+        let mut server = bind(wildcard, UdpOptions::default());
         for ip in addresses {
-            let mut client = bind(ip, Options::default());
+            let mut client = bind(ip, UdpOptions::default());
             let to = SocketAddr::new(ip, server.local_address().port());
             written(
-                &[Outgoing::new(to, Piece::written(0, 2))],
+                &[Transmit::new(to, BufferRange::written(0, 2))],
                 b"hi",
                 &mut client,
             );
             let (datagram, _) = collect(&mut server, 1)[0].clone();
             assert_eq!(datagram.local, Some(ip));
-            let answer = Outgoing {
+            let answer = Transmit {
                 from: datagram.local,
-                ..Outgoing::new(datagram.source, Piece::written(0, 2))
+                ..Transmit::new(datagram.source, BufferRange::written(0, 2))
             };
-            assert_eq!(written(&[answer], b"ho", &mut server).packets, 1);
+            assert_eq!(written(&[answer], b"ho", &mut server).datagrams, 1);
             assert_eq!(collect(&mut client, 1)[0].0.source, to);
         }
     }
-    let bound = bind(LOOPBACKS[0], Options::default());
+    let bound = bind(LOOPBACKS[0], UdpOptions::default());
     assert_eq!(bound.local_address().ip(), LOOPBACKS[0]);
 }
 
@@ -397,28 +417,28 @@ fn wildcard_sockets_know_where_a_datagram_went_and_answer_from_there() {
 #[cfg(target_os = "linux")]
 fn dscp_ecn_and_hop_limit_are_told_and_set_also_on_trains() {
     for ip in LOOPBACKS {
-        let asked = Options {
-            traffic_class: true,
-            hop_limit: true,
-            ..Options::default()
+        let asked = UdpOptions {
+            receive_traffic_class: true,
+            receive_hop_limit: true,
+            ..UdpOptions::default()
         };
-        let (mut one, mut two) = (bind(ip, Options::default()), bind(ip, asked));
-        let marked = Outgoing {
+        let (mut one, mut two) = (bind(ip, UdpOptions::default()), bind(ip, asked));
+        let marked = Transmit {
             traffic_class: 0xb9,
             hop_limit: 17,
-            ..Outgoing::new(two.local_address(), Piece::written(0, 10))
+            ..Transmit::new(two.local_address(), BufferRange::written(0, 10))
         };
-        let unmarked = Outgoing::new(two.local_address(), Piece::written(0, 10));
+        let unmarked = Transmit::new(two.local_address(), BufferRange::written(0, 10));
         let sent = written(&[marked, marked, unmarked], &[0; 10], &mut one);
-        assert_eq!(sent.packets, 3);
+        assert_eq!(sent.datagrams, 3);
         let got: Vec<_> = collect(&mut two, 3)
             .iter()
             .map(|(d, _)| (d.traffic_class, d.hop_limit))
             .collect();
         assert_eq!(got, [(0xb9, 17), (0xb9, 17), (0, 64)], "{ip}");
-        let mut silent = bind(ip, Options::default());
+        let mut silent = bind(ip, UdpOptions::default());
         written(
-            &[Outgoing {
+            &[Transmit {
                 to: silent.local_address(),
                 ..marked
             }],
@@ -433,28 +453,28 @@ fn dscp_ecn_and_hop_limit_are_told_and_set_also_on_trains() {
 #[cfg(target_os = "linux")]
 fn a_port_unreachable_is_told_with_its_destination_and_stops_nothing() {
     for (ip, origin, kind, code) in [
-        (LOOPBACKS[0], Origin::V4, 3, 3),
-        (LOOPBACKS[1], Origin::V6, 1, 4),
+        (LOOPBACKS[0], IcmpOrigin::V4, 3, 3),
+        (LOOPBACKS[1], IcmpOrigin::V6, 1, 4),
     ] {
-        let asked = Options {
-            icmp_errors: true,
-            ..Options::default()
+        let asked = UdpOptions {
+            receive_icmp_errors: true,
+            ..UdpOptions::default()
         };
         let (mut one, mut two) = (bind(ip, asked), bind(ip, asked));
-        let closed = bind(ip, Options::default()).local_address();
-        let dead = Outgoing::new(closed, Piece::written(0, 3));
-        let live = Outgoing::new(two.local_address(), Piece::written(0, 3));
-        assert_eq!(written(&[dead], b"abc", &mut one).packets, 1);
+        let closed = bind(ip, UdpOptions::default()).local_address();
+        let dead = Transmit::new(closed, BufferRange::written(0, 3));
+        let live = Transmit::new(two.local_address(), BufferRange::written(0, 3));
+        assert_eq!(written(&[dead], b"abc", &mut one).datagrams, 1);
         wait(&one);
         // The pending error would fail the next send, which has nothing to do with it.
         let sent = written(&[live, live, dead], b"abc", &mut one);
-        assert_eq!((sent.packets, sent.failed), (3, 0));
-        assert!(one.has_errors());
+        assert_eq!((sent.datagrams, sent.failed), (3, 0));
+        assert!(one.has_icmp_errors());
         assert_eq!(collect(&mut two, 2).len(), 2);
         let received = one.receive(&mut Batch::new(1)).unwrap();
         assert!(received.errors && received.drained, "{received:?}");
         let mut errors = Vec::new();
-        one.errors(&mut errors);
+        one.read_icmp_errors(&mut errors);
         let expected = IcmpError {
             destination: closed,
             origin,
@@ -464,7 +484,7 @@ fn a_port_unreachable_is_told_with_its_destination_and_stops_nothing() {
             reporter: Some(ip),
         };
         assert_eq!(errors, [expected, expected]);
-        assert!(!one.has_errors());
+        assert!(!one.has_icmp_errors());
     }
 }
 
@@ -472,44 +492,47 @@ fn a_port_unreachable_is_told_with_its_destination_and_stops_nothing() {
 #[cfg(target_os = "linux")]
 fn errors_that_nobody_asked_for_stay_silent() {
     let (mut one, mut two) = (
-        bind(LOOPBACKS[0], Options::default()),
-        bind(LOOPBACKS[0], Options::default()),
+        bind(LOOPBACKS[0], UdpOptions::default()),
+        bind(LOOPBACKS[0], UdpOptions::default()),
     );
-    let closed = bind(LOOPBACKS[0], Options::default()).local_address();
+    let closed = bind(LOOPBACKS[0], UdpOptions::default()).local_address();
     let outgoing = [
-        Outgoing::new(closed, Piece::written(0, 1)),
-        Outgoing::new(two.local_address(), Piece::written(0, 1)),
-        Outgoing::new(closed, Piece::written(0, 1)),
+        Transmit::new(closed, BufferRange::written(0, 1)),
+        Transmit::new(two.local_address(), BufferRange::written(0, 1)),
+        Transmit::new(closed, BufferRange::written(0, 1)),
     ];
-    assert_eq!(written(&outgoing, b"x", &mut one).packets, 3);
+    assert_eq!(written(&outgoing, b"x", &mut one).datagrams, 3);
     assert_eq!(collect(&mut two, 1).len(), 1);
     let mut errors = Vec::new();
-    one.errors(&mut errors);
-    assert!(errors.is_empty() && !one.has_errors());
+    one.read_icmp_errors(&mut errors);
+    assert!(errors.is_empty() && !one.has_icmp_errors());
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn one_bad_destination_does_not_stop_the_others() {
-    let options = Options {
-        icmp_errors: true,
-        ..Options::default()
+    let options = UdpOptions {
+        receive_icmp_errors: true,
+        ..UdpOptions::default()
     };
     let (mut one, mut two) = (bind(LOOPBACKS[0], options), bind(LOOPBACKS[0], options));
-    let good = Outgoing::new(two.local_address(), Piece::written(0, 1));
+    let good = Transmit::new(two.local_address(), BufferRange::written(0, 1));
     // Another family, port 0, the broadcast address without leave, and more octets than a datagram holds.
     let bad = [
-        Outgoing::new("[::1]:9".parse().unwrap(), Piece::written(0, 1)),
-        Outgoing::new("127.0.0.1:0".parse().unwrap(), Piece::written(0, 1)),
-        Outgoing::new("255.255.255.255:9".parse().unwrap(), Piece::written(0, 1)),
-        Outgoing::new(two.local_address(), Piece::written(0, 65_508)),
+        Transmit::new("[::1]:9".parse().unwrap(), BufferRange::written(0, 1)),
+        Transmit::new("127.0.0.1:0".parse().unwrap(), BufferRange::written(0, 1)),
+        Transmit::new(
+            "255.255.255.255:9".parse().unwrap(),
+            BufferRange::written(0, 1),
+        ),
+        Transmit::new(two.local_address(), BufferRange::written(0, 65_508)),
     ];
     let mut outgoing = vec![good];
     for item in bad {
         outgoing.extend([item, good]);
     }
     let sent = written(&outgoing, &[7; 65_508], &mut one);
-    assert_eq!((sent.packets, sent.failed, sent.dropped), (5, 4, 0));
+    assert_eq!((sent.datagrams, sent.failed, sent.buffer_full), (5, 4, 0));
     assert_eq!(collect(&mut two, 5).len(), 5);
 }
 
@@ -517,55 +540,55 @@ fn one_bad_destination_does_not_stop_the_others() {
 #[cfg(target_os = "linux")]
 fn what_must_not_be_fragmented_and_does_not_fit_is_an_error_with_the_mtu() {
     // Loopback has an MTU of 65,536 octets, which UDP over IPv6 exceeds at its largest only with DF refused.
-    let options = Options {
-        icmp_errors: true,
-        fragmentable: true,
-        ..Options::default()
+    let options = UdpOptions {
+        receive_icmp_errors: true,
+        allow_fragmentation: true,
+        ..UdpOptions::default()
     };
     let (mut one, mut two) = (bind(LOOPBACKS[1], options), bind(LOOPBACKS[1], options));
-    let large = Outgoing {
+    let large = Transmit {
         dont_fragment: true,
-        ..Outgoing::new(two.local_address(), Piece::written(0, 65_527))
+        ..Transmit::new(two.local_address(), BufferRange::written(0, 65_527))
     };
-    let small = Outgoing {
+    let small = Transmit {
         dont_fragment: true,
-        ..Outgoing::new(two.local_address(), Piece::written(0, 100))
+        ..Transmit::new(two.local_address(), BufferRange::written(0, 100))
     };
     let sent = written(&[small, large, small], &[1; 65_527], &mut one);
-    if sent.packets == 3 {
+    if sent.datagrams == 3 {
         eprintln!("SKIPPED: the loopback interface carries every datagram whole");
         return;
     }
-    assert_eq!((sent.packets, sent.failed), (2, 1));
+    assert_eq!((sent.datagrams, sent.failed), (2, 1));
     assert_eq!(collect(&mut two, 2).len(), 2);
     let mut errors = Vec::new();
-    one.errors(&mut errors);
+    one.read_icmp_errors(&mut errors);
     assert_eq!(errors.len(), 1);
     assert_eq!(
         (errors[0].origin, errors[0].kind, errors[0].code),
-        (Origin::Local, 2, 0)
+        (IcmpOrigin::Local, 2, 0)
     );
     assert_eq!(errors[0].destination, two.local_address());
 }
 
 #[test]
 fn a_full_receive_buffer_is_counted_where_the_kernel_tells() {
-    let small = Options {
-        receive_buffer: Some(4096),
-        ..Options::default()
+    let small = UdpOptions {
+        receive_buffer_size: Some(4096),
+        ..UdpOptions::default()
     };
     let (mut one, mut two) = (
         bind(
             LOOPBACKS[0],
-            Options {
+            UdpOptions {
                 offload: false,
-                ..on(Path::Batched)
+                ..on(IoMode::Batched)
             },
         ),
         bind(LOOPBACKS[0], small),
     );
-    let outgoing = vec![Outgoing::new(two.local_address(), Piece::written(0, 1000)); 200];
-    assert_eq!(written(&outgoing, &[0; 1000], &mut one).packets, 200);
+    let outgoing = vec![Transmit::new(two.local_address(), BufferRange::written(0, 1000)); 200];
+    assert_eq!(written(&outgoing, &[0; 1000], &mut one).datagrams, 200);
     let mut batch = Batch::new(64);
     let mut overflowed = 0;
     let mut got = 0;
@@ -595,7 +618,7 @@ fn a_port_in_use_is_an_error_unless_it_is_shared() {
         let alone = bind(LOOPBACKS[0], on(path));
         let error = UdpSocket::bind(alone.local_address(), &on(path)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let shared = Options {
+        let shared = UdpOptions {
             reuse_port: true,
             ..on(path)
         };
@@ -607,9 +630,9 @@ fn a_port_in_use_is_an_error_unless_it_is_shared() {
 
 #[test]
 fn families_are_apart() {
-    let v6 = bind(IpAddr::V6(Ipv6Addr::UNSPECIFIED), Options::default());
+    let v6 = bind(IpAddr::V6(Ipv6Addr::UNSPECIFIED), UdpOptions::default());
     let same_port = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), v6.local_address().port());
-    UdpSocket::bind(same_port, &Options::default()).unwrap();
+    UdpSocket::bind(same_port, &UdpOptions::default()).unwrap();
     let v6 = tcp::listen("[::]:0".parse().unwrap(), false).unwrap();
     let port = v6.local_addr().unwrap().port();
     tcp::listen(
@@ -626,7 +649,7 @@ fn tcp_listeners_share_a_port_and_connections_are_prepared() {
     let two = tcp::listen(address, true).unwrap();
     assert!(std::net::TcpListener::bind(address).is_err());
     let connection = std::net::TcpStream::connect(address).unwrap();
-    tcp::prepare(&connection, Some(65_536)).unwrap();
+    tcp::configure(&connection, Some(65_536)).unwrap();
     assert!(connection.nodelay().unwrap());
     assert!(socket2::SockRef::from(&connection).keepalive().unwrap());
     let mut polls = [&one, &two].map(|l| libc::pollfd {
@@ -642,11 +665,11 @@ fn tcp_listeners_share_a_port_and_connections_are_prepared() {
 
 #[test]
 fn a_thread_can_be_kept_on_an_allowed_core() {
-    let cores = crate::net::host::cpu::allowed();
+    let cores = crate::net::host::cpu::allowed_cores();
     assert!(!cores.is_empty());
     let last = *cores.last().unwrap();
     let kept = std::thread::spawn(move || {
-        crate::net::host::cpu::pin(last).map(|()| crate::net::host::cpu::allowed())
+        crate::net::host::cpu::pin(last).map(|()| crate::net::host::cpu::allowed_cores())
     })
     .join()
     .unwrap();
@@ -654,7 +677,7 @@ fn a_thread_can_be_kept_on_an_allowed_core() {
         assert_eq!(kept.unwrap(), [last]);
         assert!(crate::net::host::cpu::pin(usize::MAX).is_err());
     }
-    assert_eq!(crate::net::host::cpu::allowed(), cores);
+    assert_eq!(crate::net::host::cpu::allowed_cores(), cores);
 }
 
 #[test]
@@ -665,7 +688,7 @@ fn the_host_has_a_loopback_address_and_its_default_source_is_its_own() {
         "{all:?}"
     );
     for v6 in [false, true] {
-        if let Some(source) = crate::net::host::interfaces::default_source(v6) {
+        if let Some(source) = crate::net::host::interfaces::default_source_address(v6) {
             assert_eq!(source.is_ipv6(), v6);
             assert!(
                 all.iter().any(|a| a.address == source),

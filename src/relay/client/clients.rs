@@ -1,7 +1,7 @@
 //! The clients' side: listeners and connections.
 
 use crate::net::host::fd_limit;
-use crate::net::{Port, tcp};
+use crate::net::{PolledSocket, tcp};
 use crate::relay::client::connection::{Conn, Pool};
 use crate::relay::client::listeners::Pair;
 use crate::relay::client::stream::Stream;
@@ -44,7 +44,7 @@ pub(crate) struct Clients {
 /// A UDP listener.
 pub(crate) struct UdpListener {
     /// Its socket.
-    pub(crate) port: Port,
+    pub(crate) port: PolledSocket,
     /// What it is bound to.
     pub(crate) address: SocketAddr,
     /// It is bound to a wildcard.
@@ -179,11 +179,11 @@ impl Clients {
     fn admit(&mut self, stream: TcpStream, client: SocketAddr, now: Instant) {
         let open = self.connections.len() - self.vacant.len();
         // Connections that do nothing must not take the sockets of relays: the last descriptors are kept for those.
-        if open >= self.limits.maximum || fd_limit::is_among_the_last(&stream) {
+        if open >= self.limits.maximum || fd_limit::is_nearly_exhausted(&stream) {
             return self.counters.connections_refused.add(1);
         }
         let prepared =
-            tcp::prepare(&stream, self.limits.send_buffer).and_then(|()| stream.local_addr());
+            tcp::configure(&stream, self.limits.send_buffer).and_then(|()| stream.local_addr());
         let Ok(server) = prepared else {
             return self.counters.connections_failed.add(1);
         };

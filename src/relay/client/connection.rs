@@ -1,7 +1,7 @@
 //! A client on a stream: TCP, and whatever is spoken inside it.
 
 use crate::net::Batch;
-use crate::net::tls::server::{Handshake, Secured, is_validation};
+use crate::net::tls::server::{TlsHandshake, TlsStream, is_acme_validation};
 use crate::relay::client::stream::Stream;
 use crate::relay::io::send_queue::Header;
 use crate::relay::plan::Connections;
@@ -99,7 +99,7 @@ impl Conn {
 
     /// Reads once into the batch's next slot, behind what had arrived of a message before.
     pub(crate) fn read(&mut self, batch: &mut Batch) -> Read {
-        let slot = batch.vacant();
+        let slot = batch.free_slot();
         let Some((head, space)) = slot.split_at_mut_checked(self.partial.len()) else {
             return Read::End;
         };
@@ -113,7 +113,7 @@ impl Conn {
             Poll::Ready(Ok(())) if read > 0 => {
                 let length = self.partial.len() + read;
                 self.partial.clear();
-                let start = batch.occupy();
+                let start = batch.occupy_slot();
                 Read::Some(start..start + length)
             }
             Poll::Ready(_) => Read::End,
@@ -215,7 +215,7 @@ impl Conn {
     }
 
     /// Begins TLS.
-    pub(crate) fn secure(&mut self, now: Instant, accept: impl FnOnce(TcpStream) -> Handshake) {
+    pub(crate) fn secure(&mut self, now: Instant, accept: impl FnOnce(TcpStream) -> TlsHandshake) {
         if let Stream::Tcp(stream) = std::mem::replace(&mut self.stream, Stream::Gone) {
             self.stream = Stream::Handshake(Box::new(accept(stream)));
             self.negotiating_since = Some(now);
@@ -235,9 +235,9 @@ impl Conn {
                 Negotiated::Failed
             }
             Poll::Ready(Ok(mut secured)) => {
-                secured.get_mut().0.trust();
+                secured.get_mut().0.lift_limit();
                 let server_name = secured.get_ref().1.server_name().map(str::to_owned);
-                let validation = is_validation(&secured);
+                let validation = is_acme_validation(&secured);
                 self.stream = Stream::Tls(Box::new(secured));
                 self.negotiating_since = None;
                 self.active = now;
@@ -277,7 +277,7 @@ impl Conn {
 /// Puts messages into TLS records, one each, as far as there is room for them, and writes all of these at once; tells how many
 /// octets were taken. Some clients (coturn's) take a record for a message.
 fn records(
-    stream: &mut Secured,
+    stream: &mut TlsStream,
     messages: &[u8],
     begun: &mut usize,
     cx: &mut Context<'_>,

@@ -1,8 +1,8 @@
 //! DTLS clients: records in, packets for the protocol out, and the other way round.
 
 use crate::net::dtls::association;
-use crate::net::dtls::association::{Event, Meeting, Proven};
-use crate::net::{Datagram, Outgoing};
+use crate::net::dtls::association::{CookieCheck, Event, VerifiedHello};
+use crate::net::{Datagram, Transmit};
 use crate::relay::client::associations::{Ends, over_dtls};
 use crate::relay::client::clients::Way;
 use crate::relay::io::send_queue::{Sender, source};
@@ -71,8 +71,8 @@ impl Shard {
     fn meet(&mut self, listener: u32, ends: Ends, datagram: &Datagram) -> Option<u32> {
         let door = self.gate.dtls.clone()?;
         let octets = self.batch.payload(datagram).to_vec();
-        match door.meet(&octets, ends, Duration::from_nanos(self.now.0)) {
-            Meeting::Answer(answer) => {
+        match door.check_cookie(&octets, ends, Duration::from_nanos(self.now.0)) {
+            CookieCheck::Reply(answer) => {
                 if self.gate.shared.answer_rate.allows(self.now, ends.0.ip()) {
                     self.counters.dtls_challenged.add(1);
                     self.egress.send_record(
@@ -84,8 +84,8 @@ impl Shard {
                 }
                 None
             }
-            Meeting::Proven(proven) => self.associate(&door, listener, ends, &proven),
-            Meeting::Refused => None,
+            CookieCheck::Verified(proven) => self.associate(&door, listener, ends, &proven),
+            CookieCheck::Discard => None,
         }
     }
 
@@ -93,17 +93,17 @@ impl Shard {
     /// §4.2.8); who could pretend that, cookie and all, could as well have taken it over on the way.
     fn associate(
         &mut self,
-        door: &association::Dtls,
+        door: &association::DtlsServer,
         listener: u32,
         ends: Ends,
-        proven: &Proven<'_>,
+        proven: &VerifiedHello<'_>,
     ) -> Option<u32> {
         if let Some(index) = self.egress.associations.find(&ends) {
             let same = self
                 .egress
                 .associations
                 .get(index)
-                .is_some_and(|entry| entry.association.began_with(proven));
+                .is_some_and(|entry| entry.association.began_with_hello(proven));
             if same {
                 return Some(index);
             }
@@ -113,7 +113,7 @@ impl Shard {
             self.counters.handshakes_refused.add(1);
             return None;
         }
-        let Ok(association) = door.admit(proven, self.clock.std(self.now)) else {
+        let Ok(association) = door.accept(proven, self.clock.std(self.now)) else {
             self.gate.under_way.end(ends.0.ip());
             self.counters.handshakes_failed.add(1);
             return None;
@@ -202,7 +202,7 @@ impl Shard {
             room.start += data.len();
             start
         } else if self.batch.free() > 0 {
-            self.batch.occupy()
+            self.batch.occupy_slot()
         } else {
             self.counters.dtls_discarded.add(1);
             return None;
@@ -252,7 +252,10 @@ impl Shard {
                 self.dismiss(index);
                 continue;
             }
-            let ended = entry.association.timeout(self.clock.std(self.now)).is_err();
+            let ended = entry
+                .association
+                .handle_timeout(self.clock.std(self.now))
+                .is_err();
             self.drain(index, None);
             if ended {
                 self.part(index);
@@ -274,11 +277,11 @@ impl Egress {
             return self.counters.unsendable.add(1);
         };
         let payload = self.outbox.write(record);
-        let outgoing = Outgoing {
+        let outgoing = Transmit {
             from: source(five_tuple.server, wildcard),
             traffic_class: arrival.traffic_class,
             hop_limit: arrival.hop_limit,
-            ..Outgoing::new(five_tuple.client, payload)
+            ..Transmit::new(five_tuple.client, payload)
         };
         self.outbox.push(Sender::Listener(listener), outgoing);
     }

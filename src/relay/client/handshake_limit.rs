@@ -1,6 +1,6 @@
 //! How many handshakes are under way: each costs memory and work before anybody has shown who they are.
 
-use crate::net::client_prefix::network;
+use crate::net::client_prefix::client_prefix;
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -59,7 +59,7 @@ impl UnderWay {
         if self.all >= self.bounds.maximum {
             return false;
         }
-        let of = self.of.entry(network(address)).or_default();
+        let of = self.of.entry(client_prefix(address)).or_default();
         if *of >= self.bounds.per_address {
             return false;
         }
@@ -70,7 +70,7 @@ impl UnderWay {
 
     /// One less, done or failed.
     pub(crate) fn end(&mut self, address: IpAddr) {
-        let network = network(address);
+        let network = client_prefix(address);
         let Some(of) = self.of.get_mut(&network) else {
             return;
         };

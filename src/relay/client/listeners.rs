@@ -21,7 +21,7 @@ pub(crate) struct Listeners {
     entries: Vec<Entry>,
     /// The numbers of those that take clients, in the order of the plan.
     open: Vec<u32>,
-    options: net::Options,
+    options: net::UdpOptions,
     shards: usize,
 }
 
@@ -93,7 +93,7 @@ impl Listeners {
     }
 
     /// How their UDP sockets are made.
-    pub(crate) fn options(&self) -> net::Options {
+    pub(crate) fn options(&self) -> net::UdpOptions {
         self.options
     }
 
@@ -264,7 +264,7 @@ impl Listeners {
         let mut address = listener.address;
         // Sockets that share a port would be bound beside those of another server without an error: ask first.
         if listener.udp && alone {
-            let options = net::Options {
+            let options = net::UdpOptions {
                 reuse_port: false,
                 ..self.options
             };
@@ -321,7 +321,7 @@ mod tests {
             change(&mut listeners, &[anywhere]).unwrap(),
             Relistened::default()
         );
-        let second = UdpSocket::bind(anywhere, &net::Options::default())
+        let second = UdpSocket::bind(anywhere, &net::UdpOptions::default())
             .unwrap()
             .local_address();
         assert_eq!(
@@ -358,7 +358,7 @@ mod tests {
         let mut listeners = listeners(&["127.0.0.1:0"]);
         let (first, foreign) = (
             listeners.open(),
-            UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &net::Options::default()),
+            UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &net::UdpOptions::default()),
         );
         let foreign = foreign.unwrap();
         let error = change(&mut listeners, &[foreign.local_address()]).unwrap_err();

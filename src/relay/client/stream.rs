@@ -1,6 +1,6 @@
 //! What carries a connection's octets.
 
-use crate::net::tls::server::{Handshake, Secured};
+use crate::net::tls::server::{TlsHandshake, TlsStream};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,9 +12,9 @@ pub(crate) enum Stream {
     /// The connection itself.
     Tcp(TcpStream),
     /// TLS that is still being negotiated: nothing can be read or written yet.
-    Handshake(Box<Handshake>),
+    Handshake(Box<TlsHandshake>),
     /// TLS.
-    Tls(Box<Secured>),
+    Tls(Box<TlsStream>),
     /// It has failed.
     Gone,
 }

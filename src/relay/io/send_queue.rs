@@ -1,6 +1,6 @@
 //! What this turn sends, grouped by the socket that sends it.
 
-use crate::net::{Batch, Octets, Outgoing, Piece};
+use crate::net::{Batch, BufferRange, Buffers, Transmit};
 use crate::turn::Framing;
 use crate::wire::{channel_data, padded, writer};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub(crate) struct Outbox {
 }
 
 struct Entry {
-    outgoing: Outgoing,
+    outgoing: Transmit,
     next: u32,
 }
 
@@ -106,7 +106,7 @@ impl Outbox {
     }
 
     /// Adds a datagram whose payload lies in the batch as it is.
-    pub(crate) fn push(&mut self, sender: Sender, outgoing: Outgoing) {
+    pub(crate) fn push(&mut self, sender: Sender, outgoing: Transmit) {
         let place = self.entries.len() as u32;
         self.entries.push(Entry {
             outgoing,
@@ -137,29 +137,29 @@ impl Outbox {
         header: &Header,
         payload: Payload,
         batch: &mut Batch,
-    ) -> (Piece, Piece) {
+    ) -> (BufferRange, BufferRange) {
         let octets = header.octets();
         if octets.len() <= payload.room {
             let start = payload.start - octets.len();
             if let Some(place) = batch.octets_mut().get_mut(start..payload.start) {
                 place.copy_from_slice(octets);
                 return (
-                    Piece::EMPTY,
-                    Piece::received(start, octets.len() + payload.length),
+                    BufferRange::EMPTY,
+                    BufferRange::received(start, octets.len() + payload.length),
                 );
             }
         }
         (
             self.write(octets),
-            Piece::received(payload.start, payload.length),
+            BufferRange::received(payload.start, payload.length),
         )
     }
 
     /// Copies octets into the arena.
-    pub(crate) fn write(&mut self, octets: &[u8]) -> Piece {
+    pub(crate) fn write(&mut self, octets: &[u8]) -> BufferRange {
         let start = self.arena.len();
         self.arena.extend_from_slice(octets);
-        Piece::written(start, octets.len())
+        BufferRange::written(start, octets.len())
     }
 
     /// Nothing waits to be sent.
@@ -171,7 +171,7 @@ impl Outbox {
     pub(crate) fn drain(
         &mut self,
         received: &[u8],
-        mut send: impl FnMut(Sender, Chained<'_>, Octets<'_>),
+        mut send: impl FnMut(Sender, Chained<'_>, Buffers<'_>),
     ) {
         for sender in self.touched.drain(..) {
             let chain = match sender {
@@ -187,7 +187,7 @@ impl Outbox {
                     entries: &self.entries,
                     at,
                 },
-                Octets {
+                Buffers {
                     received,
                     written: &self.arena,
                 },
@@ -246,9 +246,9 @@ pub(crate) struct Chained<'a> {
 }
 
 impl<'a> Iterator for Chained<'a> {
-    type Item = &'a Outgoing;
+    type Item = &'a Transmit;
 
-    fn next(&mut self) -> Option<&'a Outgoing> {
+    fn next(&mut self) -> Option<&'a Transmit> {
         let entry = self.entries.get(self.at as usize)?;
         self.at = entry.next;
         Some(&entry.outgoing)
@@ -274,8 +274,8 @@ const NONE: u32 = u32::MAX;
 mod tests {
     use super::*;
 
-    fn to(port: u16) -> Outgoing {
-        Outgoing::new(SocketAddr::from(([192, 0, 2, 1], port)), Piece::EMPTY)
+    fn to(port: u16) -> Transmit {
+        Transmit::new(SocketAddr::from(([192, 0, 2, 1], port)), BufferRange::EMPTY)
     }
 
     fn drained(outbox: &mut Outbox) -> Vec<(Sender, Vec<u16>)> {
@@ -318,7 +318,7 @@ mod tests {
         for (n, port) in [7, 9, 7, 8, 9, 7].into_iter().enumerate() {
             outbox.push(
                 Sender::Listener(0),
-                Outgoing {
+                Transmit {
                     hop_limit: n as u8,
                     ..to(port)
                 },
@@ -335,7 +335,7 @@ mod tests {
     fn a_header_goes_where_there_is_room_and_else_into_the_arena() {
         let mut outbox = Outbox::new(1);
         let mut batch = Batch::new(1);
-        let start = batch.occupy();
+        let start = batch.occupy_slot();
         batch.octets_mut()[start..start + 5].copy_from_slice(b"voice");
         let header = outbox.header(Framing::Channel(0x4001), 5).unwrap();
         let roomy = Payload {
@@ -344,16 +344,16 @@ mod tests {
             room: 48,
         };
         let (none, whole) = outbox.wrap(&header, roomy, &mut batch);
-        let octets = Octets {
+        let octets = Buffers {
             received: batch.octets(),
             written: &[],
         };
         assert_eq!(
             (none, octets.get(whole)),
-            (Piece::EMPTY, &b"\x40\x01\0\x05voice"[..])
+            (BufferRange::EMPTY, &b"\x40\x01\0\x05voice"[..])
         );
         let (head, payload) = outbox.wrap(&header, Payload { room: 3, ..roomy }, &mut batch);
-        let octets = Octets {
+        let octets = Buffers {
             received: batch.octets(),
             written: &outbox.arena,
         };

@@ -1,6 +1,6 @@
 //! What a shard counts beside the protocol: one writer, any reader, no lock. Every counter stands here once.
 
-use crate::net::Tls;
+use crate::net::TlsServer;
 use crate::relay::observe::request_duration::Times;
 use crate::turn;
 use crate::turn::counters::Counter;
@@ -99,5 +99,5 @@ pub struct Statistics {
     /// Relayed ports there are, on all relay addresses.
     pub ports: u64,
     /// What TLS shows, and how often it could not be replaced; `None` where TLS is not spoken.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<TlsServer>>,
 }

@@ -146,7 +146,8 @@ impl TcpRelays {
         peer: SocketAddr,
         now: Instant,
     ) -> io::Result<()> {
-        let outcome = Box::pin(TcpSocket::from_std_stream(tcp::dialer(local)?).connect(peer));
+        let outcome =
+            Box::pin(TcpSocket::from_std_stream(tcp::bind_outgoing(local)?).connect(peer));
         let source = Source::Dial(connection);
         self.dials.insert(
             connection,
@@ -219,7 +220,7 @@ impl TcpRelays {
         stream: TcpStream,
         meter: Option<Meter>,
     ) -> bool {
-        let Ok(stream) = tcp::prepare(&stream, None).and_then(|()| stream.into_std()) else {
+        let Ok(stream) = tcp::configure(&stream, None).and_then(|()| stream.into_std()) else {
             return false;
         };
         self.waiting.keep(

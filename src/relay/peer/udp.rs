@@ -1,7 +1,7 @@
 //! The peers' side: one UDP socket for each relayed transport address.
 
 use crate::net;
-use crate::net::{UdpSocket, Watch};
+use crate::net::{Poller, UdpSocket};
 use crate::relay::io::ready_queue::Source;
 use crate::turn::{BindError, RelayedId};
 use std::io;
@@ -11,8 +11,8 @@ use std::task::Context;
 /// The relay sockets of a shard, by [`RelayedId`].
 pub(crate) struct Peers {
     sockets: Vec<Option<Box<UdpSocket>>>,
-    watch: Watch,
-    options: net::Options,
+    watch: Poller,
+    options: net::UdpOptions,
     open: usize,
 }
 
@@ -21,10 +21,10 @@ impl Peers {
     ///
     /// # Errors
     /// When the runtime cannot watch them.
-    pub(crate) fn new(options: net::Options) -> io::Result<Peers> {
+    pub(crate) fn new(options: net::UdpOptions) -> io::Result<Peers> {
         Ok(Peers {
             sockets: Vec::new(),
-            watch: Watch::new()?,
+            watch: Poller::new()?,
             options,
             open: 0,
         })
@@ -33,7 +33,7 @@ impl Peers {
     /// Appends those that something came to since they were told of last; the task is woken for the next.
     pub(crate) fn ready(&mut self, cx: &mut Context<'_>, into: &mut Vec<Source>) {
         self.watch
-            .ready(cx, |number| into.push(Source::Relay(number)));
+            .for_each_ready(cx, |number| into.push(Source::Relay(number)));
     }
 
     /// Binds a relay socket.

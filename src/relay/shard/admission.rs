@@ -1,6 +1,6 @@
 //! What a shard needs to tell what a connection or datagram is, and to let it in.
 
-use crate::net::dtls::association::Dtls;
+use crate::net::dtls::association::DtlsServer;
 use crate::relay::client::handshake_limit::{Handshakes, UnderWay};
 use crate::relay::plan::Secure;
 use crate::turn::{Policy, Setup, Shared};
@@ -11,7 +11,7 @@ pub(crate) struct Gate {
     /// What is spoken beside plain STUN and TURN.
     pub(crate) secure: Secure,
     /// What DTLS begins with.
-    pub(crate) dtls: Option<Arc<Dtls>>,
+    pub(crate) dtls: Option<Arc<DtlsServer>>,
     /// Handshakes that are not done.
     pub(crate) under_way: UnderWay,
     /// What the protocol goes by.
@@ -24,7 +24,7 @@ impl Gate {
     /// With these terms, and nobody at it yet.
     pub(crate) fn new(
         secure: Secure,
-        dtls: Option<Arc<Dtls>>,
+        dtls: Option<Arc<DtlsServer>>,
         bounds: Handshakes,
         setup: &Setup,
     ) -> Gate {

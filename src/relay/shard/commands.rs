@@ -1,7 +1,7 @@
 //! What a shard does about what its supervisor says: a new policy, questions, listeners that come and go.
 
-use crate::net::dtls::association::Dtls;
-use crate::net::{Port, Tls, UdpSocket};
+use crate::net::dtls::association::DtlsServer;
+use crate::net::{PolledSocket, TlsServer, UdpSocket};
 use crate::relay::client::clients::{Clients, Retired, UdpListener, Way};
 use crate::relay::io::ready_queue::Source;
 use crate::relay::shard::event_loop::Shard;
@@ -30,7 +30,7 @@ impl Clients {
         }
         if let Some(socket) = udp {
             let address = socket.local_address();
-            let port = Port::new(socket, self.ready.waker(Source::Udp(number)))?;
+            let port = PolledSocket::new(socket, self.ready.waker(Source::Udp(number)))?;
             let listener = UdpListener {
                 port,
                 address,
@@ -127,7 +127,7 @@ impl Shard {
     }
 
     /// Speaks TLS and DTLS as it is said here from now on, or not at all; what is established goes on.
-    fn speak(&mut self, tls: Option<Arc<Tls>>, dtls: Option<Arc<Dtls>>) {
+    fn speak(&mut self, tls: Option<Arc<TlsServer>>, dtls: Option<Arc<DtlsServer>>) {
         (self.gate.secure.tls, self.gate.dtls) = (tls, dtls);
     }
 

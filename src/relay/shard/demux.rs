@@ -7,7 +7,7 @@
 //!                                              └─ A..Z ───▶ Visitor: HTTP is served elsewhere
 //! ```
 
-use crate::net::{Prefixed, proxy_protocol};
+use crate::net::{Rewind, proxy_protocol};
 use crate::relay::client::connection::{Conn, Negotiated};
 use crate::relay::client::stream::Stream;
 use crate::relay::plan::Visitor;
@@ -71,7 +71,7 @@ impl Shard {
         }
         let octets = self.gate.under_way.bounds().octets;
         conn.secure(self.now, |stream| {
-            tls.accept(Prefixed::new(hello, stream, Some(octets)).reading_ahead())
+            tls.accept(Rewind::new(hello, stream, Some(octets)).with_read_ahead())
         });
     }
 
@@ -112,7 +112,7 @@ impl Shard {
         let (Stream::Tls(stream), _) = conn.into_parts() else {
             return;
         };
-        let stream = Box::new(Prefixed::new(read, *stream, None));
+        let stream = Box::new(Rewind::new(read, *stream, None));
         let visitor = Visitor {
             stream,
             peer: five_tuple.client,
@@ -149,7 +149,7 @@ fn introduced(conn: &mut Conn, octets: &[u8]) -> io::Result<Option<usize>> {
     let Some((origin, length)) = proxy_protocol::parse(octets)? else {
         return Ok(None);
     };
-    if let proxy_protocol::Origin::Client(client) = origin {
+    if let proxy_protocol::ProxyHeader::Proxied(client) = origin {
         conn.client.five_tuple.client = client;
     }
     conn.balanced = false;

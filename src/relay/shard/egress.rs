@@ -1,6 +1,6 @@
 //! The way out: what was decided becomes datagrams and stream output, and leaves when the batch is done.
 
-use crate::net::{Batch, Datagram, Messages, Outgoing, Piece, Sent};
+use crate::net::{Batch, BufferRange, Datagram, SendCounts, SendScratch, Transmit};
 use crate::relay::client::associations::Associations;
 use crate::relay::client::clients::{Clients, Way};
 use crate::relay::client::connection::Room;
@@ -24,7 +24,7 @@ pub(crate) struct Egress {
     pub(crate) outbox: Outbox,
     /// What DTLS records are made in.
     pub(crate) sealed: Vec<u8>,
-    messages: Messages,
+    messages: SendScratch,
     hop_limit: bool,
     /// The way to the other shards.
     pub(crate) neighbours: Neighbours,
@@ -54,7 +54,7 @@ impl Egress {
         hop_limit: bool,
         counters: Arc<Counters>,
     ) -> Egress {
-        let (outbox, messages) = (Outbox::new(seed), Messages::default());
+        let (outbox, messages) = (Outbox::new(seed), SendScratch::default());
         let associations = Associations::new(clients.shard(), maximum);
         Egress {
             associations,
@@ -82,13 +82,14 @@ impl Egress {
                 let Some(hop_limit) = self.next_hop_limit(arrival.hop_limit) else {
                     return;
                 };
-                let payload = Piece::received(arrival.start + start, end.saturating_sub(start));
+                let payload =
+                    BufferRange::received(arrival.start + start, end.saturating_sub(start));
                 let traffic_class = arrival.traffic_class;
-                let outgoing = Outgoing {
+                let outgoing = Transmit {
                     traffic_class,
                     hop_limit,
                     dont_fragment,
-                    ..Outgoing::new(to, payload)
+                    ..Transmit::new(to, payload)
                 };
                 self.outbox.push(Sender::Relay(relayed.0), outgoing);
             }
@@ -131,13 +132,13 @@ impl Egress {
                     return;
                 };
                 let (first, second) = self.outbox.wrap(&header, payload, batch);
-                let outgoing = Outgoing {
+                let outgoing = Transmit {
                     from: source(client.five_tuple.server, wildcard),
                     header: first,
                     padding: header.padding,
                     traffic_class: arrival.traffic_class,
                     hop_limit,
-                    ..Outgoing::new(client.five_tuple.client, second)
+                    ..Transmit::new(client.five_tuple.client, second)
                 };
                 self.outbox.push(Sender::Listener(index), outgoing);
             }
@@ -217,9 +218,9 @@ impl Egress {
                     return None;
                 };
                 let payload = self.outbox.write(octets);
-                let outgoing = Outgoing {
+                let outgoing = Transmit {
                     from: source(server, wildcard),
-                    ..Outgoing::new(to.five_tuple.client, payload)
+                    ..Transmit::new(to.five_tuple.client, payload)
                 };
                 self.outbox.push(Sender::Listener(index), outgoing);
                 None
@@ -282,7 +283,7 @@ impl Egress {
             messages,
             ..
         } = self;
-        let mut total = Sent::default();
+        let mut total = SendCounts::default();
         outbox.drain(batch.octets(), |sender, chained, octets| {
             let socket = match sender {
                 Sender::Listener(index) => {
@@ -295,8 +296,8 @@ impl Egress {
             }
         });
         self.counters.send_calls.add(total.calls);
-        self.counters.sent_datagrams.add(total.packets);
-        self.counters.send_dropped.add(total.dropped);
+        self.counters.sent_datagrams.add(total.datagrams);
+        self.counters.send_dropped.add(total.buffer_full);
         self.counters.send_failed.add(total.failed);
     }
 }
@@ -314,7 +315,7 @@ impl Arrival {
     pub(crate) fn of(datagram: &Datagram) -> Arrival {
         Arrival {
             start: datagram.start,
-            room: datagram.room,
+            room: datagram.headroom,
             traffic_class: datagram.traffic_class,
             hop_limit: datagram.hop_limit,
         }

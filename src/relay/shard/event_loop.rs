@@ -1,8 +1,8 @@
 //! The loop: receive a batch, decide, send a batch.
 
 use crate::net;
-use crate::net::dtls::association::Dtls;
-use crate::net::{Batch, IcmpError, Rest};
+use crate::net::dtls::association::DtlsServer;
+use crate::net::{Batch, IcmpError, Readiness};
 use crate::relay::client::clients::{Clients, Way};
 use crate::relay::client::connection::Read;
 use crate::relay::client::listeners::Pair;
@@ -74,10 +74,10 @@ pub(crate) struct Shard {
 pub(crate) struct Parts {
     pub(crate) setup: Setup,
     pub(crate) listeners: Vec<Pair>,
-    pub(crate) relay_options: net::Options,
+    pub(crate) relay_options: net::UdpOptions,
     pub(crate) connections: Connections,
     pub(crate) secure: Secure,
-    pub(crate) dtls: Option<Arc<Dtls>>,
+    pub(crate) dtls: Option<Arc<DtlsServer>>,
     pub(crate) mailbox: Receiver,
     pub(crate) neighbours: Neighbours,
     pub(crate) inbox: Inbox,
@@ -135,7 +135,7 @@ impl Shard {
                 peers,
                 (neighbours, maximum),
                 seed,
-                relay_options.hop_limit,
+                relay_options.receive_hop_limit,
                 counters.clone(),
             ),
             batch: Batch::new(SLOTS),
@@ -355,9 +355,9 @@ impl Shard {
         };
         let received = socket.receive(&mut self.batch)?;
         let rest = if received.drained {
-            Rest::Nothing
+            Readiness::Armed
         } else {
-            Rest::More
+            Readiness::Ready
         };
         self.count(&received, rest, Source::Relay(index));
         self.counters
@@ -381,12 +381,12 @@ impl Shard {
         Ok(())
     }
 
-    fn count(&mut self, received: &net::Received, rest: Rest, source: Source) {
+    fn count(&mut self, received: &net::Received, rest: Readiness, source: Source) {
         self.counters.receive_calls.add(u64::from(received.calls));
         self.counters
             .receive_overflowed
             .add(u64::from(received.overflowed));
-        if let Rest::More = rest {
+        if let Readiness::Ready = rest {
             self.again.push(source);
         }
     }
@@ -395,8 +395,8 @@ impl Shard {
     fn tell_errors(&mut self, relayed: RelayedId) {
         let mut errors = std::mem::take(&mut self.errors);
         if let Some(socket) = self.egress.peers.get(relayed.0) {
-            socket.errors(&mut errors);
-            if socket.has_errors() {
+            socket.read_icmp_errors(&mut errors);
+            if socket.has_icmp_errors() {
                 self.again.push(Source::Relay(relayed.0));
             }
         }

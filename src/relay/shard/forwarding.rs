@@ -91,7 +91,7 @@ impl Shard {
             local,
             start,
             length,
-            room,
+            headroom: room,
             traffic_class: 0,
             hop_limit: 0,
         };
@@ -104,10 +104,10 @@ impl Shard {
             self.finish();
         }
         self.batch
-            .vacant()
+            .free_slot()
             .get_mut(..octets.len())?
             .copy_from_slice(octets);
-        Some(self.batch.occupy())
+        Some(self.batch.occupy_slot())
     }
 
     fn hear_output(&mut self, link: crate::turn::Link, octets: &[u8]) {

@@ -27,10 +27,10 @@ impl Clients {
     fn dedicate(
         &mut self,
         (client, server, answers): (SocketAddr, SocketAddr, u32),
-        options: &net::Options,
+        options: &net::UdpOptions,
     ) -> io::Result<()> {
         let socket = UdpSocket::bind(server, options)?;
-        socket.hear_only(client)?;
+        socket.connect(client)?;
         let number = self.udp.len() as u32;
         self.listen(number, Some(socket), None)?;
         if let Some(listener) = self.udp(number) {
@@ -75,7 +75,7 @@ impl Shard {
     ///
     /// # Errors
     /// When there are not sockets enough; then nothing has changed.
-    pub(crate) fn step_aside(&mut self, options: &net::Options) -> io::Result<()> {
+    pub(crate) fn step_aside(&mut self, options: &net::UdpOptions) -> io::Result<()> {
         let clients = self.answered();
         self.egress.clients.mute();
         for ends in clients {
@@ -109,7 +109,7 @@ impl Shard {
             let Some(listener) = slot.as_mut().filter(|_| !dedicated.contains(&number)) else {
                 continue;
             };
-            if let Err(error) = listener.port.socket().hear_only(nobody(listener.address)) {
+            if let Err(error) = listener.port.socket().connect(nobody(listener.address)) {
                 tracing::error!(address = %listener.address, %error, "a listener still takes what is for the next server");
             }
         }

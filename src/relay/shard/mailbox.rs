@@ -1,8 +1,8 @@
 //! What a supervisor may say to a shard, off the packet path.
 
 use crate::net;
-use crate::net::dtls::association::Dtls;
-use crate::net::{Tls, UdpSocket};
+use crate::net::dtls::association::DtlsServer;
+use crate::net::{TlsServer, UdpSocket};
 use crate::turn::{Detail, Policy, Record};
 use std::io;
 use std::net::TcpListener;
@@ -43,7 +43,7 @@ pub enum Letter {
     /// Close this listener.
     Unlisten(u32),
     /// Keep the clients that are there, each by a socket that is made so, and take no others; tell whether that could be.
-    StepAside(net::Options, oneshot::Sender<io::Result<()>>),
+    StepAside(net::UdpOptions, oneshot::Sender<io::Result<()>>),
     /// Take anybody again.
     Stay,
     /// Hear nobody at the listeners any more; tell when that is so.
@@ -51,7 +51,7 @@ pub enum Letter {
     /// Close what only clients used that are gone.
     Release,
     /// Speak TLS and DTLS like this from here on, or not at all.
-    Speak(Option<Arc<Tls>>, Option<Arc<Dtls>>),
+    Speak(Option<Arc<TlsServer>>, Option<Arc<DtlsServer>>),
 }
 
 /// Where letters are put.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::net::client_prefix::network;
+use crate::net::client_prefix::client_prefix;
 use crate::service::signaling::bounds::Bounds;
 use crate::service::signaling::refusal::Refusal;
 
@@ -35,7 +35,7 @@ impl Doors {
     ) -> Result<Ticket, Refusal> {
         let network = address
             .filter(|address| !address.to_canonical().is_loopback())
-            .map(network);
+            .map(client_prefix);
         let mut inside = self.inside();
         if inside.all >= bounds.connections {
             return Err(Refusal::TooManyPeers);

@@ -4,15 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 
 /// One datagram to send: a header piece (may be empty) and a payload piece.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing {
+pub struct Transmit {
     /// Where to.
     pub to: SocketAddr,
     /// The local address that it shall leave from; for sockets bound to a wildcard, else `None`.
     pub from: Option<IpAddr>,
     /// What comes first.
-    pub header: Piece,
+    pub header: BufferRange,
     /// What comes next.
-    pub payload: Piece,
+    pub payload: BufferRange,
     /// Zeros behind it, at most 3.
     pub padding: u8,
     /// DSCP and ECN of the packet; 0 is the socket's default.
@@ -23,13 +23,13 @@ pub struct Outgoing {
     pub dont_fragment: bool,
 }
 
-impl Outgoing {
+impl Transmit {
     /// A datagram with nothing special about it.
-    pub fn new(to: SocketAddr, payload: Piece) -> Outgoing {
-        Outgoing {
+    pub fn new(to: SocketAddr, payload: BufferRange) -> Transmit {
+        Transmit {
             to,
             from: None,
-            header: Piece::EMPTY,
+            header: BufferRange::EMPTY,
             payload,
             padding: 0,
             traffic_class: 0,
@@ -49,7 +49,7 @@ impl Outgoing {
     }
 
     /// Whether `next` may ride in one GSO message with this one, sizes apart.
-    pub(crate) fn alike(&self, next: &Outgoing) -> bool {
+    pub(crate) fn shares_gso_message(&self, next: &Transmit) -> bool {
         self.to == next.to
             && self.from == next.from
             && self.traffic_class == next.traffic_class
@@ -60,36 +60,36 @@ impl Outgoing {
 
 /// A range of octets in one of the two stores of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct BufferRange {
     /// Which store.
-    pub place: Place,
+    pub buffer: Buffer,
     /// First octet.
     pub start: u32,
     /// Octets.
     pub length: u32,
 }
 
-impl Piece {
+impl BufferRange {
     /// No octets.
-    pub const EMPTY: Piece = Piece {
-        place: Place::Written,
+    pub const EMPTY: BufferRange = BufferRange {
+        buffer: Buffer::Written,
         start: 0,
         length: 0,
     };
 
     /// `length` octets at `start` of what was received.
-    pub fn received(start: usize, length: usize) -> Piece {
-        Piece {
-            place: Place::Received,
+    pub fn received(start: usize, length: usize) -> BufferRange {
+        BufferRange {
+            buffer: Buffer::Received,
             start: start as u32,
             length: length as u32,
         }
     }
 
     /// `length` octets at `start` of what the caller wrote.
-    pub fn written(start: usize, length: usize) -> Piece {
-        Piece {
-            place: Place::Written,
+    pub fn written(start: usize, length: usize) -> BufferRange {
+        BufferRange {
+            buffer: Buffer::Written,
             start: start as u32,
             length: length as u32,
         }
@@ -98,7 +98,7 @@ impl Piece {
 
 /// Which store a piece lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Buffer {
     /// The storage of the [`Batch`](crate::net::Batch).
     Received,
     /// The caller's arena.
@@ -107,19 +107,19 @@ pub enum Place {
 
 /// The two stores.
 #[derive(Clone, Copy, Debug)]
-pub struct Octets<'a> {
+pub struct Buffers<'a> {
     /// [`Batch::octets`](crate::net::Batch::octets).
     pub received: &'a [u8],
     /// The caller's arena.
     pub written: &'a [u8],
 }
 
-impl<'a> Octets<'a> {
+impl<'a> Buffers<'a> {
     /// The octets of a piece; empty where the piece lies outside its store.
-    pub fn get(&self, piece: Piece) -> &'a [u8] {
-        let store = match piece.place {
-            Place::Received => self.received,
-            Place::Written => self.written,
+    pub fn get(&self, piece: BufferRange) -> &'a [u8] {
+        let store = match piece.buffer {
+            Buffer::Received => self.received,
+            Buffer::Written => self.written,
         };
         let start = piece.start as usize;
         store
@@ -130,24 +130,24 @@ impl<'a> Octets<'a> {
 
 /// What became of the datagrams given to one send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
+pub struct SendCounts {
     /// Datagrams that the kernel took.
-    pub packets: u64,
+    pub datagrams: u64,
     /// Their octets of UDP payload.
     pub octets: u64,
     /// Datagrams dropped because the socket's send buffer was full.
-    pub dropped: u64,
+    pub buffer_full: u64,
     /// Datagrams that the kernel refused for another reason (no route, too large, not permitted).
     pub failed: u64,
     /// System calls made.
     pub calls: u64,
 }
 
-impl std::ops::AddAssign for Sent {
-    fn add_assign(&mut self, other: Sent) {
-        self.packets += other.packets;
+impl std::ops::AddAssign for SendCounts {
+    fn add_assign(&mut self, other: SendCounts) {
+        self.datagrams += other.datagrams;
         self.octets += other.octets;
-        self.dropped += other.dropped;
+        self.buffer_full += other.buffer_full;
         self.failed += other.failed;
         self.calls += other.calls;
     }

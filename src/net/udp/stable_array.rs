@@ -2,17 +2,17 @@
 
 use std::ptr::NonNull;
 
-/// `length` values of `T` at one address. Pointers handed out by [`Fixed::pointer`] stay valid until it is dropped.
-pub(crate) struct Fixed<T> {
+/// `length` values of `T` at one address. Pointers handed out by [`StableArray::pointer`] stay valid until it is dropped.
+pub(crate) struct StableArray<T> {
     start: NonNull<T>,
     length: usize,
 }
 
-impl<T> Fixed<T> {
+impl<T> StableArray<T> {
     /// Takes the values; their order and number never change again.
     pub(crate) fn new(values: Vec<T>) -> Self {
         let boxed = Box::leak(values.into_boxed_slice());
-        Fixed {
+        StableArray {
             length: boxed.len(),
             start: NonNull::from(boxed).cast(),
         }
@@ -37,7 +37,7 @@ impl<T> Fixed<T> {
     }
 }
 
-impl<T> Drop for Fixed<T> {
+impl<T> Drop for StableArray<T> {
     fn drop(&mut self) {
         let all = std::ptr::slice_from_raw_parts_mut(self.start.as_ptr(), self.length);
         // SAFETY: this is the box that `new` leaked, and it is taken back once.
@@ -45,8 +45,8 @@ impl<T> Drop for Fixed<T> {
     }
 }
 
-// SAFETY: a `Fixed` owns its values like a box; the raw pointers in headers lead only into arrays of the same owner,
+// SAFETY: a `StableArray` owns its values like a box; the raw pointers in headers lead only into arrays of the same owner,
 // which move to another thread with it.
-unsafe impl<T> Send for Fixed<T> {}
+unsafe impl<T> Send for StableArray<T> {}
 // SAFETY: shared access only reads plain data.
-unsafe impl<T> Sync for Fixed<T> {}
+unsafe impl<T> Sync for StableArray<T> {}

@@ -9,30 +9,30 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// A watched socket, and whom to wake when it has something.
-pub struct Port {
+pub struct PolledSocket {
     socket: AsyncFd<UdpSocket>,
     waker: Waker,
 }
 
 /// What a receive left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum Readiness {
     /// Nothing; the waker will tell of more.
-    Nothing,
+    Armed,
     /// It may have more, and the waker will not tell.
-    More,
+    Ready,
 }
 
-impl Port {
+impl PolledSocket {
     /// Has `socket` watched by the runtime that the caller is in.
     ///
     /// # Errors
     /// When the runtime cannot watch one more descriptor.
-    pub fn new(socket: UdpSocket, waker: Waker) -> io::Result<Port> {
+    pub fn new(socket: UdpSocket, waker: Waker) -> io::Result<PolledSocket> {
         // SAFETY: `UdpSocket` owns its descriptor, always names the same one, and closes it when dropped.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
-        let port = Port { socket, waker };
-        if port.arm() == Rest::More {
+        let port = PolledSocket { socket, waker };
+        if port.arm() == Readiness::Ready {
             port.waker.wake_by_ref();
         }
         Ok(port)
@@ -42,7 +42,7 @@ impl Port {
     ///
     /// # Errors
     /// Those of [`UdpSocket::receive`]; the socket stays ready, and the waker will not tell.
-    pub fn receive(&mut self, batch: &mut Batch) -> io::Result<Option<(Received, Rest)>> {
+    pub fn receive(&mut self, batch: &mut Batch) -> io::Result<Option<(Received, Readiness)>> {
         let mut cx = Context::from_waker(&self.waker);
         let Poll::Ready(guard) = self.socket.poll_read_ready_mut(&mut cx) else {
             return Ok(None);
@@ -50,7 +50,7 @@ impl Port {
         let mut guard = guard?;
         let received = guard.get_inner_mut().receive(batch)?;
         if !received.drained {
-            return Ok(Some((received, Rest::More)));
+            return Ok(Some((received, Readiness::Ready)));
         }
         guard.clear_ready();
         let rest = self.arm();
@@ -63,11 +63,11 @@ impl Port {
     }
 
     /// Asks to be told of what comes next.
-    fn arm(&self) -> Rest {
+    fn arm(&self) -> Readiness {
         let mut cx = Context::from_waker(&self.waker);
         match self.socket.poll_read_ready(&mut cx) {
-            Poll::Pending => Rest::Nothing,
-            Poll::Ready(_) => Rest::More,
+            Poll::Pending => Readiness::Armed,
+            Poll::Ready(_) => Readiness::Ready,
         }
     }
 }
