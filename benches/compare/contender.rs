@@ -2,12 +2,12 @@
 
 use crate::certificate::{Pair, folder};
 use crate::{crate_server, floor};
-use hairpin::bench::plan::{Plan, Server, Transport};
-use hairpin::bench::pool::Team;
+use hairpin::turn::Transport;
+use hairpin::bench::plan::{Direction, Plan, Target, Workload};
+use hairpin::bench::pool::Pool;
 use hairpin::bench::rate::Rate;
 use hairpin::bench::stop::Stop;
-use hairpin::bench::worker::Gauge;
-use hairpin::cli::bench::{Direction, Workload};
+use hairpin::bench::worker::Progress;
 use hairpin::net::host::cpu;
 use hairpin::turn::client_state::Login;
 use std::fs::File;
@@ -287,16 +287,16 @@ impl Running {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return Err("it ended.".into());
             }
-            let greeted = Team::enlist(&plan).and_then(|mut team| {
-                team.run(
+            let greeted = Pool::connect(&plan).and_then(|mut pool| {
+                pool.run(
                     Rate::PerSecond(50.0),
                     Duration::from_millis(100),
-                    |_: &Gauge, _| {},
+                    |_: &Progress, _| {},
                 )
             });
             match greeted {
-                Ok(run) if run.tally.received > 0 => return Ok(()),
-                Ok(run) => cause = format!("it answers none of {} requests.", run.tally.sent),
+                Ok(run) if run.counters.received > 0 => return Ok(()),
+                Ok(run) => cause = format!("it answers none of {} requests.", run.counters.sent),
                 Err(failure) => cause = failure.to_string(),
             }
         }
@@ -315,7 +315,7 @@ impl Drop for Running {
 pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
     Plan {
         workload: Workload::Relay,
-        server: Server {
+        target: Target {
             uri: format!("turn:127.0.0.1:{port}"),
             host: "127.0.0.1".into(),
             address: (Ipv4Addr::LOCALHOST, port).into(),
@@ -326,7 +326,7 @@ pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
             password: "pass".into(),
         }),
         flows: 50,
-        others: 0,
+        other_clients: 0,
         size: 1200,
         burst: 1,
         rate: Rate::Window(WINDOW),

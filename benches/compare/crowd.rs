@@ -10,12 +10,13 @@ use crate::contender::{Contender, Needs, PER_ADDRESS, Running, plan};
 use crate::row::{cost, relay};
 use crate::table::median;
 use crate::{DESCRIPTORS, Settings};
-use hairpin::bench::plan::{Plan, Transport};
-use hairpin::bench::pool::Team;
+use hairpin::turn::Transport;
+use hairpin::bench::plan::{Plan, Workload};
+use hairpin::bench::pool::Pool;
 use hairpin::bench::process::{Spent, spent};
 use hairpin::bench::rate::Rate;
-use hairpin::bench::worker::Gauge;
-use hairpin::cli::bench::{Failure, Workload};
+use hairpin::bench::worker::Progress;
+use hairpin::bench::error::Error;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -48,7 +49,7 @@ pub fn measure(
     needs: Needs,
     total: usize,
     settings: &Settings,
-) -> Result<Crowd, Failure> {
+) -> Result<Crowd, Error> {
     let first = FIRST.min(total / 2);
     let each = per_process().min(total);
     let mut parts = vec![Part::start(contender, needs, 0, each)?];
@@ -84,18 +85,18 @@ pub fn measure(
     }
     let last = parts.last().expect("the first at least");
     let before = last.spent()?;
-    let mut team = Team::enlist(&Plan {
+    let mut pool = Pool::connect(&Plan {
         flows: left,
-        others: total - left,
+        other_clients: total - left,
         ..last.running.plan()
     })?;
-    team.allocate(None)?;
+    pool.allocate(None)?;
     let after = last.spent()?;
     let setup = (after.cpu - before.cpu) as f64 / left as f64;
     resident += after.resident.saturating_sub(before.resident);
-    team.bind()?;
+    pool.bind()?;
     let many = median_cost(settings, || {
-        team.run(RATE, settings.length, |_: &Gauge, _| {})
+        pool.run(RATE, settings.length, |_: &Progress, _| {})
             .and_then(|run| cost(&run))
     })?;
     eprintln!(
@@ -118,16 +119,16 @@ pub fn hold(port: u16, flows: usize, others: usize) -> ExitCode {
     let plan = Plan {
         workload: Workload::Allocate,
         flows,
-        others,
+        other_clients: others,
         ..plan(port, Transport::Udp, None)
     };
     let held =
-        Team::enlist(&plan).and_then(|mut team| team.allocate(None).map(|round| (team, round)));
+        Pool::connect(&plan).and_then(|mut pool| pool.allocate(None).map(|round| (pool, round)));
     match held {
-        Ok((team, round)) => {
+        Ok((pool, round)) => {
             println!("{}", round.granted);
             let _ = io::stdin().read_line(&mut String::new());
-            drop(team);
+            drop(pool);
             ExitCode::SUCCESS
         }
         Err(failure) => {
@@ -144,26 +145,26 @@ impl Part {
         needs: Needs,
         at: usize,
         allocations: usize,
-    ) -> Result<Part, Failure> {
+    ) -> Result<Part, Error> {
         let addresses = allocations.div_ceil(PER_ADDRESS) as u8;
         let relays = (1 + at as u8 * addresses, addresses);
         let running = contender.start(Needs { relays, ..needs });
         let running =
-            running.ok_or_else(|| Failure::Io(io::Error::other("the server did not start")))?;
+            running.ok_or_else(|| Error::Io(io::Error::other("the server did not start")))?;
         Ok(Part {
             running,
             holders: Vec::new(),
         })
     }
 
-    fn spent(&self) -> Result<Spent, Failure> {
-        spent(self.running.pid()).map_err(Failure::Process)
+    fn spent(&self) -> Result<Spent, Error> {
+        spent(self.running.pid()).map_err(Error::Process)
     }
 
     /// Makes allocations that stay, beside `others` on this host.
-    fn fill(&mut self, allocations: usize, others: usize) -> Result<(), Failure> {
+    fn fill(&mut self, allocations: usize, others: usize) -> Result<(), Error> {
         self.holders
-            .push(Holder::start(self.running.port(), allocations, others).map_err(Failure::Io)?);
+            .push(Holder::start(self.running.port(), allocations, others).map_err(Error::Io)?);
         Ok(())
     }
 }
@@ -204,8 +205,8 @@ impl Drop for Holder {
 
 fn median_cost(
     settings: &Settings,
-    mut once: impl FnMut() -> Result<f64, Failure>,
-) -> Result<f64, Failure> {
+    mut once: impl FnMut() -> Result<f64, Error>,
+) -> Result<f64, Error> {
     let costs = (0..settings.rounds)
         .map(|_| once())
         .collect::<Result<Vec<_>, _>>()?;

@@ -3,12 +3,13 @@
 use crate::contender::{Contender, Needs, Running};
 use crate::table::{Line, Numbers, median};
 use crate::{Settings, crowd};
-use hairpin::bench::plan::{Plan, Transport};
-use hairpin::bench::pool::{Run, Team};
+use hairpin::turn::Transport;
+use hairpin::bench::plan::{Direction, Plan, Workload};
+use hairpin::bench::pool::{Run, Pool};
 use hairpin::bench::process::spent;
 use hairpin::bench::rate::Rate;
-use hairpin::bench::worker::Gauge;
-use hairpin::cli::bench::{Direction, Failure, Workload};
+use hairpin::bench::worker::Progress;
+use hairpin::bench::error::Error;
 use std::process::Command;
 use std::time::Duration;
 
@@ -345,7 +346,7 @@ impl Row {
         };
         let capacity = |_| {
             let run = relay(running.plan(), settings.length).ok()?;
-            Some(run.tally.received as f64 / run.seconds)
+            Some(run.counters.received as f64 / run.seconds)
         };
         median((0..3).filter_map(capacity).collect()).unwrap_or(20_000.0) / 2.0
     }
@@ -356,7 +357,7 @@ impl Row {
         running: &Running,
         settings: &Settings,
         rate: f64,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Found, Error> {
         let mut plan = running.plan();
         match self.measure {
             Measure::Packets(shape) => {
@@ -398,7 +399,7 @@ impl Row {
                 plan.rate = Rate::PerSecond(rate);
                 let run = relay(plan, settings.length)?;
                 let numbers = [0.5, 0.99]
-                    .map(|quantile| run.tally.latency.quantile(quantile) as f64 / 1000.0);
+                    .map(|quantile| run.counters.latency.quantile(quantile) as f64 / 1000.0);
                 Ok(Found {
                     numbers: numbers.to_vec(),
                     cores: cores(&run),
@@ -423,7 +424,7 @@ impl Row {
                     },
                     settings.length,
                 )?;
-                let octets_each = run.tally.octets as f64 / run.tally.received.max(1) as f64;
+                let octets_each = run.counters.octets as f64 / run.counters.received.max(1) as f64;
                 Ok(Found {
                     numbers: vec![octets_each * 8.0 / cost(&run)?],
                     cores: cores(&run),
@@ -454,7 +455,7 @@ fn numbers(found: &[Vec<Found>], cell: usize) -> Vec<Numbers> {
     found.iter().map(of).collect()
 }
 
-fn live(contender: &Contender, needs: Needs, settings: &Settings) -> Result<Found, Failure> {
+fn live(contender: &Contender, needs: Needs, settings: &Settings) -> Result<Found, Error> {
     let crowd = crowd::measure(contender, needs, settings.live, settings)?;
     Ok(Found {
         numbers: vec![crowd.packet, crowd.setup, crowd.memory],
@@ -463,21 +464,21 @@ fn live(contender: &Contender, needs: Needs, settings: &Settings) -> Result<Foun
 }
 
 /// Sets up, runs, and releases again.
-pub fn relay(plan: Plan, length: Duration) -> Result<Run, Failure> {
-    let mut team = Team::enlist(&plan)?;
-    let run = team
-        .raise()
-        .and_then(|_| team.run(plan.rate, length, |_: &Gauge, _| {}));
-    team.release();
+pub fn relay(plan: Plan, length: Duration) -> Result<Run, Error> {
+    let mut pool = Pool::connect(&plan)?;
+    let run = pool
+        .set_up()
+        .and_then(|_| pool.run(plan.rate, length, |_: &Progress, _| {}));
+    pool.release();
     let mut run = run?;
     run.failure.take().map_or(Ok(run), Err)
 }
 
 /// CPU nanoseconds for one packet.
-pub fn cost(run: &Run) -> Result<f64, Failure> {
+pub fn cost(run: &Run) -> Result<f64, Error> {
     match run.process {
         Some(usage) if usage.packets > 0 => Ok(usage.spent.cpu as f64 / usage.packets as f64),
-        _ => Err(Failure::Io(std::io::Error::other("nothing was relayed"))),
+        _ => Err(Error::Io(std::io::Error::other("nothing was relayed"))),
     }
 }
 
@@ -487,41 +488,41 @@ fn cores(run: &Run) -> Option<f64> {
         .map(|usage| usage.spent.cpu as f64 / 1e9 / usage.seconds)
 }
 
-fn allocate(plan: Plan) -> Result<f64, Failure> {
-    let mut team = Team::enlist(&plan)?;
-    let round = team.allocate(None)?;
-    team.release();
+fn allocate(plan: Plan) -> Result<f64, Error> {
+    let mut pool = Pool::connect(&plan)?;
+    let round = pool.allocate(None)?;
+    pool.release();
     Ok(round.process.map_or(f64::NAN, |usage| {
         usage.spent.cpu as f64 / 1000.0 / usage.packets.max(1) as f64
     }))
 }
 
-fn resident(plan: Plan) -> Result<f64, Failure> {
+fn resident(plan: Plan) -> Result<f64, Error> {
     let look = || {
         plan.pid
             .map_or(Ok(0), |pid| spent(pid).map(|spent| spent.resident))
-            .map_err(Failure::Process)
+            .map_err(Error::Process)
     };
     // The first allocations also bring what all share: code, tables, buffers.
-    let mut few = Team::enlist(&Plan {
+    let mut few = Pool::connect(&Plan {
         flows: 100,
         ..plan.clone()
     })?;
     few.allocate(None)?;
-    let mut team = Team::enlist(&plan)?;
+    let mut pool = Pool::connect(&plan)?;
     let before = look()?;
-    team.allocate(None)?;
+    pool.allocate(None)?;
     let grown = look()?.saturating_sub(before) as f64 / plan.flows as f64;
-    team.release();
+    pool.release();
     few.release();
     Ok(grown)
 }
 
 /// Counts the server's system calls while packets flow at a pace, with perf's tracepoint.
-fn calls(plan: Plan, length: Duration) -> Result<f64, Failure> {
+fn calls(plan: Plan, length: Duration) -> Result<f64, Error> {
     let pid = plan.pid.unwrap_or(0).to_string();
-    let mut team = Team::enlist(&plan)?;
-    team.raise()?;
+    let mut pool = Pool::connect(&plan)?;
+    pool.set_up()?;
     let seconds = format!("{}", length.as_secs_f64() * 0.8);
     let perf = Command::new("perf")
         .args([
@@ -538,16 +539,16 @@ fn calls(plan: Plan, length: Duration) -> Result<f64, Failure> {
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())
         .spawn()
-        .map_err(Failure::Io)?;
-    let run = team.run(plan.rate, length, |_: &Gauge, _| {})?;
-    let said = perf.wait_with_output().map_err(Failure::Io)?;
-    team.release();
+        .map_err(Error::Io)?;
+    let run = pool.run(plan.rate, length, |_: &Progress, _| {})?;
+    let said = perf.wait_with_output().map_err(Error::Io)?;
+    pool.release();
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     let counted: Option<f64> = said
         .lines()
         .find_map(|line| line.split(',').next()?.parse().ok());
-    let packets = run.tally.received as f64 * 0.8;
+    let packets = run.counters.received as f64 * 0.8;
     counted
         .map(|calls| calls / packets)
-        .ok_or_else(|| Failure::Io(std::io::Error::other(format!("perf: {said}"))))
+        .ok_or_else(|| Error::Io(std::io::Error::other(format!("perf: {said}"))))
 }

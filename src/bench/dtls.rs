@@ -178,11 +178,11 @@ fn unless_late(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// Octets of a datagram of the handshake.
+/// Buffers of a datagram of the handshake.
 const MTU: usize = 1_200;
 /// The longest datagram.
 const DATAGRAM: usize = 65_535;
-/// Octets of one record, and what is around them.
+/// Buffers of one record, and what is around them.
 const SCRATCH: usize = 18 << 10;
 /// How long the handshake waits for a datagram before it looks at its timers.
 const STEP: Duration = Duration::from_millis(20);

@@ -1,148 +1,153 @@
-//! Why there is no outcome, in words that say what to do.
+//! Why a run has no result, and what the user can do about it.
 
-use crate::bench::plan::Server;
+use crate::bench::plan::Target;
 use crate::turn::client_state::{Refusal, Request};
 use crate::wire::ErrorCode;
 use std::net::SocketAddr;
 use std::{fmt, io};
 
-/// Why there is no outcome.
+/// Why a run has no result, or ended before its time.
 #[derive(Debug)]
-pub enum Failure {
-    /// The server did not answer, after so many others were answered.
-    Silent {
-        /// Who.
-        server: Server,
+pub enum Error {
+    /// The server did not answer a request.
+    NoAnswer {
+        /// The server.
+        target: Target,
         /// Requests of the same round that it answered.
         answered: usize,
     },
-    /// The server refused a request.
-    Refused {
-        /// Which one.
+    /// The server answered with an error response.
+    Rejected {
+        /// The request.
         request: Box<Request>,
-        /// Its answer.
+        /// The response.
         refusal: Refusal,
-        /// Whether credentials were given.
-        login: bool,
+        /// Whether the client has credentials.
+        authenticated: bool,
     },
-    /// A client's socket or connection could not be made.
-    Dial(Server, io::Error),
+    /// A client's socket or connection could not be opened.
+    Connect(Target, io::Error),
     /// A connection broke.
-    Lost(Server, io::Error),
-    /// The measured process cannot be read any more.
+    ConnectionLost(Target, io::Error),
+    /// The measured process cannot be read.
     Process(io::Error),
     /// A system call failed.
     Io(io::Error),
-    /// The measured process ended during the run.
-    Vanished,
-    /// A thread panicked.
+    /// The measured process exited during the run.
+    ProcessExited,
+    /// A worker thread panicked.
     Panicked,
-    /// Somebody broke it off before there was anything to tell.
+    /// A signal ended the run before anything was measured.
     Interrupted,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Silent {
-                server,
+            Error::NoAnswer {
+                target,
                 answered: 0,
             } => write!(
                 f,
-                "no answer from {} ({} over {}): is the server running there, and do firewalls let this through?",
-                server.uri,
-                server.address,
-                server.transport.name()
+                "no answer from {} ({} over {}): check that the server runs and that firewalls let its port through",
+                target.uri,
+                target.address,
+                target.transport.name()
             ),
-            Failure::Silent { server, answered } => {
-                write!(
-                    f,
-                    "{} answered {answered} clients and then no more: is it overloaded, or does it limit rates?",
-                    server.uri
-                )
-            }
-            Failure::Refused {
+            Error::NoAnswer { target, answered } => write!(
+                f,
+                "{} answered {answered} clients and then stopped: it is overloaded, or limits the rate of requests",
+                target.uri
+            ),
+            Error::Rejected {
                 request,
                 refusal,
-                login,
-            } => {
-                let advice = match refusal.code {
-                    ErrorCode::FORBIDDEN => permission(request),
-                    code => advice(code, *login).to_owned(),
-                };
-                write!(
-                    f,
-                    "the server refused {:?}: {refusal}{advice}",
-                    request.method()
-                )
-            }
-            Failure::Dial(server, error) if error.raw_os_error() == Some(libc::EMFILE) => {
-                write!(
-                    f,
-                    "{}: {error}: every flow needs a socket; raise the limit (ulimit -n) or lower --flows",
-                    server.uri
-                )
-            }
-            Failure::Dial(server, error) => write!(
+                authenticated,
+            } => write!(
+                f,
+                "the server refused {:?}: {refusal}{}",
+                request.method(),
+                advice(request, refusal.code, *authenticated)
+            ),
+            Error::Connect(target, error) if error.raw_os_error() == Some(libc::EMFILE) => write!(
+                f,
+                "{}: {error}: every flow needs a socket; raise the limit (ulimit -n) or lower --flows",
+                target.uri
+            ),
+            Error::Connect(target, error) => write!(
                 f,
                 "cannot connect to {} ({}): {error}",
-                server.uri, server.address
+                target.uri, target.address
             ),
-            Failure::Lost(server, error) => {
-                write!(f, "the connection to {} broke: {error}", server.uri)
+            Error::ConnectionLost(target, error) => {
+                write!(f, "the connection to {} broke: {error}", target.uri)
             }
-            Failure::Process(error) => {
-                write!(f, "the process of --pid cannot be read any more: {error}")
-            }
-            Failure::Io(error) => write!(f, "{error}"),
-            Failure::Vanished => f.write_str("the process of --pid ended during the run"),
-            Failure::Panicked => f.write_str("a thread of the loader ended by a fault of its own"),
-            Failure::Interrupted => f.write_str("interrupted before anything was measured"),
+            Error::Process(error) => write!(f, "cannot read the process of --pid: {error}"),
+            Error::Io(error) => error.fmt(f),
+            Error::ProcessExited => f.write_str("the process of --pid exited during the run"),
+            Error::Panicked => f.write_str("a worker thread of the load generator panicked"),
+            Error::Interrupted => f.write_str("interrupted before anything was measured"),
         }
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Connect(_, error)
+            | Error::ConnectionLost(_, error)
+            | Error::Process(error)
+            | Error::Io(error) => Some(error),
+            Error::NoAnswer { .. }
+            | Error::Rejected { .. }
+            | Error::ProcessExited
+            | Error::Panicked
+            | Error::Interrupted => None,
+        }
+    }
+}
 
-/// What a server must be told that forbids what was requested.
-fn permission(request: &Request) -> String {
+/// What the user can do about an error response; empty if nothing is known.
+fn advice(request: &Request, code: ErrorCode, authenticated: bool) -> String {
+    let advice = match code {
+        ErrorCode::FORBIDDEN => return permission_advice(request),
+        ErrorCode::UNAUTHENTICATED if authenticated => {
+            ": the username or password is wrong, or has expired"
+        }
+        ErrorCode::UNAUTHENTICATED => {
+            ": it requires credentials; give --user and --password, or --shared-secret"
+        }
+        ErrorCode::ALLOCATION_QUOTA_REACHED => {
+            ": it grants this user fewer allocations than --flows"
+        }
+        ErrorCode::INSUFFICIENT_CAPACITY => ": it has no relay ports left for so many --flows",
+        ErrorCode::TRY_ALTERNATE => ": it sends clients to another server; measure that server",
+        _ => "",
+    };
+    advice.to_owned()
+}
+
+/// How to permit the peer that the server refused.
+fn permission_advice(request: &Request) -> String {
     let peer = match request {
         Request::CreatePermission { peers } => peers.first().map(SocketAddr::ip),
         Request::ChannelBind { peer, .. } => Some(peer.ip()),
         _ => None,
     };
     let Some(peer) = peer else {
-        return ": it relays nothing for this user or address".into();
+        return ": it does not relay for this user or address".into();
     };
-    let (ours, theirs) = match peer.is_loopback() {
-        true if peer.is_ipv4() => (
-            "127.0.0.0/8".to_owned(),
-            "--allow-loopback-peers".to_owned(),
-        ),
-        true => (peer.to_string(), "--allow-loopback-peers".to_owned()),
-        false => (peer.to_string(), format!("--allowed-peer-ip={peer}")),
+    let hairpin = match peer.is_loopback() && peer.is_ipv4() {
+        true => "127.0.0.0/8".to_owned(),
+        false => peer.to_string(),
+    };
+    let coturn = match peer.is_loopback() {
+        true => "--allow-loopback-peers".to_owned(),
+        false => format!("--allowed-peer-ip={peer}"),
     };
     format!(
-        ": it must permit the peer {peer} (hairpin serve --allow-peer {ours}, turnserver {theirs})"
+        ": it must permit the peer {peer} (hairpin serve --allow-peer {hairpin}, turnserver {coturn})"
     )
-}
-
-/// What a person can do about a refusal.
-fn advice(code: ErrorCode, login: bool) -> &'static str {
-    match code {
-        ErrorCode::UNAUTHENTICATED if login => {
-            ": the username or password is wrong, or has expired"
-        }
-        ErrorCode::UNAUTHENTICATED => {
-            ": it wants credentials; give --user and --password, or --shared-secret"
-        }
-        ErrorCode::ALLOCATION_QUOTA_REACHED => {
-            ": it grants this user fewer allocations than --flows"
-        }
-        ErrorCode::INSUFFICIENT_CAPACITY => ": it has no relay ports left for so many --flows",
-        ErrorCode::TRY_ALTERNATE => ": it sends its clients to another server; measure that one",
-        _ => "",
-    }
 }
 
 #[cfg(test)]
@@ -150,30 +155,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_permitted_is_the_peer_that_was_refused() {
-        let channel = |peer: &str| {
-            permission(&Request::ChannelBind {
-                number: 0x4000,
-                peer: peer.parse().unwrap(),
-            })
+    fn a_forbidden_peer_is_named_with_the_option_that_permits_it() {
+        let channel = |peer: &str| Request::ChannelBind {
+            number: 0x4000,
+            peer: peer.parse().unwrap(),
         };
-        assert!(
-            channel("10.0.0.7:5")
-                .contains("--allow-peer 10.0.0.7, turnserver --allowed-peer-ip=10.0.0.7")
-        );
-        assert!(
-            channel("127.0.0.1:5")
-                .contains("--allow-peer 127.0.0.0/8, turnserver --allow-loopback-peers")
-        );
-        assert!(channel("[::1]:5").contains("--allow-peer ::1,"));
-        let peers = vec!["10.0.0.8:5".parse().unwrap()];
-        assert!(
-            permission(&Request::CreatePermission { peers }).contains("--allow-peer 10.0.0.8,")
-        );
+        let permission = Request::CreatePermission {
+            peers: vec!["10.0.0.8:5".parse().unwrap()],
+        };
+        for (request, options) in [
+            (
+                channel("10.0.0.7:5"),
+                "--allow-peer 10.0.0.7, turnserver --allowed-peer-ip=10.0.0.7",
+            ),
+            (
+                channel("127.0.0.1:5"),
+                "--allow-peer 127.0.0.0/8, turnserver --allow-loopback-peers",
+            ),
+            (channel("[::1]:5"), "--allow-peer ::1,"),
+            (permission, "--allow-peer 10.0.0.8,"),
+        ] {
+            let advice = advice(&request, ErrorCode::FORBIDDEN, true);
+            assert!(advice.contains(options), "{advice}");
+        }
         let allocate = Request::Allocate {
             family: None,
             lifetime: None,
         };
-        assert!(!permission(&allocate).contains("--allow-peer"));
+        assert!(!advice(&allocate, ErrorCode::FORBIDDEN, true).contains("--allow-peer"));
     }
 }

@@ -1,9 +1,9 @@
-//! Requests and answers: one request by each client of a crew, many under way at once, repeated until answered.
+//! Requests and answers: one request by each client of a worker, many under way at once, repeated until answered.
 
-use crate::bench::error::Failure;
+use crate::bench::error::Error;
 use crate::bench::plan::Plan;
-use crate::bench::worker::{Crew, Gauge};
-use crate::net::{BufferRange, Transmit};
+use crate::bench::worker::{Worker, Progress};
+use crate::net::{Transmit, BufferRange};
 use crate::turn::client_state::{Answer, Event, Refusal, Request, wait_ms};
 use crate::wire::{ErrorCode, TransactionId};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Exchange {
 
 /// How a round of requests goes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Manner {
+pub struct ExchangeOptions {
     /// How many begin a second at most.
     pub rate: Option<f64>,
     /// It is the last: nobody waits for a server that has gone silent or refuses, and nothing breaks it off.
@@ -33,55 +33,55 @@ pub struct Manner {
 /// end, so that whatever becomes of the round it is known what there is to release.
 ///
 /// # Errors
-/// [`Failure`] of the first client that is refused, or not answered in time; [`Failure::Interrupted`]. None of a farewell
+/// [`Error`] of the first client that is refused, or not answered in time; [`Error::Interrupted`]. None of a farewell
 /// but those of the system.
-pub fn converse(
-    crew: &mut Crew,
+pub fn exchange_all(
+    worker: &mut Worker,
     plan: &Plan,
-    manner: Manner,
-    gauge: &Gauge,
-    ask: impl Fn(&Crew, usize) -> Option<Request>,
-) -> Result<Vec<Option<Exchange>>, Failure> {
-    let count = crew.agents.len();
+    options: ExchangeOptions,
+    progress: &Progress,
+    ask: impl Fn(&Worker, usize) -> Option<Request>,
+) -> Result<Vec<Option<Exchange>>, Error> {
+    let count = worker.agents.len();
     let mut talk = Talk {
         open: BTreeMap::new(),
         done: vec![None; count],
-        repeats: plan.server.transport.is_datagram(),
+        repeats: !plan.target.transport.is_stream(),
         moves: count + 16,
-        farewell: manner.farewell,
-        heard: crew.ledger.now(),
+        farewell: options.farewell,
+        heard: worker.ledger.now(),
     };
-    let begun = crew.ledger.now();
+    let begun = worker.ledger.now();
     let mut next = 0;
     let mut left = 0;
     while next < count || left > 0 {
-        if !manner.farewell && plan.stop.is_asked() {
-            return Err(Failure::Interrupted);
+        if !options.farewell && plan.stop.is_requested() {
+            return Err(Error::Interrupted);
         }
-        let due = manner.rate.map_or(count, |rate| {
-            ((crew.ledger.now() - begun) as f64 * rate / 1e9) as usize + 1
+        let due = options.rate.map_or(count, |rate| {
+            ((worker.ledger.now() - begun) as f64 * rate / 1e9) as usize + 1
         });
         while next < count.min(due) && talk.open.len() < AT_ONCE {
-            if let Some(request) = ask(crew, next) {
-                talk.begin(crew, next, request);
+            if let Some(request) = ask(worker, next) {
+                talk.begin(worker, next, request);
             }
             next += 1;
         }
-        crew.waiting
+        worker.waiting
             .ask(Duration::from_millis(1))
-            .map_err(Failure::Io)?;
-        for _ in 0..crew.waiting.count() {
-            let Some(index) = crew.waiting.take() else {
+            .map_err(Error::Io)?;
+        for _ in 0..worker.waiting.count() {
+            let Some(index) = worker.waiting.take() else {
                 break;
             };
             let before = talk.open.len();
-            talk.receive(crew, plan, index)?;
-            gauge
+            talk.receive(worker, plan, index)?;
+            progress
                 .exchanges
                 .fetch_add((before - talk.open.len()) as u64, Ordering::Relaxed);
         }
-        talk.repeat(crew, plan)?;
-        if manner.farewell && crew.ledger.now() - talk.heard > FAREWELL {
+        talk.repeat(worker, plan)?;
+        if options.farewell && worker.ledger.now() - talk.heard > FAREWELL {
             break;
         }
         left = talk.open.len();
@@ -109,10 +109,10 @@ struct Asked {
 }
 
 impl Talk {
-    fn begin(&mut self, crew: &mut Crew, index: usize, request: Request) {
+    fn begin(&mut self, worker: &mut Worker, index: usize, request: Request) {
         let mut out = Vec::with_capacity(256);
-        let now = crew.ledger.now();
-        let id = crew.agents[index].client.request(request, &mut out);
+        let now = worker.ledger.now();
+        let id = worker.agents[index].client.request(request, &mut out);
         self.open.insert(
             index,
             Asked {
@@ -122,29 +122,29 @@ impl Talk {
                 sent: 1,
             },
         );
-        post(crew, index, &out);
+        post(worker, index, &out);
     }
 
-    fn receive(&mut self, crew: &mut Crew, plan: &Plan, index: usize) -> Result<(), Failure> {
-        let Some(agent) = crew.agents.get_mut(index) else {
+    fn receive(&mut self, worker: &mut Worker, plan: &Plan, index: usize) -> Result<(), Error> {
+        let Some(agent) = worker.agents.get_mut(index) else {
             // A peer: what comes there during a conversation is late data.
-            crew.intake.batch.clear();
-            let peer = &mut crew.peers[index - crew.agents.len()];
+            worker.intake.batch.clear();
+            let peer = &mut worker.peers[index - worker.agents.len()];
             if !peer
-                .receive(&mut crew.intake.batch)
-                .map_err(Failure::Io)?
+                .receive(&mut worker.intake.batch)
+                .map_err(Error::Io)?
                 .drained
             {
-                crew.waiting.put(index);
+                worker.waiting.put(index);
             }
             return Ok(());
         };
         let mut out = Vec::new();
         let mut refused = None;
-        let now = crew.ledger.now();
+        let now = worker.ledger.now();
         let (client, relayed, undecided) =
             (&mut agent.client, &mut agent.relayed, &mut agent.undecided);
-        let drained = agent.lane.receive(&mut crew.intake, |octets| {
+        let drained = agent.lane.receive(&mut worker.intake, |octets| {
             let Some(asked) = self.open.get_mut(&index) else {
                 return;
             };
@@ -188,17 +188,17 @@ impl Talk {
             }
         });
         match drained {
-            Ok(drained) if !drained => crew.waiting.put(index),
+            Ok(drained) if !drained => worker.waiting.put(index),
             Ok(_) => {}
             // With its connection the allocation has ended.
             Err(_) if self.farewell => drop(self.open.remove(&index)),
-            Err(error) => return Err(Failure::Lost(plan.server.clone(), error)),
+            Err(error) => return Err(Error::ConnectionLost(plan.target.clone(), error)),
         }
         if !out.is_empty() {
-            post(crew, index, &out);
+            post(worker, index, &out);
         }
         match refused {
-            Some((request, refusal)) => self.refused(crew, plan, index, request, refusal),
+            Some((request, refusal)) => self.refused(worker, plan, index, request, refusal),
             None => Ok(()),
         }
     }
@@ -207,12 +207,12 @@ impl Talk {
     /// another. Everything else is final.
     fn refused(
         &mut self,
-        crew: &mut Crew,
+        worker: &mut Worker,
         plan: &Plan,
         index: usize,
         request: Request,
         refusal: Refusal,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         if self.farewell {
             self.open.remove(&index);
             return Ok(());
@@ -220,27 +220,27 @@ impl Talk {
         let is_taken = refusal.code == ErrorCode::ALLOCATION_MISMATCH
             && matches!(request, Request::Allocate { .. });
         if !is_taken || self.moves == 0 {
-            return Err(Failure::Refused {
+            return Err(Error::Rejected {
                 request: Box::new(request),
                 refusal,
-                login: plan.login.is_some(),
+                authenticated: plan.login.is_some(),
             });
         }
         self.moves -= 1;
-        crew.redial(index, plan)
-            .map_err(|error| Failure::Dial(plan.server.clone(), error))?;
-        self.begin(crew, index, request);
+        worker.redial(index, plan)
+            .map_err(|error| Error::Connect(plan.target.clone(), error))?;
+        self.begin(worker, index, request);
         Ok(())
     }
 
     /// Sends again what is overdue; over TCP it only gives up.
-    fn repeat(&mut self, crew: &mut Crew, plan: &Plan) -> Result<(), Failure> {
-        let now = crew.ledger.now();
+    fn repeat(&mut self, worker: &mut Worker, plan: &Plan) -> Result<(), Error> {
+        let now = worker.ledger.now();
         for (index, asked) in self.open.iter_mut().filter(|(_, asked)| asked.due <= now) {
             if (!self.repeats || asked.sent >= PATIENCE) && !self.farewell {
                 let answered = self.done.iter().flatten().count();
-                return Err(Failure::Silent {
-                    server: plan.server.clone(),
+                return Err(Error::NoAnswer {
+                    target: plan.target.clone(),
                     answered,
                 });
             }
@@ -250,8 +250,8 @@ impl Talk {
                 continue;
             }
             let mut out = Vec::new();
-            crew.agents[*index].client.repeat(&asked.id, &mut out);
-            post(crew, *index, &out);
+            worker.agents[*index].client.repeat(&asked.id, &mut out);
+            post(worker, *index, &out);
         }
         Ok(())
     }
@@ -271,12 +271,12 @@ fn wait(sent: u32, repeats: bool) -> u64 {
 }
 
 /// Sends octets of the client's own writing.
-pub fn post(crew: &mut Crew, index: usize, octets: &[u8]) {
-    let to = crew.agents[index].server;
+pub fn post(worker: &mut Worker, index: usize, octets: &[u8]) {
+    let to = worker.agents[index].server;
     let frame = [Transmit::new(to, BufferRange::written(0, octets.len()))];
-    crew.agents[index]
+    worker.agents[index]
         .lane
-        .send(&mut crew.messages, &frame, octets);
+        .send(&mut worker.messages, &frame, octets);
 }
 
 /// Exchanges under way at once.

@@ -1,8 +1,9 @@
 //! One client's way to the server: a UDP socket, a TCP connection, TLS over one, or DTLS.
 
 use crate::bench::dtls::{Dtls, Terms};
-use crate::bench::plan::{Server, Transport};
-use crate::net::{Batch, Buffers, SendCounts, SendScratch, Transmit, UdpOptions, UdpSocket};
+use crate::bench::plan::Target;
+use crate::turn::Transport;
+use crate::net::{Batch, SendScratch, Buffers, UdpOptions, Transmit, SendCounts, UdpSocket};
 use crate::wire::stream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -33,7 +34,7 @@ pub struct Intake {
 
 /// What connecting many lanes shares.
 pub struct Dialer {
-    server: Server,
+    target: Target,
     local: IpAddr,
     tls: Option<Arc<ClientConfig>>,
     dtls: Option<Terms>,
@@ -54,15 +55,15 @@ impl Dialer {
     ///
     /// # Errors
     /// A TLS configuration that cannot be made.
-    pub fn new(server: &Server, local: IpAddr) -> io::Result<Dialer> {
-        let tls = (server.transport == Transport::Tls)
+    pub fn new(target: &Target, local: IpAddr) -> io::Result<Dialer> {
+        let tls = (target.transport == Transport::Tls)
             .then(tls_config)
             .transpose()?;
-        let dtls = (server.transport == Transport::Dtls)
+        let dtls = (target.transport == Transport::Dtls)
             .then(Terms::new)
             .transpose()?;
         Ok(Dialer {
-            server: server.clone(),
+            target: target.clone(),
             local,
             tls,
             dtls,
@@ -82,20 +83,20 @@ impl Dialer {
             local => local,
         };
         if let Some(terms) = &self.dtls {
-            return Dtls::connect(local, self.server.address, terms, DIAL_TIMEOUT)
+            return Dtls::connect(local, self.target.address, terms, DIAL_TIMEOUT)
                 .map(|dtls| Lane::Dtls(Box::new(dtls)));
         }
-        if self.server.transport == Transport::Udp {
+        if self.target.transport == Transport::Udp {
             let options = UdpOptions {
                 receive_buffer_size: Some(RECEIVE_BUFFER),
                 ..UdpOptions::default()
             };
             let socket = UdpSocket::bind(SocketAddr::new(local, 0), &options)?;
             // The kernel then keeps the route, which is a tenth of what a packet costs.
-            SockRef::from(&socket).connect(&self.server.address.into())?;
+            SockRef::from(&socket).connect(&self.target.address.into())?;
             return Ok(Lane::Udp(socket));
         }
-        let mut socket = TcpStream::connect_timeout(&self.server.address, DIAL_TIMEOUT)?;
+        let mut socket = TcpStream::connect_timeout(&self.target.address, DIAL_TIMEOUT)?;
         socket.set_nodelay(true)?;
         let tls = self
             .tls
@@ -117,7 +118,7 @@ impl Dialer {
         socket: &mut TcpStream,
         config: &Arc<ClientConfig>,
     ) -> io::Result<ClientConnection> {
-        let name = ServerName::try_from(self.server.host.clone()).map_err(io::Error::other)?;
+        let name = ServerName::try_from(self.target.host.clone()).map_err(io::Error::other)?;
         let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
         socket.set_read_timeout(Some(DIAL_TIMEOUT))?;
         while tls.is_handshaking() {
@@ -130,12 +131,7 @@ impl Dialer {
 impl Lane {
     /// Sends frames, each the payload piece of an [`Transmit`] that lies in `arena`. What a stream cannot take now is
     /// dropped, as UDP would.
-    pub fn send(
-        &mut self,
-        messages: &mut SendScratch,
-        frames: &[Transmit],
-        arena: &[u8],
-    ) -> SendCounts {
+    pub fn send(&mut self, messages: &mut SendScratch, frames: &[Transmit], arena: &[u8]) -> SendCounts {
         let octets = Buffers {
             received: &[],
             written: arena,
@@ -216,7 +212,7 @@ pub struct Stream {
     /// The beginning of a frame whose end has not come.
     kept: Vec<u8>,
     outgoing: Vec<u8>,
-    /// Octets of `outgoing` that are on their way.
+    /// Buffers of `outgoing` that are on their way.
     written: usize,
 }
 
@@ -389,15 +385,15 @@ impl ServerCertVerifier for Anyone {
 
 /// Lanes that one loopback address carries; the system has 28,000 ephemeral ports.
 const LOOPBACK_LANES: usize = 20_000;
-/// Octets of receive buffer asked for: the loader must not be what drops.
+/// Buffers of receive buffer asked for: the loader must not be what drops.
 pub const RECEIVE_BUFFER: usize = 4 << 20;
 /// How long a connection and its handshake may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Octets that may wait for a stream; more is dropped, and counted as not sent.
+/// Buffers that may wait for a stream; more is dropped, and counted as not sent.
 const OUTGOING_LIMIT: usize = 256 << 10;
-/// Octets received at once, over a frame that began before.
+/// Buffers received at once, over a frame that began before.
 const INTAKE: usize = 256 << 10;
-/// Octets of room that one more turn of TLS may need.
+/// Buffers of room that one more turn of TLS may need.
 const ROOM: usize = 64 << 10;
-/// Octets given to TLS at once: one record.
+/// Buffers given to TLS at once: one record.
 const TLS_CHUNK: usize = 16 << 10;

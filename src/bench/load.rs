@@ -3,15 +3,15 @@
 //! Every turn sends what is due (at most a chunk), then receives what is there. A pace that the loader cannot hold is
 //! not made up for later: what was due is counted as unsent, so that a slow loader is never taken for a slow server.
 
-use crate::bench::error::Failure;
+use crate::bench::error::Error;
 use crate::bench::exchange::post;
 use crate::bench::payload;
-use crate::bench::payload::Tally;
+use crate::bench::payload::Counters;
 use crate::bench::plan::Plan;
 use crate::bench::rate::Rate;
-use crate::bench::worker::{CHANNEL, Crew, Gauge, data};
-use crate::cli::bench::args::{Direction, Workload};
-use crate::net::{BufferRange, Buffers, Transmit};
+use crate::bench::worker::{CHANNEL, Worker, Progress, data};
+use crate::bench::plan::{Direction, Workload};
+use crate::net::{Buffers, Transmit, BufferRange};
 use crate::turn::client_state::Request;
 use crate::wire::{AttributeType, Class, Message, Method, attribute, padded, writer};
 use std::net::SocketAddr;
@@ -32,20 +32,20 @@ pub struct Load {
 }
 
 /// Sends and receives for the load's duration and until what is under way has come; what was counted, and what ended it
-/// before its time: [`Failure::Io`] for what makes a socket useless, [`Failure::Lost`] for a connection that broke.
-pub fn drive(crew: &mut Crew, plan: &Plan, load: &Load, gauge: &Gauge) -> (Tally, Option<Failure>) {
-    crew.ledger.begin(load.run, load.slice.as_nanos() as u64);
-    let mut drive = Drive::new(crew, plan);
+/// before its time: [`Error::Io`] for what makes a socket useless, [`Error::ConnectionLost`] for a connection that broke.
+pub fn drive(worker: &mut Worker, plan: &Plan, load: &Load, progress: &Progress) -> (Counters, Option<Error>) {
+    worker.ledger.begin(load.run, load.slice.as_nanos() as u64);
+    let mut drive = Drive::new(worker, plan);
     let mut shown = (0, 0);
-    let begun = crew.ledger.now();
-    let sent = drive.send(crew, plan, load, gauge, &mut shown);
-    crew.ledger.tally.nanoseconds = crew.ledger.now() - begun;
-    let settled = sent.and_then(|()| drive.settle(crew, plan));
-    show(crew, gauge, &mut shown);
+    let begun = worker.ledger.now();
+    let sent = drive.send(worker, plan, load, progress, &mut shown);
+    worker.ledger.counters.nanoseconds = worker.ledger.now() - begun;
+    let settled = sent.and_then(|()| drive.settle(worker, plan));
+    show(worker, progress, &mut shown);
     if settled.is_err() {
-        gauge.over.store(true, Ordering::Relaxed);
+        progress.over.store(true, Ordering::Relaxed);
     }
-    (std::mem::take(&mut crew.ledger.tally), settled.err())
+    (std::mem::take(&mut worker.ledger.counters), settled.err())
 }
 
 /// When the next bursts are due.
@@ -73,9 +73,9 @@ impl Pace {
     }
 
     /// Bursts to send now. What is overdue by more than [`PATIENCE`] counts as unsent.
-    fn due(&mut self, tally: &mut Tally, now: u64) -> u64 {
+    fn due(&mut self, counters: &mut Counters, now: u64) -> u64 {
         let rate = match self.rate {
-            Rate::Window(window) => return self.window(tally, now, window as u64),
+            Rate::Window(window) => return self.window(counters, now, window as u64),
             Rate::PerSecond(rate) => rate,
             Rate::Max => return 0,
         };
@@ -83,7 +83,7 @@ impl Pace {
         let tolerable = ((rate * PATIENCE.as_secs_f64() / self.burst as f64) as u64).max(2);
         if due > tolerable {
             let skipped = due - tolerable;
-            tally.unsent += skipped * self.burst;
+            counters.unsent += skipped * self.burst;
             self.dealt += skipped;
             return tolerable;
         }
@@ -96,12 +96,12 @@ impl Pace {
     }
 
     /// Bursts that fit into the window. When nothing comes for a while, what is under way counts as lost.
-    fn window(&mut self, tally: &Tally, now: u64, window: u64) -> u64 {
-        let came = tally.received + tally.duplicates;
+    fn window(&mut self, counters: &Counters, now: u64, window: u64) -> u64 {
+        let came = counters.received + counters.duplicates;
         if came != self.last.0 {
             self.last = (came, now);
         }
-        let flying = tally.sent.saturating_sub(came + self.given_up);
+        let flying = counters.sent.saturating_sub(came + self.given_up);
         if flying > 0 && now - self.last.1 > STALL {
             self.given_up += flying;
             self.last.1 = now;
@@ -112,14 +112,14 @@ impl Pace {
     }
 
     /// How long nothing is due. Below a millisecond, which no wait can hold, it is zero: the loader spins.
-    fn rest(&self, tally: &Tally, now: u64) -> Duration {
+    fn rest(&self, counters: &Counters, now: u64) -> Duration {
         match self.rate {
             Rate::PerSecond(rate) => {
                 let next = self.begun + (self.dealt as f64 * self.burst as f64 * 1e9 / rate) as u64;
                 let rest = next.saturating_sub(now);
                 Duration::from_millis(rest / 1_000_000)
             }
-            _ if tally.sent > tally.received + self.given_up => {
+            _ if counters.sent > counters.received + self.given_up => {
                 Duration::from_millis(STALL / 1_000_000)
             }
             _ => Duration::ZERO,
@@ -133,7 +133,7 @@ struct Drive {
     frames: Vec<Transmit>,
     /// For frames that peers send: the client that each is for.
     owners: Vec<usize>,
-    /// Octets from one frame in the arena to the next.
+    /// Buffers from one frame in the arena to the next.
     stride: usize,
     /// The longest prefix; a frame's payload starts here, whatever its own prefix.
     room: usize,
@@ -143,8 +143,8 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(crew: &Crew, plan: &Plan) -> Drive {
-        let room = crew
+    fn new(worker: &Worker, plan: &Plan) -> Drive {
+        let room = worker
             .agents
             .iter()
             .map(|agent| agent.prefix.len())
@@ -171,49 +171,49 @@ impl Drive {
     /// Sends at the load's pace and receives, until its time is over or somebody ends it.
     fn send(
         &mut self,
-        crew: &mut Crew,
+        worker: &mut Worker,
         plan: &Plan,
         load: &Load,
-        gauge: &Gauge,
+        progress: &Progress,
         shown: &mut (u64, u64),
-    ) -> Result<(), Failure> {
-        let begun = crew.ledger.now();
+    ) -> Result<(), Error> {
+        let begun = worker.ledger.now();
         let end = begun + load.duration.as_nanos() as u64;
         let mut pace = Pace::new(load.rate, plan.burst as u64, begun);
         let mut renewed = begun;
         loop {
-            let now = crew.ledger.now();
-            if now >= end || plan.stop.is_asked() || gauge.over.load(Ordering::Relaxed) {
+            let now = worker.ledger.now();
+            if now >= end || plan.stop.is_requested() || progress.over.load(Ordering::Relaxed) {
                 return Ok(());
             }
             if now - renewed > RENEWAL {
-                self.renew(crew, plan);
+                self.renew(worker, plan);
                 renewed = now;
             }
-            let due = pace.due(&mut crew.ledger.tally, now);
+            let due = pace.due(&mut worker.ledger.counters, now);
             if due > 0 {
-                self.emit(crew, plan, due.min(self.bursts_at_once), &mut pace);
+                self.emit(worker, plan, due.min(self.bursts_at_once), &mut pace);
             }
             // What is still due does not wait for an answer to what was sent.
             let rest = if due > self.bursts_at_once {
                 Duration::ZERO
             } else {
-                pace.rest(&crew.ledger.tally, now)
+                pace.rest(&worker.ledger.counters, now)
             };
             let rest = rest.min(Duration::from_nanos(end - now)).min(ATTENTION);
-            self.receive(crew, plan, rest)?;
+            self.receive(worker, plan, rest)?;
             if rest.is_zero() && due == 0 {
                 // Whoever watches this run may share the core.
                 std::thread::yield_now();
             }
-            show(crew, gauge, shown);
+            show(worker, progress, shown);
         }
     }
 
     /// Sends so many bursts, stream after stream.
-    fn emit(&mut self, crew: &mut Crew, plan: &Plan, bursts: u64, pace: &mut Pace) {
-        let now = crew.ledger.now();
-        let agents = crew.agents.len();
+    fn emit(&mut self, worker: &mut Worker, plan: &Plan, bursts: u64, pace: &mut Pace) {
+        let now = worker.ledger.now();
+        let agents = worker.agents.len();
         let total = match plan.direction {
             Direction::Both if plan.workload == Workload::Relay => agents * 2,
             _ => agents,
@@ -227,29 +227,29 @@ impl Drive {
             pace.dealt += 1;
             let first = self.frames.len();
             for _ in 0..plan.burst {
-                self.write(crew, plan, stream, slot, now);
+                self.write(worker, plan, stream, slot, now);
                 slot += 1;
             }
             // A peer's packets leave together at the end; a client's leave by its own socket now.
             if let Some(from) = sender(plan, stream, agents) {
-                let sent = crew.agents[from].lane.send(
-                    &mut crew.messages,
+                let sent = worker.agents[from].lane.send(
+                    &mut worker.messages,
                     &self.frames[first..],
                     &self.arena,
                 );
-                crew.ledger
+                worker.ledger
                     .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
                 self.frames.truncate(first);
             }
         }
         if !self.frames.is_empty() {
-            self.send_from_peers(crew, now);
+            self.send_from_peers(worker, now);
         }
     }
 
     /// Sends all frames by the peers, each by the one that its client talks to. With one peer that is one call.
-    fn send_from_peers(&mut self, crew: &mut Crew, now: u64) {
-        let peers = crew.peers.len();
+    fn send_from_peers(&mut self, worker: &mut Worker, now: u64) {
+        let peers = worker.peers.len();
         let octets = Buffers {
             received: &[],
             written: &self.arena,
@@ -257,23 +257,23 @@ impl Drive {
         let mut at = 0;
         for owned in self.owners.chunk_by(|a, b| a % peers == b % peers) {
             let frames = &self.frames[at..at + owned.len()];
-            let sent = crew.peers[owned[0] % peers].send(&mut crew.messages, frames, octets);
-            crew.ledger
+            let sent = worker.peers[owned[0] % peers].send(&mut worker.messages, frames, octets);
+            worker.ledger
                 .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
             at += owned.len();
         }
     }
 
     /// Writes the next packet of a stream into a slot of the arena and lists it.
-    fn write(&mut self, crew: &mut Crew, plan: &Plan, stream: usize, slot: usize, now: u64) {
-        let stamp = crew.ledger.next(stream, now);
+    fn write(&mut self, worker: &mut Worker, plan: &Plan, stream: usize, slot: usize, now: u64) {
+        let stamp = worker.ledger.next(stream, now);
         let frame = &mut self.arena[slot * self.stride..][..self.stride];
-        let agents = crew.agents.len();
+        let agents = worker.agents.len();
         if plan.workload == Workload::Binding {
             let id = binding_id(&stamp);
             frame[..20].copy_from_slice(&writer::header(Class::Request, Method::BINDING, 0, &id));
             self.frames.push(Transmit::new(
-                plan.server.address,
+                plan.target.address,
                 BufferRange::written(slot * self.stride, 20),
             ));
             return;
@@ -281,15 +281,15 @@ impl Drive {
         payload::stamp(&mut frame[self.room..self.room + plan.size], &stamp);
         let at = slot * self.stride + self.room;
         let Some(from) = sender(plan, stream, agents) else {
-            let to = crew.agents[stream % agents]
+            let to = worker.agents[stream % agents]
                 .relayed
-                .unwrap_or(plan.server.address);
+                .unwrap_or(plan.target.address);
             self.frames
                 .push(Transmit::new(to, BufferRange::written(at, plan.size)));
             self.owners.push(stream % agents);
             return;
         };
-        let agent = &crew.agents[from];
+        let agent = &worker.agents[from];
         let start = self.room - agent.prefix.len();
         frame[start..self.room].copy_from_slice(&agent.prefix);
         let is_padded = plan.indications || agent.lane.is_stream();
@@ -299,34 +299,34 @@ impl Drive {
             plan.size
         };
         let whole = BufferRange::written(slot * self.stride + start, agent.prefix.len() + size);
-        self.frames.push(Transmit::new(plan.server.address, whole));
+        self.frames.push(Transmit::new(plan.target.address, whole));
     }
 
     /// Waits at most `rest` and receives what is there, from each socket at most a batch.
-    fn receive(&mut self, crew: &mut Crew, plan: &Plan, rest: Duration) -> Result<(), Failure> {
-        crew.waiting.ask(rest).map_err(Failure::Io)?;
-        let agents = crew.agents.len();
-        for _ in 0..crew.waiting.count() {
-            let Some(index) = crew.waiting.take() else {
+    fn receive(&mut self, worker: &mut Worker, plan: &Plan, rest: Duration) -> Result<(), Error> {
+        worker.waiting.ask(rest).map_err(Error::Io)?;
+        let agents = worker.agents.len();
+        for _ in 0..worker.waiting.count() {
+            let Some(index) = worker.waiting.take() else {
                 break;
             };
             let drained = match index.checked_sub(agents) {
                 Some(peer) => {
-                    crew.intake.batch.clear();
-                    let received = crew.peers[peer]
-                        .receive(&mut crew.intake.batch)
-                        .map_err(Failure::Io)?;
-                    let now = crew.ledger.now();
-                    for datagram in crew.intake.batch.datagrams() {
-                        crew.ledger
-                            .received(crew.intake.batch.payload(datagram), now);
+                    worker.intake.batch.clear();
+                    let received = worker.peers[peer]
+                        .receive(&mut worker.intake.batch)
+                        .map_err(Error::Io)?;
+                    let now = worker.ledger.now();
+                    for datagram in worker.intake.batch.datagrams() {
+                        worker.ledger
+                            .received(worker.intake.batch.payload(datagram), now);
                     }
                     received.drained
                 }
-                None => self.receive_as_client(crew, plan, index)?,
+                None => self.receive_as_client(worker, plan, index)?,
             };
             if !drained {
-                crew.waiting.put(index);
+                worker.waiting.put(index);
             }
         }
         Ok(())
@@ -334,16 +334,16 @@ impl Drive {
 
     fn receive_as_client(
         &mut self,
-        crew: &mut Crew,
+        worker: &mut Worker,
         plan: &Plan,
         index: usize,
-    ) -> Result<bool, Failure> {
-        let Crew {
+    ) -> Result<bool, Error> {
+        let Worker {
             agents,
             ledger,
             intake,
             ..
-        } = crew;
+        } = worker;
         let agent = &mut agents[index];
         let mut now = None;
         let mut out = Vec::new();
@@ -362,7 +362,7 @@ impl Drive {
                         true if mapped == agent.relayed => {
                             ledger.arrived(&stamp, octets.len(), now)
                         }
-                        true => ledger.tally.corrupted += 1,
+                        true => ledger.counters.corrupted += 1,
                         false => {}
                     }
                 }
@@ -370,22 +370,22 @@ impl Drive {
                 _ => drop(client.receive(octets, &mut out)),
             }
         });
-        let drained = drained.map_err(|error| Failure::Lost(plan.server.clone(), error))?;
+        let drained = drained.map_err(|error| Error::ConnectionLost(plan.target.clone(), error))?;
         if !out.is_empty() {
-            post(crew, index, &out);
+            post(worker, index, &out);
         }
         Ok(drained)
     }
 
     /// Receives until all is here, or nothing came for a while.
-    fn settle(&mut self, crew: &mut Crew, plan: &Plan) -> Result<(), Failure> {
-        let mut last = (crew.ledger.tally.received, crew.ledger.now());
-        while crew.ledger.tally.received < crew.ledger.tally.sent
-            && crew.ledger.now() - last.1 < SETTLE
+    fn settle(&mut self, worker: &mut Worker, plan: &Plan) -> Result<(), Error> {
+        let mut last = (worker.ledger.counters.received, worker.ledger.now());
+        while worker.ledger.counters.received < worker.ledger.counters.sent
+            && worker.ledger.now() - last.1 < SETTLE
         {
-            self.receive(crew, plan, Duration::from_millis(5))?;
-            if crew.ledger.tally.received != last.0 {
-                last = (crew.ledger.tally.received, crew.ledger.now());
+            self.receive(worker, plan, Duration::from_millis(5))?;
+            if worker.ledger.counters.received != last.0 {
+                last = (worker.ledger.counters.received, worker.ledger.now());
             }
         }
         Ok(())
@@ -393,19 +393,19 @@ impl Drive {
 
     /// Asks for more time for every allocation, permission and channel. What is lost is asked for again the next time,
     /// long before anything expires.
-    fn renew(&mut self, crew: &mut Crew, plan: &Plan) {
+    fn renew(&mut self, worker: &mut Worker, plan: &Plan) {
         if plan.workload != Workload::Relay {
             return;
         }
-        for index in 0..crew.agents.len() {
-            let Some(peer) = crew.peer_of(index, plan.direction) else {
+        for index in 0..worker.agents.len() {
+            let Some(peer) = worker.peer_of(index, plan.direction) else {
                 continue;
             };
             let mut out = Vec::new();
             for request in [Request::Refresh { lifetime: 600 }, bind(plan, peer)] {
                 out.clear();
-                crew.agents[index].client.request(request, &mut out);
-                post(crew, index, &out);
+                worker.agents[index].client.request(request, &mut out);
+                post(worker, index, &out);
             }
         }
     }
@@ -463,10 +463,10 @@ fn binding_answer(octets: &[u8], now: u64) -> Option<(payload::Stamp, Option<Soc
     ))
 }
 
-fn show(crew: &Crew, gauge: &Gauge, shown: &mut (u64, u64)) {
-    let tally = &crew.ledger.tally;
-    gauge.show(tally.sent - shown.0, tally.received - shown.1);
-    *shown = (tally.sent, tally.received);
+fn show(worker: &Worker, progress: &Progress, shown: &mut (u64, u64)) {
+    let counters = &worker.ledger.counters;
+    progress.show(counters.sent - shown.0, counters.received - shown.1);
+    *shown = (counters.sent, counters.received);
 }
 
 /// Packets written before the loader looks for answers.

@@ -126,7 +126,7 @@ impl Default for Stream {
 
 /// What one thread counted in one run.
 #[derive(Clone, Default)]
-pub struct Tally {
+pub struct Counters {
     /// How long packets were sent.
     pub nanoseconds: u64,
     /// Packets given to the kernel.
@@ -160,9 +160,9 @@ pub struct Slice {
     pub latency: Histogram,
 }
 
-impl Tally {
+impl Counters {
     /// Adds what another thread counted.
-    pub fn merge(&mut self, other: &Tally) {
+    pub fn merge(&mut self, other: &Counters) {
         self.nanoseconds = self.nanoseconds.max(other.nanoseconds);
         self.sent += other.sent;
         self.received += other.received;

@@ -1,38 +1,91 @@
-//! What a run does, resolved from the command line: where the server is, what is asked of it, how much and how long.
+//! What a run does: the options of the user, checked and completed.
 
 use crate::bench::payload;
 use crate::bench::rate::Rate;
 use crate::bench::stop::Stop;
-use crate::cli::bench::args::{Bench, Direction, Workload};
+use crate::client::credentials::{Credentials, CredentialsError};
+use crate::client::uri::{ResolveError, ServerUri, UriError};
+use crate::turn::Transport;
 use crate::turn::client_state::Login;
-use base64::Engine;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+use std::{fmt, io};
 
-/// A resolved run.
+/// The requests that clients make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Packets through allocations.
+    Relay,
+    /// Allocations, created and deleted again.
+    Allocate,
+    /// Binding requests.
+    Binding,
+}
+
+/// The direction of relayed packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From clients to their peers.
+    Up,
+    /// From peers to clients.
+    Down,
+    /// Both at once.
+    Both,
+    /// Between clients: the peer of each client is the relayed address of another.
+    Hairpin,
+}
+
+/// The user's options, before defaults are filled in and the server's name is resolved.
+#[derive(Clone, Debug)]
+pub struct BenchOptions {
+    /// The requests to make.
+    pub workload: Workload,
+    /// The server's URI, parsed by [`Plan::resolve`]: reports print it as it was written.
+    pub server: String,
+    /// The credentials to show.
+    pub credentials: Credentials,
+    /// The number of clients, each with its own five-tuple.
+    pub flows: usize,
+    /// Buffers of payload in each relayed packet. Default 1200.
+    pub size: Option<usize>,
+    /// Packets that a flow sends back to back. Default 1.
+    pub burst: Option<usize>,
+    /// Packets or allocations per second over all flows. Default 10,000, and 1,000 for [`Workload::Allocate`].
+    pub rate: Option<Rate>,
+    /// How long to measure.
+    pub duration: Duration,
+    /// Default [`Direction::Up`].
+    pub direction: Option<Direction>,
+    /// Send and Data indications instead of channels.
+    pub indications: bool,
+    /// A process of this machine whose CPU time and memory are measured: the server's.
+    pub pid: Option<u32>,
+    /// Threads that send and receive. Default: the cores that the measured process leaves, at most 4.
+    pub threads: Option<usize>,
+}
+
+/// A run with every default filled in.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What is asked of the server.
+    /// The requests to make.
     pub workload: Workload,
-    /// The server.
-    pub server: Server,
-    /// Who we are to it.
+    /// The server to load.
+    pub target: Target,
+    /// The credentials of all clients.
     pub login: Option<Login>,
-    /// Clients, each with a five-tuple of its own.
+    /// The number of clients, each with its own five-tuple.
     pub flows: usize,
-    /// Clients of the same server that other loaders on this host have; theirs are other ports.
-    pub others: usize,
-    /// Octets of payload in each packet.
+    /// Clients that other loaders on this host already run against the same server. Their ports are taken.
+    pub other_clients: usize,
+    /// Buffers of payload in each packet.
     pub size: usize,
     /// Packets that one flow sends back to back.
     pub burst: usize,
-    /// How fast.
+    /// Packets or allocations per second.
     pub rate: Rate,
-    /// How long.
+    /// How long to measure.
     pub duration: Duration,
-    /// Which way packets go.
+    /// The direction of relayed packets.
     pub direction: Direction,
     /// Send and Data indications instead of channels.
     pub indications: bool,
@@ -42,130 +95,145 @@ pub struct Plan {
     pub threads: usize,
     /// Peer sockets of each thread.
     pub peers: usize,
-    /// When to end before the time.
+    /// Ends the run before its time.
     pub stop: Stop,
 }
 
-/// A server as a URI names it. RFC 7064, RFC 7065.
+/// The server under load.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// As it was written.
+pub struct Target {
+    /// The URI as the user wrote it.
     pub uri: String,
-    /// The name in it, for TLS.
+    /// The host in it, for TLS.
     pub host: String,
-    /// Where it is.
+    /// The host's first address.
     pub address: SocketAddr,
-    /// How it is reached.
+    /// The transport between clients and server.
     pub transport: Transport,
 }
 
-/// How clients reach the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// UDP.
-    Udp,
-    /// TCP.
-    Tcp,
-    /// TLS over TCP.
-    Tls,
-    /// DTLS over UDP.
-    Dtls,
+/// Why options are no plan.
+#[derive(Debug)]
+pub enum PlanError {
+    /// `--server` is not a URI of a STUN or TURN server.
+    Uri(String, UriError),
+    /// The host of `--server` has no address.
+    Resolve(String, ResolveError),
+    /// The credentials are incomplete.
+    Credentials(CredentialsError),
+    /// The workload does not use this option.
+    Unused(&'static str, Workload),
+    /// The payload is too short for its header, or too long for the transport.
+    Size {
+        /// The longest payload that the transport carries.
+        longest: usize,
+    },
+    /// `--flows` or `--burst` is zero.
+    Zero,
+    /// The rate is not positive.
+    Rate,
+    /// The duration is too short.
+    Duration,
+    /// The process to measure cannot be read.
+    Process(u32, io::Error),
 }
 
-impl Transport {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
+impl Workload {
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
         match self {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-            Transport::Tls => "tls",
-            Transport::Dtls => "dtls",
+            Workload::Relay => "relay",
+            Workload::Allocate => "allocate",
+            Workload::Binding => "binding",
         }
     }
+}
 
-    /// Whether messages travel in datagrams, which may be lost.
-    pub fn is_datagram(self) -> bool {
-        matches!(self, Transport::Udp | Transport::Dtls)
+impl Direction {
+    /// The name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Up => "up",
+            Direction::Down => "down",
+            Direction::Both => "both",
+            Direction::Hairpin => "hairpin",
+        }
     }
 }
 
 impl Plan {
-    /// Resolves the command line.
+    /// Checks the options, fills in defaults and resolves the server's name.
     ///
     /// # Errors
-    /// A sentence that says what to change.
-    pub fn resolve(args: &Bench) -> Result<Plan, String> {
-        only_what_concerns(args)?;
-        let server = Server::resolve(&args.server)?;
-        let direction = args.direction.unwrap_or(Direction::Up);
-        let pairs = direction == Direction::Hairpin && args.workload == Workload::Relay;
+    /// [`PlanError`].
+    pub fn resolve(options: &BenchOptions) -> Result<Plan, PlanError> {
+        refuse_unused(options)?;
+        let target = Target::resolve(&options.server)?;
+        let direction = options.direction.unwrap_or(Direction::Up);
+        // In a hairpin run clients are each other's peers, two by two.
+        let in_pairs = direction == Direction::Hairpin && options.workload == Workload::Relay;
+        let default_rate = match options.workload {
+            Workload::Allocate => 1_000.0,
+            Workload::Relay | Workload::Binding => 10_000.0,
+        };
+        let threads = options.threads.unwrap_or_else(|| threads(options.pid));
         let plan = Plan {
-            workload: args.workload,
-            login: login(args)?,
-            flows: if pairs {
-                args.flows.next_multiple_of(2)
-            } else {
-                args.flows
+            workload: options.workload,
+            login: options.credentials.login(CREDENTIALS_LIFETIME),
+            flows: match in_pairs {
+                true => options.flows.next_multiple_of(2),
+                false => options.flows,
             },
-            others: 0,
-            size: args.size.unwrap_or(1200),
-            burst: args.burst.unwrap_or(1),
-            rate: args.rate.unwrap_or(match args.workload {
-                Workload::Allocate => Rate::PerSecond(1_000.0),
-                _ => Rate::PerSecond(10_000.0),
-            }),
-            duration: args.duration,
+            other_clients: 0,
+            size: options.size.unwrap_or(1200),
+            burst: options.burst.unwrap_or(1),
+            rate: options.rate.unwrap_or(Rate::PerSecond(default_rate)),
+            duration: options.duration,
             direction,
-            indications: args.indications,
-            pid: args.pid,
-            threads: args
-                .threads
-                .unwrap_or_else(|| threads(args.pid))
-                .min(args.flows.div_ceil(2)),
+            indications: options.indications,
+            pid: options.pid,
+            threads: threads.min(options.flows.div_ceil(2)),
             peers: 1,
             stop: Stop::default(),
-            server,
+            target,
         };
         plan.check()?;
         Ok(plan)
     }
 
-    fn check(&self) -> Result<(), String> {
-        let longest = match self.server.transport {
+    fn check(&self) -> Result<(), PlanError> {
+        let longest = match self.target.transport {
             Transport::Udp => payload::LONGEST - 64,
+            // One DTLS record.
             Transport::Dtls => 16_000,
             Transport::Tcp | Transport::Tls => 60_000,
         };
         if !(payload::HEADER..=longest).contains(&self.size) {
-            return Err(format!(
-                "--size must be {} to {longest} octets: each payload carries its own number, time and checksum",
-                payload::HEADER
-            ));
+            return Err(PlanError::Size { longest });
         }
         if self.flows == 0 || self.burst == 0 || self.threads == 0 {
-            return Err("--flows and --burst must be at least 1".into());
+            return Err(PlanError::Zero);
         }
         if matches!(self.rate, Rate::PerSecond(rate) if rate <= 0.0) {
-            return Err("--rate must be above 0, or max".into());
+            return Err(PlanError::Rate);
         }
-        if self.duration < Duration::from_millis(100) {
-            return Err("--duration must be at least 100ms".into());
+        if self.duration < SHORTEST_DURATION {
+            return Err(PlanError::Duration);
         }
         if let Some(pid) = self.pid {
-            crate::bench::process::spent(pid).map_err(|error| {
-                format!("--pid {pid}: {error}: give a process of this machine that you may read")
-            })?;
+            crate::bench::process::spent(pid).map_err(|error| PlanError::Process(pid, error))?;
         }
         Ok(())
     }
 
-    /// The address of this host from which the server is reached, and at which the server's relay reaches us.
+    /// The local address from which the server is reached, and to which its relay sends.
     ///
     /// # Errors
-    /// When there is no way to the server.
-    pub fn local(&self) -> std::io::Result<IpAddr> {
-        // A port for all addresses is not to be had where so many flows have taken each port on one address or another.
-        let any: IpAddr = match self.server.address {
+    /// No route to the server.
+    pub fn local_ip(&self) -> io::Result<IpAddr> {
+        // A bind to the wildcard address fails once every port is taken on some address, which happens with very many flows:
+        // sockets are bound to one address.
+        let any: IpAddr = match self.target.address {
             SocketAddr::V4(server) if server.ip().is_loopback() => {
                 return Ok(Ipv4Addr::LOCALHOST.into());
             }
@@ -176,11 +244,11 @@ impl Plan {
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let probe = UdpSocket::bind((any, 0))?;
-        probe.connect(self.server.address)?;
+        probe.connect(self.target.address)?;
         Ok(probe.local_addr()?.ip())
     }
 
-    /// How many streams of numbered packets a run has.
+    /// The number of streams of numbered packets: one for each client and direction.
     pub fn streams(&self) -> usize {
         match (self.workload, self.direction) {
             (Workload::Relay, Direction::Both) => self.flows * 2,
@@ -189,188 +257,114 @@ impl Plan {
     }
 }
 
-impl Server {
-    /// Reads `turn:HOST[:PORT][?transport=udp|tcp]`, `turns:…` (TLS, or DTLS with `?transport=udp`) or `stun:…` and
-    /// looks the name up.
+impl Target {
+    /// Parses a URI and resolves its host.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn resolve(uri: &str) -> Result<Server, String> {
-        let usage = || {
-            format!(
-                "--server {uri}: expected turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] \
-                 or stun:HOST[:PORT]"
-            )
-        };
-        let (scheme, rest) = uri.split_once(':').ok_or_else(usage)?;
-        let (place, query) = rest
-            .split_once('?')
-            .map_or((rest, None), |(place, query)| (place, Some(query)));
-        let over = query
-            .map(|query| query.strip_prefix("transport=").ok_or_else(usage))
-            .transpose()?;
-        let (transport, standard) = match (scheme, over) {
-            ("turn" | "stun", None | Some("udp")) => (Transport::Udp, 3478),
-            ("turn" | "stun", Some("tcp")) => (Transport::Tcp, 3478),
-            ("turns" | "stuns", None | Some("tcp")) => (Transport::Tls, 5349),
-            ("turns" | "stuns", Some("udp")) => (Transport::Dtls, 5349),
-            _ => return Err(usage()),
-        };
-        let (host, port) = host_and_port(place).ok_or_else(usage)?;
-        let port = port.unwrap_or(standard);
-        let found = (host, port)
-            .to_socket_addrs()
-            .map_err(|error| format!("--server {uri}: {host}: {error}"))?
-            .next();
-        let address = found.ok_or_else(|| format!("--server {uri}: {host} has no address"))?;
-        Ok(Server {
-            uri: uri.to_owned(),
-            host: host.to_owned(),
-            address,
-            transport,
+    /// [`PlanError::Uri`], [`PlanError::Resolve`].
+    pub fn resolve(text: &str) -> Result<Target, PlanError> {
+        let uri: ServerUri = text
+            .parse()
+            .map_err(|error| PlanError::Uri(text.into(), error))?;
+        let addresses = uri
+            .resolve_blocking()
+            .map_err(|error| PlanError::Resolve(text.into(), error))?;
+        Ok(Target {
+            uri: text.to_owned(),
+            address: addresses[0],
+            transport: uri.transport_or_udp(),
+            host: uri.host,
         })
     }
 }
 
-/// `HOST`, `HOST:PORT`, `[V6]`, `[V6]:PORT`.
-fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
-    let (host, port) = match place.strip_prefix('[') {
-        Some(rest) => {
-            let (host, behind) = rest.split_once(']')?;
-            (
-                host,
-                behind
-                    .strip_prefix(':')
-                    .or(behind.is_empty().then_some(""))?,
-            )
-        }
-        None => place.split_once(':').unwrap_or((place, "")),
-    };
-    let port = if port.is_empty() {
-        None
-    } else {
-        Some(port.parse().ok()?)
-    };
-    (!host.is_empty()).then_some((host, port))
-}
-
-/// Options that the workload has no use for are refused, not ignored: whoever gives them expects something of them.
-fn only_what_concerns(args: &Bench) -> Result<(), String> {
-    let relays = args.workload == Workload::Relay;
-    let idle = [
-        ("--size", args.size.is_some() && !relays),
-        ("--direction", args.direction.is_some() && !relays),
-        ("--indications", args.indications && !relays),
-        (
-            "--burst",
-            args.burst.is_some() && args.workload == Workload::Allocate,
-        ),
+/// Refuses options that the workload does not use: silently ignored, they would make results look like what they are not.
+fn refuse_unused(options: &BenchOptions) -> Result<(), PlanError> {
+    let relays = options.workload == Workload::Relay;
+    let allocates = options.workload == Workload::Allocate;
+    let unused = [
+        ("--size", options.size.is_some() && !relays),
+        ("--direction", options.direction.is_some() && !relays),
+        ("--indications", options.indications && !relays),
+        ("--burst", options.burst.is_some() && allocates),
     ];
-    match idle.iter().find(|(_, given)| *given) {
-        Some((option, _)) => Err(format!(
-            "{option} means nothing to {}",
-            args.workload.name()
-        )),
+    match unused.iter().find(|(_, unused)| *unused) {
+        Some((option, _)) => Err(PlanError::Unused(option, options.workload)),
         None => Ok(()),
     }
 }
 
-/// As many threads as there are cores for them: those that the measured process leaves free, or all but one.
+/// One thread for each core that the measured process leaves free, or for all cores but one; at most four.
 fn threads(pid: Option<u32>) -> usize {
-    let free = pid
-        .map(crate::bench::process::free_cores)
-        .unwrap_or_default()
-        .len();
-    let spare = crate::net::host::cpu::allowed_cores()
-        .len()
-        .saturating_sub(1);
-    if free > 0 {
-        free.min(4)
+    let free = pid.map(crate::bench::process::free_cores).unwrap_or_default();
+    if free.is_empty() {
+        let cores = crate::net::host::cpu::allowed_cores().len();
+        cores.saturating_sub(1).clamp(1, 4)
     } else {
-        spare.clamp(1, 4)
+        free.len().min(4)
     }
 }
 
-fn login(args: &Bench) -> Result<Option<Login>, String> {
-    match (&args.user, &args.password, &args.shared_secret) {
-        (_, Some(_), Some(_)) => Err("give --password or --shared-secret, not both".into()),
-        (user, None, Some(secret)) => mint(secret, user.as_deref()).map(Some),
-        (Some(user), Some(password), None) => Ok(Some(Login {
-            username: user.clone(),
-            password: password.clone(),
-        })),
-        (None, None, None) => Ok(None),
-        _ => Err("--user and --password belong together".into()),
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlanError::Uri(uri, error) => write!(f, "--server {uri}: {error}"),
+            PlanError::Resolve(uri, error) => write!(f, "--server {uri}: {error}"),
+            PlanError::Credentials(error) => error.fmt(f),
+            PlanError::Unused(option, workload) => {
+                write!(f, "{option} means nothing to {}", workload.name())
+            }
+            PlanError::Size { longest } => write!(
+                f,
+                "--size must be {} to {longest} octets: each payload carries a number, a time and a checksum",
+                payload::HEADER
+            ),
+            PlanError::Zero => f.write_str("--flows and --burst must be at least 1"),
+            PlanError::Rate => f.write_str("--rate must be above 0, or max"),
+            PlanError::Duration => write!(
+                f,
+                "--duration must be at least {}ms",
+                SHORTEST_DURATION.as_millis()
+            ),
+            PlanError::Process(pid, error) => write!(
+                f,
+                "--pid {pid}: {error}: give a process of this machine that you may read"
+            ),
+        }
     }
 }
 
-/// A username that ends in a day and its password, from a secret shared with the server
-/// (draft-uberti-behave-turn-rest).
-fn mint(secret: &str, user: Option<&str>) -> Result<Login, String> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_err(|error| error.to_string())?;
-    let expiry = now.as_secs() + 86_400;
-    let username = user.map_or_else(|| expiry.to_string(), |user| format!("{expiry}:{user}"));
-    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.as_bytes())
-        .map_err(|error| error.to_string())?;
-    mac.update(username.as_bytes());
-    let password = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
-    Ok(Login { username, password })
+impl std::error::Error for PlanError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            PlanError::Uri(_, error) => Some(error),
+            PlanError::Resolve(_, error) => Some(error),
+            PlanError::Credentials(error) => Some(error),
+            PlanError::Process(_, error) => Some(error),
+            PlanError::Unused(..)
+            | PlanError::Size { .. }
+            | PlanError::Zero
+            | PlanError::Rate
+            | PlanError::Duration => None,
+        }
+    }
 }
+
+const SHORTEST_DURATION: Duration = Duration::from_millis(100);
+/// Lifetime of credentials made from a shared secret.
+const CREDENTIALS_LIFETIME: Duration = Duration::from_secs(86_400);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn uris_are_read_with_their_defaults() {
-        let read = |uri: &str| {
-            Server::resolve(uri).map(|server| (server.address.to_string(), server.transport))
-        };
-        assert_eq!(
-            read("turn:127.0.0.1"),
-            Ok(("127.0.0.1:3478".into(), Transport::Udp))
-        );
-        assert_eq!(
-            read("turn:127.0.0.1:9?transport=tcp"),
-            Ok(("127.0.0.1:9".into(), Transport::Tcp))
-        );
-        assert_eq!(
-            read("turns:[::1]"),
-            Ok(("[::1]:5349".into(), Transport::Tls))
-        );
-        assert_eq!(
-            read("turns:127.0.0.1?transport=udp"),
-            Ok(("127.0.0.1:5349".into(), Transport::Dtls))
-        );
-        assert_eq!(read("stun:[::1]:7"), Ok(("[::1]:7".into(), Transport::Udp)));
-        for wrong in [
-            "127.0.0.1",
-            "turn:",
-            "turn:[::1",
-            "turn:127.0.0.1:x",
-            "turn:127.0.0.1?x=y",
-            "turns:127.0.0.1?transport=sctp",
-            "http:127.0.0.1",
-        ] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_shared_secret_makes_a_login_that_names_its_end() {
-        let login = mint("secret", Some("me")).unwrap();
-        assert!(
-            login.username.ends_with(":me")
-                && login
-                    .username
-                    .split(':')
-                    .next()
-                    .unwrap()
-                    .parse::<u64>()
-                    .is_ok()
-        );
-        assert_eq!(login.password.len(), 28);
+    fn a_turn_uri_without_a_transport_is_reached_over_udp() {
+        let target = Target::resolve("turn:127.0.0.1").unwrap();
+        assert_eq!(target.address.to_string(), "127.0.0.1:3478");
+        assert_eq!(target.transport, Transport::Udp);
+        let target = Target::resolve("turns:[::1]").unwrap();
+        assert_eq!(target.address.to_string(), "[::1]:5349");
+        assert_eq!(target.transport, Transport::Tls);
     }
 }

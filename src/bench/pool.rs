@@ -1,36 +1,36 @@
-//! All crews of a run, each in a thread of its own: raised, driven as often as the plan needs, and released.
+//! All workers of a run, each in a thread of its own: raised, driven as often as the plan needs, and released.
 
-use crate::bench::error::Failure;
-use crate::bench::exchange::{Exchange, Manner, converse};
+use crate::bench::error::Error;
+use crate::bench::exchange::{Exchange, ExchangeOptions, exchange_all};
 use crate::bench::histogram::Histogram;
 use crate::bench::load::{Load, bind, drive};
-use crate::bench::payload::Tally;
+use crate::bench::payload::Counters;
 use crate::bench::plan::Plan;
 use crate::bench::process::{Spent, free_cores, spent};
 use crate::bench::rate::Rate;
-use crate::bench::worker::{Crew, Gauge};
-use crate::cli::bench::args::{Direction, Workload};
+use crate::bench::worker::{Worker, Progress};
+use crate::bench::plan::{Direction, Workload};
 use crate::net::host::cpu;
 use crate::turn::client_state::{Client, Request};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The crews of a run.
-pub struct Team {
+/// The workers of a run.
+pub struct Pool {
     plan: Plan,
-    crews: Vec<Crew>,
+    workers: Vec<Worker>,
     /// Cores that are the loader's alone; without any its threads run where the system puts them.
     cores: Vec<usize>,
-    gauge: Gauge,
+    progress: Progress,
     runs: u32,
 }
 
 /// One measured run.
 #[derive(Default)]
 pub struct Run {
-    /// What all crews counted.
-    pub tally: Tally,
+    /// What all workers counted.
+    pub counters: Counters,
     /// Seconds over which packets were sent.
     pub seconds: f64,
     /// Packets a second that were asked for, if a number was.
@@ -40,10 +40,10 @@ pub struct Run {
     /// The same of the loader's own.
     pub loader: Option<Usage>,
     /// Why it ended before its time.
-    pub failure: Option<Failure>,
+    pub failure: Option<Error>,
     /// Samples of the server's process in time.
     pub samples: Vec<Sample>,
-    /// Length of one slice of the tally's timeline, in seconds.
+    /// Length of one slice of the counters's timeline, in seconds.
     pub slice: f64,
 }
 
@@ -81,50 +81,50 @@ pub struct Round {
     pub process: Option<Usage>,
 }
 
-impl Team {
+impl Pool {
     /// Opens the sockets of all clients, split over the plan's threads.
     ///
     /// # Errors
-    /// [`Failure::Dial`] when a socket or connection cannot be made.
-    pub fn enlist(plan: &Plan) -> Result<Team, Failure> {
+    /// [`Error::Connect`] when a socket or connection cannot be made.
+    pub fn connect(plan: &Plan) -> Result<Pool, Error> {
         let epoch = Instant::now();
         // Pairs stay together.
         let share = plan.flows.div_ceil(plan.threads).next_multiple_of(2);
-        let mut crews = Vec::new();
+        let mut workers = Vec::new();
         for from in (0..plan.flows).step_by(share) {
-            let crew = Crew::enlist(plan, from, plan.flows.min(from + share), epoch);
-            crews.push(crew.map_err(|error| match plan.stop.is_asked() {
-                true => Failure::Interrupted,
-                false => Failure::Dial(plan.server.clone(), error),
+            let worker = Worker::connect(plan, from, plan.flows.min(from + share), epoch);
+            workers.push(worker.map_err(|error| match plan.stop.is_requested() {
+                true => Error::Interrupted,
+                false => Error::Connect(plan.target.clone(), error),
             })?);
         }
         let cores = plan.pid.map(free_cores).unwrap_or_default();
-        Ok(Team {
+        Ok(Pool {
             plan: plan.clone(),
-            crews,
+            workers,
             cores,
-            gauge: Gauge::default(),
+            progress: Progress::default(),
             runs: 0,
         })
     }
 
     /// What has happened so far, for whoever draws progress.
-    pub fn gauge(&self) -> &Gauge {
-        &self.gauge
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Allocates for every client that has no relayed address, as a client that the server has never seen.
     ///
     /// # Errors
-    /// The [`Failure`] of the first that is refused or not answered.
-    pub fn allocate(&mut self, rate: Option<f64>) -> Result<Round, Failure> {
-        for agent in self.crews.iter_mut().flat_map(|crew| &mut crew.agents) {
-            let seed = crate::bench::worker::seed().map_err(Failure::Io)?;
+    /// The [`Error`] of the first that is refused or not answered.
+    pub fn allocate(&mut self, rate: Option<f64>) -> Result<Round, Error> {
+        for agent in self.workers.iter_mut().flat_map(|worker| &mut worker.agents) {
+            let seed = crate::bench::worker::seed().map_err(Error::Io)?;
             agent.client = Client::new(self.plan.login.clone(), seed);
         }
         let family = self
             .plan
-            .server
+            .target
             .address
             .is_ipv6()
             .then_some(crate::wire::attribute::Family::V6);
@@ -133,7 +133,7 @@ impl Team {
             lifetime: None,
         };
         self.round(
-            Manner {
+            ExchangeOptions {
                 rate,
                 farewell: false,
             },
@@ -144,18 +144,18 @@ impl Team {
     /// Opens the way from every client to its peer.
     ///
     /// # Errors
-    /// As [`Team::allocate`].
-    pub fn bind(&mut self) -> Result<Round, Failure> {
+    /// As [`Pool::allocate`].
+    pub fn bind(&mut self) -> Result<Round, Error> {
         let plan = self.plan.clone();
-        let ask = |crew: &Crew, index| {
-            crew.peer_of(index, plan.direction)
+        let ask = |worker: &Worker, index| {
+            worker.peer_of(index, plan.direction)
                 .map(|peer| bind(&plan, peer))
         };
-        let round = self.round(Manner::default(), ask)?;
-        for crew in &mut self.crews {
-            for index in 0..crew.agents.len() {
-                if let Some(peer) = crew.peer_of(index, plan.direction) {
-                    crew.prepare(index, &plan, peer);
+        let round = self.round(ExchangeOptions::default(), ask)?;
+        for worker in &mut self.workers {
+            for index in 0..worker.agents.len() {
+                if let Some(peer) = worker.peer_of(index, plan.direction) {
+                    worker.prepare(index, &plan, peer);
                 }
             }
         }
@@ -164,12 +164,12 @@ impl Team {
 
     /// Deletes every allocation, as far as the server still listens. What cannot be deleted ends by itself.
     pub fn release(&mut self) {
-        let ask = |crew: &Crew, index: usize| {
-            let agent = &crew.agents[index];
+        let ask = |worker: &Worker, index: usize| {
+            let agent = &worker.agents[index];
             (agent.relayed.is_some() || agent.undecided).then_some(Request::Refresh { lifetime: 0 })
         };
         let _ = self.round(
-            Manner {
+            ExchangeOptions {
                 rate: None,
                 farewell: true,
             },
@@ -180,9 +180,9 @@ impl Team {
     /// Asks once for every client's reflexive address: whether the server answers at all.
     ///
     /// # Errors
-    /// As [`Team::allocate`].
-    pub fn greet(&mut self) -> Result<Round, Failure> {
-        self.round(Manner::default(), |_, index| {
+    /// As [`Pool::allocate`].
+    pub fn probe(&mut self) -> Result<Round, Error> {
+        self.round(ExchangeOptions::default(), |_, index| {
             (index == 0).then_some(Request::Binding)
         })
     }
@@ -190,37 +190,37 @@ impl Team {
     /// One request by each client, in all threads.
     fn round(
         &mut self,
-        manner: Manner,
-        ask: impl Fn(&Crew, usize) -> Option<Request> + Sync,
-    ) -> Result<Round, Failure> {
-        let Team {
+        options: ExchangeOptions,
+        ask: impl Fn(&Worker, usize) -> Option<Request> + Sync,
+    ) -> Result<Round, Error> {
+        let Pool {
             plan,
-            crews,
-            gauge,
+            workers,
+            progress,
             cores,
             ..
         } = self;
-        let share = Manner {
-            rate: manner.rate.map(|rate| rate / crews.len() as f64),
-            ..manner
+        let share = ExchangeOptions {
+            rate: options.rate.map(|rate| rate / workers.len() as f64),
+            ..options
         };
         let begun = Instant::now();
-        let before = plan.pid.map(spent).transpose().map_err(Failure::Process)?;
+        let before = plan.pid.map(spent).transpose().map_err(Error::Process)?;
         let outcomes: Vec<_> = thread::scope(|scope| {
-            let spawn = |(at, crew)| {
-                let (plan, gauge, cores, ask) = (&*plan, &*gauge, &*cores, &ask);
+            let spawn = |(at, worker)| {
+                let (plan, progress, cores, ask) = (&*plan, &*progress, &*cores, &ask);
                 scope.spawn(move || {
                     settle(cores, at);
-                    converse(crew, plan, share, gauge, ask)
+                    exchange_all(worker, plan, share, progress, ask)
                 })
             };
-            let threads: Vec<_> = crews.iter_mut().enumerate().map(spawn).collect();
+            let threads: Vec<_> = workers.iter_mut().enumerate().map(spawn).collect();
             threads
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or(Err(Failure::Panicked)))
+                .map(|thread| thread.join().unwrap_or(Err(Error::Panicked)))
                 .collect()
         });
-        let exchanges = outcomes.into_iter().collect::<Result<Vec<_>, Failure>>()?;
+        let exchanges = outcomes.into_iter().collect::<Result<Vec<_>, Error>>()?;
         let seconds = begun.elapsed().as_secs_f64();
         let mut latency = Histogram::default();
         exchanges
@@ -241,26 +241,26 @@ impl Team {
     /// Sends packets at `rate` for `duration`. `look` is called ten times a second or oftener, with the elapsed time.
     ///
     /// # Errors
-    /// [`Failure`] when nothing could be sent; what ends a run later is told in it.
+    /// [`Error`] when nothing could be sent; what ends a run later is told in it.
     pub fn run(
         &mut self,
         rate: Rate,
         duration: Duration,
-        mut look: impl FnMut(&Gauge, Duration),
-    ) -> Result<Run, Failure> {
+        mut look: impl FnMut(&Progress, Duration),
+    ) -> Result<Run, Error> {
         self.runs += 1;
-        self.gauge = Gauge::default();
-        let Team {
+        self.progress = Progress::default();
+        let Pool {
             plan,
-            crews,
-            gauge,
+            workers,
+            progress,
             runs,
             cores,
         } = self;
         let slice = (duration / SLICES).max(Duration::from_millis(20));
         let share = match rate {
-            Rate::PerSecond(rate) => Rate::PerSecond(rate / crews.len() as f64),
-            Rate::Window(window) => Rate::Window(window.div_ceil(crews.len())),
+            Rate::PerSecond(rate) => Rate::PerSecond(rate / workers.len() as f64),
+            Rate::Window(window) => Rate::Window(window.div_ceil(workers.len())),
             Rate::Max => Rate::Max,
         };
         let load = Load {
@@ -271,20 +271,20 @@ impl Team {
         };
         let mut watch = Watch::new(plan, duration);
         let outcomes: Vec<_> = thread::scope(|scope| {
-            let spawn = |(at, crew)| {
-                let (plan, gauge, cores, load) = (&*plan, &*gauge, &*cores, &load);
+            let spawn = |(at, worker)| {
+                let (plan, progress, cores, load) = (&*plan, &*progress, &*cores, &load);
                 scope.spawn(move || {
                     settle(cores, at);
-                    drive(crew, plan, load, gauge)
+                    drive(worker, plan, load, progress)
                 })
             };
-            let threads: Vec<_> = crews.iter_mut().enumerate().map(spawn).collect();
+            let threads: Vec<_> = workers.iter_mut().enumerate().map(spawn).collect();
             while !threads.iter().all(|thread| thread.is_finished()) {
-                let next = watch.look(gauge, plan.stop.is_asked());
-                look(gauge, watch.begun.elapsed());
+                let next = watch.look(progress, plan.stop.is_requested());
+                look(progress, watch.begun.elapsed());
                 thread::park_timeout(next);
             }
-            let panicked = || (Tally::default(), Some(Failure::Panicked));
+            let panicked = || (Counters::default(), Some(Error::Panicked));
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|_| panicked()))
@@ -294,17 +294,17 @@ impl Team {
             slice: slice.as_secs_f64(),
             ..Run::default()
         };
-        for (tally, failure) in outcomes {
-            run.tally.merge(&tally);
+        for (counters, failure) in outcomes {
+            run.counters.merge(&counters);
             run.failure = run.failure.or(failure);
         }
-        if let Some(failure) = run.failure.take_if(|_| run.tally.sent == 0) {
+        if let Some(failure) = run.failure.take_if(|_| run.counters.sent == 0) {
             return Err(failure);
         }
         if plan.pid.is_some_and(|pid| spent(pid).is_err()) {
-            run.failure.get_or_insert(Failure::Vanished);
+            run.failure.get_or_insert(Error::ProcessExited);
         }
-        run.seconds = run.tally.nanoseconds as f64 / 1e9;
+        run.seconds = run.counters.nanoseconds as f64 / 1e9;
         run.offered = if let Rate::PerSecond(rate) = rate {
             Some(rate)
         } else {
@@ -319,16 +319,16 @@ impl Team {
     /// Everything that a relay run needs before packets can flow: allocations, and channels or permissions.
     ///
     /// # Errors
-    /// As [`Team::allocate`].
-    pub fn raise(&mut self) -> Result<Option<Round>, Failure> {
+    /// As [`Pool::allocate`].
+    pub fn set_up(&mut self) -> Result<Option<Round>, Error> {
         match self.plan.workload {
             Workload::Relay => {
                 let round = self.allocate(None)?;
-                self.gauge.exchanges.store(0, Ordering::Relaxed);
+                self.progress.exchanges.store(0, Ordering::Relaxed);
                 self.bind()?;
                 Ok(Some(round))
             }
-            Workload::Binding => self.greet().map(|_| None),
+            Workload::Binding => self.probe().map(|_| None),
             Workload::Allocate => Ok(None),
         }
     }
@@ -381,10 +381,10 @@ impl Watch {
     }
 
     /// Takes a look; how long to wait for the next.
-    fn look(&mut self, gauge: &Gauge, ended: bool) -> Duration {
+    fn look(&mut self, progress: &Progress, ended: bool) -> Duration {
         let at = self.begun.elapsed();
         if !ended && at <= self.until {
-            let received = gauge.received.load(Ordering::Relaxed);
+            let received = progress.received.load(Ordering::Relaxed);
             self.server.look(at, received);
             self.loader.look(at, received);
         }
@@ -436,11 +436,11 @@ fn usage(
     before: Option<Spent>,
     packets: u64,
     seconds: f64,
-) -> Result<Option<Usage>, Failure> {
+) -> Result<Option<Usage>, Error> {
     let Some((pid, before)) = plan.pid.zip(before) else {
         return Ok(None);
     };
-    let after = spent(pid).map_err(Failure::Process)?;
+    let after = spent(pid).map_err(Error::Process)?;
     Ok(Some(Usage {
         spent: difference(&before, &after),
         packets,

@@ -1,8 +1,8 @@
 //! The highest rate that loses less than one packet in a thousand.
 
-use crate::bench::error::Failure;
-use crate::bench::payload::Tally;
-use crate::bench::pool::{Run, Team};
+use crate::bench::error::Error;
+use crate::bench::payload::Counters;
+use crate::bench::pool::{Run, Pool};
 use crate::bench::rate::Rate;
 use std::time::Duration;
 
@@ -30,20 +30,20 @@ pub struct Found {
 /// Searches, then runs for `duration` at what was found. `look` is given a word on what is being tried.
 ///
 /// # Errors
-/// Those of [`Team::run`].
+/// Those of [`Pool::run`].
 pub fn search(
-    team: &mut Team,
+    pool: &mut Pool,
     duration: Duration,
-    mut look: impl FnMut(&str, &crate::bench::worker::Gauge),
-) -> Result<Found, Failure> {
-    let window = (team.plan().burst * 8).max(64) * team.plan().threads;
-    let mut run = team.run(Rate::Window(window), PROBE, |gauge, _| {
-        look("tasting", gauge)
+    mut look: impl FnMut(&str, &crate::bench::worker::Progress),
+) -> Result<Found, Error> {
+    let window = (pool.plan().burst * 8).max(64) * pool.plan().threads;
+    let mut run = pool.run(Rate::Window(window), PROBE, |progress, _| {
+        look("tasting", progress)
     })?;
-    let mut bracket = Bracket::new(run.tally.received as f64 / run.seconds);
+    let mut bracket = Bracket::new(run.counters.received as f64 / run.seconds);
     let mut probes = Vec::new();
     while let Some(rate) = bracket.next().filter(|_| probes.len() < PROBES) {
-        if over(team, &run) {
+        if over(pool, &run) {
             return Ok(Found {
                 run,
                 probes,
@@ -51,18 +51,18 @@ pub fn search(
             });
         }
         let said = format!("trying {rate:.0}/s");
-        run = team.run(Rate::PerSecond(rate), PROBE, |gauge, _| look(&said, gauge))?;
-        bracket.tried(rate, is_good(&run.tally));
+        run = pool.run(Rate::PerSecond(rate), PROBE, |progress, _| look(&said, progress))?;
+        bracket.tried(rate, is_good(&run.counters));
         probes.push(Probe {
             rate,
-            loss: run.tally.loss(),
-            unsent: unsent(&run.tally),
+            loss: run.counters.loss(),
+            unsent: unsent(&run.counters),
         });
     }
     let mut rate = bracket.best.unwrap_or(bracket.estimate * 0.1);
     let mut finals = 0;
     loop {
-        if over(team, &run) {
+        if over(pool, &run) {
             return Ok(Found {
                 run,
                 probes,
@@ -71,14 +71,14 @@ pub fn search(
         }
         finals += 1;
         let said = format!("measuring {rate:.0}/s");
-        run = team.run(Rate::PerSecond(rate), duration, |gauge, _| {
-            look(&said, gauge)
+        run = pool.run(Rate::PerSecond(rate), duration, |progress, _| {
+            look(&said, progress)
         })?;
-        let good = is_good(&run.tally);
+        let good = is_good(&run.counters);
         probes.push(Probe {
             rate,
-            loss: run.tally.loss(),
-            unsent: unsent(&run.tally),
+            loss: run.counters.loss(),
+            unsent: unsent(&run.counters),
         });
         if good || finals == FINALS {
             let failed = probes
@@ -141,16 +141,16 @@ impl Bracket {
 }
 
 /// Whether there is nothing to go on for.
-fn over(team: &Team, run: &Run) -> bool {
-    run.failure.is_some() || team.plan().stop.is_asked()
+fn over(pool: &Pool, run: &Run) -> bool {
+    run.failure.is_some() || pool.plan().stop.is_requested()
 }
 
-fn is_good(tally: &Tally) -> bool {
-    tally.loss() < LOSS && unsent(tally) < LOSS && tally.received > 0
+fn is_good(counters: &Counters) -> bool {
+    counters.loss() < LOSS && unsent(counters) < LOSS && counters.received > 0
 }
 
-fn unsent(tally: &Tally) -> f64 {
-    tally.unsent as f64 / (tally.sent + tally.unsent).max(1) as f64
+fn unsent(counters: &Counters) -> f64 {
+    counters.unsent as f64 / (counters.sent + counters.unsent).max(1) as f64
 }
 
 /// What may be lost: one in a thousand.

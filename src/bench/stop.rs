@@ -39,7 +39,7 @@ impl Stop {
     }
 
     /// Whether the end was asked for.
-    pub fn is_asked(&self) -> bool {
+    pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

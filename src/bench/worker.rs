@@ -1,14 +1,14 @@
 //! A thread's share of a run: its clients, its peers, and the streams of numbered packets between them.
 //!
 //! ```text
-//!   plan ──► enlist ──► converse (Allocate, ChannelBind) ──► drive (packets) ──► converse (Refresh 0)
+//!   plan ──► enlist ──► exchange_all (Allocate, ChannelBind) ──► drive (packets) ──► exchange_all (Refresh 0)
 //! ```
 
 use crate::bench::link::{Dialer, Intake, Lane, RECEIVE_BUFFER};
 use crate::bench::payload;
-use crate::bench::payload::{Arrival, Slice, Stamp, Tally};
+use crate::bench::payload::{Arrival, Slice, Stamp, Counters};
 use crate::bench::plan::Plan;
-use crate::cli::bench::args::{Direction, Workload};
+use crate::bench::plan::{Direction, Workload};
 use crate::net::{SendScratch, UdpOptions, UdpSocket};
 use crate::turn::client_state::Client;
 use crate::wire::{AttributeType, Class, Method, Packet, Writer, channel_data};
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A thread's clients, peers and streams.
-pub struct Crew {
+pub struct Worker {
     /// Its clients. In a hairpin, neighbours are each other's peers.
     pub agents: Vec<Agent>,
     /// Its peers: client `i` talks to peer `i` modulo their number.
@@ -36,7 +36,7 @@ pub struct Crew {
     /// Who has something to receive.
     pub waiting: Waiting,
     dialer: Dialer,
-    /// The number of its first client among all crews' clients.
+    /// The number of its first client among all workers' clients.
     first: usize,
 }
 
@@ -56,16 +56,16 @@ pub struct Agent {
     pub prefix: Vec<u8>,
 }
 
-/// What anybody may look at while a crew works.
+/// What anybody may look at while a worker works.
 #[derive(Default)]
-pub struct Gauge {
+pub struct Progress {
     /// Packets sent so far.
     pub sent: AtomicU64,
     /// Packets received so far.
     pub received: AtomicU64,
     /// Exchanges (allocations, bindings of channels) finished so far.
     pub exchanges: AtomicU64,
-    /// One crew could not go on, so the others need not.
+    /// One worker could not go on, so the others need not.
     pub over: AtomicBool,
 }
 
@@ -78,34 +78,34 @@ pub struct Ledger {
     /// Nanoseconds of one slice.
     pub slice: u64,
     /// What the run counted.
-    pub tally: Tally,
+    pub counters: Counters,
     streams: Vec<payload::Stream>,
     first: u32,
     size: usize,
     epoch: Instant,
 }
 
-impl Crew {
-    /// Opens the sockets of clients `from..to` of a plan. All crews of a run share `epoch`.
+impl Worker {
+    /// Opens the sockets of clients `from..to` of a plan. All workers of a run share `epoch`.
     ///
     /// # Errors
     /// Those of sockets: too many open files, no way to the server, a connection refused. Interrupted when the run shall
     /// end.
-    pub fn enlist(plan: &Plan, from: usize, to: usize, epoch: Instant) -> io::Result<Crew> {
-        let local = plan.local()?;
-        let dialer = Dialer::new(&plan.server, local)?;
+    pub fn connect(plan: &Plan, from: usize, to: usize, epoch: Instant) -> io::Result<Worker> {
+        let local = plan.local_ip()?;
+        let dialer = Dialer::new(&plan.target, local)?;
         let mut waiting = Waiting::new()?;
         let mut agents = Vec::with_capacity(to - from);
         for index in from..to {
-            if plan.stop.is_asked() {
+            if plan.stop.is_requested() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            let lane = dialer.dial(plan.others + index)?;
+            let lane = dialer.dial(plan.other_clients + index)?;
             waiting.watch(lane.as_raw_fd(), index - from, lane.is_stream())?;
             let client = Client::new(plan.login.clone(), seed()?);
             agents.push(Agent {
                 lane,
-                server: plan.server.address,
+                server: plan.target.address,
                 client,
                 relayed: None,
                 undecided: false,
@@ -124,7 +124,7 @@ impl Crew {
             peers.push(peer);
         }
         let both = if plan.streams() > plan.flows { 2 } else { 1 };
-        Ok(Crew {
+        Ok(Worker {
             ledger: Ledger::new((from * both) as u32, agents.len() * both, plan.size, epoch),
             agents,
             peers,
@@ -139,9 +139,9 @@ impl Crew {
     /// Gives client `index` a new five-tuple, and a new life. What the server knew of the old one stays with it.
     ///
     /// # Errors
-    /// As [`Crew::enlist`].
+    /// As [`Worker::connect`].
     pub fn redial(&mut self, index: usize, plan: &Plan) -> io::Result<()> {
-        let lane = self.dialer.dial(plan.others + self.first + index)?;
+        let lane = self.dialer.dial(plan.other_clients + self.first + index)?;
         self.waiting
             .watch(lane.as_raw_fd(), index, lane.is_stream())?;
         let agent = &mut self.agents[index];
@@ -183,8 +183,8 @@ impl Crew {
     }
 }
 
-impl Gauge {
-    /// Shows what a crew has counted up to now.
+impl Progress {
+    /// Shows what a worker has counted up to now.
     pub fn show(&self, sent: u64, received: u64) {
         self.sent.fetch_add(sent, Ordering::Relaxed);
         self.received.fetch_add(received, Ordering::Relaxed);
@@ -198,7 +198,7 @@ impl Ledger {
             run: 0,
             started: 0,
             slice: u64::MAX,
-            tally: Tally::default(),
+            counters: Counters::default(),
             streams,
             first,
             size,
@@ -211,7 +211,7 @@ impl Ledger {
         self.run = run;
         self.slice = slice.max(1);
         self.started = self.now();
-        self.tally = Tally::default();
+        self.counters = Counters::default();
         self.streams.fill(payload::Stream::new());
     }
 
@@ -220,7 +220,7 @@ impl Ledger {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// The next stamp of stream `index` of this crew.
+    /// The next stamp of stream `index` of this worker.
     pub fn next(&mut self, index: usize, now: u64) -> Stamp {
         let stream = &mut self.streams[index];
         stream.next += 1;
@@ -234,8 +234,8 @@ impl Ledger {
 
     /// Notes that the kernel took `packets`, and that `unsent` never left.
     pub fn sent(&mut self, now: u64, packets: u64, unsent: u64) {
-        self.tally.sent += packets;
-        self.tally.unsent += unsent;
+        self.counters.sent += packets;
+        self.counters.unsent += unsent;
         self.slice_at(now).sent += packets;
     }
 
@@ -244,7 +244,7 @@ impl Ledger {
         match payload::read(payload) {
             Some(stamp) if stamp.run != self.run => {}
             Some(stamp) if payload.len() == self.size => self.arrived(&stamp, payload.len(), now),
-            _ => self.tally.corrupted += 1,
+            _ => self.counters.corrupted += 1,
         }
     }
 
@@ -252,21 +252,21 @@ impl Ledger {
     pub fn arrived(&mut self, stamp: &Stamp, octets: usize, now: u64) {
         let at = stamp.stream.wrapping_sub(self.first) as usize;
         let Some(stream) = self.streams.get_mut(at) else {
-            self.tally.corrupted += 1;
+            self.counters.corrupted += 1;
             return;
         };
         match stream.arrive(stamp.sequence) {
             Arrival::Duplicate => {
-                self.tally.duplicates += 1;
+                self.counters.duplicates += 1;
                 return;
             }
-            Arrival::Reordered => self.tally.reordered += 1,
+            Arrival::Reordered => self.counters.reordered += 1,
             Arrival::InOrder => {}
         }
         let latency = now.saturating_sub(stamp.sent);
-        self.tally.received += 1;
-        self.tally.octets += octets as u64;
-        self.tally.latency.record(latency);
+        self.counters.received += 1;
+        self.counters.octets += octets as u64;
+        self.counters.latency.record(latency);
         let slice = self.slice_at(now);
         slice.received += 1;
         slice.latency.record(latency);
@@ -274,7 +274,7 @@ impl Ledger {
 
     fn slice_at(&mut self, now: u64) -> &mut Slice {
         let at = (now.saturating_sub(self.started) / self.slice).min(MAX_SLICES) as usize;
-        let slices = &mut self.tally.slices;
+        let slices = &mut self.counters.slices;
         if slices.len() <= at {
             slices.resize(at + 1, Slice::default());
         }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::output::{print_error, print_result};
 use crate::cli::peer::{block_on, progress_line};
-use crate::client::uri::IceUrl;
+use crate::client::uri::ServerUri;
 use crate::peer::check::run::{Credentials, Settings, check};
 use crate::turn::client_state::Login;
 
@@ -17,7 +17,7 @@ use crate::turn::client_state::Login;
 pub struct Check {
     /// stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS); turn: without a transport is tried over UDP and TCP
     #[arg(required = true, value_name = "URL")]
-    urls: Vec<IceUrl>,
+    urls: Vec<ServerUri>,
     /// The user name
     #[arg(long, value_name = "NAME")]
     user: Option<String>,

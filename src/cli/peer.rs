@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::{print_error, print_result};
-use crate::client::uri::Transport;
+use crate::turn::Transport;
 use crate::peer::call::agent::{Policy, Settings, call};
 use crate::peer::verdict::Expected;
 

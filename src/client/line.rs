@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
 use crate::client::dtls::Association;
-use crate::client::uri::Transport;
+use crate::turn::Transport;
 use crate::wire::stream::frame;
 
 /// A packet that came in.

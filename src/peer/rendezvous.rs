@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
 use crate::client::tls;
+use crate::client::uri::ServerUri;
 use crate::peer::call::gather::IceServer;
 use crate::peer::verdict::{Kind, Types};
 
@@ -285,13 +286,13 @@ fn read_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
             _ => Vec::new(),
         };
         for url in urls {
-            match url.parse() {
+            match url.parse::<ServerUri>() {
                 Ok(url) => servers.push(IceServer {
                     url,
                     username: word("username"),
                     credential: word("credential"),
                 }),
-                Err(why) => unread.push(why),
+                Err(error) => unread.push(format!("{url}: {error}")),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hairpin::client::uri::Transport;
+use hairpin::turn::Transport;
 use hairpin::peer::call::agent::{Policy, Settings, call};
 use hairpin::peer::verdict::{Expected, Kind, Path, Verdict};
 use serde_json::json;

@@ -4,13 +4,13 @@ pub mod file;
 pub mod html;
 pub mod text;
 
-use crate::bench::error::Failure;
+use crate::bench::error::Error;
 use crate::bench::histogram::Histogram;
-use crate::bench::plan::{Plan, Transport};
+use crate::bench::plan::{Direction, Plan, Workload};
+use crate::turn::Transport;
 use crate::bench::pool::{Round, Run, Usage};
 use crate::bench::rate::Rate;
 use crate::bench::search::{LOSS, Probe};
-use crate::cli::bench::args::{Direction, Workload};
 use serde::Serialize;
 
 /// The outcome of `hairpin bench`; `--json` prints exactly this.
@@ -188,7 +188,7 @@ impl Outcome {
         probes: &[Probe],
         loader_bound: bool,
     ) -> Outcome {
-        let tally = &run.tally;
+        let counters = &run.counters;
         let tried = |probe: &Probe| Tried {
             rate: probe.rate,
             loss: probe.loss,
@@ -199,25 +199,25 @@ impl Outcome {
             allocations: setup.map(allocations),
             packets: Some(Packets {
                 offered_per_second: run.offered,
-                sent: tally.sent,
-                received: tally.received,
-                per_second: tally.received as f64 / run.seconds,
-                bits_per_second: tally.octets as f64 * 8.0 / run.seconds,
-                lost: tally.lost(),
-                loss: tally.loss(),
-                reordered: tally.reordered,
-                duplicates: tally.duplicates,
-                corrupted: tally.corrupted,
-                unsent: tally.unsent,
+                sent: counters.sent,
+                received: counters.received,
+                per_second: counters.received as f64 / run.seconds,
+                bits_per_second: counters.octets as f64 * 8.0 / run.seconds,
+                lost: counters.lost(),
+                loss: counters.loss(),
+                reordered: counters.reordered,
+                duplicates: counters.duplicates,
+                corrupted: counters.corrupted,
+                unsent: counters.unsent,
                 silent_seconds: silence(run),
             }),
-            ended_early: run.failure.as_ref().map(Failure::to_string),
-            latency: Latency::of(&tally.latency),
+            ended_early: run.failure.as_ref().map(Error::to_string),
+            latency: Latency::of(&counters.latency),
             process: run.process.as_ref().map(Process::of),
             loader: run.loader.as_ref().map(Process::of),
             probes: probes.iter().map(tried).collect(),
             loader_bound,
-            answer_bound: is_answer_bound(plan, tally.received, run.seconds, tally.loss()),
+            answer_bound: is_answer_bound(plan, counters.received, run.seconds, counters.loss()),
             timeline: moments(run),
             usage: used(run),
             ..Outcome::empty(plan)
@@ -273,8 +273,8 @@ impl Outcome {
         let relays = plan.workload == Workload::Relay;
         Outcome {
             workload: plan.workload.name(),
-            server: plan.server.uri.clone(),
-            transport: plan.server.transport.name(),
+            server: plan.target.uri.clone(),
+            transport: plan.target.transport.name(),
             flows: plan.flows,
             size: plan.size,
             burst: plan.burst,
@@ -336,11 +336,11 @@ impl Outcome {
 
 /// Whether a bound on unauthenticated answers is what a run met, and not what the server can do.
 fn is_answer_bound(plan: &Plan, received: u64, seconds: f64, loss: f64) -> bool {
-    let bounded = plan.workload == Workload::Binding && plan.server.transport == Transport::Udp;
+    let bounded = plan.workload == Workload::Binding && plan.target.transport == Transport::Udp;
     let stopped = plan.rate == Rate::Max || loss > LOSS;
     let due = ANSWERS * seconds;
     let met = (due * 0.9..due * 1.05 + ANSWERS / 2.0).contains(&(received as f64));
-    bounded && !plan.server.address.ip().is_loopback() && stopped && met
+    bounded && !plan.target.address.ip().is_loopback() && stopped && met
 }
 
 impl Latency {
@@ -409,7 +409,7 @@ fn bars(histogram: &Histogram, min: u64, max: u64) -> Vec<(f64, f64, u64)> {
 /// How long packets were sent at the end of a run without one that came.
 fn silence(run: &Run) -> f64 {
     let whole = (run.seconds / run.slice).floor() as usize;
-    let slices = &run.tally.slices[..run.tally.slices.len().min(whole)];
+    let slices = &run.counters.slices[..run.counters.slices.len().min(whole)];
     let quiet = slices.iter().rev().take_while(|slice| slice.received == 0);
     quiet.filter(|slice| slice.sent > 0).count() as f64 * run.slice
 }
@@ -423,7 +423,7 @@ fn moments(run: &Run) -> Vec<Moment> {
         p50_us: micro(slice.latency.quantile(0.5)),
         p99_us: micro(slice.latency.quantile(0.99)),
     };
-    run.tally
+    run.counters
         .slices
         .iter()
         .enumerate()
@@ -455,42 +455,45 @@ const ANSWERS: f64 = 2_000.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::Bench;
-    use clap::Parser;
+    use crate::bench::plan::BenchOptions;
+    use crate::client::credentials::Credentials;
+    use std::time::Duration;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        bench: Bench,
-    }
-
-    fn plan(line: &str) -> Plan {
-        Plan::resolve(&Line::parse_from(std::iter::once("bench").chain(line.split(' '))).bench)
-            .unwrap()
+    fn plan(workload: Workload, server: &str, rate: Option<Rate>) -> Plan {
+        let options = BenchOptions {
+            workload,
+            server: server.into(),
+            credentials: Credentials::None,
+            flows: 10,
+            size: None,
+            burst: None,
+            rate,
+            duration: Duration::from_secs(10),
+            direction: None,
+            indications: false,
+            pid: None,
+            threads: None,
+        };
+        Plan::resolve(&options).unwrap()
     }
 
     #[test]
-    fn a_bound_on_answers_is_told_from_what_a_server_can_do() {
-        let bound = |line: &str, received, loss| is_answer_bound(&plan(line), received, 10.0, loss);
-        assert!(bound(
-            "binding --server stun:192.0.2.1 --rate max",
-            20_000,
-            0.0
-        ));
-        assert!(bound("binding --server stun:192.0.2.1", 20_900, 0.79));
-        for (line, received, loss) in [
-            ("binding --server stun:192.0.2.1 --rate 2000", 20_000, 0.0),
-            ("binding --server stun:192.0.2.1 --rate max", 400_000, 0.0),
-            ("binding --server stun:192.0.2.1 --rate max", 5_000, 0.0),
-            ("binding --server stun:127.0.0.1 --rate max", 20_000, 0.0),
-            (
-                "binding --server turn:192.0.2.1?transport=tcp --rate max",
-                20_000,
-                0.0,
-            ),
-            ("relay --server turn:192.0.2.1 --rate max", 20_000, 0.0),
+    fn answers_that_stop_at_the_default_answer_rate_are_noted() {
+        use Workload::{Binding, Relay};
+        let (max, default, fixed) = (Some(Rate::Max), None, Some(Rate::PerSecond(2000.0)));
+        for (workload, server, rate, received, loss, expected) in [
+            (Binding, "stun:192.0.2.1", max, 20_000, 0.0, true),
+            (Binding, "stun:192.0.2.1", default, 20_900, 0.79, true),
+            (Binding, "stun:192.0.2.1", fixed, 20_000, 0.0, false),
+            (Binding, "stun:192.0.2.1", max, 400_000, 0.0, false),
+            (Binding, "stun:192.0.2.1", max, 5_000, 0.0, false),
+            (Binding, "stun:127.0.0.1", max, 20_000, 0.0, false),
+            (Binding, "turn:192.0.2.1?transport=tcp", max, 20_000, 0.0, false),
+            (Relay, "turn:192.0.2.1", max, 20_000, 0.0, false),
         ] {
-            assert!(!bound(line, received, loss), "{line} {received}");
+            let plan = plan(workload, server, rate);
+            let is_bound = is_answer_bound(&plan, received, 10.0, loss);
+            assert_eq!(is_bound, expected, "{workload:?} {server} {rate:?} {received}");
         }
     }
 }

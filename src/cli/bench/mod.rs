@@ -1,8 +1,8 @@
 //! `hairpin bench`: load for any STUN or TURN server, and what it did under it.
 //!
 //! ```text
-//!   plan ──► team ──► crew (a thread: sockets, clients, peers) ──► load (packets out, packets in)
-//!    what      all       lane (UDP, TCP, TLS,  converse (requests)     payload (numbers, pattern, tally)
+//!   plan ──► pool ──► worker (a thread: sockets, clients, peers) ──► load (packets out, packets in)
+//!    what      all       lane (UDP, TCP, TLS,  exchange_all (requests)     payload (numbers, pattern, counters)
 //!   is meant   threads      dtls)                                     histogram
 //!                │
 //!              search (--rate max)   process (/proc/PID)  ──► outcome ──► text, page, JSON
@@ -10,11 +10,11 @@
 
 pub mod args;
 
-pub use crate::bench::error::Failure;
-pub use crate::cli::bench::args::{Bench, Direction, Workload};
+pub use crate::cli::bench::args::Bench;
 
-use crate::bench::plan::Plan;
-use crate::bench::pool::{Round, Team};
+use crate::bench::error::Error;
+use crate::bench::plan::{Plan, Workload};
+use crate::bench::pool::{Round, Pool};
 use crate::bench::rate::Rate;
 use crate::bench::results::Outcome;
 use crate::bench::results::file::Report;
@@ -32,7 +32,8 @@ use std::time::{Duration, Instant};
 pub fn run(args: &Bench) -> ExitCode {
     // Every flow is a socket.
     crate::net::host::fd_limit::raise(0);
-    let mut plan = match Plan::resolve(args) {
+    let plan = args.options().and_then(|options| Plan::resolve(&options));
+    let mut plan = match plan {
         Ok(plan) => plan,
         Err(sentence) => {
             print_error(&format_args!("hairpin bench: {sentence}"));
@@ -62,7 +63,7 @@ pub fn run(args: &Bench) -> ExitCode {
             outcome.verdict()
         });
     let code = match &told {
-        _ if plan.stop.is_asked() => ExitCode::from(INTERRUPTED),
+        _ if plan.stop.is_requested() => ExitCode::from(INTERRUPTED),
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(1),
     };
@@ -75,40 +76,40 @@ pub fn run(args: &Bench) -> ExitCode {
 /// Runs a plan, drawing its progress on standard error.
 ///
 /// # Errors
-/// [`Failure`]: the server is silent, refuses, or breaks off.
-pub fn measure(plan: &Plan) -> Result<Outcome, Failure> {
+/// [`Error`]: the server is silent, refuses, or breaks off.
+pub fn measure(plan: &Plan) -> Result<Outcome, Error> {
     match plan.workload {
         Workload::Allocate => measure_allocations(plan),
         _ => measure_packets(plan),
     }
 }
 
-fn measure_packets(plan: &Plan) -> Result<Outcome, Failure> {
+fn measure_packets(plan: &Plan) -> Result<Outcome, Error> {
     let bar = progress(plan);
     bar.set_message("setting up");
-    let mut team = Team::enlist(plan)?;
-    let outcome = load(&mut team, &bar);
+    let mut pool = Pool::connect(plan)?;
+    let outcome = load(&mut pool, &bar);
     bar.set_message("releasing");
-    team.release();
+    pool.release();
     bar.finish_and_clear();
     outcome
 }
 
-fn load(team: &mut Team, bar: &ProgressBar) -> Result<Outcome, Failure> {
-    let plan = team.plan().clone();
-    let setup = team.raise()?;
+fn load(pool: &mut Pool, bar: &ProgressBar) -> Result<Outcome, Error> {
+    let plan = pool.plan().clone();
+    let setup = pool.set_up()?;
     let mut meter = Meter::new(bar);
     let (run, probes, loader_bound) = match plan.rate {
         Rate::Max => {
-            let found = crate::bench::search::search(team, plan.duration, |said, gauge| {
-                meter.draw(said, gauge)
+            let found = crate::bench::search::search(pool, plan.duration, |said, progress| {
+                meter.draw(said, progress)
             })?;
             (found.run, found.probes, found.loader_bound)
         }
         rate => {
-            let run = team.run(rate, plan.duration, |gauge, at| {
+            let run = pool.run(rate, plan.duration, |progress, at| {
                 bar.set_position((at.as_millis() as u64).min(plan.duration.as_millis() as u64));
-                meter.draw("", gauge);
+                meter.draw("", progress);
             })?;
             (run, Vec::new(), false)
         }
@@ -118,7 +119,7 @@ fn load(team: &mut Team, bar: &ProgressBar) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
+fn measure_allocations(plan: &Plan) -> Result<Outcome, Error> {
     let bar = progress(plan);
     let rate = if let Rate::PerSecond(rate) = plan.rate {
         Some(rate)
@@ -128,7 +129,7 @@ fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
     let resident = |pid: u32| {
         crate::bench::process::spent(pid)
             .map(|spent| spent.resident)
-            .map_err(Failure::Process)
+            .map_err(Error::Process)
     };
     let before = plan.pid.map(resident).transpose()?;
     let mut each = None;
@@ -137,13 +138,13 @@ fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
     let begun = Instant::now();
     while rounds.is_empty() || begun.elapsed() < plan.duration {
         // New sockets each time: some servers remember a five-tuple beyond its allocation's end.
-        let mut team = Team::enlist(plan)?;
-        let round = team.allocate(rate);
+        let mut pool = Pool::connect(plan)?;
+        let round = pool.allocate(rate);
         // Only the first round finds the server as it was before.
         if let (None, Some(before), Some(pid)) = (each, before, plan.pid) {
             each = Some(resident(pid)?.saturating_sub(before) as f64 / plan.flows as f64);
         }
-        team.release();
+        pool.release();
         match round {
             Ok(round) => rounds.push(round),
             Err(error) if rounds.is_empty() => return Err(error),
@@ -170,12 +171,12 @@ fn measure_allocations(plan: &Plan) -> Result<Outcome, Failure> {
 
 /// Who broke a run off knows why it ended early.
 fn note_interruption(plan: &Plan, outcome: &mut Outcome) {
-    if plan.stop.is_asked() {
+    if plan.stop.is_requested() {
         outcome.ended_early = Some("interrupted".into());
     }
 }
 
-/// Draws packets a second from a gauge that only grows.
+/// Draws packets a second from a progress that only grows.
 struct Meter<'a> {
     bar: &'a ProgressBar,
     last: (Instant, u64, u64),
@@ -189,10 +190,10 @@ impl Meter<'_> {
         }
     }
 
-    fn draw(&mut self, said: &str, gauge: &crate::bench::worker::Gauge) {
+    fn draw(&mut self, said: &str, progress: &crate::bench::worker::Progress) {
         let (sent, received) = (
-            gauge.sent.load(Ordering::Relaxed),
-            gauge.received.load(Ordering::Relaxed),
+            progress.sent.load(Ordering::Relaxed),
+            progress.received.load(Ordering::Relaxed),
         );
         let passed = self.last.0.elapsed();
         if received < self.last.2 {

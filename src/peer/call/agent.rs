@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::client::line::Packet;
 use crate::client::tls;
-use crate::client::uri::Transport;
+use crate::turn::Transport;
 use crate::peer::call::candidates::Ledger;
 use crate::peer::call::exchange::{Exchange, Heard};
-use crate::peer::call::gather::{Found, Host, IceServer, gather, keep_allowed, resolve};
+use crate::peer::call::gather::{Found, Host, IceServer, gather, keep_allowed};
 use crate::peer::call::media::Tracks;
 use crate::peer::call::negotiation::{LABEL, Negotiation, channel_config};
 use crate::peer::call::relays::{Ready, Relays};
@@ -180,7 +180,7 @@ impl<'a> Agent<'a> {
         let mut toward = Vec::new();
         for server in servers {
             toward.extend(
-                resolve(&server.url.host, server.url.port)
+                server.url.resolve()
                     .await
                     .unwrap_or_default(),
             );

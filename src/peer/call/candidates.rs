@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::client::uri::IceUrl;
+use crate::client::uri::ServerUri;
 use crate::peer::verdict::{Candidate, Candidates, Checks, End, Fate, Kind, Pair, Path};
 use crate::wire::{AttributeType, Class, Message, Method, attribute};
 
@@ -21,7 +21,7 @@ struct Entry {
     address: Option<SocketAddr>,
     /// The address that packets of it leave from: itself, or the host address of a reflexive one.
     base: Option<SocketAddr>,
-    url: Option<IceUrl>,
+    url: Option<ServerUri>,
     at: Option<u64>,
     why: Option<String>,
 }
@@ -41,7 +41,7 @@ impl Ledger {
         kind: Kind,
         address: SocketAddr,
         base: SocketAddr,
-        url: Option<IceUrl>,
+        url: Option<ServerUri>,
         at: u64,
     ) {
         self.local.push(Entry {
@@ -55,7 +55,7 @@ impl Ledger {
     }
 
     /// Notes a server that gave no candidate.
-    pub fn nothing(&mut self, url: IceUrl, why: String, at: u64) {
+    pub fn nothing(&mut self, url: ServerUri, why: String, at: u64) {
         let kind = if url.relays { Kind::Relay } else { Kind::Srflx };
         self.local.push(Entry {
             kind,
@@ -165,7 +165,7 @@ impl Ledger {
             kind,
             address,
             server: url.map(ToString::to_string),
-            transport: url.map(|url| url.usual_transport().name()),
+            transport: url.map(|url| url.transport_or_udp().name()),
         };
         Pair {
             local,

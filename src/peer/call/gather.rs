@@ -16,14 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::client::line::{Line, Packet};
-use crate::client::uri::{IceUrl, Transport};
+use crate::client::uri::ServerUri;
+use crate::turn::Transport;
 use crate::peer::call::relayed::Relayed;
 
 /// A server as `iceServers` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IceServer {
     /// Where it is.
-    pub url: IceUrl,
+    pub url: ServerUri,
     /// The user name, empty for STUN.
     pub username: String,
     /// The password, empty for STUN.
@@ -35,7 +36,7 @@ pub enum Found {
     /// How the outside sees the host address `base`.
     Reflexive {
         /// The server that said so.
-        url: IceUrl,
+        url: ServerUri,
         /// The reflexive address.
         address: SocketAddr,
         /// The host address.
@@ -44,14 +45,14 @@ pub enum Found {
     /// An allocation.
     Relayed {
         /// The server that holds it.
-        url: IceUrl,
+        url: ServerUri,
         /// Itself.
         relayed: Relayed,
     },
     /// A server that gave nothing.
     Nothing {
         /// The server.
-        url: IceUrl,
+        url: ServerUri,
         /// Why, in words.
         why: String,
     },
@@ -225,7 +226,7 @@ pub fn keep_allowed(
         .collect::<Vec<_>>()
         .join(", ");
     servers.retain(|server| match server.url.relays {
-        true => transports.is_empty() || transports.contains(&server.url.usual_transport()),
+        true => transports.is_empty() || transports.contains(&server.url.transport_or_udp()),
         false => !relay_only,
     });
     if servers.iter().any(|server| server.url.relays) {
@@ -244,27 +245,6 @@ pub fn keep_allowed(
     }
 }
 
-/// The addresses of a name, in the order in which the resolver gives them.
-///
-/// # Errors
-/// In words: the name has none.
-pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let looked_up = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| format!("{host}: {error}"))?;
-    let mut addresses: Vec<SocketAddr> = Vec::new();
-    for address in looked_up {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    if addresses.is_empty() {
-        Err(format!("{host} has no address"))
-    } else {
-        Ok(addresses)
-    }
-}
-
 /// Allocates on a server, at the first of its addresses that this machine has a route to.
 async fn relay_by(
     server: IceServer,
@@ -279,8 +259,8 @@ async fn relay_by(
     } = server;
     let allocation = async {
         let mut failure = String::new();
-        for address in resolve(&url.host, url.port).await? {
-            let opening = Line::open(url.usual_transport(), address, &url.host, &tls);
+        for address in url.resolve().await.map_err(|error| error.to_string())? {
+            let opening = Line::open(url.transport_or_udp(), address, &url.host, &tls);
             let line = match tokio::time::timeout(PATIENCE, opening).await {
                 Ok(Ok((line, _))) => line,
                 Ok(Err(closed)) => {
@@ -304,10 +284,13 @@ async fn relay_by(
 }
 
 /// Asks a STUN server for the reflexive address of every host address of its families.
-async fn reflect_by(url: IceUrl, hosts: Vec<Host>, found: mpsc::Sender<Found>) {
-    let addresses = match resolve(&url.host, url.port).await {
+async fn reflect_by(url: ServerUri, hosts: Vec<Host>, found: mpsc::Sender<Found>) {
+    let addresses = match url.resolve().await {
         Ok(addresses) => addresses,
-        Err(why) => return drop(found.send(Found::Nothing { url, why }).await),
+        Err(error) => {
+            let why = error.to_string();
+            return drop(found.send(Found::Nothing { url, why }).await);
+        }
     };
     let mut asked = JoinSet::new();
     for host in hosts {

@@ -3,16 +3,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::client::uri::{IceUrl, Transport};
+use crate::client::uri::ServerUri;
+use crate::turn::Transport;
 use crate::peer::call::gather::IceServer;
 use crate::peer::call::relayed::Relayed;
 
 /// All allocations of one call.
 #[derive(Default)]
 pub struct Relays {
-    ready: Vec<(IceUrl, Relayed)>,
+    ready: Vec<(ServerUri, Relayed)>,
     /// Over TCP or TLS, while one over UDP may still come.
-    held: Vec<(IceUrl, Relayed)>,
+    held: Vec<(ServerUri, Relayed)>,
     until: Option<Instant>,
     /// How many servers have not yet answered over UDP.
     awaited: usize,
@@ -21,7 +22,7 @@ pub struct Relays {
 /// An allocation that may become a candidate now.
 pub struct Ready {
     /// The server.
-    pub url: IceUrl,
+    pub url: ServerUri,
     /// The relayed address.
     pub address: SocketAddr,
     /// Our address on the line to the server.
@@ -35,7 +36,7 @@ impl Relays {
     }
 
     /// Takes an allocation; what may become candidates now.
-    pub fn granted(&mut self, url: IceUrl, relayed: Relayed) -> Vec<Ready> {
+    pub fn granted(&mut self, url: ServerUri, relayed: Relayed) -> Vec<Ready> {
         if is_udp(&url) {
             self.awaited = self.awaited.saturating_sub(1);
         } else {
@@ -47,7 +48,7 @@ impl Relays {
     }
 
     /// A server gave nothing; what may become candidates now.
-    pub fn refused(&mut self, url: &IceUrl) -> Vec<Ready> {
+    pub fn refused(&mut self, url: &ServerUri) -> Vec<Ready> {
         if is_udp(url) {
             self.awaited = self.awaited.saturating_sub(1);
         }
@@ -62,7 +63,7 @@ impl Relays {
     /// What may become candidates at this time, in the order in which it should.
     pub fn let_go(&mut self, now: Instant) -> Vec<Ready> {
         let all = self.awaited == 0 || self.until.is_some_and(|until| until <= now);
-        self.held.sort_by_key(|(url, _)| url.usual_transport());
+        self.held.sort_by_key(|(url, _)| url.transport_or_udp());
         let free: Vec<_> = self
             .held
             .extract_if(.., |(url, _)| all || is_udp(url))
@@ -105,8 +106,8 @@ impl Relays {
     }
 }
 
-fn is_udp(url: &IceUrl) -> bool {
-    url.relays && url.usual_transport() == Transport::Udp
+fn is_udp(url: &ServerUri) -> bool {
+    url.relays && url.transport_or_udp() == Transport::Udp
 }
 
 /// How long UDP may take before TCP and TLS are no longer held back.

@@ -11,8 +11,8 @@ use tokio::net::UdpSocket;
 use crate::client::line::{Closed, Line, Opening};
 use crate::client::tls;
 use crate::client::tls::{Certificate, Findings};
-use crate::client::uri::{IceUrl, Transport};
-use crate::peer::call::gather::resolve;
+use crate::client::uri::ServerUri;
+use crate::turn::Transport;
 use crate::peer::check::diagnosis;
 use crate::peer::check::diagnosis::Clue;
 use crate::peer::check::report::{Examined, Finding, Report, Tls};
@@ -26,7 +26,7 @@ use crate::wire::attribute::Family;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The servers.
-    pub urls: Vec<IceUrl>,
+    pub urls: Vec<ServerUri>,
     /// What TURN servers are shown.
     pub credentials: Credentials,
     /// A PEM file of further authorities to trust.
@@ -67,12 +67,12 @@ pub async fn check(settings: &Settings, mut progress: impl FnMut(&str)) -> std::
             Some(transport) => vec![transport],
             None => vec![Transport::Udp, Transport::Tcp],
         };
-        let addresses = match resolve(&url.host, url.port).await {
+        let addresses = match url.resolve().await {
             Ok(addresses) => addresses,
             Err(why) => {
-                let mut server = Examined::new(url.to_string(), url.usual_transport().name());
+                let mut server = Examined::new(url.to_string(), url.transport_or_udp().name());
                 server.failed("resolve", &why);
-                doctor.findings.push(diagnosis::unresolved(&server, &why));
+                doctor.findings.push(diagnosis::unresolved(&server, &why.to_string()));
                 examined.push(server);
                 continue;
             }
@@ -102,7 +102,7 @@ struct Doctor<'a> {
 impl Doctor<'_> {
     async fn examine(
         &mut self,
-        url: &IceUrl,
+        url: &ServerUri,
         transport: Transport,
         address: SocketAddr,
     ) -> Examined {
@@ -142,7 +142,7 @@ impl Doctor<'_> {
     async fn open(
         &mut self,
         server: &mut Examined,
-        url: &IceUrl,
+        url: &ServerUri,
         transport: Transport,
         address: SocketAddr,
     ) -> Option<Line> {
@@ -206,7 +206,7 @@ impl Doctor<'_> {
     async fn relay(
         &mut self,
         server: &mut Examined,
-        url: &IceUrl,
+        url: &ServerUri,
         transport: Transport,
         address: SocketAddr,
     ) {
@@ -257,7 +257,7 @@ impl Doctor<'_> {
     /// Whether a server that refused a name good for a day takes one good for years: its clock is ahead.
     async fn far_expiry_works(
         &self,
-        url: &IceUrl,
+        url: &ServerUri,
         transport: Transport,
         address: SocketAddr,
         trouble: &Trouble,
