@@ -2,13 +2,13 @@
 
 use crate::certificate::{Pair, folder};
 use crate::{crate_server, floor};
-use hairpin::turn::Transport;
 use hairpin::bench::plan::{Direction, Plan, Target, Workload};
 use hairpin::bench::pool::Pool;
 use hairpin::bench::rate::Rate;
 use hairpin::bench::stop::Stop;
 use hairpin::bench::worker::Progress;
 use hairpin::net::host::cpu;
+use hairpin::turn::Transport;
 use hairpin::turn::client_state::Login;
 use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};

@@ -10,13 +10,13 @@ use crate::contender::{Contender, Needs, PER_ADDRESS, Running, plan};
 use crate::row::{cost, relay};
 use crate::table::median;
 use crate::{DESCRIPTORS, Settings};
-use hairpin::turn::Transport;
+use hairpin::bench::error::Error;
 use hairpin::bench::plan::{Plan, Workload};
 use hairpin::bench::pool::Pool;
 use hairpin::bench::process::{Spent, spent};
 use hairpin::bench::rate::Rate;
 use hairpin::bench::worker::Progress;
-use hairpin::bench::error::Error;
+use hairpin::turn::Transport;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
 

@@ -3,13 +3,13 @@
 use crate::contender::{Contender, Needs, Running};
 use crate::table::{Line, Numbers, median};
 use crate::{Settings, crowd};
-use hairpin::turn::Transport;
+use hairpin::bench::error::Error;
 use hairpin::bench::plan::{Direction, Plan, Workload};
-use hairpin::bench::pool::{Run, Pool};
+use hairpin::bench::pool::{Pool, Run};
 use hairpin::bench::process::spent;
 use hairpin::bench::rate::Rate;
 use hairpin::bench::worker::Progress;
-use hairpin::bench::error::Error;
+use hairpin::turn::Transport;
 use std::process::Command;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use crate::bench::error::Error;
 use crate::bench::plan::Plan;
-use crate::bench::worker::{Worker, Progress};
-use crate::net::{Transmit, BufferRange};
+use crate::bench::worker::{Progress, Worker};
+use crate::net::{BufferRange, Transmit};
 use crate::turn::client_state::{Answer, Event, Refusal, Request, wait_ms};
 use crate::wire::{ErrorCode, TransactionId};
 use std::collections::BTreeMap;
@@ -67,7 +67,8 @@ pub fn exchange_all(
             }
             next += 1;
         }
-        worker.waiting
+        worker
+            .waiting
             .ask(Duration::from_millis(1))
             .map_err(Error::Io)?;
         for _ in 0..worker.waiting.count() {
@@ -227,7 +228,8 @@ impl Talk {
             });
         }
         self.moves -= 1;
-        worker.redial(index, plan)
+        worker
+            .redial(index, plan)
             .map_err(|error| Error::Connect(plan.target.clone(), error))?;
         self.begin(worker, index, request);
         Ok(())

@@ -2,8 +2,8 @@
 
 use crate::bench::dtls::{Dtls, Terms};
 use crate::bench::plan::Target;
+use crate::net::{Batch, Buffers, SendCounts, SendScratch, Transmit, UdpOptions, UdpSocket};
 use crate::turn::Transport;
-use crate::net::{Batch, SendScratch, Buffers, UdpOptions, Transmit, SendCounts, UdpSocket};
 use crate::wire::stream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -131,7 +131,12 @@ impl Dialer {
 impl Lane {
     /// Sends frames, each the payload piece of an [`Transmit`] that lies in `arena`. What a stream cannot take now is
     /// dropped, as UDP would.
-    pub fn send(&mut self, messages: &mut SendScratch, frames: &[Transmit], arena: &[u8]) -> SendCounts {
+    pub fn send(
+        &mut self,
+        messages: &mut SendScratch,
+        frames: &[Transmit],
+        arena: &[u8],
+    ) -> SendCounts {
         let octets = Buffers {
             received: &[],
             written: arena,

@@ -8,10 +8,10 @@ use crate::bench::exchange::post;
 use crate::bench::payload;
 use crate::bench::payload::Counters;
 use crate::bench::plan::Plan;
-use crate::bench::rate::Rate;
-use crate::bench::worker::{CHANNEL, Worker, Progress, data};
 use crate::bench::plan::{Direction, Workload};
-use crate::net::{Buffers, Transmit, BufferRange};
+use crate::bench::rate::Rate;
+use crate::bench::worker::{CHANNEL, Progress, Worker, data};
+use crate::net::{BufferRange, Buffers, Transmit};
 use crate::turn::client_state::Request;
 use crate::wire::{AttributeType, Class, Message, Method, attribute, padded, writer};
 use std::net::SocketAddr;
@@ -33,7 +33,12 @@ pub struct Load {
 
 /// Sends and receives for the load's duration and until what is under way has come; what was counted, and what ended it
 /// before its time: [`Error::Io`] for what makes a socket useless, [`Error::ConnectionLost`] for a connection that broke.
-pub fn drive(worker: &mut Worker, plan: &Plan, load: &Load, progress: &Progress) -> (Counters, Option<Error>) {
+pub fn drive(
+    worker: &mut Worker,
+    plan: &Plan,
+    load: &Load,
+    progress: &Progress,
+) -> (Counters, Option<Error>) {
     worker.ledger.begin(load.run, load.slice.as_nanos() as u64);
     let mut drive = Drive::new(worker, plan);
     let mut shown = (0, 0);
@@ -237,7 +242,8 @@ impl Drive {
                     &self.frames[first..],
                     &self.arena,
                 );
-                worker.ledger
+                worker
+                    .ledger
                     .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
                 self.frames.truncate(first);
             }
@@ -258,7 +264,8 @@ impl Drive {
         for owned in self.owners.chunk_by(|a, b| a % peers == b % peers) {
             let frames = &self.frames[at..at + owned.len()];
             let sent = worker.peers[owned[0] % peers].send(&mut worker.messages, frames, octets);
-            worker.ledger
+            worker
+                .ledger
                 .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
             at += owned.len();
         }
@@ -318,7 +325,8 @@ impl Drive {
                         .map_err(Error::Io)?;
                     let now = worker.ledger.now();
                     for datagram in worker.intake.batch.datagrams() {
-                        worker.ledger
+                        worker
+                            .ledger
                             .received(worker.intake.batch.payload(datagram), now);
                     }
                     received.drained

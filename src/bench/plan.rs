@@ -296,7 +296,9 @@ fn refuse_unused(options: &BenchOptions) -> Result<(), PlanError> {
 
 /// One thread for each core that the measured process leaves free, or for all cores but one; at most four.
 fn threads(pid: Option<u32>) -> usize {
-    let free = pid.map(crate::bench::process::free_cores).unwrap_or_default();
+    let free = pid
+        .map(crate::bench::process::free_cores)
+        .unwrap_or_default();
     if free.is_empty() {
         let cores = crate::net::host::cpu::allowed_cores().len();
         cores.saturating_sub(1).clamp(1, 4)

@@ -6,10 +6,10 @@ use crate::bench::histogram::Histogram;
 use crate::bench::load::{Load, bind, drive};
 use crate::bench::payload::Counters;
 use crate::bench::plan::Plan;
+use crate::bench::plan::{Direction, Workload};
 use crate::bench::process::{Spent, free_cores, spent};
 use crate::bench::rate::Rate;
-use crate::bench::worker::{Worker, Progress};
-use crate::bench::plan::{Direction, Workload};
+use crate::bench::worker::{Progress, Worker};
 use crate::net::host::cpu;
 use crate::turn::client_state::{Client, Request};
 use std::sync::atomic::Ordering;
@@ -118,7 +118,11 @@ impl Pool {
     /// # Errors
     /// The [`Error`] of the first that is refused or not answered.
     pub fn allocate(&mut self, rate: Option<f64>) -> Result<Round, Error> {
-        for agent in self.workers.iter_mut().flat_map(|worker| &mut worker.agents) {
+        for agent in self
+            .workers
+            .iter_mut()
+            .flat_map(|worker| &mut worker.agents)
+        {
             let seed = crate::bench::worker::seed().map_err(Error::Io)?;
             agent.client = Client::new(self.plan.login.clone(), seed);
         }
@@ -148,7 +152,8 @@ impl Pool {
     pub fn bind(&mut self) -> Result<Round, Error> {
         let plan = self.plan.clone();
         let ask = |worker: &Worker, index| {
-            worker.peer_of(index, plan.direction)
+            worker
+                .peer_of(index, plan.direction)
                 .map(|peer| bind(&plan, peer))
         };
         let round = self.round(ExchangeOptions::default(), ask)?;

@@ -2,7 +2,7 @@
 
 use crate::bench::error::Error;
 use crate::bench::payload::Counters;
-use crate::bench::pool::{Run, Pool};
+use crate::bench::pool::{Pool, Run};
 use crate::bench::rate::Rate;
 use std::time::Duration;
 
@@ -51,7 +51,9 @@ pub fn search(
             });
         }
         let said = format!("trying {rate:.0}/s");
-        run = pool.run(Rate::PerSecond(rate), PROBE, |progress, _| look(&said, progress))?;
+        run = pool.run(Rate::PerSecond(rate), PROBE, |progress, _| {
+            look(&said, progress)
+        })?;
         bracket.tried(rate, is_good(&run.counters));
         probes.push(Probe {
             rate,

@@ -6,7 +6,7 @@
 
 use crate::bench::link::{Dialer, Intake, Lane, RECEIVE_BUFFER};
 use crate::bench::payload;
-use crate::bench::payload::{Arrival, Slice, Stamp, Counters};
+use crate::bench::payload::{Arrival, Counters, Slice, Stamp};
 use crate::bench::plan::Plan;
 use crate::bench::plan::{Direction, Workload};
 use crate::net::{SendScratch, UdpOptions, UdpSocket};

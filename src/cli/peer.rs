@@ -8,9 +8,9 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::{print_error, print_result};
-use crate::turn::Transport;
 use crate::peer::call::agent::{Policy, Settings, call};
 use crate::peer::verdict::Expected;
+use crate::turn::Transport;
 
 /// Meets another peer (a second `hairpin peer`, or a browser on the call page) in a room, connects, exchanges messages, and says which way the call
 /// went and why. Exit code: 0 as expected, 3 connected another way, 4 not connected, 2 usage.

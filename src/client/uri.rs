@@ -75,7 +75,10 @@ impl ServerUri {
         resolved: io::Result<impl Iterator<Item = SocketAddr>>,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
         let host = || self.host.clone();
-        let resolved = resolved.map_err(|error| ResolveError::Lookup { host: host(), error })?;
+        let resolved = resolved.map_err(|error| ResolveError::Lookup {
+            host: host(),
+            error,
+        })?;
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for address in resolved {
             if !addresses.contains(&address) {
@@ -200,14 +203,56 @@ mod tests {
     #[test]
     fn scheme_and_query_decide_port_and_transport() {
         for (text, relays, host, port, transport) in [
-            ("stun:a.example", false, "a.example", 3478, Some(Transport::Udp)),
-            ("stuns:a.example", false, "a.example", 5349, Some(Transport::Tls)),
+            (
+                "stun:a.example",
+                false,
+                "a.example",
+                3478,
+                Some(Transport::Udp),
+            ),
+            (
+                "stuns:a.example",
+                false,
+                "a.example",
+                5349,
+                Some(Transport::Tls),
+            ),
             ("turn:a.example", true, "a.example", 3478, None),
-            ("turn:192.0.2.1:5000?transport=tcp", true, "192.0.2.1", 5000, Some(Transport::Tcp)),
-            ("turn:192.0.2.1?transport=udp", true, "192.0.2.1", 3478, Some(Transport::Udp)),
-            ("TURNS:a.example", true, "a.example", 5349, Some(Transport::Tls)),
-            ("turns:[2001:db8::1]:443?transport=tcp", true, "2001:db8::1", 443, Some(Transport::Tls)),
-            ("turns:a.example?transport=udp", true, "a.example", 5349, Some(Transport::Dtls)),
+            (
+                "turn:192.0.2.1:5000?transport=tcp",
+                true,
+                "192.0.2.1",
+                5000,
+                Some(Transport::Tcp),
+            ),
+            (
+                "turn:192.0.2.1?transport=udp",
+                true,
+                "192.0.2.1",
+                3478,
+                Some(Transport::Udp),
+            ),
+            (
+                "TURNS:a.example",
+                true,
+                "a.example",
+                5349,
+                Some(Transport::Tls),
+            ),
+            (
+                "turns:[2001:db8::1]:443?transport=tcp",
+                true,
+                "2001:db8::1",
+                443,
+                Some(Transport::Tls),
+            ),
+            (
+                "turns:a.example?transport=udp",
+                true,
+                "a.example",
+                5349,
+                Some(Transport::Dtls),
+            ),
         ] {
             let uri = ServerUri {
                 relays,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use hairpin::turn::Transport;
 use hairpin::peer::call::agent::{Policy, Settings, call};
 use hairpin::peer::verdict::{Expected, Kind, Path, Verdict};
+use hairpin::turn::Transport;
 use serde_json::json;
 
 use crate::rendezvous;

@@ -7,10 +7,10 @@ pub mod text;
 use crate::bench::error::Error;
 use crate::bench::histogram::Histogram;
 use crate::bench::plan::{Direction, Plan, Workload};
-use crate::turn::Transport;
 use crate::bench::pool::{Round, Run, Usage};
 use crate::bench::rate::Rate;
 use crate::bench::search::{LOSS, Probe};
+use crate::turn::Transport;
 use serde::Serialize;
 
 /// The outcome of `hairpin bench`; `--json` prints exactly this.
@@ -488,12 +488,22 @@ mod tests {
             (Binding, "stun:192.0.2.1", max, 400_000, 0.0, false),
             (Binding, "stun:192.0.2.1", max, 5_000, 0.0, false),
             (Binding, "stun:127.0.0.1", max, 20_000, 0.0, false),
-            (Binding, "turn:192.0.2.1?transport=tcp", max, 20_000, 0.0, false),
+            (
+                Binding,
+                "turn:192.0.2.1?transport=tcp",
+                max,
+                20_000,
+                0.0,
+                false,
+            ),
             (Relay, "turn:192.0.2.1", max, 20_000, 0.0, false),
         ] {
             let plan = plan(workload, server, rate);
             let is_bound = is_answer_bound(&plan, received, 10.0, loss);
-            assert_eq!(is_bound, expected, "{workload:?} {server} {rate:?} {received}");
+            assert_eq!(
+                is_bound, expected,
+                "{workload:?} {server} {rate:?} {received}"
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ pub use crate::cli::bench::args::Bench;
 
 use crate::bench::error::Error;
 use crate::bench::plan::{Plan, Workload};
-use crate::bench::pool::{Round, Pool};
+use crate::bench::pool::{Pool, Round};
 use crate::bench::rate::Rate;
 use crate::bench::results::Outcome;
 use crate::bench::results::file::Report;

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 
 use crate::client::line::Packet;
 use crate::client::tls;
-use crate::turn::Transport;
 use crate::peer::call::candidates::Ledger;
 use crate::peer::call::exchange::{Exchange, Heard};
 use crate::peer::call::gather::{Found, Host, IceServer, gather, keep_allowed};
@@ -21,6 +20,7 @@ use crate::peer::call::negotiation::{LABEL, Negotiation, channel_config};
 use crate::peer::call::relays::{Ready, Relays};
 use crate::peer::rendezvous::Signal;
 use crate::peer::verdict::{Expected, Failure, Kind, Move, Path, Steps, Types, Verdict};
+use crate::turn::Transport;
 
 /// What a call is to be.
 #[derive(Clone, Debug)]
@@ -179,11 +179,7 @@ impl<'a> Agent<'a> {
     ) -> Result<Vec<Host>, Failure> {
         let mut toward = Vec::new();
         for server in servers {
-            toward.extend(
-                server.url.resolve()
-                    .await
-                    .unwrap_or_default(),
-            );
+            toward.extend(server.url.resolve().await.unwrap_or_default());
         }
         let hosts = Host::open_all(&toward, packets)
             .await

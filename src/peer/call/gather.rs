@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::client::line::{Line, Packet};
 use crate::client::uri::ServerUri;
-use crate::turn::Transport;
 use crate::peer::call::relayed::Relayed;
+use crate::turn::Transport;
 
 /// A server as `iceServers` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::client::uri::ServerUri;
-use crate::turn::Transport;
 use crate::peer::call::gather::IceServer;
 use crate::peer::call::relayed::Relayed;
+use crate::turn::Transport;
 
 /// All allocations of one call.
 #[derive(Default)]

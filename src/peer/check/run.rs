@@ -12,11 +12,11 @@ use crate::client::line::{Closed, Line, Opening};
 use crate::client::tls;
 use crate::client::tls::{Certificate, Findings};
 use crate::client::uri::ServerUri;
-use crate::turn::Transport;
 use crate::peer::check::diagnosis;
 use crate::peer::check::diagnosis::Clue;
 use crate::peer::check::report::{Examined, Finding, Report, Tls};
 use crate::peer::check::talk::{Source, Talk, Trouble};
+use crate::turn::Transport;
 use crate::turn::client_state::{Login, Request};
 use crate::turn::policy::credentials;
 use crate::wire::ErrorCode;
@@ -72,7 +72,9 @@ pub async fn check(settings: &Settings, mut progress: impl FnMut(&str)) -> std::
             Err(why) => {
                 let mut server = Examined::new(url.to_string(), url.transport_or_udp().name());
                 server.failed("resolve", &why);
-                doctor.findings.push(diagnosis::unresolved(&server, &why.to_string()));
+                doctor
+                    .findings
+                    .push(diagnosis::unresolved(&server, &why.to_string()));
                 examined.push(server);
                 continue;
             }
