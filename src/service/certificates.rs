@@ -18,25 +18,31 @@ pub struct Pair {
     pub private_key: PathBuf,
 }
 
-/// Seconds until each certificate that `tls` shows expires, by its first name; of several, the least; negative once it has.
-pub fn left(tls: &TlsServer) -> BTreeMap<String, i64> {
+/// Unix times at which the certificates of `tls` expire, by first name; the earliest of several with one name.
+pub fn expiries(tls: &TlsServer) -> BTreeMap<String, Duration> {
+    let mut expiries = BTreeMap::new();
+    for certificate in tls.certificates() {
+        let first = certificate.names().first().map(String::as_str);
+        let name = first.unwrap_or(certificate.serial()).to_owned();
+        let expiry = certificate.not_after();
+        expiries
+            .entry(name)
+            .and_modify(|earliest: &mut Duration| *earliest = expiry.min(*earliest))
+            .or_insert(expiry);
+    }
+    expiries
+}
+
+/// Seconds until the certificates of `tls` expire, by first name; negative for one that has expired.
+pub fn seconds_left(tls: &TlsServer) -> BTreeMap<String, i64> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs() as i64;
-    let mut left = BTreeMap::new();
-    for certificate in tls.certificates() {
-        let name = certificate
-            .names()
-            .first()
-            .cloned()
-            .unwrap_or_else(|| certificate.serial().to_owned());
-        let seconds = certificate.not_after().as_secs() as i64 - now;
-        left.entry(name)
-            .and_modify(|least: &mut i64| *least = seconds.min(*least))
-            .or_insert(seconds);
-    }
-    left
+    let expiries = expiries(tls).into_iter();
+    expiries
+        .map(|(name, expiry)| (name, expiry.as_secs() as i64 - now))
+        .collect()
 }
 
 /// The certificates of a running server. Cloning it shares it.

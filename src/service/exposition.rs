@@ -1,107 +1,126 @@
-//! Metrics in Prometheus' text format, put together for one answer.
+//! Builds one answer in Prometheus' text format from numbers that were counted elsewhere.
 
-use crate::relay::observe::counters::Kind;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{Counter, Gauge, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder};
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, Result, TextEncoder};
 use std::collections::HashMap;
 
-/// Where metrics are gathered for one answer.
+/// The metrics of one answer.
 #[derive(Default)]
 pub(super) struct Exposition {
     registry: Registry,
 }
 
-/// One row of a histogram: its label's value, how many fell below each bound and above the one before, how many above the
-/// last, and the sum of all.
-pub(super) struct Spread {
+/// A counter or gauge without its samples. The name of a counter ends in `_total`.
+#[derive(Clone, Copy)]
+pub(super) struct Description<'a, const N: usize = 0> {
+    pub(super) name: &'a str,
+    pub(super) help: &'a str,
+    pub(super) labels: [&'a str; N],
+}
+
+/// A histogram without its samples.
+pub(super) struct HistogramDescription<'a> {
+    pub(super) name: &'a str,
+    pub(super) help: &'a str,
+    pub(super) label: &'a str,
+    /// Upper bounds of the buckets.
+    pub(super) bounds: &'a [f64],
+}
+
+/// One row of a histogram.
+pub(super) struct HistogramSample {
     pub(super) label: String,
+    /// Observations in each bucket, not cumulative; the last bucket has no upper bound.
     pub(super) counts: Vec<u64>,
     pub(super) sum: f64,
 }
 
+/// A counter or gauge without labels.
+pub(super) fn plain<'a>(name: &'a str, help: &'a str) -> Description<'a> {
+    Description {
+        name,
+        help,
+        labels: [],
+    }
+}
+
+/// A counter or gauge with labels.
+pub(super) fn labeled<'a, const N: usize>(
+    name: &'a str,
+    help: &'a str,
+    labels: [&'a str; N],
+) -> Description<'a, N> {
+    Description { name, help, labels }
+}
+
 impl Exposition {
-    /// Whole numbers, one for each set of labels.
-    pub(super) fn rows<const N: usize>(
+    /// Adds a counter with one sample for each set of label values.
+    pub(super) fn counter<const N: usize>(
         &self,
-        kind: Kind,
-        name: &str,
-        help: &str,
-        labels: [&str; N],
-        rows: impl IntoIterator<Item = ([String; N], u64)>,
+        description: Description<'_, N>,
+        samples: impl IntoIterator<Item = ([String; N], f64)>,
     ) -> Result<()> {
-        let options = Opts::new(name, help);
-        let rows = rows.into_iter();
-        match kind {
-            Kind::Total => {
-                let counters = IntCounterVec::new(options, &labels)?;
-                rows.for_each(|(values, count)| counters.with_label_values(&values).inc_by(count));
-                self.register(counters)
-            }
-            Kind::Gauge => {
-                let gauges = IntGaugeVec::new(options, &labels)?;
-                rows.for_each(|(values, count)| {
-                    gauges.with_label_values(&values).set(count as i64)
-                });
-                self.register(gauges)
-            }
+        let Description { name, help, labels } = description;
+        let counters = CounterVec::new(Opts::new(name, help), &labels)?;
+        for (values, value) in samples {
+            counters.with_label_values(&values).inc_by(value);
         }
+        self.register(counters)
     }
 
-    /// One number, whole or not.
-    pub(super) fn number(&self, kind: Kind, name: &str, help: &str, value: f64) -> Result<()> {
-        match kind {
-            Kind::Total => {
-                let counter = Counter::new(name, help)?;
-                counter.inc_by(value);
-                self.register(counter)
-            }
-            Kind::Gauge => {
-                let gauge = Gauge::new(name, help)?;
-                gauge.set(value);
-                self.register(gauge)
-            }
+    /// Adds a gauge with one sample for each set of label values.
+    pub(super) fn gauge<const N: usize>(
+        &self,
+        description: Description<'_, N>,
+        samples: impl IntoIterator<Item = ([String; N], f64)>,
+    ) -> Result<()> {
+        let Description { name, help, labels } = description;
+        let gauges = GaugeVec::new(Opts::new(name, help), &labels)?;
+        for (values, value) in samples {
+            gauges.with_label_values(&values).set(value);
         }
+        self.register(gauges)
     }
 
-    /// A histogram with one label, whose upper bounds are `bounds`.
+    /// Adds a histogram.
     pub(super) fn histogram(
         &self,
-        name: &str,
-        help: &str,
-        label: &str,
-        bounds: &[f64],
-        rows: impl IntoIterator<Item = Spread>,
+        description: HistogramDescription<'_>,
+        samples: impl IntoIterator<Item = HistogramSample>,
     ) -> Result<()> {
+        let HistogramDescription {
+            name,
+            help,
+            label,
+            bounds,
+        } = description;
         let desc = Desc::new(name.into(), help.into(), vec![label.into()], HashMap::new())?;
-        let metrics = rows
+        let metrics = samples
             .into_iter()
-            .map(|row| metric(label, bounds, row))
+            .map(|sample| to_metric(label, bounds, sample))
             .collect();
-        self.register(Ready { desc, metrics })
+        self.register(FixedHistogram { desc, metrics })
     }
 
-    /// Whatever knows by itself how it is told.
+    /// Adds a metric that collects itself.
     pub(super) fn register(&self, metric: impl Collector + 'static) -> Result<()> {
         self.registry.register(Box::new(metric))
     }
 
-    /// All of it.
-    ///
-    /// # Errors
-    /// A name that Prometheus does not allow: a fault of the program.
-    pub(super) fn text(&self) -> Result<String> {
+    /// Encodes all metrics.
+    pub(super) fn encode(&self) -> Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
 
-/// A family that was counted elsewhere.
-struct Ready {
+/// A histogram whose samples were counted elsewhere.
+struct FixedHistogram {
     desc: Desc,
     metrics: Vec<Metric>,
 }
 
-impl Collector for Ready {
+impl Collector for FixedHistogram {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
@@ -116,22 +135,22 @@ impl Collector for Ready {
     }
 }
 
-fn metric(label: &str, bounds: &[f64], row: Spread) -> Metric {
-    let mut below = 0;
-    let buckets = bounds.iter().zip(&row.counts).map(|(bound, count)| {
-        below += count;
+fn to_metric(label: &str, bounds: &[f64], sample: HistogramSample) -> Metric {
+    let mut cumulative = 0;
+    let buckets = bounds.iter().zip(&sample.counts).map(|(bound, count)| {
+        cumulative += count;
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(below);
+        bucket.set_cumulative_count(cumulative);
         bucket
     });
     let mut histogram = Histogram::default();
     histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(row.counts.iter().sum());
-    histogram.set_sample_sum(row.sum);
+    histogram.set_sample_count(sample.counts.iter().sum());
+    histogram.set_sample_sum(sample.sum);
     let mut pair = LabelPair::default();
     pair.set_name(label.into());
-    pair.set_value(row.label);
+    pair.set_value(sample.label);
     let mut metric = Metric::from_label(vec![pair]);
     metric.set_histogram(histogram);
     metric

@@ -1,383 +1,387 @@
-//! `/metrics`: everything that is counted, in Prometheus' text format, each thing once and with its explanation.
+//! The page of `GET /metrics`: every counter once, in Prometheus' text format, by its naming rules.
 //!
-//! Nothing is labelled by user or address: the number of series is fixed by the code, whatever clients do. Values are
-//! read from the shards' counters when somebody asks; nothing is kept here.
+//! No metric is labeled by user or address, so the number of series is fixed by the code and does not grow with
+//! clients. Values are read from the counters of the shards when the page is requested.
 
+use crate::net::host::process::{self, Process};
 use crate::relay::Statistics;
-use crate::relay::observe::counters::Kind;
-use crate::relay::observe::counters::Kind::{Gauge, Total};
+use crate::relay::observe::counters::{Family, Kind};
 use crate::relay::observe::request_duration;
 use crate::service::certificates;
-use crate::service::exposition::{Exposition, Spread};
-use crate::service::process;
+use crate::service::exposition::{
+    Exposition, HistogramDescription, HistogramSample, labeled, plain,
+};
 use crate::turn::counters::Flow;
 use crate::turn::{Counters, Discard, End, Transport};
 use crate::wire::{ErrorCode, Method};
-use prometheus::{CounterVec, GaugeVec, Histogram, Opts, Result};
+use prometheus::{Histogram, Result};
 use std::time::Duration;
 
-/// What the page tells beside what shards count.
+/// Metrics that are not counted by shards.
 #[derive(Debug, Default)]
-pub struct Beside {
-    /// How much longer allocations may live, once the server leaves; `None` while it stays.
-    pub drain_left: Option<Duration>,
-    /// Counters of the services: name, explanation, value.
+pub struct ServiceMetrics {
+    /// Time until a draining server ends its allocations; `None` unless it drains.
+    pub drain_remaining: Option<Duration>,
+    /// Counters: name, help text, value.
     pub counters: Vec<(&'static str, &'static str, u64)>,
-    /// How long allocations lived.
-    pub lifetimes: Option<Histogram>,
+    /// Durations of ended allocations.
+    pub allocation_durations: Option<Histogram>,
 }
 
-/// The page, from what all shards have counted.
+/// Builds the page.
 ///
 /// # Errors
-/// A name that Prometheus does not allow: a fault of the program.
-pub fn page(statistics: &Statistics, beside: Beside) -> Result<String> {
+/// A name that Prometheus does not allow, which is a fault of the program.
+pub fn page(statistics: &Statistics, services: ServiceMetrics) -> Result<String> {
     let page = Page {
+        statistics,
         out: Exposition::default(),
     };
-    page.server(statistics, beside.drain_left)?;
-    for (name, help, count) in beside.counters {
-        page.out.rows(Total, name, help, [], [([], count)])?;
+    page.server(services.drain_remaining)?;
+    for (name, help, value) in services.counters {
+        page.total(name, help, value)?;
     }
-    page.allocations(statistics)?;
-    if let Some(lifetimes) = beside.lifetimes {
-        page.out.register(lifetimes)?;
+    page.allocations()?;
+    if let Some(durations) = services.allocation_durations {
+        page.out.register(durations)?;
     }
-    page.traffic(statistics)?;
-    page.protocol(statistics)?;
-    page.times(statistics)?;
-    page.shards(statistics)?;
-    page.certificates(statistics)?;
+    page.traffic()?;
+    page.protocol()?;
+    page.request_durations()?;
+    page.shards()?;
+    page.certificates()?;
     page.process()?;
-    page.out.text()
+    page.out.encode()
 }
 
-struct Page {
+struct Page<'a> {
+    statistics: &'a Statistics,
     out: Exposition,
 }
 
-impl Page {
-    fn server(&self, statistics: &Statistics, drain_left: Option<Duration>) -> Result<()> {
-        let build = GaugeVec::new(
-            Opts::new("hairpin_build_info", "The version that runs; always 1."),
-            &["version"],
-        )?;
-        build
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1.0);
-        self.out.register(build)?;
-        self.out.number(
-            Gauge,
-            "hairpin_uptime_seconds",
-            "Time since the relay started.",
-            statistics.uptime.as_secs_f64(),
-        )?;
-        self.out.number(
-            Gauge,
+impl Page<'_> {
+    fn server(&self, drain_remaining: Option<Duration>) -> Result<()> {
+        let build = labeled(
+            "hairpin_build_info",
+            "The running version; always 1.",
+            ["version"],
+        );
+        self.out
+            .gauge(build, [([env!("CARGO_PKG_VERSION").to_owned()], 1.0)])?;
+        self.level(
             "hairpin_draining",
-            "1 while the server leaves and takes no new allocations.",
-            f64::from(drain_left.is_some()),
+            "1 while the server drains and rejects new allocations, otherwise 0.",
+            f64::from(drain_remaining.is_some()),
         )?;
-        let left = drain_left.unwrap_or_default().as_secs_f64();
-        self.out.number(
-            Gauge,
-            "hairpin_drain_seconds_left",
-            "How much longer allocations may live while it leaves.",
-            left,
+        self.level(
+            "hairpin_drain_remaining_seconds",
+            "Time until a draining server ends its allocations; 0 unless it drains.",
+            drain_remaining.unwrap_or_default().as_secs_f64(),
         )?;
-        self.out.number(
-            Gauge,
+        self.level(
             "hairpin_relay_ports",
-            "Relayed ports there are, on all relay addresses.",
-            statistics.ports as f64,
+            "Relayed ports on all relay addresses.",
+            self.statistics.ports as f64,
         )?;
-        self.out.number(
-            Gauge,
-            "hairpin_relay_ports_taken",
+        self.level(
+            "hairpin_relay_ports_used",
             "Relayed ports in use or reserved.",
-            statistics.ports_taken as f64,
+            self.statistics.ports_taken as f64,
         )
     }
 
-    fn certificates(&self, statistics: &Statistics) -> Result<()> {
-        let Some(tls) = &statistics.tls else {
+    fn certificates(&self) -> Result<()> {
+        let Some(tls) = &self.statistics.tls else {
             return Ok(());
         };
-        let help = "Time until a certificate expires, by its first name; negative once it has.";
-        let rows = certificates::left(tls)
-            .into_iter()
-            .map(|(name, seconds)| ([name], seconds as u64));
-        self.out.rows(
-            Gauge,
-            "hairpin_certificate_expiry_seconds",
-            help,
+        let expiry = labeled(
+            "hairpin_certificate_expiry_timestamp_seconds",
+            "Unix time at which a certificate expires, by its first name.",
             ["name"],
-            rows,
+        );
+        let samples = certificates::expiries(tls).into_iter();
+        self.out.gauge(
+            expiry,
+            samples.map(|(name, expiry)| ([name], expiry.as_secs() as f64)),
         )?;
-        let help = "Times that new certificates could not be used and the old ones stayed.";
-        self.out.rows(
-            Total,
+        self.total(
             "hairpin_certificate_reload_failures_total",
-            help,
-            [],
-            [([], tls.failures())],
+            "Reloads and orders of certificates that failed and left the old ones in place.",
+            tls.failures(),
         )
     }
 
-    fn allocations(&self, statistics: &Statistics) -> Result<()> {
-        let alive = by_transport(|transport| {
-            sum(statistics, |c| {
+    fn allocations(&self) -> Result<()> {
+        let allocations = labeled(
+            "hairpin_allocations",
+            "Current allocations, by transport of the client.",
+            ["transport"],
+        );
+        let count = |transport: Transport| {
+            self.sum(|c| {
                 c.allocations
                     .get(transport.index())
                     .map_or(0, |count| count.get())
             })
-        });
-        self.out.rows(
-            Gauge,
-            "hairpin_allocations",
-            "Allocations alive, by the client's transport.",
-            ["transport"],
-            alive,
+        };
+        self.out.gauge(
+            allocations,
+            Transport::ALL.map(|transport| ([transport.name().to_owned()], count(transport))),
         )?;
-        let started = sum(statistics, |c| c.started.get());
-        self.out.rows(
-            Total,
-            "hairpin_allocations_started_total",
-            "Allocations begun.",
-            [],
-            [([], started)],
+        self.out.counter(
+            plain("hairpin_allocations_started_total", "Allocations started."),
+            [([], self.sum(|c| c.started.get()))],
         )?;
-        let ended = End::ALL.iter().map(|end| {
-            let count = sum(statistics, |c| {
-                c.ended.get(end.index()).map_or(0, |count| count.get())
-            });
-            ([end.name().to_owned()], count)
-        });
-        self.out.rows(
-            Total,
+        let ended = labeled(
             "hairpin_allocations_ended_total",
             "Allocations ended, by reason.",
             ["reason"],
-            ended,
-        )
-    }
-
-    fn traffic(&self, statistics: &Statistics) -> Result<()> {
-        let labels = ["direction", "transport"];
-        let (packets, octets) = (
-            flows(statistics, |flow| flow.packets.get()),
-            flows(statistics, |f| f.octets.get()),
         );
-        let help = "Packets relayed, by direction and the client's transport.";
-        self.out.rows(
-            Total,
-            "hairpin_relayed_packets_total",
-            help,
-            labels,
-            packets,
-        )?;
-        let help = "Payload relayed, by direction and the client's transport.";
-        self.out
-            .rows(Total, "hairpin_relayed_bytes_total", help, labels, octets)?;
-        let packets = sum(statistics, |c| c.hairpinned.packets.get());
-        let help = "Packets whose both ends are allocations here and which took the short way; also counted as relayed.";
-        self.out.rows(
-            Total,
-            "hairpin_hairpinned_packets_total",
-            help,
-            [],
-            [([], packets)],
-        )?;
-        let octets = sum(statistics, |c| c.hairpinned.octets.get());
-        let help = "Payload whose both ends are allocations here and which took the short way; also counted as relayed.";
-        self.out.rows(
-            Total,
-            "hairpin_hairpinned_bytes_total",
-            help,
-            [],
-            [([], octets)],
+        let count = |end: &End| self.sum(|c| c.ended.get(end.index()).map_or(0, |n| n.get()));
+        self.out.counter(
+            ended,
+            End::ALL
+                .iter()
+                .map(|end| ([end.name().to_owned()], count(end))),
         )
     }
 
-    fn protocol(&self, statistics: &Statistics) -> Result<()> {
-        let outcomes = || std::iter::once(None).chain(ErrorCode::ALL.iter().copied().map(Some));
-        let answered = |method: Method, outcome| {
-            sum(statistics, |c| {
-                c.answers(method, outcome).map_or(0, |count| count.get())
-            })
-        };
-        let rows = Method::ALL
-            .iter()
-            .flat_map(|&method| outcomes().map(move |outcome| (method, outcome)));
-        let rows = rows.filter_map(|(method, outcome)| {
-            let count = answered(method, outcome);
-            let name = outcome.map_or_else(
-                || "success".to_owned(),
-                |code: ErrorCode| code.0.to_string(),
-            );
-            (outcome.is_none() || count > 0)
-                .then(|| ([method.name().unwrap_or("other").to_owned(), name], count))
-        });
-        let help = "Requests answered, by method and outcome: success, or the error code.";
-        self.out.rows(
-            Total,
-            "hairpin_requests_total",
-            help,
-            ["method", "outcome"],
-            rows,
+    fn traffic(&self) -> Result<()> {
+        let labels = ["direction", "transport"];
+        let packets = labeled(
+            "hairpin_relayed_packets_total",
+            "Packets relayed, by direction and transport of the client.",
+            labels,
+        );
+        self.out
+            .counter(packets, self.flows(|flow| flow.packets.get()))?;
+        let bytes = labeled(
+            "hairpin_relayed_bytes_total",
+            "Payload relayed, by direction and transport of the client.",
+            labels,
+        );
+        self.out
+            .counter(bytes, self.flows(|flow| flow.octets.get()))?;
+        self.out.counter(
+            plain(
+                "hairpin_hairpinned_packets_total",
+                "Packets relayed between two allocations of this server without a socket; also counted as relayed.",
+            ),
+            [([], self.sum(|c| c.hairpinned.packets.get()))],
         )?;
-        let silent = Discard::ALL.iter().map(|discard| {
-            let count = sum(statistics, |c| {
+        self.out.counter(
+            plain(
+                "hairpin_hairpinned_bytes_total",
+                "Payload relayed between two allocations of this server without a socket; also counted as relayed.",
+            ),
+            [([], self.sum(|c| c.hairpinned.octets.get()))],
+        )
+    }
+
+    fn protocol(&self) -> Result<()> {
+        let requests = labeled(
+            "hairpin_requests_total",
+            "Requests answered, by method and outcome: success or the error code.",
+            ["method", "outcome"],
+        );
+        // The product of methods and error codes is large and mostly zero: an error code appears with its first answer.
+        let mut samples = Vec::new();
+        for method in Method::ALL.iter().copied() {
+            let outcomes = ErrorCode::ALL.iter().copied().map(Some);
+            for outcome in std::iter::once(None).chain(outcomes) {
+                let count = self.sum(|c| c.answers(method, outcome).map_or(0, |count| count.get()));
+                let name = outcome.map_or("success".to_owned(), |code| code.0.to_string());
+                if outcome.is_none() || count > 0.0 {
+                    samples.push(([method_name(method), name], count));
+                }
+            }
+        }
+        self.out.counter(requests, samples)?;
+        let discards = labeled(
+            "hairpin_discards_total",
+            "Packets that the protocol dropped without an answer, by reason.",
+            ["reason"],
+        );
+        let count = |discard: &Discard| {
+            self.sum(|c| {
                 c.discards
                     .get(discard.index())
                     .map_or(0, |count| count.get())
-            });
-            ([discard.name().to_owned()], count)
-        });
-        self.out.rows(
-            Total,
-            "hairpin_discards_total",
-            "Packets dropped without an answer, by reason.",
-            ["reason"],
-            silent,
+            })
+        };
+        self.out.counter(
+            discards,
+            Discard::ALL
+                .iter()
+                .map(|discard| ([discard.name().to_owned()], count(discard))),
         )
     }
 
-    /// How long requests took, all shards together.
-    fn times(&self, statistics: &Statistics) -> Result<()> {
+    /// Histograms of request durations, each over all shards.
+    fn request_durations(&self) -> Result<()> {
         let bounds = request_duration::BOUNDS.map(|bound| bound.as_secs_f64());
-        let spread = |method: &Method| {
-            let rows = || {
-                statistics
-                    .shards
-                    .iter()
-                    .filter_map(|shard| shard.relay.times.of(*method))
-            };
+        let sample = |method: &Method| {
             let mut counts = vec![0; bounds.len() + 1];
-            rows().for_each(|row| {
+            let mut nanoseconds = 0;
+            for shard in &self.statistics.shards {
+                let Some(row) = shard.relay.times.of(*method) else {
+                    continue;
+                };
                 counts
                     .iter_mut()
                     .zip(row.counts())
-                    .for_each(|(all, more)| *all += more)
-            });
-            let sum = rows().map(request_duration::Row::nanoseconds).sum::<u64>() as f64 / 1e9;
-            (*method == Method::BINDING || counts.iter().any(|count| *count > 0)).then(|| Spread {
-                label: method.name().unwrap_or("other").to_owned(),
+                    .for_each(|(sum, count)| *sum += count);
+                nanoseconds += row.nanoseconds();
+            }
+            let shown = *method == Method::BINDING || counts.iter().any(|count| *count > 0);
+            shown.then(|| HistogramSample {
+                label: method_name(*method),
                 counts,
-                sum,
+                sum: nanoseconds as f64 / 1e9,
             })
         };
-        let help =
-            "How long requests took from when the shard took them up to the answer, by method.";
         self.out.histogram(
-            "hairpin_request_seconds",
-            help,
-            "method",
-            &bounds,
-            Method::ALL.iter().filter_map(spread),
+            HistogramDescription {
+                name: "hairpin_request_duration_seconds",
+                help: "Time from receiving a request to queueing its answer, by method.",
+                label: "method",
+                bounds: &bounds,
+            },
+            Method::ALL.iter().filter_map(sample),
         )
     }
 
-    /// Each shard's own counters, whose table is in [`crate::relay::observe::counters`].
-    fn shards(&self, statistics: &Statistics) -> Result<()> {
-        let Some(first) = statistics.shards.first() else {
-            return Ok(());
-        };
-        for (index, (name, kind, help, _)) in first.relay.each().enumerate() {
-            let rows = statistics
-                .shards
+    /// The counters of each shard, from the table in [`crate::relay::observe::counters`].
+    fn shards(&self) -> Result<()> {
+        let shards: Vec<Vec<Family>> = self
+            .statistics
+            .shards
+            .iter()
+            .map(|shard| shard.relay.families())
+            .collect();
+        let families = shards.first().map_or(0, Vec::len);
+        for index in 0..families {
+            let rows = shards
                 .iter()
                 .enumerate()
-                .filter_map(|(shard, counted)| {
-                    counted
-                        .relay
-                        .each()
-                        .nth(index)
-                        .map(|(_, _, _, value)| ([shard.to_string()], value))
-                });
-            if let Some(stem) = name.strip_suffix("_nanoseconds") {
-                let help = help.replace("nanoseconds", "seconds");
-                let seconds = CounterVec::new(
-                    Opts::new(format!("hairpin_shard_{stem}_seconds_total"), help),
-                    &["shard"],
-                )?;
-                rows.for_each(|([shard], value)| {
-                    seconds
-                        .with_label_values(&[shard])
-                        .inc_by(value as f64 / 1e9)
-                });
-                self.out.register(seconds)?;
-                continue;
-            }
-            let suffix = if kind == Kind::Total { "_total" } else { "" };
-            self.out.rows(
-                kind,
-                &format!("hairpin_shard_{name}{suffix}"),
+                .filter_map(|(shard, families)| Some((shard.to_string(), families.get(index)?)));
+            self.shard_family(&rows.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    fn shard_family(&self, rows: &[(String, &Family)]) -> Result<()> {
+        let Some((_, family)) = rows.first() else {
+            return Ok(());
+        };
+        let (suffix, scale) = match family.kind {
+            Kind::Counter => ("_total", 1.0),
+            Kind::Seconds => ("_seconds_total", 1e-9),
+            Kind::Gauge => ("", 1.0),
+        };
+        let name = format!("hairpin_shard_{}{suffix}", family.name);
+        let help = format!("{}.", family.help);
+        let samples = rows.iter().flat_map(|(shard, family)| {
+            family
+                .samples
+                .iter()
+                .map(move |(label, value)| (shard, label, *value as f64 * scale))
+        });
+        match (family.kind, family.label) {
+            (Kind::Gauge, None) => self.out.gauge(
+                labeled(&name, &help, ["shard"]),
+                samples.map(|(shard, _, value)| ([shard.clone()], value)),
+            ),
+            (Kind::Gauge, Some(label)) => self.out.gauge(
+                labeled(&name, &help, ["shard", label]),
+                samples.map(|(shard, label, value)| ([shard.clone(), (*label).into()], value)),
+            ),
+            (Kind::Counter | Kind::Seconds, None) => self.out.counter(
+                labeled(&name, &help, ["shard"]),
+                samples.map(|(shard, _, value)| ([shard.clone()], value)),
+            ),
+            (Kind::Counter | Kind::Seconds, Some(label)) => self.out.counter(
+                labeled(&name, &help, ["shard", label]),
+                samples.map(|(shard, label, value)| ([shard.clone(), (*label).into()], value)),
+            ),
+        }
+    }
+
+    /// The metrics that Prometheus' client libraries export for every process.
+    fn process(&self) -> Result<()> {
+        let process = Process::current();
+        if let (Ok(times), Ok(boot)) = (process.times(), process::boot_time()) {
+            self.out.counter(
+                plain(
+                    "process_cpu_seconds_total",
+                    "CPU time of the process, user and system.",
+                ),
+                [([], (times.user + times.system).as_secs_f64())],
+            )?;
+            self.level(
+                "process_start_time_seconds",
+                "Unix time at which the process started.",
+                (boot + times.start).as_secs_f64(),
+            )?;
+        }
+        if let Ok(memory) = process.memory() {
+            let help = "Resident memory of the process.";
+            self.level(
+                "process_resident_memory_bytes",
                 help,
-                ["shard"],
-                rows,
+                memory.resident as f64,
+            )?;
+            let help = "Virtual memory of the process.";
+            self.level("process_virtual_memory_bytes", help, memory.mapped as f64)?;
+        }
+        if let Ok(threads) = process.thread_totals() {
+            self.level(
+                "process_threads",
+                "Threads of the process.",
+                threads.threads as f64,
+            )?;
+        }
+        if let (Ok(open), Ok(max)) = (process.open_fds(), process.max_fds()) {
+            self.level("process_open_fds", "Open file descriptors.", open as f64)?;
+            self.level(
+                "process_max_fds",
+                "Limit of open file descriptors.",
+                max as f64,
             )?;
         }
         Ok(())
     }
 
-    /// What every program that Prometheus knows says of its process.
-    fn process(&self) -> Result<()> {
-        let Some(own) = process::own() else {
-            return Ok(());
-        };
-        self.out.number(
-            Total,
-            "process_cpu_seconds_total",
-            "CPU time spent, user and system.",
-            own.cpu_seconds,
-        )?;
-        self.out.number(
-            Gauge,
-            "process_resident_memory_bytes",
-            "Memory in use.",
-            own.resident_bytes as f64,
-        )?;
-        self.out.number(
-            Gauge,
-            "process_open_fds",
-            "File descriptors open.",
-            own.open_files as f64,
-        )?;
-        self.out.number(
-            Gauge,
-            "process_max_fds",
-            "File descriptors that may be open.",
-            own.most_files as f64,
-        )?;
-        self.out
-            .number(Gauge, "process_threads", "Threads.", own.threads as f64)
+    fn total(&self, name: &str, help: &str, value: u64) -> Result<()> {
+        self.out.counter(plain(name, help), [([], value as f64)])
+    }
+
+    fn level(&self, name: &str, help: &str, value: f64) -> Result<()> {
+        self.out.gauge(plain(name, help), [([], value)])
+    }
+
+    /// The sum of a counter over all shards.
+    fn sum(&self, read: impl Fn(&Counters) -> u64) -> f64 {
+        let shards = self.statistics.shards.iter();
+        shards
+            .map(|shard| read(&shard.turn))
+            .fold(0, u64::wrapping_add) as f64
+    }
+
+    /// A counter of both directions for every transport.
+    fn flows(&self, read: impl Fn(&Flow) -> u64) -> Vec<([String; 2], f64)> {
+        let mut samples = Vec::new();
+        for transport in Transport::ALL {
+            let name = transport.name();
+            let to_peer = self.sum(|c| read(Counters::flow(&c.to_peers, transport)));
+            let to_client = self.sum(|c| read(Counters::flow(&c.to_clients, transport)));
+            samples.push((["to_peer".into(), name.into()], to_peer));
+            samples.push((["to_client".into(), name.into()], to_client));
+        }
+        samples
     }
 }
 
-fn sum(statistics: &Statistics, read: impl Fn(&Counters) -> u64) -> u64 {
-    statistics
-        .shards
-        .iter()
-        .map(|shard| read(&shard.turn))
-        .fold(0, u64::wrapping_add)
-}
-
-fn by_transport(read: impl Fn(Transport) -> u64) -> impl Iterator<Item = ([String; 1], u64)> {
-    Transport::ALL
-        .into_iter()
-        .map(move |transport| ([transport.name().to_owned()], read(transport)))
-}
-
-fn flows(statistics: &Statistics, read: impl Fn(&Flow) -> u64) -> Vec<([String; 2], u64)> {
-    let mut rows = Vec::new();
-    for transport in Transport::ALL {
-        let up = sum(statistics, |c| read(Counters::flow(&c.to_peers, transport)));
-        let down = sum(statistics, |c| {
-            read(Counters::flow(&c.to_clients, transport))
-        });
-        rows.push((["to_peer".to_owned(), transport.name().to_owned()], up));
-        rows.push((["to_client".to_owned(), transport.name().to_owned()], down));
-    }
-    rows
+fn method_name(method: Method) -> String {
+    method.name().unwrap_or("other").to_owned()
 }

@@ -36,7 +36,6 @@ pub mod metrics;
 pub mod outbound;
 mod page;
 mod patient;
-mod process;
 pub mod signaling;
 pub mod usage;
 pub mod web;

@@ -183,7 +183,10 @@ fn a_slow_reader_loses_packets_but_not_its_framing() {
     let peer = Peer::v4();
     slow.bind(0x4001, peer.address);
     let mut other = server.udp();
-    let before = server.metric("hairpin_shard_stream_dropped_total", &[]);
+    let before = server.metric(
+        "hairpin_shard_packets_dropped_total",
+        &["stream_buffer_full"],
+    );
     for round in 0..20_000_u32 {
         let mut payload = vec![0; 1200];
         payload[..4].copy_from_slice(&round.to_be_bytes());
@@ -194,7 +197,10 @@ fn a_slow_reader_loses_packets_but_not_its_framing() {
     }
     other.fence();
     assert!(
-        server.metric("hairpin_shard_stream_dropped_total", &[]) > before,
+        server.metric(
+            "hairpin_shard_packets_dropped_total",
+            &["stream_buffer_full"]
+        ) > before,
         "drops are counted"
     );
     let request = Outgoing::request(BINDING);

@@ -49,7 +49,7 @@ fn progress_is_told_while_calls_end() {
         (answer["allocations"].as_u64(), answer["seconds"].as_f64()),
         (Some(2), Some(600.0))
     );
-    let left = server.metric("hairpin_drain_seconds_left", &[]);
+    let left = server.metric("hairpin_drain_remaining_seconds", &[]);
     assert!((590.0..=600.0).contains(&left), "{left}");
     assert!(
         udp.ask(Outgoing::request(REFRESH)).is_success(),

@@ -154,7 +154,12 @@ fn one_that_is_removed_keeps_its_clients_and_takes_no_others() {
         udp.ask(Outgoing::request(REFRESH)).is_success()
             && tcp.ask(Outgoing::request(REFRESH)).is_success()
     );
-    assert!(world.server.metric("hairpin_shard_retired_total", &[]) >= 1.0);
+    assert!(
+        world
+            .server
+            .metric("hairpin_shard_packets_dropped_total", &["retired_listener"])
+            >= 1.0
+    );
     udp.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(0)));
     world.server.wait_for_line("has lost its last allocation");
     until("a port that is free", || {

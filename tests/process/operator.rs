@@ -65,7 +65,7 @@ fn histograms_tell_lifetimes_and_request_times() {
     let peer = Peer::v4();
     client.bind(0x4000, peer.address);
     client.fence();
-    let bindings = server.metric("hairpin_request_seconds_count", &["\"Binding\""]);
+    let bindings = server.metric("hairpin_request_duration_seconds_count", &["\"Binding\""]);
     let relayed =
         |direction: &str| server.metric("hairpin_relayed_packets_total", &[direction, "udp"]);
     for _ in 0..50 {
@@ -73,35 +73,38 @@ fn histograms_tell_lifetimes_and_request_times() {
         peer.receive();
     }
     assert_eq!(relayed("to_peer"), 50.0);
-    let timed = server.metric("hairpin_request_seconds_count", &[]);
+    let timed = server.metric("hairpin_request_duration_seconds_count", &[]);
     assert_eq!(
-        server.metric("hairpin_request_seconds_count", &["\"Binding\""]),
+        server.metric("hairpin_request_duration_seconds_count", &["\"Binding\""]),
         bindings,
         "what is relayed is not timed"
     );
     // A challenge and the allocation; one binding of a channel.
     assert_eq!(
-        server.metric("hairpin_request_seconds_count", &["\"Allocate\""]),
+        server.metric("hairpin_request_duration_seconds_count", &["\"Allocate\""]),
         2.0
     );
     assert_eq!(
-        server.metric("hairpin_request_seconds_count", &["\"ChannelBind\""]),
+        server.metric(
+            "hairpin_request_duration_seconds_count",
+            &["\"ChannelBind\""]
+        ),
         1.0
     );
     assert_eq!(
-        server.metric("hairpin_request_seconds_bucket", &["+Inf"]),
+        server.metric("hairpin_request_duration_seconds_bucket", &["+Inf"]),
         timed
     );
-    let sum = server.metric("hairpin_request_seconds_sum", &[]);
+    let sum = server.metric("hairpin_request_duration_seconds_sum", &[]);
     assert!(sum > 0.0 && sum < 10.0, "{sum}");
     client.refresh(0);
     server.wait_for_line("allocation ended");
     assert_eq!(
-        server.metric("hairpin_allocation_lifetime_seconds_count", &[]),
+        server.metric("hairpin_allocation_duration_seconds_count", &[]),
         1.0
     );
     assert_eq!(
-        server.metric("hairpin_allocation_lifetime_seconds_bucket", &["+Inf"]),
+        server.metric("hairpin_allocation_duration_seconds_bucket", &["+Inf"]),
         1.0
     );
 }

@@ -61,7 +61,10 @@ fn connections_leave_descriptors_for_relays() {
         .map(|_| TcpStream::connect(server.v4).unwrap())
         .collect();
     until("connections that are refused", || {
-        server.metric("hairpin_shard_connections_refused_total", &[]) > 50.0
+        server.metric(
+            "hairpin_shard_client_connections_rejected_total",
+            &["limit"],
+        ) > 50.0
     });
     let mut clients: Vec<_> = (0..10).map(|_| server.udp()).collect();
     for client in &mut clients {
@@ -69,7 +72,7 @@ fn connections_leave_descriptors_for_relays() {
     }
     drop(held);
     until("room for more", || {
-        server.metric("hairpin_shard_connections", &[]) == 0.0
+        server.metric("hairpin_shard_client_connections", &[]) == 0.0
     });
     server.tcp().allocate();
 }

@@ -111,7 +111,7 @@ fn a_webhook_that_was_down_gets_everything_in_order() {
         .collect();
     assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
     until("the count", || {
-        server.metric("hairpin_usage_lines_delivered_total", &[]) == 10.0
+        server.metric("hairpin_usage_records_delivered_total", &[]) == 10.0
     });
-    assert_eq!(server.metric("hairpin_usage_lines_lost_total", &[]), 0.0);
+    assert_eq!(server.metric("hairpin_usage_records_lost_total", &[]), 0.0);
 }

@@ -69,7 +69,7 @@ fn the_page_shows_what_the_metrics_say() {
         4,
         server.metric("hairpin_relayed_bytes_total", &[]),
     );
-    let taken = server.metric("hairpin_relay_ports_taken", &[]);
+    let taken = server.metric("hairpin_relay_ports_used", &[]);
     page.wait(&format!(
         "document.getElementById('now-ports').textContent.startsWith('{taken} of ')"
     ));
@@ -81,10 +81,7 @@ fn the_page_shows_what_the_metrics_say() {
         page.evaluate("document.querySelectorAll('#shards tr').length"),
         json!(2)
     );
-    let left = server.metric(
-        "hairpin_certificate_expiry_seconds",
-        &["name=\"relay.example.net\""],
-    );
+    let left = server.certificate_seconds_left("relay.example.net");
     let shown = page.evaluate(&cell("certificates", "relay.example.net", 2));
     let shown: f64 = shown.as_str().unwrap().parse().unwrap();
     assert!((shown - left).abs() < 60.0, "{shown} and {left}");

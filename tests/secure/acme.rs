@@ -67,7 +67,7 @@ fn a_certificate_is_ordered_once_kept_and_shown_again_after_a_restart() {
         ["", "account.json", "acme.pem", "acme.key"].map(mode),
         [0o700, 0o600, 0o600, 0o600]
     );
-    assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 300.0 * 86_400.0);
+    assert!(server.certificate_seconds_left(NAME) > 300.0 * 86_400.0);
     assert_eq!(
         server.metric("hairpin_certificate_reload_failures_total", &[]),
         0.0
@@ -156,7 +156,7 @@ fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
         server.metric("hairpin_certificate_reload_failures_total", &[]),
         1.0
     );
-    assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) < 0.0);
+    assert!(server.certificate_seconds_left(NAME) < 0.0);
 
     for name in [NAME, OTHER] {
         authority.lead(name, Ipv4Addr::LOCALHOST);
@@ -168,7 +168,7 @@ fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
             .said()
             .contains(&format!("Issued certificate serial {serial}"))
     });
-    assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 0.0);
+    assert!(server.certificate_seconds_left(NAME) > 0.0);
 }
 
 /// The serial that the first connection is shown which `address` takes.

@@ -45,9 +45,12 @@ fn a_balancers_word_is_taken_for_the_clients_address_over_tcp_and_tls() {
 
 /// Until the server has read what was written, where something was.
 fn wait_for_reads(server: &Server, written: usize) {
-    let before = server.count("stream_reads");
+    let before = server.count(|c| &c.stream_reads);
     let end = std::time::Instant::now() + std::time::Duration::from_millis(200);
-    while written > 0 && server.count("stream_reads") == before && std::time::Instant::now() < end {
+    while written > 0
+        && server.count(|c| &c.stream_reads) == before
+        && std::time::Instant::now() < end
+    {
         std::thread::yield_now();
     }
 }
@@ -72,7 +75,7 @@ fn nobody_else_may_say_who_they_are_and_a_balancer_must() {
             matches!(stream.read(&mut [0; 64]), Ok(0) | Err(_)),
             "closed"
         );
-        assert!(server.count("connections_malformed") > 0);
+        assert!(server.count(|c| &c.connections_malformed) > 0);
     }
 }
 
@@ -144,12 +147,18 @@ fn quotas_and_log_go_by_the_address_that_a_trusted_balancer_says() {
         "127.0.0.2"
     );
     // Who is none may not say who they are; what they are is what counts.
-    let refused = server.metric("hairpin_shard_connections_malformed_total", &[]);
+    let refused = server.metric(
+        "hairpin_shard_client_connections_closed_total",
+        &["malformed"],
+    );
     let mut liar = connect_from([127, 0, 0, 3].into(), server.v4).unwrap();
     liar.write_all(V1).unwrap();
     assert!(matches!(liar.read(&mut [0; 64]), Ok(0) | Err(_)), "closed");
     until("it counts", || {
-        server.metric("hairpin_shard_connections_malformed_total", &[]) > refused
+        server.metric(
+            "hairpin_shard_client_connections_closed_total",
+            &["malformed"],
+        ) > refused
     });
     let mut honest = Caller::new(Line::Tcp(
         connect_from([127, 0, 0, 3].into(), server.v4).unwrap(),

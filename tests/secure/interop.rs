@@ -6,6 +6,8 @@ use crate::support::operating::Directory;
 use crate::support::process::Setup;
 use crate::support::relay::{Server, V4, certificate};
 use hairpin::net::tls::server::TlsOptions;
+use hairpin::relay::observe::counters::Counters;
+use hairpin::turn::counters::Counter;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -158,10 +160,12 @@ fn clients_must_show_a_certificate_where_an_authority_is_named() {
         |_| {},
     );
     let address = server.address.to_string();
-    for (version, counter) in [
-        ("-tls1_3", "tls_handshakes"),
-        ("-dtls1_2", "dtls_handshakes"),
-    ] {
+    type Selector = fn(&Counters) -> &Counter;
+    let protocols: [(&str, Selector); 2] = [
+        ("-tls1_3", |c| &c.tls_handshakes),
+        ("-dtls1_2", |c| &c.dtls_handshakes),
+    ];
+    for (version, counter) in protocols {
         let without = ["s_client", version, "-connect", &address];
         if run("openssl", &without, b"Q\n").is_none() {
             return;

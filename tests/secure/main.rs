@@ -23,8 +23,8 @@ fn relays_over_every_transport_on_one_port_and_both_families() {
             let mut caller = line::Caller::new(open(&server));
             caller.echo(5);
         }
-        assert_eq!(server.count("tls_handshakes"), 1);
-        assert_eq!(server.count("dtls_handshakes"), 1);
+        assert_eq!(server.count(|c| &c.tls_handshakes), 1);
+        assert_eq!(server.count(|c| &c.dtls_handshakes), 1);
     }
 }
 

@@ -46,7 +46,7 @@ fn fifty_relays_live_on_while_new_handshakes_see_the_new_certificate() {
             caller.bounce(&peer, *relayed, 100 + round);
         }
     }
-    assert_eq!(server.count("connections_accepted"), 54);
+    assert_eq!(server.count(|c| &c.connections_accepted), 54);
     assert_eq!(server.supervisor.statistics().allocations, 50);
 }
 
@@ -154,7 +154,7 @@ fn files_are_replaced_in_every_way_and_a_bad_one_keeps_the_old() {
     signal(&server, "HUP");
     until("it counts again", || failures() == 3.0);
     shows(&fifth);
-    assert!(server.metric("hairpin_certificate_expiry_seconds", &[NAME]) > 0.0);
+    assert!(server.certificate_seconds_left(NAME) > 0.0);
     all_live();
     assert_eq!(server.metric("hairpin_allocations", &["tls"]), 50.0);
 }

@@ -243,6 +243,14 @@ impl Server {
             .sum()
     }
 
+    /// Seconds until the certificate for `name` expires, by the metric; negative once it has.
+    pub fn certificate_seconds_left(&self, name: &str) -> f64 {
+        let label = format!("name=\"{name}\"");
+        let expiry = self.metric("hairpin_certificate_expiry_timestamp_seconds", &[&label]);
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+        expiry - now.as_secs_f64()
+    }
+
     fn spawn(arguments: &[String], v4: SocketAddr, v6: SocketAddr, admin: SocketAddr) -> Server {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);

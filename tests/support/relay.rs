@@ -2,7 +2,9 @@
 
 use hairpin::net::tls::server::TlsOptions;
 use hairpin::net::{Certificate, TlsServer};
+use hairpin::relay::observe::counters::Counters;
 use hairpin::relay::{Plan, Supervisor};
+use hairpin::turn::counters::Counter;
 use hairpin::turn::policy::acl::Cidr;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
@@ -50,15 +52,13 @@ impl Server {
         }
     }
 
-    /// One of the relay's counters.
-    pub fn count(&self, name: &str) -> u64 {
+    /// A counter of the relay, summed over all shards.
+    pub fn count(&self, counter: impl Fn(&Counters) -> &Counter) -> u64 {
         let statistics = self.supervisor.statistics();
-        let each = statistics
+        statistics
             .shards
             .iter()
-            .flat_map(|shard| shard.relay.each());
-        each.filter(|(known, ..)| *known == name)
-            .map(|(.., value)| value)
+            .map(|shard| counter(&shard.relay).get())
             .sum()
     }
 }

@@ -91,7 +91,7 @@ enum Verb {
     Status,
     /// Show what is logged, or log as a filter says
     LogLevel {
-        /// The filter: info, or info,crate::relay=debug
+        /// The filter: info, or info,hairpin::relay=debug
         filter: Option<String>,
     },
     /// Leave: take no new allocations, end with the last or at the deadline

@@ -31,7 +31,7 @@ impl Shard {
         else {
             // A hello has had its answer.
             return if hello {
-                self.counters.dtls_discarded.add(1)
+                self.counters.dtls_unassociated.add(1)
             } else {
                 self.pass_records(listener, ends, datagram)
             };
@@ -63,7 +63,7 @@ impl Shard {
                     },
                 );
             }
-            None => self.counters.dtls_discarded.add(1),
+            None => self.counters.dtls_unassociated.add(1),
         }
     }
 
@@ -74,7 +74,7 @@ impl Shard {
         match door.check_cookie(&octets, ends, Duration::from_nanos(self.now.0)) {
             CookieCheck::Reply(answer) => {
                 if self.gate.shared.answer_rate.allows(self.now, ends.0.ip()) {
-                    self.counters.dtls_challenged.add(1);
+                    self.counters.dtls_cookies_sent.add(1);
                     self.egress.send_record(
                         listener,
                         &over_dtls(ends),
@@ -204,7 +204,7 @@ impl Shard {
         } else if self.batch.free() > 0 {
             self.batch.occupy_slot()
         } else {
-            self.counters.dtls_discarded.add(1);
+            self.counters.dtls_unassociated.add(1);
             return None;
         };
         let place = start..start + data.len();
@@ -274,7 +274,7 @@ impl Egress {
         arrival: Arrival,
     ) {
         let Some(wildcard) = self.clients.udp(listener).map(|listener| listener.wildcard) else {
-            return self.counters.unsendable.add(1);
+            return self.counters.client_gone.add(1);
         };
         let payload = self.outbox.write(record);
         let outgoing = Transmit {
@@ -296,7 +296,7 @@ impl Egress {
         self.associations.plain = plain;
         match place {
             Some(index) if sealed => self.send_pending(index, arrival),
-            _ => self.counters.unsendable.add(1),
+            _ => self.counters.client_gone.add(1),
         }
     }
 

@@ -39,8 +39,8 @@ impl Lifetimes {
 impl Default for Lifetimes {
     fn default() -> Lifetimes {
         let options = HistogramOpts::new(
-            "hairpin_allocation_lifetime_seconds",
-            "How long allocations lived that ended.",
+            "hairpin_allocation_duration_seconds",
+            "Time from the start to the end of an allocation.",
         );
         Lifetimes(Histogram::with_opts(options.buckets(LIFETIMES.to_vec())).ok())
     }

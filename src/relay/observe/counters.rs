@@ -7,72 +7,117 @@ use crate::turn::counters::Counter;
 use std::sync::Arc;
 
 macro_rules! counters {
-    ($($name:ident $kind:ident $help:literal;)*) => {
+    ($($kind:ident $family:literal $help:literal $(by $label:ident)?:
+        $($field:ident $(= $value:literal)?),+;)*) => {
         /// The counters of one shard.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $(#[doc = $help] pub $name: Counter,)*
+            $($(#[doc = concat!($help, "." $(, " Label: ", $value)?)] pub $field: Counter,)+)*
             /// How long requests took.
             pub times: Times,
         }
 
         impl Counters {
-            /// Name, kind, explanation and value of each.
-            pub fn each(&self) -> impl Iterator<Item = (&'static str, Kind, &'static str, u64)> {
-                [$((stringify!($name), Kind::$kind, $help, self.$name.get()),)*].into_iter()
+            /// A snapshot of all metric families, in the order of the table.
+            pub fn families(&self) -> Vec<Family> {
+                vec![$(Family {
+                    name: $family,
+                    kind: Kind::$kind,
+                    help: $help,
+                    label: [$(stringify!($label))?].first().copied(),
+                    samples: vec![$((concat!($($value)?), self.$field.get())),+],
+                }),*]
             }
         }
     };
 }
 
+// Kind, name without the prefix `hairpin_shard_`, help, label; then each counter with its value of the label.
 counters! {
-    busy_nanoseconds Total "Time spent at work, in nanoseconds; its rate is the shard's load.";
-    turns Total "Turns of the loop.";
-    receive_calls Total "System calls that received datagrams.";
-    send_calls Total "System calls that sent datagrams.";
-    client_datagrams Total "Datagrams received by listeners.";
-    peer_datagrams Total "Datagrams received by relay sockets.";
-    retired Total "Datagrams of strangers at listeners that a reload took away.";
-    sent_datagrams Total "Datagrams sent.";
-    send_dropped Total "Datagrams dropped because a send buffer was full.";
-    send_failed Total "Datagrams that the system refused to send.";
-    receive_overflowed Total "Datagrams that the kernel dropped because a receive buffer was full.";
-    hop_limit_exceeded Total "Datagrams dropped because their TTL or hop limit ran out.";
-    icmp_errors Total "ICMP errors about datagrams sent to peers.";
-    relay_sockets Gauge "Relay sockets open.";
-    relay_bind_failures Total "Relay sockets that could not be bound.";
-    connections Gauge "Client connections open.";
-    connections_accepted Total "Client connections accepted.";
-    connections_refused Total "Client connections closed at once: too many of them, or too few descriptors left for relays.";
-    connections_failed Total "Client connections that could not be accepted.";
-    connections_idle Total "Client connections closed because they were silent and had no allocation.";
-    connections_malformed Total "Client connections closed because what they sent is no STUN, TURN or ChannelData.";
-    connections_overfull Total "Client connections closed because answers were not read.";
-    tls_handshakes Total "TLS handshakes completed.";
-    dtls_handshakes Total "DTLS handshakes completed.";
-    handshakes_failed Total "TLS and DTLS handshakes that failed or took too long.";
-    handshakes_refused Total "TLS and DTLS handshakes refused because too many were under way.";
-    dtls_challenged Total "DTLS clients sent back for a cookie.";
-    dtls_discarded Total "DTLS datagrams that belong to no association or ask for none.";
-    visitors Total "Connections handed to the web service.";
-    visitors_refused Total "Connections for the web service that it had no room for.";
-    stream_reads Total "Reads from client connections.";
-    stream_writes Total "Writes to client connections.";
-    stream_dropped Total "Relayed packets dropped because a connection's output was full.";
-    passed_on Total "Packets passed to another shard: clients that moved there (RFC 8016), and their answers.";
-    pass_dropped Total "Packets that could not be passed because too many waited.";
-    data_connections Gauge "Client connections joined to a peer's (RFC 6062).";
-    data_octets_to_peers Total "Octets carried from clients to peers on joined connections.";
-    data_octets_to_clients Total "Octets carried from peers to clients on joined connections.";
-    unsendable Total "Packets for clients whose listener or connection is gone.";
+    Seconds "busy" "Time that the shard worked instead of waiting; its rate is the load of the shard":
+        busy_nanoseconds;
+    Counter "iterations" "Iterations of the event loop":
+        iterations;
+    Counter "syscalls" "System calls on sockets, by what they do" by call:
+        receive_calls = "receive",
+        send_calls = "send",
+        stream_reads = "read",
+        stream_writes = "write";
+    Counter "datagrams_received" "UDP datagrams received, by kind of socket" by socket:
+        client_datagrams = "listener",
+        peer_datagrams = "relay";
+    Counter "datagrams_sent" "UDP datagrams sent":
+        sent_datagrams;
+    Counter "packets_dropped" "Packets dropped at the sockets of the shard, by reason" by reason:
+        receive_overflowed = "receive_buffer_full",
+        send_dropped = "send_buffer_full",
+        send_failed = "send_error",
+        stream_dropped = "stream_buffer_full",
+        hop_limit_exceeded = "hop_limit_exceeded",
+        client_gone = "client_gone",
+        dtls_unassociated = "no_dtls_association",
+        retired_listener_dropped = "retired_listener",
+        shard_queue_dropped = "shard_queue_full";
+    Counter "packets_forwarded" "Packets forwarded to another shard for clients that moved (RFC 8016)":
+        forwarded_to_shards;
+    Counter "icmp_errors" "ICMP errors received for datagrams sent to peers":
+        icmp_errors;
+    Gauge "relay_sockets" "Open relay sockets":
+        relay_sockets;
+    Counter "relay_bind_failures" "Relay sockets that could not be bound":
+        relay_bind_failures;
+    Gauge "client_connections" "Open client connections":
+        connections;
+    Counter "client_connections_accepted" "Client connections accepted":
+        connections_accepted;
+    Counter "client_connections_rejected" "Client connections not accepted, by reason" by reason:
+        connections_refused = "limit",
+        connections_failed = "error";
+    Counter "client_connections_closed" "Client connections closed by the server, by reason" by reason:
+        connections_idle = "idle",
+        connections_malformed = "malformed",
+        connections_unread = "unread_output";
+    Counter "handshakes_completed" "TLS and DTLS handshakes completed, by protocol" by protocol:
+        tls_handshakes = "tls",
+        dtls_handshakes = "dtls";
+    Counter "handshakes_failed" "TLS and DTLS handshakes not completed, by reason" by reason:
+        handshakes_failed = "error",
+        handshakes_refused = "limit";
+    Counter "dtls_cookies_sent" "Cookies sent to DTLS clients whose address was not verified":
+        dtls_cookies_sent;
+    Counter "web_connections" "TLS connections passed to the web service, by outcome" by outcome:
+        web_connections = "accepted",
+        web_connections_refused = "refused";
+    Gauge "tcp_data_connections" "Client connections joined to a connection of a peer (RFC 6062)":
+        data_connections;
+    Counter "tcp_data_bytes" "Bytes carried on joined connections (RFC 6062), by direction" by direction:
+        data_bytes_to_peers = "to_peer",
+        data_bytes_to_clients = "to_client";
 }
 
-/// Whether a number only grows.
+/// One metric of a shard with its samples.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// The name, without prefix, unit and `_total`.
+    pub name: &'static str,
+    /// The type.
+    pub kind: Kind,
+    /// The help text.
+    pub help: &'static str,
+    /// The label that tells the samples apart; `None` if there is a single sample.
+    pub label: Option<&'static str>,
+    /// The value of the label, empty without a label, and the number.
+    pub samples: Vec<(&'static str, u64)>,
+}
+
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
-    Total,
-    /// It goes up and down.
+    /// A number that only grows.
+    Counter,
+    /// A counter of nanoseconds, which is exported in seconds.
+    Seconds,
+    /// A number that goes up and down.
     Gauge,
 }
 

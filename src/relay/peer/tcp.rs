@@ -299,8 +299,8 @@ impl TcpRelays {
         if let Some(meter) = &joined.meter {
             meter.charge(now, unix, up + down);
         }
-        self.counters.data_octets_to_peers.add(up);
-        self.counters.data_octets_to_clients.add(down);
+        self.counters.data_bytes_to_peers.add(up);
+        self.counters.data_bytes_to_clients.add(down);
         joined.untold = (joined.untold.0 + up, joined.untold.1 + down);
         let carried = self.tell(number, progress == Progress::Over || up + down == 0);
         let over = match progress {

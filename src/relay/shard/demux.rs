@@ -125,9 +125,9 @@ impl Shard {
             .as_ref()
             .is_some_and(|visitors| visitors.try_send(visitor).is_ok());
         if taken {
-            self.counters.visitors.add(1)
+            self.counters.web_connections.add(1)
         } else {
-            self.counters.visitors_refused.add(1)
+            self.counters.web_connections_refused.add(1)
         }
     }
 

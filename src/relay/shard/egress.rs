@@ -120,13 +120,13 @@ impl Egress {
         batch: &mut Batch,
     ) {
         let Some(header) = self.outbox.header(framing, payload.length) else {
-            return self.counters.unsendable.add(1);
+            return self.counters.client_gone.add(1);
         };
         match Way::of(client.link) {
             Way::Listener(index) => {
                 let Some(wildcard) = self.clients.udp(index).map(|listener| listener.wildcard)
                 else {
-                    return self.counters.unsendable.add(1);
+                    return self.counters.client_gone.add(1);
                 };
                 let Some(hop_limit) = self.next_hop_limit(arrival.hop_limit) else {
                     return;
@@ -175,7 +175,7 @@ impl Egress {
                 let octets = batch.octets().get(range).unwrap_or_default();
                 let place = self.clients.place(client.link);
                 let Some((conn, pool)) = place.and_then(|index| self.clients.output(index)) else {
-                    return self.counters.unsendable.add(1);
+                    return self.counters.client_gone.add(1);
                 };
                 if conn.relay(&header, octets, limit, pool) == Room::Full {
                     self.counters.stream_dropped.add(1);
@@ -214,7 +214,7 @@ impl Egress {
                         .map(|listener| (index, listener.wildcard))
                 });
                 let Some((index, wildcard)) = found else {
-                    self.counters.unsendable.add(1);
+                    self.counters.client_gone.add(1);
                     return None;
                 };
                 let payload = self.outbox.write(octets);
@@ -240,7 +240,7 @@ impl Egress {
             Way::Conn { .. } | Way::Association { .. } => {
                 let limit = self.clients.limits().output * 2;
                 let Some(index) = self.clients.place(to.link) else {
-                    self.counters.unsendable.add(1);
+                    self.counters.client_gone.add(1);
                     return None;
                 };
                 let (conn, pool) = self.clients.output(index)?;
@@ -253,9 +253,9 @@ impl Egress {
     pub(crate) fn pass(&self, shard: u16, passed: Passed) {
         let heard = self.neighbours.pass(shard, passed);
         if heard {
-            self.counters.passed_on.add(1)
+            self.counters.forwarded_to_shards.add(1)
         } else {
-            self.counters.pass_dropped.add(1)
+            self.counters.shard_queue_dropped.add(1)
         }
     }
 

@@ -172,7 +172,7 @@ impl Shard {
             let began = self.clock.now();
             self.now = began;
             self.turn();
-            self.counters.turns.add(1);
+            self.counters.iterations.add(1);
             let ended = self.clock.now();
             self.counters
                 .busy_nanoseconds
@@ -330,7 +330,7 @@ impl Shard {
             if retired.is_some_and(|retired| !retired.strangers)
                 && self.is_stranger(datagram.source, server)
             {
-                self.counters.retired.add(1);
+                self.counters.retired_listener_dropped.add(1);
                 continue;
             }
             let octets = self.batch.payload(&datagram);
@@ -568,9 +568,7 @@ impl Shard {
         if self.effects.capacity() == 0 {
             self.effects = effects;
         }
-        self.counters
-            .connections_overfull
-            .add(overfull.len() as u64);
+        self.counters.connections_unread.add(overfull.len() as u64);
         for index in overfull.into_iter().chain(failed) {
             self.hang_up(index);
         }

@@ -80,7 +80,7 @@ impl Shard {
     /// Takes records that another shard read, unless the association has gone meanwhile.
     fn hear_records(&mut self, listener: u32, (client, server): Ends, octets: &[u8]) {
         if self.egress.associations.find(&(client, server)).is_none() {
-            return self.counters.dtls_discarded.add(1);
+            return self.counters.dtls_unassociated.add(1);
         }
         let Some(start) = self.lay_down(octets) else {
             return;

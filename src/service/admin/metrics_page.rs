@@ -2,19 +2,19 @@
 
 use crate::service::admin::desk::Admin;
 use crate::service::metrics;
-use crate::service::metrics::Beside;
+use crate::service::metrics::ServiceMetrics;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
-    let beside = Beside {
-        drain_left: admin.condition.left(),
+    let services = ServiceMetrics {
+        drain_remaining: admin.condition.left(),
         counters: admin.usage.each().to_vec(),
-        lifetimes: admin.lifetimes.histogram(),
+        allocation_durations: admin.lifetimes.histogram(),
     };
-    match metrics::page(&admin.relay.statistics(), beside) {
+    match metrics::page(&admin.relay.statistics(), services) {
         Ok(text) => (
             [(
                 header::CONTENT_TYPE,

@@ -283,7 +283,7 @@ const OPERATIONS: &[Operation] = &[
     operation(
         ("put", "/log-level"),
         "setLogLevel",
-        "Logs as the body says: info, or info,crate::relay=debug",
+        "Logs as the body says: info, or info,hairpin::relay=debug",
         Answer::Json("LogLevel"),
     )
     .refusals(&[WRONG, ENDING]),

@@ -106,7 +106,7 @@ pub(super) async fn numbers(State(admin): State<Admin>) -> Json<Value> {
         "to_clients_bytes": flows(&statistics, |counters| &counters.to_clients),
         "discards": discards.collect::<Map<_, _>>(),
         "shards_busy_seconds": shards,
-        "certificates": statistics.tls.as_ref().map(|tls| certificates::left(tls)).unwrap_or_default(),
+        "certificates": statistics.tls.as_ref().map(|tls| certificates::seconds_left(tls)).unwrap_or_default(),
         "certificate_failures": statistics.tls.as_ref().map_or(0, |tls| tls.failures()),
     }))
 }

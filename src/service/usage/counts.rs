@@ -46,23 +46,23 @@ impl Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             (
-                "hairpin_usage_lines_written_total",
-                "Usage lines written to the file.",
+                "hairpin_usage_records_written_total",
+                "Usage records written to the file.",
                 get(&self.written),
             ),
             (
-                "hairpin_usage_lines_delivered_total",
-                "Usage lines that the webhook took.",
+                "hairpin_usage_records_delivered_total",
+                "Usage records that the webhook accepted.",
                 get(&self.delivered),
             ),
             (
                 "hairpin_usage_webhook_failures_total",
-                "Posts that the webhook did not take.",
+                "Requests to the webhook that failed.",
                 get(&self.failures),
             ),
             (
-                "hairpin_usage_lines_lost_total",
-                "Usage lines lost: a full spool, a disk that fails, or one that is slower than the relay.",
+                "hairpin_usage_records_lost_total",
+                "Usage records lost because the queue or the spool was full or a write failed.",
                 get(&self.lost),
             ),
         ]
