@@ -126,7 +126,7 @@ fn every_workload_and_direction_reports_sound_packets() {
             TlsServer::new(vec![Arc::new(certificate)], TlsOptions::default()).unwrap(),
         ));
     });
-    let address = server.addresses()[0];
+    let address = server.listener_addresses()[0];
     let pid = std::process::id().to_string();
     let (udp, tcp) = (
         format!("turn:{address}"),
@@ -210,7 +210,7 @@ fn it_speaks_ipv6() {
         return;
     }
     let server = server(Ipv6Addr::LOCALHOST.into(), true);
-    let uri = format!("turn:{}", server.addresses()[0]);
+    let uri = format!("turn:{}", server.listener_addresses()[0]);
     let outcome = measure(&uri, &["relay", "--direction", "both", "--rate", "400"], 0);
     assert_eq!(number(&outcome, "/packets/lost"), 0.0);
     server.stop();
@@ -219,7 +219,7 @@ fn it_speaks_ipv6() {
 #[test]
 fn allocations_are_counted_and_timed() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
-    let uri = format!("turn:{}", server.addresses()[0]);
+    let uri = format!("turn:{}", server.listener_addresses()[0]);
     let outcome = measure(&uri, &["allocate", "--flows", "20", "--rate", "max"], 0);
     assert!(
         number(&outcome, "/allocations/count") >= 20.0
@@ -236,7 +236,7 @@ fn allocations_are_counted_and_timed() {
 #[test]
 fn what_a_bad_network_does_is_told() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
-    let network = BadNetwork::before(server.addresses()[0]);
+    let network = BadNetwork::before(server.listener_addresses()[0]);
     let outcome = measure(
         &network.uri(),
         &["relay", "--flows", "1", "--rate", "1000"],
@@ -261,7 +261,7 @@ fn what_a_bad_network_does_is_told() {
 #[test]
 fn failures_say_what_to_do() {
     let server = server(Ipv4Addr::LOCALHOST.into(), false);
-    let uri = format!("turn:{}", server.addresses()[0]);
+    let uri = format!("turn:{}", server.listener_addresses()[0]);
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let nobody = format!("turn:{}", silent.local_addr().unwrap());
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -378,7 +378,7 @@ fn what_was_granted_before_a_refusal_is_released() {
     let server = changed_server(Ipv4Addr::LOCALHOST.into(), true, |plan| {
         plan.policy.limits.allocations_per_user = 3;
     });
-    let uri = format!("turn:{}", server.addresses()[0]);
+    let uri = format!("turn:{}", server.listener_addresses()[0]);
     for workload in ["relay", "allocate"] {
         let output = run(&[
             workload,
@@ -403,8 +403,8 @@ fn what_was_granted_before_a_refusal_is_released() {
 fn an_interrupt_tells_what_was_measured_and_releases() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let (udp, tcp) = (
-        format!("turn:{}", server.addresses()[0]),
-        format!("turn:{}?transport=tcp", server.addresses()[0]),
+        format!("turn:{}", server.listener_addresses()[0]),
+        format!("turn:{}?transport=tcp", server.listener_addresses()[0]),
     );
     for (uri, rate) in [(&udp, "1000"), (&udp, "1"), (&udp, "max"), (&tcp, "1000")] {
         let before = relayed(&server);
@@ -440,7 +440,10 @@ fn an_interrupt_tells_what_was_measured_and_releases() {
 fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
     for (transport, cause) in [("udp", "nothing came in the last"), ("tcp", "broke")] {
         let server = server(Ipv4Addr::LOCALHOST.into(), true);
-        let uri = format!("turn:{}?transport={transport}", server.addresses()[0]);
+        let uri = format!(
+            "turn:{}?transport={transport}",
+            server.listener_addresses()[0]
+        );
         let mut arguments = vec![
             "relay",
             "--server",
@@ -481,7 +484,7 @@ fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
 #[test]
 fn the_highest_rate_is_that_of_the_bottleneck() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
-    let network = BadNetwork::narrow(server.addresses()[0]);
+    let network = BadNetwork::narrow(server.listener_addresses()[0]);
     // On a machine that does something else meanwhile the loader is now and then the narrower of the two.
     let mut failures = Vec::new();
     while let Err(failure) = search(&network.uri()) {
@@ -526,7 +529,7 @@ fn search(uri: &str) -> Result<(), String> {
 #[test]
 fn the_names_in_the_json_are_these() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
-    let uri = format!("turn:{}", server.addresses()[0]);
+    let uri = format!("turn:{}", server.listener_addresses()[0]);
     let pid = std::process::id().to_string();
     let outcome = measure(&uri, &["relay", "--rate", "500", "--pid", &pid], 0);
     let names = |path: &str| {
@@ -571,7 +574,7 @@ fn the_names_in_the_json_are_these() {
 #[test]
 fn the_report_is_one_page_that_needs_nothing_else() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
-    let uri = format!("turn:{}", server.addresses()[0]);
+    let uri = format!("turn:{}", server.listener_addresses()[0]);
     let path = std::env::temp_dir().join(format!("hairpin-bench-{}.html", std::process::id()));
     measure(
         &uri,

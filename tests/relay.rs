@@ -2,7 +2,7 @@
 
 use hairpin::net;
 use hairpin::net::{Batch, BufferRange, Buffers, IoMode, SendScratch, Transmit};
-use hairpin::relay::{Connections, Plan, Supervisor};
+use hairpin::relay::{ConnectionLimits, Plan, Supervisor};
 use hairpin::turn::client_state::{Answer, Client, Event, Login, Request};
 use hairpin::turn::policy::acl::Cidr;
 use hairpin::turn::policy::realm::Realm;
@@ -247,7 +247,7 @@ fn data_passes_both_ways_over_every_transport_family_and_path() {
             ("tcp", 1, V4),
         ] {
             let what = format!("{path:?} {transport} {at} {ip}");
-            let mut caller = Caller::on(transport, server.addresses()[at]);
+            let mut caller = Caller::on(transport, server.listener_addresses()[at]);
             let relayed = caller.allocate(ip);
             let peer = peer(ip);
             let there = peer.local_addr().unwrap();
@@ -292,7 +292,7 @@ fn data_passes_both_ways_over_every_transport_family_and_path() {
 #[test]
 fn two_clients_of_this_server_reach_each_other_without_the_network() {
     let server = start(plan(&[any(V4)]));
-    let address = server.addresses()[0];
+    let address = server.listener_addresses()[0];
     for (one, two) in [
         ("udp", "udp"),
         ("udp", "tcp"),
@@ -331,7 +331,10 @@ fn wildcard_listeners_answer_from_the_address_that_was_asked() {
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     ];
     let server = start(plan(&wildcards.map(any)));
-    let [v4, v6] = [server.addresses()[0].port(), server.addresses()[1].port()];
+    let [v4, v6] = [
+        server.listener_addresses()[0].port(),
+        server.listener_addresses()[1].port(),
+    ];
     for asked in [(V4, v4), (IpAddr::from([127, 5, 6, 7]), v4), (V6, v6)] {
         let mut caller = Caller::udp(asked.into());
         let relayed = caller.allocate(V4);
@@ -349,7 +352,7 @@ fn wildcard_listeners_answer_from_the_address_that_was_asked() {
 #[test]
 fn trains_arrive_whole_in_order_and_cost_few_calls() {
     let server = start(plan(&[any(V4)]));
-    let mut caller = Caller::udp(server.addresses()[0]);
+    let mut caller = Caller::udp(server.listener_addresses()[0]);
     let relayed = caller.allocate(V4);
     let mut peer = net::UdpSocket::bind(any(V4), &net::UdpOptions::default()).unwrap();
     caller.bind(0x4000, peer.local_address());
@@ -358,7 +361,12 @@ fn trains_arrive_whole_in_order_and_cost_few_calls() {
         .flat_map(|n| [&[0x40, 0, 3, 0xe8][..], &[n; 1000]].concat())
         .collect();
     let outgoing: Vec<_> = (0..32)
-        .map(|n| Transmit::new(server.addresses()[0], BufferRange::written(n * 1004, 1004)))
+        .map(|n| {
+            Transmit::new(
+                server.listener_addresses()[0],
+                BufferRange::written(n * 1004, 1004),
+            )
+        })
         .collect();
     // As a burst of the client's own: the same socket, from which it allocated.
     let Line::Udp(socket) = &caller.line else {
@@ -412,7 +420,7 @@ fn trains_arrive_whole_in_order_and_cost_few_calls() {
 fn dscp_ecn_and_hop_limit_cross_the_relay() {
     let server = start(plan(&[any(V4), any(V6)]));
     for (at, ip) in [(0, V4), (1, V6)] {
-        let address = server.addresses()[at];
+        let address = server.listener_addresses()[at];
         let options = net::UdpOptions {
             receive_traffic_class: true,
             receive_hop_limit: true,
@@ -491,7 +499,7 @@ fn next(socket: &mut net::UdpSocket) -> (net::Datagram, Vec<u8>) {
 fn a_peer_that_is_not_there_is_told_as_icmp() {
     let server = start(plan(&[any(V4), any(V6)]));
     for (at, ip, told) in [(0, V4, (3, 3)), (1, V6, (1, 4))] {
-        let mut caller = Caller::udp(server.addresses()[at]);
+        let mut caller = Caller::udp(server.listener_addresses()[at]);
         caller.allocate(ip);
         let gone = peer(ip).local_addr().unwrap();
         let here = peer(ip);
@@ -511,7 +519,7 @@ fn a_peer_that_is_not_there_is_told_as_icmp() {
 #[test]
 fn a_stream_may_be_cut_anywhere() {
     let server = start(plan(&[any(V4)]));
-    let mut caller = Caller::tcp(server.addresses()[0]);
+    let mut caller = Caller::tcp(server.listener_addresses()[0]);
     let relayed = caller.allocate(V4);
     let peer = peer(V4);
     let there = peer.local_addr().unwrap();
@@ -553,15 +561,15 @@ fn rest(mut stream: &TcpStream) -> Vec<u8> {
 
 #[test]
 fn garbage_and_silence_close_a_connection_but_an_allocation_keeps_it() {
-    let connections = Connections {
-        idle: Duration::from_millis(300),
-        ..Connections::default()
+    let connection_limits = ConnectionLimits {
+        idle_timeout: Duration::from_millis(300),
+        ..ConnectionLimits::default()
     };
     let server = start(Plan {
-        connections,
+        connection_limits,
         ..plan(&[any(V4)])
     });
-    let address = server.addresses()[0];
+    let address = server.listener_addresses()[0];
     let mut kept = Caller::tcp(address);
     let relayed = kept.allocate(V4);
     for garbage in [
@@ -604,7 +612,7 @@ fn garbage_and_silence_close_a_connection_but_an_allocation_keeps_it() {
 #[test]
 fn a_connection_that_closes_ends_its_allocation() {
     let server = start(plan(&[any(V4)]));
-    let mut caller = Caller::tcp(server.addresses()[0]);
+    let mut caller = Caller::tcp(server.listener_addresses()[0]);
     let relayed = caller.allocate(V4);
     assert_eq!(server.statistics().allocations, 1);
     drop(caller);
@@ -621,16 +629,16 @@ fn a_connection_that_closes_ends_its_allocation() {
 
 #[test]
 fn a_slow_reader_loses_packets_and_nothing_grows() {
-    let connections = Connections {
-        output: 64 << 10,
+    let connection_limits = ConnectionLimits {
+        max_output: 64 << 10,
         send_buffer: Some(64 << 10),
-        ..Connections::default()
+        ..ConnectionLimits::default()
     };
     let server = start(Plan {
-        connections,
+        connection_limits,
         ..plan(&[any(V4)])
     });
-    let mut caller = Caller::tcp(server.addresses()[0]);
+    let mut caller = Caller::tcp(server.listener_addresses()[0]);
     let relayed = caller.allocate(V4);
     let peer = peer(V4);
     caller.bind(0x4000, peer.local_addr().unwrap());
@@ -646,7 +654,7 @@ fn a_slow_reader_loses_packets_and_nothing_grows() {
     }
     // Others are served meanwhile, and so is this one once it reads: every packet that it gets is whole.
     assert!(matches!(
-        Caller::udp(server.addresses()[0]).ask(Request::Binding),
+        Caller::udp(server.listener_addresses()[0]).ask(Request::Binding),
         Got::Answer(_)
     ));
     let mut out = Vec::new();
@@ -667,17 +675,17 @@ fn a_slow_reader_loses_packets_and_nothing_grows() {
 
 #[test]
 fn answers_that_nobody_reads_close_the_connection() {
-    let connections = Connections {
-        output: 4 << 10,
+    let connection_limits = ConnectionLimits {
+        max_output: 4 << 10,
         send_buffer: Some(4 << 10),
-        ..Connections::default()
+        ..ConnectionLimits::default()
     };
     let server = start(Plan {
-        connections,
+        connection_limits,
         answer_rate: 0,
         ..plan(&[any(V4)])
     });
-    let mut caller = Caller::tcp(server.addresses()[0]);
+    let mut caller = Caller::tcp(server.listener_addresses()[0]);
     let mut requests = Vec::new();
     caller.client.request(Request::Binding, &mut requests);
     let requests = requests.repeat(1000);
@@ -704,7 +712,7 @@ fn answers_that_nobody_reads_close_the_connection() {
 #[test]
 fn a_port_in_use_is_named_and_stopping_gives_it_back() {
     let server = start(plan(&[any(V4)]));
-    let address = server.addresses()[0];
+    let address = server.listener_addresses()[0];
     let mut caller = Caller::udp(address);
     let relayed = caller.allocate(V4);
     for shards in [1, 2] {
@@ -728,7 +736,7 @@ fn shards_share_the_listeners_and_reach_each_other() {
         pin: false,
         ..plan(&[any(V4)])
     });
-    let address = server.addresses()[0];
+    let address = server.listener_addresses()[0];
     let mut callers: Vec<_> = (0..24)
         .map(|n| Caller::on(if n % 3 == 0 { "tcp" } else { "udp" }, address))
         .collect();
@@ -759,7 +767,7 @@ fn shards_share_the_listeners_and_reach_each_other() {
 #[test]
 fn a_supervisor_lists_and_closes_allocations_and_replaces_the_policy() {
     let server = start(plan(&[any(V4)]));
-    let address = server.addresses()[0];
+    let address = server.listener_addresses()[0];
     let mut caller = Caller::udp(address);
     let relayed = caller.allocate(V4);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -772,8 +780,8 @@ fn a_supervisor_lists_and_closes_allocations_and_replaces_the_policy() {
             (all[0].relayed.as_slice(), &*all[0].user),
             (&[relayed][..], "alice")
         );
-        assert!(server.close(all[0].id).await);
-        assert!(!server.close(all[0].id).await);
+        assert!(server.close_allocation(all[0].id).await);
+        assert!(!server.close_allocation(all[0].id).await);
         assert!(server.allocations().await.is_empty());
         let refusing = Policy {
             draining: true,

@@ -184,7 +184,7 @@ fn a_client_connects_to_a_peer_and_data_passes_both_ways_with_half_close() {
     for shards in [1, 4] {
         let server = start(shards);
         for (at, ip) in [(0, V4), (1, V6), (0, V6)] {
-            let mut control = Control::new(server.addresses()[at]);
+            let mut control = Control::new(server.listener_addresses()[at]);
             let relayed = control.allocate(ip);
             let listener = TcpListener::bind(SocketAddr::new(ip, 0)).unwrap();
             let id = connection_id(&control.connect(listener.local_addr().unwrap()));
@@ -193,7 +193,7 @@ fn a_client_connects_to_a_peer_and_data_passes_both_ways_with_half_close() {
             assert_eq!(from, relayed);
             // What a peer says before the client is there waits.
             peer.write_all(b"welcome").unwrap();
-            let mut client = bind(server.addresses()[at], id, b"early");
+            let mut client = bind(server.listener_addresses()[at], id, b"early");
             expect(&client, b"welcome");
             expect(&peer, b"early");
             client.write_all(b"question").unwrap();
@@ -221,7 +221,7 @@ fn a_client_connects_to_a_peer_and_data_passes_both_ways_with_half_close() {
 fn a_permitted_peer_connects_to_a_client_and_others_do_not() {
     for shards in [1, 4] {
         let server = start(shards);
-        let mut control = Control::new(server.addresses()[0]);
+        let mut control = Control::new(server.listener_addresses()[0]);
         let relayed = control.allocate(V4);
         // Nobody is permitted yet.
         expect_end(&patient(TcpStream::connect(relayed).unwrap()));
@@ -236,7 +236,7 @@ fn a_permitted_peer_connects_to_a_client_and_others_do_not() {
             address(&attempt, AttributeType::XOR_PEER_ADDRESS),
             peer.local_addr().unwrap()
         );
-        let mut client = bind(server.addresses()[0], connection_id(&attempt), b"");
+        let mut client = bind(server.listener_addresses()[0], connection_id(&attempt), b"");
         client.write_all(b"hello").unwrap();
         expect(&peer, b"hello");
         peer.write_all(b"there").unwrap();
@@ -252,7 +252,7 @@ fn a_permitted_peer_connects_to_a_client_and_others_do_not() {
 #[test]
 fn a_peer_that_refuses_is_447_and_the_same_peer_twice_446() {
     let server = start(1);
-    let mut control = Control::new(server.addresses()[0]);
+    let mut control = Control::new(server.listener_addresses()[0]);
     control.allocate(V4);
     let gone = TcpListener::bind(SocketAddr::new(V4, 0))
         .unwrap()
@@ -265,7 +265,7 @@ fn a_peer_that_refuses_is_447_and_the_same_peer_twice_446() {
     assert_eq!(code(&control.connect(there)), Some(446));
     // Once it has closed, the peer may be connected to again.
     let (peer, _) = listener.accept().unwrap();
-    let client = bind(server.addresses()[0], id, b"");
+    let client = bind(server.listener_addresses()[0], id, b"");
     drop(peer);
     expect_end(&client);
     drop(client);
@@ -275,12 +275,12 @@ fn a_peer_that_refuses_is_447_and_the_same_peer_twice_446() {
 #[test]
 fn a_slow_end_stops_the_other_and_nothing_is_lost() {
     let server = start(2);
-    let mut control = Control::new(server.addresses()[0]);
+    let mut control = Control::new(server.listener_addresses()[0]);
     control.allocate(V4);
     let listener = TcpListener::bind(SocketAddr::new(V4, 0)).unwrap();
     let id = connection_id(&control.connect(listener.local_addr().unwrap()));
     let peer = patient(listener.accept().unwrap().0);
-    let client = bind(server.addresses()[0], id, b"");
+    let client = bind(server.listener_addresses()[0], id, b"");
     for (from, to) in [(&client, &peer), (&peer, &client)] {
         let octets: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
         // As much as the kernel and the relay hold: then the writer is stopped.

@@ -35,9 +35,10 @@ pub mod plan;
 pub mod shard;
 pub mod supervisor;
 
-pub use crate::relay::client::listeners::Relistened;
+pub use crate::relay::client::listeners::ListenerChanges;
 pub use crate::relay::observe::counters::{ShardStatistics, Statistics};
 pub use crate::relay::plan::{
-    Connections, Duplex, Handshakes, Listener, Plan, Secure, Sockets, Visitor,
+    ConnectionLimits, Duplex, HandshakeLimits, Listener, Plan, SecureTransports, SocketOptions,
+    WebConnection,
 };
 pub use crate::relay::supervisor::Supervisor;

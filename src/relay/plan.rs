@@ -2,8 +2,8 @@
 
 use crate::net;
 use crate::net::{IoMode, TlsServer};
-pub use crate::relay::client::handshake_limit::Handshakes;
-use crate::relay::observe::allocation_log::Journal;
+pub use crate::relay::client::handshake_limit::HandshakeLimits;
+use crate::relay::observe::allocation_log::AllocationLog;
 use crate::turn::policy::Policy;
 use crate::turn::policy::acl::{Cidr, Own};
 use std::net::{IpAddr, SocketAddr};
@@ -31,15 +31,15 @@ pub struct Plan {
     /// Which calls move datagrams.
     pub path: IoMode,
     /// What UDP sockets are set to.
-    pub sockets: Sockets,
+    pub socket_options: SocketOptions,
     /// Bounds of client connections.
-    pub connections: Connections,
+    pub connection_limits: ConnectionLimits,
     /// Where the lives of allocations are told.
-    pub journal: Journal,
+    pub allocation_log: AllocationLog,
     /// What is spoken beside plain STUN and TURN, on the same ports.
-    pub secure: Secure,
-    /// Another process has the ports and gives way: see [`Supervisor::step_aside`](super::Supervisor::step_aside).
-    pub beside: bool,
+    pub secure: SecureTransports,
+    /// Another process has the ports and gives way: see [`Supervisor::prepare_handover`](super::Supervisor::step_aside).
+    pub takes_over: bool,
 }
 
 /// One address and port for clients.
@@ -66,7 +66,7 @@ impl Listener {
 
 /// What UDP sockets are set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sockets {
+pub struct SocketOptions {
     /// Octets of kernel buffer of each listener of each shard, each way; the system may grant less.
     pub listener_buffer: usize,
     /// The same for relay sockets; `None` for the system's default.
@@ -79,9 +79,9 @@ pub struct Sockets {
     pub offload: bool,
 }
 
-impl Default for Sockets {
+impl Default for SocketOptions {
     fn default() -> Self {
-        Sockets {
+        SocketOptions {
             listener_buffer: 4 << 20,
             relay_buffer: None,
             traffic_class: true,
@@ -93,23 +93,23 @@ impl Default for Sockets {
 
 /// What is spoken beside plain STUN and TURN, on the same ports: told apart by the first octets.
 #[derive(Clone, Debug, Default)]
-pub struct Secure {
+pub struct SecureTransports {
     /// What TLS and DTLS show; without it neither is spoken.
     pub tls: Option<Arc<TlsServer>>,
     /// Connections from here begin with a PROXY header, and are whose it says; nobody else's word is taken.
-    pub balancers: Vec<Cidr>,
+    pub load_balancers: Vec<Cidr>,
     /// Where connections go that speak HTTP inside TLS; without it they are closed.
-    pub visitors: Option<mpsc::Sender<Visitor>>,
+    pub web_connections: Option<mpsc::Sender<WebConnection>>,
 }
 
 /// A connection that speaks HTTP inside TLS: nothing of it has been lost.
-pub struct Visitor {
+pub struct WebConnection {
     /// Its octets, deciphered.
     pub stream: Box<dyn Duplex>,
     /// The client.
-    pub peer: SocketAddr,
+    pub client: SocketAddr,
     /// The address it came to.
-    pub local: SocketAddr,
+    pub server: SocketAddr,
 }
 
 /// A stream both ways.
@@ -118,27 +118,27 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Bounds of client connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connections {
+pub struct ConnectionLimits {
     /// A connection without an allocation is closed after so long without a message.
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// Octets that may wait for a slow reader. Relayed packets beyond are dropped; answers beyond twice that close it.
-    pub output: usize,
+    pub max_output: usize,
     /// Octets of kernel send buffer; `None` for the system's default.
     pub send_buffer: Option<usize>,
     /// Connections of one shard, and DTLS associations; more are closed at once.
-    pub maximum: usize,
+    pub max_connections: usize,
     /// Bounds of TLS and DTLS handshakes.
-    pub handshakes: Handshakes,
+    pub handshakes: HandshakeLimits,
 }
 
-impl Default for Connections {
+impl Default for ConnectionLimits {
     fn default() -> Self {
-        Connections {
-            idle: Duration::from_secs(30),
-            output: 256 << 10,
+        ConnectionLimits {
+            idle_timeout: Duration::from_secs(30),
+            max_output: 256 << 10,
             send_buffer: Some(512 << 10),
-            maximum: 20_000,
-            handshakes: Handshakes::default(),
+            max_connections: 20_000,
+            handshakes: HandshakeLimits::default(),
         }
     }
 }
@@ -154,11 +154,11 @@ impl Plan {
             shards: 0,
             pin: true,
             path: IoMode::default(),
-            sockets: Sockets::default(),
-            connections: Connections::default(),
-            journal: Journal::default(),
-            secure: Secure::default(),
-            beside: false,
+            socket_options: SocketOptions::default(),
+            connection_limits: ConnectionLimits::default(),
+            allocation_log: AllocationLog::default(),
+            secure: SecureTransports::default(),
+            takes_over: false,
         }
     }
 
@@ -167,14 +167,14 @@ impl Plan {
         net::UdpOptions {
             io_mode: self.path,
             reuse_port,
-            receive_traffic_class: self.sockets.traffic_class,
-            receive_hop_limit: self.sockets.hop_limit,
+            receive_traffic_class: self.socket_options.traffic_class,
+            receive_hop_limit: self.socket_options.hop_limit,
             receive_icmp_errors: false,
             allow_fragmentation: true,
             sticky_ip_fields: false,
-            offload: self.sockets.offload,
-            receive_buffer_size: Some(self.sockets.listener_buffer),
-            send_buffer_size: Some(self.sockets.listener_buffer),
+            offload: self.socket_options.offload,
+            receive_buffer_size: Some(self.socket_options.listener_buffer),
+            send_buffer_size: Some(self.socket_options.listener_buffer),
         }
     }
 
@@ -183,14 +183,14 @@ impl Plan {
         net::UdpOptions {
             io_mode: self.path,
             reuse_port: false,
-            receive_traffic_class: self.sockets.traffic_class,
-            receive_hop_limit: self.sockets.hop_limit,
+            receive_traffic_class: self.socket_options.traffic_class,
+            receive_hop_limit: self.socket_options.hop_limit,
             receive_icmp_errors: true,
             allow_fragmentation: true,
             sticky_ip_fields: true,
-            offload: self.sockets.offload,
-            receive_buffer_size: self.sockets.relay_buffer,
-            send_buffer_size: self.sockets.relay_buffer,
+            offload: self.socket_options.offload,
+            receive_buffer_size: self.socket_options.relay_buffer,
+            send_buffer_size: self.socket_options.relay_buffer,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::net::TlsServer;
 use crate::net::dtls::association::DtlsServer;
 use crate::net::host::{cpu, interfaces};
-use crate::relay::client::listeners::{Listeners, Relistened};
+use crate::relay::client::listeners::{ListenerChanges, Listeners};
 use crate::relay::io::clock::Clock;
 use crate::relay::observe::counters::{ShardStatistics, Statistics};
 use crate::relay::peer::unbound::Waiting;
@@ -78,7 +78,7 @@ impl Supervisor {
             shared: Arc::new(shared),
             clock: Clock::start(),
             tls: Mutex::new(plan.secure.tls.clone()),
-            patience: plan.connections.handshakes.patience,
+            patience: plan.connection_limits.handshakes.timeout,
             listeners: Mutex::new(listeners),
             host: Mutex::new(host),
         };
@@ -95,7 +95,7 @@ impl Supervisor {
             let parts = Parts {
                 listeners,
                 relay_options: plan.relay_options(),
-                connections: plan.connections,
+                connections: plan.connection_limits,
                 secure: plan.secure.clone(),
                 dtls: dtls.clone(),
                 mailbox,
@@ -105,7 +105,7 @@ impl Supervisor {
                     .first_chunk()
                     .map_or(0, |octets| u64::from_be_bytes(*octets)),
                 waiting: waiting.clone(),
-                journal: plan.journal.clone(),
+                allocation_log: plan.allocation_log.clone(),
                 neighbours: neighbours.clone(),
                 inbox,
                 setup,
@@ -126,16 +126,16 @@ impl Supervisor {
     }
 
     /// The addresses of the plan's listeners, in its order, with the ports that they really have.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
+    pub fn listener_addresses(&self) -> Vec<SocketAddr> {
         self.listeners().open()
     }
 
     /// Takes clients at these listeners and at no others. Clients of one that is gone keep it as long as they have an
-    /// allocation: see [`Supervisor::close_unused`].
+    /// allocation: see [`Supervisor::close_unused_listeners`].
     ///
     /// # Errors
     /// When a listener cannot be bound: the error names its address, and nothing has changed.
-    pub async fn relisten(&self, wanted: &[Listener]) -> io::Result<Relistened> {
+    pub async fn set_listeners(&self, wanted: &[Listener]) -> io::Result<ListenerChanges> {
         let (relistened, letters) = self.listeners().change(wanted)?;
         for (mailbox, letters) in self.mailboxes.iter().zip(letters) {
             for letter in letters {
@@ -147,7 +147,7 @@ impl Supervisor {
     }
 
     /// Closes the listeners that were taken away and whose last allocation has ended; tells where they were.
-    pub async fn close_unused(&self) -> Vec<SocketAddr> {
+    pub async fn close_unused_listeners(&self) -> Vec<SocketAddr> {
         let leaving = self.listeners().leaving();
         let mut closed = Vec::new();
         for number in leaving {
@@ -161,11 +161,11 @@ impl Supervisor {
     }
 
     /// Keeps the clients that it has and takes no others, so that another process may listen on the same ports. Then either
-    /// [`Supervisor::leave`] or [`Supervisor::stay`].
+    /// [`Supervisor::commit_handover`] or [`Supervisor::abort_handover`].
     ///
     /// # Errors
     /// When there are not sockets enough to give each client its own, or the system is not Linux; nothing has changed then.
-    pub async fn step_aside(&self) -> io::Result<()> {
+    pub async fn prepare_handover(&self) -> io::Result<()> {
         if cfg!(not(target_os = "linux")) {
             return Err(io::ErrorKind::Unsupported.into());
         }
@@ -176,25 +176,25 @@ impl Supervisor {
         {
             None => Ok(()),
             Some(error) => {
-                self.stay().await;
+                self.abort_handover().await;
                 Err(error)
             }
         }
     }
 
     /// Takes new clients again: there is no other process after all.
-    pub async fn stay(&self) {
+    pub async fn abort_handover(&self) {
         self.tell_all(|| Letter::Stay).await;
     }
 
     /// Leaves the ports to the other process; nobody is at them any more when this returns.
-    pub async fn leave(&self) {
+    pub async fn commit_handover(&self) {
         // All are asked: none has anything else to say.
         let _: Option<()> = self.ask(Letter::Leave, |()| None).await;
     }
 
     /// Closes the sockets of clients that are gone, of a process that has left its ports: they reach the other one then.
-    pub async fn release(&self) {
+    pub async fn close_unused_client_sockets(&self) {
         self.tell_all(|| Letter::Release).await;
     }
 
@@ -202,7 +202,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no randomness to begin DTLS with; then nothing has changed.
-    pub async fn speak(&self, tls: Option<Arc<TlsServer>>) -> io::Result<()> {
+    pub async fn set_tls(&self, tls: Option<Arc<TlsServer>>) -> io::Result<()> {
         let dtls = dtls(tls.clone(), self.patience)?;
         self.tls().clone_from(&tls);
         self.tell_all(|| Letter::Speak(tls.clone(), dtls.clone()))
@@ -245,7 +245,7 @@ impl Supervisor {
     }
 
     /// Whether the host has other addresses than when the policy was last replaced, which takes those that it has.
-    pub fn has_moved(&self) -> bool {
+    pub fn host_addresses_changed(&self) -> bool {
         host_addresses().is_some_and(|found| found != *self.host())
     }
 
@@ -270,7 +270,7 @@ impl Supervisor {
     }
 
     /// Ends the allocation with this [`Record::id`]; tells whether there was one.
-    pub async fn close(&self, id: u64) -> bool {
+    pub async fn close_allocation(&self, id: u64) -> bool {
         self.ask(
             |answer| Letter::Close(id, answer),
             |closed| closed.then_some(()),

@@ -219,12 +219,12 @@ impl Page<'_> {
 
     /// Histograms of request durations, each over all shards.
     fn request_durations(&self) -> Result<()> {
-        let bounds = request_duration::BOUNDS.map(|bound| bound.as_secs_f64());
+        let bounds = request_duration::BUCKETS.map(|bound| bound.as_secs_f64());
         let sample = |method: &Method| {
             let mut counts = vec![0; bounds.len() + 1];
             let mut nanoseconds = 0;
             for shard in &self.statistics.shards {
-                let Some(row) = shard.relay.times.of(*method) else {
+                let Some(row) = shard.relay.request_durations.of(*method) else {
                     continue;
                 };
                 counts

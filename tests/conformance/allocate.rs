@@ -159,7 +159,7 @@ fn an_unsupported_transport_gets_442() {
     }
 }
 
-/// RFC 8656 §7.2: a proposed lifetime counts when it is longer than the default, up to the maximum; issue 2: "Lifetimes default 600
+/// RFC 8656 §7.2: a proposed lifetime counts when it is longer than the default, up to the maximum; issue 2: "LifetimeHistogram default 600
 /// s, at most 3600 s".
 #[test]
 fn lifetimes_lie_between_the_default_and_the_maximum() {

@@ -270,9 +270,9 @@ fn a_tcp_relay_moves_and_is_reached_after_a_silence() {
         ["127.0.0.1:0".parse().unwrap()],
         Policy::new(realm, vec![relay]),
     );
-    (plan.shards, plan.connections.idle) = (4, Duration::from_secs(1));
+    (plan.shards, plan.connection_limits.idle_timeout) = (4, Duration::from_secs(1));
     let supervisor = Supervisor::start(plan).unwrap();
-    let connect = || Client::tcp(supervisor.addresses()[0]);
+    let connect = || Client::tcp(supervisor.listener_addresses()[0]);
     let moved: Vec<_> = (0..8)
         .map(|_| {
             let mut old = connect();

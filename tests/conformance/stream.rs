@@ -156,11 +156,11 @@ fn a_silent_connection_is_closed() {
     let realm = hairpin::turn::policy::realm::Realm::new("test.org");
     let mut plan = Plan::new(["127.0.0.1:0".parse().unwrap()], Policy::new(realm, vec![]));
     plan.shards = 1;
-    plan.connections.idle = Duration::from_millis(500);
+    plan.connection_limits.idle_timeout = Duration::from_millis(500);
     let supervisor = Supervisor::start(plan).unwrap();
-    let mut silent = Client::tcp(supervisor.addresses()[0]);
-    let mut halting = Client::tcp(supervisor.addresses()[0]);
-    let mut lively = Client::tcp(supervisor.addresses()[0]);
+    let mut silent = Client::tcp(supervisor.listener_addresses()[0]);
+    let mut halting = Client::tcp(supervisor.listener_addresses()[0]);
+    let mut lively = Client::tcp(supervisor.listener_addresses()[0]);
     halting.send_raw(&Outgoing::request(BINDING).encode(None)[..10]);
     let end = Instant::now() + Duration::from_millis(1500);
     while Instant::now() < end {

@@ -93,7 +93,7 @@ fn ten_thousand_half_open_handshakes_leave_others_alone() {
 #[test]
 fn a_hello_that_comes_by_the_octet_is_given_up_in_time() {
     let server = Server::start(V4, |plan| {
-        plan.connections.handshakes.patience = Duration::from_secs(2);
+        plan.connection_limits.handshakes.timeout = Duration::from_secs(2);
     });
     let mut slow = connect(server.address);
     let began = Instant::now();

@@ -14,7 +14,7 @@ const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\x7f\0\0\x
 #[test]
 fn a_balancers_word_is_taken_for_the_clients_address_over_tcp_and_tls() {
     let server = Server::start(V4, |plan| {
-        plan.secure.balancers = vec![Cidr::new(V4, 8).unwrap()]
+        plan.secure.load_balancers = vec![Cidr::new(V4, 8).unwrap()]
     });
     for header in [V1, V2] {
         for cut in [0, 1, header.len() / 2, header.len()] {
@@ -58,7 +58,7 @@ fn wait_for_reads(server: &Server, written: usize) {
 #[test]
 fn nobody_else_may_say_who_they_are_and_a_balancer_must() {
     let strict = Server::start(V4, |plan| {
-        plan.secure.balancers = vec![Cidr::new(V4, 8).unwrap()]
+        plan.secure.load_balancers = vec![Cidr::new(V4, 8).unwrap()]
     });
     let lax = Server::start(V4, |_| {});
     for (server, octets) in [

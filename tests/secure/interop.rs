@@ -112,14 +112,16 @@ fn curl_finds_the_web_service_on_the_same_port() {
         http: true,
         ..TlsOptions::default()
     };
-    let server = Server::with_terms(V4, terms, |plan| plan.secure.visitors = Some(visitors));
+    let server = Server::with_terms(V4, terms, |plan| {
+        plan.secure.web_connections = Some(visitors)
+    });
     let serving = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async move {
-            let visitor: hairpin::relay::Visitor = visiting.recv().await.unwrap();
+            let visitor: hairpin::relay::WebConnection = visiting.recv().await.unwrap();
             let mut stream = visitor.stream;
             let mut request = [0; 4096];
             let read = stream.read(&mut request).await.unwrap();

@@ -44,7 +44,7 @@ impl Server {
         plan.secure.tls = Some(tls.clone());
         change(&mut plan);
         let supervisor = Supervisor::start(plan).unwrap();
-        let address = supervisor.addresses()[0];
+        let address = supervisor.listener_addresses()[0];
         Server {
             supervisor,
             address,

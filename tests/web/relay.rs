@@ -28,6 +28,6 @@ impl Relay {
     }
 
     pub fn port(&self) -> u16 {
-        self.supervisor.addresses()[0].port()
+        self.supervisor.listener_addresses()[0].port()
     }
 }

@@ -1,6 +1,6 @@
 //! Answers as tables.
 
-use crate::relay::observe::escaped::Shown;
+use crate::relay::observe::escaped::Escaped;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
@@ -80,7 +80,7 @@ fn empty() -> Table {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => Shown(text).to_string(),
+        Value::String(text) => Escaped(text).to_string(),
         Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(members) => {
             let told = members

@@ -106,7 +106,7 @@ pub async fn give_way(stream: UnixStream, relay: &Supervisor) -> io::Result<()> 
         say(&mut stream, "it runs as another user").await?;
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    if let Err(error) = relay.step_aside().await {
+    if let Err(error) = relay.prepare_handover().await {
         say(&mut stream, &error.to_string()).await?;
         return Err(error);
     }
@@ -116,13 +116,13 @@ pub async fn give_way(stream: UnixStream, relay: &Supervisor) -> io::Result<()> 
     };
     match came.await {
         Ok(word) if word == HERE => {
-            relay.leave().await;
+            relay.commit_handover().await;
             // It is there, whether it hears this or not.
             let _ = say(&mut stream, GONE).await;
             Ok(())
         }
         other => {
-            relay.stay().await;
+            relay.abort_handover().await;
             Err(other
                 .err()
                 .unwrap_or_else(|| io::Error::other("the next server did not come up")))

@@ -26,8 +26,8 @@ use crate::config::schema;
 use crate::config::value::AdminAddress;
 use crate::config::{HostInfo, Settings};
 use crate::net::host::fd_limit;
-use crate::relay::observe::allocation_log::Keeper;
-use crate::relay::{Supervisor, Visitor};
+use crate::relay::observe::allocation_log::UsageSender;
+use crate::relay::{Supervisor, WebConnection};
 use crate::service::acme::Acme;
 use crate::service::admin;
 use crate::service::admin::{Admin, Condition, Guard, Listener, Orders, Reached};
@@ -100,7 +100,7 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
     let signals = Signals::new().map_err(|error| format!("signals cannot be caught: {error}"))?;
     let predecessor = Predecessor::knock(settings.handover.as_deref()).await?;
     let sharing = Sharing::of(settings.handover.is_some(), predecessor.is_some());
-    settings.plan.beside = predecessor.is_some();
+    settings.plan.takes_over = predecessor.is_some();
     let operators = listeners::operators(
         settings.admin.as_ref(),
         written.has(&schema::ADMIN),
@@ -114,11 +114,11 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
         .relay_addresses
         .iter()
         .try_for_each(|relay| bindable(relay.local))?;
-    let (keeper, records) = Keeper::channel(RECORDS);
+    let (keeper, records) = UsageSender::channel(RECORDS);
     let counts = Arc::new(usage::Counts::new(keeper.lost()));
-    settings.plan.journal.keeper = settings.usage.wanted().then_some(keeper);
+    settings.plan.allocation_log.usage = settings.usage.wanted().then_some(keeper);
     let (visitors, visiting) = mpsc::channel(VISITORS);
-    settings.plan.secure.visitors = settings.web.address.is_some().then_some(visitors);
+    settings.plan.secure.web_connections = settings.web.address.is_some().then_some(visitors);
     // Before anything listens: clients of the server before come back at once.
     let certificates = certificates(&settings).map_err(|error| error.to_string())?;
     let relay =
@@ -139,7 +139,7 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
     let (stop, stopped) = watch::channel(false);
     let mut services = JoinSet::new();
     let (condition, (orders, ordered)) = (Arc::new(Condition::default()), Orders::channel());
-    let keeping = settings.plan.journal.keeper.take();
+    let keeping = settings.plan.allocation_log.usage.take();
     let keep = |_| {
         tokio::spawn(usage::run(
             settings.usage.clone(),
@@ -151,7 +151,7 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
     let kept = keeping.map(keep);
     if let Some(listener) = operators {
         let (relay, condition, guard) = (relay.clone(), condition.clone(), guard(&settings));
-        let lifetimes = settings.plan.journal.lifetimes.clone();
+        let lifetimes = settings.plan.allocation_log.lifetimes.clone();
         let admin = Admin {
             relay,
             condition,
@@ -229,7 +229,7 @@ async fn end(mut services: JoinSet<std::io::Result<()>>) {
 fn serve_web(
     services: &mut JoinSet<std::io::Result<()>>,
     web: &Web,
-    (listener, visiting): (Option<TcpListener>, mpsc::Receiver<Visitor>),
+    (listener, visiting): (Option<TcpListener>, mpsc::Receiver<WebConnection>),
     stopped: watch::Receiver<bool>,
 ) {
     services.spawn(receive(visiting, web.clone(), stopped.clone()));
@@ -274,22 +274,22 @@ fn keep(certificates: Certificates, settings: &Settings) -> WatchedCertificates 
 /// Serves those who came for the web to a port of the relay, until the services stop: the relay, which has the other end
 /// of the way here, outlives them.
 async fn receive(
-    mut visiting: mpsc::Receiver<Visitor>,
+    mut visiting: mpsc::Receiver<WebConnection>,
     web: Web,
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let serving = async {
-        while let Some(Visitor {
+        while let Some(WebConnection {
             stream,
-            peer,
-            local,
+            client,
+            server,
         }) = visiting.recv().await
         {
             web.take(
                 stream,
                 Arrival {
-                    peer,
-                    local,
+                    peer: client,
+                    local: server,
                     secure: true,
                 },
             )

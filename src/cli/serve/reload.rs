@@ -4,7 +4,7 @@ use crate::cli::serve::server::{RunningServer, WatchedCertificates};
 use crate::cli::serve::startup_report::web_settings;
 use crate::config::resolve::resolve;
 use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, Source, schema};
-use crate::relay::Relistened;
+use crate::relay::ListenerChanges;
 use crate::service::certificates::Certificates;
 use serde_json::{Value, json};
 
@@ -66,8 +66,10 @@ impl RunningServer {
             ));
         }
         let mut report = json!({ "changed": live, "restart": restart, "warnings": warnings });
-        if let (Some(members), true) = (report.as_object_mut(), relistened != Relistened::default())
-        {
+        if let (Some(members), true) = (
+            report.as_object_mut(),
+            relistened != ListenerChanges::default(),
+        ) {
             members.insert(
                 "listeners".into(),
                 json!({ "added": relistened.added, "removed": relistened.removed }),
@@ -94,10 +96,10 @@ impl RunningServer {
         &mut self,
         written: &Layer,
         settings: &mut Settings,
-    ) -> Result<Relistened, Error> {
+    ) -> Result<ListenerChanges, Error> {
         if self.replaced {
             // The ports are another server's.
-            return Ok(Relistened::default());
+            return Ok(ListenerChanges::default());
         }
         let relay = self.parts.relay.clone();
         let (before, after) = (
@@ -107,14 +109,14 @@ impl RunningServer {
         let turns = before.is_some() != after.is_some();
         if turns {
             relay
-                .speak(after.clone())
+                .set_tls(after.clone())
                 .await
                 .map_err(|error| fault(written, schema::CERTIFICATE.name, &error.to_string()))?;
         }
-        let relistened = match relay.relisten(&settings.plan.listeners).await {
+        let relistened = match relay.set_listeners(&settings.plan.listeners).await {
             Ok(relistened) => relistened,
             Err(error) => {
-                if turns && let Err(error) = relay.speak(before).await {
+                if turns && let Err(error) = relay.set_tls(before).await {
                     tracing::error!(%error, "TLS is not as it was");
                 }
                 return Err(fault(

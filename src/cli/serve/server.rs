@@ -7,7 +7,7 @@ use crate::cli::serve::signals::{Signal, Signals};
 use crate::cli::serve::systemd::notify;
 use crate::config::{HostInfo, Layer, Settings};
 use crate::relay::Supervisor;
-use crate::relay::observe::escaped::Shown;
+use crate::relay::observe::escaped::Escaped;
 use crate::service::admin::{Answer, Condition, Order, Refused};
 use crate::service::certificates::Certificates;
 use crate::service::web::Web;
@@ -168,7 +168,7 @@ impl RunningServer {
                 self.blocked.retain(|(known, _)| *known != user);
                 self.blocked.push((user.clone(), until));
                 self.apply().await;
-                tracing::info!(user = %Shown(&user), seconds = time.as_secs(), "user blocked");
+                tracing::info!(user = %Escaped(&user), seconds = time.as_secs(), "user blocked");
                 Ok(json!({ "blocked": user, "until": until.as_secs() }))
             }
             Order::Unblock { user } => {
@@ -227,13 +227,13 @@ impl RunningServer {
 
     /// Closes what nobody uses any more, and keeps relays away from addresses that the host has got since.
     async fn tidy(&mut self) {
-        if self.parts.relay.has_moved() {
+        if self.parts.relay.host_addresses_changed() {
             self.apply().await;
         }
         if self.replaced {
-            return self.parts.relay.release().await;
+            return self.parts.relay.close_unused_client_sockets().await;
         }
-        for address in self.parts.relay.close_unused().await {
+        for address in self.parts.relay.close_unused_listeners().await {
             tracing::info!(%address, "a listener that was taken away has lost its last allocation and is closed");
         }
     }

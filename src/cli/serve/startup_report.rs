@@ -29,7 +29,7 @@ fn text(
     services: &[(&str, Option<String>)],
 ) -> Result<String, fmt::Error> {
     let mut out = String::new();
-    for address in relay.addresses() {
+    for address in relay.listener_addresses() {
         writeln!(out, "listening udp {address}")?;
         writeln!(out, "listening tcp {address}")?;
         if settings.plan.secure.tls.is_some() {
@@ -52,7 +52,7 @@ fn text(
     {
         writeln!(out, "shared-secret {secret}")?;
     }
-    let reached = settings.advertised_addresses(&relay.addresses(), host);
+    let reached = settings.advertised_addresses(&relay.listener_addresses(), host);
     let servers: Vec<String> = reached.iter().map(SocketAddr::to_string).collect();
     let secure = secure_servers(settings, &reached);
     writeln!(
@@ -77,7 +77,7 @@ pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &HostInfo) ->
         .iter()
         .any(|relay| relay.local != relay.external);
     let (anywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) = relay
-        .addresses()
+        .listener_addresses()
         .into_iter()
         .partition(|address| address.ip().is_unspecified() && !mapped);
     let mut servers: Vec<String> = anywhere
@@ -92,7 +92,10 @@ pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &HostInfo) ->
     );
     servers.dedup();
     let mut web = settings.web.settings.clone();
-    web.ice.urls = ice_servers::urls(&servers, &secure_servers(settings, &relay.addresses()));
+    web.ice.urls = ice_servers::urls(
+        &servers,
+        &secure_servers(settings, &relay.listener_addresses()),
+    );
     web
 }
 

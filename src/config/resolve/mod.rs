@@ -127,7 +127,7 @@ pub fn resolve(written: &Layer, host: &HostInfo) -> Result<Settings, Error> {
     let mut plan = Plan::new([], policy);
     plan.listeners = listeners;
     plan.secure = secure.plan.clone();
-    plan.connections.handshakes = tls::handshakes(&mut reader);
+    plan.connection_limits.handshakes = tls::handshakes(&mut reader);
     plan.relay_ports = relay_ports;
     plan.answer_rate = reader
         .one(&schema::ANSWER_RATE, value::number)
@@ -136,7 +136,7 @@ pub fn resolve(written: &Layer, host: &HostInfo) -> Result<Settings, Error> {
     plan.path = reader
         .one(&schema::SOCKETS, |text| value::choice(text, SOCKETS))
         .unwrap_or_default();
-    plan.journal.anonymous = reader
+    plan.allocation_log.anonymous = reader
         .one(&schema::LOG_ADDRESSES, |text| {
             value::choice(text, ADDRESSES)
         })

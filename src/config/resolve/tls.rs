@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
     /// As the relay needs it.
-    pub plan: relay::Secure,
+    pub plan: relay::SecureTransports,
     /// The files of the certificates.
     pub pairs: Vec<Pair>,
     /// What is ordered by ACME.
@@ -30,9 +30,9 @@ pub(crate) fn settings(reader: &mut Resolver, http: bool) -> TlsSettings {
     let keys = reader.contents(&schema::PRIVATE_KEY);
     let client_authorities = authorities_of(reader, &schema::CLIENT_AUTHORITY);
     let acme = acme(reader);
-    let plan = relay::Secure {
-        balancers: reader.many(&schema::BALANCER, str::parse::<Cidr>),
-        ..relay::Secure::default()
+    let plan = relay::SecureTransports {
+        load_balancers: reader.many(&schema::BALANCER, str::parse::<Cidr>),
+        ..relay::SecureTransports::default()
     };
     if chains.len() != keys.len() {
         let counts = format!(
@@ -87,7 +87,7 @@ pub(crate) fn settings(reader: &mut Resolver, http: bool) -> TlsSettings {
     };
     match TlsServer::new(certificates, terms) {
         Ok(tls) => TlsSettings {
-            plan: relay::Secure {
+            plan: relay::SecureTransports {
                 tls: Some(Arc::new(tls)),
                 ..plan
             },
@@ -102,18 +102,18 @@ pub(crate) fn settings(reader: &mut Resolver, http: bool) -> TlsSettings {
 }
 
 /// Understands the bounds of handshakes.
-pub(crate) fn handshakes(reader: &mut Resolver) -> relay::Handshakes {
-    let default = relay::Handshakes::default();
-    relay::Handshakes {
-        patience: reader
+pub(crate) fn handshakes(reader: &mut Resolver) -> relay::HandshakeLimits {
+    let default = relay::HandshakeLimits::default();
+    relay::HandshakeLimits {
+        timeout: reader
             .one(&schema::HANDSHAKE_TIME, time)
-            .unwrap_or(default.patience),
-        per_address: reader
+            .unwrap_or(default.timeout),
+        max_per_address: reader
             .one(&schema::ADDRESS_HANDSHAKES, at_least_one)
-            .unwrap_or(default.per_address),
-        maximum: reader
+            .unwrap_or(default.max_per_address),
+        max_handshakes: reader
             .one(&schema::HANDSHAKES, at_least_one)
-            .unwrap_or(default.maximum),
+            .unwrap_or(default.max_handshakes),
         ..default
     }
 }

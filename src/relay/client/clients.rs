@@ -7,7 +7,7 @@ use crate::relay::client::listeners::Pair;
 use crate::relay::client::stream::Stream;
 use crate::relay::io::ready_queue::{Ready, Source};
 use crate::relay::observe::counters::Counters;
-use crate::relay::plan::Connections;
+use crate::relay::plan::ConnectionLimits;
 use crate::turn::policy::acl::Cidr;
 use crate::turn::{Client, FiveTuple, Instant, Link, Transport};
 use std::cmp::Reverse;
@@ -23,7 +23,7 @@ pub(crate) struct Clients {
     /// By the listener's number.
     pub(crate) udp: Vec<Option<UdpListener>>,
     pub(crate) tcp: Vec<Option<(TcpListener, Waker)>>,
-    /// Sockets of single clients, once another process has the listeners.
+    /// SocketOptions of single clients, once another process has the listeners.
     pub(crate) dedicated: Vec<Dedicated>,
     /// The listeners that took strangers until then.
     pub(crate) muted: Vec<u32>,
@@ -34,7 +34,7 @@ pub(crate) struct Clients {
     touched: Vec<u32>,
     /// Spare output buffers.
     pub(crate) pool: Pool,
-    limits: Connections,
+    limits: ConnectionLimits,
     balancers: Vec<Cidr>,
     shard: u16,
     pub(crate) ready: Arc<Ready>,
@@ -104,7 +104,7 @@ impl Clients {
     /// When the runtime cannot watch them.
     pub(crate) fn new(
         listeners: Vec<Pair>,
-        (limits, balancers): (Connections, Vec<Cidr>),
+        (limits, balancers): (ConnectionLimits, Vec<Cidr>),
         shard: u16,
         ready: &Arc<Ready>,
         counters: &Arc<Counters>,
@@ -179,7 +179,7 @@ impl Clients {
     fn admit(&mut self, stream: TcpStream, client: SocketAddr, now: Instant) {
         let open = self.connections.len() - self.vacant.len();
         // Connections that do nothing must not take the sockets of relays: the last descriptors are kept for those.
-        if open >= self.limits.maximum || fd_limit::is_nearly_exhausted(&stream) {
+        if open >= self.limits.max_connections || fd_limit::is_nearly_exhausted(&stream) {
             return self.counters.connections_refused.add(1);
         }
         let prepared =
@@ -220,7 +220,7 @@ impl Clients {
         slot.conn = Some(Box::new(conn));
         self.ready.push(source);
         self.checks.push(Reverse((
-            now + self.limits.idle.min(self.limits.handshakes.patience),
+            now + self.limits.idle_timeout.min(self.limits.handshakes.timeout),
             link,
         )));
     }
@@ -328,7 +328,7 @@ impl Clients {
             };
             let due = conn.deadline(&limits);
             let again = if holds(&conn.client.five_tuple) {
-                now + limits.idle
+                now + limits.idle_timeout
             } else {
                 due
             };
@@ -346,7 +346,7 @@ impl Clients {
     }
 
     /// Bounds of connections.
-    pub(crate) fn limits(&self) -> &Connections {
+    pub(crate) fn limits(&self) -> &ConnectionLimits {
         &self.limits
     }
 }

@@ -4,7 +4,7 @@ use crate::net::Batch;
 use crate::net::tls::server::{TlsHandshake, TlsStream, is_acme_validation};
 use crate::relay::client::stream::Stream;
 use crate::relay::io::send_queue::Header;
-use crate::relay::plan::Connections;
+use crate::relay::plan::ConnectionLimits;
 use crate::turn::{Client, Instant, Transport};
 use crate::wire::{padded, stream};
 use std::future::Future;
@@ -57,7 +57,7 @@ pub(crate) enum Negotiated {
     /// It can be read: TLS is not spoken, or was agreed on before.
     Already,
     /// The client has to say more.
-    UnderWay,
+    InProgress,
     /// TLS has just been agreed on.
     Now {
         /// The server name that the client asked for.
@@ -207,10 +207,10 @@ impl Conn {
     }
 
     /// When it is to be closed if nothing more happens.
-    pub(crate) fn deadline(&self, limits: &Connections) -> Instant {
+    pub(crate) fn deadline(&self, limits: &ConnectionLimits) -> Instant {
         match self.negotiating_since {
-            Some(since) => since + limits.handshakes.patience,
-            None => self.active + limits.idle,
+            Some(since) => since + limits.handshakes.timeout,
+            None => self.active + limits.idle_timeout,
         }
     }
 
@@ -228,7 +228,7 @@ impl Conn {
             return Negotiated::Already;
         };
         match Pin::new(handshake.as_mut()).poll(&mut Context::from_waker(&self.waker)) {
-            Poll::Pending => Negotiated::UnderWay,
+            Poll::Pending => Negotiated::InProgress,
             Poll::Ready(Err(error)) => {
                 tracing::debug!(client = %self.client.five_tuple.client, %error, "no TLS");
                 self.stream = Stream::Gone;

@@ -109,12 +109,12 @@ impl Shard {
             }
             self.part(index);
         }
-        if !self.egress.associations.has_room() || !self.gate.under_way.begin(ends.0.ip()) {
+        if !self.egress.associations.has_room() || !self.gate.handshakes.begin(ends.0.ip()) {
             self.counters.handshakes_refused.add(1);
             return None;
         }
         let Ok(association) = door.accept(proven, self.clock.std(self.now)) else {
-            self.gate.under_way.end(ends.0.ip());
+            self.gate.handshakes.end(ends.0.ip());
             self.counters.handshakes_failed.add(1);
             return None;
         };
@@ -159,7 +159,7 @@ impl Shard {
                     said.extend(self.put(data, &mut room));
                 }
                 Event::Connected => {
-                    self.gate.under_way.end(client.five_tuple.client.ip());
+                    self.gate.handshakes.end(client.five_tuple.client.ip());
                     self.counters.dtls_handshakes.add(1);
                 }
                 Event::Closed => {
@@ -221,7 +221,9 @@ impl Shard {
             return;
         };
         if !entry.association.is_connected() {
-            self.gate.under_way.end(entry.client.five_tuple.client.ip());
+            self.gate
+                .handshakes
+                .end(entry.client.five_tuple.client.ip());
             self.counters.handshakes_failed.add(1);
         }
         if let Some(home) = self.server.client_gone(self.now, &entry.client) {
@@ -241,7 +243,7 @@ impl Shard {
 
     /// Looks after the associations that want it by the clock.
     pub(crate) fn look_after_associations(&mut self) {
-        let idle = self.egress.clients.limits().idle;
+        let idle = self.egress.clients.limits().idle_timeout;
         while let Some(index) = self.egress.associations.due(self.now) {
             let Some(entry) = self.egress.associations.get(index) else {
                 continue;
@@ -315,7 +317,7 @@ impl Egress {
 
     /// Has an association looked after when it wants that, or when it may have been silent for too long.
     fn look_after(&mut self, index: u32, wanted: Instant, now: Instant) {
-        let idle = self.clients.limits().idle;
+        let idle = self.clients.limits().idle_timeout;
         let Some(entry) = self.associations.get(index) else {
             return;
         };

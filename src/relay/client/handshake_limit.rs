@@ -8,41 +8,41 @@ use std::time::Duration;
 
 /// Bounds of TLS and DTLS handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handshakes {
+pub struct HandshakeLimits {
     /// One that has taken longer is given up.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Octets that a client may send in one over TLS.
-    pub octets: usize,
+    pub max_octets: usize,
     /// Of one IPv4 address or IPv6 /64, at the same time, on one shard.
-    pub per_address: usize,
+    pub max_per_address: usize,
     /// Of all together, at the same time, on one shard.
-    pub maximum: usize,
+    pub max_handshakes: usize,
 }
 
-impl Default for Handshakes {
+impl Default for HandshakeLimits {
     fn default() -> Self {
-        Handshakes {
-            patience: Duration::from_secs(10),
-            octets: 64 << 10,
-            per_address: 128,
-            maximum: 4_096,
+        HandshakeLimits {
+            timeout: Duration::from_secs(10),
+            max_octets: 64 << 10,
+            max_per_address: 128,
+            max_handshakes: 4_096,
         }
     }
 }
 
 /// Those under way on a shard.
 #[derive(Debug)]
-pub(crate) struct UnderWay {
-    bounds: Handshakes,
+pub(crate) struct HandshakeLimit {
+    bounds: HandshakeLimits,
     all: usize,
-    /// Key: an address that a client has, or a prefix that it chooses from: keyed hasher. Bounded by `bounds.maximum`.
+    /// Key: an address that a client has, or a prefix that it chooses from: keyed hasher. Bounded by `bounds.max_handshakes`.
     of: HashMap<IpAddr, usize, RandomState>,
 }
 
-impl UnderWay {
+impl HandshakeLimit {
     /// None yet.
-    pub(crate) fn new(bounds: Handshakes) -> UnderWay {
-        UnderWay {
+    pub(crate) fn new(bounds: HandshakeLimits) -> HandshakeLimit {
+        HandshakeLimit {
             bounds,
             all: 0,
             of: HashMap::default(),
@@ -50,17 +50,17 @@ impl UnderWay {
     }
 
     /// The bounds.
-    pub(crate) fn bounds(&self) -> &Handshakes {
+    pub(crate) fn bounds(&self) -> &HandshakeLimits {
         &self.bounds
     }
 
     /// Counts one more, unless that is one too many.
     pub(crate) fn begin(&mut self, address: IpAddr) -> bool {
-        if self.all >= self.bounds.maximum {
+        if self.all >= self.bounds.max_handshakes {
             return false;
         }
         let of = self.of.entry(client_prefix(address)).or_default();
-        if *of >= self.bounds.per_address {
+        if *of >= self.bounds.max_per_address {
             return false;
         }
         *of += 1;
@@ -88,20 +88,20 @@ mod tests {
 
     #[test]
     fn each_address_has_its_share_and_leaves_nothing_behind() {
-        let mut under_way = UnderWay::new(Handshakes {
-            per_address: 2,
-            maximum: 3,
-            ..Handshakes::default()
+        let mut handshakes = HandshakeLimit::new(HandshakeLimits {
+            max_per_address: 2,
+            max_handshakes: 3,
+            ..HandshakeLimits::default()
         });
         let [a, b, c] = ["192.0.2.1", "2001:db8::1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
-        assert!(under_way.begin(a) && under_way.begin(a) && !under_way.begin(a));
+        assert!(handshakes.begin(a) && handshakes.begin(a) && !handshakes.begin(a));
         let neighbour = "2001:db8::ffff".parse().unwrap();
-        assert!(under_way.begin(b) && !under_way.begin(c), "three in all");
-        under_way.end(neighbour);
-        assert!(under_way.begin(c));
+        assert!(handshakes.begin(b) && !handshakes.begin(c), "three in all");
+        handshakes.end(neighbour);
+        assert!(handshakes.begin(c));
         for address in [a, a, c, c] {
-            under_way.end(address);
+            handshakes.end(address);
         }
-        assert!(under_way.of.is_empty() && under_way.all == 0);
+        assert!(handshakes.of.is_empty() && handshakes.all == 0);
     }
 }

@@ -42,7 +42,7 @@ enum State {
 
 /// What became of the listeners when others were wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Relistened {
+pub struct ListenerChanges {
     /// Where clients are taken that were not before.
     pub added: Vec<SocketAddr>,
     /// Where they are not taken any more.
@@ -65,7 +65,7 @@ impl Listeners {
         let mut sockets: Vec<Vec<Pair>> = Vec::new();
         sockets.resize_with(shards, Vec::new);
         for planned in &plan.listeners {
-            let (bound, all) = listeners.bind_listener(planned, !plan.beside)?;
+            let (bound, all) = listeners.bind_listener(planned, !plan.takes_over)?;
             listeners.enter(*planned, bound);
             for (of_shard, pair) in sockets.iter_mut().zip(all) {
                 of_shard.push(pair);
@@ -113,7 +113,7 @@ impl Listeners {
     pub(crate) fn change(
         &mut self,
         wanted: &[Listener],
-    ) -> io::Result<(Relistened, Vec<Vec<Letter>>)> {
+    ) -> io::Result<(ListenerChanges, Vec<Vec<Letter>>)> {
         let mut wants: Vec<Want> = Vec::new();
         for planned in wanted {
             let taken = |number: u32| wants.iter().any(|(known, ..)| *known == Some(number));
@@ -154,9 +154,9 @@ impl Listeners {
         Some(entry.bound)
     }
 
-    fn commit(&mut self, wants: Vec<Want>) -> (Relistened, Vec<Vec<Letter>>) {
+    fn commit(&mut self, wants: Vec<Want>) -> (ListenerChanges, Vec<Vec<Letter>>) {
         let before = std::mem::take(&mut self.open);
-        let mut relistened = Relistened::default();
+        let mut relistened = ListenerChanges::default();
         let mut letters: Vec<Vec<Letter>> = Vec::new();
         letters.resize_with(self.shards, Vec::new);
         for (known, planned, new) in wants {
@@ -262,7 +262,7 @@ impl Listeners {
 
     fn bind_once(&self, listener: &Listener, alone: bool) -> io::Result<(SocketAddr, Vec<Pair>)> {
         let mut address = listener.address;
-        // Sockets that share a port would be bound beside those of another server without an error: ask first.
+        // SocketOptions that share a port would be bound beside those of another server without an error: ask first.
         if listener.udp && alone {
             let options = net::UdpOptions {
                 reuse_port: false,
@@ -307,7 +307,7 @@ mod tests {
         Listeners::bind(&plan, 2).unwrap().0
     }
 
-    fn change(listeners: &mut Listeners, wanted: &[SocketAddr]) -> io::Result<Relistened> {
+    fn change(listeners: &mut Listeners, wanted: &[SocketAddr]) -> io::Result<ListenerChanges> {
         let wanted: Vec<Listener> = wanted.iter().copied().map(Listener::new).collect();
         listeners.change(&wanted).map(|(relistened, _)| relistened)
     }
@@ -319,14 +319,14 @@ mod tests {
         let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
         assert_eq!(
             change(&mut listeners, &[anywhere]).unwrap(),
-            Relistened::default()
+            ListenerChanges::default()
         );
         let second = UdpSocket::bind(anywhere, &net::UdpOptions::default())
             .unwrap()
             .local_address();
         assert_eq!(
             change(&mut listeners, &[second]).unwrap(),
-            Relistened {
+            ListenerChanges {
                 added: vec![second],
                 removed: vec![first]
             }
@@ -338,7 +338,7 @@ mod tests {
         let back = change(&mut listeners, &[second, anywhere]).unwrap();
         assert_eq!(
             back,
-            Relistened {
+            ListenerChanges {
                 added: vec![first],
                 removed: vec![]
             },

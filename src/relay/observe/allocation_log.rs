@@ -1,6 +1,6 @@
 //! An allocation's life: lines of the log, and records for whoever keeps accounts.
 
-use crate::relay::observe::escaped::Shown;
+use crate::relay::observe::escaped::Escaped;
 use crate::turn::{End, Record};
 use prometheus::{Histogram, HistogramOpts};
 use std::net::{IpAddr, SocketAddr};
@@ -10,20 +10,20 @@ use tokio::sync::mpsc;
 
 /// Where the lives of allocations are told.
 #[derive(Clone, Debug, Default)]
-pub struct Journal {
+pub struct AllocationLog {
     /// The log says only the network of a client, an IPv4 /24 or an IPv6 /48.
     pub anonymous: bool,
     /// Who gets the records besides the log.
-    pub keeper: Option<Keeper>,
+    pub usage: Option<UsageSender>,
     /// How long allocations lived.
-    pub lifetimes: Lifetimes,
+    pub lifetimes: LifetimeHistogram,
 }
 
 /// A histogram of allocations' lifetimes, in seconds.
 #[derive(Clone, Debug)]
-pub struct Lifetimes(Option<Histogram>);
+pub struct LifetimeHistogram(Option<Histogram>);
 
-impl Lifetimes {
+impl LifetimeHistogram {
     /// The histogram, for whoever shows it.
     pub fn histogram(&self) -> Option<Histogram> {
         self.0.clone()
@@ -36,29 +36,29 @@ impl Lifetimes {
     }
 }
 
-impl Default for Lifetimes {
-    fn default() -> Lifetimes {
+impl Default for LifetimeHistogram {
+    fn default() -> LifetimeHistogram {
         let options = HistogramOpts::new(
             "hairpin_allocation_duration_seconds",
             "Time from the start to the end of an allocation.",
         );
-        Lifetimes(Histogram::with_opts(options.buckets(LIFETIMES.to_vec())).ok())
+        LifetimeHistogram(Histogram::with_opts(options.buckets(LIFETIMES.to_vec())).ok())
     }
 }
 
 /// The shards' end of the way to whoever keeps accounts. A shard never waits: what finds no room is counted as lost.
 #[derive(Clone, Debug)]
-pub struct Keeper {
+pub struct UsageSender {
     records: mpsc::Sender<Record>,
     lost: Arc<AtomicU64>,
 }
 
-impl Keeper {
+impl UsageSender {
     /// Both ends; so many records may wait in between.
-    pub fn channel(waiting: usize) -> (Keeper, mpsc::Receiver<Record>) {
+    pub fn channel(waiting: usize) -> (UsageSender, mpsc::Receiver<Record>) {
         let (records, kept) = mpsc::channel(waiting);
         (
-            Keeper {
+            UsageSender {
                 records,
                 lost: Arc::default(),
             },
@@ -78,20 +78,20 @@ impl Keeper {
     }
 }
 
-impl Journal {
+impl AllocationLog {
     /// An allocation began.
     pub(crate) fn started(&self, record: Record) {
         tracing::info!(
             id = record.id,
-            user = %Shown(&record.user),
-            realm = %Shown(&record.realm),
+            user = %Escaped(&record.user),
+            realm = %Escaped(&record.realm),
             client = %self.shown(record.client.client),
             transport = record.client.transport.name(),
             relayed = ?record.relayed,
             "allocation started"
         );
-        if let Some(keeper) = &self.keeper {
-            keeper.keep(record);
+        if let Some(usage) = &self.usage {
+            usage.keep(record);
         }
     }
 
@@ -100,8 +100,8 @@ impl Journal {
         self.lifetimes.observe(&record);
         tracing::info!(
             id = record.id,
-            user = %Shown(&record.user),
-            realm = %Shown(&record.realm),
+            user = %Escaped(&record.user),
+            realm = %Escaped(&record.realm),
             client = %self.shown(record.client.client),
             transport = record.client.transport.name(),
             relayed = ?record.relayed,
@@ -111,8 +111,8 @@ impl Journal {
             reason = record.end.map_or("alive", End::name),
             "allocation ended"
         );
-        if let Some(keeper) = &self.keeper {
-            keeper.keep(record);
+        if let Some(usage) = &self.usage {
+            usage.keep(record);
         }
     }
 
@@ -142,24 +142,24 @@ mod tests {
 
     #[test]
     fn an_anonymous_journal_tells_networks() {
-        let journal = Journal {
+        let allocation_log = AllocationLog {
             anonymous: true,
-            ..Journal::default()
+            ..AllocationLog::default()
         };
         assert_eq!(
-            journal.shown("192.0.2.77:5000".parse().unwrap()),
+            allocation_log.shown("192.0.2.77:5000".parse().unwrap()),
             "192.0.2.0/24"
         );
         assert_eq!(
-            journal.shown("[2001:db8:1:2::3]:5000".parse().unwrap()),
+            allocation_log.shown("[2001:db8:1:2::3]:5000".parse().unwrap()),
             "2001:db8:1::/48"
         );
         assert_eq!(
-            journal.shown("[::ffff:192.0.2.77]:5000".parse().unwrap()),
+            allocation_log.shown("[::ffff:192.0.2.77]:5000".parse().unwrap()),
             "192.0.2.0/24"
         );
         assert_eq!(
-            Journal::default().shown("192.0.2.77:5000".parse().unwrap()),
+            AllocationLog::default().shown("192.0.2.77:5000".parse().unwrap()),
             "192.0.2.77:5000"
         );
     }

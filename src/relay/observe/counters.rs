@@ -1,7 +1,7 @@
 //! What a shard counts beside the protocol: one writer, any reader, no lock. Every counter stands here once.
 
 use crate::net::TlsServer;
-use crate::relay::observe::request_duration::Times;
+use crate::relay::observe::request_duration::RequestDurations;
 use crate::turn;
 use crate::turn::counters::Counter;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ macro_rules! counters {
         pub struct Counters {
             $($(#[doc = concat!($help, "." $(, " Label: ", $value)?)] pub $field: Counter,)+)*
             /// How long requests took.
-            pub times: Times,
+            pub request_durations: RequestDurations,
         }
 
         impl Counters {

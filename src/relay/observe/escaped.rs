@@ -4,9 +4,9 @@ use std::fmt::{self, Display, Formatter, Write};
 
 /// A text with what could begin a line, move a terminal's cursor or turn the order of letters around written as Rust
 /// writes it (`\n`, `\u{1b}`): a user name must not look like a line of the log.
-pub struct Shown<'a>(pub &'a str);
+pub struct Escaped<'a>(pub &'a str);
 
-impl Display for Shown<'_> {
+impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.0
             .chars()
@@ -39,7 +39,7 @@ mod tests {
             ),
             ("a\u{2028}b\u{202e}c", "a\\u{2028}b\\u{202e}c"),
         ] {
-            assert_eq!(Shown(text).to_string(), shown);
+            assert_eq!(Escaped(text).to_string(), shown);
         }
     }
 }

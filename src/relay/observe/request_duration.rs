@@ -6,22 +6,22 @@ use std::time::Duration;
 
 /// One histogram for each method.
 #[derive(Debug, Default)]
-pub struct Times {
-    rows: [Row; Method::ALL.len()],
+pub struct RequestDurations {
+    rows: [DurationHistogram; Method::ALL.len()],
 }
 
 /// The times of one method.
 #[derive(Debug, Default)]
-pub struct Row {
-    counts: [Counter; BOUNDS.len() + 1],
+pub struct DurationHistogram {
+    counts: [Counter; BUCKETS.len() + 1],
     nanoseconds: Counter,
 }
 
-impl Times {
+impl RequestDurations {
     /// Notes a request of the method that took so long.
-    pub(crate) fn note(&self, method: Method, took: Duration) {
+    pub(crate) fn observe(&self, method: Method, took: Duration) {
         let Some(row) = self.of(method) else { return };
-        let at = BOUNDS.partition_point(|bound| *bound < took);
+        let at = BUCKETS.partition_point(|bound| *bound < took);
         if let Some(count) = row.counts.get(at) {
             count.add(1);
         }
@@ -29,14 +29,14 @@ impl Times {
     }
 
     /// The times of a method.
-    pub fn of(&self, method: Method) -> Option<&Row> {
+    pub fn of(&self, method: Method) -> Option<&DurationHistogram> {
         self.rows
             .get(Method::ALL.iter().position(|known| *known == method)?)
     }
 }
 
-impl Row {
-    /// How many took no longer than each of [`BOUNDS`] and longer than the one before; the last took longer than all.
+impl DurationHistogram {
+    /// How many took no longer than each of [`BUCKETS`] and longer than the one before; the last took longer than all.
     pub fn counts(&self) -> impl Iterator<Item = u64> {
         self.counts.iter().map(Counter::get)
     }
@@ -48,7 +48,7 @@ impl Row {
 }
 
 /// Upper ends of the buckets: from what a Binding takes to what somebody notices.
-pub const BOUNDS: [Duration; 12] = [
+pub const BUCKETS: [Duration; 12] = [
     Duration::from_micros(10),
     Duration::from_micros(25),
     Duration::from_micros(50),
@@ -69,9 +69,9 @@ mod tests {
 
     #[test]
     fn a_time_falls_into_the_first_bucket_that_holds_it() {
-        let times = Times::default();
+        let times = RequestDurations::default();
         for micros in [10, 11, 25, 1_000_000] {
-            times.note(Method::BINDING, Duration::from_micros(micros));
+            times.observe(Method::BINDING, Duration::from_micros(micros));
         }
         let row = times.of(Method::BINDING).unwrap();
         assert_eq!(

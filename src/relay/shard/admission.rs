@@ -1,19 +1,19 @@
 //! What a shard needs to tell what a connection or datagram is, and to let it in.
 
 use crate::net::dtls::association::DtlsServer;
-use crate::relay::client::handshake_limit::{Handshakes, UnderWay};
-use crate::relay::plan::Secure;
+use crate::relay::client::handshake_limit::{HandshakeLimit, HandshakeLimits};
+use crate::relay::plan::SecureTransports;
 use crate::turn::{Policy, Setup, Shared};
 use std::sync::Arc;
 
 /// What a shard lets clients in by.
 pub(crate) struct Gate {
     /// What is spoken beside plain STUN and TURN.
-    pub(crate) secure: Secure,
+    pub(crate) secure: SecureTransports,
     /// What DTLS begins with.
     pub(crate) dtls: Option<Arc<DtlsServer>>,
-    /// Handshakes that are not done.
-    pub(crate) under_way: UnderWay,
+    /// HandshakeLimits that are not done.
+    pub(crate) handshakes: HandshakeLimit,
     /// What the protocol goes by.
     pub(crate) policy: Arc<Policy>,
     /// What shards have in common.
@@ -23,16 +23,16 @@ pub(crate) struct Gate {
 impl Gate {
     /// With these terms, and nobody at it yet.
     pub(crate) fn new(
-        secure: Secure,
+        secure: SecureTransports,
         dtls: Option<Arc<DtlsServer>>,
-        bounds: Handshakes,
+        bounds: HandshakeLimits,
         setup: &Setup,
     ) -> Gate {
         let (policy, shared) = (setup.policy.clone(), setup.shared.clone());
         Gate {
             secure,
             dtls,
-            under_way: UnderWay::new(bounds),
+            handshakes: HandshakeLimit::new(bounds),
             policy,
             shared,
         }

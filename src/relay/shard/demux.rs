@@ -4,13 +4,13 @@
 //! ```text
 //!   accepted ─▶ (PROXY header) ─┬─ 0..3 ────▶ STUN, TURN
 //!                               └─ 22 ──▶ TLS ─┬─ 0..3 ───▶ STUN, TURN
-//!                                              └─ A..Z ───▶ Visitor: HTTP is served elsewhere
+//!                                              └─ A..Z ───▶ WebConnection: HTTP is served elsewhere
 //! ```
 
 use crate::net::{Rewind, proxy_protocol};
 use crate::relay::client::connection::{Conn, Negotiated};
 use crate::relay::client::stream::Stream;
-use crate::relay::plan::Visitor;
+use crate::relay::plan::WebConnection;
 use crate::relay::shard::event_loop::Shard;
 use std::io;
 use std::ops::Range;
@@ -39,7 +39,7 @@ impl Shard {
                 let octets = octets.to_vec();
                 self.negotiate_on(index, octets);
             }
-            (Some(b'A'..=b'Z'), false) if self.gate.secure.visitors.is_some() => {
+            (Some(b'A'..=b'Z'), false) if self.gate.secure.web_connections.is_some() => {
                 let octets = octets.to_vec();
                 self.hand_over(index, octets);
             }
@@ -63,13 +63,13 @@ impl Shard {
         };
         if !self
             .gate
-            .under_way
+            .handshakes
             .begin(conn.client.five_tuple.client.ip())
         {
             self.counters.handshakes_refused.add(1);
             return self.hang_up(index);
         }
-        let octets = self.gate.under_way.bounds().octets;
+        let octets = self.gate.handshakes.bounds().max_octets;
         conn.secure(self.now, |stream| {
             tls.accept(Rewind::new(hello, stream, Some(octets)).with_read_ahead())
         });
@@ -82,7 +82,7 @@ impl Shard {
         };
         match conn.negotiate(self.now) {
             Negotiated::Already => true,
-            Negotiated::UnderWay => false,
+            Negotiated::InProgress => false,
             Negotiated::Failed => {
                 self.hang_up(index);
                 false
@@ -93,7 +93,7 @@ impl Shard {
             } => {
                 conn.client.realm =
                     server_name.and_then(|name| self.gate.policy.realm_of_server_name(&name));
-                self.gate.under_way.end(conn.client.five_tuple.client.ip());
+                self.gate.handshakes.end(conn.client.five_tuple.client.ip());
                 self.counters.tls_handshakes.add(1);
                 if validation {
                     self.hang_up(index);
@@ -113,15 +113,15 @@ impl Shard {
             return;
         };
         let stream = Box::new(Rewind::new(read, *stream, None));
-        let visitor = Visitor {
+        let visitor = WebConnection {
             stream,
-            peer: five_tuple.client,
-            local: five_tuple.server,
+            client: five_tuple.client,
+            server: five_tuple.server,
         };
         let taken = self
             .gate
             .secure
-            .visitors
+            .web_connections
             .as_ref()
             .is_some_and(|visitors| visitors.try_send(visitor).is_ok());
         if taken {
@@ -134,7 +134,7 @@ impl Shard {
     /// Closes a connection that was taken out, and counts what it left unfinished.
     pub(crate) fn part_with(&mut self, mut conn: Box<Conn>) {
         if conn.is_negotiating() {
-            self.gate.under_way.end(conn.client.five_tuple.client.ip());
+            self.gate.handshakes.end(conn.client.five_tuple.client.ip());
             self.counters.handshakes_failed.add(1);
         }
         conn.farewell();

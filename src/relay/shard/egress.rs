@@ -170,7 +170,7 @@ impl Egress {
                 self.pass(shard, Passed::Output(client.link, octets));
             }
             Way::Conn { .. } | Way::Association { .. } => {
-                let limit = self.clients.limits().output;
+                let limit = self.clients.limits().max_output;
                 let range = payload.start..payload.start + payload.length;
                 let octets = batch.octets().get(range).unwrap_or_default();
                 let place = self.clients.place(client.link);
@@ -238,7 +238,7 @@ impl Egress {
                 None
             }
             Way::Conn { .. } | Way::Association { .. } => {
-                let limit = self.clients.limits().output * 2;
+                let limit = self.clients.limits().max_output * 2;
                 let Some(index) = self.clients.place(to.link) else {
                     self.counters.client_gone.add(1);
                     return None;

@@ -8,12 +8,12 @@ use crate::relay::client::connection::Read;
 use crate::relay::client::listeners::Pair;
 use crate::relay::io::clock::{Clock, FOREVER};
 use crate::relay::io::ready_queue::{Ready, Source};
-use crate::relay::observe::allocation_log::Journal;
+use crate::relay::observe::allocation_log::AllocationLog;
 use crate::relay::observe::counters::Counters;
 use crate::relay::peer::tcp::TcpRelays;
 use crate::relay::peer::udp::Peers;
 use crate::relay::peer::unbound::Waiting;
-use crate::relay::plan::{Connections, Secure};
+use crate::relay::plan::{ConnectionLimits, SecureTransports};
 use crate::relay::shard::admission::Gate;
 use crate::relay::shard::coalesce::Coalesce;
 use crate::relay::shard::egress::{Arrival, Egress};
@@ -65,7 +65,7 @@ pub(crate) struct Shard {
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
     pub(crate) counters: Arc<Counters>,
-    journal: Journal,
+    allocation_log: AllocationLog,
     coalesce: Coalesce,
     pub(crate) alive: bool,
 }
@@ -75,8 +75,8 @@ pub(crate) struct Parts {
     pub(crate) setup: Setup,
     pub(crate) listeners: Vec<Pair>,
     pub(crate) relay_options: net::UdpOptions,
-    pub(crate) connections: Connections,
-    pub(crate) secure: Secure,
+    pub(crate) connections: ConnectionLimits,
+    pub(crate) secure: SecureTransports,
     pub(crate) dtls: Option<Arc<DtlsServer>>,
     pub(crate) mailbox: Receiver,
     pub(crate) neighbours: Neighbours,
@@ -85,7 +85,7 @@ pub(crate) struct Parts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) seed: u64,
     pub(crate) waiting: Arc<Waiting>,
-    pub(crate) journal: Journal,
+    pub(crate) allocation_log: AllocationLog,
 }
 
 impl Shard {
@@ -108,16 +108,16 @@ impl Shard {
             counters,
             seed,
             waiting,
-            journal,
+            allocation_log,
         } = parts;
         let ready = Arc::new(Ready::default());
         let now = clock.now();
         let shard = setup.shard;
-        let balancers = secure.balancers.clone();
+        let balancers = secure.load_balancers.clone();
         let gate = Gate::new(secure, dtls, connections.handshakes, &setup);
         let server = Server::new(setup);
         let protocol = server.counters().clone();
-        let maximum = connections.maximum;
+        let maximum = connections.max_connections;
         let clients = Clients::new(
             listeners,
             (connections, balancers),
@@ -158,7 +158,7 @@ impl Shard {
             sleep: Box::pin(tokio::time::sleep_until(clock.tokio(FOREVER))),
             armed: FOREVER,
             counters,
-            journal,
+            allocation_log,
             coalesce: Coalesce::new(now),
             alive: true,
         };
@@ -544,8 +544,8 @@ impl Shard {
                         self.dismiss(index);
                     }
                 }
-                Effect::Started(record) => self.journal.started(*record),
-                Effect::Ended(record) => self.journal.ended(*record),
+                Effect::Started(record) => self.allocation_log.started(*record),
+                Effect::Ended(record) => self.allocation_log.ended(*record),
                 // For an offload; the socket path finds its way by asking the server.
                 Effect::Route { .. } | Effect::Unroute { .. } => {}
                 Effect::Connect {

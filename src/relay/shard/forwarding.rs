@@ -116,7 +116,7 @@ impl Shard {
             self.egress.associations.plain.extend_from_slice(octets);
             return self.egress.seal(link, Arrival::NOWHERE);
         }
-        let limit = self.egress.clients.limits().output;
+        let limit = self.egress.clients.limits().max_output;
         let place = self.egress.clients.place(link);
         let taken = place
             .and_then(|index| self.egress.clients.output(index))

@@ -24,8 +24,8 @@ impl Shard {
     pub(crate) fn note_time(&self, asked: Option<Method>) {
         if let Some(method) = asked {
             self.counters
-                .times
-                .note(method, self.clock.now().since(self.now));
+                .request_durations
+                .observe(method, self.clock.now().since(self.now));
         }
     }
 

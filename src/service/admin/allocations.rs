@@ -172,7 +172,7 @@ pub(super) async fn close(
     State(admin): State<Admin>,
     Path(id): Path<u64>,
 ) -> Result<Json<Value>, Refused> {
-    match admin.relay.close(id).await {
+    match admin.relay.close_allocation(id).await {
         true => Ok(Json(json!({ "closed": 1 }))),
         false => Err(missing(id)),
     }

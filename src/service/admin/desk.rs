@@ -1,7 +1,7 @@
 //! What every request to the operators' listener sees of the server.
 
 use crate::relay::Supervisor;
-use crate::relay::observe::allocation_log::Lifetimes;
+use crate::relay::observe::allocation_log::LifetimeHistogram;
 use crate::service::admin::guard::Guard;
 use crate::service::admin::order::Orders;
 use crate::service::usage;
@@ -18,7 +18,7 @@ pub struct Admin {
     /// How usage goes.
     pub usage: Arc<usage::Counts>,
     /// How long allocations lived.
-    pub lifetimes: Lifetimes,
+    pub lifetimes: LifetimeHistogram,
     /// Where orders go.
     pub orders: Orders,
     /// Who is let in.

@@ -74,7 +74,7 @@ pub(super) async fn close_all(admin: &Admin, user: &str) -> usize {
         .iter()
         .filter(|record| belongs(record, user))
     {
-        closed += usize::from(admin.relay.close(record.id).await);
+        closed += usize::from(admin.relay.close_allocation(record.id).await);
     }
     closed
 }

@@ -2,7 +2,7 @@
 //! a webhook.
 //!
 //! ```text
-//!   shards ──records──► Keeper (bounded, never waited for) ──► run ──► file: a line each
+//!   shards ──records──► UsageSender (bounded, never waited for) ──► run ──► file: a line each
 //!   Supervisor ─ every interval: who lives ────────────────────►│
 //!                                                               └────► spool on disk (bounded) ──► webhook, until it says 2xx
 //! ```
