@@ -3,7 +3,7 @@
 use hairpin::net;
 use hairpin::net::{Batch, BufferRange, Buffers, IoMode, SendScratch, Transmit};
 use hairpin::relay::{ConnectionLimits, Plan, Supervisor};
-use hairpin::turn::client_state::{Answer, Client, Event, Login, Request};
+use hairpin::turn::client_state::{Answer, ClientState, Event, Login, Request};
 use hairpin::turn::policy::acl::Cidr;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Policy, RelayAddress};
@@ -59,7 +59,7 @@ enum Line {
 /// A TURN client on a blocking socket.
 struct Caller {
     line: Line,
-    client: Client,
+    client: ClientState,
 }
 
 /// What a client received, with its octets.
@@ -82,7 +82,7 @@ impl Caller {
         seed[..8].copy_from_slice(&std::process::id().to_be_bytes().repeat(2));
         Caller {
             line,
-            client: Client::new(Some(login), seed),
+            client: ClientState::new(Some(login), seed),
         }
     }
 

@@ -30,7 +30,7 @@ pub struct Flow {
     /// Its five-tuple.
     pub at: Client,
     /// Its end of the protocol.
-    pub client: client_state::Client,
+    pub client: client_state::ClientState,
     /// Its relayed transport address.
     pub relayed: SocketAddr,
     /// That address's socket.
@@ -97,7 +97,7 @@ impl World {
     pub fn ask(
         &mut self,
         at: &Client,
-        client: &mut client_state::Client,
+        client: &mut client_state::ClientState,
         request: Request,
     ) -> Answer {
         let mut out = Vec::new();
@@ -165,8 +165,8 @@ pub fn client_at(index: usize) -> Client {
 }
 
 /// A client with the right password.
-pub fn user() -> client_state::Client {
-    client_state::Client::new(
+pub fn user() -> client_state::ClientState {
+    client_state::ClientState::new(
         Some(Login {
             username: "user".into(),
             password: "pass".into(),

@@ -11,7 +11,7 @@ use crate::bench::process::{Spent, free_cores, spent};
 use crate::bench::rate::Rate;
 use crate::bench::worker::{Progress, Worker};
 use crate::net::host::cpu;
-use crate::turn::client_state::{Client, Request};
+use crate::turn::client_state::{ClientState, Request};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -124,7 +124,7 @@ impl Pool {
             .flat_map(|worker| &mut worker.agents)
         {
             let seed = crate::bench::worker::seed().map_err(Error::Io)?;
-            agent.client = Client::new(self.plan.login.clone(), seed);
+            agent.client = ClientState::new(self.plan.login.clone(), seed);
         }
         let family = self
             .plan

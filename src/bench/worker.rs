@@ -10,7 +10,7 @@ use crate::bench::payload::{Arrival, Counters, Slice, Stamp};
 use crate::bench::plan::Plan;
 use crate::bench::plan::{Direction, Workload};
 use crate::net::{SendScratch, UdpOptions, UdpSocket};
-use crate::turn::client_state::Client;
+use crate::turn::client_state::ClientState;
 use crate::wire::{AttributeType, Class, Method, Packet, Writer, channel_data};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -47,7 +47,7 @@ pub struct Agent {
     /// Where the server is.
     pub server: SocketAddr,
     /// Its end of the protocol.
-    pub client: Client,
+    pub client: ClientState,
     /// Its relayed address, once it has one.
     pub relayed: Option<SocketAddr>,
     /// A sealed request of it is under way: it may have an allocation that it has not heard of.
@@ -102,7 +102,7 @@ impl Worker {
             }
             let lane = dialer.dial(plan.other_clients + index)?;
             waiting.watch(lane.as_raw_fd(), index - from, lane.is_stream())?;
-            let client = Client::new(plan.login.clone(), seed()?);
+            let client = ClientState::new(plan.login.clone(), seed()?);
             agents.push(Agent {
                 lane,
                 server: plan.target.address,
@@ -146,7 +146,7 @@ impl Worker {
             .watch(lane.as_raw_fd(), index, lane.is_stream())?;
         let agent = &mut self.agents[index];
         agent.lane = lane;
-        agent.client = Client::new(plan.login.clone(), seed()?);
+        agent.client = ClientState::new(plan.login.clone(), seed()?);
         Ok(())
     }
 

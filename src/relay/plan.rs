@@ -5,7 +5,7 @@ use crate::net::{IoMode, TlsServer};
 pub use crate::relay::client::handshake_limit::HandshakeLimits;
 use crate::relay::observe::allocation_log::AllocationLog;
 use crate::turn::policy::Policy;
-use crate::turn::policy::acl::{Cidr, Own};
+use crate::turn::policy::acl::{Cidr, OwnAddresses};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -196,7 +196,12 @@ impl Plan {
 }
 
 /// `own` with the listeners as they are bound, the addresses that relays use, and those that the host has.
-pub(super) fn complete(own: &Own, policy: &Policy, bound: &[SocketAddr], host: &[IpAddr]) -> Own {
+pub(super) fn complete(
+    own: &OwnAddresses,
+    policy: &Policy,
+    bound: &[SocketAddr],
+    host: &[IpAddr],
+) -> OwnAddresses {
     let mut own = own.clone();
     let relays = policy
         .relay_addresses

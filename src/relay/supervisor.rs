@@ -13,8 +13,8 @@ use crate::relay::shard::event_loop::{Parts, Shard};
 use crate::relay::shard::mailbox;
 use crate::relay::shard::mailbox::{Letter, mailbox};
 use crate::relay::shard::messages::Neighbours;
-use crate::turn::policy::acl::Own;
-use crate::turn::{Detail, Policy, Ports, Record, Setup, Shared};
+use crate::turn::policy::acl::OwnAddresses;
+use crate::turn::{AllocationDetail, AllocationRecord, Policy, Ports, Setup, Shared};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub struct Supervisor {
     listeners: Mutex<Listeners>,
-    own: Own,
+    own: OwnAddresses,
     /// The host's addresses that the policy in force goes by.
     host: Mutex<Vec<IpAddr>>,
     mailboxes: Vec<mailbox::Sender>,
@@ -54,9 +54,9 @@ impl Supervisor {
         };
         let (listeners, bound) = Listeners::bind(&plan, count)?;
         let mut policy = plan.policy.clone();
-        let own = policy.own.clone();
+        let own = policy.own_addresses.clone();
         let host = host_addresses().unwrap_or_default();
-        policy.own = plan::complete(&own, &policy, &listeners.bound(), &host);
+        policy.own_addresses = plan::complete(&own, &policy, &listeners.bound(), &host);
         let locals: Vec<_> = policy
             .relay_addresses
             .iter()
@@ -68,7 +68,7 @@ impl Supervisor {
             random()?,
             plan.answer_rate,
         );
-        shared.crosses = count > 1;
+        shared.multiple_shards = count > 1;
         let mut supervisor = Supervisor {
             own,
             mailboxes: Vec::new(),
@@ -233,8 +233,8 @@ impl Supervisor {
         if let Some(found) = host_addresses() {
             *self.host() = found;
         }
-        policy.own = plan::complete(
-            &merged(&policy.own, &self.own),
+        policy.own_addresses = plan::complete(
+            &merged(&policy.own_addresses, &self.own),
             &policy,
             &bound,
             &self.host(),
@@ -250,7 +250,7 @@ impl Supervisor {
     }
 
     /// The allocations that live, shard by shard.
-    pub async fn allocations(&self) -> Vec<Record> {
+    pub async fn allocations(&self) -> Vec<AllocationRecord> {
         let mut all = Vec::new();
         for mailbox in &self.mailboxes {
             let (answer, listed) = oneshot::channel();
@@ -261,15 +261,15 @@ impl Supervisor {
         all
     }
 
-    /// All that is known of the allocation with this [`Record::id`].
-    pub async fn allocation(&self, id: u64) -> Option<Detail> {
+    /// All that is known of the allocation with this [`AllocationRecord::id`].
+    pub async fn allocation(&self, id: u64) -> Option<AllocationDetail> {
         let detail = self
             .ask(|answer| Letter::Detail(id, answer), |detail| detail)
             .await;
         detail.map(|detail| *detail)
     }
 
-    /// Ends the allocation with this [`Record::id`]; tells whether there was one.
+    /// Ends the allocation with this [`AllocationRecord::id`]; tells whether there was one.
     pub async fn close_allocation(&self, id: u64) -> bool {
         self.ask(
             |answer| Letter::Close(id, answer),
@@ -435,7 +435,7 @@ fn host_addresses() -> Option<Vec<IpAddr>> {
     Some(all)
 }
 
-fn merged(one: &Own, other: &Own) -> Own {
+fn merged(one: &OwnAddresses, other: &OwnAddresses) -> OwnAddresses {
     let mut own = one.clone();
     own.listeners.extend(&other.listeners);
     own.addresses.extend(&other.addresses);

@@ -12,7 +12,7 @@ use crate::service::exposition::{
     Exposition, HistogramDescription, HistogramSample, labeled, plain,
 };
 use crate::turn::counters::Flow;
-use crate::turn::{Counters, Discard, End, Transport};
+use crate::turn::{Counters, Discard, EndReason, Transport};
 use crate::wire::{ErrorCode, Method};
 use prometheus::{Histogram, Result};
 use std::time::Duration;
@@ -137,10 +137,10 @@ impl Page<'_> {
             "Allocations ended, by reason.",
             ["reason"],
         );
-        let count = |end: &End| self.sum(|c| c.ended.get(end.index()).map_or(0, |n| n.get()));
+        let count = |end: &EndReason| self.sum(|c| c.ended.get(end.index()).map_or(0, |n| n.get()));
         self.out.counter(
             ended,
-            End::ALL
+            EndReason::ALL
                 .iter()
                 .map(|end| ([end.name().to_owned()], count(end))),
         )
@@ -189,7 +189,7 @@ impl Page<'_> {
         for method in Method::ALL.iter().copied() {
             let outcomes = ErrorCode::ALL.iter().copied().map(Some);
             for outcome in std::iter::once(None).chain(outcomes) {
-                let count = self.sum(|c| c.answers(method, outcome).map_or(0, |count| count.get()));
+                let count = self.sum(|c| c.responses(method, outcome).map_or(0, |count| count.get()));
                 let name = outcome.map_or("success".to_owned(), |code| code.0.to_string());
                 if outcome.is_none() || count > 0.0 {
                     samples.push(([method_name(method), name], count));

@@ -25,9 +25,9 @@ use std::net::SocketAddr;
 
 /// One client of one server over one five-tuple: its credentials, the server's challenge, and its open transactions.
 #[derive(Debug)]
-pub struct Client {
+pub struct ClientState {
     login: Option<Login>,
-    challenge: Option<Challenge>,
+    challenge: Option<ServerChallenge>,
     open: Vec<Open>,
     seed: [u8; 32],
     written: u64,
@@ -167,14 +167,14 @@ pub enum Ignored {
     BidDown,
 }
 
-impl Client {
+impl ClientState {
     /// A client that has asked nothing yet. `seed` is 32 random octets from which its transaction ids are derived.
-    pub fn new(login: Option<Login>, seed: [u8; 32]) -> Client {
+    pub fn new(login: Option<Login>, seed: [u8; 32]) -> ClientState {
         let login = login.map(|Login { username, password }| Login {
             username: prepared(&username).into_owned(),
             password: prepared(&password).into_owned(),
         });
-        Client {
+        ClientState {
             login,
             challenge: None,
             open: Vec::new(),
@@ -183,7 +183,7 @@ impl Client {
         }
     }
 
-    /// Appends a request to `out` and keeps its transaction open until it is answered or [`Client::forget`] is called.
+    /// Appends a request to `out` and keeps its transaction open until it is answered or [`ClientState::forget`] is called.
     pub fn request(&mut self, request: Request, out: &mut Vec<u8>) -> TransactionId {
         self.ask(request, 0, out)
     }
@@ -290,11 +290,11 @@ impl Client {
     }
 
     /// What to retry with after 401 or 438, or `None` when a retry would say the same again. RFC 8489 §9.2.5.
-    fn meet(&self, message: &Message, open: &Open) -> Result<Option<Challenge>, Ignored> {
+    fn meet(&self, message: &Message, open: &Open) -> Result<Option<ServerChallenge>, Ignored> {
         let Some(login) = &self.login else {
             return Ok(None);
         };
-        let Some(challenge) = Challenge::read(message, login)? else {
+        let Some(challenge) = ServerChallenge::read(message, login)? else {
             return Ok(None);
         };
         let stale = error_code(message) == Some(ErrorCode::STALE_NONCE);
@@ -423,7 +423,7 @@ struct Open {
 
 /// What the server wants to see in every request since it said 401 or 438.
 #[derive(Debug)]
-struct Challenge {
+struct ServerChallenge {
     realm: String,
     nonce: Vec<u8>,
     /// PASSWORD-ALGORITHMS as it came, and which of them we chose.
@@ -433,9 +433,9 @@ struct Challenge {
     key: Key,
 }
 
-impl Challenge {
+impl ServerChallenge {
     /// Reads a 401 or 438; `None` when it cannot be met (no realm or nonce, no algorithm that we know).
-    fn read(message: &Message, login: &Login) -> Result<Option<Challenge>, Ignored> {
+    fn read(message: &Message, login: &Login) -> Result<Option<ServerChallenge>, Ignored> {
         let (Some(realm), Some(nonce)) = (
             message.text(AttributeType::REALM),
             message.attribute(AttributeType::NONCE),
@@ -455,7 +455,7 @@ impl Challenge {
         let Some(key) = Key::long_term(algorithm, &login.username, realm, &login.password) else {
             return Ok(None);
         };
-        Ok(Some(Challenge {
+        Ok(Some(ServerChallenge {
             realm: realm.to_owned(),
             nonce: nonce.to_vec(),
             algorithms: offered.map(|list| (list.to_vec(), algorithm)),
@@ -594,8 +594,8 @@ mod tests {
         lifetime: None,
     };
 
-    fn client() -> Client {
-        Client::new(
+    fn client() -> ClientState {
+        ClientState::new(
             Some(Login {
                 username: "user".into(),
                 password: "pass".into(),
@@ -635,7 +635,7 @@ mod tests {
 
     /// Asks to allocate and meets one challenge; the second request and its transaction.
     fn challenged(
-        client: &mut Client,
+        client: &mut ClientState,
         nonce: &[u8],
         algorithms: Option<&[u8]>,
     ) -> (Vec<u8>, TransactionId) {

@@ -1,6 +1,6 @@
 //! What the protocol counts: one writer, the shard; any reader, at any time, without a lock.
 
-use crate::turn::effect::End;
+use crate::turn::effect::EndReason;
 use crate::turn::ids::five_tuple::Transport;
 use crate::turn::policy::reject::Discard;
 use crate::wire::{ErrorCode, Method};
@@ -60,7 +60,7 @@ pub struct Counters {
     /// Allocations begun.
     pub started: Counter,
     /// Allocations ended, by reason.
-    pub ended: [Counter; End::ALL.len()],
+    pub ended: [Counter; EndReason::ALL.len()],
     /// Packets dropped in silence, by reason.
     pub discards: [Counter; Discard::ALL.len()],
     requests: [[Counter; 1 + ErrorCode::ALL.len()]; Method::ALL.len()],
@@ -68,14 +68,14 @@ pub struct Counters {
 
 impl Counters {
     /// Counts the answer to a request: an error code, or `None` for success.
-    pub fn answered(&self, method: Method, outcome: Option<ErrorCode>) {
-        if let Some(counter) = self.answers(method, outcome) {
+    pub fn count_response(&self, method: Method, outcome: Option<ErrorCode>) {
+        if let Some(counter) = self.responses(method, outcome) {
             counter.add(1);
         }
     }
 
     /// How often a method was answered so.
-    pub fn answers(&self, method: Method, outcome: Option<ErrorCode>) -> Option<&Counter> {
+    pub fn responses(&self, method: Method, outcome: Option<ErrorCode>) -> Option<&Counter> {
         let row = self
             .requests
             .get(Method::ALL.iter().position(|known| *known == method)?)?;
@@ -86,7 +86,7 @@ impl Counters {
     }
 
     /// Counts a silence.
-    pub fn discarded(&self, discard: Discard) {
+    pub fn count_discard(&self, discard: Discard) {
         if let Some(counter) = self.discards.get(discard.index()) {
             counter.add(1);
         }

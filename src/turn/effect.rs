@@ -49,7 +49,7 @@ pub enum Effect {
         connection: ConnectionId,
     },
     /// Close a data connection, and the client's that it may be joined to.
-    Hangup {
+    CloseConnection {
         /// Which.
         connection: ConnectionId,
     },
@@ -61,29 +61,24 @@ pub enum Effect {
     /// A channel leads from a client to a peer and back until `expires`. Repeated with a later time when refreshed.
     Route {
         /// The channel's ends.
-        path: Box<Path>,
+        path: Box<ChannelPath>,
         /// When it ends unless refreshed: the earliest of channel, permission and allocation.
         expires: Instant,
     },
     /// A channel leads nowhere any more.
     Unroute {
         /// The channel's ends.
-        path: Box<Path>,
-    },
-    /// Close a client's connection.
-    Disconnect {
-        /// Whose.
-        client: Client,
+        path: Box<ChannelPath>,
     },
     /// An allocation began.
-    Started(Box<Record>),
+    Started(Box<AllocationRecord>),
     /// An allocation ended.
-    Ended(Box<Record>),
+    Ended(Box<AllocationRecord>),
 }
 
 /// The two ends of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
+pub struct ChannelPath {
     /// The client's end.
     pub client: FiveTuple,
     /// The channel's number there.
@@ -96,7 +91,7 @@ pub struct Path {
 
 /// An allocation's life, for logs and usage.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct AllocationRecord {
     /// Unique among this server's allocations since its start.
     pub id: u64,
     /// Who.
@@ -116,16 +111,16 @@ pub struct Record {
     /// What it carried.
     pub traffic: Traffic,
     /// Why it ended; `None` while it lives.
-    pub end: Option<End>,
+    pub end_reason: Option<EndReason>,
 }
 
 /// One allocation, looked at closely.
 #[derive(Clone, Debug)]
-pub struct Detail {
+pub struct AllocationDetail {
     /// What is told of every allocation.
-    pub record: Record,
+    pub record: AllocationRecord,
     /// How much longer it lives unless refreshed; for a dual one, the half that ends first.
-    pub left: std::time::Duration,
+    pub remaining: std::time::Duration,
     /// Who may reach it, and for how much longer.
     pub permissions: Vec<(IpAddr, std::time::Duration)>,
     /// Number and peer of its channels, and for how much longer; zero while a channel cools off.
@@ -134,7 +129,7 @@ pub struct Detail {
 
 /// Why an allocation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum EndReason {
     /// Its client deleted it: Refresh with lifetime 0.
     Deleted,
     /// Its lifetime ran out.
@@ -147,24 +142,24 @@ pub enum End {
     Stopped,
 }
 
-impl End {
-    /// All of them, in the order of [`End::index`].
-    pub const ALL: [End; 5] = [
-        End::Deleted,
-        End::Expired,
-        End::Disconnected,
-        End::Closed,
-        End::Stopped,
+impl EndReason {
+    /// All of them, in the order of [`EndReason::index`].
+    pub const ALL: [EndReason; 5] = [
+        EndReason::Deleted,
+        EndReason::Expired,
+        EndReason::Disconnected,
+        EndReason::Closed,
+        EndReason::Stopped,
     ];
 
     /// The lower-case name that logs and metrics use.
     pub const fn name(self) -> &'static str {
         match self {
-            End::Deleted => "deleted",
-            End::Expired => "expired",
-            End::Disconnected => "disconnected",
-            End::Closed => "closed",
-            End::Stopped => "stopped",
+            EndReason::Deleted => "deleted",
+            EndReason::Expired => "expired",
+            EndReason::Disconnected => "disconnected",
+            EndReason::Closed => "closed",
+            EndReason::Stopped => "stopped",
         }
     }
 
@@ -196,7 +191,7 @@ pub struct Icmp {
 
 /// What becomes of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Onward {
+pub enum Forward {
     /// Its payload goes to a peer.
     ToPeer {
         /// From this relayed transport address.
@@ -222,7 +217,7 @@ pub enum Onward {
         framing: Framing,
     },
     /// The whole packet goes to another of the server's shards, as it came: its client's allocation lives there.
-    Pass {
+    ToShard {
         /// Which shard.
         shard: u16,
     },

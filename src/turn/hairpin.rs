@@ -17,10 +17,11 @@ impl State {
             return;
         };
         let datagrams = allocation.client.five_tuple.transport == Transport::Udp;
-        let wanted = match self.shared.crosses && datagrams && allocation.grant.meter().is_none() {
-            true => self.wanted(now, allocation),
-            false => Vec::new(),
-        };
+        let wanted =
+            match self.shared.multiple_shards && datagrams && allocation.grant.meter().is_none() {
+                true => self.wanted(now, allocation),
+                false => Vec::new(),
+            };
         if wanted.is_empty() && allocation.doors.is_empty() {
             return;
         }
@@ -56,7 +57,7 @@ impl State {
             let permission = allocation.permissions.find(peer.ip(), now)?;
             Some((external, half.expires.min(permission.expires)))
         };
-        let own = |peer: &SocketAddr| self.policy.own.is(peer.ip());
+        let own = |peer: &SocketAddr| self.policy.own_addresses.contains(peer.ip());
         let by_permission = allocation
             .permissions
             .iter()

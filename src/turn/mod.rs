@@ -4,10 +4,10 @@
 //! *After every call take the effects; before the next wait ask when.*
 //!
 //! ```text
-//!   from_client ─┬─ ChannelData ── route ─────────────────────────────► Onward::ToPeer, or ToClient (the hairpin)
-//!                ├─ Send indication ── permission ────────────────────► Onward::ToPeer
+//!   from_client ─┬─ ChannelData ── route ─────────────────────────────► Forward::ToPeer, or ToClient (the hairpin)
+//!                ├─ Send indication ── permission ────────────────────► Forward::ToPeer
 //!                └─ request ── auth ── method ── table, quota, ports ─► Effect::Send, Bind, Route, …
-//!   from_peer   ──── route or permission ─────────────────────────────► Onward::ToClient
+//!   from_peer   ──── route or permission ─────────────────────────────► Forward::ToClient
 //!   bound       ──── the Allocate request that waited ────────────────► Effect::Send
 //!   timeout     ──── what has expired ────────────────────────────────► Effect::Unbind, Unroute, Ended
 //! ```
@@ -45,7 +45,9 @@ mod table;
 mod tests;
 
 pub use crate::turn::counters::Counters;
-pub use crate::turn::effect::{BindError, Detail, Effect, End, Framing, Icmp, Onward, Record};
+pub use crate::turn::effect::{
+    AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Forward, Framing, Icmp,
+};
 pub use crate::turn::ids::five_tuple::{Client, FiveTuple, Link, Transport};
 pub use crate::turn::ids::relayed::{Protocol, RelayedId};
 pub use crate::turn::ids::time::Instant;

@@ -6,7 +6,7 @@
 //! the client is its *guest*.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::effect::End;
+use crate::turn::effect::EndReason;
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::time::Instant;
 use crate::turn::shared::mobility_ticket::Ticket;
@@ -107,7 +107,7 @@ impl State {
             .get_mut(id)
             .and_then(|allocation| allocation.mobility.as_mut())
         else {
-            return self.end(now, id, End::Disconnected);
+            return self.end(now, id, EndReason::Disconnected);
         };
         if mobility.arriving.is_some() {
             return self.arrive(now, id);

@@ -1,6 +1,6 @@
 //! Answers: what a granted request is told, and how any answer finds its way back, sealed as the request was.
 
-use crate::turn::allocation::reservation::Token;
+use crate::turn::allocation::reservation::ReservationToken;
 use crate::turn::auth::authenticate;
 use crate::turn::auth::authenticate::PASSWORD_ALGORITHMS;
 use crate::turn::effect::Effect;
@@ -63,7 +63,7 @@ pub struct Allocated {
     /// Time-to-expiry in seconds.
     pub lifetime: u32,
     /// What the reserved port can be redeemed with.
-    pub reserved: Option<Token>,
+    pub reserved: Option<ReservationToken>,
     /// What the allocation can be moved with. RFC 8016 §3.1.2.
     pub ticket: Option<Vec<u8>>,
     /// Where the request came from.
@@ -92,12 +92,12 @@ impl State {
         outcome: &Result<Reply, Reject>,
     ) {
         if let Err(Reject::Silence(discard)) = outcome {
-            return self.counters.discarded(*discard);
+            return self.counters.count_discard(*discard);
         }
         let five_tuple = &path.client.five_tuple;
         let forgeable = path.sealed.is_none() && five_tuple.transport == Transport::Udp;
         if forgeable && !self.shared.answer_rate.allows(now, five_tuple.client.ip()) {
-            return self.counters.discarded(Discard::AnswerRate);
+            return self.counters.count_discard(Discard::AnswerRate);
         }
         let class = if outcome.is_ok() {
             Class::Success
@@ -117,7 +117,7 @@ impl State {
                         .cloned(),
                 };
                 let (policy, shared, client) = (&self.policy, &self.shared, five_tuple.client);
-                let challenge = Challenge {
+                let challenge = ErrorResponse {
                     policy,
                     shared,
                     now,
@@ -141,7 +141,7 @@ impl State {
         }
         let message = writer.finish();
         self.counters
-            .answered(path.method, outcome.as_ref().err().and_then(Reject::code));
+            .count_response(path.method, outcome.as_ref().err().and_then(Reject::code));
         self.effects.push(Effect::Send {
             to: path.client,
             from: path.from,
@@ -200,7 +200,7 @@ fn write_discovered(writer: &mut Writer, discovered: &Discovered) {
 }
 
 /// What an error response may have to carry besides its code.
-struct Challenge<'a> {
+struct ErrorResponse<'a> {
     policy: &'a Policy,
     shared: &'a super::Shared,
     now: Instant,
@@ -210,7 +210,7 @@ struct Challenge<'a> {
     forgeable: bool,
 }
 
-impl Challenge<'_> {
+impl ErrorResponse<'_> {
     fn write(&self, writer: &mut Writer, reject: &Reject) {
         let Some(code) = reject.code() else { return };
         let reason = match reject {

@@ -2,9 +2,11 @@
 
 use crate::turn::allocation::Allocation;
 use crate::turn::allocation::channel::Channel;
-use crate::turn::allocation::mobility::Guests;
+use crate::turn::allocation::mobility::ForeignClients;
 use crate::turn::counters::Counters;
-use crate::turn::effect::{BindError, Detail, Effect, End, Icmp, Onward, Record};
+use crate::turn::effect::{
+    AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Forward, Icmp,
+};
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::random::Random;
 use crate::turn::ids::relayed::RelayedId;
@@ -21,7 +23,7 @@ use crate::turn::shared::Shared;
 use crate::turn::shared::connection_ids::ConnectionId;
 use crate::turn::state::{Payload, State};
 use crate::turn::table::Table;
-use crate::turn::table::route::{Routes, ToPeer};
+use crate::turn::table::route::{PeerRoute, Routes};
 use crate::turn::table::timer::Timers;
 use crate::wire::{
     AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data,
@@ -61,7 +63,7 @@ impl Server {
     pub fn new(setup: Setup) -> Server {
         let homes = setup
             .shared
-            .crosses
+            .multiple_shards
             .then(|| (setup.shared.homes.clone(), setup.shard));
         Server {
             state: State {
@@ -73,7 +75,7 @@ impl Server {
                 table: Table::new(homes),
                 routes: Routes::default(),
                 timers: Timers::default(),
-                guests: Guests::default(),
+                guests: ForeignClients::default(),
                 counters: Arc::default(),
                 effects: Vec::new(),
                 messages: Vec::new(),
@@ -84,17 +86,17 @@ impl Server {
     }
 
     /// A datagram, or one message of a stream, from a client.
-    pub fn from_client(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Onward {
+    pub fn from_client(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Forward {
         self.packet(now, client, octets, Via::Socket)
     }
 
     /// The same from a client whose socket another shard reads, and whose home this is or was: what that shard passed on.
-    /// [`Onward::Pass`] has to be passed back to it, which forgets its guest and decides again.
-    pub fn from_shard(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Onward {
+    /// [`Forward::ToShard`] has to be passed back to it, which forgets its guest and decides again.
+    pub fn from_shard(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Forward {
         self.packet(now, client, octets, Via::Shard)
     }
 
-    fn packet(&mut self, now: Instant, client: &Client, octets: &[u8], via: Via) -> Onward {
+    fn packet(&mut self, now: Instant, client: &Client, octets: &[u8], via: Via) -> Forward {
         self.state.messages.clear();
         match Packet::classify(octets) {
             Ok(Packet::ChannelData(data)) => self.channel_data(now, client, data, via),
@@ -111,7 +113,7 @@ impl Server {
         relayed: RelayedId,
         peer: SocketAddr,
         length: usize,
-    ) -> Onward {
+    ) -> Forward {
         self.state.messages.clear();
         let peer = self.state.known_as(peer);
         self.state.forward_to_client(
@@ -128,7 +130,7 @@ impl Server {
 
     /// An ICMP error came back for a datagram that a relay socket sent to `peer`: its client is told, if the peer is
     /// permitted. RFC 8656 §11.5.
-    pub fn peer_error(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, icmp: Icmp) {
+    pub fn icmp_error(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, icmp: Icmp) {
         self.state.messages.clear();
         let relevant = if peer.is_ipv4() {
             matches!(icmp.kind, 3 | 11)
@@ -146,7 +148,7 @@ impl Server {
         };
         let peer = self.state.known_as(peer);
         if !self.state.admits(now, id, peer) {
-            return self.state.counters.discarded(Discard::NoPermission);
+            return self.state.counters.count_discard(Discard::NoPermission);
         }
         let Some(client) = self.state.table.get(id).map(|allocation| allocation.client) else {
             return;
@@ -191,7 +193,7 @@ impl Server {
     }
 
     /// A peer connected to a relayed address of a TCP relay. `None` when the connection must be closed at once; else it
-    /// is kept, with what it sends unread, until [`Effect::Splice`] or [`Effect::Hangup`]. RFC 6062 §5.3.
+    /// is kept, with what it sends unread, until [`Effect::Splice`] or [`Effect::CloseConnection`]. RFC 6062 §5.3.
     pub fn accepted(
         &mut self,
         now: Instant,
@@ -209,13 +211,13 @@ impl Server {
     }
 
     /// Does no longer pass on what a client sends.
-    pub fn forget_guest(&mut self, client: &Client) {
+    pub fn remove_foreign_client(&mut self, client: &Client) {
         self.state.guests.forget(&client.five_tuple);
     }
 
     /// A client's connection closed: its allocation ends with it, unless the client may come back with a ticket.
     /// The shard where its allocation lives, if that is another: it must be told.
-    pub fn client_gone(&mut self, now: Instant, client: &Client) -> Option<u16> {
+    pub fn client_disconnected(&mut self, now: Instant, client: &Client) -> Option<u16> {
         self.state.messages.clear();
         let home = self.state.guests.home(now, &client.five_tuple);
         self.state.client_gone(now, &client.five_tuple);
@@ -244,7 +246,7 @@ impl Server {
     }
 
     /// Ends all allocations.
-    pub fn end_all(&mut self, now: Instant, end: End) {
+    pub fn end_all(&mut self, now: Instant, end: EndReason) {
         self.state.messages.clear();
         let all: Vec<_> = self.state.table.iter().map(|(id, _)| id).collect();
         for id in all {
@@ -252,8 +254,8 @@ impl Server {
         }
     }
 
-    /// Ends the allocation with this [`Record::id`]; tells whether there was one.
-    pub fn end_one(&mut self, now: Instant, serial: u64, end: End) -> bool {
+    /// Ends the allocation with this [`AllocationRecord::id`]; tells whether there was one.
+    pub fn end_allocation(&mut self, now: Instant, serial: u64, end: EndReason) -> bool {
         self.state.messages.clear();
         let found = self
             .state
@@ -267,8 +269,8 @@ impl Server {
         found.is_some()
     }
 
-    /// One allocation, by its [`Record::id`].
-    pub fn detail(&self, now: Instant, serial: u64) -> Option<Detail> {
+    /// One allocation, by its [`AllocationRecord::id`].
+    pub fn allocation(&self, now: Instant, serial: u64) -> Option<AllocationDetail> {
         let table = &self.state.table;
         let (id, allocation) = table
             .iter()
@@ -279,18 +281,18 @@ impl Server {
     }
 
     /// Whether the five-tuple has an allocation.
-    pub fn holds(&self, client: &FiveTuple) -> bool {
+    pub fn has_allocation(&self, client: &FiveTuple) -> bool {
         self.state.table.of_client(client).is_some()
     }
 
     /// The other shard whose client this is, if it is none of this one's.
-    pub fn elsewhere(&self, client: &FiveTuple) -> Option<u16> {
+    pub fn owning_shard(&self, client: &FiveTuple) -> Option<u16> {
         self.state.table.elsewhere(client)
     }
 
     /// Whether the five-tuple has an allocation, here or, of a guest, at home.
-    pub fn knows(&self, client: &FiveTuple) -> bool {
-        self.holds(client) || self.state.guests.has(client)
+    pub fn is_known_client(&self, client: &FiveTuple) -> bool {
+        self.has_allocation(client) || self.state.guests.has(client)
     }
 
     /// Goes by a new policy from here on. What was granted stays granted, and under the rules of its realm.
@@ -316,7 +318,7 @@ impl Server {
     }
 
     /// The time of day at the epoch of [`Instant`], when the clock was set.
-    pub fn set_clock(&mut self, unix_at_epoch: Duration) {
+    pub fn set_unix_epoch(&mut self, unix_at_epoch: Duration) {
         self.state.unix_at_epoch = unix_at_epoch;
     }
 
@@ -326,7 +328,7 @@ impl Server {
     }
 
     /// The allocations that live.
-    pub fn records(&self, now: Instant) -> impl Iterator<Item = Box<Record>> {
+    pub fn records(&self, now: Instant) -> impl Iterator<Item = Box<AllocationRecord>> {
         let table = &self.state.table;
         table.iter().map(move |(id, allocation)| {
             let mut record = allocation.record(now, table.externals(id), None);
@@ -352,7 +354,12 @@ impl Server {
     }
 
     /// Counts the octets that a data connection carried to its peer and to its client.
-    pub fn carried(&mut self, connection: ConnectionId, to_peer: u64, to_client: u64) {
+    pub fn record_stream_traffic(
+        &mut self,
+        connection: ConnectionId,
+        to_peer: u64,
+        to_client: u64,
+    ) {
         let Some(id) = self.state.table.of_connection(connection) else {
             return;
         };
@@ -371,7 +378,7 @@ impl Server {
     }
 
     /// The time of day.
-    pub fn unix(&self, now: Instant) -> Duration {
+    pub fn unix_time(&self, now: Instant) -> Duration {
         self.state.unix(now)
     }
 
@@ -385,7 +392,7 @@ impl Server {
     }
 
     /// How many allocations live.
-    pub fn allocations(&self) -> usize {
+    pub fn allocation_count(&self) -> usize {
         self.state.table.count()
     }
 
@@ -396,7 +403,7 @@ impl Server {
         client: &Client,
         data: ChannelData,
         via: Via,
-    ) -> Onward {
+    ) -> Forward {
         let state = &mut self.state;
         let Some(route) = state
             .routes
@@ -405,7 +412,7 @@ impl Server {
         else {
             return self.no_route(now, client, data.number, via);
         };
-        let ToPeer {
+        let PeerRoute {
             allocation,
             relayed,
             peer,
@@ -437,9 +444,9 @@ impl Server {
     }
 
     /// Says why ChannelData has nowhere to go.
-    fn no_route(&mut self, now: Instant, client: &Client, number: u16, via: Via) -> Onward {
+    fn no_route(&mut self, now: Instant, client: &Client, number: u16, via: Via) -> Forward {
         if let Some(shard) = self.home(now, client, via) {
-            return Onward::Pass { shard };
+            return Forward::ToShard { shard };
         }
         let id = self.state.table.of_client(&client.five_tuple);
         let Some(allocation) = id.and_then(|id| self.state.table.get(id)) else {
@@ -460,14 +467,14 @@ impl Server {
         client: &Client,
         message: &Message,
         via: Via,
-    ) -> Onward {
+    ) -> Forward {
         if !integrity::fingerprint_matches(message) {
             return self.state.discard(Discard::Fingerprint);
         }
         if message.method() != Method::BINDING
             && let Some(shard) = self.home(now, client, via)
         {
-            return Onward::Pass { shard };
+            return Forward::ToShard { shard };
         }
         match (message.class(), message.method()) {
             (Class::Request, _) => {}
@@ -475,7 +482,7 @@ impl Server {
                 return method::send::relay(&mut self.state, now, client, message);
             }
             // A keep-alive, which wants nothing but to have passed. RFC 8489 §5.
-            (Class::Indication, Method::BINDING) => return Onward::Answered,
+            (Class::Indication, Method::BINDING) => return Forward::Answered,
             _ => return self.state.discard(Discard::NotForServers),
         }
         let mut path = ReturnPath::of(client, message);
@@ -483,10 +490,10 @@ impl Server {
         match method::answer(&mut self.state, now, message, &mut path) {
             Ok(Outcome::Later) => {}
             Ok(Outcome::Reply(reply)) => self.state.respond(now, &path, &Ok(reply)),
-            Ok(Outcome::Elsewhere(shard)) => return Onward::Pass { shard },
+            Ok(Outcome::Elsewhere(shard)) => return Forward::ToShard { shard },
             Err(reject) => self.state.respond(now, &path, &Err(reject)),
         }
-        Onward::Answered
+        Forward::Answered
     }
 
     /// The shard to which a client's packets are to be passed.

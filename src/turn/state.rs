@@ -3,11 +3,11 @@
 
 use crate::turn::FiveTuple;
 use crate::turn::allocation::channel::Channel;
-use crate::turn::allocation::mobility::Guests;
-use crate::turn::allocation::reservation::Token;
+use crate::turn::allocation::mobility::ForeignClients;
+use crate::turn::allocation::reservation::ReservationToken;
 use crate::turn::allocation::{Allocation, AllocationId};
 use crate::turn::counters::Counters;
-use crate::turn::effect::{Effect, End, Onward, Path};
+use crate::turn::effect::{ChannelPath, Effect, EndReason, Forward};
 use crate::turn::ids::five_tuple::Client;
 use crate::turn::ids::random::Random;
 use crate::turn::ids::relayed::{Protocol, RelayedId};
@@ -17,9 +17,9 @@ use crate::turn::policy::realm::Realm;
 use crate::turn::policy::reject::{Discard, Reject};
 use crate::turn::shared::Shared;
 use crate::turn::shared::connection_ids::{ConnectionId, Stage};
-use crate::turn::shared::relays::Relay;
+use crate::turn::shared::relays::RelayedEntry;
 use crate::turn::table::Table;
-use crate::turn::table::route::{Reach, Routes, ToClient, ToPeer};
+use crate::turn::table::route::{ClientRoute, PeerRoute, PeerScope, Routes};
 use crate::turn::table::timer::Timers;
 use crate::wire::ErrorCode;
 use crate::wire::attribute::Family;
@@ -39,7 +39,7 @@ pub struct State {
     pub(super) table: Table,
     pub(super) routes: Routes,
     pub(super) timers: Timers,
-    pub(super) guests: Guests,
+    pub(super) guests: ForeignClients,
     pub(super) counters: Arc<Counters>,
     pub(super) effects: Vec<Effect>,
     /// The octets of [`Effect::Send`].
@@ -76,27 +76,27 @@ impl State {
         realm: &Realm,
         peer: SocketAddr,
         protocol: Protocol,
-    ) -> Result<Reach, Reject> {
+    ) -> Result<PeerScope, Reject> {
         let forbidden = Err(Reject::Code(ErrorCode::FORBIDDEN));
-        if self.policy.own.listens(peer) {
+        if self.policy.own_addresses.is_listener(peer) {
             return forbidden;
         }
-        let own = self.policy.own.is(peer.ip());
+        let own = self.policy.own_addresses.contains(peer.ip());
         let permitted = realm.peers.permits(peer.ip(), own);
         match (permitted, own) {
-            (true, false) => Ok(Reach::Outside),
-            (true, true) => Ok(Reach::OwnAddress),
-            (false, _) if self.is_live(peer, protocol) => Ok(Reach::RelayedOnly),
+            (true, false) => Ok(PeerScope::External),
+            (true, true) => Ok(PeerScope::OwnAddress),
+            (false, _) if self.is_live(peer, protocol) => Ok(PeerScope::RelayedOnly),
             (false, _) => forbidden,
         }
     }
 
     /// How a peer of an existing permission is reached.
-    pub(super) fn reach_of_permitted(&self, relayed_only: bool, peer: IpAddr) -> Reach {
-        match (relayed_only, self.policy.own.is(peer)) {
-            (true, _) => Reach::RelayedOnly,
-            (false, true) => Reach::OwnAddress,
-            (false, false) => Reach::Outside,
+    pub(super) fn reach_of_permitted(&self, relayed_only: bool, peer: IpAddr) -> PeerScope {
+        match (relayed_only, self.policy.own_addresses.contains(peer)) {
+            (true, _) => PeerScope::RelayedOnly,
+            (false, true) => PeerScope::OwnAddress,
+            (false, false) => PeerScope::External,
         }
     }
 
@@ -130,16 +130,16 @@ impl State {
         now: Instant,
         from: RelayedId,
         to: SocketAddr,
-        reach: Reach,
+        reach: PeerScope,
         payload: Payload,
-    ) -> Onward {
+    ) -> Forward {
         let Payload {
             start,
             end,
             dont_fragment,
         } = payload;
-        if reach == Reach::Outside {
-            return Onward::ToPeer {
+        if reach == PeerScope::External {
+            return Forward::ToPeer {
                 relayed: from,
                 to,
                 start,
@@ -165,12 +165,14 @@ impl State {
                 Some(onward) => return onward,
                 None => relay.local,
             },
-            None if reach == Reach::RelayedOnly || self.policy.own.listens(to) => {
+            None if reach == PeerScope::RelayedOnly
+                || self.policy.own_addresses.is_listener(to) =>
+            {
                 return self.discard(Discard::PeerRefused);
             }
             None => to,
         };
-        Onward::ToPeer {
+        Forward::ToPeer {
             relayed: from,
             to,
             start,
@@ -186,14 +188,14 @@ impl State {
         from: RelayedId,
         to: SocketAddr,
         payload: Payload,
-    ) -> Option<Onward> {
+    ) -> Option<Forward> {
         let source = self.table.relayed(from)?.external;
         let (client, channel) = self.shared.doors.enter(now, to, source, payload.length())?;
         self.counters.hairpinned.add(payload.length());
         Counters::flow(&self.counters.to_clients, client.five_tuple.transport)
             .add(payload.length());
         let framing = channel.map_or(super::Framing::Data(source), super::Framing::Channel);
-        Some(Onward::ToClient {
+        Some(Forward::ToClient {
             client,
             start: payload.start,
             end: payload.end,
@@ -208,7 +210,7 @@ impl State {
         at: RelayedId,
         peer: SocketAddr,
         payload: Payload,
-    ) -> Onward {
+    ) -> Forward {
         let Payload { start, end, .. } = payload;
         let route = self
             .routes
@@ -217,7 +219,7 @@ impl State {
         let (id, channel) = match route {
             // Whoever has the port of a relayed address that is gone is no permitted peer.
             Some(route)
-                if route.reach == Reach::RelayedOnly && !self.is_live(peer, Protocol::Udp) =>
+                if route.reach == PeerScope::RelayedOnly && !self.is_live(peer, Protocol::Udp) =>
             {
                 return self.discard(Discard::NoPermission);
             }
@@ -246,7 +248,7 @@ impl State {
         };
         Counters::flow(&self.counters.to_clients, client.five_tuple.transport)
             .add(payload.length());
-        Onward::ToClient {
+        Forward::ToClient {
             client,
             start,
             end,
@@ -300,17 +302,17 @@ impl State {
     }
 
     /// Where data goes of a client that has no allocation here: to the shard that knows it, or nowhere.
-    pub(super) fn not_here(&self, client: &Client) -> Onward {
+    pub(super) fn not_here(&self, client: &Client) -> Forward {
         match self.table.elsewhere(&client.five_tuple) {
-            Some(shard) => Onward::Pass { shard },
+            Some(shard) => Forward::ToShard { shard },
             None => self.discard(Discard::NoAllocation),
         }
     }
 
     /// Counts a silence.
-    pub(super) fn discard(&self, discard: Discard) -> Onward {
-        self.counters.discarded(discard);
-        Onward::Discarded(discard)
+    pub(super) fn discard(&self, discard: Discard) -> Forward {
+        self.counters.count_discard(discard);
+        Forward::Discarded(discard)
     }
 
     /// Makes the routes of an allocation's channels follow what was refreshed: those that `which` names are laid until
@@ -337,7 +339,7 @@ impl State {
             };
             let expires = channel.expires.min(permission.expires).min(half.expires);
             let reach = self.reach_of_permitted(permission.relayed_only, channel.peer.ip());
-            let there = ToPeer {
+            let there = PeerRoute {
                 allocation: id,
                 relayed: half.relayed,
                 peer: channel.peer,
@@ -349,7 +351,7 @@ impl State {
                 self.routes.lay_one_way(
                     &arriving.five_tuple,
                     channel.number,
-                    ToPeer {
+                    PeerRoute {
                         arriving: true,
                         ..there
                     },
@@ -357,7 +359,7 @@ impl State {
             }
             self.routes.lay(
                 there,
-                ToClient {
+                ClientRoute {
                     allocation: id,
                     client,
                     channel: channel.number,
@@ -437,7 +439,7 @@ impl State {
             {
                 self.shared.relays.insert(
                     relayed.external,
-                    Relay {
+                    RelayedEntry {
                         shard: self.shard,
                         protocol: relayed.protocol,
                         local: relayed.local,
@@ -453,7 +455,7 @@ impl State {
     }
 
     /// Ends an allocation that has come to life.
-    pub(super) fn end(&mut self, now: Instant, id: AllocationId, end: End) {
+    pub(super) fn end(&mut self, now: Instant, id: AllocationId, end: EndReason) {
         let externals = self.table.externals(id);
         let permitted = self
             .table
@@ -477,11 +479,13 @@ impl State {
         for connection in allocation.connections {
             self.table.forget_connection(connection.id);
             self.shared.connections.withdraw(connection.id);
-            self.effects.push(Effect::Hangup {
+            self.effects.push(Effect::CloseConnection {
                 connection: connection.id,
             });
             // A Connect that waits is answered, unless there is nobody to hear it. RFC 8489 §6.3.1.
-            if let (Stage::Connecting(path), false) = (connection.stage, end == End::Disconnected) {
+            if let (Stage::Connecting(path), false) =
+                (connection.stage, end == EndReason::Disconnected)
+            {
                 self.respond(
                     now,
                     &path,
@@ -551,7 +555,7 @@ impl State {
             allocation.look = Instant::NEVER;
             let halves = allocation.halves;
             if halves.last_expiry() <= now {
-                self.end(now, id, End::Expired);
+                self.end(now, id, EndReason::Expired);
                 continue;
             }
             for (family, _) in halves.iter().filter(|(_, half)| half.expires <= now) {
@@ -582,7 +586,7 @@ impl State {
         }
         for connection in unbound {
             self.forget_connection(connection);
-            self.effects.push(Effect::Hangup { connection });
+            self.effects.push(Effect::CloseConnection { connection });
         }
     }
 
@@ -613,7 +617,7 @@ impl State {
     }
 
     /// Gives a reserved port back.
-    pub(super) fn release_reserved(&self, now: Instant, token: &Token) {
+    pub(super) fn release_reserved(&self, now: Instant, token: &ReservationToken) {
         if let Some(local) = self.shared.reservations.redeem(now, token) {
             self.shared.ports.release(local);
         }
@@ -626,8 +630,8 @@ impl State {
     }
 }
 
-fn path(client: FiveTuple, channel: &Channel, local: SocketAddr) -> Path {
-    Path {
+fn path(client: FiveTuple, channel: &Channel, local: SocketAddr) -> ChannelPath {
+    ChannelPath {
         client,
         channel: channel.number,
         local,

@@ -49,8 +49,8 @@ impl World {
             })
             .collect();
         let mut policy = Policy::new(realm, relays);
-        policy.own.addresses = addresses;
-        policy.own.listeners = vec!["192.0.2.1:3478".parse().unwrap()];
+        policy.own_addresses.addresses = addresses;
+        policy.own_addresses.listeners = vec!["192.0.2.1:3478".parse().unwrap()];
         let setup = Setup {
             policy: Arc::new(policy.clone()),
             shared,
@@ -87,14 +87,14 @@ impl World {
                     Effect::Unbind { relayed } => self.sockets.retain(|(id, _)| *id != relayed),
                     Effect::Connect { connection, .. } => self.connects.push(connection),
                     Effect::Splice { connection, .. } => self.spliced.push(connection),
-                    Effect::Hangup { connection } => self.hung_up.push(connection),
+                    Effect::CloseConnection { connection } => self.hung_up.push(connection),
                     _ => {}
                 }
             }
         }
     }
 
-    fn give(&mut self, from: &Client, octets: &[u8]) -> Onward {
+    fn give(&mut self, from: &Client, octets: &[u8]) -> Forward {
         let onward = self.server.from_client(self.now, from, octets);
         self.settle();
         onward
@@ -110,7 +110,7 @@ impl World {
     fn ask(
         &mut self,
         from: &Client,
-        client: &mut client_state::Client,
+        client: &mut client_state::ClientState,
         request: Request,
     ) -> Result<Answer, ErrorCode> {
         let mut out = Vec::new();
@@ -150,17 +150,17 @@ fn at(port: u16) -> Client {
     )
 }
 
-fn user() -> client_state::Client {
+fn user() -> client_state::ClientState {
     let login = Login {
         username: "user".into(),
         password: "pass".into(),
     };
-    client_state::Client::new(Some(login), [3; 32])
+    client_state::ClientState::new(Some(login), [3; 32])
 }
 
 const PEER: &str = "8.8.8.8:9000";
 
-fn allocated() -> (World, Client, client_state::Client, SocketAddr) {
+fn allocated() -> (World, Client, client_state::ClientState, SocketAddr) {
     let (mut world, here, mut client) = (World::new(), at(5000), user());
     let request = Request::Allocate {
         family: None,
@@ -181,7 +181,7 @@ fn an_allocation_carries_data_both_ways_and_expires() {
     let socket = world.socket(relayed);
     assert_eq!(
         world.server.from_peer(world.now, socket, peer, 9),
-        Onward::Discarded(Discard::NoPermission)
+        Forward::Discarded(Discard::NoPermission)
     );
     world
         .ask(
@@ -191,7 +191,7 @@ fn an_allocation_carries_data_both_ways_and_expires() {
         )
         .unwrap();
     let framing = Framing::Data(peer);
-    let data = Onward::ToClient {
+    let data = Forward::ToClient {
         client: here,
         start: 0,
         end: 9,
@@ -208,14 +208,14 @@ fn an_allocation_carries_data_both_ways_and_expires() {
             },
         )
         .unwrap();
-    let channel = Onward::ToClient {
+    let channel = Forward::ToClient {
         client: here,
         start: 0,
         end: 9,
         framing: Framing::Channel(0x4000),
     };
     assert_eq!(world.server.from_peer(world.now, socket, peer, 9), channel);
-    let there = Onward::ToPeer {
+    let there = Forward::ToPeer {
         relayed: socket,
         to: peer,
         start: 4,
@@ -228,15 +228,18 @@ fn an_allocation_carries_data_both_ways_and_expires() {
     world.pass(1);
     assert_eq!(
         world.give(&here, &[0x40, 0, 0, 2, 1, 2]),
-        Onward::Discarded(Discard::NoPermission)
+        Forward::Discarded(Discard::NoPermission)
     );
     world.pass(299);
-    assert_eq!(world.server.allocations(), 1);
+    assert_eq!(world.server.allocation_count(), 1);
     world.pass(1);
-    assert_eq!((world.server.allocations(), world.sockets.len()), (0, 0));
+    assert_eq!(
+        (world.server.allocation_count(), world.sockets.len()),
+        (0, 0)
+    );
     assert_eq!(
         world.give(&here, &[0x40, 0, 0, 2, 1, 2]),
-        Onward::Discarded(Discard::NoAllocation)
+        Forward::Discarded(Discard::NoAllocation)
     );
 }
 
@@ -266,7 +269,7 @@ fn two_allocations_meet_without_leaving_the_server() {
     let message = [0x40, 0, 0, 2, 1, 2];
     assert_eq!(
         world.give(&here, &message),
-        Onward::Discarded(Discard::NoPermission),
+        Forward::Discarded(Discard::NoPermission),
         "the other has not permitted it"
     );
     world
@@ -281,7 +284,7 @@ fn two_allocations_meet_without_leaving_the_server() {
     let framing = Framing::Data(relayed);
     assert_eq!(
         world.give(&here, &message),
-        Onward::ToClient {
+        Forward::ToClient {
             client: there,
             start: 4,
             end: 6,
@@ -293,7 +296,7 @@ fn two_allocations_meet_without_leaving_the_server() {
         .unwrap();
     assert_eq!(
         world.give(&here, &message),
-        Onward::Discarded(Discard::PeerRefused),
+        Forward::Discarded(Discard::PeerRefused),
         "nobody is there any more"
     );
 }
@@ -322,7 +325,7 @@ fn an_own_address_is_permitted_only_where_a_relayed_one_lives() {
     client.send("192.0.2.1:22".parse().unwrap(), b"x", &mut out);
     assert_eq!(
         world.give(&here, &out),
-        Onward::Discarded(Discard::PeerRefused)
+        Forward::Discarded(Discard::PeerRefused)
     );
 }
 
@@ -336,9 +339,9 @@ fn refreshing_over_and_over_leaves_one_timer() {
             .unwrap();
     }
     world.pass(3599);
-    assert_eq!(world.server.allocations(), 1);
+    assert_eq!(world.server.allocation_count(), 1);
     world.pass(1);
-    assert_eq!(world.server.allocations(), 0);
+    assert_eq!(world.server.allocation_count(), 0);
     assert_eq!(world.server.next_timeout(), None);
 }
 
@@ -481,13 +484,13 @@ fn an_allocation_follows_its_client_with_the_first_data() {
         Err(ErrorCode::BAD_REQUEST),
         "the ticket is spent"
     );
-    let to = |client| Onward::ToClient {
+    let to = |client| Forward::ToClient {
         client,
         start: 0,
         end: 3,
         framing: Framing::Channel(0x4000),
     };
-    let onward = Onward::ToPeer {
+    let onward = Forward::ToPeer {
         relayed: socket,
         to: peer,
         start: 4,
@@ -505,12 +508,15 @@ fn an_allocation_follows_its_client_with_the_first_data() {
     assert_eq!(world.server.from_peer(world.now, socket, peer, 3), to(new));
     assert_eq!(
         world.give(&old, &data),
-        Onward::Discarded(Discard::NoAllocation)
+        Forward::Discarded(Discard::NoAllocation)
     );
     world
         .ask(&new, &mut user(), Request::Refresh { lifetime: 0 })
         .unwrap();
-    assert_eq!((world.server.allocations(), world.sockets.len()), (0, 0));
+    assert_eq!(
+        (world.server.allocation_count(), world.sockets.len()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -534,12 +540,12 @@ fn a_ticket_of_another_shard_makes_a_guest() {
     }
     assert_eq!(
         world.give(&here, &[0x40, 0, 0, 2, 1, 2]),
-        Onward::Pass { shard: 1 }
+        Forward::ToShard { shard: 1 }
     );
     for other in [forged, over_tcp(5001)] {
         assert_eq!(
             world.give(&other, &[0x40, 0, 0, 2, 1, 2]),
-            Onward::Discarded(Discard::NoAllocation)
+            Forward::Discarded(Discard::NoAllocation)
         );
     }
 }
@@ -727,7 +733,7 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
     .unwrap();
     let data = [0x40, 0, 0, 2, 1, 2];
     let socket = a.socket(from);
-    let long_way = Onward::ToPeer {
+    let long_way = Forward::ToPeer {
         relayed: socket,
         to,
         start: 4,
@@ -745,7 +751,7 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
         Request::CreatePermission { peers: vec![from] },
     )
     .unwrap();
-    let arrives = |framing| Onward::ToClient {
+    let arrives = |framing| Forward::ToClient {
         client: there,
         start: 4,
         end: 6,
@@ -792,7 +798,7 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
         .unwrap();
     assert_eq!(
         a.give(&here, &data),
-        Onward::Discarded(Discard::PeerRefused)
+        Forward::Discarded(Discard::PeerRefused)
     );
 }
 
@@ -828,13 +834,13 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
     let message = [&[0x40, 0, 0, 100][..], &[0; 100]].concat();
     let onward = |world: &mut World| {
         (0..20)
-            .filter(|_| matches!(world.give(&here, &message), Onward::ToPeer { .. }))
+            .filter(|_| matches!(world.give(&here, &message), Forward::ToPeer { .. }))
             .count()
     };
     assert_eq!(onward(&mut world), 10, "100 ms of it");
     assert_eq!(
         world.give(&here, &message),
-        Onward::Discarded(Discard::Bandwidth)
+        Forward::Discarded(Discard::Bandwidth)
     );
     world.pass(1);
     assert_eq!(onward(&mut world), 10);
@@ -845,10 +851,10 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
         world.give(&here, &out)
     };
     let reached = (1..100)
-        .filter(|port| matches!(scan(*port), Onward::ToPeer { .. }))
+        .filter(|port| matches!(scan(*port), Forward::ToPeer { .. }))
         .count();
     assert_eq!(reached, 5, "new peers a second");
-    assert_eq!(scan(99), Onward::Discarded(Discard::PeerRate));
+    assert_eq!(scan(99), Forward::Discarded(Discard::PeerRate));
 }
 
 /// "Existing allocations live on under the grant they got": user, realm and SHA-1 may all be taken away.
@@ -916,7 +922,7 @@ fn an_allocation_outlives_its_realm() {
     world
         .ask(&here, &mut client, Request::Refresh { lifetime: 0 })
         .unwrap();
-    assert_eq!(world.server.allocations(), 0);
+    assert_eq!(world.server.allocation_count(), 0);
 }
 
 #[test]
@@ -934,7 +940,7 @@ fn a_ticket_is_not_spent_on_a_refused_request() {
     let show = (AttributeType::MOBILITY_TICKET, &ticket[..]);
     let refused = ask_raw(&mut world, &new, Method::REFRESH, &[show, v6]);
     assert_eq!(refused, Err(ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH));
-    assert!(!world.server.holds(&new.five_tuple));
+    assert!(!world.server.has_allocation(&new.five_tuple));
     assert!(ask_raw(&mut world, &new, Method::REFRESH, &[show]).is_ok());
 }
 
@@ -961,7 +967,7 @@ fn whoever_comes_where_a_client_went_is_somebody_else() {
         )
         .unwrap();
     let socket = world.sockets[0].0;
-    world.server.client_gone(world.now, &here);
+    world.server.client_disconnected(world.now, &here);
     world.settle();
     let again = Client {
         link: Link(2),
@@ -970,12 +976,12 @@ fn whoever_comes_where_a_client_went_is_somebody_else() {
     let data = [0x40, 0, 0, 2, 1, 2];
     assert_eq!(
         world.give(&again, &data),
-        Onward::Discarded(Discard::NoAllocation)
+        Forward::Discarded(Discard::NoAllocation)
     );
     let lost = world.server.from_peer(world.now, socket, peer, 3);
     assert_eq!(
         lost,
-        Onward::Discarded(Discard::NoPermission),
+        Forward::Discarded(Discard::NoPermission),
         "there is nobody to take it"
     );
     ask_raw(
@@ -985,7 +991,7 @@ fn whoever_comes_where_a_client_went_is_somebody_else() {
         &[(AttributeType::MOBILITY_TICKET, &ticket)],
     )
     .unwrap();
-    let onward = Onward::ToPeer {
+    let onward = Forward::ToPeer {
         relayed: socket,
         to: peer,
         start: 4,

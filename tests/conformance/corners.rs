@@ -206,7 +206,11 @@ fn permissions_end_with_the_half_of_their_family() {
         .with(Attribute::lifetime(0));
     assert!(world.ask(&mut caller, only_v4).is_success());
     let serial = world.server.records(world.now).next().unwrap().id;
-    let permitted = world.server.detail(world.now, serial).unwrap().permissions;
+    let permitted = world
+        .server
+        .allocation(world.now, serial)
+        .unwrap()
+        .permissions;
     let addresses: Vec<String> = permitted
         .iter()
         .map(|(address, _)| address.to_string())

@@ -2,7 +2,7 @@
 
 use crate::support::codec::*;
 use crate::world::{Caller, World};
-use hairpin::turn::{Onward, Transport};
+use hairpin::turn::{Forward, Transport};
 
 /// RFC 8656 §13.1 to §13.3: "For both preferred and alternate behavior, the DONT-FRAGMENT attribute MUST be ignored by the server", which
 /// is "only applicable for UDP-to-UDP relay and not for TCP-to-UDP relay" (§13); §14: from IPv4 to IPv4 it counts.
@@ -31,7 +31,7 @@ fn dont_fragment_counts_within_ipv4_and_from_streams() {
                 .extend(asked.then(|| Attribute::plain(DONT_FRAGMENT, b"")));
             let octets = message.with(Attribute::data(b"data")).encode(None);
             let onward = world.server.from_client(world.now, &caller.client, &octets);
-            let Onward::ToPeer { dont_fragment, .. } = onward else {
+            let Forward::ToPeer { dont_fragment, .. } = onward else {
                 panic!("{onward:?}")
             };
             assert_eq!(
@@ -45,7 +45,7 @@ fn dont_fragment_counts_within_ipv4_and_from_streams() {
         assert!(
             matches!(
                 onward,
-                Onward::ToPeer {
+                Forward::ToPeer {
                     dont_fragment: false,
                     ..
                 }

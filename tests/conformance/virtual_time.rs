@@ -4,7 +4,7 @@ use crate::auth::rest_password;
 use crate::support::codec::*;
 use crate::world::{Arrival, Caller, SECRET_TEXT, UNIX, World};
 use hairpin::turn::policy::Alternate;
-use hairpin::turn::{Discard, End, Icmp, Instant, Limits, Policy, Transport};
+use hairpin::turn::{Discard, EndReason, Icmp, Instant, Limits, Policy, Transport};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn an_allocation_ends_when_its_lifetime_does() {
         world.pass(NANOSECOND);
         assert_eq!(
             (world.sockets.len(), &world.ended[..]),
-            (0, &[End::Expired][..])
+            (0, &[EndReason::Expired][..])
         );
         assert_eq!(world.server.next_timeout(), None);
         world.login(&mut caller, "alice", "wonderland");
@@ -58,7 +58,7 @@ fn refresh_counts_from_now() {
     world.pass_seconds(699.9);
     assert!(world.ended.is_empty());
     world.pass_seconds(0.2);
-    assert_eq!(world.ended, [End::Expired]);
+    assert_eq!(world.ended, [EndReason::Expired]);
 }
 
 /// RFC 8656 §8.2: a Refresh may also shorten what is left, to no less than the default lifetime.
@@ -74,7 +74,7 @@ fn refresh_may_shorten() {
     world.pass_seconds(599.9);
     assert!(world.ended.is_empty());
     world.pass_seconds(0.2);
-    assert_eq!(world.ended, [End::Expired]);
+    assert_eq!(world.ended, [EndReason::Expired]);
 }
 
 /// RFC 8656 §9: "The Permission Lifetime MUST be 300 seconds", in both directions.
@@ -287,7 +287,7 @@ fn halves_expire_apart() {
     world.pass_seconds(0.1);
     assert_eq!(
         (world.sockets.len(), &world.ended[..]),
-        (0, &[End::Expired][..])
+        (0, &[EndReason::Expired][..])
     );
 }
 
@@ -936,11 +936,11 @@ fn a_closed_connection_ends_its_allocation() {
     let mut caller = world.caller_over(CLIENT, Transport::Tcp);
     world.login(&mut caller, "alice", "wonderland");
     world.ask(&mut caller, Outgoing::allocate());
-    world.server.client_gone(world.now, &caller.client);
+    world.server.client_disconnected(world.now, &caller.client);
     world.perform();
     assert_eq!(
         (world.sockets.len(), &world.ended[..]),
-        (0, &[End::Disconnected][..])
+        (0, &[EndReason::Disconnected][..])
     );
 }
 
@@ -965,11 +965,11 @@ fn nothing_is_left_of_what_has_ended() {
             0 => drop(world.refresh(&mut caller, 0)),
             1 => world.pass_seconds(600.0),
             _ => {
-                world.server.client_gone(world.now, &caller.client);
+                world.server.client_disconnected(world.now, &caller.client);
                 world.perform();
             }
         }
-        assert!(world.sockets.is_empty() && world.server.allocations() == 0);
+        assert!(world.sockets.is_empty() && world.server.allocation_count() == 0);
     }
     world.pass_seconds(1000.0);
     assert_eq!(world.server.next_timeout(), None);

@@ -4,8 +4,8 @@ use crate::support::codec::*;
 use hairpin::turn;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
-    BindError, ConnectionId, Effect, End, FiveTuple, Icmp, Instant, Link, Onward, Policy, Ports,
-    RelayAddress, RelayedId, Server, Setup, Shared, Transport,
+    BindError, ConnectionId, Effect, EndReason, FiveTuple, Forward, Icmp, Instant, Link, Policy,
+    Ports, RelayAddress, RelayedId, Server, Setup, Shared, Transport,
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,8 +20,7 @@ pub struct World {
     pub sockets: BTreeMap<RelayedId, SocketAddr>,
     /// Ports that another program has.
     pub taken: Vec<u16>,
-    pub ended: Vec<End>,
-    pub disconnected: Vec<turn::Client>,
+    pub ended: Vec<EndReason>,
     /// Connections to peers that are under way.
     pub connecting: Vec<ConnectionId>,
     /// Connections that were joined to a client's.
@@ -89,7 +88,6 @@ impl World {
             sockets: BTreeMap::new(),
             taken: vec![],
             ended: vec![],
-            disconnected: vec![],
             connecting: vec![],
             spliced: vec![],
             hung_up: vec![],
@@ -259,7 +257,7 @@ impl World {
     pub fn icmp(&mut self, peer: &str, relayed: SocketAddr, icmp: Icmp) -> Option<Incoming> {
         let id = self.socket_at(relayed)?;
         self.server
-            .peer_error(self.now, id, peer.parse().unwrap(), icmp);
+            .icmp_error(self.now, id, peer.parse().unwrap(), icmp);
         self.perform().pop()
     }
 
@@ -270,24 +268,24 @@ impl World {
             .map(|(id, _)| *id)
     }
 
-    fn arrival(&mut self, onward: Onward) -> Arrival {
+    fn arrival(&mut self, onward: Forward) -> Arrival {
         assert!(self.perform().is_empty(), "data is not answered");
         match onward {
-            Onward::ToPeer { relayed, to, .. } => Arrival::Peer {
+            Forward::ToPeer { relayed, to, .. } => Arrival::Peer {
                 from: self.sockets[&relayed],
                 to,
             },
-            Onward::ToClient {
+            Forward::ToClient {
                 framing: turn::Framing::Channel(number),
                 ..
             } => Arrival::Channel(number),
-            Onward::ToClient {
+            Forward::ToClient {
                 framing: turn::Framing::Data(peer),
                 ..
             } => Arrival::Data(peer),
-            Onward::Discarded(discard) => Arrival::Dropped(discard),
-            Onward::Answered => Arrival::Nothing,
-            Onward::Pass { .. } => panic!("there is one shard only"),
+            Forward::Discarded(discard) => Arrival::Dropped(discard),
+            Forward::Answered => Arrival::Nothing,
+            Forward::ToShard { .. } => panic!("there is one shard only"),
         }
     }
 
@@ -310,11 +308,10 @@ impl World {
                     Effect::Unbind { relayed } => {
                         drop(self.sockets.remove(&relayed).expect("an open socket"))
                     }
-                    Effect::Ended(record) => self.ended.push(record.end.unwrap()),
-                    Effect::Disconnect { client } => self.disconnected.push(client),
+                    Effect::Ended(record) => self.ended.push(record.end_reason.unwrap()),
                     Effect::Connect { connection, .. } => self.connecting.push(connection),
                     Effect::Splice { connection, .. } => self.spliced.push(connection),
-                    Effect::Hangup { connection } => self.hung_up.push(connection),
+                    Effect::CloseConnection { connection } => self.hung_up.push(connection),
                     _ => {}
                 }
             }

@@ -3,7 +3,7 @@
 
 use super::operation::{OCTETS, Operation};
 use super::world::{RANGE, Setting, World, limits, policy, shared};
-use hairpin::turn::{Framing, Onward, Policy, Shared};
+use hairpin::turn::{Forward, Framing, Policy, Shared};
 use hairpin::wire::integrity;
 use hairpin::wire::integrity::{Key, Seal};
 use hairpin::wire::{
@@ -300,7 +300,7 @@ fn packet_length(operation: &Operation, seen: &super::world::Seen) -> usize {
     }
 }
 
-fn check_onward(world: &World, onward: &Onward, length: usize) {
+fn check_onward(world: &World, onward: &Forward, length: usize) {
     let inside = |range: Range<usize>| {
         assert!(
             range.start <= range.end && range.end <= length,
@@ -308,7 +308,7 @@ fn check_onward(world: &World, onward: &Onward, length: usize) {
         )
     };
     match *onward {
-        Onward::ToPeer {
+        Forward::ToPeer {
             relayed,
             to,
             start,
@@ -324,7 +324,7 @@ fn check_onward(world: &World, onward: &Onward, length: usize) {
             assert!(!socket.tcp, "datagrams leave from UDP sockets");
             assert_eq!(socket.local.is_ipv4(), to.is_ipv4());
         }
-        Onward::ToClient {
+        Forward::ToClient {
             client,
             start,
             end,
@@ -336,15 +336,15 @@ fn check_onward(world: &World, onward: &Onward, length: usize) {
                 assert!(channel::NUMBERS_OF_RFC_5766.contains(&number));
             }
         }
-        Onward::Pass { .. } => panic!("there is one shard"),
-        Onward::Discarded(_) | Onward::Answered => {}
+        Forward::ToShard { .. } => panic!("there is one shard"),
+        Forward::Discarded(_) | Forward::Answered => {}
     }
 }
 
 fn check_invariants(world: &World) {
     let server = &world.server;
     let records: Vec<_> = server.records(world.now).collect();
-    assert_eq!(records.len(), server.allocations());
+    assert_eq!(records.len(), server.allocation_count());
     assert_eq!(
         world.shared.ledger.allocations() as usize,
         records.len(),

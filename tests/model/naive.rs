@@ -6,8 +6,8 @@ use super::answer::Answer;
 use super::operation::{Ask, Operation};
 use super::world::{Bind, RANGE, SECOND, Sealed, Seen, Setting, World, limits};
 use hairpin::turn::{
-    BindError, Client, ConnectionId, Discard, End, FiveTuple, Framing, Icmp, Instant, Onward,
-    RelayedId,
+    BindError, Client, ConnectionId, Discard, EndReason, FiveTuple, Forward, Framing, Icmp,
+    Instant, RelayedId,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +33,7 @@ pub struct Naive {
     tickets: Vec<(Vec<u8>, u64)>,
     serial: u64,
     started: usize,
-    ended: Vec<End>,
+    ended: Vec<EndReason>,
     hung_up: Vec<ConnectionId>,
     /// Connect requests that waited when their allocation ended: transaction, user, client.
     refused: Vec<([u8; 12], usize, Client)>,
@@ -144,7 +144,7 @@ impl Naive {
             } => {
                 let cold = self.is_cold(&before[*client], *number);
                 let wanted = self.channel_data(&before[*client], *number, *length);
-                let forgotten = Onward::Discarded(Discard::NoChannel);
+                let forgotten = Forward::Discarded(Discard::NoChannel);
                 // When a channel that has cooled off is forgotten shows in why its data is dropped, and nowhere else.
                 let wanted = if cold && seen.onward == Some(forgotten) {
                     forgotten
@@ -185,7 +185,7 @@ impl Naive {
 
     // ---- what is compared ----
 
-    fn compare_onward(&self, seen: &Seen, wanted: Onward) -> Judged {
+    fn compare_onward(&self, seen: &Seen, wanted: Forward) -> Judged {
         same!(seen.onward, Some(wanted), "onward");
         Ok(())
     }
@@ -252,7 +252,7 @@ impl Naive {
             return Err(fault.clone());
         }
         same!(
-            world.server.allocations(),
+            world.server.allocation_count(),
             self.allocations.len(),
             "allocations"
         );
@@ -272,7 +272,7 @@ impl Naive {
         same!(bound, halves, "bound sockets");
         for client in &world.clients {
             same!(
-                world.server.holds(&client.five_tuple),
+                world.server.has_allocation(&client.five_tuple),
                 self.of(&client.five_tuple).is_some(),
                 "{client:?} has one"
             );
@@ -326,7 +326,7 @@ impl Naive {
                 ));
             }
         }
-        let text = |path: &hairpin::turn::effect::Path| {
+        let text = |path: &hairpin::turn::effect::ChannelPath| {
             format!(
                 "{:?} {:x} {} {}",
                 path.client, path.channel, path.local, path.peer
@@ -462,18 +462,18 @@ impl Naive {
         peer: SocketAddr,
         length: usize,
         dont_fragment: bool,
-    ) -> Onward {
+    ) -> Forward {
         let Some(at) = self
             .of(&client.five_tuple)
             .filter(|at| !self.allocations[*at].tcp)
         else {
-            return Onward::Discarded(Discard::NoAllocation);
+            return Forward::Discarded(Discard::NoAllocation);
         };
         let Some(half) = self.allocations[at].half(peer).copied() else {
-            return Onward::Discarded(Discard::PeerFamily);
+            return Forward::Discarded(Discard::PeerFamily);
         };
         let Some((.., relayed_only)) = self.allocations[at].permission(peer.ip(), self.now) else {
-            return Onward::Discarded(Discard::NoPermission);
+            return Forward::Discarded(Discard::NoPermission);
         };
         self.arrive_if_arriving(at, &client.five_tuple);
         let address = if peer.is_ipv4() { 12 } else { 24 };
@@ -492,22 +492,22 @@ impl Naive {
         )
     }
 
-    fn channel_data(&mut self, client: &Client, number: u16, length: usize) -> Onward {
+    fn channel_data(&mut self, client: &Client, number: u16, length: usize) -> Forward {
         match number >> 8 {
             0x40..=0x7f => {}
             // RFC 7983: a first octet of 20 to 63 is DTLS's.
-            20..=63 => return Onward::Discarded(Discard::Dtls),
-            _ => return Onward::Discarded(Discard::Malformed),
+            20..=63 => return Forward::Discarded(Discard::Dtls),
+            _ => return Forward::Discarded(Discard::Malformed),
         }
         let Some(at) = self.of(&client.five_tuple) else {
-            return Onward::Discarded(Discard::NoAllocation);
+            return Forward::Discarded(Discard::NoAllocation);
         };
         let allocation = &self.allocations[at];
         let Some(&(_, peer, _)) = allocation.channels.iter().find(|(n, ..)| *n == number) else {
-            return Onward::Discarded(Discard::NoChannel);
+            return Forward::Discarded(Discard::NoChannel);
         };
         if self.channel_ends(allocation, number).is_none() {
-            return Onward::Discarded(Discard::NoPermission);
+            return Forward::Discarded(Discard::NoPermission);
         }
         let half = *allocation.half(peer).expect("channels go with their half");
         let (.., relayed_only) = allocation
@@ -536,8 +536,8 @@ impl Naive {
         start: usize,
         end: usize,
         df: bool,
-    ) -> Onward {
-        let outside = |to| Onward::ToPeer {
+    ) -> Forward {
+        let outside = |to| Forward::ToPeer {
             relayed: from.id,
             to,
             start,
@@ -550,19 +550,19 @@ impl Naive {
         match self.live(to, false) {
             Some(half) => self.to_client(half.id, from.external, start, end),
             None if relayed_only || Naive::is_listener(to) => {
-                Onward::Discarded(Discard::PeerRefused)
+                Forward::Discarded(Discard::PeerRefused)
             }
             None => outside(to),
         }
     }
 
-    fn to_client(&self, at: RelayedId, peer: SocketAddr, start: usize, end: usize) -> Onward {
+    fn to_client(&self, at: RelayedId, peer: SocketAddr, start: usize, end: usize) -> Forward {
         let Some((index, half)) = self.of_half(at) else {
-            return Onward::Discarded(Discard::NoRelayed);
+            return Forward::Discarded(Discard::NoRelayed);
         };
         let allocation = &self.allocations[index];
         if !self.admits(allocation, peer) || allocation.away {
-            return Onward::Discarded(Discard::NoPermission);
+            return Forward::Discarded(Discard::NoPermission);
         }
         // A channel is its peer's family's: what no socket can receive, a datagram of another, finds none.
         let bound = |bound: SocketAddr| bound == peer && bound.is_ipv4() == half.local.is_ipv4();
@@ -573,7 +573,7 @@ impl Naive {
         let framing = channel.map_or(Framing::Data(peer), |(number, ..)| {
             Framing::Channel(*number)
         });
-        Onward::ToClient {
+        Forward::ToClient {
             client: allocation.client,
             start,
             end,
@@ -643,11 +643,11 @@ impl Naive {
                 .retain(|(_, _, stage)| !matches!(stage, Stage::Pending(until) if *until <= now));
         }
         for (serial, _) in over {
-            self.end(serial, End::Expired);
+            self.end(serial, EndReason::Expired);
         }
     }
 
-    fn end(&mut self, serial: u64, end: End) {
+    fn end(&mut self, serial: u64, end: EndReason) {
         let at = self
             .allocations
             .iter()
@@ -658,7 +658,7 @@ impl Naive {
             .extend(allocation.connections.iter().map(|(id, ..)| *id));
         for (_, _, stage) in allocation.connections {
             if let (Stage::Connecting(transaction, user, client), false) =
-                (stage, end == End::Disconnected)
+                (stage, end == EndReason::Disconnected)
             {
                 self.refused.push((transaction, user, client));
             }
@@ -694,7 +694,7 @@ impl Naive {
             allocation.away = true;
         } else {
             let serial = allocation.serial;
-            self.end(serial, End::Disconnected);
+            self.end(serial, EndReason::Disconnected);
         }
     }
 
@@ -704,7 +704,11 @@ impl Naive {
         let Some(sealed) = &seen.request else {
             return Ok(());
         };
-        same!(seen.onward, Some(Onward::Answered), "a request is answered");
+        same!(
+            seen.onward,
+            Some(Forward::Answered),
+            "a request is answered"
+        );
         let verdict = self.judge(client, sealed, seen)?;
         let spliced = matches!(&sealed.ask, Ask::ConnectionBind { .. })
             && matches!(&verdict, Verdict::Answered(a) if a.code.is_none());
@@ -1074,7 +1078,7 @@ impl Naive {
         if lifetime == Some(0) {
             if allocation.halves.iter().all(applies) {
                 let serial = allocation.serial;
-                self.end(serial, End::Deleted);
+                self.end(serial, EndReason::Deleted);
             } else {
                 allocation.lose(family == Some(1));
             }

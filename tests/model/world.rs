@@ -1,11 +1,11 @@
 //! A server, the time, and everything around it: sockets, connections, clients that remember what they were told.
 
 use super::operation::{Ask, Binds, OCTETS, Operation, REALM, USERS, clients, key, send};
-use hairpin::turn::effect::Path;
+use hairpin::turn::effect::ChannelPath;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{
-    BindError, Client, ConnectionId, Effect, End, Icmp, Instant, Limits, Onward, Policy, Ports,
-    Protocol, RelayAddress, RelayedId, Server, Setup, Shared,
+    BindError, Client, ConnectionId, Effect, EndReason, Forward, Icmp, Instant, Limits, Policy,
+    Ports, Protocol, RelayAddress, RelayedId, Server, Setup, Shared,
 };
 use hairpin::wire::integrity::Key;
 use hairpin::wire::{AttributeType, Class, Message, Method, Writer, channel_data};
@@ -106,7 +106,7 @@ pub struct Sealed {
 pub struct Seen {
     /// The request, where there was one.
     pub request: Option<Sealed>,
-    pub onward: Option<Onward>,
+    pub onward: Option<Forward>,
     pub accepted: Option<ConnectionId>,
     pub sent: Vec<(Client, Vec<u8>)>,
     pub binds: Vec<Bind>,
@@ -114,7 +114,7 @@ pub struct Seen {
     pub spliced: Vec<(Client, ConnectionId)>,
     pub hung_up: Vec<ConnectionId>,
     pub started: usize,
-    pub ended: Vec<End>,
+    pub ended: Vec<EndReason>,
 }
 
 /// What a client remembers.
@@ -133,7 +133,7 @@ pub struct World {
     pub clients: [Client; 8],
     pub sockets: Vec<Socket>,
     /// Channels as an offload would know them.
-    pub routes: Vec<(Path, Instant)>,
+    pub routes: Vec<(ChannelPath, Instant)>,
     pub faults: Vec<String>,
     memories: [Memory; 8],
     keys: [Key; 2],
@@ -162,11 +162,11 @@ pub fn policy(setting: Setting) -> Arc<Policy> {
     }
     let mut policy = Policy::new(realm, setting.relays());
     let relays = setting.relays();
-    policy.own.addresses = relays
+    policy.own_addresses.addresses = relays
         .iter()
         .flat_map(|relay| [relay.local, relay.external])
         .collect();
-    policy.own.listeners = vec![
+    policy.own_addresses.listeners = vec![
         "192.0.2.1:3478".parse().unwrap(),
         "[2001:db8::1]:3478".parse().unwrap(),
     ];
@@ -508,10 +508,11 @@ impl World {
                 seen.onward = Some(self.server.from_peer(self.now, *socket, *peer, *length));
             }
             Operation::PeerError { socket, peer, icmp } => {
-                self.server.peer_error(self.now, *socket, *peer, *icmp)
+                self.server.icmp_error(self.now, *socket, *peer, *icmp)
             }
             Operation::Gone { client } => {
-                self.server.client_gone(self.now, &self.clients[*client]);
+                self.server
+                    .client_disconnected(self.now, &self.clients[*client]);
                 self.links += 1;
                 self.clients[*client].link.0 = self.links;
             }
@@ -536,12 +537,12 @@ impl World {
         seen
     }
 
-    fn give(&mut self, client: usize, octets: &[u8]) -> Onward {
+    fn give(&mut self, client: usize, octets: &[u8]) -> Forward {
         self.server
             .from_client(self.now, &self.clients[client], octets)
     }
 
-    fn ask_unsealed(&mut self, client: usize) -> Onward {
+    fn ask_unsealed(&mut self, client: usize) -> Forward {
         let mut out = Vec::new();
         let transaction = self.transaction();
         Writer::new(&mut out, Class::Request, Method::ALLOCATE, &transaction).finish();
@@ -630,15 +631,14 @@ impl World {
                     peer,
                 } => seen.connects.push((connection, local, peer)),
                 Effect::Splice { client, connection } => seen.spliced.push((client, connection)),
-                Effect::Hangup { connection } => seen.hung_up.push(connection),
+                Effect::CloseConnection { connection } => seen.hung_up.push(connection),
                 Effect::Route { path, expires } => {
                     self.routes.retain(|(other, _)| *other != *path);
                     self.routes.push((*path, expires));
                 }
                 Effect::Unroute { path } => self.routes.retain(|(other, _)| *other != *path),
                 Effect::Started(_) => seen.started += 1,
-                Effect::Ended(record) => seen.ended.extend(record.end),
-                Effect::Disconnect { .. } => {}
+                Effect::Ended(record) => seen.ended.extend(record.end_reason),
             }
         }
         self.routes.retain(|(_, expires)| self.now < *expires);
@@ -699,7 +699,7 @@ impl World {
 
     /// Ends everything, waits for reservations, and tells whether anything is left.
     pub fn close(&mut self) -> Result<(), String> {
-        self.server.end_all(self.now, End::Stopped);
+        self.server.end_all(self.now, EndReason::Stopped);
         self.settle(&mut Seen::default(), Binds(0));
         self.now = self.now + Duration::from_secs(31);
         self.server.timeout(self.now);

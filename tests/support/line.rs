@@ -1,7 +1,7 @@
 //! A TURN client on a blocking line of any transport.
 
 use super::relay::{BOTH, Server};
-use hairpin::turn::client_state::{Answer, Client, Event, Login, Request};
+use hairpin::turn::client_state::{Answer, ClientState, Event, Login, Request};
 use hairpin::wire::attribute::Family;
 use hairpin::wire::stream;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -251,7 +251,7 @@ impl Dtls {
 /// A TURN client.
 pub struct Caller {
     pub line: Line,
-    client: Client,
+    client: ClientState,
     kept: Vec<u8>,
 }
 
@@ -265,7 +265,7 @@ impl Caller {
         getrandom::fill(&mut seed).unwrap();
         Caller {
             line,
-            client: Client::new(Some(login), seed),
+            client: ClientState::new(Some(login), seed),
             kept: Vec::new(),
         }
     }

@@ -107,7 +107,8 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
         sharing,
     )?;
     let people = listeners::people(settings.web.address, written.has(&schema::WEB), sharing)?;
-    settings.plan.policy.own.listeners = listeners::addresses(operators.as_ref(), people.as_ref());
+    settings.plan.policy.own_addresses.listeners =
+        listeners::addresses(operators.as_ref(), people.as_ref());
     settings
         .plan
         .policy

@@ -54,7 +54,7 @@ impl RunningServer {
         if self.parts.settings.logs.level != settings.logs.level {
             self.parts.level.set(&settings.logs.level);
         }
-        settings.plan.policy.own = self.parts.settings.plan.policy.own.clone();
+        settings.plan.policy.own_addresses = self.parts.settings.plan.policy.own_addresses.clone();
         self.parts.written = written;
         self.parts.settings = settings;
         self.apply().await;

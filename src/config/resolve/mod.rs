@@ -21,7 +21,7 @@ use crate::config::value::AdminAddress;
 use crate::net::IoMode;
 use crate::relay::{Listener, Plan};
 use crate::service::usage;
-use crate::turn::policy::acl::{Acl, Own};
+use crate::turn::policy::acl::{Acl, OwnAddresses};
 use crate::turn::policy::realm::Realm;
 use crate::turn::policy::{Alternate, Discovery};
 use crate::turn::{Limits, Policy, RelayAddress};
@@ -118,7 +118,7 @@ pub fn resolve(written: &Layer, host: &HostInfo) -> Result<Settings, Error> {
         Some(AdminAddress::Address(address)) => Some(address),
         _ => None,
     };
-    policy.own = Own {
+    policy.own_addresses = OwnAddresses {
         listeners: operators.into_iter().chain(web.address).collect(),
         addresses: Vec::new(),
     };

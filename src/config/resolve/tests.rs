@@ -62,7 +62,7 @@ fn nothing_written_is_safe_and_useful() {
         Verdict::Refused
     );
     let web = settings.web.address.unwrap();
-    assert_eq!(settings.plan.policy.own.listeners, [ADMIN, web]);
+    assert_eq!(settings.plan.policy.own_addresses.listeners, [ADMIN, web]);
     assert!(settings.warnings.is_empty());
 }
 

@@ -522,7 +522,7 @@ async fn plain_socket(toward: SocketAddr) -> std::io::Result<UdpSocket> {
 async fn reflexive_of(socket: &UdpSocket, server: SocketAddr) -> Option<SocketAddr> {
     let mut seed = [0; 32];
     let _predictable = getrandom::fill(&mut seed);
-    let mut client = crate::turn::client_state::Client::new(None, seed);
+    let mut client = crate::turn::client_state::ClientState::new(None, seed);
     let mut out = Vec::new();
     let id = client.request(Request::Binding, &mut out);
     let mut octets = vec![0; 2_048];

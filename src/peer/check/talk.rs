@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::client::line::Line;
-use crate::turn::client_state::{Answer, Client, Event, Login, Refusal, Request, wait_ms};
+use crate::turn::client_state::{Answer, ClientState, Event, Login, Refusal, Request, wait_ms};
 
 /// A conversation with one server over one line.
 pub struct Talk {
     line: Line,
-    client: Client,
+    client: ClientState,
 }
 
 /// Why a request was not granted.
@@ -41,7 +41,7 @@ impl Talk {
         let _predictable = getrandom::fill(&mut seed);
         Talk {
             line,
-            client: Client::new(login, seed),
+            client: ClientState::new(login, seed),
         }
     }
 

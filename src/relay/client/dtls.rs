@@ -49,7 +49,7 @@ impl Shard {
 
     /// Passes records to the shard that knows who sent them, if one does.
     fn pass_records(&mut self, listener: u32, ends: Ends, datagram: &Datagram) {
-        match self.server.elsewhere(&over_dtls(ends)) {
+        match self.server.owning_shard(&over_dtls(ends)) {
             Some(shard) => {
                 let (client, server) = ends;
                 let octets = self.batch.payload(datagram).to_vec();
@@ -119,7 +119,7 @@ impl Shard {
             return None;
         };
         let five_tuple = over_dtls(ends);
-        if let Some(shard) = self.server.elsewhere(&five_tuple) {
+        if let Some(shard) = self.server.owning_shard(&five_tuple) {
             // The one that it has lost may be another shard's.
             self.egress.pass(
                 shard,
@@ -226,7 +226,7 @@ impl Shard {
                 .end(entry.client.five_tuple.client.ip());
             self.counters.handshakes_failed.add(1);
         }
-        if let Some(home) = self.server.client_gone(self.now, &entry.client) {
+        if let Some(home) = self.server.client_disconnected(self.now, &entry.client) {
             self.egress.pass(home, Passed::Gone(entry.client));
         }
         self.perform();
@@ -249,7 +249,7 @@ impl Shard {
                 continue;
             };
             let silent = entry.association.is_connected() && entry.active + idle <= self.now;
-            if silent && !self.server.knows(&entry.client.five_tuple) {
+            if silent && !self.server.is_known_client(&entry.client.five_tuple) {
                 self.counters.connections_idle.add(1);
                 self.dismiss(index);
                 continue;

@@ -1,7 +1,7 @@
 //! An allocation's life: lines of the log, and records for whoever keeps accounts.
 
 use crate::relay::observe::escaped::Escaped;
-use crate::turn::{End, Record};
+use crate::turn::{AllocationRecord, EndReason};
 use prometheus::{Histogram, HistogramOpts};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl LifetimeHistogram {
         self.0.clone()
     }
 
-    fn observe(&self, record: &Record) {
+    fn observe(&self, record: &AllocationRecord) {
         if let Some(histogram) = &self.0 {
             histogram.observe(record.elapsed.as_secs_f64());
         }
@@ -49,13 +49,13 @@ impl Default for LifetimeHistogram {
 /// The shards' end of the way to whoever keeps accounts. A shard never waits: what finds no room is counted as lost.
 #[derive(Clone, Debug)]
 pub struct UsageSender {
-    records: mpsc::Sender<Record>,
+    records: mpsc::Sender<AllocationRecord>,
     lost: Arc<AtomicU64>,
 }
 
 impl UsageSender {
     /// Both ends; so many records may wait in between.
-    pub fn channel(waiting: usize) -> (UsageSender, mpsc::Receiver<Record>) {
+    pub fn channel(waiting: usize) -> (UsageSender, mpsc::Receiver<AllocationRecord>) {
         let (records, kept) = mpsc::channel(waiting);
         (
             UsageSender {
@@ -71,7 +71,7 @@ impl UsageSender {
         self.lost.clone()
     }
 
-    fn keep(&self, record: Record) {
+    fn keep(&self, record: AllocationRecord) {
         if self.records.try_send(record).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -80,7 +80,7 @@ impl UsageSender {
 
 impl AllocationLog {
     /// An allocation began.
-    pub(crate) fn started(&self, record: Record) {
+    pub(crate) fn started(&self, record: AllocationRecord) {
         tracing::info!(
             id = record.id,
             user = %Escaped(&record.user),
@@ -96,7 +96,7 @@ impl AllocationLog {
     }
 
     /// An allocation ended.
-    pub(crate) fn ended(&self, record: Record) {
+    pub(crate) fn ended(&self, record: AllocationRecord) {
         self.lifetimes.observe(&record);
         tracing::info!(
             id = record.id,
@@ -108,7 +108,7 @@ impl AllocationLog {
             to_peers_bytes = record.traffic.to_peers.octets,
             to_client_bytes = record.traffic.to_client.octets,
             seconds = record.elapsed.as_secs_f64(),
-            reason = record.end.map_or("alive", End::name),
+            reason = record.end_reason.map_or("alive", EndReason::name),
             "allocation ended"
         );
         if let Some(usage) = &self.usage {

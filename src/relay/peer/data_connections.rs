@@ -29,10 +29,10 @@ impl Shard {
 
     /// Carries what a pair of connections has, as far as its allocation's limits go.
     pub(crate) fn serve_pair(&mut self, number: u32) {
-        let unix = self.server.unix(self.now);
+        let unix = self.server.unix_time(self.now);
         let pumped = self.tcp_relays.pump(number, self.now, unix);
         if let Some((connection, up, down)) = pumped.carried {
-            self.server.carried(connection, up, down);
+            self.server.record_stream_traffic(connection, up, down);
         }
         if let Some(connection) = pumped.over {
             self.connection_closed(connection);

@@ -6,7 +6,7 @@ use crate::relay::client::clients::{Clients, Retired, UdpListener, Way};
 use crate::relay::io::ready_queue::Source;
 use crate::relay::shard::event_loop::Shard;
 use crate::relay::shard::mailbox::Letter;
-use crate::turn::{End, FiveTuple, Link, Transport};
+use crate::turn::{EndReason, FiveTuple, Link, Transport};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Shard {
     pub(crate) fn read(&mut self, letter: Letter) {
         match letter {
             Letter::Stop => {
-                self.server.end_all(self.now, End::Stopped);
+                self.server.end_all(self.now, EndReason::Stopped);
                 self.perform();
                 self.alive = false;
             }
@@ -97,10 +97,10 @@ impl Shard {
                 );
             }
             Letter::Detail(id, answer) => {
-                let _ = answer.send(self.server.detail(self.now, id).map(Box::new));
+                let _ = answer.send(self.server.allocation(self.now, id).map(Box::new));
             }
             Letter::Close(id, answer) => {
-                let found = self.server.end_one(self.now, id, End::Closed);
+                let found = self.server.end_allocation(self.now, id, EndReason::Closed);
                 self.perform();
                 let _ = answer.send(found);
             }
@@ -141,7 +141,7 @@ impl Shard {
         self.is_gone(client, server)
             && unknown
                 .iter()
-                .all(|five_tuple| self.server.elsewhere(five_tuple).is_none())
+                .all(|five_tuple| self.server.owning_shard(five_tuple).is_none())
     }
 
     /// Whether nobody at this shard is known by these ends.
@@ -151,7 +151,7 @@ impl Shard {
             server,
             transport: Transport::Udp,
         };
-        !self.server.holds(&five_tuple)
+        !self.server.has_allocation(&five_tuple)
             && self.egress.associations.find(&(client, server)).is_none()
     }
 

@@ -8,7 +8,7 @@ use crate::relay::io::send_queue::{Outbox, Payload, Sender, source};
 use crate::relay::observe::counters::Counters;
 use crate::relay::peer::udp::Peers;
 use crate::relay::shard::messages::{Neighbours, Passed};
-use crate::turn::{Client, Framing, Onward};
+use crate::turn::{Client, Forward, Framing};
 use crate::wire::padded;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,9 +70,9 @@ impl Egress {
     }
 
     /// Queues a packet for where the protocol sends it.
-    pub(crate) fn forward(&mut self, onward: Onward, arrival: Arrival, batch: &mut Batch) {
+    pub(crate) fn forward(&mut self, onward: Forward, arrival: Arrival, batch: &mut Batch) {
         match onward {
-            Onward::ToPeer {
+            Forward::ToPeer {
                 relayed,
                 to,
                 start,
@@ -93,7 +93,7 @@ impl Egress {
                 };
                 self.outbox.push(Sender::Relay(relayed.0), outgoing);
             }
-            Onward::ToClient {
+            Forward::ToClient {
                 client,
                 start,
                 end,
@@ -107,7 +107,7 @@ impl Egress {
                 self.forward_to_client(&client, framing, payload, arrival, batch);
             }
             // The shard has passed it on; see `guests`.
-            Onward::Pass { .. } | Onward::Discarded(_) | Onward::Answered => {}
+            Forward::ToShard { .. } | Forward::Discarded(_) | Forward::Answered => {}
         }
     }
 

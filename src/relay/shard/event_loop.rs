@@ -408,7 +408,7 @@ impl Shard {
                 data: error.mtu,
             };
             self.server
-                .peer_error(self.now, relayed, error.destination, icmp);
+                .icmp_error(self.now, relayed, error.destination, icmp);
             self.perform();
         }
         self.errors = errors;
@@ -536,14 +536,6 @@ impl Shard {
                     local,
                     protocol,
                 } => self.bind(relayed, local, protocol),
-                Effect::Disconnect { client } => {
-                    if let Some(index) = self.egress.clients.place(client.link) {
-                        self.hang_up(index);
-                    }
-                    if let Some(index) = self.egress.associations.place(client.link) {
-                        self.dismiss(index);
-                    }
-                }
                 Effect::Started(record) => self.allocation_log.started(*record),
                 Effect::Ended(record) => self.allocation_log.ended(*record),
                 // For an offload; the socket path finds its way by asking the server.
@@ -562,7 +554,7 @@ impl Shard {
                     }
                 }
                 Effect::Splice { client, connection } => self.join(&client, connection),
-                Effect::Hangup { connection } => self.tcp_relays.hang_up(connection),
+                Effect::CloseConnection { connection } => self.tcp_relays.hang_up(connection),
             }
         }
         if self.effects.capacity() == 0 {

@@ -7,12 +7,12 @@ use crate::relay::client::associations::Ends;
 use crate::relay::shard::egress::{Arrival, Egress};
 use crate::relay::shard::event_loop::Shard;
 use crate::relay::shard::messages::Passed;
-use crate::turn::{Client, Onward};
+use crate::turn::{Client, Forward};
 
 impl Shard {
     /// Passes a packet home, where the protocol says so; gives back what the protocol said.
-    pub(crate) fn pass_on(&self, onward: Onward, client: &Client, octets: &[u8]) -> Onward {
-        if let Onward::Pass { shard } = onward {
+    pub(crate) fn pass_on(&self, onward: Forward, client: &Client, octets: &[u8]) -> Forward {
+        if let Forward::ToShard { shard } = onward {
             self.egress.pass(
                 shard,
                 Passed::Packet(*client, octets.to_vec(), self.egress.clients.shard()),
@@ -32,17 +32,19 @@ impl Shard {
                 octets,
             } => self.hear_records(listener, (client, server), &octets),
             Passed::Back(client, octets) => {
-                self.server.forget_guest(&client);
+                self.server.remove_foreign_client(&client);
                 self.hear_packet(&client, &octets, None);
             }
             Passed::Output(link, octets) => self.hear_output(link, &octets),
             Passed::Hangup(connection) => {
                 self.tcp_relays.hang_up_here(connection);
             }
-            Passed::Carried(connection, up, down) => self.server.carried(connection, up, down),
+            Passed::Carried(connection, up, down) => {
+                self.server.record_stream_traffic(connection, up, down)
+            }
             Passed::Closed(connection) => self.connection_closed(connection),
             Passed::Gone(client) => {
-                let _ = self.server.client_gone(self.now, &client);
+                let _ = self.server.client_disconnected(self.now, &client);
                 self.perform();
             }
         }
@@ -60,7 +62,7 @@ impl Shard {
             }
             Some(from) => {
                 let onward = self.server.from_shard(self.now, client, octets);
-                if let Onward::Pass { .. } = onward {
+                if let Forward::ToShard { .. } = onward {
                     self.egress
                         .pass(from, Passed::Back(*client, octets.to_vec()));
                 }

@@ -3,7 +3,7 @@
 use crate::net;
 use crate::net::dtls::association::DtlsServer;
 use crate::net::{TlsServer, UdpSocket};
-use crate::turn::{Detail, Policy, Record};
+use crate::turn::{AllocationDetail, AllocationRecord, Policy};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ pub enum Letter {
     /// Go by this policy from here on.
     ReplacePolicy(Arc<Policy>),
     /// Tell the allocations that live.
-    List(oneshot::Sender<Vec<Record>>),
-    /// Tell all of the allocation with this [`Record::id`].
-    Detail(u64, oneshot::Sender<Option<Box<Detail>>>),
-    /// End the allocation with this [`Record::id`]; tells whether it was there.
+    List(oneshot::Sender<Vec<AllocationRecord>>),
+    /// Tell all of the allocation with this [`AllocationRecord::id`].
+    Detail(u64, oneshot::Sender<Option<Box<AllocationDetail>>>),
+    /// End the allocation with this [`AllocationRecord::id`]; tells whether it was there.
     Close(u64, oneshot::Sender<bool>),
     /// Take clients at the listener of this number: at these sockets, in place of those that it had.
     Listen {

@@ -13,7 +13,7 @@ impl Shard {
         if let Some(conn) = self.egress.clients.take(index) {
             let client = conn.client;
             self.part_with(conn);
-            if let Some(home) = self.server.client_gone(self.now, &client) {
+            if let Some(home) = self.server.client_disconnected(self.now, &client) {
                 self.egress.pass(home, Passed::Gone(client));
             }
             self.perform();
@@ -42,7 +42,7 @@ impl Shard {
         while let Some(index) = self
             .egress
             .clients
-            .silent(self.now, |client| self.server.knows(client))
+            .silent(self.now, |client| self.server.is_known_client(client))
         {
             if self
                 .egress
@@ -61,7 +61,7 @@ impl Shard {
         }
         if self.now.since(self.clock_set) > CLOCK_CHECK {
             self.clock_set = self.now;
-            self.server.set_clock(self.clock.unix_at_epoch());
+            self.server.set_unix_epoch(self.clock.unix_at_epoch());
         }
     }
 }

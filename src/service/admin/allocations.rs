@@ -3,7 +3,7 @@
 use crate::service::admin::desk::Admin;
 use crate::service::admin::order::Refused;
 use crate::service::admin::users::belongs;
-use crate::turn::Record;
+use crate::turn::AllocationRecord;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub(super) struct Listed {
 /// One allocation, for operators.
 #[derive(Clone, Debug, Serialize)]
 pub struct Described {
-    /// [`Record::id`], as the log says it.
+    /// [`AllocationRecord::id`], as the log says it.
     pub id: String,
     /// Who.
     pub user: String,
@@ -66,7 +66,7 @@ pub struct Described {
 
 impl Described {
     /// A record in plain words.
-    pub fn new(record: &Record) -> Described {
+    pub fn new(record: &AllocationRecord) -> Described {
         let traffic = &record.traffic;
         Described {
             id: record.id.to_string(),
@@ -81,13 +81,13 @@ impl Described {
             to_peers_packets: traffic.to_peers.packets,
             to_client_bytes: traffic.to_client.octets,
             to_client_packets: traffic.to_client.packets,
-            reason: record.end.map(crate::turn::End::name),
+            reason: record.end_reason.map(crate::turn::EndReason::name),
         }
     }
 }
 
 impl Wanted {
-    fn matches(&self, record: &Record) -> bool {
+    fn matches(&self, record: &AllocationRecord) -> bool {
         self.user
             .as_deref()
             .is_none_or(|user| belongs(record, user))
@@ -152,7 +152,7 @@ pub(super) async fn one(
     });
     let mut described = serde_json::to_value(Described::new(&detail.record)).unwrap_or_default();
     if let Value::Object(members) = &mut described {
-        members.insert("seconds_left".into(), json!(detail.left.as_secs()));
+        members.insert("seconds_left".into(), json!(detail.remaining.as_secs()));
         members.insert(
             "to_peers_bytes_per_second".into(),
             json!(rate(was.to_peers.octets, is.to_peers.octets)),

@@ -1,6 +1,6 @@
 //! What answers look like, as JSON Schema: the schemas of the OpenAPI document.
 
-use crate::turn::{Discard, End, Transport};
+use crate::turn::{Discard, EndReason, Transport};
 use serde_json::{Map, Value, json};
 
 /// All of them, by name.
@@ -81,7 +81,7 @@ fn status() -> Value {
         ("ports_taken", integer()),
         ("allocations", by_transport()),
         ("started", integer()),
-        ("ended", numbers(&End::ALL.map(End::name))),
+        ("ended", numbers(&EndReason::ALL.map(EndReason::name))),
         ("to_peers_bytes", by_transport()),
         ("to_clients_bytes", by_transport()),
         (

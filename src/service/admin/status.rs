@@ -5,7 +5,7 @@ use crate::service::admin::desk::Admin;
 use crate::service::certificates;
 use crate::service::page::Asset;
 use crate::turn::counters::Flow;
-use crate::turn::{Counters, Discard, End, Transport};
+use crate::turn::{Counters, Discard, EndReason, Transport};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
@@ -77,7 +77,7 @@ pub(super) async fn numbers(State(admin): State<Admin>) -> Json<Value> {
         });
         (discard.name().to_owned(), json!(count))
     });
-    let ended = End::ALL.iter().map(|end| {
+    let ended = EndReason::ALL.iter().map(|end| {
         let count = all(&|counters| {
             counters
                 .ended

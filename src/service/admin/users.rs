@@ -2,7 +2,7 @@
 
 use crate::service::admin::desk::Admin;
 use crate::service::admin::order::{Order, Refused};
-use crate::turn::Record;
+use crate::turn::AllocationRecord;
 use crate::turn::policy::credentials::account;
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -28,7 +28,7 @@ pub(super) struct Wanted {
 }
 
 /// Whether an allocation is a user's, by the name that quotas count by or the whole name.
-pub(super) fn belongs(record: &Record, user: &str) -> bool {
+pub(super) fn belongs(record: &AllocationRecord, user: &str) -> bool {
     *record.user == *user || account(&record.user) == user
 }
 

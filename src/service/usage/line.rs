@@ -1,6 +1,6 @@
 //! One line of usage.
 
-use crate::turn::{End, Record};
+use crate::turn::{AllocationRecord, EndReason};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub struct Line {
 
 impl Line {
     /// A record at a time of day.
-    pub fn new(event: Event, record: &Record, unix: Duration, number: u64) -> Line {
+    pub fn new(event: Event, record: &AllocationRecord, unix: Duration, number: u64) -> Line {
         Line {
             event,
             time: unix.as_millis() as f64 / 1000.0,
@@ -60,7 +60,7 @@ impl Line {
             to_client_bytes: record.traffic.to_client.octets,
             to_client_packets: record.traffic.to_client.packets,
             seconds: record.elapsed.as_secs_f64(),
-            reason: record.end.map(End::name),
+            reason: record.end_reason.map(EndReason::name),
         }
     }
 }

@@ -21,7 +21,7 @@ pub use crate::service::usage::line::Line;
 use crate::relay::Supervisor;
 use crate::service::usage::line::Event;
 use crate::service::usage::spool::Spool;
-use crate::turn::Record;
+use crate::turn::AllocationRecord;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -58,7 +58,7 @@ impl Settings {
 pub async fn run(
     settings: Settings,
     relay: Weak<Supervisor>,
-    mut records: mpsc::Receiver<Record>,
+    mut records: mpsc::Receiver<AllocationRecord>,
     counts: Arc<Counts>,
 ) -> std::io::Result<()> {
     let more = Arc::new(Notify::new());
@@ -92,7 +92,7 @@ pub async fn run(
     loop {
         tokio::select! {
             record = records.recv() => match record {
-                Some(record) => out.write(if record.end.is_some() { Event::End } else { Event::Start }, &record),
+                Some(record) => out.write(if record.end_reason.is_some() { Event::End } else { Event::Start }, &record),
                 None => break,
             },
             _ = interval.tick() => {
@@ -128,7 +128,7 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    fn write(&mut self, event: Event, record: &Record) {
+    fn write(&mut self, event: Event, record: &AllocationRecord) {
         let unix = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -22,13 +22,13 @@ pub struct Mobility {
 
 /// The clients whose allocation lives on another shard.
 #[derive(Debug, Default)]
-pub struct Guests {
+pub struct ForeignClients {
     /// Key: five-tuples of clients that showed a good ticket and good credentials. Read for packets that have neither a
     /// route nor an allocation here. Keyed hasher (foldhash, seeded at start).
     home: HashMap<FiveTuple, (u16, Instant), RandomState>,
 }
 
-impl Guests {
+impl ForeignClients {
     /// Notes a guest and its home. When there are too many those that have been silent are forgotten, else the guest is.
     pub fn welcome(&mut self, now: Instant, client: &FiveTuple, shard: u16) {
         if self.home.len() >= MOST_GUESTS {

@@ -13,15 +13,15 @@ pub(crate) mod reservation;
 use crate::turn::allocation::channel::Channels;
 use crate::turn::allocation::mobility::Mobility;
 use crate::turn::allocation::permission::Permissions;
-use crate::turn::allocation::reservation::Token;
+use crate::turn::allocation::reservation::ReservationToken;
 use crate::turn::auth::owner::Owner;
-use crate::turn::effect::{Detail, End, Record};
+use crate::turn::effect::{AllocationDetail, AllocationRecord, EndReason};
 use crate::turn::ids::five_tuple::Client;
 use crate::turn::ids::relayed::{Protocol, RelayedId};
 use crate::turn::ids::time::Instant;
 use crate::turn::ids::traffic::Traffic;
 use crate::turn::quota::ledger::Grant;
-use crate::turn::quota::meter::Pace;
+use crate::turn::quota::meter::NewPeerRate;
 use crate::turn::return_path::ReturnPath;
 use crate::turn::shared::connection_ids::{Connection, Stage};
 use crate::wire::attribute::Family;
@@ -46,13 +46,13 @@ pub struct Allocation {
     /// What it relays.
     pub protocol: Protocol,
     /// Its relayed transport addresses.
-    pub halves: Halves,
+    pub halves: RelayedAddresses,
     /// The request that is answered once its sockets are bound; `None` once it is.
     pub binding: Option<Box<Binding>>,
     /// Why a half that was asked for is not there: ADDRESS-ERROR-CODE.
     pub failed: Option<(Family, ErrorCode)>,
     /// The token of the port that was reserved with it.
-    pub reserved: Option<Token>,
+    pub reserved: Option<ReservationToken>,
     /// Which addresses may send and be sent to.
     pub permissions: Permissions,
     /// Which numbers stand for which peers.
@@ -70,14 +70,14 @@ pub struct Allocation {
     /// What it carried.
     pub traffic: Traffic,
     /// How fast new peers came.
-    pub pace: Pace,
+    pub pace: NewPeerRate,
     /// Its place in the ledger.
     pub grant: Grant,
 }
 
 /// One relayed transport address of an allocation and when it ends.
 #[derive(Clone, Copy, Debug)]
-pub struct Half {
+pub struct RelayedAddress {
     /// The relayed transport address.
     pub relayed: RelayedId,
     /// Time-to-expiry, as a point in time. The halves of a dual allocation are refreshed one by one.
@@ -86,14 +86,14 @@ pub struct Half {
 
 /// The IPv4 and the IPv6 half, of which a living allocation has at least one.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Halves {
-    v4: Option<Half>,
-    v6: Option<Half>,
+pub struct RelayedAddresses {
+    v4: Option<RelayedAddress>,
+    v6: Option<RelayedAddress>,
 }
 
-impl Halves {
+impl RelayedAddresses {
     /// The half of a family.
-    pub fn get(&self, family: Family) -> Option<&Half> {
+    pub fn get(&self, family: Family) -> Option<&RelayedAddress> {
         match family {
             Family::V4 => self.v4.as_ref(),
             Family::V6 => self.v6.as_ref(),
@@ -101,7 +101,7 @@ impl Halves {
     }
 
     /// The place of a family's half.
-    pub fn place(&mut self, family: Family) -> &mut Option<Half> {
+    pub fn place(&mut self, family: Family) -> &mut Option<RelayedAddress> {
         match family {
             Family::V4 => &mut self.v4,
             Family::V6 => &mut self.v6,
@@ -109,7 +109,7 @@ impl Halves {
     }
 
     /// The halves that are there.
-    pub fn iter(&self) -> impl Iterator<Item = (Family, &Half)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Family, &RelayedAddress)> {
         let v4 = self.v4.as_ref().map(|half| (Family::V4, half));
         v4.into_iter()
             .chain(self.v6.as_ref().map(|half| (Family::V6, half)))
@@ -149,12 +149,12 @@ pub struct Binding {
     /// How often another port was tried.
     pub tries: u8,
     /// What kind of port was asked for.
-    pub wish: Wish,
+    pub wish: PortRequest,
 }
 
 /// What an Allocate request asks of its relayed port. RFC 8656 §7.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum PortRequest {
     /// Any.
     Any,
     /// An even one: EVEN-PORT.
@@ -191,14 +191,14 @@ impl Allocation {
     }
 
     /// All that an operator may want to know of it.
-    pub fn detail(&self, now: Instant, relayed: Vec<SocketAddr>) -> Detail {
+    pub fn detail(&self, now: Instant, relayed: Vec<SocketAddr>) -> AllocationDetail {
         let live = self
             .permissions
             .iter()
             .filter(|permission| now < permission.expires);
-        Detail {
+        AllocationDetail {
             record: *self.record(now, relayed, None),
-            left: self.halves.first_expiry().since(now),
+            remaining: self.halves.first_expiry().since(now),
             permissions: live
                 .map(|permission| (permission.address, permission.expires.since(now)))
                 .collect(),
@@ -211,8 +211,13 @@ impl Allocation {
     }
 
     /// The allocation's life so far, with its relayed transport addresses as clients are told them.
-    pub fn record(&self, now: Instant, relayed: Vec<SocketAddr>, end: Option<End>) -> Box<Record> {
-        Box::new(Record {
+    pub fn record(
+        &self,
+        now: Instant,
+        relayed: Vec<SocketAddr>,
+        end: Option<EndReason>,
+    ) -> Box<AllocationRecord> {
+        Box::new(AllocationRecord {
             id: self.serial,
             user: self.owner.name.clone(),
             realm: self.owner.realm.clone(),
@@ -226,7 +231,7 @@ impl Allocation {
             started: self.started,
             elapsed: now.since(self.started),
             traffic: self.traffic,
-            end,
+            end_reason: end,
         })
     }
 }
@@ -241,7 +246,7 @@ mod tests {
             size_of::<Client>(),
             size_of::<Owner>(),
             size_of::<Grant>(),
-            size_of::<Halves>(),
+            size_of::<RelayedAddresses>(),
         ];
         assert_eq!(parts, [80, 80, 72, 48]);
         assert!(

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A reservation's name: RESERVATION-TOKEN's eight octets.
-pub type Token = [u8; 8];
+pub type ReservationToken = [u8; 8];
 
 /// The reservations of all shards. A reserved port is claimed but not bound, so it costs no socket; each is good once.
 #[derive(Debug)]
 pub struct Reservations {
     ports: Arc<Ports>,
     /// Key: tokens, which the server draws at random. Read at Allocate; lock-free, the standard library's hasher.
-    held: HashMap<Token, Held>,
+    held: HashMap<ReservationToken, Held>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ impl Reservations {
     }
 
     /// Holds a claimed port under a token for [`HOLD`]. False, and nothing held, when there are too many already.
-    pub fn hold(&self, now: Instant, token: Token, local: SocketAddr) -> bool {
+    pub fn hold(&self, now: Instant, token: ReservationToken, local: SocketAddr) -> bool {
         self.expire(now);
         if self.held.len() >= MOST {
             return false;
@@ -51,7 +51,7 @@ impl Reservations {
     }
 
     /// Redeems a token: the port, still claimed, is the caller's from here on, and nobody else's.
-    pub fn redeem(&self, now: Instant, token: &Token) -> Option<SocketAddr> {
+    pub fn redeem(&self, now: Instant, token: &ReservationToken) -> Option<SocketAddr> {
         self.expire(now);
         self.held.pin().remove(token).map(|held| held.local)
     }

@@ -1,14 +1,14 @@
-//! Who is asking: a request becomes a [`Caller`], or the challenge that tells how to become one. RFC 8489 §9.2.
+//! Who is asking: a request becomes a [`AuthenticatedUser`], or the challenge that tells how to become one. RFC 8489 §9.2.
 //!
 //! ```text
-//!   request ──► seal? ──► name, realm, nonce? ──► algorithms agreed? ──► known? ──► seal right? ──► nonce fresh? ──► Caller
+//!   request ──► seal? ──► name, realm, nonce? ──► algorithms agreed? ──► known? ──► seal right? ──► nonce fresh? ──► AuthenticatedUser
 //!                │ 401        │ 400                    │ 400              │ 401        │ 401            │ 438
 //! ```
 
 use crate::turn::auth::owner::{Identity, Owner};
 use crate::turn::policy::realm::Realm;
 
-use crate::turn::auth::nonce::{Features, NonceKey};
+use crate::turn::auth::nonce::{NonceKey, SecurityFeatures};
 use crate::turn::ids::time::Instant;
 use crate::turn::policy::Policy;
 use crate::turn::policy::reject::Reject;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// An authenticated user, and how the answer is to be sealed.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct AuthenticatedUser {
     /// The name that the request bore, or that its USERHASH stands for.
     pub name: Arc<str>,
     /// The realm in which the name counts.
@@ -35,7 +35,7 @@ pub struct Caller {
     pub seal: Seal,
 }
 
-impl Caller {
+impl AuthenticatedUser {
     /// The caller as the owner of an allocation.
     pub fn owner(&self, now: Instant) -> Owner {
         Owner {
@@ -58,7 +58,7 @@ impl Caller {
 
 /// What the check of a request depends on, besides the request.
 #[derive(Debug)]
-pub struct Desk<'a> {
+pub struct Authenticator<'a> {
     /// The operator's decisions.
     pub policy: &'a Policy,
     /// What nonces are sealed with.
@@ -74,12 +74,12 @@ pub struct Desk<'a> {
     pub known: Option<&'a Owner>,
 }
 
-impl Desk<'_> {
+impl Authenticator<'_> {
     /// Checks a request in the RFC's order. RFC 8489 §9.2.4.
     ///
     /// # Errors
     /// 401, 400, or 438, as the drawing above says.
-    pub fn authenticate(&self, request: &Message) -> Result<Caller, Reject> {
+    pub fn authenticate(&self, request: &Message) -> Result<AuthenticatedUser, Reject> {
         let seal = integrity::seal(request).ok_or(Reject::UNAUTHENTICATED)?;
         let user = User::of(request).ok_or(Reject::BAD_REQUEST)?;
         let realm = request
@@ -134,7 +134,7 @@ impl Desk<'_> {
             return Err(Reject::STALE_NONCE);
         }
         let seal = if agreed.is_some() { Seal::Sha256 } else { seal };
-        Ok(Caller {
+        Ok(AuthenticatedUser {
             name,
             realm,
             key,
@@ -225,7 +225,7 @@ impl<'a> User<'a> {
 /// 400 when the nonce tells that algorithms were offered and the request does not repeat the offer and choose from it:
 /// somebody on the way is bidding down. RFC 8489 §9.2.4.
 fn agreed_algorithm(request: &Message, nonce: &[u8]) -> Result<Option<PasswordAlgorithm>, Reject> {
-    if !Features::of(nonce).is_some_and(|features| features.password_algorithms) {
+    if !SecurityFeatures::of(nonce).is_some_and(|features| features.password_algorithms) {
         return Ok(None);
     }
     let offered = request.attribute(AttributeType::PASSWORD_ALGORITHMS);
@@ -246,8 +246,8 @@ fn agreed_algorithm(request: &Message, nonce: &[u8]) -> Result<Option<PasswordAl
 }
 
 /// The features that this policy's nonces announce.
-pub fn features(policy: &Policy, realm: &Realm) -> Features {
-    Features {
+pub fn features(policy: &Policy, realm: &Realm) -> SecurityFeatures {
+    SecurityFeatures {
         password_algorithms: policy.password_algorithms,
         username_anonymity: policy.password_algorithms && realm.credentials.is_enumerable(),
     }

@@ -25,14 +25,14 @@ impl std::fmt::Debug for NonceKey {
 
 /// The STUN security features that a nonce announces. RFC 8489 §18.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Features {
+pub struct SecurityFeatures {
     /// Bit 0: PASSWORD-ALGORITHMS is offered.
     pub password_algorithms: bool,
     /// Bit 1: USERHASH is understood.
     pub username_anonymity: bool,
 }
 
-impl Features {
+impl SecurityFeatures {
     fn octets(self) -> [u8; 3] {
         [
             u8::from(self.password_algorithms) << 7 | u8::from(self.username_anonymity) << 6,
@@ -42,10 +42,10 @@ impl Features {
     }
 
     /// What a nonce announces; `None` when it does not start with a whole cookie.
-    pub fn of(nonce: &[u8]) -> Option<Features> {
+    pub fn of(nonce: &[u8]) -> Option<SecurityFeatures> {
         let bits = nonce.strip_prefix(COOKIE)?.get(..4)?;
         let [first, ..] = *STANDARD.decode(bits).ok()?.first_chunk::<3>()?;
-        Some(Features {
+        Some(SecurityFeatures {
             password_algorithms: first & 0x80 != 0,
             username_anonymity: first & 0x40 != 0,
         })
@@ -65,7 +65,7 @@ impl NonceKey {
     }
 
     /// A nonce for a client, 29 characters.
-    pub fn issue(&self, now: Instant, client: SocketAddr, features: Features) -> Vec<u8> {
+    pub fn issue(&self, now: Instant, client: SocketAddr, features: SecurityFeatures) -> Vec<u8> {
         let time = (now.seconds() as u32).to_be_bytes();
         let mut sealed = [0; 12];
         let (head, tail) = sealed.split_at_mut(4);
@@ -85,7 +85,7 @@ impl NonceKey {
         nonce: &[u8],
         lifetime: Duration,
     ) -> bool {
-        let Some(features) = Features::of(nonce) else {
+        let Some(features) = SecurityFeatures::of(nonce) else {
             return false;
         };
         if nonce.get(9..13) != Some(STANDARD.encode(features.octets()).as_bytes()) {
@@ -101,7 +101,7 @@ impl NonceKey {
         genuine && u64::from(age) <= lifetime.as_secs()
     }
 
-    fn seal(&self, time: [u8; 4], client: SocketAddr, features: Features) -> [u8; 8] {
+    fn seal(&self, time: [u8; 4], client: SocketAddr, features: SecurityFeatures) -> [u8; 8] {
         let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0) else {
             return [0; 8];
         };
@@ -134,7 +134,7 @@ mod tests {
         let key = NonceKey::new([1; 32]);
         let client = "192.0.2.1:5000".parse().unwrap();
         let now = Instant(5_000_000_000_000);
-        let nonce = key.issue(now, client, Features::default());
+        let nonce = key.issue(now, client, SecurityFeatures::default());
         assert_eq!(nonce.len(), 29);
         assert!(key.is_valid(now, client, &nonce, HOUR));
         assert!(key.is_valid(now + HOUR, client, &nonce, HOUR));
@@ -150,12 +150,12 @@ mod tests {
         let key = NonceKey::new([1; 32]);
         let client = "192.0.2.1:5000".parse().unwrap();
         let now = Instant(5_000_000_000_000);
-        let features = Features {
+        let features = SecurityFeatures {
             password_algorithms: true,
             username_anonymity: false,
         };
         let nonce = key.issue(now, client, features);
-        assert_eq!(Features::of(&nonce), Some(features));
+        assert_eq!(SecurityFeatures::of(&nonce), Some(features));
         for at in 0..nonce.len() {
             let mut changed = nonce.clone();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
@@ -166,13 +166,13 @@ mod tests {
 
     #[test]
     fn features_are_the_first_bits() {
-        let both = Features {
+        let both = SecurityFeatures {
             password_algorithms: true,
             username_anonymity: true,
         };
         assert_eq!(STANDARD.encode(both.octets()), "wAAA");
-        assert_eq!(Features::of(b"obMatJos2wAAA"), Some(both));
-        assert_eq!(Features::of(b"obMatJos2wAA"), None);
-        assert_eq!(Features::of(b"something else"), None);
+        assert_eq!(SecurityFeatures::of(b"obMatJos2wAAA"), Some(both));
+        assert_eq!(SecurityFeatures::of(b"obMatJos2wAA"), None);
+        assert_eq!(SecurityFeatures::of(b"something else"), None);
     }
 }

@@ -3,9 +3,11 @@
 use crate::turn::allocation::channel::Channels;
 use crate::turn::allocation::mobility::Mobility;
 use crate::turn::allocation::permission::Permissions;
-use crate::turn::allocation::reservation::Token;
-use crate::turn::allocation::{Allocation, AllocationId, Binding, Half, Halves, Wish};
-use crate::turn::auth::authenticate::Caller;
+use crate::turn::allocation::reservation::ReservationToken;
+use crate::turn::allocation::{
+    Allocation, AllocationId, Binding, PortRequest, RelayedAddress, RelayedAddresses,
+};
+use crate::turn::auth::authenticate::AuthenticatedUser;
 use crate::turn::effect::{BindError, Effect};
 use crate::turn::ids::five_tuple::Transport;
 use crate::turn::ids::relayed::{Protocol, RelayedId};
@@ -17,8 +19,8 @@ use crate::turn::policy::Policy;
 use crate::turn::policy::credentials;
 use crate::turn::policy::limits::Limits;
 use crate::turn::policy::reject::Reject;
-use crate::turn::quota::ledger::Applicant;
-use crate::turn::quota::meter::Pace;
+use crate::turn::quota::ledger::QuotaRequest;
+use crate::turn::quota::meter::NewPeerRate;
 use crate::turn::respond::{Allocated, Outcome, Reply};
 use crate::turn::return_path::ReturnPath;
 use crate::turn::state::State;
@@ -36,7 +38,7 @@ pub fn answer(
     now: Instant,
     request: &Message,
     path: &ReturnPath,
-    caller: &Caller,
+    caller: &AuthenticatedUser,
     existing: Option<AllocationId>,
 ) -> Result<Outcome, Reject> {
     if let Some(id) = existing {
@@ -72,7 +74,7 @@ pub fn answer(
     welcome(state, now, path, &user)?;
     let address = path.client.five_tuple.client.ip();
     let mobility = mobility(&state.policy, request)?;
-    let applicant = Applicant {
+    let applicant = QuotaRequest {
         realm: &caller.realm.name,
         user: &user,
         address,
@@ -93,7 +95,7 @@ pub fn answer(
         owner: caller.owner(now),
         transaction: request.transaction(),
         protocol: wanted.protocol,
-        halves: Halves::default(),
+        halves: RelayedAddresses::default(),
         binding: Some(Box::new(binding)),
         failed: claimed.failed,
         reserved: claimed.reserved,
@@ -105,7 +107,7 @@ pub fn answer(
         started: now,
         look: Instant::NEVER,
         traffic: Traffic::default(),
-        pace: Pace::new(limits.new_peers),
+        pace: NewPeerRate::new(limits.new_peers),
         grant,
     };
     insert(state, now, allocation, claimed.locals);
@@ -174,8 +176,8 @@ struct Wanted {
     protocol: Protocol,
     /// The family, or IPv4 and IPv6 both.
     families: Families,
-    wish: Wish,
-    token: Option<Token>,
+    wish: PortRequest,
+    token: Option<ReservationToken>,
     lifetime: Duration,
 }
 
@@ -200,19 +202,19 @@ impl Wanted {
             return Err(Reject::BAD_REQUEST);
         }
         let token = token
-            .map(Token::try_from)
+            .map(ReservationToken::try_from)
             .transpose()
             .map_err(|_| Reject::BAD_REQUEST)?;
         if family.is_some() && additional.is_some() {
             return Err(Reject::BAD_REQUEST);
         }
         let wish = match even.map(attribute::read_even_port) {
-            None if token.is_some() => Wish::Reserved,
-            None => Wish::Any,
+            None if token.is_some() => PortRequest::Reserved,
+            None => PortRequest::Any,
             Some(None) => return Err(Reject::BAD_REQUEST),
-            Some(Some(false)) => Wish::Even,
+            Some(Some(false)) => PortRequest::Even,
             Some(Some(true)) if additional.is_some() => return Err(Reject::BAD_REQUEST),
-            Some(Some(true)) => Wish::EvenAndNext,
+            Some(Some(true)) => PortRequest::EvenAndNext,
         };
         let families = families(policy, family, additional, token.is_some())?;
         let lifetime = granted_lifetime(limits, requested_lifetime(request)?);
@@ -292,7 +294,7 @@ fn supports(policy: &Policy, family: Family) -> bool {
 struct Claimed {
     locals: Vec<SocketAddr>,
     failed: Option<(Family, ErrorCode)>,
-    reserved: Option<Token>,
+    reserved: Option<ReservationToken>,
 }
 
 fn claim_all(state: &mut State, now: Instant, wanted: &Wanted) -> Result<Claimed, Reject> {
@@ -345,7 +347,7 @@ fn claim_all(state: &mut State, now: Instant, wanted: &Wanted) -> Result<Claimed
 }
 
 /// Claims a port on one of the relay addresses of a family, which are used in turn from a random one on.
-fn claim(state: &mut State, now: Instant, family: Family, wish: Wish) -> Option<SocketAddr> {
+fn claim(state: &mut State, now: Instant, family: Family, wish: PortRequest) -> Option<SocketAddr> {
     let addresses: Vec<IpAddr> = state
         .policy
         .relay_addresses
@@ -367,14 +369,14 @@ fn claim(state: &mut State, now: Instant, family: Family, wish: Wish) -> Option<
         .find_map(|&address| claim_on(state, address, wish))
 }
 
-fn claim_on(state: &mut State, address: IpAddr, wish: Wish) -> Option<SocketAddr> {
+fn claim_on(state: &mut State, address: IpAddr, wish: PortRequest) -> Option<SocketAddr> {
     let random = state.random.number();
     let ports = &state.shared.ports;
     let port = match wish {
-        Wish::Any => ports.claim(address, random),
-        Wish::Even => ports.claim_even(address, random, false),
-        Wish::EvenAndNext => ports.claim_even(address, random, true),
-        Wish::Reserved => None,
+        PortRequest::Any => ports.claim(address, random),
+        PortRequest::Even => ports.claim_even(address, random, false),
+        PortRequest::EvenAndNext => ports.claim_even(address, random, true),
+        PortRequest::Reserved => None,
     };
     port.map(|port| SocketAddr::new(address, port))
 }
@@ -384,10 +386,10 @@ fn reserve_next(
     state: &mut State,
     now: Instant,
     local: SocketAddr,
-    wish: Wish,
-    token: Option<Token>,
-) -> Result<Option<Token>, Reject> {
-    if wish != Wish::EvenAndNext {
+    wish: PortRequest,
+    token: Option<ReservationToken>,
+) -> Result<Option<ReservationToken>, Reject> {
+    if wish != PortRequest::EvenAndNext {
         return Ok(None);
     }
     let token = token.unwrap_or_else(|| state.random.octets());
@@ -414,7 +416,7 @@ fn insert(state: &mut State, now: Instant, allocation: Allocation, locals: Vec<S
             bound: false,
         });
         if let Some(allocation) = state.table.get_mut(id) {
-            *allocation.halves.place(Family::of(local.ip())) = Some(Half {
+            *allocation.halves.place(Family::of(local.ip())) = Some(RelayedAddress {
                 relayed,
                 expires: now,
             });
@@ -436,7 +438,7 @@ fn retry(state: &mut State, now: Instant, id: AllocationId, relayed: RelayedId) 
     let binding = allocation.binding.as_mut()?;
     binding.tries += 1;
     let (tries, wish) = (binding.tries, binding.wish);
-    if tries >= MOST_TRIES || wish == Wish::Reserved {
+    if tries >= MOST_TRIES || wish == PortRequest::Reserved {
         return None;
     }
     state.shared.reservations.expire(now);

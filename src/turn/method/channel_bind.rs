@@ -8,7 +8,7 @@ use crate::turn::policy::realm::Realm;
 use crate::turn::policy::reject::Reject;
 use crate::turn::respond::Reply;
 use crate::turn::state::State;
-use crate::turn::table::route::Reach;
+use crate::turn::table::route::PeerScope;
 use crate::wire::attribute::read_channel_number;
 use crate::wire::{AttributeType, Message, channel_data};
 use std::ops::RangeInclusive;
@@ -52,7 +52,7 @@ pub fn answer(
     allocation.channels.bind(now, number, peer);
     allocation
         .permissions
-        .install(now, peer.ip(), reach == Reach::RelayedOnly);
+        .install(now, peer.ip(), reach == PeerScope::RelayedOnly);
     state.renew_routes(now, id, |channel| channel.peer.ip() == peer.ip());
     Ok(Reply::Done)
 }

@@ -105,7 +105,7 @@ pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succ
     }
     state.forget_connection(connection);
     if succeeded {
-        state.effects.push(Effect::Hangup { connection });
+        state.effects.push(Effect::CloseConnection { connection });
     }
     state.respond(
         now,
@@ -125,7 +125,7 @@ pub fn accepted(
     let id = state.table.relayed(relayed)?.allocation;
     let peer = state.known_as(peer);
     if !state.admits(now, id, peer) || has_room(state, id).is_err() {
-        state.counters.discarded(Discard::NoPermission);
+        state.counters.count_discard(Discard::NoPermission);
         return None;
     }
     let connection = ConnectionId(state.random.number());

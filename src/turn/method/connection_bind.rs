@@ -1,7 +1,7 @@
 //! ConnectionBind: a connection of the client's becomes a data connection. RFC 6062 §5.4.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::authenticate::Caller;
+use crate::turn::auth::authenticate::AuthenticatedUser;
 use crate::turn::auth::owner::Owner;
 use crate::turn::effect::Effect;
 use crate::turn::ids::time::Instant;
@@ -35,7 +35,7 @@ pub fn answer(
     now: Instant,
     request: &Message,
     path: &ReturnPath,
-    caller: &Caller,
+    caller: &AuthenticatedUser,
     existing: Option<AllocationId>,
 ) -> Result<Outcome, Reject> {
     if !path.client.five_tuple.transport.is_stream() || existing.is_some() {

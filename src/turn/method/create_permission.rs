@@ -7,7 +7,7 @@ use crate::turn::policy::realm::Realm;
 use crate::turn::policy::reject::Reject;
 use crate::turn::respond::Reply;
 use crate::turn::state::State;
-use crate::turn::table::route::Reach;
+use crate::turn::table::route::PeerScope;
 use crate::wire::attribute::read_xor_address;
 use crate::wire::{AttributeType, Message};
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ pub fn answer(
         let peer = read_xor_address(value, &request.transaction()).ok_or(Reject::BAD_REQUEST)?;
         same_family(state, id, peer)?;
         let reach = state.reach(realm, peer, protocol)?;
-        wanted.push((peer.ip(), reach == Reach::RelayedOnly));
+        wanted.push((peer.ip(), reach == PeerScope::RelayedOnly));
     }
     if wanted.is_empty() {
         return Err(Reject::BAD_REQUEST);

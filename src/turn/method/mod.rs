@@ -12,7 +12,7 @@ mod request;
 pub mod send;
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::authenticate::{Caller, Desk};
+use crate::turn::auth::authenticate::{AuthenticatedUser, Authenticator};
 use crate::turn::ids::five_tuple::Transport;
 use crate::turn::ids::time::Instant;
 use crate::turn::method::request::{owned, understood};
@@ -132,12 +132,12 @@ fn authenticate(
     request: &Message,
     path: &mut ReturnPath,
     about: Option<AllocationId>,
-) -> Result<Caller, Reject> {
+) -> Result<AuthenticatedUser, Reject> {
     let owner = about
         .and_then(|id| state.table.get(id))
         .map(|allocation| &allocation.owner);
     let waited_for = connection_bind::waits_for(state, request);
-    let desk = Desk {
+    let desk = Authenticator {
         policy: &state.policy,
         nonces: &state.shared.nonce_key,
         now,

@@ -1,8 +1,8 @@
 //! Refresh: an allocation lives on, or ends. RFC 8656 §8.2.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::authenticate::Caller;
-use crate::turn::effect::End;
+use crate::turn::auth::authenticate::AuthenticatedUser;
+use crate::turn::effect::EndReason;
 use crate::turn::ids::relayed::Protocol;
 use crate::turn::ids::time::Instant;
 use crate::turn::method::request::{owned, requested_lifetime};
@@ -22,14 +22,14 @@ pub fn answer(
     now: Instant,
     request: &Message,
     id: AllocationId,
-    caller: &Caller,
+    caller: &AuthenticatedUser,
 ) -> Result<Reply, Reject> {
     let (asked, family) = read(state, request, id)?;
     let applies = move |other: Family| family.is_none_or(|family| family == other);
     if asked == Some(0) {
         let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
         if allocation.halves.iter().all(|(family, _)| applies(family)) {
-            state.end(now, id, End::Deleted);
+            state.end(now, id, EndReason::Deleted);
         } else if let Some(family) = family {
             state.remove_half(now, id, family);
         }
@@ -101,7 +101,7 @@ pub fn relocate(
     request: &Message,
     ticket: Option<Ticket>,
     path: &ReturnPath,
-    caller: &Caller,
+    caller: &AuthenticatedUser,
     existing: Option<AllocationId>,
 ) -> Result<Outcome, Reject> {
     if !state.policy.mobility {

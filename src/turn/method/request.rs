@@ -1,7 +1,7 @@
 //! What several methods read of a request, and the rules that come with it.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::auth::authenticate::Caller;
+use crate::turn::auth::authenticate::AuthenticatedUser;
 use crate::turn::policy::Policy;
 use crate::turn::policy::reject::Reject;
 use crate::turn::state::State;
@@ -11,7 +11,7 @@ use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::SocketAddr;
 
 /// Only whoever made an allocation may use it. RFC 8656 §5.
-pub fn owned(state: &State, id: AllocationId, caller: &Caller) -> Result<(), Reject> {
+pub fn owned(state: &State, id: AllocationId, caller: &AuthenticatedUser) -> Result<(), Reject> {
     let owner = state
         .table
         .get(id)

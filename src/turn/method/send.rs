@@ -1,7 +1,7 @@
 //! Send: data to a peer without a channel. RFC 8656 §11.2.
 
 use crate::turn::allocation::Allocation;
-use crate::turn::effect::Onward;
+use crate::turn::effect::Forward;
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::relayed::Protocol;
 use crate::turn::ids::time::Instant;
@@ -13,7 +13,7 @@ use crate::wire::{AttributeType, Message};
 use std::net::SocketAddr;
 
 /// Relays the DATA of a Send indication, or drops it.
-pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Message) -> Onward {
+pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Message) -> Forward {
     let Some((peer, payload)) = read(state, &client.five_tuple, indication) else {
         return state.discard(Discard::BadIndication);
     };

@@ -66,7 +66,7 @@ impl TokenKey {
 
 /// What a good token yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub struct AccessToken {
     /// What the request is sealed with: `mac_key`.
     pub key: Key,
     /// For how much longer the token is good, the allowed difference of clocks included; never longer than it was made for
@@ -83,7 +83,7 @@ impl TokenKeys {
     /// Opens a token that `kid` names the key of, at a time of day. `None` for one that is forged, broken, for another
     /// server, or not good now. RFC 7635 §6.2 has authorization servers hand it out in Base64 and does not say that clients
     /// decode it: both are understood.
-    pub fn open(&self, kid: &str, token: &[u8], unix: Duration) -> Option<Token> {
+    pub fn open(&self, kid: &str, token: &[u8], unix: Duration) -> Option<AccessToken> {
         // No nonce is as long as two characters of Base64 would say.
         let decoded = STANDARD.decode(token).ok();
         let token = decoded.as_deref().unwrap_or(token);
@@ -107,7 +107,7 @@ impl TokenKeys {
         if left.is_zero() {
             return None;
         }
-        Some(Token {
+        Some(AccessToken {
             key: Key::from_octets(mac_key)?,
             left,
         })

@@ -64,16 +64,16 @@ impl Acl {
 
 /// This server's own addresses, which a relay must not reach either, but for live relayed addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own {
+pub struct OwnAddresses {
     /// Where the server listens, for clients or for operators; a wildcard's port counts on every own address.
     pub listeners: Vec<SocketAddr>,
     /// Every address of this host that is known: relay addresses, external addresses, interfaces.
     pub addresses: Vec<IpAddr>,
 }
 
-impl Own {
+impl OwnAddresses {
     /// Whether the transport address is one of the server's own listeners.
-    pub fn listens(&self, address: SocketAddr) -> bool {
+    pub fn is_listener(&self, address: SocketAddr) -> bool {
         let at = |ip: IpAddr| {
             self.listeners.iter().any(|listener| {
                 let here = listener.ip() == ip || (listener.ip().is_unspecified() && self.has(ip));
@@ -84,7 +84,7 @@ impl Own {
     }
 
     /// Whether the address is this host's, or carries one that is.
-    pub fn is(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.has(address) || carries(address, |ip| self.has(ip))
     }
 
@@ -383,19 +383,19 @@ mod tests {
 
     #[test]
     fn a_wildcard_listener_counts_on_every_own_address() {
-        let own = Own {
+        let own = OwnAddresses {
             listeners: vec!["0.0.0.0:3478".parse().unwrap()],
             addresses: vec!["203.0.113.5".parse().unwrap()],
         };
-        assert!(own.listens("203.0.113.5:3478".parse().unwrap()));
-        assert!(own.listens("127.0.0.2:3478".parse().unwrap()));
-        assert!(!own.listens("203.0.113.5:3479".parse().unwrap()));
-        assert!(!own.listens("203.0.113.6:3478".parse().unwrap()));
+        assert!(own.is_listener("203.0.113.5:3478".parse().unwrap()));
+        assert!(own.is_listener("127.0.0.2:3478".parse().unwrap()));
+        assert!(!own.is_listener("203.0.113.5:3479".parse().unwrap()));
+        assert!(!own.is_listener("203.0.113.6:3478".parse().unwrap()));
     }
 
     #[test]
     fn an_own_address_is_one_however_it_is_written() {
-        let own = Own {
+        let own = OwnAddresses {
             listeners: vec!["0.0.0.0:3478".parse().unwrap()],
             addresses: vec!["203.0.113.5".parse().unwrap()],
         };
@@ -408,10 +408,13 @@ mod tests {
             "64:ff9b::7f00:1",
         ] {
             let ip: IpAddr = ip.parse().unwrap();
-            assert!(own.is(ip) && own.listens(SocketAddr::new(ip, 3478)), "{ip}");
-            assert!(!own.listens(SocketAddr::new(ip, 3479)));
+            assert!(
+                own.contains(ip) && own.is_listener(SocketAddr::new(ip, 3478)),
+                "{ip}"
+            );
+            assert!(!own.is_listener(SocketAddr::new(ip, 3479)));
         }
         let other: IpAddr = "64:ff9b::203.0.113.6".parse().unwrap();
-        assert!(!own.is(other) && !own.listens(SocketAddr::new(other, 3478)));
+        assert!(!own.contains(other) && !own.is_listener(SocketAddr::new(other, 3478)));
     }
 }

@@ -10,7 +10,7 @@ pub mod realm;
 pub mod reject;
 
 use crate::turn::ids::five_tuple::{Client, RealmIndex};
-use crate::turn::policy::acl::Own;
+use crate::turn::policy::acl::OwnAddresses;
 use crate::turn::policy::limits::Limits;
 use crate::turn::policy::realm::Realm;
 use std::net::IpAddr;
@@ -28,7 +28,7 @@ pub struct Policy {
     /// Where relayed transport addresses come from. A family without an address here is not supported (440).
     pub relay_addresses: Vec<RelayAddress>,
     /// This server's own addresses and listeners, which no relay may reach.
-    pub own: Own,
+    pub own_addresses: OwnAddresses,
     /// How long things last and how many there may be.
     pub limits: Limits,
     /// Whether RFC 8489's password algorithms are offered, and so SHA-256.
@@ -128,7 +128,7 @@ impl Policy {
             realms: vec![Arc::new(realm)],
             retired: Vec::new(),
             relay_addresses,
-            own: Own::default(),
+            own_addresses: OwnAddresses::default(),
             limits: Limits::default(),
             password_algorithms: true,
             sha1: true,

@@ -4,7 +4,7 @@
 use crate::turn::ids::time::Instant;
 use crate::turn::policy::limits::Limits;
 use crate::turn::policy::reject::Reject;
-use crate::turn::quota::meter::{Allowance, Bucket, Meter};
+use crate::turn::quota::meter::{Meter, OctetQuota, TokenBucket};
 use crate::wire::ErrorCode;
 use papaya::{Compute, HashMap, Operation, ResizeMode};
 use std::hash::Hash;
@@ -20,29 +20,29 @@ pub struct Ledger {
     /// Key: realms, of the policy. Read at Allocate; the standard library's keyed hasher, as for all of these.
     realms: HashMap<Arc<str>, u32>,
     /// Key: realm and user, both from authenticated requests.
-    users: HashMap<Owner, u32>,
+    users: HashMap<UserKey, u32>,
     /// Key: a client's address, authenticated by then.
     addresses: HashMap<IpAddr, u32>,
     /// Key: who shares a bandwidth. Only where bandwidth is limited, and while there are allocations.
-    buckets: HashMap<Sharer, Arc<Bucket>>,
+    buckets: HashMap<Sharer, Arc<TokenBucket>>,
     /// Key: realm and user. Only where octets are limited, and while some were used in the period.
-    allowances: HashMap<Owner, Arc<Allowance>>,
+    allowances: HashMap<UserKey, Arc<OctetQuota>>,
 }
 
 /// A realm and a user of it.
-type Owner = (Arc<str>, Arc<str>);
+type UserKey = (Arc<str>, Arc<str>);
 
 /// Who shares a bandwidth.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Sharer {
-    User(Owner),
+    User(UserKey),
     Realm(Arc<str>),
     All,
 }
 
 /// Who asks for an allocation, when.
 #[derive(Debug)]
-pub struct Applicant<'a> {
+pub struct QuotaRequest<'a> {
     /// The realm.
     pub realm: &'a Arc<str>,
     /// The user, as quotas count.
@@ -80,7 +80,7 @@ impl Ledger {
     pub fn grant(
         self: &Arc<Ledger>,
         limits: &Limits,
-        applicant: &Applicant,
+        applicant: &QuotaRequest,
     ) -> Result<Grant, Reject> {
         let below = |all: u32| (all < limits.allocations).then_some(all + 1);
         self.all
@@ -113,7 +113,9 @@ impl Ledger {
         }
         let bandwidth = &limits.bandwidth;
         let buckets = [
-            bandwidth.allocation.map(|rate| Arc::new(Bucket::new(rate))),
+            bandwidth
+                .allocation
+                .map(|rate| Arc::new(TokenBucket::new(rate))),
             bandwidth
                 .user
                 .map(|rate| self.bucket(Sharer::User(owner), rate)),
@@ -132,12 +134,12 @@ impl Ledger {
     }
 
     /// The bucket of a sharer; a new one when its rate was changed.
-    fn bucket(&self, sharer: Sharer, rate: u64) -> Arc<Bucket> {
+    fn bucket(&self, sharer: Sharer, rate: u64) -> Arc<TokenBucket> {
         let buckets = self.buckets.pin();
         if let Some(bucket) = buckets.get(&sharer).filter(|bucket| bucket.rate() == rate) {
             return bucket.clone();
         }
-        let bucket = Arc::new(Bucket::new(rate));
+        let bucket = Arc::new(TokenBucket::new(rate));
         buckets.insert(sharer, bucket.clone());
         bucket
     }
@@ -145,10 +147,10 @@ impl Ledger {
     /// The allowance of a user. When there are many, those that were not used in their period are forgotten first.
     fn allowance(
         &self,
-        owner: &Owner,
+        owner: &UserKey,
         (most, period): (u64, Duration),
         unix: Duration,
-    ) -> Arc<Allowance> {
+    ) -> Arc<OctetQuota> {
         let allowances = self.allowances.pin();
         if let Some(allowance) = allowances
             .get(owner)
@@ -161,7 +163,7 @@ impl Ledger {
                 !allowance.is_fresh(unix) || Arc::strong_count(allowance) > 1
             });
         }
-        let allowance = Arc::new(Allowance::new(most, period));
+        let allowance = Arc::new(OctetQuota::new(most, period));
         allowances.insert(owner.clone(), allowance.clone());
         allowance
     }
@@ -171,7 +173,7 @@ impl Ledger {
 #[derive(Debug)]
 pub struct Grant {
     ledger: Arc<Ledger>,
-    owner: Owner,
+    owner: UserKey,
     address: IpAddr,
     /// In how many of the ledger's counts it is entered: realms, then users, then addresses.
     entered: u8,
@@ -253,7 +255,7 @@ mod tests {
         let address = "192.0.2.1".parse().unwrap();
         ledger.grant(
             limits,
-            &Applicant {
+            &QuotaRequest {
                 realm: &realm,
                 user: &user,
                 address,

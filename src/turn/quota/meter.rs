@@ -9,16 +9,16 @@ use std::time::Duration;
 
 /// A token bucket in octets: one atomic number, the time until which what was taken is paid (GCRA).
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     /// Octets a second.
     rate: u64,
     paid_until: AtomicU64,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket that fills at `rate` octets a second and holds [`BURST`] of them.
-    pub const fn new(rate: u64) -> Bucket {
-        Bucket {
+    pub const fn new(rate: u64) -> TokenBucket {
+        TokenBucket {
             rate,
             paid_until: AtomicU64::new(0),
         }
@@ -64,7 +64,7 @@ impl Bucket {
 /// How much in a period of time: octets that a user relayed, all allocations together. Periods are counted from the Unix
 /// epoch, so that a day begins at midnight UTC.
 #[derive(Debug)]
-pub struct Allowance {
+pub struct OctetQuota {
     most: u64,
     period: Duration,
     /// Which period the octets are of.
@@ -72,10 +72,10 @@ pub struct Allowance {
     octets: AtomicU64,
 }
 
-impl Allowance {
+impl OctetQuota {
     /// `most` octets in each `period`, none of them used.
-    pub const fn new(most: u64, period: Duration) -> Allowance {
-        Allowance {
+    pub const fn new(most: u64, period: Duration) -> OctetQuota {
+        OctetQuota {
             most,
             period,
             number: AtomicU64::new(0),
@@ -128,15 +128,15 @@ impl Allowance {
 /// as far as they are limited.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
-    buckets: Vec<Arc<Bucket>>,
-    allowance: Option<Arc<Allowance>>,
+    buckets: Vec<Arc<TokenBucket>>,
+    allowance: Option<Arc<OctetQuota>>,
 }
 
 impl Meter {
     /// A meter; `None` where nothing is limited, so that nothing is asked for each packet.
     pub fn new(
-        buckets: impl IntoIterator<Item = Option<Arc<Bucket>>>,
-        allowance: Option<Arc<Allowance>>,
+        buckets: impl IntoIterator<Item = Option<Arc<TokenBucket>>>,
+        allowance: Option<Arc<OctetQuota>>,
     ) -> Option<Box<Meter>> {
         let buckets: Vec<_> = buckets.into_iter().flatten().collect();
         (!buckets.is_empty() || allowance.is_some()).then(|| Box::new(Meter { buckets, allowance }))
@@ -175,7 +175,7 @@ impl Meter {
 /// How many new peers a second an allocation may have, against port scans through a relay. Most have no bound, so what a
 /// bound takes is boxed.
 #[derive(Clone, Debug, Default)]
-pub struct Pace(Option<Box<Bound>>);
+pub struct NewPeerRate(Option<Box<Bound>>);
 
 #[derive(Clone, Debug)]
 struct Bound {
@@ -186,9 +186,9 @@ struct Bound {
     recent: Vec<SocketAddr>,
 }
 
-impl Pace {
+impl NewPeerRate {
     /// At most `rate` new peers a second, in bursts of a second's worth; 0 for no bound.
-    pub fn new(rate: u32) -> Pace {
+    pub fn new(rate: u32) -> NewPeerRate {
         let bound = || {
             Box::new(Bound {
                 rate,
@@ -196,7 +196,7 @@ impl Pace {
                 recent: Vec::new(),
             })
         };
-        Pace((rate > 0).then(bound))
+        NewPeerRate((rate > 0).then(bound))
     }
 
     /// Whether one more may come.
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_its_rate_and_a_burst() {
-        let bucket = Bucket::new(1_000_000);
+        let bucket = TokenBucket::new(1_000_000);
         let start = Instant(1_000_000_000_000);
         let taken = |at_ms: u64| {
             (0..1000)
@@ -264,8 +264,8 @@ mod tests {
     #[test]
     fn a_meter_is_as_tight_as_its_tightest_bucket() {
         let (wide, tight) = (
-            Arc::new(Bucket::new(1_000_000)),
-            Arc::new(Bucket::new(10_000)),
+            Arc::new(TokenBucket::new(1_000_000)),
+            Arc::new(TokenBucket::new(10_000)),
         );
         let meter = Meter::new([Some(wide), None, Some(tight)], None).unwrap();
         let passed = (0..100)
@@ -278,8 +278,8 @@ mod tests {
     #[test]
     fn a_stream_waits_until_what_it_carried_is_paid() {
         let meter = Meter::new(
-            [Some(Arc::new(Bucket::new(1_000_000)))],
-            Some(Arc::new(Allowance::new(2_000_000, DAY))),
+            [Some(Arc::new(TokenBucket::new(1_000_000)))],
+            Some(Arc::new(OctetQuota::new(2_000_000, DAY))),
         );
         let (meter, start) = (meter.unwrap(), Instant(1_000_000_000_000));
         let open = |at_ms: u64| meter.is_open(start + Duration::from_millis(at_ms), Duration::ZERO);
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn an_allowance_begins_anew_with_each_period() {
-        let allowance = Allowance::new(1000, Duration::from_secs(60));
+        let allowance = OctetQuota::new(1000, Duration::from_secs(60));
         let used = |at| {
             (0..20)
                 .filter(|_| allowance.take(Duration::from_secs(at), 100))
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_pace_lets_a_seconds_worth_through_at_once() {
-        let (mut pace, now) = (Pace::new(20), Instant(1_000_000_000_000));
+        let (mut pace, now) = (NewPeerRate::new(20), Instant(1_000_000_000_000));
         let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
         assert_eq!(
             (0..100)
@@ -329,6 +329,6 @@ mod tests {
                 .count(),
             10
         );
-        assert!((0..100).all(|port| Pace::default().admits_peer(now, peer(port))));
+        assert!((0..100).all(|port| NewPeerRate::default().admits_peer(now, peer(port))));
     }
 }

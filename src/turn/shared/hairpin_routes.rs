@@ -14,15 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All doors of a server.
 #[derive(Debug, Default)]
-pub struct Doors {
+pub struct HairpinRoutes {
     /// Key: a relayed transport address of ours, and the peer that may come in, with port 0 for a permission's address.
     /// Clients choose both. Read for packets to another shard's relayed addresses. Keyed hasher (foldhash).
-    table: HashMap<(Peer, Peer), Arc<Door>, RandomState>,
+    table: HashMap<(Peer, Peer), Arc<HairpinRoute>, RandomState>,
 }
 
 /// One way in.
 #[derive(Debug)]
-struct Door {
+struct HairpinRoute {
     client: Client,
     channel: Option<u16>,
     expires: Instant,
@@ -30,7 +30,7 @@ struct Door {
     octets: AtomicU64,
 }
 
-impl Doors {
+impl HairpinRoutes {
     /// Opens a door for a peer, or for all of a peer's address where its port is 0, or renews it; gives back what came in
     /// by the old one.
     pub fn open(
@@ -41,7 +41,7 @@ impl Doors {
         channel: Option<u16>,
         expires: Instant,
     ) -> Volume {
-        let door = Door {
+        let door = HairpinRoute {
             client,
             channel,
             expires,
@@ -91,7 +91,7 @@ impl Doors {
     }
 }
 
-impl Door {
+impl HairpinRoute {
     fn volume(&self) -> Volume {
         Volume {
             packets: self.packets.load(Ordering::Relaxed),

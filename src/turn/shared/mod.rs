@@ -12,7 +12,7 @@ use crate::turn::quota::answer_rate::AnswerRate;
 use crate::turn::quota::ledger::Ledger;
 use crate::turn::quota::ports::Ports;
 use crate::turn::shared::connection_ids::Connections;
-use crate::turn::shared::hairpin_routes::Doors;
+use crate::turn::shared::hairpin_routes::HairpinRoutes;
 use crate::turn::shared::homes::Homes;
 use crate::turn::shared::mobility_ticket::TicketKey;
 use crate::turn::shared::relays::Relays;
@@ -30,11 +30,11 @@ pub struct Shared {
     /// Which data connections of TCP relays wait to be bound.
     pub connections: Connections,
     /// Ways into allocations for other shards.
-    pub doors: Doors,
+    pub doors: HairpinRoutes,
     /// Which shard's each client is.
     pub homes: Arc<Homes>,
     /// Whether there are other shards.
-    pub crosses: bool,
+    pub multiple_shards: bool,
     /// Ports held for a later allocation.
     pub reservations: Reservations,
     /// How often the unauthenticated are answered.
@@ -53,9 +53,9 @@ impl Shared {
         Shared {
             ledger: Arc::default(),
             connections: Connections::default(),
-            doors: Doors::default(),
+            doors: HairpinRoutes::default(),
             homes: Arc::default(),
-            crosses: true,
+            multiple_shards: true,
             reservations: Reservations::new(ports.clone()),
             ports,
             relays: Relays::default(),

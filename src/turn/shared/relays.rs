@@ -13,12 +13,12 @@ use std::net::SocketAddr;
 pub struct Relays {
     /// Key: a relayed transport address, which the server chose. Keyed hasher all the same: clients choose what to ask.
     /// Lock-free: any shard reads while another writes.
-    table: HashMap<Peer, Relay, RandomState>,
+    table: HashMap<Peer, RelayedEntry, RandomState>,
 }
 
 /// Where a live relayed transport address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Relay {
+pub struct RelayedEntry {
     /// The shard that owns it.
     pub shard: u16,
     /// What is relayed there.
@@ -29,7 +29,7 @@ pub struct Relay {
 
 impl Relays {
     /// Enters a relayed transport address.
-    pub fn insert(&self, external: SocketAddr, relay: Relay) {
+    pub fn insert(&self, external: SocketAddr, relay: RelayedEntry) {
         self.table.pin().insert(Peer(external), relay);
     }
 
@@ -39,7 +39,7 @@ impl Relays {
     }
 
     /// Who is behind a transport address, if it is a live relayed one.
-    pub fn find(&self, external: SocketAddr) -> Option<Relay> {
+    pub fn find(&self, external: SocketAddr) -> Option<RelayedEntry> {
         self.table.pin().get(&Peer(external)).copied()
     }
 }

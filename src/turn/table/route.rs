@@ -14,16 +14,16 @@ use std::net::SocketAddr;
 pub struct Routes {
     /// Key: a client's five-tuple, which anybody can forge, and a channel's number. Read for each ChannelData message.
     /// Keyed hasher (foldhash, seeded at start): fast, and its collisions cannot be aimed at.
-    to_peers: HashMap<(FiveTuple, u16), ToPeer, RandomState>,
+    to_peers: HashMap<(FiveTuple, u16), PeerRoute, RandomState>,
     /// Key: a relayed address of ours and whoever sends to it. Read for each datagram from a peer. The same hasher.
-    to_clients: HashMap<(RelayedId, Peer), ToClient, RandomState>,
+    to_clients: HashMap<(RelayedId, Peer), ClientRoute, RandomState>,
 }
 
 /// What is known of a peer's address, and so how it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum PeerScope {
     /// Somewhere else: the packet goes out on the wire.
-    Outside,
+    External,
     /// On one of this server's own addresses: another allocation may be behind it.
     OwnAddress,
     /// On an address that the operator's rules refuse: only another allocation may be behind it.
@@ -32,7 +32,7 @@ pub enum Reach {
 
 /// Where ChannelData goes.
 #[derive(Clone, Copy, Debug)]
-pub struct ToPeer {
+pub struct PeerRoute {
     /// Whose traffic it is.
     pub allocation: AllocationId,
     /// From which relayed transport address it leaves.
@@ -40,7 +40,7 @@ pub struct ToPeer {
     /// To whom.
     pub peer: SocketAddr,
     /// What kind of address the peer's is.
-    pub reach: Reach,
+    pub reach: PeerScope,
     /// Whether the first data that goes this way tells that the client has arrived here (RFC 8016).
     pub arriving: bool,
     /// When the route ends.
@@ -49,7 +49,7 @@ pub struct ToPeer {
 
 /// Where a datagram from a peer goes.
 #[derive(Clone, Copy, Debug)]
-pub struct ToClient {
+pub struct ClientRoute {
     /// Whose traffic it is.
     pub allocation: AllocationId,
     /// To whom.
@@ -57,24 +57,24 @@ pub struct ToClient {
     /// On which channel.
     pub channel: u16,
     /// What kind of address the peer's is.
-    pub reach: Reach,
+    pub reach: PeerScope,
     /// When the route ends.
     pub expires: Instant,
 }
 
 impl Routes {
     /// Where ChannelData with this number from this client goes.
-    pub fn to_peer(&self, client: &FiveTuple, channel: u16) -> Option<&ToPeer> {
+    pub fn to_peer(&self, client: &FiveTuple, channel: u16) -> Option<&PeerRoute> {
         self.to_peers.get(&(*client, channel))
     }
 
     /// Where a datagram from this peer to this relayed transport address goes, if a channel is bound between them.
-    pub fn to_client(&self, relayed: RelayedId, peer: SocketAddr) -> Option<&ToClient> {
+    pub fn to_client(&self, relayed: RelayedId, peer: SocketAddr) -> Option<&ClientRoute> {
         self.to_clients.get(&(relayed, Peer(peer)))
     }
 
     /// Lays or renews both directions of a channel.
-    pub fn lay(&mut self, there: ToPeer, back: ToClient) {
+    pub fn lay(&mut self, there: PeerRoute, back: ClientRoute) {
         self.to_clients
             .insert((there.relayed, Peer(there.peer)), back);
         self.to_peers
@@ -82,7 +82,7 @@ impl Routes {
     }
 
     /// Lays or renews the way to the peer only, from a client that is arriving.
-    pub fn lay_one_way(&mut self, client: &FiveTuple, channel: u16, there: ToPeer) {
+    pub fn lay_one_way(&mut self, client: &FiveTuple, channel: u16, there: PeerRoute) {
         self.to_peers.insert((*client, channel), there);
     }
 
@@ -92,7 +92,7 @@ impl Routes {
         client: &FiveTuple,
         channel: u16,
         of: AllocationId,
-    ) -> Option<ToPeer> {
+    ) -> Option<PeerRoute> {
         let key = (*client, channel);
         self.to_peers
             .get(&key)
