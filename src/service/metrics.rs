@@ -189,7 +189,8 @@ impl Page<'_> {
         for method in Method::ALL.iter().copied() {
             let outcomes = ErrorCode::ALL.iter().copied().map(Some);
             for outcome in std::iter::once(None).chain(outcomes) {
-                let count = self.sum(|c| c.responses(method, outcome).map_or(0, |count| count.get()));
+                let count =
+                    self.sum(|c| c.responses(method, outcome).map_or(0, |count| count.get()));
                 let name = outcome.map_or("success".to_owned(), |code| code.0.to_string());
                 if outcome.is_none() || count > 0.0 {
                     samples.push(([method_name(method), name], count));
