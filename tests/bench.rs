@@ -1,17 +1,19 @@
 //! `hairpin bench` as a process, against our own server in this one: what it reports of a sound server, of one behind a
 //! network that drops, repeats and spoils, of wrong credentials, of a forbidden peer, of silence, of an end in the middle.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use hairpin::net::tls::server::TlsOptions;
-use hairpin::net::{Certificate, TlsServer};
 use hairpin::relay::{Plan, Supervisor};
-use hairpin::turn::policy::realm::Realm;
-use hairpin::turn::{Policy, RelayAddress};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use support::client::{PASSWORD, USER};
+use support::relay;
 
 /// A server on loopback that permits loopback peers, or does not.
 fn server(ip: IpAddr, permits: bool) -> Supervisor {
@@ -19,21 +21,11 @@ fn server(ip: IpAddr, permits: bool) -> Supervisor {
 }
 
 fn changed_server(ip: IpAddr, permits: bool, change: impl FnOnce(&mut Plan)) -> Supervisor {
-    let mut realm = Realm::new("bench");
-    realm.credentials.add_user("bench", "user", "pass");
-    if permits {
-        realm.peers.allow = vec!["127.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
+    let mut realm = relay::realm();
+    if !permits {
+        realm.peers.allow.clear();
     }
-    let policy = Policy::new(
-        realm,
-        vec![RelayAddress {
-            local: ip,
-            external: ip,
-        }],
-    );
-    let mut plan = Plan::new([SocketAddr::new(ip, 0)], policy);
-    plan.shards = 1;
-    plan.pin = false;
+    let mut plan = relay::plan(&[relay::any_port(ip)], realm);
     plan.answer_rate = 0;
     change(&mut plan);
     Supervisor::start(plan).unwrap()
@@ -53,9 +45,9 @@ fn measure(uri: &str, arguments: &[&str], code: i32) -> Value {
         "--server",
         uri,
         "--user",
-        "user",
+        USER,
         "--password",
-        "pass",
+        PASSWORD,
         "--duration",
         "500ms",
         "--json",
@@ -76,9 +68,9 @@ fn begin(server: &Supervisor, arguments: &[&str], awaited: impl Fn(&Supervisor) 
             arguments,
             &[
                 "--user",
-                "user",
+                USER,
                 "--password",
-                "pass",
+                PASSWORD,
                 "--duration",
                 "60s",
                 "--json",
@@ -119,12 +111,7 @@ fn number(outcome: &Value, path: &str) -> f64 {
 #[test]
 fn every_workload_and_direction_reports_sound_packets() {
     let server = changed_server(Ipv4Addr::LOCALHOST.into(), true, |plan| {
-        let made = rcgen::generate_simple_self_signed(["relay.example".to_owned()]).unwrap();
-        let (chain, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
-        plan.secure.tls = Some(Arc::new(
-            TlsServer::new(vec![Arc::new(certificate)], TlsOptions::default()).unwrap(),
-        ));
+        plan.secure.tls = Some(relay::tls(TlsOptions::default()));
     });
     let address = server.listener_addresses()[0];
     let pid = std::process::id().to_string();
@@ -274,7 +261,7 @@ fn failures_say_what_to_do() {
                 "--server",
                 &uri,
                 "--user",
-                "user",
+                USER,
                 "--password",
                 "wrong",
             ],
@@ -292,16 +279,16 @@ fn failures_say_what_to_do() {
                 "--server",
                 &uri,
                 "--user",
-                "user",
+                USER,
                 "--password",
-                "pass",
+                PASSWORD,
             ],
             1,
             "--allow-peer",
         ),
         (&["binding", "--server", &nobody], 1, "no answer"),
         (
-            &["relay", "--server", &uri, "--user", "user"],
+            &["relay", "--server", &uri, "--user", USER],
             2,
             "belong together",
         ),
@@ -385,9 +372,9 @@ fn what_was_granted_before_a_refusal_is_released() {
             "--server",
             &uri,
             "--user",
-            "user",
+            USER,
             "--password",
-            "pass",
+            PASSWORD,
         ]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -451,9 +438,9 @@ fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
             "--rate",
             "500",
             "--user",
-            "user",
+            USER,
             "--password",
-            "pass",
+            PASSWORD,
         ];
         arguments.extend(["--json", "--duration", "4s"]);
         let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));

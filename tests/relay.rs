@@ -1,797 +1,413 @@
-//! A real client allocates and relays through a supervisor in this process: UDP and TCP, IPv4 and IPv6, both paths.
+//! A client relays through a supervisor in this process: every transport, both families, both send paths, and its counters.
+
+#[path = "support/mod.rs"]
+mod support;
 
 use hairpin::net;
 use hairpin::net::{Batch, BufferRange, Buffers, IoMode, SendScratch, Transmit};
 use hairpin::relay::{ConnectionLimits, Plan, Supervisor};
-use hairpin::turn::client_state::{Answer, ClientState, Event, Login, Request};
-use hairpin::turn::policy::acl::Cidr;
-use hairpin::turn::policy::realm::Realm;
-use hairpin::turn::{Policy, RelayAddress};
-use hairpin::wire::attribute::Family;
-use hairpin::wire::{channel_data, stream};
+use hairpin::turn::Policy;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use support::client::{Client, Packet, Peer, TIMEOUT, payload};
+use support::codec::*;
+use support::operator::until;
+use support::relay::{BOTH, Relay, V4, V6, any_port, plan, realm};
+use support::transport::{connect, with_timeouts};
 
-const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A client of each transport, named for messages.
+type Open = fn(SocketAddr) -> Client;
+const TRANSPORTS: [(&str, Open); 2] = [("udp", Client::udp), ("tcp", Client::tcp)];
 
-/// One shard on loopback that relays to loopback.
-fn plan(listeners: &[SocketAddr]) -> Plan {
-    let mut realm = Realm::new("test");
-    realm.credentials.add_user("test", "alice", "wonderland");
-    realm.peers.allow = vec![Cidr::new(V4, 8).unwrap(), Cidr::new(V6, 128).unwrap()];
-    let relays = [V4, V6].map(|ip| RelayAddress {
-        local: ip,
-        external: ip,
-    });
-    let mut plan = Plan::new(
-        listeners.iter().copied(),
-        Policy::new(realm, relays.to_vec()),
-    );
-    plan.shards = 1;
-    plan
-}
-
-fn start(plan: Plan) -> Supervisor {
-    Supervisor::start(plan).unwrap()
-}
-
-fn any(ip: IpAddr) -> SocketAddr {
-    SocketAddr::new(ip, 0)
-}
-
-/// A peer that waits no longer than a test may.
-fn peer(ip: IpAddr) -> UdpSocket {
-    let socket = UdpSocket::bind(any(ip)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
-
-enum Line {
-    Udp(UdpSocket),
-    Tcp(TcpStream, Vec<u8>),
-    /// A socket of ours, and the server that it writes to.
-    Net(net::UdpSocket, SocketAddr),
-}
-
-/// A TURN client on a blocking socket.
-struct Caller {
-    line: Line,
-    client: ClientState,
-}
-
-/// What a client received, with its octets.
-#[derive(Debug, PartialEq, Eq)]
-enum Got {
-    Answer(Answer),
-    Refused(u16),
-    Data(SocketAddr, Vec<u8>),
-    Channel(u16, Vec<u8>),
-    Icmp(SocketAddr, u8, u8),
-}
-
-impl Caller {
-    fn new(line: Line) -> Caller {
-        let login = Login {
-            username: "alice".into(),
-            password: "wonderland".into(),
-        };
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&std::process::id().to_be_bytes().repeat(2));
-        Caller {
-            line,
-            client: ClientState::new(Some(login), seed),
-        }
-    }
-
-    fn udp(server: SocketAddr) -> Caller {
-        let socket = peer(if server.is_ipv4() { V4 } else { V6 });
-        // Connected: an answer from any other address would not arrive.
-        socket.connect(server).unwrap();
-        Caller::new(Line::Udp(socket))
-    }
-
-    fn tcp(server: SocketAddr) -> Caller {
-        let stream = TcpStream::connect(server).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Caller::new(Line::Tcp(stream, Vec::new()))
-    }
-
-    fn on(transport: &str, server: SocketAddr) -> Caller {
-        if transport == "tcp" {
-            Caller::tcp(server)
-        } else {
-            Caller::udp(server)
-        }
-    }
-
-    fn write(&mut self, octets: &[u8]) {
-        match &mut self.line {
-            Line::Udp(socket) => assert_eq!(socket.send(octets).unwrap(), octets.len()),
-            Line::Tcp(stream, _) => stream.write_all(octets).unwrap(),
-            Line::Net(socket, server) => {
-                let outgoing = Transmit::new(*server, BufferRange::written(0, octets.len()));
-                let octets = Buffers {
-                    received: &[],
-                    written: octets,
-                };
-                assert_eq!(
-                    socket
-                        .send(&mut SendScratch::default(), &[outgoing], octets)
-                        .datagrams,
-                    1
-                );
-            }
-        }
-    }
-
-    fn read(&mut self) -> Vec<u8> {
-        match &mut self.line {
-            Line::Udp(socket) => {
-                let mut buffer = vec![0; 65_536];
-                let length = socket.recv(&mut buffer).unwrap();
-                buffer.truncate(length);
-                buffer
-            }
-            Line::Tcp(stream, kept) => loop {
-                if let Some(length) = stream::frame(kept)
-                    .unwrap()
-                    .filter(|length| *length <= kept.len())
-                {
-                    return kept.drain(..length).collect();
-                }
-                let mut buffer = [0; 4096];
-                let length = stream.read(&mut buffer).unwrap();
-                assert!(length > 0, "the server closed the connection");
-                kept.extend_from_slice(&buffer[..length]);
-            },
-            Line::Net(socket, _) => next(socket).1,
-        }
-    }
-
-    fn receive(&mut self) -> Got {
-        loop {
-            let octets = self.read();
-            let mut out = Vec::new();
-            let got = match self.client.receive(&octets, &mut out) {
-                Event::Granted { answer, .. } => Some(Got::Answer(answer)),
-                Event::Refused { refusal, .. } => Some(Got::Refused(refusal.code.0)),
-                Event::Data { peer, payload } => Some(Got::Data(peer, payload.to_vec())),
-                Event::Channel(data) => Some(Got::Channel(data.number, data.payload.to_vec())),
-                Event::Icmp { peer, kind, code } => Some(Got::Icmp(peer, kind, code)),
-                Event::Retried { .. } => None,
-                Event::Ignored(why) => panic!("{why:?}"),
-            };
-            if !out.is_empty() {
-                self.write(&out);
-            }
-            if let Some(got) = got {
-                return got;
-            }
-        }
-    }
-
-    fn ask(&mut self, request: Request) -> Got {
-        let mut out = Vec::new();
-        self.client.request(request, &mut out);
-        self.write(&out);
-        self.receive()
-    }
-
-    fn granted(&mut self, request: Request) -> Answer {
-        match self.ask(request) {
-            Got::Answer(answer) => answer,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn allocate(&mut self, ip: IpAddr) -> SocketAddr {
-        let request = Request::Allocate {
-            family: Some(Family::of(ip)),
-            lifetime: None,
-        };
-        self.granted(request).relayed.unwrap()
-    }
-
-    fn permit(&mut self, peer: SocketAddr) {
-        self.granted(Request::CreatePermission { peers: vec![peer] });
-    }
-
-    fn bind(&mut self, number: u16, peer: SocketAddr) {
-        self.granted(Request::ChannelBind { number, peer });
-    }
-
-    fn send(&mut self, peer: SocketAddr, payload: &[u8]) {
-        let mut out = Vec::new();
-        self.client.send(peer, payload, &mut out);
-        self.write(&out);
-    }
-
-    fn channel(&mut self, number: u16, payload: &[u8]) {
-        let mut out = channel_data::header(number, payload.len() as u16).to_vec();
-        out.extend_from_slice(payload);
-        if let Line::Tcp(..) = self.line {
-            out.resize(out.len().next_multiple_of(4), 0);
-        }
-        self.write(&out);
-    }
-}
-
-fn payload(length: usize) -> Vec<u8> {
-    (0..length).map(|n| (n * 31 % 251) as u8).collect()
-}
-
-fn receive_from(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
-    let mut buffer = vec![0; 65_536];
-    let (length, from) = peer.recv_from(&mut buffer).unwrap();
-    buffer.truncate(length);
-    (buffer, from)
+fn start(change: impl FnOnce(&mut Plan)) -> Relay {
+    Relay::start(V4, change)
 }
 
 #[test]
 fn data_passes_both_ways_over_every_transport_family_and_path() {
     for path in [IoMode::Batched, IoMode::Portable] {
-        let server = start(Plan {
-            path,
-            ..plan(&[any(V4), any(V6)])
-        });
-        for (transport, at, ip) in [
-            ("udp", 0, V4),
-            ("udp", 1, V6),
-            ("tcp", 0, V4),
-            ("tcp", 1, V6),
-            ("udp", 0, V6),
-            ("tcp", 1, V4),
-        ] {
-            let what = format!("{path:?} {transport} {at} {ip}");
-            let mut caller = Caller::on(transport, server.listener_addresses()[at]);
-            let relayed = caller.allocate(ip);
-            let peer = peer(ip);
-            let there = peer.local_addr().unwrap();
-            caller.permit(there);
-            for length in [0, 1, 2, 3, 4, 1200, 1473, 9001, 65_000] {
-                let sent = payload(length);
-                caller.send(there, &sent);
-                assert_eq!(
-                    receive_from(&peer),
-                    (sent.clone(), relayed),
-                    "{what} {length}"
-                );
-                peer.send_to(&sent, relayed).unwrap();
-                assert_eq!(caller.receive(), Got::Data(there, sent), "{what} {length}");
+        let relay = Relay::start_on(&BOTH.map(any_port), |plan| plan.path = path);
+        for (transport, open) in TRANSPORTS {
+            for (listener, peer_ip) in [(0, V4), (0, V6), (1, V4), (1, V6)] {
+                let case = format!("{path:?} {transport} {listener} {peer_ip}");
+                let mut client = open(relay.supervisor.listener_addresses()[listener]);
+                let relayed = allocate(&mut client, peer_ip);
+                let peer = Peer::at(peer_ip);
+                client.permit(peer.address);
+                for length in [0, 1, 2, 3, 4, 1200, 1473, 9001, 65_000] {
+                    let sent = payload(length);
+                    client.send_to(peer.address, &sent);
+                    assert_eq!(peer.receive(), (relayed, sent.clone()), "{case} {length}");
+                    peer.send(relayed, &sent);
+                    assert_eq!(client.data(), (peer.address, sent), "{case} {length}");
+                }
+                client.bind(0x4001, peer.address);
+                for length in [0, 1, 2, 3, 4, 1200, 1473, 9001, 65_400] {
+                    let sent = payload(length);
+                    client.send_channel(0x4001, &sent);
+                    assert_eq!(peer.receive(), (relayed, sent.clone()), "{case} {length}");
+                    peer.send(relayed, &sent);
+                    assert_eq!(client.channel_data(), (0x4001, sent), "{case} {length}");
+                }
+                assert_eq!(client.refresh(0).number(LIFETIME), Some(0));
+                assert_eq!(relay.supervisor.statistics().allocations, 0);
             }
-            caller.bind(0x4001, there);
-            for length in [0, 1, 2, 3, 4, 1200, 1473, 9001, 65_400] {
-                let sent = payload(length);
-                caller.channel(0x4001, &sent);
-                assert_eq!(
-                    receive_from(&peer),
-                    (sent.clone(), relayed),
-                    "{what} {length}"
-                );
-                peer.send_to(&sent, relayed).unwrap();
-                assert_eq!(
-                    caller.receive(),
-                    Got::Channel(0x4001, sent),
-                    "{what} {length}"
-                );
-            }
-            assert_eq!(
-                caller.granted(Request::Refresh { lifetime: 0 }).lifetime,
-                Some(0)
-            );
-            assert_eq!(server.statistics().allocations, 0);
         }
-        server.stop();
+        relay.supervisor.stop();
     }
 }
 
 #[test]
-fn two_clients_of_this_server_reach_each_other_without_the_network() {
-    let server = start(plan(&[any(V4)]));
-    let address = server.listener_addresses()[0];
-    for (one, two) in [
-        ("udp", "udp"),
-        ("udp", "tcp"),
-        ("tcp", "udp"),
-        ("tcp", "tcp"),
-    ] {
-        let (mut one, mut two) = (Caller::on(one, address), Caller::on(two, address));
-        let (here, there) = (one.allocate(V4), two.allocate(V4));
-        one.permit(there);
-        two.bind(0x4fff, here);
-        for length in [0, 3, 1200, 9001] {
-            let sent = payload(length);
-            one.send(there, &sent);
-            assert_eq!(two.receive(), Got::Channel(0x4fff, sent.clone()));
-            two.channel(0x4fff, &sent);
-            assert_eq!(one.receive(), Got::Data(there, sent));
+fn clients_of_one_server_reach_each_other_without_the_network() {
+    let relay = start(|_| {});
+    for (_, open_one) in TRANSPORTS {
+        for (_, open_two) in TRANSPORTS {
+            let (mut one, mut two) = (open_one(relay.address), open_two(relay.address));
+            let (first, second) = (one.allocate(), two.allocate());
+            one.permit(second);
+            two.bind(0x4fff, first);
+            for length in [0, 3, 1200, 9001] {
+                let sent = payload(length);
+                one.send_to(second, &sent);
+                assert_eq!(two.channel_data(), (0x4fff, sent.clone()));
+                two.send_channel(0x4fff, &sent);
+                assert_eq!(one.data(), (second, sent));
+            }
         }
     }
-    let statistics = server.statistics();
-    let peers: u64 = statistics
-        .shards
-        .iter()
-        .map(|shard| shard.relay.peer_datagrams.get())
-        .sum();
-    assert_eq!(peers, 0, "no relay socket received anything");
+    let shard = &relay.supervisor.statistics().shards[0];
     assert_eq!(
-        statistics.shards[0].turn.hairpinned.packets.get(),
-        4 * 4 * 2
+        shard.relay.peer_datagrams.get(),
+        0,
+        "no relay socket received anything"
     );
+    assert_eq!(shard.turn.hairpinned.packets.get(), 4 * 4 * 2);
 }
 
+/// The client asserts that each answer comes from the address that it sent to.
 #[test]
-fn wildcard_listeners_answer_from_the_address_that_was_asked() {
-    let wildcards = [
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    ];
-    let server = start(plan(&wildcards.map(any)));
-    let [v4, v6] = [
-        server.listener_addresses()[0].port(),
-        server.listener_addresses()[1].port(),
-    ];
-    for asked in [(V4, v4), (IpAddr::from([127, 5, 6, 7]), v4), (V6, v6)] {
-        let mut caller = Caller::udp(asked.into());
-        let relayed = caller.allocate(V4);
-        let peer = peer(V4);
-        caller.bind(0x4000, peer.local_addr().unwrap());
-        peer.send_to(b"hello", relayed).unwrap();
-        assert_eq!(
-            caller.receive(),
-            Got::Channel(0x4000, b"hello".to_vec()),
-            "{asked:?}"
-        );
+fn a_wildcard_listener_answers_from_the_address_that_was_used() {
+    let wildcards = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let relay = Relay::start_on(&wildcards.map(any_port), |_| {});
+    let [v4, v6] = [0, 1].map(|listener| relay.supervisor.listener_addresses()[listener].port());
+    let other_loopback = IpAddr::from([127, 5, 6, 7]);
+    for (ip, port) in [(V4, v4), (other_loopback, v4), (V6, v6)] {
+        let mut client = Client::udp((ip, port).into());
+        let relayed = client.allocate();
+        let peer = Peer::v4();
+        client.bind(0x4000, peer.address);
+        peer.send(relayed, b"hello");
+        assert_eq!(client.channel_data(), (0x4000, b"hello".to_vec()), "{ip}");
     }
 }
 
 #[test]
-fn trains_arrive_whole_in_order_and_cost_few_calls() {
-    let server = start(plan(&[any(V4)]));
-    let mut caller = Caller::udp(server.listener_addresses()[0]);
-    let relayed = caller.allocate(V4);
-    let mut peer = net::UdpSocket::bind(any(V4), &net::UdpOptions::default()).unwrap();
-    caller.bind(0x4000, peer.local_address());
-    let before = server.statistics().shards[0].relay.send_calls.get();
-    let octets: Vec<u8> = (0..32u8)
-        .flat_map(|n| [&[0x40, 0, 3, 0xe8][..], &[n; 1000]].concat())
-        .collect();
-    let outgoing: Vec<_> = (0..32)
-        .map(|n| {
-            Transmit::new(
-                server.listener_addresses()[0],
-                BufferRange::written(n * 1004, 1004),
-            )
-        })
-        .collect();
-    // As a burst of the client's own: the same socket, from which it allocated.
-    let Line::Udp(socket) = &caller.line else {
-        unreachable!()
-    };
-    for item in &outgoing {
-        let start = item.payload.start as usize;
-        socket.send(&octets[start..start + 1004]).unwrap();
+fn bursts_arrive_whole_and_in_order_and_are_sent_with_few_system_calls() {
+    const COUNT: u8 = 32;
+    let relay = start(|_| {});
+    let mut client = relay.udp();
+    let relayed = client.allocate();
+    let mut peer = net::UdpSocket::bind(any_port(V4), &net::UdpOptions::default()).unwrap();
+    client.bind(0x4000, peer.local_address());
+    let send_calls = || relay.count(|c| &c.send_calls);
+    let before = send_calls();
+    let payloads: Vec<_> = (0..COUNT).map(|n| vec![n; 1000]).collect();
+    for payload in &payloads {
+        client.send_channel(0x4000, payload);
     }
     let mut batch = Batch::new(64);
-    let mut got = Vec::new();
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while got.len() < 32 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{} of 32 arrived",
-            got.len()
-        );
+    let mut received = Vec::new();
+    let deadline = Instant::now() + TIMEOUT;
+    while received.len() < payloads.len() {
+        assert!(Instant::now() < deadline, "{} arrived", received.len());
         batch.clear();
         peer.receive(&mut batch).unwrap();
-        got.extend(batch.datagrams().iter().map(|d| batch.payload(d).to_vec()));
+        received.extend(batch.datagrams().iter().map(|d| batch.payload(d).to_vec()));
         std::thread::yield_now();
     }
-    assert!(
-        (0..32u8)
-            .zip(&got)
-            .all(|(n, payload)| *payload == [n; 1000])
-    );
-    // And back, as one GSO train.
-    let back: Vec<_> = (0..32)
-        .map(|n| Transmit::new(relayed, BufferRange::written(n * 1004 + 4, 1000)))
+    assert!(received == payloads);
+    // Back as one segmented send (GSO).
+    let octets = payloads.concat();
+    let back: Vec<_> = (0..usize::from(COUNT))
+        .map(|n| Transmit::new(relayed, BufferRange::written(n * 1000, 1000)))
         .collect();
-    let sent = peer.send(
-        &mut SendScratch::default(),
-        &back,
-        Buffers {
-            received: &[],
-            written: &octets,
-        },
-    );
-    assert_eq!(sent.datagrams, 32);
-    for n in 0..32u8 {
-        assert_eq!(caller.receive(), Got::Channel(0x4000, vec![n; 1000]));
+    let written = Buffers {
+        received: &[],
+        written: &octets,
+    };
+    let sent = peer.send(&mut SendScratch::default(), &back, written);
+    assert_eq!(sent.datagrams, u64::from(COUNT));
+    for payload in payloads {
+        assert_eq!(client.channel_data(), (0x4000, payload));
     }
-    let calls = server.statistics().shards[0].relay.send_calls.get() - before;
+    let calls = send_calls() - before;
     assert!(calls < 64, "{calls} calls for 64 datagrams");
 }
 
+/// RFC 8656 §13: the relay takes one off TTL and hop limit, so a datagram that arrives with 1 goes no further.
 #[test]
 #[cfg(target_os = "linux")]
-fn dscp_ecn_and_hop_limit_cross_the_relay() {
-    let server = start(plan(&[any(V4), any(V6)]));
-    for (at, ip) in [(0, V4), (1, V6)] {
-        let address = server.listener_addresses()[at];
-        let options = net::UdpOptions {
-            receive_traffic_class: true,
-            receive_hop_limit: true,
-            ..net::UdpOptions::default()
-        };
-        let mut peer = net::UdpSocket::bind(any(ip), &options).unwrap();
-        let own = net::UdpSocket::bind(any(ip), &options).unwrap();
-        let mut caller = Caller::new(Line::Net(own, address));
-        let relayed = caller.allocate(ip);
-        caller.bind(0x4000, peer.local_address());
-        let marked = Transmit {
-            traffic_class: 0xb9,
-            hop_limit: 33,
-            ..Transmit::new(relayed, BufferRange::written(0, 3))
-        };
-        peer.send(
-            &mut SendScratch::default(),
-            &[marked],
-            Buffers {
-                received: &[],
-                written: b"abc",
-            },
-        );
-        let Line::Net(socket, _) = &mut caller.line else {
-            unreachable!()
-        };
-        let (got, octets) = next(socket);
-        assert_eq!((got.traffic_class, got.hop_limit), (0xb9, 32), "{ip}");
-        assert_eq!(octets, b"\x40\0\0\x03abc");
-        let data = Transmit {
-            traffic_class: 0xba,
-            hop_limit: 2,
-            ..Transmit::new(address, BufferRange::written(0, 7))
-        };
-        let last = Transmit {
-            hop_limit: 1,
-            ..data
-        };
-        let sent = socket.send(
-            &mut SendScratch::default(),
-            &[last, data],
-            Buffers {
-                received: &[],
-                written: &octets,
-            },
-        );
-        assert_eq!(sent.datagrams, 2);
-        let (got, octets) = next(&mut peer);
-        assert_eq!(
-            (got.traffic_class, got.hop_limit, &octets[..]),
-            (0xba, 1, &b"abc"[..]),
-            "{ip}"
-        );
+fn a_datagram_with_hop_limit_one_is_dropped_and_counted() {
+    let relay = Relay::start_on(&BOTH.map(any_port), |_| {});
+    for (listener, ip) in [(0, V4), (1, V6)] {
+        let mut client = Client::udp(relay.supervisor.listener_addresses()[listener]);
+        allocate(&mut client, ip);
+        let peer = Peer::at(ip);
+        client.bind(0x4000, peer.address);
+        for (hops, payload) in [(1, b"one"), (64, b"two")] {
+            let socket = socket2::SockRef::from(client.socket());
+            match ip {
+                IpAddr::V4(_) => socket.set_ttl_v4(hops).unwrap(),
+                IpAddr::V6(_) => socket.set_unicast_hops_v6(hops).unwrap(),
+            }
+            client.send_channel(0x4000, payload);
+        }
+        assert_eq!(peer.receive().1, b"two");
     }
-    assert_eq!(
-        server.statistics().shards[0].relay.hop_limit_exceeded.get(),
-        2
-    );
-}
-
-/// Waits for a datagram.
-fn next(socket: &mut net::UdpSocket) -> (net::Datagram, Vec<u8>) {
-    let mut batch = Batch::new(1);
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while batch.datagrams().is_empty() {
-        assert!(std::time::Instant::now() < deadline, "nothing came");
-        socket.receive(&mut batch).unwrap();
-        std::thread::yield_now();
-    }
-    let first = batch.datagrams()[0];
-    (first, batch.payload(&first).to_vec())
+    assert_eq!(relay.count(|c| &c.hop_limit_exceeded), 2);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_peer_that_is_not_there_is_told_as_icmp() {
-    let server = start(plan(&[any(V4), any(V6)]));
-    for (at, ip, told) in [(0, V4, (3, 3)), (1, V6, (1, 4))] {
-        let mut caller = Caller::udp(server.listener_addresses()[at]);
-        caller.allocate(ip);
-        let gone = peer(ip).local_addr().unwrap();
-        let here = peer(ip);
-        caller.permit(gone);
-        caller.send(gone, b"anybody?");
-        assert_eq!(caller.receive(), Got::Icmp(gone, told.0, told.1));
-        // The pending error costs the next datagram nothing.
+fn an_unreachable_peer_is_reported_as_icmp_and_costs_the_next_datagram_nothing() {
+    let relay = Relay::start_on(&BOTH.map(any_port), |_| {});
+    for (listener, ip, kind_and_code) in [(0, V4, [3, 3]), (1, V6, [1, 4])] {
+        let mut client = Client::udp(relay.supervisor.listener_addresses()[listener]);
+        allocate(&mut client, ip);
+        let closed = Peer::at(ip).address;
+        let open = Peer::at(ip);
+        client.permit(closed);
+        let expect_icmp = |client: &mut Client| {
+            client.send_to(closed, b"unreachable");
+            let Packet::Stun(report) = client.receive() else {
+                panic!("not a Data indication")
+            };
+            assert_eq!(report.address(XOR_PEER_ADDRESS), Some(closed));
+            assert_eq!(report.get(ICMP).unwrap()[2..4], kind_and_code);
+        };
+        expect_icmp(&mut client);
+        // The kernel keeps the error for the next call on the socket, which must not lose that datagram.
         for _ in 0..3 {
-            caller.send(here.local_addr().unwrap(), b"you?");
-            assert_eq!(receive_from(&here).0, b"you?");
-            caller.send(gone, b"anybody?");
-            assert_eq!(caller.receive(), Got::Icmp(gone, told.0, told.1));
+            client.send_to(open.address, b"reachable");
+            assert_eq!(open.receive().1, b"reachable");
+            expect_icmp(&mut client);
         }
     }
 }
 
 #[test]
-fn a_stream_may_be_cut_anywhere() {
-    let server = start(plan(&[any(V4)]));
-    let mut caller = Caller::tcp(server.listener_addresses()[0]);
-    let relayed = caller.allocate(V4);
-    let peer = peer(V4);
-    let there = peer.local_addr().unwrap();
-    caller.bind(0x4000, there);
-    let mut octets = Vec::new();
-    caller.client.send(there, b"one", &mut octets);
-    octets.extend(b"\x40\0\0\x03two\0\x40\0\0\x05three\0\0\0");
-    caller.client.request(Request::Binding, &mut octets);
+fn a_stream_is_parsed_wherever_it_is_cut() {
+    let relay = start(|_| {});
+    let mut client = relay.tcp();
+    let relayed = client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    let indication = Outgoing::indication(SEND)
+        .with(Attribute::peer(peer.address))
+        .with(Attribute::data(b"one"));
+    let binding = Outgoing::request(BINDING);
+    let octets = [
+        &indication.encode(None)[..],
+        b"\x40\0\0\x03two\0\x40\0\0\x05three\0\0\0",
+        &binding.encode(None),
+    ]
+    .concat();
     for cut in 1..octets.len() {
-        caller.write(&octets[..cut]);
+        client.send_raw(&octets[..cut]);
         std::thread::yield_now();
-        caller.write(&octets[cut..]);
+        client.send_raw(&octets[cut..]);
         for expected in [&b"one"[..], b"two", b"three"] {
-            assert_eq!(
-                receive_from(&peer),
-                (expected.to_vec(), relayed),
-                "cut at {cut}"
-            );
+            assert_eq!(peer.receive(), (relayed, expected.to_vec()), "cut at {cut}");
         }
-        // Only the first answer meets an open transaction.
-        assert!(!caller.read().is_empty());
+        assert!(client.answer(binding.id).is_success());
     }
     for octet in &octets {
-        caller.write(std::slice::from_ref(octet));
+        client.send_raw(std::slice::from_ref(octet));
     }
-    assert_eq!(receive_from(&peer).0, b"one");
+    assert_eq!(peer.receive().1, b"one");
 }
 
-/// Waits until the other end has closed, and gives what it said before.
-fn rest(mut stream: &TcpStream) -> Vec<u8> {
+/// Waits until the server has closed the connection; returns what it sent before.
+fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     match stream.read_to_end(&mut all) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
-        Err(error) => panic!("it was not closed: {error}"),
+        Err(error) => panic!("not closed: {error}"),
     }
     all
 }
 
 #[test]
-fn garbage_and_silence_close_a_connection_but_an_allocation_keeps_it() {
-    let connection_limits = ConnectionLimits {
-        idle_timeout: Duration::from_millis(300),
-        ..ConnectionLimits::default()
+fn garbage_and_idleness_close_a_connection_but_an_allocation_keeps_it_open() {
+    let relay = start(|plan| plan.connection_limits.idle_timeout = Duration::from_millis(300));
+    let mut client = relay.tcp();
+    let relayed = client.allocate();
+    let expect_closed = |octets: &[u8]| {
+        let mut stream = connect(relay.address);
+        stream.write_all(octets).unwrap();
+        assert!(read_until_closed(&mut stream).is_empty());
     };
-    let server = start(Plan {
-        connection_limits,
-        ..plan(&[any(V4)])
-    });
-    let address = server.listener_addresses()[0];
-    let mut kept = Caller::tcp(address);
-    let relayed = kept.allocate(V4);
-    for garbage in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"\xff",
-        b"\x40\0\0\x03two\0",
-        b"\0\x01\0\x03",
-    ] {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(garbage).unwrap();
-        assert!(rest(&stream).is_empty());
-    }
-    let relay = server.statistics().shards[0].relay.clone();
-    assert_eq!(relay.connections_malformed.get(), 4);
-    // Nothing at all, and the beginning of something.
-    for beginning in [&b""[..], b"\0\x01\0\0"] {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(beginning).unwrap();
-        assert!(rest(&stream).is_empty());
-    }
-    assert_eq!(relay.connections_idle.get(), 2);
-    // All that took several times as long as silence may last.
-    let peer = peer(V4);
-    kept.bind(0x4000, peer.local_addr().unwrap());
-    peer.send_to(b"still here", relayed).unwrap();
-    assert_eq!(kept.receive(), Got::Channel(0x4000, b"still here".to_vec()));
-    assert_eq!(
-        kept.granted(Request::Refresh { lifetime: 0 }).lifetime,
-        Some(0)
-    );
-    let Line::Tcp(stream, _) = &kept.line else {
-        unreachable!()
-    };
-    assert!(rest(stream).is_empty());
-    assert_eq!(relay.connections.get(), 0);
+    expect_closed(b"GET / HTTP/1.1\r\n\r\n");
+    expect_closed(b"\xff");
+    expect_closed(b"\x40\0\0\x03two\0");
+    expect_closed(b"\0\x01\0\x03");
+    assert_eq!(relay.count(|c| &c.connections_malformed), 4);
+    expect_closed(b"");
+    expect_closed(b"\0\x01\0\0");
+    assert_eq!(relay.count(|c| &c.connections_idle), 2);
+    // All of that took several times the idle timeout.
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    peer.send(relayed, b"still open");
+    assert_eq!(client.channel_data(), (0x4000, b"still open".to_vec()));
+    assert_eq!(client.refresh(0).number(LIFETIME), Some(0));
+    let (stream, _) = client.into_stream();
+    assert!(read_until_closed(&mut with_timeouts(stream)).is_empty());
+    assert_eq!(relay.count(|c| &c.connections), 0);
 }
 
 #[test]
-fn a_connection_that_closes_ends_its_allocation() {
-    let server = start(plan(&[any(V4)]));
-    let mut caller = Caller::tcp(server.listener_addresses()[0]);
-    let relayed = caller.allocate(V4);
-    assert_eq!(server.statistics().allocations, 1);
-    drop(caller);
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while UdpSocket::bind(relayed).is_err() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the relayed port is still bound"
-        );
-        std::thread::yield_now();
-    }
-    assert_eq!(server.statistics().allocations, 0);
+fn closing_the_connection_deletes_the_allocation() {
+    let relay = start(|_| {});
+    let mut client = relay.tcp();
+    let relayed = client.allocate();
+    assert_eq!(relay.supervisor.statistics().allocations, 1);
+    drop(client);
+    until("the relayed port is free", || {
+        UdpSocket::bind(relayed).is_ok()
+    });
+    assert_eq!(relay.supervisor.statistics().allocations, 0);
 }
 
 #[test]
-fn a_slow_reader_loses_packets_and_nothing_grows() {
-    let connection_limits = ConnectionLimits {
-        max_output: 64 << 10,
-        send_buffer: Some(64 << 10),
-        ..ConnectionLimits::default()
-    };
-    let server = start(Plan {
-        connection_limits,
-        ..plan(&[any(V4)])
-    });
-    let mut caller = Caller::tcp(server.listener_addresses()[0]);
-    let relayed = caller.allocate(V4);
-    let peer = peer(V4);
-    caller.bind(0x4000, peer.local_addr().unwrap());
-    let relay = server.statistics().shards[0].relay.clone();
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while relay.stream_dropped.get() < 1000 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "{} dropped",
-            relay.stream_dropped.get()
-        );
-        peer.send_to(&[7; 1200], relayed).unwrap();
-    }
-    // Others are served meanwhile, and so is this one once it reads: every packet that it gets is whole.
-    assert!(matches!(
-        Caller::udp(server.listener_addresses()[0]).ask(Request::Binding),
-        Got::Answer(_)
-    ));
-    let mut out = Vec::new();
-    caller.client.request(Request::Binding, &mut out);
-    caller.write(&out);
-    let mut packets = 0;
-    loop {
-        match caller.receive() {
-            Got::Channel(0x4000, data) => assert_eq!(data, [7; 1200]),
-            Got::Answer(_) => break,
-            other => panic!("{other:?}"),
+fn a_slow_reader_loses_whole_packets_and_the_buffer_stays_bounded() {
+    let relay = start(|plan| {
+        plan.connection_limits = ConnectionLimits {
+            max_output: 64 << 10,
+            send_buffer: Some(64 << 10),
+            ..ConnectionLimits::default()
         }
-        packets += 1;
+    });
+    let mut client = relay.tcp();
+    let relayed = client.allocate();
+    let peer = Peer::v4();
+    client.bind(0x4000, peer.address);
+    let deadline = Instant::now() + TIMEOUT;
+    while relay.count(|c| &c.stream_dropped) < 1000 {
+        assert!(Instant::now() < deadline, "not dropped");
+        peer.send(relayed, &[7; 1200]);
     }
-    assert!(packets > 0);
-    assert_eq!(relay.connections_unread.get(), 0);
+    // Other clients are served meanwhile.
+    relay.udp().fence();
+    // Once it reads, each packet that it receives is whole.
+    let packets = client.fence();
+    assert!(!packets.is_empty());
+    for packet in packets {
+        assert!(matches!(packet, Packet::Channel(0x4000, data) if data == [7; 1200]));
+    }
+    assert_eq!(relay.count(|c| &c.connections_unread), 0);
 }
 
 #[test]
-fn answers_that_nobody_reads_close_the_connection() {
-    let connection_limits = ConnectionLimits {
-        max_output: 4 << 10,
-        send_buffer: Some(4 << 10),
-        ..ConnectionLimits::default()
-    };
-    let server = start(Plan {
-        connection_limits,
-        answer_rate: 0,
-        ..plan(&[any(V4)])
+fn unread_responses_close_the_connection() {
+    let relay = start(|plan| {
+        plan.answer_rate = 0;
+        plan.connection_limits = ConnectionLimits {
+            max_output: 4 << 10,
+            send_buffer: Some(4 << 10),
+            ..ConnectionLimits::default()
+        }
     });
-    let mut caller = Caller::tcp(server.listener_addresses()[0]);
-    let mut requests = Vec::new();
-    caller.client.request(Request::Binding, &mut requests);
-    let requests = requests.repeat(1000);
-    let Line::Tcp(stream, _) = &mut caller.line else {
-        unreachable!()
-    };
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    let failed = (0..100_000)
+    let mut stream = connect(relay.address);
+    let requests = Outgoing::request(BINDING).encode(None).repeat(1000);
+    let error = (0..100_000)
         .find_map(|_| stream.write_all(&requests).err())
         .unwrap();
     assert!(
         matches!(
-            failed.kind(),
+            error.kind(),
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
         ),
-        "{failed}"
+        "{error}"
     );
-    assert_eq!(
-        server.statistics().shards[0].relay.connections_unread.get(),
-        1
-    );
+    assert_eq!(relay.count(|c| &c.connections_unread), 1);
 }
 
 #[test]
-fn a_port_in_use_is_named_and_stopping_gives_it_back() {
-    let server = start(plan(&[any(V4)]));
-    let address = server.listener_addresses()[0];
-    let mut caller = Caller::udp(address);
-    let relayed = caller.allocate(V4);
+fn a_port_in_use_is_named_and_stopping_frees_every_port() {
+    let relay = start(|_| {});
+    let address = relay.address;
+    let relayed = relay.udp().allocate();
     for shards in [1, 2] {
         let error = Supervisor::start(Plan {
             shards,
-            ..plan(&[address])
+            ..plan(&[address], realm())
         })
         .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&address.to_string()), "{error}");
     }
-    server.stop();
+    relay.supervisor.stop();
     UdpSocket::bind(relayed).unwrap();
-    start(plan(&[address])).stop();
+    Relay::start_on(&[address], |_| {}).supervisor.stop();
 }
 
 #[test]
-fn shards_share_the_listeners_and_reach_each_other() {
-    let server = start(Plan {
-        shards: 3,
-        pin: false,
-        ..plan(&[any(V4)])
-    });
-    let address = server.listener_addresses()[0];
-    let mut callers: Vec<_> = (0..24)
-        .map(|n| Caller::on(if n % 3 == 0 { "tcp" } else { "udp" }, address))
+fn shards_share_the_listeners_and_their_clients_reach_each_other() {
+    const CLIENTS: usize = 24;
+    let relay = start(|plan| plan.shards = 3);
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|n| if n % 3 == 0 { relay.tcp() } else { relay.udp() })
         .collect();
-    let relayed: Vec<_> = callers
-        .iter_mut()
-        .map(|caller| caller.allocate(V4))
-        .collect();
-    let busy = server
-        .statistics()
-        .shards
-        .iter()
-        .filter(|shard| shard.turn.started.get() > 0)
-        .count();
-    assert!(busy > 1, "the kernel gave all clients to one shard");
-    for (n, caller) in callers.iter_mut().enumerate() {
-        caller.permit(relayed[(n + 1) % 24]);
-        caller.bind(0x4000, relayed[(n + 23) % 24]);
+    let relayed: Vec<_> = clients.iter_mut().map(Client::allocate).collect();
+    let shards = relay.supervisor.statistics().shards;
+    let busy = shards.iter().filter(|shard| shard.turn.started.get() > 0);
+    assert!(busy.count() > 1, "the kernel gave all clients to one shard");
+    let next = |n: usize| (n + 1) % CLIENTS;
+    let previous = |n: usize| (n + CLIENTS - 1) % CLIENTS;
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.permit(relayed[next(n)]);
+        client.bind(0x4000, relayed[previous(n)]);
     }
-    for n in 0..24 {
-        callers[n].send(relayed[(n + 1) % 24], &payload(n * 50));
-        assert_eq!(
-            callers[(n + 1) % 24].receive(),
-            Got::Channel(0x4000, payload(n * 50))
-        );
+    for n in 0..CLIENTS {
+        clients[n].send_to(relayed[next(n)], &payload(n * 50));
+        assert_eq!(clients[next(n)].channel_data(), (0x4000, payload(n * 50)));
     }
 }
 
 #[test]
 fn a_supervisor_lists_and_closes_allocations_and_replaces_the_policy() {
-    let server = start(plan(&[any(V4)]));
-    let address = server.listener_addresses()[0];
-    let mut caller = Caller::udp(address);
-    let relayed = caller.allocate(V4);
+    let relay = start(|_| {});
+    let relayed = relay.udp().allocate();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let all = server.allocations().await;
+        let all = relay.supervisor.allocations().await;
         assert_eq!(all.len(), 1);
         assert_eq!(
             (all[0].relayed.as_slice(), &*all[0].user),
             (&[relayed][..], "alice")
         );
-        assert!(server.close_allocation(all[0].id).await);
-        assert!(!server.close_allocation(all[0].id).await);
-        assert!(server.allocations().await.is_empty());
-        let refusing = Policy {
+        assert!(relay.supervisor.close_allocation(all[0].id).await);
+        assert!(!relay.supervisor.close_allocation(all[0].id).await);
+        assert!(relay.supervisor.allocations().await.is_empty());
+        let draining = Policy {
             draining: true,
-            ..plan(&[]).policy
+            ..plan(&[], realm()).policy
         };
-        server.replace_policy(refusing).await;
+        relay.supervisor.replace_policy(draining).await;
     });
-    let request = Request::Allocate {
-        family: None,
-        lifetime: None,
-    };
-    assert_eq!(Caller::udp(address).ask(request), Got::Refused(508));
+    let mut client = relay.udp();
+    client.login_as_first_user();
+    assert_eq!(client.ask(Outgoing::allocate()).error(), Some(508));
+}
+
+fn allocate(client: &mut Client, ip: IpAddr) -> SocketAddr {
+    match ip {
+        IpAddr::V4(_) => client.allocate(),
+        IpAddr::V6(_) => client.allocate_v6(),
+    }
 }

@@ -1,6 +1,6 @@
 //! RFC 5780: NAT behaviour discovery, on two addresses with two ports each.
 
-use crate::support::client::{PATIENCE, Peer};
+use crate::support::client::{Peer, TIMEOUT};
 use crate::support::codec::*;
 use crate::support::process::{Server, Setup, free_port};
 use std::net::{SocketAddr, UdpSocket};
@@ -145,7 +145,7 @@ fn change(flags: u32) -> Attribute {
 /// The answer, and where it came from.
 fn exchange(to: SocketAddr, request: &Outgoing) -> (Incoming, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.send_to(&request.encode(None), to).unwrap();
     let mut buffer = [0; 4096];
     let (length, from) = socket.recv_from(&mut buffer).unwrap();

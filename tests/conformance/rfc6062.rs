@@ -1,8 +1,10 @@
 //! RFC 6062: TCP relays. The 30-second limits are in `virtual_time`.
 
-use crate::support::client::{Client, PASSWORD, PATIENCE, Packet, USER};
+use crate::support::client::{Client, PASSWORD, Packet, TIMEOUT, USER};
 use crate::support::codec::*;
-use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Server};
+use crate::support::operator::until;
+use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Server, Setup};
+use crate::support::transport::with_timeouts;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -50,25 +52,27 @@ fn the_relayed_address_accepts_connections() {
 }
 
 /// RFC 6062 §5.2: "the server MUST initiate an outgoing TCP connection. The local endpoint is the relayed transport address"; §5.4: data
-/// goes "as-is" both ways, also what came before the ConnectionBind.
+/// goes "as-is" both ways, also if it came before the ConnectionBind's response; on one shard and across shards.
 #[test]
 fn connect_and_bind_join_client_and_peer() {
-    let server = Server::shared();
-    for v6 in [false, true] {
-        let mut control = server.tcp();
-        let relayed = control.allocate_with(if v6 {
-            Outgoing::allocate_tcp().with(Attribute::family(2))
-        } else {
-            Outgoing::allocate_tcp()
+    for shards in ["1", "4"] {
+        let server = &Setup::new().replace("--shards", shards).start();
+        for (listener, family) in [(server.v4, 1), (server.v4, 2), (server.v6, 2)] {
+            let mut control = Client::tcp(listener);
+            let relayed =
+                control.allocate_with(Outgoing::allocate_tcp().with(Attribute::family(family)));
+            let peers = TcpListener::bind((relayed.ip(), 0)).unwrap();
+            let (mut peer, mut data, from) = join(server, &mut control, &peers, b"early");
+            assert_eq!(from, relayed);
+            data.write_all(b"to the peer").unwrap();
+            expect(&mut peer, b"to the peer");
+            peer.write_all(&[0, 1, 0, 0, 0x21, 0x12]).unwrap();
+            expect(&mut data, &[0, 1, 0, 0, 0x21, 0x12]);
+            control.fence();
+        }
+        until("all data connections are closed", || {
+            server.metric("hairpin_shard_tcp_data_connections", &[]) == 0.0
         });
-        let listener = TcpListener::bind(if v6 { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
-        let (mut peer, mut data, from) = join(server, &mut control, &listener, b"early");
-        assert_eq!(from, relayed);
-        data.write_all(b"to the peer").unwrap();
-        expect(&mut peer, b"to the peer");
-        peer.write_all(&[0, 1, 0, 0, 0x21, 0x12]).unwrap();
-        expect(&mut data, &[0, 1, 0, 0, 0x21, 0x12]);
-        control.fence();
     }
 }
 
@@ -92,37 +96,47 @@ fn large_transfers_arrive_whole_both_ways() {
     }
 }
 
-/// Issue 3: "backpressure both ways (a slow end stops the other, nothing grows)".
+/// A reader that stops stops the writer at the other end, in both directions: nothing is lost, and the server buffers a bounded amount.
 #[test]
-fn a_slow_end_stops_the_other() {
+fn a_slow_reader_stops_the_writer_and_nothing_is_lost() {
     let server = Server::shared();
     let mut control = server.tcp();
     control.allocate_with(Outgoing::allocate_tcp());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (mut peer, mut data, _) = join(server, &mut control, &listener, b"");
-    data.set_nonblocking(true).unwrap();
-    let chunk = [7; 65_536];
-    let mut written = 0;
-    let mut last_progress = Instant::now();
-    while last_progress.elapsed() < Duration::from_millis(500) {
-        match data.write(&chunk) {
-            Ok(length) => (written, last_progress) = (written + length, Instant::now()),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                std::thread::park_timeout(Duration::from_millis(1))
+    let (peer, data, _) = join(server, &mut control, &listener, b"");
+    let pattern: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8).collect();
+    for (mut from, mut to) in [(&data, &peer), (&peer, &data)] {
+        from.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        let mut last_progress = Instant::now();
+        while last_progress.elapsed() < Duration::from_millis(500) {
+            match from.write(&pattern[written % pattern.len()..]) {
+                Ok(length) => (written, last_progress) = (written + length, Instant::now()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    std::thread::park_timeout(Duration::from_millis(1))
+                }
+                Err(e) => panic!("{e}"),
             }
-            Err(e) => panic!("{e}"),
+            assert!(written < 64 << 20, "the server accepts everything");
         }
-        assert!(written < 64 << 20, "the server takes everything");
+        from.set_nonblocking(false).unwrap();
+        let mut received = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while received < written {
+            let length = to.read(&mut buffer).unwrap();
+            assert!(length > 0, "closed after {received} of {written} octets");
+            let intact = buffer[..length]
+                .iter()
+                .zip(received..)
+                .all(|(octet, n)| *octet == pattern[n % pattern.len()]);
+            assert!(intact);
+            received += length;
+        }
+        from.write_all(b"and it goes on").unwrap();
+        let mut rest = [0; 14];
+        to.read_exact(&mut rest).unwrap();
+        assert_eq!(&rest, b"and it goes on");
     }
-    let mut received = 0;
-    let mut buffer = vec![0; 1 << 20];
-    while received < written {
-        received += peer.read(&mut buffer).unwrap();
-    }
-    assert_eq!(received, written);
-    data.set_nonblocking(false).unwrap();
-    data.write_all(b"and on it goes").unwrap();
-    expect(&mut peer, b"and on it goes");
 }
 
 /// RFC 6062 §5.2: "it MUST return a 446 (Connection Already Exists) error" while the connection to that peer is pending or active.
@@ -142,7 +156,6 @@ fn a_second_connect_to_the_same_peer_gets_446() {
     );
     let (_peer, _) = listener.accept().unwrap();
     let mut data = server.tcp();
-    data.credentials = control.credentials.clone();
     bind(&mut data, pending.get(CONNECTION_ID).unwrap());
     assert_eq!(
         control.ask(Outgoing::connect(address)).error(),
@@ -204,7 +217,7 @@ fn a_permitted_peer_may_connect() {
     let relayed = control.allocate_with(Outgoing::allocate_tcp());
     control.permit("127.0.0.1:9".parse().unwrap());
     let mut peer = TcpStream::connect(relayed).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
     peer.write_all(b"before anybody bound").unwrap();
     let Packet::Stun(attempt) = control.receive() else {
         panic!("no indication")
@@ -218,7 +231,6 @@ fn a_permitted_peer_may_connect() {
         Some(peer.local_addr().unwrap())
     );
     let mut data = server.tcp();
-    data.credentials = control.credentials.clone();
     bind(&mut data, attempt.get(CONNECTION_ID).unwrap());
     let (mut data, early) = data.into_stream();
     expect_behind(&mut data, early, b"before anybody bound");
@@ -233,7 +245,7 @@ fn a_peer_without_permission_is_turned_away() {
     let mut control = Server::shared().tcp();
     let relayed = control.allocate_with(Outgoing::allocate_tcp());
     let mut peer = TcpStream::connect(relayed).unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert!(matches!(peer.read(&mut [0; 8]), Ok(0) | Err(_)));
     assert!(control.fence().is_empty());
 }
@@ -321,7 +333,7 @@ fn the_end_of_an_allocation_closes_its_connections() {
     let server = Server::shared();
     for delete in [true, false] {
         let mut control = server.tcp();
-        control.allocate_with(Outgoing::allocate_tcp());
+        let relayed = control.allocate_with(Outgoing::allocate_tcp());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (mut peer, mut data, _) = join(server, &mut control, &listener, b"");
         match delete {
@@ -330,6 +342,9 @@ fn the_end_of_an_allocation_closes_its_connections() {
         }
         assert!(matches!(peer.read(&mut [0; 8]), Ok(0) | Err(_)));
         assert!(matches!(data.read(&mut [0; 8]), Ok(0) | Err(_)));
+        until("the relayed port is free", || {
+            TcpListener::bind(relayed).is_ok()
+        });
     }
 }
 
@@ -356,9 +371,8 @@ fn connections_do_not_mix() {
     }
 }
 
-/// Two TCP allocations of one server reach each other.
 #[test]
-fn two_tcp_relays_meet() {
+fn two_tcp_allocations_of_one_server_reach_each_other() {
     let server = Server::shared();
     let (mut one, mut two) = (server.tcp(), server.tcp());
     let (a, b) = (
@@ -372,14 +386,9 @@ fn two_tcp_relays_meet() {
         panic!("no indication")
     };
     assert_eq!(attempt.address(XOR_PEER_ADDRESS), Some(a));
-    let mut ends = [
-        (&one, connected.get(CONNECTION_ID)),
-        (&two, attempt.get(CONNECTION_ID)),
-    ]
-    .map(|(control, id)| {
+    let mut ends = [connected, attempt].map(|message| {
         let mut data = server.tcp();
-        data.credentials = control.credentials.clone();
-        bind(&mut data, id.unwrap());
+        bind(&mut data, message.get(CONNECTION_ID).unwrap());
         data.into_stream().0
     });
     ends[0].write_all(b"hello").unwrap();
@@ -388,20 +397,23 @@ fn two_tcp_relays_meet() {
     expect(&mut ends[0], b"hello yourself");
 }
 
-/// Binds a data connection. Its nonce is its own, as its address is.
+/// Sends a ConnectionBind, which must succeed.
 fn bind(data: &mut Client, id: &[u8]) {
-    let (username, password) = data
-        .credentials
-        .as_ref()
-        .map(|c| (c.username.clone(), c.password.clone()))
-        .unwrap();
-    let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
-    data.login(&text(username), &text(password));
-    let answer = data.ask(Outgoing::connection_bind(id));
+    bind_with_data(data, id, b"");
+}
+
+/// Sends a ConnectionBind and the first octets for the peer in one write. A nonce is valid for one connection only.
+fn bind_with_data(data: &mut Client, id: &[u8], first: &[u8]) {
+    data.login(USER, PASSWORD);
+    let request = Outgoing::connection_bind(id);
+    let octets = request.encode(data.credentials.as_ref());
+    data.send_raw(&[&octets, first].concat());
+    let answer = data.answer(request.id);
     assert!(answer.is_success(), "{answer:?}");
 }
 
-/// Connects an allocation to a peer, which says something at once that arrives: both ends, and where the peer was connected from.
+/// Connects an allocation to a peer, both of which send `early` before the connections are joined; returns the ends of peer and client,
+/// and the address that the peer was connected from.
 fn join(
     server: &Server,
     control: &mut Client,
@@ -410,14 +422,14 @@ fn join(
 ) -> (TcpStream, TcpStream, SocketAddr) {
     let answer = control.ask(Outgoing::connect(listener.local_addr().unwrap()));
     assert!(answer.is_success(), "{answer:?}");
-    let (mut peer, from) = listener.accept().unwrap();
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (peer, from) = listener.accept().unwrap();
+    let mut peer = with_timeouts(peer);
     peer.write_all(early).unwrap();
     let mut data = server.tcp();
-    data.credentials = control.credentials.clone();
-    bind(&mut data, answer.get(CONNECTION_ID).unwrap());
+    bind_with_data(&mut data, answer.get(CONNECTION_ID).unwrap(), early);
     let (mut data, buffered) = data.into_stream();
     expect_behind(&mut data, buffered, early);
+    expect(&mut peer, early);
     (peer, data, from)
 }
 

@@ -1,6 +1,6 @@
 //! RFC 8016: an allocation follows its client to another five-tuple.
 
-use crate::support::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
+use crate::support::client::{Client, PASSWORD, Packet, Peer, TIMEOUT, USER};
 use crate::support::codec::*;
 use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Server};
 use hairpin::relay::{Plan, Supervisor};
@@ -287,11 +287,11 @@ fn a_tcp_relay_moves_and_is_reached_after_a_silence() {
         .collect();
     let mut silent = connect();
     assert!(
-        silent.is_closed_within(PATIENCE),
+        silent.is_closed_within(TIMEOUT),
         "as long as silence may last"
     );
     let mut another = connect();
-    assert!(another.is_closed_within(PATIENCE), "and once more");
+    assert!(another.is_closed_within(TIMEOUT), "and once more");
     for (_old, mut new, relayed) in moved {
         let peer = TcpStream::connect(relayed).unwrap();
         let Packet::Stun(attempt) = new.receive() else {

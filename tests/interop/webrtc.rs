@@ -27,7 +27,7 @@ fn the_turn_crate_relays() {
                 .send_to(&round.to_be_bytes(), peer.local_addr().unwrap())
                 .await
                 .unwrap();
-            let (length, from) = timeout(PATIENCE, peer.recv_from(&mut buffer))
+            let (length, from) = timeout(TIMEOUT, peer.recv_from(&mut buffer))
                 .await
                 .unwrap()
                 .unwrap();
@@ -36,7 +36,7 @@ fn the_turn_crate_relays() {
                 (&round.to_be_bytes()[..], relayed)
             );
             peer.send_to(&buffer[..length], from).await.unwrap();
-            let (length, from) = timeout(PATIENCE, relay.recv_from(&mut buffer))
+            let (length, from) = timeout(TIMEOUT, relay.recv_from(&mut buffer))
                 .await
                 .unwrap()
                 .unwrap();
@@ -65,7 +65,7 @@ fn two_turn_crate_clients_meet() {
         for round in 0..100_u32 {
             a.send_to(&round.to_be_bytes(), b_address).await.unwrap();
             loop {
-                let (length, from) = timeout(PATIENCE, b.recv_from(&mut buffer))
+                let (length, from) = timeout(TIMEOUT, b.recv_from(&mut buffer))
                     .await
                     .unwrap()
                     .unwrap();
@@ -85,7 +85,7 @@ fn the_turn_crate_understands_a_refusal() {
     let server = Server::shared();
     block_on(async {
         let client = connect_as(server.v4, USER, "wrong").await;
-        let outcome = timeout(PATIENCE, client.allocate()).await.unwrap();
+        let outcome = timeout(TIMEOUT, client.allocate()).await.unwrap();
         assert!(outcome.is_err());
     });
 }
@@ -97,7 +97,7 @@ fn the_stun_crate_learns_its_address() {
     use stun::xoraddr::XorMappedAddress;
     let server = Server::shared();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut request = Message::new();
     request
         .build(&[
@@ -149,4 +149,4 @@ fn block_on(work: impl Future<Output = ()>) {
         .block_on(work);
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);

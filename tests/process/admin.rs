@@ -3,7 +3,8 @@
 
 use crate::support::client::{PASSWORD, USER};
 use crate::support::codec::Outgoing;
-use crate::support::operating::{Directory, ask, json};
+use crate::support::directory::Directory;
+use crate::support::operator::{ask, json};
 use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Setup};
 use crate::{hairpin, stderr, stdout};
 use serde_json::Value;
@@ -177,7 +178,7 @@ fn a_block_ends_by_itself_and_holds_over_a_reload() {
         Some(403),
         "by whatever time-limited name"
     );
-    crate::support::operating::until("an end of the block", || {
+    crate::support::operator::until("an end of the block", || {
         client.ask(Outgoing::allocate()).is_success()
     });
 }
@@ -431,7 +432,7 @@ fn the_command_line_shows_tables_and_json() {
 #[test]
 fn a_unix_socket_will_do() {
     let directory = Directory::new("admin-unix");
-    let place = format!("unix:{}", directory.0.join("admin.sock").display());
+    let place = format!("unix:{}", directory.join("admin.sock").display());
     let listen = format!("127.0.0.1:{}", crate::support::process::free_port());
     let flags = [
         "serve",
@@ -448,7 +449,7 @@ fn a_unix_socket_will_do() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    crate::support::operating::until("an answer", || {
+    crate::support::operator::until("an answer", || {
         hairpin(&["admin", "status", "--admin", &place])
             .status
             .success()

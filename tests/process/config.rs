@@ -1,6 +1,6 @@
 //! Issue 8: "Config file (TOML, `--config` [...]): every flag and more; flags and environment override it."
 
-use crate::support::operating::Directory;
+use crate::support::directory::Directory;
 use crate::{command, hairpin, stderr, stdout};
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Issue 8: "`deploy/grafana.json` and `deploy/alerts.yaml` use only metrics that exist (tested)"; "units, chart and dashboards linted
 //! by their own tools where a registry carries them; metrics parsed by a Prometheus parser".
 
-use crate::support::operating::Directory;
+use crate::support::directory::Directory;
 use crate::support::process::{Server, Setup};
 use crate::tools;
 use serde_json::Value;
@@ -290,7 +290,7 @@ fn server(name: &str) -> (Directory, Server) {
         files.write("chain.pem", &chain),
         files.write("key.pem", &key),
     );
-    let usage = files.0.join("usage.jsonl");
+    let usage = files.join("usage.jsonl");
     let setup = Setup::new()
         .flag("--web", "off")
         .flag("--certificate", &chain)

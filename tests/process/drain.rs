@@ -2,9 +2,10 @@
 //! 508), running ones live until they end or the deadline, `/readyz` answers 503 at once; [...] a second SIGTERM ends at once."
 
 use crate::command;
-use crate::support::client::{Client, PASSWORD, PATIENCE, Peer, USER};
+use crate::support::client::{Client, PASSWORD, Peer, TIMEOUT, USER};
 use crate::support::codec::{Attribute, Outgoing, REFRESH};
-use crate::support::operating::{Directory, is_gone, json, signal, until};
+use crate::support::directory::Directory;
+use crate::support::operator::{is_gone, json, signal, until};
 use crate::support::process::{Setup, free_port};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
@@ -76,9 +77,9 @@ fn progress_is_told_while_calls_end() {
 #[test]
 fn a_service_manager_is_told() {
     let directory = Directory::new("drain-notify");
-    let path = directory.0.join("notify");
+    let path = directory.join("notify");
     let heard = UnixDatagram::bind(&path).unwrap();
-    heard.set_read_timeout(Some(PATIENCE)).unwrap();
+    heard.set_read_timeout(Some(TIMEOUT)).unwrap();
     let words = || {
         let mut octets = [0; 1000];
         let length = heard.recv(&mut octets).unwrap();

@@ -2,10 +2,10 @@
 //! address mapping `10.0.0.5=203.0.113.7`; IPv4 and IPv6; several relay addresses are used in turn".
 
 use crate::command;
-use crate::support::client::{PASSWORD, PATIENCE, USER};
+use crate::support::client::{PASSWORD, TIMEOUT, USER};
 use crate::support::codec::{Attribute, Outgoing};
 use crate::support::namespace::Namespace;
-use crate::support::operating::until;
+use crate::support::operator::until;
 use crate::support::process::Setup;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -234,7 +234,7 @@ fn relaying() -> String {
 
 /// Answers one request as a cloud would whose public address is at `path`, for those who send `header`.
 fn answer(mut stream: std::net::TcpStream, path: &str, header: &str) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let lines: Vec<String> = BufReader::new(&stream)
         .lines()
         .map_while(Result::ok)

@@ -4,12 +4,13 @@ use crate::listeners::Calling;
 use crate::reload::flow;
 use crate::support::client::{Client, Peer};
 use crate::support::codec::{Attribute, Outgoing, REFRESH};
-use crate::support::operating::{Directory, signal, until};
+use crate::support::directory::Directory;
+use crate::support::operator::{signal, until};
 use crate::support::process::{Server, Setup};
 use std::time::{Duration, Instant};
 
 fn setup(directory: &Directory) -> Setup {
-    let door = directory.0.join("handover");
+    let door = directory.join("handover");
     Setup::new()
         .flag("--web", "off")
         .flag("--drain-timeout", "10m")

@@ -2,7 +2,8 @@
 
 use crate::support::client::{Client, PASSWORD, Peer, USER};
 use crate::support::codec::{Attribute, BINDING, Outgoing, REFRESH};
-use crate::support::operating::{Directory, ask, json, on_file, until};
+use crate::support::directory::Directory;
+use crate::support::operator::{ask, json, on_file, until};
 use crate::support::process::{Server, free_port};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

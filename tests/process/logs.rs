@@ -2,7 +2,7 @@
 
 use crate::support::client::Peer;
 use crate::support::codec::{Attribute, Outgoing, REFRESH, hmac_sha1};
-use crate::support::operating::{ask, json, until};
+use crate::support::operator::{ask, json, until};
 use crate::support::process::{SECRET, Server, Setup};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

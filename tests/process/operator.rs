@@ -1,6 +1,6 @@
 //! What an operator sees: metrics, health, logs.
 
-use crate::support::client::{PATIENCE, Peer};
+use crate::support::client::{Peer, TIMEOUT};
 use crate::support::codec::{BINDING, Outgoing};
 use crate::support::process::Setup;
 use std::time::Instant;
@@ -125,7 +125,7 @@ fn an_allocation_is_logged_at_its_start_and_end() {
     client.send_channel(0x4000, &[1; 123]);
     peer.receive();
     client.refresh(0);
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     let ended = loop {
         let lines: Vec<String> = server
             .printed()
@@ -162,7 +162,7 @@ fn wrong_packets_are_not_logged() {
     }
     let mut tcp = server.tcp();
     tcp.send_raw(&[0xff; 100]);
-    assert!(tcp.is_closed_within(PATIENCE));
+    assert!(tcp.is_closed_within(TIMEOUT));
     client.fence();
     assert_eq!(server.printed(), before);
 }

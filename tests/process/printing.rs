@@ -1,6 +1,6 @@
 //! What a command prints may find nobody who reads it, or no room: neither is a fault of the program.
 
-use crate::support::operating::Directory;
+use crate::support::directory::Directory;
 use crate::support::process::Setup;
 use crate::{command, stderr};
 use std::fs::File;

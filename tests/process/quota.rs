@@ -2,9 +2,9 @@
 //! (token buckets; drops counted [...]); total bytes per user per period; new peer addresses per second per allocation [...].
 //! 486 and 508 as the RFC says."
 
-use crate::support::client::{PASSWORD, PATIENCE, Peer, USER};
+use crate::support::client::{PASSWORD, Peer, TIMEOUT, USER};
 use crate::support::codec::{Attribute, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
-use crate::support::operating::{json, until};
+use crate::support::operator::{json, until};
 use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Setup};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -231,7 +231,7 @@ fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
         data
     });
     let mut received = vec![0; 1_500_000];
-    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.set_read_timeout(Some(TIMEOUT)).unwrap();
     peer.read_exact(&mut received).unwrap();
     let took = began.elapsed().as_secs_f64();
     assert!((0.8..6.0).contains(&took), "1.5 MB at 1 MB/s took {took} s");

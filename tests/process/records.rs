@@ -3,7 +3,8 @@
 
 use crate::support::client::Peer;
 use crate::support::codec::{Attribute, Outgoing, REFRESH};
-use crate::support::operating::{Directory, until};
+use crate::support::directory::Directory;
+use crate::support::operator::until;
 use crate::support::process::{Setup, free_port};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +13,7 @@ use std::net::TcpListener;
 #[test]
 fn a_file_gets_a_line_for_start_life_and_end() {
     let directory = Directory::new("usage-file");
-    let file = directory.0.join("usage.jsonl");
+    let file = directory.join("usage.jsonl");
     let setup = Setup::new()
         .flag("--web", "off")
         .flag("--usage-file", file.to_str().unwrap());
@@ -61,7 +62,7 @@ fn a_webhook_that_was_down_gets_everything_in_order() {
         .flag("--web", "off")
         .flag("--usage-webhook", &url);
     let server = setup
-        .flag("--usage-spool", directory.0.to_str().unwrap())
+        .flag("--usage-spool", directory.path().to_str().unwrap())
         .start();
     for _ in 0..5 {
         let mut client = server.udp();

@@ -1,9 +1,10 @@
 //! Issue 8: "Reload (SIGHUP, or `POST /reload` on the admin listener) [...]; all or nothing; the answer says what changed and
 //! what needs a restart. Existing allocations live on [...]. A file that does not validate changes nothing."
 
-use crate::support::client::{Client, PASSWORD, PATIENCE, Packet, Peer, USER};
+use crate::support::client::{Client, PASSWORD, Packet, Peer, TIMEOUT, USER};
 use crate::support::codec::Outgoing;
-use crate::support::operating::{Directory, ask, json, on_file, signal};
+use crate::support::directory::Directory;
+use crate::support::operator::{ask, json, on_file, signal};
 use crate::support::process::free_port;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -200,7 +201,7 @@ pub fn flow(mut client: Client, end: Instant) -> (usize, usize) {
             .recv_from(&mut buffer)
             .is_ok_and(|(length, _)| buffer[..length] == octets);
         peer.send(relayed, &octets);
-        let back = matches!(client.receive_within(PATIENCE), Some(Packet::Channel(0x4000, payload)) if payload == octets);
+        let back = matches!(client.receive_within(TIMEOUT), Some(Packet::Channel(0x4000, payload)) if payload == octets);
         sent += 2;
         lost += usize::from(!there) + usize::from(!back);
         std::thread::park_timeout(Duration::from_millis(50));

@@ -1,6 +1,6 @@
 //! Starting, running and ending.
 
-use crate::support::client::{Client, PASSWORD, PATIENCE, Peer, USER};
+use crate::support::client::{Client, PASSWORD, Peer, TIMEOUT, USER};
 use crate::support::codec::Outgoing;
 use crate::support::process::{REALM_NAME, Setup, free_port};
 use crate::{command, find_text, json_in, stderr};
@@ -105,8 +105,8 @@ fn signals_end_it_with_exit_code_0() {
         let start = Instant::now();
         process.signal(signal);
         assert_eq!(process.exit_code(), Some(0), "SIG{signal}");
-        assert!(start.elapsed() < PATIENCE);
-        assert!(tcp.is_closed_within(PATIENCE));
+        assert!(start.elapsed() < TIMEOUT);
+        assert!(tcp.is_closed_within(TIMEOUT));
         for address in relayed.into_iter().chain([listen]) {
             UdpSocket::bind(address).unwrap();
         }
@@ -257,7 +257,7 @@ fn refuses_to_start(listen: &str, admin: &str, named: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end {
             drop(child.kill());
@@ -351,7 +351,7 @@ impl Running {
     }
 
     fn printed_until(&self, word: &str) -> String {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             let text = self.printed();
             if text.contains(word) && text.ends_with('\n') {

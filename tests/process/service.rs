@@ -1,7 +1,8 @@
 //! Issue 8: "`deploy/systemd/hairpin.service` (`Type=notify`, sandboxed [...])", "`deploy/container/Containerfile` ([...] non-root)":
 //! the server in the box that unit and image put it in, without systemd and without a container engine.
 
-use crate::support::operating::{Directory, until};
+use crate::support::directory::Directory;
+use crate::support::operator::until;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -59,16 +60,13 @@ impl Boxed {
             eprintln!("SKIPPED: a box wants root, unshare and setpriv");
             return None;
         }
-        let directory =
-            Directory(std::env::temp_dir().join(format!("hairpin-service-{}", std::process::id())));
-        drop(std::fs::remove_dir_all(&directory.0));
-        std::fs::create_dir_all(&directory.0).unwrap();
-        open_to_all(&directory.0);
+        let directory = Directory::temporary("service");
+        open_to_all(directory.path());
         // Where the build lies, others than its owner may not be let in.
-        let program = directory.0.join("hairpin");
+        let program = directory.join("hairpin");
         std::fs::copy(env!("CARGO_BIN_EXE_hairpin"), &program).unwrap();
         open_to_all(&program);
-        let socket = directory.0.join("notify");
+        let socket = directory.join("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
         open_to_all(&socket);
         manager

@@ -4,8 +4,8 @@
 
 use crate::support::axe;
 use crate::support::browser::{Browser, Look, Page, chromium, needs};
-use crate::support::client::{Client, PATIENCE, Peer, USER};
-use crate::support::operating::Directory;
+use crate::support::client::{Client, Peer, TIMEOUT, USER};
+use crate::support::directory::Directory;
 use crate::support::process::{Setup, free_port};
 use serde_json::json;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -219,7 +219,7 @@ impl Process {
     }
 
     fn answers(&self, admin: SocketAddr) {
-        crate::support::operating::until("an answer", || {
+        crate::support::operator::until("an answer", || {
             std::net::TcpStream::connect(admin).is_ok()
         });
     }
@@ -267,7 +267,7 @@ fn open(browser: &Browser, admin: SocketAddr) -> Page {
 
 /// Sends both ways, for each client, until the page shows it.
 fn relay_until(page: &Page, clients: &mut [(Client, SocketAddr)], peer: &Peer, shown: &str) {
-    let end = Instant::now() + PATIENCE * 2;
+    let end = Instant::now() + TIMEOUT * 2;
     while !page.holds(shown) {
         assert!(
             Instant::now() < end,

@@ -1,95 +1,84 @@
-//! "Automatic certificates by ACME (TLS-ALPN-01 on the same port 443) with a well-kept crate, account and certificates in a state
-//! directory; tested against a real ACME test server".
+//! Certificates by ACME (TLS-ALPN-01 on the relay's own port), ordered from an ACME server for tests.
 
-use super::authority::{Authority, NAME, Place};
-use super::binary::{relaying, serial_of, shown, verified_by};
-use crate::support::operating::{Directory, signal, until};
+use super::acme_server::{AcmeServer, Addresses};
+use crate::support::certificate::{serial_of, shown_serial};
+use crate::support::client::{Client, Peer, SERVER_NAME, TIMEOUT};
+use crate::support::directory::Directory;
+use crate::support::operator::{signal, until};
 use crate::support::process::{Server, Setup};
+use crate::support::transport::{connect, tls_handshake};
 use rcgen::{CertificateParams, KeyPair};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A server that orders a certificate.
-fn ordering(place: &Place) -> Server {
-    let path = |name: &str| place.directory.0.join(name).to_str().unwrap().to_owned();
-    let setup = Setup::new()
+/// A server that orders one certificate for two names.
+fn start(addresses: &Addresses) -> Server {
+    let directory = &addresses.directory;
+    Setup::new()
         .flag("--web", "off")
-        .flag("--listen", &place.relay.to_string());
-    let setup = setup
-        .flag("--acme-domain", NAME)
-        .flag("--acme-domain", OTHER)
-        .flag("--acme-directory", &place.url());
-    setup
-        .flag("--acme-authority", &path("authority.pem"))
-        .flag("--state-directory", &path("state"))
+        .flag("--listen", &addresses.relay.to_string())
+        .flag("--acme-domain", SERVER_NAME)
+        .flag("--acme-domain", OTHER_NAME)
+        .flag("--acme-directory", &addresses.url())
+        .flag("--acme-authority", &directory.text("authority.pem"))
+        .flag("--state-directory", &directory.text("state"))
         .start()
 }
 
 #[test]
-fn a_certificate_is_ordered_once_kept_and_shown_again_after_a_restart() {
-    let place = Place::new("acme-order");
-    let address = place.relay;
-    let Some(authority) = Authority::start(&place, YEAR, Ipv4Addr::LOCALHOST) else {
+fn a_certificate_is_ordered_once_and_shown_again_after_a_restart() {
+    let addresses = Addresses::new("acme-order");
+    let relay = addresses.relay;
+    let Some(acme) = AcmeServer::start(&addresses, YEAR, Ipv4Addr::LOCALHOST) else {
         return;
     };
-    let server = ordering(&place);
-    server.wait_for_line(&format!("turns:{NAME}:"));
-    until("a certificate", || shown(address, NAME).is_some());
-    let ordered = shown(address, NAME).unwrap();
+    let server = start(&addresses);
+    server.wait_for_line(&format!("turns:{SERVER_NAME}:"));
+    let ordered = wait_for_certificate(relay);
     assert!(
-        authority
-            .said()
+        acme.log()
             .contains(&format!("Issued certificate serial {ordered}"))
     );
-    verified_by(&authority.root(), address, NAME);
-    verified_by(&authority.root(), address, OTHER);
-    assert_eq!(
-        shown(address, OTHER).as_ref(),
-        Some(&ordered),
-        "one for both names"
-    );
-    // TURN is spoken behind it, and by DTLS too.
-    relaying(address, NAME).echo(2);
+    connect_verified(&acme.root(), relay, SERVER_NAME);
+    connect_verified(&acme.root(), relay, OTHER_NAME);
+    let other = shown_serial(relay, OTHER_NAME);
+    assert_eq!(other.as_ref(), Some(&ordered), "one for both names");
+    Client::tls(relay).allocate_and_exchange(2);
     let mode = |name: &str| {
-        place
-            .directory
-            .0
-            .join("state")
-            .join(name)
-            .metadata()
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777
+        let path = addresses.directory.join("state").join(name);
+        path.metadata().unwrap().permissions().mode() & 0o777
     };
     assert_eq!(
         ["", "account.json", "acme.pem", "acme.key"].map(mode),
         [0o700, 0o600, 0o600, 0o600]
     );
-    assert!(server.certificate_seconds_left(NAME) > 300.0 * 86_400.0);
+    assert!(server.certificate_seconds_left(SERVER_NAME) > 300.0 * 86_400.0);
     assert_eq!(
         server.metric("hairpin_certificate_reload_failures_total", &[]),
         0.0
     );
+    assert!(acme.log().contains("There are now 1 orders in the db"));
 
-    // Nobody could be asked for another one.
-    assert!(
-        authority
-            .said()
-            .contains("There are now 1 orders in the db")
-    );
-    drop((server, authority));
-    // Clients of the server before come back as soon as there is somebody.
-    let first = std::thread::spawn(move || first_shown(address));
-    let server = ordering(&place);
-    assert_eq!(
-        first.join().unwrap(),
-        Some(ordered.clone()),
-        "to the very first"
-    );
-    assert_eq!(shown(address, NAME), Some(ordered));
-    relaying(address, NAME).echo(1);
+    // Without the ACME server the certificate can only come from the state directory.
+    drop((server, acme));
+    let first = std::thread::spawn(move || {
+        let deadline = Instant::now() + TIMEOUT;
+        while TcpStream::connect(relay).is_err() {
+            assert!(Instant::now() < deadline, "the server does not listen");
+            std::thread::yield_now();
+        }
+        shown_serial(relay, SERVER_NAME)
+    });
+    let server = start(&addresses);
+    let first = first.join().unwrap();
+    assert_eq!(first.as_ref(), Some(&ordered), "to the very first client");
+    assert_eq!(shown_serial(relay, SERVER_NAME), Some(ordered));
+    Client::tls(relay).allocate_and_exchange(1);
     assert!(
         !server.printed().contains("no certificate by ACME"),
         "{}",
@@ -98,93 +87,103 @@ fn a_certificate_is_ordered_once_kept_and_shown_again_after_a_restart() {
 }
 
 #[test]
-fn it_is_renewed_before_it_expires_and_nobody_is_disconnected() {
-    let place = Place::new("acme-renewal");
-    let address = place.relay;
-    let soon = Duration::from_secs(9);
-    let Some(authority) = Authority::start(&place, soon, Ipv4Addr::LOCALHOST) else {
+fn a_certificate_is_renewed_before_it_expires_and_clients_stay_connected() {
+    let addresses = Addresses::new("acme-renewal");
+    let relay = addresses.relay;
+    let validity = Duration::from_secs(9);
+    let Some(acme) = AcmeServer::start(&addresses, validity, Ipv4Addr::LOCALHOST) else {
         return;
     };
-    let _server = ordering(&place);
-    until("a certificate", || shown(address, NAME).is_some());
-    let first = shown(address, NAME).unwrap();
-    let mut caller = relaying(address, NAME);
-    let relayed = caller.allocate();
-    let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    peer.set_read_timeout(Some(crate::support::line::PATIENCE))
-        .unwrap();
-    caller.permit(peer.local_addr().unwrap());
-    until("the next", || {
-        caller.bounce(&peer, relayed, 100);
-        shown(address, NAME).unwrap() != first
+    let _server = start(&addresses);
+    let first = wait_for_certificate(relay);
+    let mut client = Client::tls(relay);
+    let relayed = client.allocate();
+    let peer = Peer::v4();
+    client.permit(peer.address);
+    until("the certificate is renewed", || {
+        client.exchange_with(&peer, relayed, 100);
+        shown_serial(relay, SERVER_NAME).unwrap() != first
     });
-    caller.bounce(&peer, relayed, 200);
-    let said = authority.said();
+    client.exchange_with(&peer, relayed, 200);
+    let log = acme.log();
     assert!(
-        said.contains("There are now 1 accounts") && !said.contains("There are now 2 accounts"),
+        log.contains("There are now 1 accounts") && !log.contains("There are now 2 accounts"),
         "one account"
     );
 }
 
 #[test]
-fn a_refusal_leaves_the_old_one_is_told_and_ends_when_the_name_leads_here() {
-    let place = Place::new("acme-refusal");
-    let address = place.relay;
-    let start = |leads| Authority::start(&place, YEAR, leads);
-    let Some(authority) = start(Ipv4Addr::LOCALHOST) else {
+fn a_refused_order_keeps_the_old_certificate_is_logged_and_is_tried_again_on_a_reload() {
+    let addresses = Addresses::new("acme-refusal");
+    let relay = addresses.relay;
+    let start_acme = |ip| AcmeServer::start(&addresses, YEAR, ip);
+    let Some(acme) = start_acme(Ipv4Addr::LOCALHOST) else {
         return;
     };
-    let server = ordering(&place);
-    until("a certificate", || shown(address, NAME).is_some());
-    drop((server, authority));
+    let server = start(&addresses);
+    wait_for_certificate(relay);
+    drop((server, acme));
 
-    // What was kept is too old, the authority has forgotten the account, and finds nobody where the name leads.
-    let old = expired(&place.directory);
-    let Some(authority) = start(Ipv4Addr::new(127, 0, 0, 9)) else {
-        return;
-    };
-    let server = ordering(&place);
+    // The stored certificate has expired, the new ACME server does not know the account, and the names resolve to an address on
+    // which nothing listens.
+    let expired = store_expired_certificate(&addresses.directory);
+    let acme = start_acme(Ipv4Addr::new(127, 0, 0, 9)).unwrap();
+    let server = start(&addresses);
     let line = server.wait_for_line("no certificate by ACME");
     assert!(
-        line.contains(NAME) && line.contains("Failed to connect to 127.0.0.9"),
+        line.contains(SERVER_NAME) && line.contains("Failed to connect to 127.0.0.9"),
         "{line}"
     );
     server.wait_for_line("has forgotten the account");
-    assert_eq!(shown(address, NAME), Some(old));
-    relaying(address, NAME).echo(1);
-    assert_eq!(
-        server.metric("hairpin_certificate_reload_failures_total", &[]),
-        1.0
-    );
-    assert!(server.certificate_seconds_left(NAME) < 0.0);
+    assert_eq!(shown_serial(relay, SERVER_NAME), Some(expired));
+    Client::tls(relay).allocate_and_exchange(1);
+    let metric = |name: &str| server.metric(name, &[]);
+    assert_eq!(metric("hairpin_certificate_reload_failures_total"), 1.0);
+    let expiry = || server.certificate_seconds_left(SERVER_NAME);
+    assert!(expiry() < 0.0);
 
-    for name in [NAME, OTHER] {
-        authority.lead(name, Ipv4Addr::LOCALHOST);
+    for name in [SERVER_NAME, OTHER_NAME] {
+        acme.resolve(name, Ipv4Addr::LOCALHOST);
     }
     signal(&server, "HUP");
-    until("a new one", || {
-        let serial = shown(address, NAME).unwrap();
-        authority
-            .said()
+    until("a new certificate is shown", || {
+        let serial = shown_serial(relay, SERVER_NAME).unwrap();
+        acme.log()
             .contains(&format!("Issued certificate serial {serial}"))
     });
-    assert!(server.certificate_seconds_left(NAME) > 0.0);
+    assert!(expiry() > 0.0);
 }
 
-/// The serial that the first connection is shown which `address` takes.
-fn first_shown(address: SocketAddr) -> Option<String> {
-    let end = Instant::now() + crate::support::line::PATIENCE;
-    while TcpStream::connect(address).is_err() {
-        assert!(Instant::now() < end, "nobody listens");
-        std::thread::yield_now();
-    }
-    shown(address, NAME)
+/// Waits until the relay completes handshakes; returns the serial that it shows.
+fn wait_for_certificate(relay: SocketAddr) -> String {
+    let mut serial = None;
+    until("a certificate is shown", || {
+        serial = shown_serial(relay, SERVER_NAME);
+        serial.is_some()
+    });
+    serial.unwrap()
 }
 
-/// Puts a certificate into the state directory whose time is over; its serial.
-fn expired(directory: &Directory) -> String {
+/// Connects as a client that trusts only `root`.
+fn connect_verified(root: &str, server: SocketAddr, name: &str) {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap())
+        .unwrap();
+    let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls_handshake(config, connect(server), name).unwrap();
+}
+
+/// Writes an expired certificate into the state directory; returns its serial.
+fn store_expired_certificate(directory: &Directory) -> String {
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new([NAME.to_owned(), OTHER.to_owned()]).unwrap();
+    let names = [SERVER_NAME.to_owned(), OTHER_NAME.to_owned()];
+    let mut params = CertificateParams::new(names).unwrap();
     params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     let certificate = params.self_signed(&key).unwrap();
     directory.write("state/acme.pem", &certificate.pem());
@@ -192,6 +191,5 @@ fn expired(directory: &Directory) -> String {
     serial_of(certificate.der())
 }
 
-/// A second name of the same server.
-const OTHER: &str = "turn.example";
+const OTHER_NAME: &str = "turn.example";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);

@@ -1,30 +1,31 @@
-//! Other people's clients: OpenSSL, coturn's, curl.
+//! Other implementations of TLS, DTLS and TURN as clients: OpenSSL, coturn, curl.
 
-use super::binary::{relaying, shown};
-use crate::support::line::{Caller, Line};
-use crate::support::operating::Directory;
+use crate::support::certificate::{self_signed, shown_serial};
+use crate::support::client::{Client, PASSWORD, SERVER_NAME, USER};
+use crate::support::directory::Directory;
+use crate::support::missing::is_installed;
 use crate::support::process::Setup;
-use crate::support::relay::{Server, V4, certificate};
+use crate::support::relay::{Relay, V4, tls};
 use hairpin::net::tls::server::TlsOptions;
+use hairpin::relay::WebConnection;
 use hairpin::relay::observe::counters::Counters;
 use hairpin::turn::counters::Counter;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Runs a program, or tells that it is not there.
+/// Runs a program with this input; `None` if it is not installed.
 fn run(program: &str, arguments: &[&str], input: &[u8]) -> Option<Output> {
-    let spawned = Command::new(program)
+    if !is_installed(program) {
+        return None;
+    }
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = spawned else {
-        assert!(std::env::var_os("CI").is_none(), "{program} is missing");
-        eprintln!("SKIPPED: {program} is not installed");
-        return None;
-    };
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let _ = stdin.write_all(input);
     drop(stdin);
@@ -36,35 +37,31 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-fn openssl_speaks_tls_and_dtls_of_each_version() {
-    let server = Server::start(V4, |_| {});
-    let address = server.address.to_string();
-    for (version, said) in [
+fn openssl_completes_a_handshake_of_each_version() {
+    let relay = Relay::start_secure(V4, |_| {});
+    let address = relay.address.to_string();
+    let connect = ["s_client", "-connect", &address];
+    for (version, shown) in [
         ("-tls1_2", "TLSv1.2"),
         ("-tls1_3", "TLSv1.3"),
         ("-dtls1_2", "DTLSv1.2"),
     ] {
-        let arguments = [
-            "s_client",
-            version,
-            "-connect",
-            &address,
-            "-servername",
-            "relay.example",
-        ];
+        let arguments = [&connect[..], &[version, "-servername", SERVER_NAME]].concat();
         let Some(output) = run("openssl", &arguments, b"Q\n") else {
             return;
         };
         let text = text(&output);
         assert!(
-            text.contains(said) && text.contains("CN") && !text.contains("Cipher is (NONE)"),
+            text.contains(shown) && text.contains("CN") && !text.contains("Cipher is (NONE)"),
             "{version}: {text}"
         );
     }
-    let arguments = ["s_client", "-connect", &address, "-alpn", "stun.turn"];
-    let Some(output) = run("openssl", &arguments, b"Q\n") else {
-        return;
-    };
+    let output = run(
+        "openssl",
+        &[&connect[..], &["-alpn", "stun.turn"]].concat(),
+        b"Q\n",
+    )
+    .unwrap();
     assert!(
         text(&output).contains("ALPN protocol: stun.turn"),
         "{}",
@@ -74,25 +71,13 @@ fn openssl_speaks_tls_and_dtls_of_each_version() {
 
 #[test]
 fn coturns_client_relays_over_tls_and_dtls() {
-    let server = Server::start(V4, |_| {});
-    let port = server.address.port().to_string();
+    let relay = Relay::start_secure(V4, |_| {});
+    let port = relay.address.port().to_string();
     for transport in [&["-S", "-t"][..], &["-S"]] {
-        let mut arguments = transport.to_vec();
-        arguments.extend([
-            "-u",
-            "alice",
-            "-w",
-            "wonderland",
-            "-y",
-            "-c",
-            "-n",
-            "20",
-            "-m",
-            "2",
-            "-p",
-            &port,
-            "127.0.0.1",
-        ]);
+        let flags = [
+            "-u", USER, "-w", PASSWORD, "-y", "-c", "-n", "20", "-m", "2",
+        ];
+        let arguments = [transport, &flags, &["-p", &port, "127.0.0.1"]].concat();
         let Some(output) = run("turnutils_uclient", &arguments, b"") else {
             return;
         };
@@ -106,89 +91,85 @@ fn coturns_client_relays_over_tls_and_dtls() {
 }
 
 #[test]
-fn curl_finds_the_web_service_on_the_same_port() {
-    let (visitors, mut visiting) = tokio::sync::mpsc::channel(8);
-    let terms = TlsOptions {
-        http: true,
-        ..TlsOptions::default()
-    };
-    let server = Server::with_terms(V4, terms, |plan| {
-        plan.secure.web_connections = Some(visitors)
+fn curl_reaches_the_web_service_on_the_same_port() {
+    let (web_connections, mut accepted) = tokio::sync::mpsc::channel(8);
+    let relay = Relay::start(V4, |plan| {
+        plan.secure.tls = Some(tls(TlsOptions {
+            http: true,
+            ..TlsOptions::default()
+        }));
+        plan.secure.web_connections = Some(web_connections);
     });
-    let serving = std::thread::spawn(move || {
+    let web = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         runtime.block_on(async move {
-            let visitor: hairpin::relay::WebConnection = visiting.recv().await.unwrap();
-            let mut stream = visitor.stream;
+            let connection: WebConnection = accepted.recv().await.unwrap();
+            let mut stream = connection.stream;
             let mut request = [0; 4096];
             let read = stream.read(&mut request).await.unwrap();
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
-            stream.write_all(answer).await.unwrap();
+            let response =
+                b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+            stream.write_all(response).await.unwrap();
             stream.shutdown().await.unwrap();
             String::from_utf8_lossy(&request[..read]).into_owned()
         })
     });
-    let url = format!("https://{}/", server.address);
+    let url = format!("https://{}/", relay.address);
     let Some(output) = run("curl", &["-k", "-s", "--max-time", "20", &url], b"") else {
         return;
     };
     assert_eq!(text(&output), "hello");
     assert!(
-        serving.join().unwrap().starts_with("GET / HTTP/1.1\r\n"),
+        web.join().unwrap().starts_with("GET / HTTP/1.1\r\n"),
         "the first octets are not lost"
     );
-    Caller::new(Line::tls(&server)).echo(1);
+    relay.tls().allocate_and_exchange(1);
 }
 
 #[test]
-fn clients_must_show_a_certificate_where_an_authority_is_named() {
-    let (_, authority, key) = certificate("clients.example");
-    let folder = std::env::temp_dir().join(format!("hairpin-clients-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (chain_file, key_file) = (folder.join("chain.pem"), folder.join("key.pem"));
-    std::fs::write(&chain_file, &authority).unwrap();
-    std::fs::write(&key_file, key).unwrap();
+fn clients_must_show_a_certificate_if_an_authority_is_configured() {
+    let directory = Directory::new("client-certificates");
+    let authority = self_signed("clients.example");
+    let chain = directory.write("chain.pem", &authority.chain);
+    let key = directory.write("key.pem", &authority.key);
     let client_authorities =
-        hairpin::net::tls::server::parse_authorities(authority.as_bytes()).unwrap();
-    let server = Server::with_terms(
-        V4,
-        TlsOptions {
+        hairpin::net::tls::server::parse_authorities(authority.chain.as_bytes()).unwrap();
+    let relay = Relay::start(V4, |plan| {
+        plan.secure.tls = Some(tls(TlsOptions {
             client_authorities,
             ..TlsOptions::default()
-        },
-        |_| {},
-    );
-    let address = server.address.to_string();
-    type Selector = fn(&Counters) -> &Counter;
-    let protocols: [(&str, Selector); 2] = [
+        }))
+    });
+    let address = relay.address.to_string();
+    type Select = fn(&Counters) -> &Counter;
+    let versions: [(&str, Select); 2] = [
         ("-tls1_3", |c| &c.tls_handshakes),
         ("-dtls1_2", |c| &c.dtls_handshakes),
     ];
-    for (version, counter) in protocols {
+    for (version, counter) in versions {
         let without = ["s_client", version, "-connect", &address];
         if run("openssl", &without, b"Q\n").is_none() {
             return;
         }
-        assert_eq!(server.count(counter), 0, "{version}");
-        let (chain, key) = (chain_file.to_str().unwrap(), key_file.to_str().unwrap());
-        let with = [
-            "s_client", version, "-connect", &address, "-cert", chain, "-key", key,
-        ];
+        assert_eq!(relay.count(counter), 0, "{version}");
+        let with = [&without[..], &["-cert", &chain, "-key", &key]].concat();
         run("openssl", &with, b"Q\n").unwrap();
-        assert_eq!(server.count(counter), 1, "{version}");
+        assert_eq!(relay.count(counter), 1, "{version}");
     }
-    std::fs::remove_dir_all(&folder).unwrap();
 }
 
-/// A server with an RSA certificate says what becomes of DTLS; beside an ECDSA one, each client gets what it can verify.
+/// With an RSA certificate alone, DTLS shows a generated one and the log says so; with an ECDSA certificate beside it, each client is
+/// shown the one that it can verify.
 #[test]
-fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
+fn rsa_serves_tls_only_and_the_log_names_the_certificate_that_dtls_shows() {
     let directory = Directory::new("rsa");
-    let path = |name: &str| directory.0.join(name).to_str().unwrap().to_owned();
-    let (chain, key) = (path("rsa.pem"), path("rsa.key"));
+    let (chain, key) = (directory.text("rsa.pem"), directory.text("rsa.key"));
+    let request = [
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &chain,
+    ];
     let subject = [
         "-subj",
         "/CN=relay.example",
@@ -197,10 +178,7 @@ fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
         "-days",
         "30",
     ];
-    let make = [
-        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-out", &chain,
-    ];
-    let Some(made) = run("openssl", &[&make[..], &subject].concat(), b"") else {
+    let Some(made) = run("openssl", &[&request[..], &subject].concat(), b"") else {
         return;
     };
     assert!(made.status.success(), "{}", text(&made));
@@ -211,21 +189,17 @@ fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
             .flag("--private-key", &key)
     };
     let server = rsa().start();
-    let warned = server.wait_for_line("DTLS shows a certificate of its own");
-    assert!(warned.contains("ECDSA"), "{warned}");
-    let rsa_serial = shown(server.v4, "relay.example").unwrap();
-    relaying(server.v4, "relay.example").echo(2);
-    Caller::new(Line::dtls_to(server.v4)).echo(2);
+    let warning = server.wait_for_line("DTLS shows a certificate of its own");
+    assert!(warning.contains("ECDSA"), "{warning}");
+    let rsa_serial = shown_serial(server.v4, SERVER_NAME).unwrap();
+    Client::tls(server.v4).allocate_and_exchange(2);
+    Client::dtls(server.v4).allocate_and_exchange(2);
     drop(server);
 
-    let (ecdsa, chain, key) = certificate("relay.example");
-    let (chain, key) = (
-        directory.write("ecdsa.pem", &chain),
-        directory.write("ecdsa.key", &key),
-    );
+    let ecdsa = self_signed(SERVER_NAME);
     let server = rsa()
-        .flag("--certificate", &chain)
-        .flag("--private-key", &key)
+        .flag("--certificate", &directory.write("ecdsa.pem", &ecdsa.chain))
+        .flag("--private-key", &directory.write("ecdsa.key", &ecdsa.key))
         .start();
     assert!(
         !server.printed().contains("DTLS shows"),
@@ -234,20 +208,21 @@ fn rsa_serves_tls_and_what_dtls_shows_instead_is_said() {
     );
     let address = server.v4.to_string();
     for (signatures, serial) in [
-        ("rsa_pss_rsae_sha256", &rsa_serial),
-        ("ECDSA+SHA256", &ecdsa.serial().to_owned()),
+        ("rsa_pss_rsae_sha256", &*rsa_serial),
+        ("ECDSA+SHA256", ecdsa.certificate.serial()),
     ] {
-        let arguments = [
-            "s_client",
-            "-connect",
-            &address,
-            "-servername",
-            "relay.example",
-            "-sigalgs",
-            signatures,
-        ];
-        let shown = run("openssl", &arguments, b"Q\n").unwrap();
-        let shown = run("openssl", &["x509", "-noout", "-serial"], &shown.stdout).unwrap();
+        let connect = ["s_client", "-connect", &address, "-servername", SERVER_NAME];
+        let shown = run(
+            "openssl",
+            &[&connect[..], &["-sigalgs", signatures]].concat(),
+            b"Q\n",
+        );
+        let shown = run(
+            "openssl",
+            &["x509", "-noout", "-serial"],
+            &shown.unwrap().stdout,
+        )
+        .unwrap();
         assert_eq!(
             text(&shown).trim().to_ascii_lowercase(),
             format!("serial={serial}"),

@@ -1,67 +1,61 @@
-//! TLS and DTLS on the relay's ports: relays through a server in this process and the built binary, with our own clients
-//! and with other people's.
+//! TLS and DTLS on the relay's ports: a relay in this process and the built binary, with our own client and with other
+//! implementations.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod abuse;
 mod acme;
-mod authority;
-mod balancer;
-mod binary;
+mod acme_server;
+mod certificate_reload;
 mod interop;
-mod replaced;
+mod proxy_protocol;
 
-use support::line::{self, Line};
-use support::relay::{self, Server};
+use support::client::{Client, SERVER_NAME};
+use support::relay::{BOTH, Relay, V4};
+use support::transport::{accept_any_certificate, connect, tls_handshake};
 
 #[test]
-fn relays_over_every_transport_on_one_port_and_both_families() {
-    for ip in relay::BOTH {
-        let server = Server::start(ip, |_| {});
-        for open in [Line::udp, Line::tcp, Line::tls, Line::dtls] {
-            let mut caller = line::Caller::new(open(&server));
-            caller.echo(5);
+fn one_port_relays_over_every_transport_and_both_families() {
+    for ip in BOTH {
+        let relay = Relay::start_secure(ip, |_| {});
+        for open in [Client::udp, Client::tcp, Client::tls, Client::dtls] {
+            open(relay.address).allocate_and_exchange(5);
         }
-        assert_eq!(server.count(|c| &c.tls_handshakes), 1);
-        assert_eq!(server.count(|c| &c.dtls_handshakes), 1);
+        assert_eq!(relay.count(|c| &c.tls_handshakes), 1);
+        assert_eq!(relay.count(|c| &c.dtls_handshakes), 1);
     }
 }
 
 #[test]
-fn two_dtls_clients_reach_each_other_through_their_relays() {
-    let server = Server::start(relay::V4, |_| {});
-    let (mut one, mut two) = (
-        line::Caller::new(Line::dtls(&server)),
-        line::Caller::new(Line::tls(&server)),
-    );
+fn a_dtls_client_and_a_tls_client_reach_each_other_through_their_relayed_addresses() {
+    let relay = Relay::start_secure(V4, |_| {});
+    let (mut one, mut two) = (relay.dtls(), relay.tls());
     let (first, second) = (one.allocate(), two.allocate());
     one.permit(second);
     two.permit(first);
-    one.send(second, b"from datagrams to a stream");
+    one.send_to(second, b"from datagrams to a stream");
     assert_eq!(two.data(), (first, b"from datagrams to a stream".to_vec()));
-    two.send(first, b"and back");
+    two.send_to(first, b"and back");
     assert_eq!(one.data(), (second, b"and back".to_vec()));
 }
 
+/// RFC 7443: the server agrees to its own ALPN names, refuses others, and accepts a client without ALPN.
 #[test]
-fn alpn_is_taken_where_it_is_ours_and_never_required() {
-    let server = Server::start(relay::V4, |_| {});
-    for (offered, agreed) in [
-        (&b"stun.turn"[..], true),
-        (b"stun.nat-discovery", true),
-        (b"h3", false),
-    ] {
-        match Line::tls_with(&server, &[offered], "relay.example") {
-            Ok(Line::Tls(stream)) => {
-                assert!(agreed && stream.conn.alpn_protocol() == Some(offered))
-            }
-            Ok(_) => unreachable!(),
-            Err(_) => assert!(!agreed, "{}", String::from_utf8_lossy(offered)),
-        }
+fn alpn_is_optional_but_must_name_turn_or_stun() {
+    let relay = Relay::start_secure(V4, |_| {});
+    let handshake = |alpn: &[&[u8]], name: &str| {
+        let mut config = accept_any_certificate();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+        tls_handshake(config, connect(relay.address), name)
+    };
+    for protocol in [&b"stun.turn"[..], b"stun.nat-discovery"] {
+        let stream = handshake(&[protocol], SERVER_NAME).unwrap();
+        assert_eq!(stream.conn.alpn_protocol(), Some(protocol));
     }
+    assert!(handshake(&[b"h3"], SERVER_NAME).is_err());
     assert!(
-        Line::tls_with(&server, &[], "somebody.else").is_ok(),
-        "SNI chooses, it does not refuse"
+        handshake(&[], "unknown.example").is_ok(),
+        "SNI selects a certificate, it refuses no client"
     );
 }

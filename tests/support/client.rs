@@ -1,88 +1,85 @@
-//! A TURN client for tests: blocking, one socket, says exactly what a test tells it to say and keeps what comes back in order.
+//! A blocking TURN client that sends exactly what a test tells it to, over any transport, and keeps what it receives in order.
 
 use super::codec::*;
+use super::transport::Transport;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// One end of a five-tuple.
+/// The client's end of one five-tuple.
 pub struct Client {
-    wire: Wire,
-    /// Where the server listens.
+    pub transport: Transport,
     pub server: SocketAddr,
-    /// Our own address, as the server sees it.
+    /// The client's own address, as the server sees it.
     pub address: SocketAddr,
     /// Used by [`Client::ask`]; set by [`Client::login`].
     pub credentials: Option<Credentials>,
+    /// Packets that were received while the client waited for another one.
     inbox: VecDeque<Packet>,
+    /// Octets of a stream that are not a whole message yet.
+    partial: Vec<u8>,
 }
 
-/// What comes in.
+/// A received packet.
 #[derive(Clone, Debug)]
 pub enum Packet {
     Stun(Incoming),
     Channel(u16, Vec<u8>),
 }
 
-enum Wire {
-    Udp(UdpSocket),
-    Tcp(TcpStream, Vec<u8>),
-}
-
 impl Client {
-    pub fn udp(server: SocketAddr) -> Client {
-        let socket = UdpSocket::bind((loopback(&server), 0)).unwrap();
-        Client::from_udp(socket, server)
-    }
-
-    /// A client that uses this socket, which stays unconnected.
-    pub fn from_udp(socket: UdpSocket, server: SocketAddr) -> Client {
-        let address = socket.local_addr().unwrap();
+    pub fn new(transport: Transport, server: SocketAddr) -> Client {
         Client {
-            wire: Wire::Udp(socket),
+            address: transport.local_address(),
+            transport,
             server,
-            address,
             credentials: None,
             inbox: VecDeque::new(),
+            partial: Vec::new(),
         }
+    }
+
+    pub fn udp(server: SocketAddr) -> Client {
+        Client::new(Transport::udp(server), server)
+    }
+
+    /// A client on this socket, which stays unconnected.
+    pub fn from_udp(socket: UdpSocket, server: SocketAddr) -> Client {
+        Client::new(Transport::Udp(socket), server)
     }
 
     pub fn tcp(server: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let address = stream.local_addr().unwrap();
-        Client {
-            wire: Wire::Tcp(stream, vec![]),
-            server,
-            address,
-            credentials: None,
-            inbox: VecDeque::new(),
+        Client::new(Transport::tcp(server), server)
+    }
+
+    pub fn tls(server: SocketAddr) -> Client {
+        Client::new(Transport::tls(server, SERVER_NAME), server)
+    }
+
+    pub fn dtls(server: SocketAddr) -> Client {
+        Client::new(Transport::dtls(server), server)
+    }
+
+    pub fn stream(&mut self) -> &mut TcpStream {
+        match &mut self.transport {
+            Transport::Tcp(stream) => stream,
+            Transport::Tls(stream) => &mut stream.sock,
+            Transport::Udp(_) | Transport::Dtls(_) => panic!("not a stream"),
         }
     }
 
-    pub fn is_tcp(&self) -> bool {
-        matches!(self.wire, Wire::Tcp(..))
-    }
-    pub fn stream(&mut self) -> &mut TcpStream {
-        match &mut self.wire {
-            Wire::Tcp(stream, _) => stream,
-            Wire::Udp(_) => panic!("not a stream"),
-        }
-    }
     pub fn socket(&self) -> &UdpSocket {
-        match &self.wire {
-            Wire::Udp(socket) => socket,
-            Wire::Tcp(..) => panic!("not a datagram socket"),
+        match &self.transport {
+            Transport::Udp(socket) => socket,
+            Transport::Dtls(dtls) => &dtls.socket,
+            Transport::Tcp(_) | Transport::Tls(_) => panic!("not a datagram socket"),
         }
     }
 
     /// Sends octets as they are.
     pub fn send_raw(&mut self, octets: &[u8]) {
-        match &mut self.wire {
-            Wire::Udp(socket) => drop(socket.send_to(octets, self.server).unwrap()),
-            Wire::Tcp(stream, _) => stream.write_all(octets).unwrap(),
-        }
+        self.transport.write(octets, self.server);
     }
 
     /// Sends a message without authentication.
@@ -112,7 +109,7 @@ impl Client {
     /// The next response to this transaction; what comes before it stays in the inbox.
     pub fn answer(&mut self, id: Id) -> Incoming {
         loop {
-            match self.read(PATIENCE) {
+            match self.read(TIMEOUT) {
                 Some(Packet::Stun(message)) if message.id == id && message.class >= SUCCESS => {
                     return message;
                 }
@@ -127,13 +124,13 @@ impl Client {
 
     /// The next packet.
     pub fn receive(&mut self) -> Packet {
-        self.receive_within(PATIENCE)
+        self.receive_within(TIMEOUT)
             .unwrap_or_else(|| panic!("nothing came from {}", self.server))
     }
 
     /// The next packet, if one comes in time.
-    pub fn receive_within(&mut self, patience: Duration) -> Option<Packet> {
-        self.inbox.pop_front().or_else(|| self.read(patience))
+    pub fn receive_within(&mut self, timeout: Duration) -> Option<Packet> {
+        self.inbox.pop_front().or_else(|| self.read(timeout))
     }
 
     /// Everything the server sent before its answer to a Binding request that goes out now. The server handles one five-tuple in
@@ -172,6 +169,13 @@ impl Client {
         self.credentials = Some(Credentials::legacy(username, password, realm, nonce));
     }
 
+    /// Logs in, unless that was done before.
+    pub fn login_as_first_user(&mut self) {
+        if self.credentials.is_none() {
+            self.login(USER, PASSWORD);
+        }
+    }
+
     /// Takes the challenge and answers it with everything RFC 8489 has: USERHASH where allowed, SHA-256 key and integrity.
     pub fn login_modern(&mut self, username: &str, password: &str) {
         self.keep_port();
@@ -186,15 +190,13 @@ impl Client {
         });
     }
 
-    /// Logs in as the fixture's first user and allocates: the relayed address.
+    /// Logs in as the first user and allocates; returns the relayed address.
     pub fn allocate(&mut self) -> SocketAddr {
         self.allocate_with(Outgoing::allocate())
     }
 
     pub fn allocate_with(&mut self, request: Outgoing) -> SocketAddr {
-        if self.credentials.is_none() {
-            self.login(USER, PASSWORD);
-        }
+        self.login_as_first_user();
         let answer = self.ask(request);
         assert!(answer.is_success(), "{answer:?}");
         answer.address(XOR_RELAYED_ADDRESS).unwrap()
@@ -244,25 +246,49 @@ impl Client {
 
     /// ChannelData, padded where the transport demands it.
     pub fn send_channel(&mut self, channel: u16, payload: &[u8]) {
-        let pad = self.is_tcp();
+        let pad = self.transport.is_stream();
         self.send_raw(&channel_data(channel, payload, pad));
     }
 
-    /// The connection as bare octets from here on, and what has come in already.
+    /// Allocates, and exchanges packets of growing size with a peer.
+    pub fn allocate_and_exchange(&mut self, count: usize) {
+        let relayed = self.allocate();
+        let peer = Peer::v4();
+        self.permit(peer.address);
+        for round in 0..count {
+            self.exchange_with(&peer, relayed, 1 + round * 300);
+        }
+    }
+
+    /// Sends `length` octets to the peer, which sends them back.
+    pub fn exchange_with(&mut self, peer: &Peer, relayed: SocketAddr, length: usize) {
+        let sent = payload(length);
+        self.send_to(peer.address, &sent);
+        assert_eq!(peer.receive(), (relayed, sent.clone()));
+        peer.send(relayed, &sent);
+        assert_eq!(self.data(), (peer.address, sent));
+    }
+
+    /// Refreshes the allocation, which must still exist.
+    pub fn assert_allocated(&mut self) {
+        assert_eq!(self.refresh(600).number(LIFETIME), Some(600));
+    }
+
+    /// The bare connection, and the octets that the client has read from it beyond the last message.
     pub fn into_stream(self) -> (TcpStream, Vec<u8>) {
-        match self.wire {
-            Wire::Tcp(stream, early) => {
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                (stream, early)
+        match self.transport {
+            Transport::Tcp(stream) => {
+                stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+                (stream, self.partial)
             }
-            Wire::Udp(_) => panic!("not a stream"),
+            _ => panic!("not a TCP connection"),
         }
     }
 
     /// Whether the server has closed this connection, waiting for it to do so.
-    pub fn is_closed_within(&mut self, patience: Duration) -> bool {
+    pub fn is_closed_within(&mut self, timeout: Duration) -> bool {
         let stream = self.stream();
-        stream.set_read_timeout(Some(patience)).unwrap();
+        stream.set_read_timeout(Some(timeout)).unwrap();
         let mut sink = [0; 2048];
         loop {
             match stream.read(&mut sink) {
@@ -278,36 +304,31 @@ impl Client {
 
     /// Keeps our port from later clients of this process, who would inherit the five-tuple and what is allocated on it.
     fn keep_port(&self) {
-        if let (Wire::Udp(socket), None) = (&self.wire, &self.credentials) {
+        if let (Transport::Udp(socket), None) = (&self.transport, &self.credentials) {
             std::mem::forget(socket.try_clone());
         }
     }
 
-    fn read(&mut self, patience: Duration) -> Option<Packet> {
-        let end = Instant::now() + patience;
-        match &mut self.wire {
-            Wire::Udp(socket) => {
-                let mut buffer = [0; 65_536];
-                socket.set_read_timeout(Some(patience)).unwrap();
-                let (length, from) = socket.recv_from(&mut buffer).ok()?;
-                assert_eq!(from, self.server, "an answer from somewhere else");
-                Some(Packet::parse(&buffer[..length]))
+    fn read(&mut self, timeout: Duration) -> Option<Packet> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let frame_length = match self.transport.is_stream() {
+                true => frame_length(&self.partial),
+                false => None,
+            };
+            if let Some(length) = frame_length {
+                let rest = self.partial.split_off(length);
+                return Some(Packet::parse(&std::mem::replace(&mut self.partial, rest)));
             }
-            Wire::Tcp(stream, buffer) => loop {
-                if let Some(size) = frame(buffer) {
-                    let rest = buffer.split_off(size);
-                    return Some(Packet::parse(&std::mem::replace(buffer, rest)));
-                }
-                let left = end
-                    .saturating_duration_since(Instant::now())
-                    .max(Duration::from_millis(1));
-                stream.set_read_timeout(Some(left)).unwrap();
-                let mut chunk = [0; 16_384];
-                match stream.read(&mut chunk) {
-                    Ok(0) | Err(_) => return None,
-                    Ok(length) => buffer.extend(&chunk[..length]),
-                }
-            },
+            // A socket's timeout may not be zero.
+            let left = deadline
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(1));
+            let octets = self.transport.read(self.server, left)?;
+            if !self.transport.is_stream() {
+                return Some(Packet::parse(&octets));
+            }
+            self.partial.extend(octets);
         }
     }
 }
@@ -330,8 +351,8 @@ impl Packet {
     }
 }
 
-/// The size of the first whole frame in a stream.
-fn frame(buffer: &[u8]) -> Option<usize> {
+/// The length of the first message in a stream, if all of it is there.
+fn frame_length(buffer: &[u8]) -> Option<usize> {
     let head = buffer.get(..4)?;
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
     let size = if head[0] < 0x40 {
@@ -340,6 +361,11 @@ fn frame(buffer: &[u8]) -> Option<usize> {
         4 + length.next_multiple_of(4)
     };
     (buffer.len() >= size).then_some(size)
+}
+
+/// Octets in a pattern that shows a loss or a swap.
+pub fn payload(length: usize) -> Vec<u8> {
+    (0..length).map(|n| (n * 31 % 251) as u8).collect()
 }
 
 /// A peer: a plain UDP socket on loopback.
@@ -357,7 +383,7 @@ impl Peer {
     }
     pub fn at(ip: IpAddr) -> Peer {
         let socket = UdpSocket::bind((ip, 0)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         let address = socket.local_addr().unwrap();
         Peer { socket, address }
     }
@@ -372,15 +398,10 @@ impl Peer {
     }
 }
 
-fn loopback(like: &SocketAddr) -> IpAddr {
-    match like {
-        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    }
-}
-
-/// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The fixture's first user.
+/// How long a test waits for something that must happen.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+/// The name that servers with TLS show a certificate for.
+pub const SERVER_NAME: &str = "relay.example";
+/// The first user of every server under test.
 pub const USER: &str = "alice";
 pub const PASSWORD: &str = "wonderland";

@@ -7,11 +7,14 @@
 
 pub mod axe;
 pub mod browser;
+pub mod certificate;
 pub mod client;
 pub mod codec;
 pub mod coturn;
-pub mod line;
+pub mod directory;
+pub mod missing;
 pub mod namespace;
-pub mod operating;
+pub mod operator;
 pub mod process;
 pub mod relay;
+pub mod transport;

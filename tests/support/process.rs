@@ -1,6 +1,8 @@
 //! The built binary on free ports, ended with the test.
 
-use super::client::{Client, PASSWORD, PATIENCE, USER};
+use super::certificate::self_signed;
+use super::client::{Client, PASSWORD, TIMEOUT, USER};
+use super::directory::Directory;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
@@ -84,6 +86,14 @@ impl Setup {
     pub fn without_listeners(mut self) -> Setup {
         self.listeners = false;
         self
+    }
+
+    /// TLS and DTLS with a self-signed certificate in `chain.pem` and `key.pem` of the directory, and no web page.
+    pub fn certificate(self, directory: &Directory, name: &str) -> Setup {
+        let new = self_signed(name);
+        self.flag("--web", "off")
+            .flag("--certificate", &directory.write("chain.pem", &new.chain))
+            .flag("--private-key", &directory.write("key.pem", &new.key))
     }
 
     /// The whole command line for these listeners.
@@ -186,7 +196,7 @@ impl Server {
 
     /// Waits until it has printed this.
     pub fn wait_for_line(&self, wanted: &str) -> String {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             if let Some(line) = self.printed().lines().find(|l| l.contains(wanted)) {
                 return line.to_owned();
@@ -203,7 +213,7 @@ impl Server {
     /// Body of a GET on the operator's address, and the status line. A listener that closes resets who waits at it: then once
     /// more, since another server may have the same address.
     pub fn get(&self, path: &str) -> (String, String) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
             match self.try_get(path) {
                 Err(error)
@@ -218,8 +228,8 @@ impl Server {
     }
 
     fn try_get(&self, path: &str) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&self.admin, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&self.admin, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         write!(
             stream,
             "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",

@@ -13,9 +13,10 @@ use hairpin::service::web::{Settings, Web};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::relay::Relay;
 use crate::support::axe;
 use crate::support::browser::{Browser, Look, Page};
+use crate::support::relay::{Relay, V4};
+use hairpin::turn::policy::realm::Realm;
 
 type Stop = oneshot::Sender<()>;
 
@@ -387,10 +388,12 @@ impl Site {
     }
 
     fn start_with(bounds: Bounds) -> Site {
-        let relay = Relay::start("north");
+        let mut realm = Realm::new("calls");
+        realm.credentials.add_secret("north".to_owned());
+        let relay = Relay::start_with_realm(V4, realm);
         let (tell, told) = mpsc::channel();
         let settings = Settings {
-            ice: servers(relay.port()),
+            ice: servers(relay.address.port()),
             bounds,
             ..Settings::default()
         };

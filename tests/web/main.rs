@@ -6,7 +6,6 @@ mod calls;
 mod client;
 mod http;
 mod protocol;
-mod relay;
 mod staying;
 mod world;
 
