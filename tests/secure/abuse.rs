@@ -149,7 +149,11 @@ fn dtls_datagrams_without_an_association_cost_nothing() {
             client.assert_allocated();
         }
     }
-    assert!(answers > 0 && relay.count(|c| &c.dtls_cookies_sent) > 0 && relay.count(|c| &c.dtls_unassociated) > 0);
+    assert!(
+        answers > 0
+            && relay.count(|c| &c.dtls_cookies_sent) > 0
+            && relay.count(|c| &c.dtls_unassociated) > 0
+    );
     assert_eq!(relay.count(|c| &c.dtls_handshakes), 1);
     let grown = resident_octets(std::process::id()).saturating_sub(before);
     assert!(grown < 32 << 20, "{grown} octets");

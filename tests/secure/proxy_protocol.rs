@@ -116,7 +116,12 @@ fn quotas_and_log_use_the_address_from_the_header() {
     assert_eq!(mapped(&mut health_check).ip().to_string(), "127.0.0.2");
     open.push(health_check);
     // A client that is no balancer may not send a header; without one its own address counts.
-    let malformed = || server.metric("hairpin_shard_client_connections_closed_total", &["malformed"]);
+    let malformed = || {
+        server.metric(
+            "hairpin_shard_client_connections_closed_total",
+            &["malformed"],
+        )
+    };
     let before = malformed();
     let mut other = connect_from([127, 0, 0, 3].into(), server.v4).unwrap();
     other.write_all(V1).unwrap();
