@@ -254,30 +254,44 @@ impl Server {
         }
     }
 
-    /// Ends the allocation with this [`AllocationRecord::id`]; tells whether there was one.
-    pub fn end_allocation(&mut self, now: Instant, serial: u64, end: EndReason) -> bool {
+    /// Ends the allocation with this [`AllocationRecord::id`]. Returns false if there is none.
+    pub fn end_allocation(&mut self, now: Instant, id: u64, reason: EndReason) -> bool {
         self.state.messages.clear();
-        let found = self
-            .state
-            .table
-            .iter()
-            .find(|(_, allocation)| allocation.serial == serial)
-            .map(|(id, _)| id);
-        if let Some(id) = found {
-            self.state.end(now, id, end);
+        let found = self.state.table.find_serial(id);
+        if let Some(found) = found {
+            self.state.end(now, found, reason);
         }
         found.is_some()
     }
 
-    /// One allocation, by its [`AllocationRecord::id`].
-    pub fn allocation(&self, now: Instant, serial: u64) -> Option<AllocationDetail> {
+    /// The allocation with this [`AllocationRecord::id`].
+    pub fn allocation(&self, now: Instant, id: u64) -> Option<AllocationDetail> {
         let table = &self.state.table;
-        let (id, allocation) = table
-            .iter()
-            .find(|(_, allocation)| allocation.serial == serial)?;
-        let mut detail = allocation.detail(now, table.externals(id));
+        let found = table.find_serial(id)?;
+        let allocation = table.get(found)?;
+        let mut detail = allocation.detail(now, table.externals(found));
         detail.record.traffic.to_client += self.by_doors(allocation);
         Some(detail)
+    }
+
+    /// One page of a listing: at most `limit` allocations whose [`AllocationRecord::id`] is above `after`, in ascending
+    /// order. A listing starts with 0 and continues with the last id of the previous page until a page is empty. It
+    /// contains every allocation that lives from the first page to the last exactly once, whatever begins or ends
+    /// meanwhile.
+    pub fn list_allocations(
+        &self,
+        now: Instant,
+        after: u64,
+        limit: usize,
+    ) -> Vec<AllocationRecord> {
+        let table = &self.state.table;
+        let page = table.iter_after(after).take(limit);
+        page.map(|(id, allocation)| {
+            let mut record = allocation.record(now, table.externals(id), None);
+            record.traffic.to_client += self.by_doors(allocation);
+            *record
+        })
+        .collect()
     }
 
     /// Whether the five-tuple has an allocation.

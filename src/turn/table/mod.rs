@@ -11,8 +11,9 @@ use crate::turn::shared::homes::Homes;
 use crate::wire::attribute::Family;
 use foldhash::quality::RandomState;
 use slab::Slab;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// All allocations of a shard.
@@ -28,6 +29,9 @@ pub struct Table {
     /// Key: live relayed transport addresses, as clients are told them; clients choose which to ask for. Read when a
     /// peer is one of this server's own addresses. The same hasher.
     by_external: HashMap<Peer, RelayedId, RandomState>,
+    /// Key: serial numbers, which the server counts up. Read when an operator lists allocations or asks for one; ordered,
+    /// so that a listing can continue after the last serial number of its previous page.
+    by_serial: BTreeMap<u64, AllocationId>,
     /// Key: numbers that the server draws at random. Read when a data connection changes.
     by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
 }
@@ -67,6 +71,7 @@ impl Table {
             relayed: Slab::new(),
             by_client: HashMap::default(),
             by_external: HashMap::default(),
+            by_serial: BTreeMap::new(),
             by_connection: HashMap::default(),
         }
     }
@@ -74,7 +79,9 @@ impl Table {
     /// Enters an allocation, under its client's five-tuple.
     pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
         let five_tuple = allocation.client.five_tuple;
+        let serial = allocation.serial;
         let id = AllocationId(self.allocations.insert(allocation) as u32);
+        self.by_serial.insert(serial, id);
         self.add_client(&five_tuple, id);
         id
     }
@@ -82,6 +89,7 @@ impl Table {
     /// Takes an allocation out. Its relayed transport addresses must be out already.
     pub fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         let allocation = self.allocations.try_remove(id.0 as usize)?;
+        self.by_serial.remove(&allocation.serial);
         self.remove_client(&allocation.client.five_tuple, id);
         if let Some(arriving) = allocation.arriving() {
             self.remove_client(&arriving.five_tuple, id);
@@ -197,6 +205,18 @@ impl Table {
     /// Whose a data connection is.
     pub fn of_connection(&self, connection: ConnectionId) -> Option<AllocationId> {
         self.by_connection.get(&connection).copied()
+    }
+
+    /// The allocation with this serial number.
+    pub fn find_serial(&self, serial: u64) -> Option<AllocationId> {
+        self.by_serial.get(&serial).copied()
+    }
+
+    /// Allocations with a serial number above `after`, in ascending order.
+    pub fn iter_after(&self, after: u64) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        self.by_serial
+            .range((Bound::Excluded(after), Bound::Unbounded))
+            .filter_map(|(_, id)| Some((*id, self.get(*id)?)))
     }
 
     /// All allocations.
