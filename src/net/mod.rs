@@ -1,28 +1,34 @@
-//! Sockets without protocol: the only floor with `unsafe`.
-//!
-//! A relay's price is what the kernel takes for each packet, so everything here moves *batches*: one call receives up to
-//! a [`Batch`] of datagrams (and one slot of it may hold a whole train of them, coalesced by UDP GRO), one call sends
-//! what a batch became (neighbours to the same place leave as one UDP GSO message). Nothing is allocated per packet.
+//! Sockets without protocol. The only floor with `unsafe`.
 //!
 //! ```text
-//!   UdpSocket::receive ──▶ Batch [48 free octets | payload] × N ──▶ Datagram { source, local, range, room, … }
-//!                                                                      │  the caller decides
-//!   UdpSocket::send    ◀── Outgoing { to, header piece, payload piece }◀┘
-//!                             header written in front of the payload in place, or into an arena of the caller
+//!              UdpSocket::receive          the caller decides           UdpSocket::send
+//!
+//!   recvmmsg ─▶ Batch                  ─▶ Transmit                   ─▶ sendmmsg
+//!                                           to, from
+//!      slot:   headroom │ payload ───────▶  payload: BufferRange        header │ payload │ padding
+//!                  ▲    │                   header:  BufferRange
+//!                  └────┼── or written in place      │
+//!                       │                            │
+//!              Datagram { source, local, range, … }  └─ in a buffer of the caller
 //! ```
 //!
-//! * [`buffer`]: what one batch received, and where. [`outgoing`]: what one batch sends.
-//! * [`udp`]: the socket: `recvmmsg`, `sendmmsg`, GSO, GRO, packet info, DSCP and ECN, hop limits, ICMP errors; and
-//!   [`IoMode::Plain`], the portable way of doing the same with one packet a call, behind the same type.
-//! * [`port`]: the same socket, watched by a runtime; [`watch`]: many of them, watched as one.
-//! * [`icmp`]: what the error queue of a socket tells. [`tcp`]: listeners and connections. [`cpu`]: cores.
-//!   [`descriptors`]: how many sockets there may be. [`interface`]: the addresses of this host. [`network`]: who counts as
-//!   one client.
-//! * [`tls`], [`certificate`]: secure streams, and what a server proves its name with, replaceable while it runs.
-//!   [`dtls`]: the same on datagrams, behind a door that remembers nobody; [`hello`]: what knocks there.
-//!   [`prefixed`]: a stream of which something was read already. [`proxy_protocol`]: whom a balancer carries.
+//! What a relay spends on a packet, it spends in the kernel. Datagrams therefore move in batches, and a payload stays where
+//! the kernel put it: a [`Datagram`] is a range of its [`Batch`], and a [`Transmit`] refers to ranges of that batch and of
+//! one buffer of the caller. The header that a forwarded payload needs is written into the headroom in front of it, or into
+//! the caller's buffer if there is no headroom (all but the first datagram of a GRO message). Nothing is allocated or copied
+//! per datagram.
 //!
-//! Errors are [`std::io::Error`]; what concerns one datagram is counted in [`SendCounts`] and never stops the others.
+//! * [`udp`]: sockets with `recvmmsg`, `sendmmsg`, GRO, GSO, packet info, IP fields, and ICMP errors, and the portable
+//!   fallback. Its essay tells how batches work.
+//! * [`tcp`]: listeners and options of connections.
+//! * [`tls`]: the TLS server, whose certificates can be replaced while it runs, and [`Rewind`], a stream with octets that
+//!   were read before.
+//! * [`dtls`]: the DTLS server. Its essay tells how the stateless cookie exchange works.
+//! * [`proxy_protocol`]: the client's address as a load balancer reports it. [`client_prefix`]: the part of an address that
+//!   identifies a client.
+//! * [`host`]: CPU cores, interface addresses, the limit of file descriptors.
+//!
+//! Errors are [`std::io::Error`]. An error of one datagram is counted in [`SendCounts`] and does not stop the others.
 #![cfg_attr(
     not(test),
     deny(

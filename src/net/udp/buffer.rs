@@ -1,82 +1,87 @@
-//! Storage for what one turn receives: slots with free room in front, reused for ever.
+//! Storage for received datagrams: slots with headroom, reused for the life of a shard.
 
 #[cfg(target_os = "linux")]
-use crate::net::udp::cmsg::Headers;
+use crate::net::udp::sys::mmsghdr::ReceiveHeaders;
+use crate::net::udp::sys::stable_array::StableArray;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-/// Octets free in front of every slot: enough for the header of a Data indication over IPv6.
+/// Free octets in front of every slot: the size of a Data indication's header with an IPv6 peer address.
 pub const HEADROOM: usize = 48;
 
-/// What was received since the last [`Batch::clear`], by any number of sockets, and the octets themselves.
+/// The datagrams that any number of sockets received since the last [`Batch::clear`], and their octets.
 ///
-/// A batch has N slots; one datagram takes one slot, and so does one train of datagrams that the kernel coalesced (GRO).
-/// Nothing is allocated once the list of datagrams has grown to its largest.
+/// A batch has a fixed number of slots. A slot holds one datagram, or all datagrams that the kernel coalesced (GRO). After
+/// its list of datagrams has grown to its largest size a batch allocates nothing.
 pub struct Batch {
-    storage: Storage,
+    octets: StableArray<u8>,
     slots: usize,
     used: usize,
     datagrams: Vec<Datagram>,
     #[cfg(target_os = "linux")]
-    pub(crate) headers: Headers,
+    pub(crate) headers: ReceiveHeaders,
 }
 
-/// One received datagram.
+/// A received datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram {
-    /// Who sent it.
+    /// Source address.
     pub source: SocketAddr,
-    /// The address it was sent to, where the socket is bound to a wildcard and the path can tell.
+    /// Destination address; known only if the socket is bound to a wildcard address and receives in batches.
     pub local: Option<IpAddr>,
-    /// Where its payload begins in [`Batch::octets`].
+    /// Index of the payload's first octet in [`Batch::octets`].
     pub start: usize,
     /// Octets of payload.
     pub length: usize,
-    /// Free octets in front of `start`: [`HEADROOM`] for the first of a slot, 0 for those behind it.
+    /// Free octets in front of `start`: [`HEADROOM`] for the first datagram of a slot, 0 for the others.
     pub headroom: usize,
-    /// DSCP and ECN, 0 unless the socket was asked for them.
+    /// DSCP and ECN; 0 unless the socket reports them.
     pub traffic_class: u8,
-    /// TTL or hop limit, 0 unless the socket was asked for it.
+    /// TTL or hop limit; 0 unless the socket reports it.
     pub hop_limit: u8,
 }
 
 impl Datagram {
-    /// Where its payload lies in [`Batch::octets`].
+    /// Range of the payload in [`Batch::octets`].
     pub fn range(&self) -> Range<usize> {
         self.start..self.start + self.length
     }
 }
 
-/// What one receive brought.
+/// Result of one receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Which of [`Batch::datagrams`] are new.
+    /// The new ones among [`Batch::datagrams`].
     pub datagrams: Range<usize>,
-    /// Nothing is left in the socket: the next call would only say so.
+    /// The socket is empty: the next receive would return nothing.
     pub drained: bool,
-    /// An ICMP error was reported meanwhile: read [`UdpSocket::errors`](crate::net::UdpSocket::errors).
+    /// The error queue may have entries: call [`UdpSocket::read_icmp_errors`](crate::net::UdpSocket::read_icmp_errors).
     pub errors: bool,
-    /// Datagrams that the kernel dropped, since the last receive that told, because the receive buffer was full.
+    /// Datagrams that the kernel dropped since the last report because the receive buffer was full.
     pub overflowed: u32,
-    /// System calls made.
+    /// System calls.
     pub calls: u32,
 }
 
 impl Batch {
-    /// Storage for `slots` datagrams or trains of up to 64 KiB (the memory is touched as it is used).
+    /// Allocates `slots` slots of 64 KiB. The system provides their memory when they are first used.
     pub fn new(slots: usize) -> Batch {
-        let storage = Storage::new(slots * STRIDE);
+        let octets = StableArray::new(vec![0; slots * STRIDE]);
         Batch {
             #[cfg(target_os = "linux")]
-            headers: Headers::new(slots, |slot| storage.slot(slot)),
-            storage,
+            headers: ReceiveHeaders::new(slots, |slot| {
+                octets
+                    .pointer(payload_start(slot))
+                    .map(|start| (start, SLOT_SIZE))
+            }),
+            octets,
             slots,
             used: 0,
             datagrams: Vec::with_capacity(slots * 2),
         }
     }
 
-    /// Forgets everything received.
+    /// Removes all datagrams and frees all slots.
     pub fn clear(&mut self) {
         #[cfg(target_os = "linux")]
         self.headers.reset(self.used);
@@ -84,141 +89,105 @@ impl Batch {
         self.datagrams.clear();
     }
 
-    /// Slots that are still free.
+    /// Number of free slots.
     pub fn free(&self) -> usize {
         self.slots - self.used
     }
 
-    /// Slots in all.
+    /// Number of slots.
     pub fn slots(&self) -> usize {
         self.slots
     }
 
-    /// What was received, oldest first.
+    /// The received datagrams, oldest first.
     pub fn datagrams(&self) -> &[Datagram] {
         &self.datagrams
     }
 
-    /// The whole storage, which ranges of datagrams refer to.
+    /// The whole storage, which the ranges of datagrams refer to.
     pub fn octets(&self) -> &[u8] {
-        self.storage.as_slice()
+        self.octets.as_slice()
     }
 
     /// The whole storage, to write headers in front of payloads.
     pub fn octets_mut(&mut self) -> &mut [u8] {
-        self.storage.as_mut_slice()
+        self.octets.as_mut_slice()
     }
 
-    /// The payload of one of its datagrams.
+    /// The payload of one of the batch's datagrams.
     pub fn payload(&self, datagram: &Datagram) -> &[u8] {
         self.octets().get(datagram.range()).unwrap_or_default()
     }
 
-    /// The index of the first free slot.
+    /// Index of the first free slot.
     pub(crate) fn used(&self) -> usize {
         self.used
     }
 
-    /// The octets of the first free slot, for who reads into it by other means; empty when there is none.
+    /// The first free slot, for callers that read into it by other means than a [`UdpSocket`](crate::net::UdpSocket);
+    /// empty if no slot is free.
     pub fn free_slot(&mut self) -> &mut [u8] {
-        let start = self.used * STRIDE + HEADROOM;
-        self.storage
+        let start = payload_start(self.used);
+        self.octets
             .as_mut_slice()
-            .get_mut(start..start + SLOT)
+            .get_mut(start..start + SLOT_SIZE)
             .unwrap_or_default()
     }
 
-    /// Notes that the next free slot now holds `length` octets like `first` says, in segments of `segment` octets
-    /// (0: one datagram), and takes the slot.
-    pub(crate) fn take(&mut self, length: usize, segment: usize, first: Arrival) {
-        let slot = self.used * STRIDE + HEADROOM;
-        let length = length.min(SLOT);
-        let segment = if segment == 0 { length } else { segment };
-        let mut at = 0;
+    /// Adds the datagrams of the first free slot, which holds `length` octets in segments of `segment_size` octets (0: a
+    /// single datagram), and occupies the slot.
+    pub(crate) fn commit_slot(&mut self, length: usize, segment_size: usize, info: PacketInfo) {
+        let slot = payload_start(self.used);
+        let length = length.min(SLOT_SIZE);
+        let segment_size = if segment_size == 0 {
+            length
+        } else {
+            segment_size
+        };
+        let mut offset = 0;
+        // Runs at least once, because a datagram may be empty.
         loop {
             self.datagrams.push(Datagram {
-                source: first.source,
-                local: first.local,
-                start: slot + at,
-                length: segment.min(length - at),
-                headroom: if at == 0 { HEADROOM } else { 0 },
-                traffic_class: first.traffic_class,
-                hop_limit: first.hop_limit,
+                source: info.source,
+                local: info.local,
+                start: slot + offset,
+                length: segment_size.min(length - offset),
+                headroom: if offset == 0 { HEADROOM } else { 0 },
+                traffic_class: info.traffic_class,
+                hop_limit: info.hop_limit,
             });
-            at += segment;
-            if at >= length {
+            offset += segment_size;
+            if offset >= length {
                 break;
             }
         }
         self.used += 1;
     }
 
-    /// Takes the first free slot without noting a datagram and tells where in [`Batch::octets`] it begins: a stream was
-    /// read into it, or something that cannot be told.
+    /// Occupies the first free slot without adding a datagram, and returns the slot's index in [`Batch::octets`]. For
+    /// octets from a stream, and for messages that have to be discarded.
     pub fn occupy_slot(&mut self) -> usize {
         self.used += 1;
-        (self.used - 1) * STRIDE + HEADROOM
+        payload_start(self.used - 1)
     }
 }
 
-/// What is known of a datagram, or train of them, beside its octets.
+/// Metadata that all datagrams of a slot have in common.
 #[derive(Clone, Copy)]
-pub(crate) struct Arrival {
+pub(crate) struct PacketInfo {
     pub(crate) source: SocketAddr,
     pub(crate) local: Option<IpAddr>,
     pub(crate) traffic_class: u8,
     pub(crate) hop_limit: u8,
 }
 
-#[cfg(target_os = "linux")]
-struct Storage(crate::net::udp::stable_array::StableArray<u8>);
-
-#[cfg(target_os = "linux")]
-impl Storage {
-    fn new(octets: usize) -> Storage {
-        Storage(crate::net::udp::stable_array::StableArray::new(vec![
-            0;
-            octets
-        ]))
-    }
-
-    /// Where the kernel writes into slot `index`, and how much.
-    fn slot(&self, index: usize) -> Option<(*mut u8, usize)> {
-        self.0
-            .pointer(index * STRIDE + HEADROOM)
-            .map(|start| (start, SLOT))
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        self.0.as_slice()
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        self.0.as_mut_slice()
-    }
+fn payload_start(slot: usize) -> usize {
+    slot * STRIDE + HEADROOM
 }
 
-#[cfg(not(target_os = "linux"))]
-struct Storage(Box<[u8]>);
-
-#[cfg(not(target_os = "linux"))]
-impl Storage {
-    fn new(octets: usize) -> Storage {
-        Storage(vec![0; octets].into_boxed_slice())
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-/// Payload octets of one slot: the largest UDP datagram or train of them, and the largest frame of a stream (a STUN
-/// message of 20 + 65,532 octets).
-const SLOT: usize = 65_792;
-/// From one slot to the next. Not a multiple of a page, so that the beginnings of slots, which is where ordinary packets
-/// lie, do not all fall into the same sets of the processor's caches.
-const STRIDE: usize = HEADROOM + SLOT + 1_040;
+/// Payload octets of a slot: enough for the largest UDP datagram, GRO message, and STUN message on a stream (20 + 65,532
+/// octets).
+const SLOT_SIZE: usize = 65_792;
+/// Distance between slots. It is not a multiple of the page size: ordinary packets occupy only the beginning of a slot, and
+/// if all slots began at the same page offset, their beginnings would compete for the same few sets of the CPU's caches.
+const STRIDE: usize = HEADROOM + SLOT_SIZE + 1_040;

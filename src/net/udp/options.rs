@@ -1,33 +1,34 @@
-//! How a UDP socket is made.
+//! Options of a UDP socket.
 
-/// How a socket is made.
+/// Options of a UDP socket. The kernel's lack of an optional feature is not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UdpOptions {
-    /// Which calls move the packets.
+    /// System calls to receive and send with.
     pub io_mode: IoMode,
-    /// Several sockets (one of each shard) share address and port, and the kernel spreads five-tuples over them.
+    /// Sets `SO_REUSEPORT`: the sockets of all shards share address and port, and the kernel picks one of them for each
+    /// packet by a hash of its addresses and ports.
     pub reuse_port: bool,
-    /// Tell DSCP and ECN of what is received.
+    /// Reports DSCP and ECN of received datagrams.
     pub receive_traffic_class: bool,
-    /// Tell TTL or hop limit of what is received.
+    /// Reports TTL or hop limit of received datagrams.
     pub receive_hop_limit: bool,
-    /// Collect ICMP errors, for [`UdpSocket::errors`].
+    /// Collects ICMP errors for [`UdpSocket::read_icmp_errors`](crate::net::UdpSocket::read_icmp_errors).
     pub receive_icmp_errors: bool,
-    /// IPv4: DF stays clear unless a datagram asks for it, and path MTUs are left to the routers. Else the system's default.
+    /// IPv4: sends with DF clear unless a datagram sets it, and adopts no path MTU from ICMP errors, which can be forged.
+    /// If false, the system's default applies.
     pub allow_fragmentation: bool,
-    /// What it sends in a row mostly looks alike: TTL, DSCP and ECN are set on the socket when they change, instead of
-    /// with each datagram.
+    /// Sets TTL, DSCP and ECN on the socket when they change, instead of on each datagram. Cheaper if successive
+    /// datagrams mostly agree. (RFC 3542 §6 calls options of a socket "sticky".)
     pub sticky_ip_fields: bool,
-    /// Coalesce what is received (GRO) and segment what is sent (GSO) where the system can.
+    /// Uses GRO and GSO if the system supports them.
     pub offload: bool,
-    /// Octets of receive buffer to ask for.
+    /// Size of the receive buffer in octets; `None` for the system's default.
     pub receive_buffer_size: Option<usize>,
-    /// Octets of send buffer to ask for.
+    /// Size of the send buffer in octets; `None` for the system's default.
     pub send_buffer_size: Option<usize>,
 }
 
 impl Default for UdpOptions {
-    /// A batched socket of its own with offload and nothing else.
     fn default() -> Self {
         UdpOptions {
             io_mode: IoMode::default(),
@@ -44,12 +45,12 @@ impl Default for UdpOptions {
     }
 }
 
-/// Which calls move the packets.
+/// System calls that a socket receives and sends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoMode {
-    /// `recvmmsg` and `sendmmsg` with GRO and GSO on Linux; elsewhere the same as `Plain`.
+    /// `recvmmsg` and `sendmmsg` with GRO and GSO on Linux; the same as `Portable` on other systems.
     #[default]
     Batched,
-    /// One packet a call, as every system can: no packet info, no DSCP or ECN, no hop limits, no ICMP errors.
+    /// `recvfrom` and `sendto`: one datagram per call, without packet info, IP fields, and ICMP errors.
     Portable,
 }

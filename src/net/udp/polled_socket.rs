@@ -1,5 +1,7 @@
-//! A UDP socket that a runtime watches: received from when it is ready, and polled with a waker of the caller's. For sockets
-//! that collect no ICMP errors; those are in [`crate::net::udp::poller`].
+//! A UDP socket that is registered with a tokio runtime.
+//!
+//! It is registered for readability only, so it must not collect ICMP errors: nothing would report its error queue. The
+//! sockets of a [`Poller`](crate::net::udp::poller::Poller) may collect them.
 
 use crate::net::udp::buffer::{Batch, Received};
 use crate::net::udp::socket::UdpSocket;
@@ -8,40 +10,40 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A watched socket, and whom to wake when it has something.
+/// A socket, and the waker that the runtime wakes when the socket becomes readable.
 pub struct PolledSocket {
     socket: AsyncFd<UdpSocket>,
     waker: Waker,
 }
 
-/// What a receive left behind.
+/// State of a socket after a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Nothing; the waker will tell of more.
+    /// The socket is empty. The waker is woken when the next datagram arrives.
     Armed,
-    /// It may have more, and the waker will not tell.
+    /// The socket may have more datagrams. No wake-up will follow, so the caller has to receive again by itself.
     Ready,
 }
 
 impl PolledSocket {
-    /// Has `socket` watched by the runtime that the caller is in.
+    /// Registers `socket` with the current runtime.
     ///
     /// # Errors
-    /// When the runtime cannot watch one more descriptor.
+    /// If the runtime cannot register another descriptor.
     pub fn new(socket: UdpSocket, waker: Waker) -> io::Result<PolledSocket> {
-        // SAFETY: `UdpSocket` owns its descriptor, always names the same one, and closes it when dropped.
+        // SAFETY: `UdpSocket` owns its descriptor, always returns the same one, and closes it when dropped.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
-        let port = PolledSocket { socket, waker };
-        if port.arm() == Readiness::Ready {
-            port.waker.wake_by_ref();
+        let polled = PolledSocket { socket, waker };
+        if polled.arm() == Readiness::Ready {
+            polled.waker.wake_by_ref();
         }
-        Ok(port)
+        Ok(polled)
     }
 
-    /// Receives what fits into the batch; `None` when the socket is not ready.
+    /// Receives into the free slots of `batch`; `None` if the socket is not readable.
     ///
     /// # Errors
-    /// Those of [`UdpSocket::receive`]; the socket stays ready, and the waker will not tell.
+    /// The errors of [`UdpSocket::receive`]. The socket stays ready then, and no wake-up will follow.
     pub fn receive(&mut self, batch: &mut Batch) -> io::Result<Option<(Received, Readiness)>> {
         let mut cx = Context::from_waker(&self.waker);
         let Poll::Ready(guard) = self.socket.poll_read_ready_mut(&mut cx) else {
@@ -53,16 +55,17 @@ impl PolledSocket {
             return Ok(Some((received, Readiness::Ready)));
         }
         guard.clear_ready();
-        let rest = self.arm();
-        Ok(Some((received, rest)))
+        let readiness = self.arm();
+        Ok(Some((received, readiness)))
     }
 
-    /// The socket, to send with.
+    /// The socket, for sending.
     pub fn socket(&mut self) -> &mut UdpSocket {
         self.socket.get_mut()
     }
 
-    /// Asks to be told of what comes next.
+    /// Registers the waker for the next datagram. `clear_ready` alone does not: tokio stores a waker only when a poll
+    /// returns `Pending`.
     fn arm(&self) -> Readiness {
         let mut cx = Context::from_waker(&self.waker);
         match self.socket.poll_read_ready(&mut cx) {

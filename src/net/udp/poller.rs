@@ -1,5 +1,7 @@
-//! Many UDP sockets that a runtime watches as one. A runtime's own record of a descriptor takes more memory than all that
-//! an idle relay socket needs besides, so these have a selector of their own, and only that one is the runtime's.
+//! Many UDP sockets behind one registration with a tokio runtime.
+//!
+//! A tokio registration takes more memory than everything else that an idle relay socket needs. Relay sockets therefore
+//! are registered with an epoll instance (kqueue on other systems) of their own, and only that instance with tokio.
 
 use crate::net::udp::socket::UdpSocket;
 use mio::unix::SourceFd;
@@ -10,35 +12,37 @@ use std::task::Context;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
-/// The sockets that were added and not closed since. Each is told of once when something comes (edge-triggered): whoever
-/// is told receives until the socket is drained, or remembers that it is not.
+/// A set of sockets. A socket leaves it when it is closed.
+///
+/// Readiness is edge-triggered: a socket is reported once when something arrives. The caller receives until the socket is
+/// drained, or remembers that it is not.
 pub struct Poller {
     selector: AsyncFd<Poll>,
     events: Events,
 }
 
 impl Poller {
-    /// Watches nothing yet, in the runtime that the caller is in.
+    /// An empty set, registered with the current runtime.
     ///
     /// # Errors
-    /// Out of descriptors, or the runtime cannot watch one more.
+    /// If there are no free descriptors, or the runtime cannot register another one.
     pub fn new() -> io::Result<Poller> {
-        // SAFETY: a `Poll` owns its descriptor, always names the same one, and closes it when dropped.
+        // SAFETY: a `Poll` owns its descriptor, always returns the same one, and closes it when dropped.
         let selector = unsafe {
             AsyncFd::register_with_interest(Poll::new()?, tokio::io::Interest::READABLE)
         }?;
         Ok(Poller {
             selector,
-            events: Events::with_capacity(EVENTS),
+            events: Events::with_capacity(MAX_EVENTS),
         })
     }
 
-    /// Watches a socket until it is closed, under a number of the caller's.
+    /// Adds a socket; `id` is what [`Poller::for_each_ready`] reports.
     ///
     /// # Errors
-    /// When the system has no room for one more.
-    pub fn add(&self, socket: &UdpSocket, number: u32) -> io::Result<()> {
-        let token = Token(number as usize);
+    /// If the system limit of registrations is reached (`fs.epoll.max_user_watches`).
+    pub fn add(&self, socket: &UdpSocket, id: u32) -> io::Result<()> {
+        let token = Token(id as usize);
         self.selector.get_ref().registry().register(
             &mut SourceFd(&socket.as_raw_fd()),
             token,
@@ -46,8 +50,8 @@ impl Poller {
         )
     }
 
-    /// Tells the numbers of the sockets that something has come to; who asks is woken for the next.
-    pub fn for_each_ready(&mut self, cx: &mut Context<'_>, mut tell: impl FnMut(u32)) {
+    /// Calls `visit` with the id of each socket that has become readable. Wakes the task of `cx` when another one does.
+    pub fn for_each_ready(&mut self, cx: &mut Context<'_>, mut visit: impl FnMut(u32)) {
         while let std::task::Poll::Ready(Ok(mut guard)) = self.selector.poll_read_ready_mut(cx) {
             let Ok(()) = guard
                 .get_inner_mut()
@@ -55,26 +59,27 @@ impl Poller {
             else {
                 return;
             };
-            let mut told = 0;
+            let mut count = 0;
             for event in &self.events {
-                tell(event.token().0 as u32);
-                told += 1;
+                visit(event.token().0 as u32);
+                count += 1;
             }
-            // A full list may not be all. One that is not leaves nothing behind, so the next event wakes the runtime.
-            if told < EVENTS {
+            // A full list may not be the whole list, and tokio reports the selector only on its next edge: it stays
+            // marked as readable until a list comes back with room to spare.
+            if count < MAX_EVENTS {
                 guard.clear_ready();
             }
         }
     }
 }
 
-/// Priority is how Linux tells, of a socket that selects for its error queue, that an ICMP error waits.
 fn interest() -> Interest {
+    // With SO_SELECT_ERR_QUEUE, Linux reports an entry in the error queue as EPOLLPRI.
     #[cfg(target_os = "linux")]
     return Interest::READABLE | Interest::PRIORITY;
     #[cfg(not(target_os = "linux"))]
     return Interest::READABLE;
 }
 
-/// Sockets that are told of at once.
-const EVENTS: usize = 256;
+/// Sockets reported by one call of the system.
+const MAX_EVENTS: usize = 256;

@@ -1,6 +1,6 @@
-//! The portable way: one packet a call.
+//! Receiving and sending with one datagram per call, as every system can.
 
-use crate::net::udp::buffer::{Arrival, Batch, Received};
+use crate::net::udp::buffer::{Batch, PacketInfo, Received};
 use crate::net::udp::icmp::concerns_a_datagram;
 use crate::net::udp::transmit::{Buffers, SendCounts, Transmit};
 use std::io;
@@ -11,20 +11,17 @@ pub(crate) fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<Recei
     let first = batch.datagrams().len();
     let mut calls = 0;
     let mut drained = false;
-    while batch.free() > 0 && !drained && calls < CALLS {
+    while batch.free() > 0 && !drained && calls < MAX_CALLS {
         calls += 1;
         match socket.recv_from(batch.free_slot()) {
             Ok((length, source)) => {
-                batch.take(
-                    length,
-                    0,
-                    Arrival {
-                        source,
-                        local: None,
-                        traffic_class: 0,
-                        hop_limit: 0,
-                    },
-                );
+                let info = PacketInfo {
+                    source,
+                    local: None,
+                    traffic_class: 0,
+                    hop_limit: 0,
+                };
+                batch.commit_slot(length, 0, info);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
             Err(error)
@@ -41,46 +38,47 @@ pub(crate) fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<Recei
     })
 }
 
-/// Sends one after the other; pieces that do not lie side by side are joined in `joined`.
+/// Sends one datagram after the other. `joined` is scratch memory for datagrams of more than one part, because `sendto`
+/// takes one buffer.
 pub(crate) fn send<'a>(
     socket: &UdpSocket,
     joined: &mut Vec<u8>,
-    outgoing: impl Iterator<Item = &'a Transmit>,
-    octets: Buffers<'_>,
+    transmits: impl Iterator<Item = &'a Transmit>,
+    buffers: Buffers<'_>,
 ) -> SendCounts {
-    let mut sent = SendCounts::default();
-    for item in outgoing {
-        let header = octets.get(item.header);
-        let payload = octets.get(item.payload);
+    let mut counts = SendCounts::default();
+    for transmit in transmits {
+        let header = buffers.get(transmit.header);
+        let payload = buffers.get(transmit.payload);
         joined.clear();
-        let whole: &[u8] = if header.is_empty() && item.padding == 0 {
+        let datagram: &[u8] = if header.is_empty() && transmit.padding == 0 {
             payload
         } else {
             joined.extend_from_slice(header);
             joined.extend_from_slice(payload);
-            joined.extend_from_slice(item.zeros());
+            joined.extend_from_slice(transmit.padding());
             joined
         };
-        sent.calls += 1;
-        match send_one(socket, whole, item) {
+        counts.calls += 1;
+        match send_one(socket, datagram, transmit) {
             Ok(length) => {
-                sent.datagrams += 1;
-                sent.octets += length as u64;
+                counts.datagrams += 1;
+                counts.octets += length as u64;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent.buffer_full += 1,
-            Err(_) => sent.failed += 1,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => counts.buffer_full += 1,
+            Err(_) => counts.failed += 1,
         }
     }
-    sent
+    counts
 }
 
-/// An error of an earlier datagram may be reported here, once.
-fn send_one(socket: &UdpSocket, whole: &[u8], item: &Transmit) -> io::Result<usize> {
-    match socket.send_to(whole, item.to) {
-        Err(error) if concerns_a_datagram(&error) => socket.send_to(whole, item.to),
+/// Sends a datagram; tries twice, because the first attempt may report the error of an earlier datagram.
+fn send_one(socket: &UdpSocket, datagram: &[u8], transmit: &Transmit) -> io::Result<usize> {
+    match socket.send_to(datagram, transmit.to) {
+        Err(error) if concerns_a_datagram(&error) => socket.send_to(datagram, transmit.to),
         other => other,
     }
 }
 
-/// Calls of one receive, so that a flood of errors cannot hold the thread.
-const CALLS: u32 = 128;
+/// System calls of one receive, so that a flood of ICMP errors cannot occupy the thread.
+const MAX_CALLS: u32 = 128;

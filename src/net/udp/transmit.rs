@@ -1,30 +1,32 @@
-//! What one batch sends: datagrams made of pieces, so that a payload is never copied.
+//! Datagrams to send. A datagram refers to ranges of two buffers, so that payloads are never copied.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// One datagram to send: a header piece (may be empty) and a payload piece.
+/// A datagram to send: a header (may be empty), a payload, and padding.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit {
-    /// Where to.
+    /// Destination.
     pub to: SocketAddr,
-    /// The local address that it shall leave from; for sockets bound to a wildcard, else `None`.
+    /// Source address; `None` leaves the choice to the kernel. A socket bound to a wildcard address sets it, because the
+    /// kernel's choice may differ from the address that the client sent its request to.
     pub from: Option<IpAddr>,
-    /// What comes first.
+    /// First part of the datagram.
     pub header: BufferRange,
-    /// What comes next.
+    /// Second part of the datagram.
     pub payload: BufferRange,
-    /// Zeros behind it, at most 3.
+    /// Octets of zero padding after the payload, at most 3.
     pub padding: u8,
-    /// DSCP and ECN of the packet; 0 is the socket's default.
+    /// DSCP and ECN; 0 for the socket's default.
     pub traffic_class: u8,
-    /// TTL or hop limit of the packet; 0 is the socket's default.
+    /// TTL or hop limit; 0 for the socket's default.
     pub hop_limit: u8,
-    /// IPv4: DF is set; IPv6: never fragmented here. Too large a datagram then fails and shows among the errors.
+    /// IPv4: sets DF; IPv6: does not fragment at the source. A datagram that is too large fails, and the socket reports
+    /// an ICMP error with the MTU.
     pub dont_fragment: bool,
 }
 
 impl Transmit {
-    /// A datagram with nothing special about it.
+    /// A datagram with the socket's defaults and without header.
     pub fn new(to: SocketAddr, payload: BufferRange) -> Transmit {
         Transmit {
             to,
@@ -38,17 +40,16 @@ impl Transmit {
         }
     }
 
-    /// Octets of all of it.
+    /// Octets of header, payload and padding.
     pub fn length(&self) -> usize {
-        self.header.length as usize + self.payload.length as usize + self.zeros().len()
+        self.header.length as usize + self.payload.length as usize + self.padding().len()
     }
 
-    /// The padding.
-    pub(crate) fn zeros(&self) -> &'static [u8] {
+    pub(crate) fn padding(&self) -> &'static [u8] {
         ZEROS.get(..usize::from(self.padding)).unwrap_or(&ZEROS)
     }
 
-    /// Whether `next` may ride in one GSO message with this one, sizes apart.
+    /// Returns true if `next` may share a GSO message with this datagram as far as everything but the size is concerned.
     pub(crate) fn shares_gso_message(&self, next: &Transmit) -> bool {
         self.to == next.to
             && self.from == next.from
@@ -58,14 +59,14 @@ impl Transmit {
     }
 }
 
-/// A range of octets in one of the two stores of a batch.
+/// A range of one of the two [`Buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferRange {
-    /// Which store.
+    /// The buffer.
     pub buffer: Buffer,
-    /// First octet.
+    /// Index of the first octet.
     pub start: u32,
-    /// Octets.
+    /// Number of octets.
     pub length: u32,
 }
 
@@ -77,7 +78,7 @@ impl BufferRange {
         length: 0,
     };
 
-    /// `length` octets at `start` of what was received.
+    /// A range of the received octets.
     pub fn received(start: usize, length: usize) -> BufferRange {
         BufferRange {
             buffer: Buffer::Received,
@@ -86,7 +87,7 @@ impl BufferRange {
         }
     }
 
-    /// `length` octets at `start` of what the caller wrote.
+    /// A range of the octets that the caller wrote.
     pub fn written(start: usize, length: usize) -> BufferRange {
         BufferRange {
             buffer: Buffer::Written,
@@ -96,50 +97,50 @@ impl BufferRange {
     }
 }
 
-/// Which store a piece lies in.
+/// Names one of the two [`Buffers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buffer {
-    /// The storage of the [`Batch`](crate::net::Batch).
+    /// [`Buffers::received`].
     Received,
-    /// The caller's arena.
+    /// [`Buffers::written`].
     Written,
 }
 
-/// The two stores.
+/// The buffers that the datagrams of one send refer to.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffers<'a> {
-    /// [`Batch::octets`](crate::net::Batch::octets).
+    /// [`Batch::octets`](crate::net::Batch::octets): payloads that are forwarded.
     pub received: &'a [u8],
-    /// The caller's arena.
+    /// The caller's own buffer: headers and messages that the caller wrote.
     pub written: &'a [u8],
 }
 
 impl<'a> Buffers<'a> {
-    /// The octets of a piece; empty where the piece lies outside its store.
-    pub fn get(&self, piece: BufferRange) -> &'a [u8] {
-        let store = match piece.buffer {
+    /// The octets of `range`; empty if the range exceeds its buffer.
+    pub fn get(&self, range: BufferRange) -> &'a [u8] {
+        let buffer = match range.buffer {
             Buffer::Received => self.received,
             Buffer::Written => self.written,
         };
-        let start = piece.start as usize;
-        store
-            .get(start..start.saturating_add(piece.length as usize))
+        let start = range.start as usize;
+        buffer
+            .get(start..start.saturating_add(range.length as usize))
             .unwrap_or_default()
     }
 }
 
-/// What became of the datagrams given to one send.
+/// Results of a send, by datagram. An error of one datagram never stops the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendCounts {
-    /// Datagrams that the kernel took.
+    /// Datagrams that the kernel accepted.
     pub datagrams: u64,
-    /// Their octets of UDP payload.
+    /// UDP payload octets of the accepted datagrams.
     pub octets: u64,
     /// Datagrams dropped because the socket's send buffer was full.
     pub buffer_full: u64,
-    /// Datagrams that the kernel refused for another reason (no route, too large, not permitted).
+    /// Datagrams that the kernel refused for another reason: no route, too large, not permitted.
     pub failed: u64,
-    /// System calls made.
+    /// System calls.
     pub calls: u64,
 }
 
@@ -153,5 +154,4 @@ impl std::ops::AddAssign for SendCounts {
     }
 }
 
-/// What padding is made of.
 static ZEROS: [u8; 3] = [0; 3];
