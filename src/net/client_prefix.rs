@@ -1,8 +1,9 @@
-//! Who counts as one client where there is a share for each.
+//! The address prefix that identifies one client, for limits per client.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The network that one client has for itself: an IPv4 address, however it is written, or an IPv6 /64.
+/// Returns the prefix that one client controls: an IPv4 address (also if it is IPv4-mapped), or an IPv6 /64. A client can
+/// use any address of its /64, so a limit per IPv6 address would be no limit.
 pub fn client_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.into(),

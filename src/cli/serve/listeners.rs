@@ -33,13 +33,13 @@ impl Sharing {
 
     fn bind(self, address: SocketAddr) -> io::Result<TcpListener> {
         if self == Sharing::WithPredecessor {
-            return TcpListener::from_std(net::tcp::listen_beside(address)?);
+            return TcpListener::from_std(net::tcp::listen_dual_stack(address)?);
         }
         let alone = std::net::TcpListener::bind(address)?;
         if self == Sharing::WithNext {
             // Only once it is known that nobody has it: a socket that shares would be bound beside anybody's who does.
             drop(alone);
-            return TcpListener::from_std(net::tcp::listen_beside(address)?);
+            return TcpListener::from_std(net::tcp::listen_dual_stack(address)?);
         }
         alone.set_nonblocking(true)?;
         TcpListener::from_std(alone)

@@ -1,42 +1,45 @@
-//! How many sockets and files this process may hold: every relayed address and every client of a load needs one.
+//! The limit of open file descriptors (`RLIMIT_NOFILE`). Every relayed address, connection, and client of a load test needs
+//! a descriptor.
 
-/// Raises the bound as far as the system lets this process: the soft limit to the hard one, and the hard one to
-/// `wanted` where it is lower and this process may. The bound that then holds; `u64::MAX` where the system has none.
+/// Raises the soft limit to the hard limit, after an attempt to raise the hard limit to `wanted`, which takes
+/// CAP_SYS_RESOURCE. Returns the resulting limit; `u64::MAX` if the system has none.
 #[cfg(unix)]
 pub fn raise(wanted: u64) -> u64 {
     let Some(limit) = limit() else {
         return u64::MAX;
     };
-    for most in [limit.rlim_max.max(wanted), limit.rlim_max] {
-        let higher = libc::rlimit {
-            rlim_cur: most,
-            rlim_max: most,
+    for target in [limit.rlim_max.max(wanted), limit.rlim_max] {
+        let raised = libc::rlimit {
+            rlim_cur: target,
+            rlim_max: target,
         };
-        // SAFETY: the kernel reads one rlimit from `higher`.
-        if most > limit.rlim_cur && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &higher) } == 0 {
-            return most;
+        // SAFETY: the kernel reads one rlimit from `raised`, which outlives the call.
+        if target > limit.rlim_cur && unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0
+        {
+            return target;
         }
     }
     limit.rlim_cur
 }
 
-/// The bound on what this process may hold, which this system does not tell.
+/// Returns `u64::MAX`: this system does not report a limit.
 #[cfg(not(unix))]
 pub fn raise(_wanted: u64) -> u64 {
     u64::MAX
 }
 
-/// Whether an open descriptor is among the last eighth of what this process may hold: the kernel gives the lowest number that
-/// is free, so then nearly all are in use.
+/// Returns true if seven eighths of the descriptors are in use. Takes a descriptor that was opened last: the kernel assigns
+/// the lowest free number, so a high number means that all lower ones are in use. Counting them would take a scan of
+/// `/proc/self/fd`.
 #[cfg(unix)]
-pub fn is_nearly_exhausted(descriptor: &impl std::os::fd::AsRawFd) -> bool {
+pub fn is_nearly_exhausted(newest: &impl std::os::fd::AsRawFd) -> bool {
     let Some(limit) = limit() else { return false };
-    descriptor.as_raw_fd().unsigned_abs() as libc::rlim_t >= limit.rlim_cur - limit.rlim_cur / 8
+    newest.as_raw_fd().unsigned_abs() as libc::rlim_t >= limit.rlim_cur - limit.rlim_cur / 8
 }
 
-/// Whether nearly all that this process may hold is in use, which this system does not tell.
+/// Returns false: this system does not report a limit.
 #[cfg(not(unix))]
-pub fn is_nearly_exhausted<T>(_descriptor: &T) -> bool {
+pub fn is_nearly_exhausted<T>(_newest: &T) -> bool {
     false
 }
 

@@ -1,4 +1,4 @@
-//! The addresses of this host.
+//! Addresses of this host's network interfaces.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -6,56 +6,60 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 /// An address of an interface that is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
-    /// The interface's name.
+    /// Name of the interface.
     pub interface: String,
-    /// The address.
+    /// IPv4 or IPv6 address.
     pub address: IpAddr,
-    /// The interface is the loopback.
+    /// The interface is a loopback interface.
     pub loopback: bool,
 }
 
-/// All addresses of the interfaces that are up.
+/// Returns all addresses of the interfaces that are up.
 ///
 /// # Errors
-/// Those of `getifaddrs`.
+/// The errors of `getifaddrs`.
 pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
-    // SAFETY: on success the system stores a list in `first`, which is freed below.
+    // SAFETY: on success the system stores the head of a list in `first`, which is freed below.
     if unsafe { libc::getifaddrs(&mut first) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut found = Vec::new();
-    let mut at = first;
-    while !at.is_null() {
-        // SAFETY: `at` is a node of the list, which lives until it is freed.
-        let node = unsafe { &*at };
-        // SAFETY: the node's name and address belong to the list.
-        found.extend(unsafe { describe(node) });
-        at = node.ifa_next;
+    let mut addresses = Vec::new();
+    let mut next = first;
+    while !next.is_null() {
+        // SAFETY: `next` is a node of the list, which lives until it is freed below.
+        let node = unsafe { &*next };
+        // SAFETY: the node comes from `getifaddrs`.
+        addresses.extend(unsafe { decode(node) });
+        next = node.ifa_next;
     }
-    // SAFETY: `first` came from `getifaddrs` and is freed once; nothing found refers to it.
+    // SAFETY: `first` comes from `getifaddrs` and is freed once; `addresses` holds copies only.
     unsafe { libc::freeifaddrs(first) };
-    Ok(found)
+    Ok(addresses)
 }
 
-/// The address that packets toward the world leave from, by the default route of that family; nothing is sent.
+/// Returns the address that packets to the Internet are sent from according to the routing table; `None` without a default
+/// route. Sends nothing: connecting a UDP socket makes the kernel choose a route and its source address.
 pub fn default_source_address(v6: bool) -> Option<IpAddr> {
-    let (wildcard, somewhere): (SocketAddr, SocketAddr) = if v6 {
-        ((Ipv6Addr::UNSPECIFIED, 0).into(), (SOMEWHERE_V6, 9).into())
+    let (wildcard, remote): (SocketAddr, SocketAddr) = if v6 {
+        ((Ipv6Addr::UNSPECIFIED, 0).into(), (REMOTE_IPV6, 9).into())
     } else {
-        ((Ipv4Addr::UNSPECIFIED, 0).into(), (SOMEWHERE_V4, 9).into())
+        ((Ipv4Addr::UNSPECIFIED, 0).into(), (REMOTE_IPV4, 9).into())
     };
     let socket = UdpSocket::bind(wildcard).ok()?;
-    socket.connect(somewhere).ok()?;
+    socket.connect(remote).ok()?;
     let source = socket.local_addr().ok()?.ip();
     (!source.is_unspecified() && !source.is_loopback()).then_some(source)
 }
 
+/// Decodes a node of the list; `None` if its interface is down, or its address is not an IP address.
+///
 /// # Safety
-/// Name and address of the node are valid, as in a list that `getifaddrs` made.
-// SAFETY: the promise is the caller's, as said above.
-unsafe fn describe(node: &libc::ifaddrs) -> Option<InterfaceAddress> {
+/// The node's name and address must be valid, as in a list that `getifaddrs` returned.
+// SAFETY: the caller keeps the promise above.
+unsafe fn decode(node: &libc::ifaddrs) -> Option<InterfaceAddress> {
     let flags = node.ifa_flags as libc::c_int;
+    // An interface without an address, such as a tunnel, has a node with a null pointer.
     if node.ifa_addr.is_null() || flags & libc::IFF_UP == 0 {
         return None;
     }
@@ -73,7 +77,7 @@ unsafe fn describe(node: &libc::ifaddrs) -> Option<InterfaceAddress> {
             _ => return None,
         }
     };
-    // SAFETY: the name is a C string of the list.
+    // SAFETY: the name is a C string that the list owns.
     let interface = unsafe { std::ffi::CStr::from_ptr(node.ifa_name) }
         .to_string_lossy()
         .into_owned();
@@ -84,6 +88,30 @@ unsafe fn describe(node: &libc::ifaddrs) -> Option<InterfaceAddress> {
     })
 }
 
-/// Destinations beyond every ordinary prefix, so that the default route decides (RFC 5737, RFC 3849).
-const SOMEWHERE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const SOMEWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// Documentation addresses (RFC 5737, RFC 3849). No route is more specific than the default route for them.
+const REMOTE_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const REMOTE_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_has_a_loopback_address_and_its_default_source_is_one_of_its_addresses() {
+        let all = addresses().unwrap();
+        assert!(
+            all.iter()
+                .any(|own| own.loopback && own.address == Ipv4Addr::LOCALHOST),
+            "{all:?}"
+        );
+        for v6 in [false, true] {
+            if let Some(source) = default_source_address(v6) {
+                assert_eq!(source.is_ipv6(), v6);
+                assert!(
+                    all.iter().any(|own| own.address == source),
+                    "{source} is not among {all:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! What the host offers: cores, interface addresses, file descriptors; and what a process uses of it.
+//! Facts and limits of the host: CPU cores, interface addresses, file descriptors, and what a process uses.
 
 pub mod cpu;
 pub mod fd_limit;

@@ -271,7 +271,7 @@ impl Listeners {
             address = UdpSocket::bind(address, &options)?.local_address();
         }
         if listener.tcp && alone {
-            address = tcp::listen(address, false)?.local_addr()?;
+            address = tcp::listen(address, tcp::PortSharing::Exclusive)?.local_addr()?;
         }
         let mut all = Vec::new();
         for _ in 0..self.shards {
@@ -281,7 +281,7 @@ impl Listeners {
                 .transpose()?;
             let tcp = listener
                 .tcp
-                .then(|| tcp::listen(address, true))
+                .then(|| tcp::listen(address, tcp::PortSharing::Shared))
                 .transpose()?;
             all.push((udp, tcp));
         }

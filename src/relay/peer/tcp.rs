@@ -106,8 +106,8 @@ impl TcpRelays {
             _ => BindError::Failed,
         };
         // It shares its port with the connections that it makes itself, so ask first whether somebody else has it.
-        drop(tcp::listen(local, false).map_err(cause)?);
-        let listener = tcp::listen(local, true).map_err(cause)?;
+        drop(tcp::listen(local, tcp::PortSharing::Exclusive).map_err(cause)?);
+        let listener = tcp::listen(local, tcp::PortSharing::Shared).map_err(cause)?;
         let listener = TcpListener::from_std(listener).map_err(|_| BindError::Failed)?;
         let source = Source::RelayTcp(relayed.0);
         self.listeners
