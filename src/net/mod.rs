@@ -26,7 +26,7 @@
 //! * [`dtls`]: the DTLS server. Its essay tells how the stateless cookie exchange works.
 //! * [`proxy_protocol`]: the client's address as a load balancer reports it. [`client_prefix`]: the part of an address that
 //!   identifies a client.
-//! * [`host`]: CPU cores, interface addresses, the limit of file descriptors.
+//! * [`host`]: CPU cores, interface addresses, the limit of file descriptors, resources of a process.
 //!
 //! Errors are [`std::io::Error`]. An error of one datagram is counted in [`SendCounts`] and does not stop the others.
 #![cfg_attr(
