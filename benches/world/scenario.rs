@@ -5,7 +5,9 @@ use hairpin::turn::client_state::Request;
 use hairpin::wire::integrity;
 use hairpin::wire::integrity::{Key, Seal};
 use hairpin::wire::registry::PasswordAlgorithm;
-use hairpin::wire::{AttributeType, Class, Message, Method, Packet, Writer, channel_data, writer};
+use hairpin::wire::{
+    AttributeType, Class, Message, Method, Packet, Writer, channel_data, data_indication,
+};
 use std::hint::black_box;
 
 /// One operation, ready to be repeated.
@@ -117,7 +119,7 @@ fn write_answer() -> Operation {
 
 fn write_data_header() -> Operation {
     Box::new(|| {
-        black_box(writer::data_indication(black_box(peer(1)), 1200, &[7; 12]));
+        black_box(data_indication::header(black_box(peer(1)), 1200, &[7; 12]));
     })
 }
 

@@ -29,6 +29,7 @@ pub mod auth;
 pub mod client_state;
 pub mod counters;
 pub mod effect;
+pub mod forward;
 mod hairpin;
 pub mod ids;
 mod method;
@@ -46,8 +47,9 @@ mod tests;
 
 pub use crate::turn::counters::Counters;
 pub use crate::turn::effect::{
-    AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Forward, Framing, Icmp,
+    AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Icmp,
 };
+pub use crate::turn::forward::{Forward, Framer, Framing, PayloadHeader};
 pub use crate::turn::ids::five_tuple::{Client, FiveTuple, Link, Transport};
 pub use crate::turn::ids::relayed::{Protocol, RelayedId};
 pub use crate::turn::ids::time::Instant;

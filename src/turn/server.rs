@@ -4,9 +4,8 @@ use crate::turn::allocation::Allocation;
 use crate::turn::allocation::channel::Channel;
 use crate::turn::allocation::mobility::ForeignClients;
 use crate::turn::counters::Counters;
-use crate::turn::effect::{
-    AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Forward, Icmp,
-};
+use crate::turn::effect::{AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Icmp};
+use crate::turn::forward::Forward;
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::random::Random;
 use crate::turn::ids::relayed::RelayedId;

@@ -7,7 +7,8 @@ use crate::turn::allocation::mobility::ForeignClients;
 use crate::turn::allocation::reservation::ReservationToken;
 use crate::turn::allocation::{Allocation, AllocationId};
 use crate::turn::counters::Counters;
-use crate::turn::effect::{ChannelPath, Effect, EndReason, Forward};
+use crate::turn::effect::{ChannelPath, Effect, EndReason};
+use crate::turn::forward::{Forward, Framing};
 use crate::turn::ids::five_tuple::Client;
 use crate::turn::ids::random::Random;
 use crate::turn::ids::relayed::{Protocol, RelayedId};
@@ -194,7 +195,7 @@ impl State {
         self.counters.hairpinned.add(payload.length());
         Counters::flow(&self.counters.to_clients, client.five_tuple.transport)
             .add(payload.length());
-        let framing = channel.map_or(super::Framing::Data(source), super::Framing::Channel);
+        let framing = channel.map_or(Framing::Data(source), Framing::Channel);
         Some(Forward::ToClient {
             client,
             start: payload.start,
@@ -243,8 +244,8 @@ impl State {
         }
         allocation.traffic.to_client.add(payload.length());
         let (client, framing) = match channel {
-            Some((client, number)) => (client, super::Framing::Channel(number)),
-            None => (allocation.client, super::Framing::Data(peer)),
+            Some((client, number)) => (client, Framing::Channel(number)),
+            None => (allocation.client, Framing::Data(peer)),
         };
         Counters::flow(&self.counters.to_clients, client.five_tuple.transport)
             .add(payload.length());

@@ -19,7 +19,7 @@ pub struct Message<'a> {
 }
 
 /// The method of a request, by the first two octets alone: `None` for every other message, and for whatever is none.
-pub fn requested(octets: &[u8]) -> Option<Method> {
+pub fn request_method(octets: &[u8]) -> Option<Method> {
     let kind = u16::from_be_bytes(*octets.first_chunk::<2>()?);
     let (method, class) = method_and_class(kind);
     (kind < 0x4000 && class == Class::Request).then_some(method)

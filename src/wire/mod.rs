@@ -24,6 +24,7 @@
 
 pub mod attribute;
 pub mod channel_data;
+pub mod data_indication;
 pub mod integrity;
 pub mod message;
 pub mod packet;
@@ -32,8 +33,8 @@ pub mod stream;
 pub mod writer;
 
 pub use crate::wire::channel_data::ChannelData;
-pub use crate::wire::message::{Message, TransactionId, requested};
-pub use crate::wire::packet::Packet;
+pub use crate::wire::message::{Message, TransactionId, request_method};
+pub use crate::wire::packet::{Packet, PacketKind};
 pub use crate::wire::registry::{AttributeType, Class, ErrorCode, Method};
 pub use crate::wire::writer::Writer;
 

@@ -162,32 +162,6 @@ pub fn header(
     octets
 }
 
-/// What stands in front of `length` octets of payload in a Data indication from `peer`: header, XOR-PEER-ADDRESS, and
-/// DATA's own header. 36 octets for IPv4, 48 for IPv6. The payload must be padded to a multiple of four behind it.
-/// RFC 8656 §11.3. `None` when the payload is too long for one message.
-pub fn data_indication(
-    peer: SocketAddr,
-    length: usize,
-    transaction: &TransactionId,
-) -> Option<([u8; 48], usize)> {
-    let (address, address_length) = attribute::xor_address(peer, transaction);
-    let attributes = 4 + address_length + 4;
-    let total = u16::try_from(attributes + super::padded(length)).ok()?;
-    let mut octets = [0; 48];
-    let mut at = 0;
-    let pieces: [&[u8]; 4] = [
-        &header(Class::Indication, Method::DATA, total, transaction),
-        &attribute::header(AttributeType::XOR_PEER_ADDRESS, address_length as u16),
-        address.get(..address_length)?,
-        &attribute::header(AttributeType::DATA, length as u16),
-    ];
-    for piece in pieces {
-        octets.get_mut(at..at + piece.len())?.copy_from_slice(piece);
-        at += piece.len();
-    }
-    Some((octets, at))
-}
-
 /// The longest reason phrase that is written, in octets; the RFC allows 127 characters.
 const MAX_REASON: usize = 60;
 
@@ -195,28 +169,6 @@ const MAX_REASON: usize = 60;
 mod tests {
     use super::*;
     use crate::wire::Message;
-
-    #[test]
-    fn a_data_indication_is_a_message_once_the_payload_is_behind_it() {
-        for peer in ["192.0.2.1:9", "[2001:db8::1]:9"] {
-            let peer: SocketAddr = peer.parse().unwrap();
-            let (head, length) = data_indication(peer, 5, &[3; 12]).unwrap();
-            assert_eq!(length, if peer.is_ipv4() { 36 } else { 48 });
-            let mut octets = head[..length].to_vec();
-            octets.extend(b"hello\0\0\0");
-            let message = Message::parse(&octets).unwrap();
-            assert_eq!(message.attribute(AttributeType::DATA), Some(&b"hello"[..]));
-            let value = message.attribute(AttributeType::XOR_PEER_ADDRESS).unwrap();
-            assert_eq!(attribute::read_xor_address(value, &[3; 12]), Some(peer));
-        }
-    }
-
-    #[test]
-    fn a_payload_over_the_length_field_is_refused() {
-        let peer = "192.0.2.1:9".parse().unwrap();
-        assert!(data_indication(peer, 65_535, &[0; 12]).is_none());
-        assert!(data_indication(peer, 65_500, &[0; 12]).is_some());
-    }
 
     #[test]
     fn oversized_values_are_left_out_and_the_message_stays_sound() {

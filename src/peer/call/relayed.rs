@@ -15,10 +15,10 @@ use turn::client::{Client, ClientConfig};
 use webrtc_util::conn::Conn;
 
 use crate::client::line::{Line, Packet};
+use crate::wire::data_indication;
 use crate::wire::integrity;
 use crate::wire::integrity::{Key, Seal};
 use crate::wire::registry::PasswordAlgorithm;
-use crate::wire::writer::data_indication;
 use crate::wire::{AttributeType, Class, Message, Method, Packet as Wire, attribute, padded};
 
 /// An allocation on a TURN server. Dropped, it is released.
@@ -215,7 +215,7 @@ impl Tamed {
             Wire::Message(message) => self.may_pass(&message).then_some(())?,
             Wire::ChannelData(data) => {
                 let peer = *self.seen.lock().ok()?.channels.get(&data.number)?;
-                let (header, length) = data_indication(peer, data.payload.len(), &[0; 12])?;
+                let (header, length) = data_indication::header(peer, data.payload.len(), &[0; 12])?;
                 let mut indication = header.get(..length)?.to_vec();
                 indication.extend_from_slice(data.payload);
                 indication.resize(length + padded(data.payload.len()), 0);

@@ -3,9 +3,8 @@
 use crate::net::Batch;
 use crate::net::tls::server::{TlsHandshake, TlsStream, is_acme_validation};
 use crate::relay::client::stream::Stream;
-use crate::relay::io::send_queue::Header;
 use crate::relay::plan::ConnectionLimits;
-use crate::turn::{Client, Instant, Transport};
+use crate::turn::{Client, Instant, PayloadHeader, Transport};
 use crate::wire::{padded, stream};
 use std::future::Future;
 use std::io::Write;
@@ -132,7 +131,7 @@ impl Conn {
     /// Queues a relayed payload behind its header, unless more than `limit` octets would wait then.
     pub(crate) fn relay(
         &mut self,
-        header: &Header,
+        header: &PayloadHeader,
         payload: &[u8],
         limit: usize,
         pool: &mut Pool,

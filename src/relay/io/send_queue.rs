@@ -1,8 +1,7 @@
 //! What this turn sends, grouped by the socket that sends it.
 
 use crate::net::{Batch, BufferRange, Buffers, Transmit};
-use crate::turn::Framing;
-use crate::wire::{channel_data, padded, writer};
+use crate::turn::PayloadHeader;
 use std::net::SocketAddr;
 
 /// A UDP socket that sends.
@@ -24,7 +23,6 @@ pub(crate) struct Outbox {
     touched: Vec<Sender>,
     /// Scratch of [`gather`].
     order: Vec<u64>,
-    random: u64,
 }
 
 struct Entry {
@@ -50,25 +48,9 @@ pub(crate) struct Payload {
     pub(crate) room: usize,
 }
 
-/// A header to put in front of a payload on its way to a client.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Header {
-    octets: [u8; 48],
-    length: usize,
-    /// Octets of zeros that the framing wants behind the payload on a datagram.
-    pub(crate) padding: u8,
-}
-
-impl Header {
-    /// The header's octets.
-    pub(crate) fn octets(&self) -> &[u8] {
-        self.octets.get(..self.length).unwrap_or_default()
-    }
-}
-
 impl Outbox {
-    /// An empty one; `seed` makes the transaction ids of its Data indications.
-    pub(crate) fn new(seed: u64) -> Outbox {
+    /// An empty one.
+    pub(crate) fn new() -> Outbox {
         Outbox {
             entries: Vec::new(),
             arena: Vec::new(),
@@ -76,32 +58,6 @@ impl Outbox {
             relays: Vec::new(),
             touched: Vec::new(),
             order: Vec::new(),
-            random: seed,
-        }
-    }
-
-    /// The header that `framing` puts before `length` octets; `None` when no message can hold them.
-    pub(crate) fn header(&mut self, framing: Framing, length: usize) -> Option<Header> {
-        match framing {
-            Framing::Channel(number) => {
-                let short = channel_data::header(number, u16::try_from(length).ok()?);
-                let mut octets = [0; 48];
-                octets.first_chunk_mut().map(|first| *first = short)?;
-                Some(Header {
-                    octets,
-                    length: short.len(),
-                    padding: 0,
-                })
-            }
-            Framing::Data(peer) => {
-                let transaction = self.transaction();
-                let (octets, header) = writer::data_indication(peer, length, &transaction)?;
-                Some(Header {
-                    octets,
-                    length: header,
-                    padding: (padded(length) - length) as u8,
-                })
-            }
         }
     }
 
@@ -134,7 +90,7 @@ impl Outbox {
     /// The pieces of `header` and `payload`: one, written in place, where there is room.
     pub(crate) fn wrap(
         &mut self,
-        header: &Header,
+        header: &PayloadHeader,
         payload: Payload,
         batch: &mut Batch,
     ) -> (BufferRange, BufferRange) {
@@ -195,22 +151,6 @@ impl Outbox {
         }
         self.entries.clear();
         self.arena.clear();
-    }
-
-    /// Ninety-six bits that nobody has to guess, but that differ from message to message (splitmix64).
-    fn transaction(&mut self) -> [u8; 12] {
-        let mut id = [0; 12];
-        for chunk in id.chunks_mut(8) {
-            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.random;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^= mixed >> 31;
-            for (octet, random) in chunk.iter_mut().zip(mixed.to_be_bytes()) {
-                *octet = random;
-            }
-        }
-        id
     }
 }
 
@@ -273,6 +213,7 @@ const NONE: u32 = u32::MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::{Framer, Framing};
 
     fn to(port: u16) -> Transmit {
         Transmit::new(SocketAddr::from(([192, 0, 2, 1], port)), BufferRange::EMPTY)
@@ -288,7 +229,7 @@ mod tests {
 
     #[test]
     fn datagrams_are_grouped_by_sender_and_keep_their_order() {
-        let mut outbox = Outbox::new(1);
+        let mut outbox = Outbox::new();
         for round in 0..2 {
             for (n, sender) in [
                 Sender::Relay(3),
@@ -314,7 +255,7 @@ mod tests {
 
     #[test]
     fn datagrams_to_one_place_stand_side_by_side_in_their_order() {
-        let mut outbox = Outbox::new(1);
+        let mut outbox = Outbox::new();
         for (n, port) in [7, 9, 7, 8, 9, 7].into_iter().enumerate() {
             outbox.push(
                 Sender::Listener(0),
@@ -333,11 +274,11 @@ mod tests {
 
     #[test]
     fn a_header_goes_where_there_is_room_and_else_into_the_arena() {
-        let mut outbox = Outbox::new(1);
+        let mut outbox = Outbox::new();
         let mut batch = Batch::new(1);
         let start = batch.occupy_slot();
         batch.octets_mut()[start..start + 5].copy_from_slice(b"voice");
-        let header = outbox.header(Framing::Channel(0x4001), 5).unwrap();
+        let header = Framer::new(1).header(Framing::Channel(0x4001), 5).unwrap();
         let roomy = Payload {
             start,
             length: 5,
@@ -361,16 +302,5 @@ mod tests {
             (octets.get(head), octets.get(payload)),
             (&b"\x40\x01\0\x05"[..], &b"voice"[..])
         );
-    }
-
-    #[test]
-    fn data_indications_differ_in_their_transaction_and_are_padded() {
-        let mut outbox = Outbox::new(1);
-        let peer = "[2001:db8::1]:5".parse().unwrap();
-        let one = outbox.header(Framing::Data(peer), 5).unwrap();
-        let two = outbox.header(Framing::Data(peer), 8).unwrap();
-        assert_eq!((one.octets().len(), one.padding, two.padding), (48, 3, 0));
-        assert_ne!(one.octets()[8..20], two.octets()[8..20]);
-        assert!(outbox.header(Framing::Channel(0x4000), 65_536).is_none());
     }
 }

@@ -12,6 +12,7 @@ use crate::relay::client::connection::{Conn, Negotiated};
 use crate::relay::client::stream::Stream;
 use crate::relay::plan::WebConnection;
 use crate::relay::shard::event_loop::Shard;
+use crate::wire::PacketKind;
 use std::io;
 use std::ops::Range;
 
@@ -33,8 +34,13 @@ impl Shard {
             }
         }
         let octets = octets.get(octets.len() - range.len()..).unwrap_or_default();
+        if octets
+            .first()
+            .is_none_or(|first| PacketKind::of(*first) == PacketKind::Stun)
+        {
+            return Some(range);
+        }
         match (octets.first(), conn.is_plain()) {
-            (None | Some(0..=3), _) => return Some(range),
             (Some(&HANDSHAKE), true) if self.gate.secure.tls.is_some() => {
                 let octets = octets.to_vec();
                 self.negotiate_on(index, octets);

@@ -8,7 +8,7 @@ use crate::relay::io::send_queue::{Outbox, Payload, Sender, source};
 use crate::relay::observe::counters::Counters;
 use crate::relay::peer::udp::Peers;
 use crate::relay::shard::messages::{Neighbours, Passed};
-use crate::turn::{Client, Forward, Framing};
+use crate::turn::{Client, Forward, Framer, Framing};
 use crate::wire::padded;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ pub(crate) struct Egress {
     /// The DTLS clients.
     pub(crate) associations: Associations,
     pub(crate) outbox: Outbox,
+    framer: Framer,
     /// What DTLS records are made in.
     pub(crate) sealed: Vec<u8>,
     messages: SendScratch,
@@ -54,7 +55,7 @@ impl Egress {
         hop_limit: bool,
         counters: Arc<Counters>,
     ) -> Egress {
-        let (outbox, messages) = (Outbox::new(seed), SendScratch::default());
+        let (outbox, messages) = (Outbox::new(), SendScratch::default());
         let associations = Associations::new(clients.shard(), maximum);
         Egress {
             associations,
@@ -62,6 +63,7 @@ impl Egress {
             clients,
             peers,
             outbox,
+            framer: Framer::new(seed),
             messages,
             hop_limit,
             neighbours,
@@ -119,7 +121,7 @@ impl Egress {
         arrival: Arrival,
         batch: &mut Batch,
     ) {
-        let Some(header) = self.outbox.header(framing, payload.length) else {
+        let Some(header) = self.framer.header(framing, payload.length) else {
             return self.counters.client_gone.add(1);
         };
         match Way::of(client.link) {
@@ -135,7 +137,7 @@ impl Egress {
                 let outgoing = Transmit {
                     from: source(client.five_tuple.server, wildcard),
                     header: first,
-                    padding: header.padding,
+                    padding: header.padding(),
                     traffic_class: arrival.traffic_class,
                     hop_limit,
                     ..Transmit::new(client.five_tuple.client, second)
@@ -151,7 +153,7 @@ impl Egress {
                 plain.clear();
                 plain.extend_from_slice(header.octets());
                 plain.extend_from_slice(batch.octets().get(range).unwrap_or_default());
-                plain.resize(plain.len() + usize::from(header.padding), 0);
+                plain.resize(plain.len() + usize::from(header.padding()), 0);
                 self.seal(
                     client.link,
                     Arrival {

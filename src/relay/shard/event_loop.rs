@@ -23,11 +23,11 @@ use crate::turn::{
     BindError, Client, Effect, FiveTuple, Icmp, Instant, Protocol, RelayedId, Server, Setup,
     Transport,
 };
-use crate::wire::{Malformed, requested, stream};
+use crate::wire::{Malformed, PacketKind, request_method, stream};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -334,7 +334,7 @@ impl Shard {
                 continue;
             }
             let octets = self.batch.payload(&datagram);
-            if octets.first().is_some_and(|first| RECORDS.contains(first)) {
+            if octets.first().map(|first| PacketKind::of(*first)) == Some(PacketKind::Dtls) {
                 self.take_records(index, server, &datagram);
                 continue;
             }
@@ -450,7 +450,7 @@ impl Shard {
     /// Takes one message of a client's, which lies in the batch: it is answered, relayed, or passed on.
     pub(crate) fn take(&mut self, client: &Client, octets: Range<usize>, arrival: Arrival) {
         let octets = self.batch.octets().get(octets).unwrap_or_default();
-        let asked = requested(octets);
+        let asked = request_method(octets);
         let onward = self.server.from_client(self.now, client, octets);
         let onward = self.pass_on(onward, client, octets);
         self.egress.forward(onward, arrival, &mut self.batch);
@@ -471,7 +471,10 @@ impl Shard {
         loop {
             let octets = self.batch.octets().get(range.clone()).unwrap_or_default();
             // Before its first STUN message a client has no channel; other protocols' first words would pass for one.
-            let known = greeted || octets.first().is_none_or(|first| *first < 4);
+            let known = greeted
+                || octets
+                    .first()
+                    .is_none_or(|first| PacketKind::of(*first) == PacketKind::Stun);
             let frame = match stream::frame(octets) {
                 _ if !known => Err(Malformed::Unrecognized),
                 other => other,
@@ -615,8 +618,6 @@ impl Shard {
 
 /// Slots of a shard's batch: datagrams, or trains of them, that one turn takes before it sends.
 const SLOTS: usize = 512;
-/// First octets of DTLS records. RFC 7983 §7.
-const RECORDS: RangeInclusive<u8> = 20..=63;
 /// With fewer free slots the batch is sent before the next source is served.
 const RESERVE: usize = 8;
 /// Reads of one connection in one turn.

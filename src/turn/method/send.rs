@@ -1,7 +1,7 @@
 //! Send: data to a peer without a channel. RFC 8656 §11.2.
 
 use crate::turn::allocation::Allocation;
-use crate::turn::effect::Forward;
+use crate::turn::forward::Forward;
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::relayed::Protocol;
 use crate::turn::ids::time::Instant;
