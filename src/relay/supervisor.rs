@@ -1,7 +1,7 @@
 //! Starts the shards of a plan, speaks to them, stops them.
 
 use crate::net::TlsServer;
-use crate::net::dtls::association::DtlsServer;
+use crate::net::dtls::DtlsServer;
 use crate::net::host::{cpu, interfaces};
 use crate::relay::client::listeners::{ListenerChanges, Listeners};
 use crate::relay::io::clock::Clock;

@@ -1,114 +1,120 @@
-//! The DTLS ClientHello, read in place before anything is remembered about who sent it. RFC 6347 §4.2, RFC 9147 §5.
+//! The DTLS ClientHello, parsed in place, and rebuilt as it was before it had a cookie. RFC 6347 §4.2, RFC 9147 §5.
 
 use std::ops::Range;
 
-/// A ClientHello that came whole in one datagram.
+/// A ClientHello that fills one datagram.
 #[derive(Clone, Debug)]
-pub struct ClientHello<'a> {
+pub(crate) struct ClientHello<'a> {
     datagram: &'a [u8],
-    /// Its number in the handshake: 0 for the first, 1 for the one that brings a cookie.
-    pub message_sequence: u16,
-    /// The client's random.
-    pub random: [u8; 32],
-    /// The version that it names: that of DTLS 1.2, or an older one.
-    pub version: u16,
-    /// It offers the extended master secret (RFC 7627).
-    pub extended_master_secret: bool,
-    /// The client speaks DTLS 1.3.
-    pub speaks_13: bool,
-    /// The server name it asks for.
-    pub server_name: Option<&'a str>,
-    /// Groups that it sent key shares of.
-    pub key_shares: Vec<u16>,
-    /// Cipher suites, in its order.
-    pub suites: Vec<u16>,
-    /// DTLS 1.2's cookie: behind its length octet.
-    legacy_cookie: Range<usize>,
-    /// DTLS 1.3's cookie extension, type and length included; its place, and that of the cookie itself.
-    cookie_extension: Option<(Range<usize>, Range<usize>)>,
-    /// The padding extension, which may change from one hello to the next.
-    padding: Option<Range<usize>>,
-    /// Where the length of all extensions stands.
+    /// Number of the message in the handshake: 0 for the first hello, 1 for the hello with a cookie.
+    pub(crate) message_sequence: u16,
+    pub(crate) random: [u8; 32],
+    /// The version field, which is DTLS 1.2 also for DTLS 1.3.
+    pub(crate) version: u16,
+    /// RFC 7627.
+    pub(crate) extended_master_secret: bool,
+    pub(crate) supports_13: bool,
+    pub(crate) server_name: Option<&'a str>,
+    /// Groups of the key shares.
+    pub(crate) key_shares: Vec<u16>,
+    /// Cipher suites in the client's order of preference.
+    pub(crate) cipher_suites: Vec<u16>,
+    /// The cookie field of DTLS 1.2, without its length octet.
+    cookie_field: Range<usize>,
+    cookie_extension: Option<CookieExtension>,
+    /// The padding extension (RFC 7685), which may differ between the two hellos.
+    padding_extension: Option<Range<usize>>,
+    /// Index of the length of all extensions.
     extensions_length: usize,
 }
 
+/// The cookie extension of DTLS 1.3.
+#[derive(Clone, Debug)]
+struct CookieExtension {
+    /// The extension with its type and length.
+    whole: Range<usize>,
+    cookie: Range<usize>,
+}
+
 impl<'a> ClientHello<'a> {
-    /// Reads a datagram; `None` unless it is one record with one whole ClientHello. RFC 9147 §5.1 on those in fragments:
-    /// a server without state cannot put them together, and need not.
-    pub fn parse(datagram: &'a [u8]) -> Option<ClientHello<'a>> {
-        let mut header = Reader {
+    /// Parses a datagram; `None` unless it is one record with one whole ClientHello. RFC 9147 §5.1: a server without state
+    /// cannot reassemble a fragmented hello, and may discard it.
+    pub(crate) fn parse(datagram: &'a [u8]) -> Option<ClientHello<'a>> {
+        let mut reader = Reader {
             octets: datagram,
-            at: 0,
+            next: 0,
         };
-        let [kind, version, _, epoch_high, epoch_low] = *header.take(5)? else {
+        let [kind, version, _, epoch_high, epoch_low] = *reader.take(5)? else {
             return None;
         };
-        let _sequence = header.take(6)?;
-        let record = header.number_16()?;
-        let [message, ..] = *header.take(1)? else {
+        let _record_number = reader.take(6)?;
+        let record_length = reader.number_16()?;
+        let [message_type, ..] = *reader.take(1)? else {
             return None;
         };
-        let length = header.number_24()?;
-        let message_sequence = u16::try_from(header.number_16()?).ok()?;
-        let (offset, fragment) = (header.number_24()?, header.number_24()?);
-        let plain = kind == HANDSHAKE && version == 0xfe && epoch_high == 0 && epoch_low == 0;
-        if !plain
-            || message != CLIENT_HELLO
-            || offset != 0
-            || fragment != length
-            || record != length + 12
+        let length = reader.number_24()?;
+        let message_sequence = u16::try_from(reader.number_16()?).ok()?;
+        let (fragment_offset, fragment_length) = (reader.number_24()?, reader.number_24()?);
+        let is_plain_handshake =
+            kind == HANDSHAKE && version == 0xfe && epoch_high == 0 && epoch_low == 0;
+        if !is_plain_handshake
+            || message_type != CLIENT_HELLO
+            || fragment_offset != 0
+            || fragment_length != length
+            || record_length != length + MESSAGE_HEADER_SIZE
         {
             return None;
         }
-        let whole = header.at + length == datagram.len();
-        let client_version = u16::try_from(header.number_16()?).ok()?;
-        let random: [u8; 32] = header.take(32)?.try_into().ok()?;
-        let session = header.number_8()?;
-        header.take(session)?;
-        let cookie = header.number_8()?;
-        let legacy_cookie = header.at..header.at + cookie;
-        header.take(cookie)?;
-        let suites = header.number_16()?;
-        let suites = numbers_16(header.take(suites)?);
-        let compressions = header.number_8()?;
-        header.take(compressions)?;
+        let fills_datagram = reader.next + length == datagram.len();
+        let version = u16::try_from(reader.number_16()?).ok()?;
+        let random: [u8; 32] = reader.take(32)?.try_into().ok()?;
+        let session_id = reader.number_8()?;
+        reader.take(session_id)?;
+        let cookie = reader.number_8()?;
+        let cookie_field = reader.next..reader.next + cookie;
+        reader.take(cookie)?;
+        let cipher_suites = reader.number_16()?;
+        let cipher_suites = numbers_16(reader.take(cipher_suites)?);
+        let compressions = reader.number_8()?;
+        reader.take(compressions)?;
         let mut hello = ClientHello {
             datagram,
             message_sequence,
             random,
-            version: client_version,
+            version,
             extended_master_secret: false,
-            speaks_13: false,
+            supports_13: false,
             server_name: None,
             key_shares: Vec::new(),
-            suites,
-            legacy_cookie,
+            cipher_suites,
+            cookie_field,
             cookie_extension: None,
-            padding: None,
-            extensions_length: header.at,
+            padding_extension: None,
+            extensions_length: reader.next,
         };
-        if header.at < datagram.len() {
-            let length = header.number_16()?;
-            if header.at + length != datagram.len() {
+        if reader.next < datagram.len() {
+            let length = reader.number_16()?;
+            if reader.next + length != datagram.len() {
                 return None;
             }
-            while header.at < datagram.len() {
-                hello.extension(&mut header)?;
+            while reader.next < datagram.len() {
+                hello.parse_extension(&mut reader)?;
             }
         }
-        whole.then_some(hello)
+        fills_datagram.then_some(hello)
     }
 
-    fn extension(&mut self, reader: &mut Reader<'a>) -> Option<()> {
-        let start = reader.at;
+    fn parse_extension(&mut self, reader: &mut Reader<'a>) -> Option<()> {
+        let start = reader.next;
         let kind = reader.number_16()?;
         let length = reader.number_16()?;
-        let body = reader.at;
+        let body = reader.next;
         let octets = reader.take(length)?;
-        let mut inner = Reader { octets, at: 0 };
+        let mut inner = Reader { octets, next: 0 };
         match kind {
             SERVER_NAME => {
-                let _list = inner.number_16()?;
+                let _list_length = inner.number_16()?;
+                // 0 is the only type of name, `host_name`.
                 if inner.number_8()? == 0 {
                     let length = inner.number_16()?;
                     self.server_name = std::str::from_utf8(inner.take(length)?).ok();
@@ -116,11 +122,11 @@ impl<'a> ClientHello<'a> {
             }
             SUPPORTED_VERSIONS => {
                 let length = inner.number_8()?;
-                self.speaks_13 = numbers_16(inner.take(length)?).contains(&DTLS_13);
+                self.supports_13 = numbers_16(inner.take(length)?).contains(&DTLS_13);
             }
             KEY_SHARE => {
-                let _list = inner.number_16()?;
-                while inner.at < octets.len() {
+                let _list_length = inner.number_16()?;
+                while inner.next < octets.len() {
                     self.key_shares
                         .push(u16::try_from(inner.number_16()?).ok()?);
                     let length = inner.number_16()?;
@@ -130,133 +136,122 @@ impl<'a> ClientHello<'a> {
             COOKIE => {
                 let length = inner.number_16()?;
                 inner.take(length)?;
-                self.cookie_extension = Some((start..reader.at, body + 2..body + 2 + length));
+                self.cookie_extension = Some(CookieExtension {
+                    whole: start..reader.next,
+                    cookie: body + 2..body + 2 + length,
+                });
             }
             EXTENDED_MASTER_SECRET => self.extended_master_secret = true,
-            PADDING => self.padding = Some(start..reader.at),
+            PADDING => self.padding_extension = Some(start..reader.next),
             _ => {}
         }
         Some(())
     }
 
-    /// The cookie of DTLS 1.2; empty when it brings none.
-    pub fn cookie_12(&self) -> &'a [u8] {
+    /// The cookie of DTLS 1.2; empty if there is none.
+    pub(crate) fn cookie_12(&self) -> &'a [u8] {
         self.datagram
-            .get(self.legacy_cookie.clone())
+            .get(self.cookie_field.clone())
             .unwrap_or_default()
     }
 
-    /// The cookie of DTLS 1.3; empty when it brings none.
-    pub fn cookie_13(&self) -> &'a [u8] {
-        let cookie = self
-            .cookie_extension
-            .as_ref()
-            .map(|(_, cookie)| cookie.clone());
-        cookie
-            .and_then(|cookie| self.datagram.get(cookie))
+    /// The cookie of DTLS 1.3; empty if there is none.
+    pub(crate) fn cookie_13(&self) -> &'a [u8] {
+        let extension = self.cookie_extension.as_ref();
+        extension
+            .and_then(|extension| self.datagram.get(extension.cookie.clone()))
             .unwrap_or_default()
     }
 
-    /// Octets of the datagram.
-    pub fn length(&self) -> usize {
-        self.datagram.len()
-    }
-
-    /// Octets of its padding (RFC 7685); `None` when there is none.
-    pub fn padding(&self) -> Option<usize> {
-        self.padding
+    /// Octets of padding; `None` without a padding extension.
+    pub(crate) fn padding(&self) -> Option<usize> {
+        self.padding_extension
             .as_ref()
-            .map(|extension| extension.len() - EXTENSION)
+            .map(|extension| extension.len() - EXTENSION_HEADER_SIZE)
     }
 
-    /// The datagram as a client of DTLS 1.2 sent it before it had a cookie: the first of its handshake, in record 0.
-    pub fn first_12(&self) -> Vec<u8> {
+    /// The datagram as a DTLS 1.2 client sent it before it had a cookie: message 0 in record 0, without a cookie.
+    pub(crate) fn first_hello_12(&self) -> Vec<u8> {
         let mut first = self.datagram.to_vec();
-        first.drain(self.legacy_cookie.clone());
-        set(&mut first, self.legacy_cookie.start - 1, 1, 0);
-        renumbered(first)
+        first.drain(self.cookie_field.clone());
+        write_number(&mut first, self.cookie_field.start - 1, 1, 0);
+        as_first_message(first)
     }
 
-    /// The same of DTLS 1.3, where the first had so much padding. RFC 8446 §4.1.2: between the two, cookie and padding are all
-    /// that may differ, where no other key share was asked for.
-    pub fn first_13(&self, padding: Option<usize>) -> Vec<u8> {
+    /// The datagram as a DTLS 1.3 client sent it before it had a cookie, with `padding` octets of padding. RFC 8446 §4.1.2:
+    /// unless the server asked for another key share, the two hellos may differ in cookie and padding only.
+    pub(crate) fn first_hello_13(&self, padding: Option<usize>) -> Vec<u8> {
         let padding = padding.map_or(Vec::new(), |length| {
-            let mut extension = vec![0; EXTENSION + length];
-            set(&mut extension, 0, 2, PADDING);
-            set(&mut extension, 2, 2, length);
+            let mut extension = vec![0; EXTENSION_HEADER_SIZE + length];
+            write_number(&mut extension, 0, 2, PADDING);
+            write_number(&mut extension, 2, 2, length);
             extension
         });
         let end = self.datagram.len();
-        let mut changes = vec![(self.padding.clone().unwrap_or(end..end), padding)];
-        changes.extend(
-            self.cookie_extension
-                .as_ref()
-                .map(|(extension, _)| (extension.clone(), Vec::new())),
-        );
-        // From the end, so that places stay true; what is put at the very end, first of all.
-        changes.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
+        let old_padding = self.padding_extension.clone().unwrap_or(end..end);
+        let mut edits = vec![(old_padding, padding)];
+        if let Some(extension) = &self.cookie_extension {
+            edits.push((extension.whole.clone(), Vec::new()));
+        }
+        // From the end to the start, so that an edit does not shift the range of the next.
+        edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
         let mut first = self.datagram.to_vec();
-        for (place, instead) in changes {
-            first.splice(place, instead);
+        for (range, replacement) in edits {
+            first.splice(range, replacement);
         }
         let extensions = first.len().saturating_sub(self.extensions_length + 2);
-        set(&mut first, self.extensions_length, 2, extensions);
-        renumbered(first)
+        write_number(&mut first, self.extensions_length, 2, extensions);
+        as_first_message(first)
     }
 
-    /// The datagram as it came, in a record that comes later than record 0.
-    pub fn after_record_0(&self) -> Vec<u8> {
+    /// The datagram, with a record number other than 0.
+    pub(crate) fn with_record_number_above_0(&self) -> Vec<u8> {
         let mut second = self.datagram.to_vec();
-        if second
-            .get(5..11)
-            .is_some_and(|sequence| sequence.iter().all(|octet| *octet == 0))
-        {
-            set(&mut second, 5, 6, 1);
+        let record_number = second.get(RECORD_NUMBER..RECORD_NUMBER + 6);
+        if record_number.is_some_and(|number| number.iter().all(|octet| *octet == 0)) {
+            write_number(&mut second, RECORD_NUMBER, 6, 1);
         }
         second
     }
 }
 
-/// A record with one handshake message in it, both the first that a server sends.
-pub fn first_record(message: u8, body: &[u8]) -> Vec<u8> {
-    let mut record = vec![0; BODY];
+/// Writes a server's first record, with its first handshake message.
+pub(crate) fn first_record(message_type: u8, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![0; HEADERS_SIZE];
     record.extend_from_slice(body);
-    set(&mut record, 0, 1, usize::from(HANDSHAKE));
-    set(&mut record, 1, 2, 0xfefd);
-    set(&mut record, 11, 2, body.len() + 12);
-    set(&mut record, 13, 1, usize::from(message));
-    set(&mut record, 14, 3, body.len());
-    set(&mut record, 22, 3, body.len());
-    record
+    write_number(&mut record, 0, 1, usize::from(HANDSHAKE));
+    write_number(&mut record, 1, 2, RECORD_VERSION);
+    write_number(&mut record, 13, 1, usize::from(message_type));
+    as_first_message(record)
 }
 
-/// A hello of another length as the first message of the first record.
-fn renumbered(mut hello: Vec<u8>) -> Vec<u8> {
-    let body = hello.len().saturating_sub(BODY);
-    set(&mut hello, 5, 6, 0);
-    set(&mut hello, 11, 2, body + 12);
-    set(&mut hello, 14, 3, body);
-    set(&mut hello, 17, 2, 0);
-    set(&mut hello, 22, 3, body);
-    hello
-}
-
-/// A record that says why there will be no association.
-pub fn fatal_alert(description: u8) -> Vec<u8> {
+/// Writes a record with a fatal alert.
+pub(crate) fn fatal_alert(description: u8) -> Vec<u8> {
     let mut record = vec![0; 15];
-    set(&mut record, 0, 1, 21);
-    set(&mut record, 1, 2, 0xfefd);
-    set(&mut record, 11, 2, 2);
-    set(&mut record, 13, 1, 2);
-    set(&mut record, 14, 1, usize::from(description));
+    write_number(&mut record, 0, 1, usize::from(ALERT));
+    write_number(&mut record, 1, 2, RECORD_VERSION);
+    write_number(&mut record, RECORD_LENGTH, 2, 2);
+    write_number(&mut record, 13, 1, FATAL);
+    write_number(&mut record, 14, 1, usize::from(description));
     record
 }
 
-/// Writes the low `octets` octets of `number`.
-fn set(into: &mut [u8], at: usize, octets: usize, number: usize) {
+/// Sets numbers and lengths of a datagram that holds message 0 in record 0.
+fn as_first_message(mut datagram: Vec<u8>) -> Vec<u8> {
+    let body = datagram.len().saturating_sub(HEADERS_SIZE);
+    write_number(&mut datagram, RECORD_NUMBER, 6, 0);
+    write_number(&mut datagram, RECORD_LENGTH, 2, body + MESSAGE_HEADER_SIZE);
+    write_number(&mut datagram, MESSAGE_LENGTH, 3, body);
+    write_number(&mut datagram, MESSAGE_SEQUENCE, 2, 0);
+    write_number(&mut datagram, FRAGMENT_LENGTH, 3, body);
+    datagram
+}
+
+/// Writes the low `size` octets of `number` in network order.
+fn write_number(into: &mut [u8], start: usize, size: usize, number: usize) {
     let number = (number as u64).to_be_bytes();
-    if let (Some(place), Some(low)) = (into.get_mut(at..at + octets), number.get(8 - octets..)) {
-        place.copy_from_slice(low);
+    if let (Some(to), Some(from)) = (into.get_mut(start..start + size), number.get(8 - size..)) {
+        to.copy_from_slice(from);
     }
 }
 
@@ -269,22 +264,20 @@ fn numbers_16(octets: &[u8]) -> Vec<u16> {
 
 struct Reader<'a> {
     octets: &'a [u8],
-    at: usize,
+    next: usize,
 }
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let taken = self.octets.get(self.at..self.at.checked_add(length)?)?;
-        self.at += length;
+        let end = self.next.checked_add(length)?;
+        let taken = self.octets.get(self.next..end)?;
+        self.next = end;
         Some(taken)
     }
 
-    fn number(&mut self, octets: usize) -> Option<usize> {
-        Some(
-            self.take(octets)?
-                .iter()
-                .fold(0, |number, octet| number << 8 | usize::from(*octet)),
-        )
+    fn number(&mut self, size: usize) -> Option<usize> {
+        let octets = self.take(size)?.iter();
+        Some(octets.fold(0, |number, octet| number << 8 | usize::from(*octet)))
     }
 
     fn number_8(&mut self) -> Option<usize> {
@@ -300,13 +293,27 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Octets of a record's header and a handshake message's.
-const BODY: usize = 25;
+/// Octets of the headers of a record (13) and a handshake message (12).
+pub(crate) const HEADERS_SIZE: usize = 13 + MESSAGE_HEADER_SIZE;
+const MESSAGE_HEADER_SIZE: usize = 12;
+/// Indices of header fields.
+const RECORD_NUMBER: usize = 5;
+const RECORD_LENGTH: usize = 11;
+const MESSAGE_LENGTH: usize = 14;
+const MESSAGE_SEQUENCE: usize = 17;
+const FRAGMENT_LENGTH: usize = 22;
+/// Record types.
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
-const CLIENT_HELLO: u8 = 1;
+/// The version field of records: DTLS 1.2, also in DTLS 1.3.
+const RECORD_VERSION: usize = 0xfefd;
 const DTLS_13: u16 = 0xfefc;
+const CLIENT_HELLO: u8 = 1;
+/// Alert level.
+const FATAL: usize = 2;
 /// Octets of an extension's type and length.
-const EXTENSION: usize = 4;
+const EXTENSION_HEADER_SIZE: usize = 4;
+/// Extension types.
 const SERVER_NAME: usize = 0;
 const PADDING: usize = 21;
 const EXTENDED_MASTER_SECRET: usize = 23;

@@ -1,6 +1,6 @@
 //! The DTLS associations of a shard: who they are with, and when each wants attention.
 
-use crate::net::dtls::association::Association;
+use crate::net::dtls::Association;
 use crate::relay::client::clients::Way;
 use crate::relay::io::clock::FOREVER;
 use crate::turn::{Client, FiveTuple, Instant, Link, Transport};

@@ -1,7 +1,6 @@
 //! DTLS clients: records in, packets for the protocol out, and the other way round.
 
-use crate::net::dtls::association;
-use crate::net::dtls::association::{CookieCheck, Event, VerifiedHello};
+use crate::net::dtls::{CookieCheck, DtlsServer, Event, VerifiedHello};
 use crate::net::{Datagram, Transmit};
 use crate::relay::client::associations::{Ends, over_dtls};
 use crate::relay::client::clients::Way;
@@ -71,7 +70,7 @@ impl Shard {
     fn meet(&mut self, listener: u32, ends: Ends, datagram: &Datagram) -> Option<u32> {
         let door = self.gate.dtls.clone()?;
         let octets = self.batch.payload(datagram).to_vec();
-        match door.check_cookie(&octets, ends, Duration::from_nanos(self.now.0)) {
+        match door.check_cookie(&octets, ends.0, ends.1, Duration::from_nanos(self.now.0)) {
             CookieCheck::Reply(answer) => {
                 if self.gate.shared.answer_rate.allows(self.now, ends.0.ip()) {
                     self.counters.dtls_cookies_sent.add(1);
@@ -93,7 +92,7 @@ impl Shard {
     /// §4.2.8); who could pretend that, cookie and all, could as well have taken it over on the way.
     fn associate(
         &mut self,
-        door: &association::DtlsServer,
+        door: &DtlsServer,
         listener: u32,
         ends: Ends,
         proven: &VerifiedHello<'_>,
@@ -166,7 +165,7 @@ impl Shard {
                     closed = true;
                     break;
                 }
-                Event::Wait(until) => {
+                Event::WaitUntil(until) => {
                     self.egress
                         .look_after(index, self.clock.instant(until), self.now);
                     break;

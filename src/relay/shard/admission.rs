@@ -1,6 +1,6 @@
 //! What a shard needs to tell what a connection or datagram is, and to let it in.
 
-use crate::net::dtls::association::DtlsServer;
+use crate::net::dtls::DtlsServer;
 use crate::relay::client::handshake_limit::{HandshakeLimit, HandshakeLimits};
 use crate::relay::plan::SecureTransports;
 use crate::turn::{Policy, Setup, Shared};

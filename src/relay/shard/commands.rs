@@ -1,6 +1,6 @@
 //! What a shard does about what its supervisor says: a new policy, questions, listeners that come and go.
 
-use crate::net::dtls::association::DtlsServer;
+use crate::net::dtls::DtlsServer;
 use crate::net::{PolledSocket, TlsServer, UdpSocket};
 use crate::relay::client::clients::{Clients, Retired, UdpListener, Way};
 use crate::relay::io::ready_queue::Source;

@@ -1,7 +1,7 @@
 //! The loop: receive a batch, decide, send a batch.
 
 use crate::net;
-use crate::net::dtls::association::DtlsServer;
+use crate::net::dtls::DtlsServer;
 use crate::net::{Batch, IcmpError, Readiness};
 use crate::relay::client::clients::{Clients, Way};
 use crate::relay::client::connection::Read;

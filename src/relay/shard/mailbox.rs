@@ -1,7 +1,7 @@
 //! What a supervisor may say to a shard, off the packet path.
 
 use crate::net;
-use crate::net::dtls::association::DtlsServer;
+use crate::net::dtls::DtlsServer;
 use crate::net::{TlsServer, UdpSocket};
 use crate::turn::{AllocationDetail, AllocationRecord, Policy};
 use std::io;
