@@ -224,7 +224,7 @@ fn the_openapi_document_is_what_is_served() {
                     .pointer("/content/application~1json/schema")
                 {
                     let value: Value = serde_json::from_str(&body).unwrap();
-                    matches(&document, schema, &value, &format!("{method} {path}"));
+                    assert_matches(&document, schema, &value, &format!("{method} {path}"));
                 }
                 served += usize::from(status == 200);
             }
@@ -235,44 +235,68 @@ fn the_openapi_document_is_what_is_served() {
     assert_eq!(unknown, 404);
 }
 
-/// Whether a value is what a schema says: types, required members, members that the schema knows, references.
-fn matches(document: &Value, schema: &Value, value: &Value, at: &str) {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let schema = document.pointer(reference.strip_prefix('#').unwrap());
-        return matches(
-            document,
-            schema.unwrap_or_else(|| panic!("{at}: no {reference}")),
-            value,
-            at,
-        );
+/// Asserts that a value matches a schema: types, required members, no unknown members; references and `allOf` are followed.
+fn assert_matches(document: &Value, schema: &Value, value: &Value, at: &str) {
+    let parts = flatten(document, schema);
+    for part in &parts {
+        let fits = match part["type"].as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "integer" => value.is_u64() || value.is_i64(),
+            "number" => value.is_number(),
+            "boolean" => value.is_boolean(),
+            other => panic!("{at}: {other}"),
+        };
+        assert!(fits, "{at}: {value} is no {}", part["type"]);
+        if let Some(allowed) = part["enum"].as_array() {
+            assert!(
+                allowed.contains(value),
+                "{at}: {value} is not in {allowed:?}"
+            );
+        }
+        for item in value.as_array().into_iter().flatten() {
+            assert_matches(document, &part["items"], item, &format!("{at}[]"));
+        }
+        for name in part["required"].as_array().into_iter().flatten() {
+            assert!(
+                value.get(name.as_str().unwrap()).is_some(),
+                "{at}: no {name}"
+            );
+        }
     }
-    let fits = match schema["type"].as_str().unwrap() {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "integer" => value.is_u64() || value.is_i64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        other => panic!("{at}: {other}"),
-    };
-    assert!(fits, "{at}: {value} is no {}", schema["type"]);
-    for item in value.as_array().into_iter().flatten() {
-        matches(document, &schema["items"], item, &format!("{at}[]"));
-    }
-    let Some(properties) = schema["properties"].as_object() else {
+    let known: Vec<_> = parts
+        .iter()
+        .filter_map(|part| part["properties"].as_object())
+        .collect();
+    let other = parts
+        .iter()
+        .find_map(|part| part.get("additionalProperties"));
+    if known.is_empty() && other.is_none() {
         return;
-    };
-    for name in schema["required"].as_array().into_iter().flatten() {
-        assert!(
-            value.get(name.as_str().unwrap()).is_some(),
-            "{at}: no {name}"
-        );
     }
     for (name, member) in value.as_object().into_iter().flatten() {
-        let schema = properties
-            .get(name)
-            .unwrap_or_else(|| panic!("{at}: {name} is not in the schema"));
-        matches(document, schema, member, &format!("{at}.{name}"));
+        let schema = known
+            .iter()
+            .find_map(|properties| properties.get(name))
+            .or(other);
+        let schema = schema.unwrap_or_else(|| panic!("{at}: {name} is not in the schema"));
+        assert_matches(document, schema, member, &format!("{at}.{name}"));
+    }
+}
+
+/// The schemas without references and `allOf` whose conjunction a schema is.
+fn flatten<'a>(document: &'a Value, schema: &'a Value) -> Vec<&'a Value> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = document.pointer(reference.strip_prefix('#').unwrap());
+        return flatten(document, target.unwrap_or_else(|| panic!("no {reference}")));
+    }
+    match schema["allOf"].as_array() {
+        Some(parts) => parts
+            .iter()
+            .flat_map(|part| flatten(document, part))
+            .collect(),
+        None => vec![schema],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::value::AdminAddress;
 use crate::net;
-use crate::service::admin::Listener;
+use crate::service::admin::AdminListener;
 use crate::service::web;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -51,13 +51,13 @@ pub fn operators(
     place: Option<&AdminAddress>,
     asked: bool,
     sharing: Sharing,
-) -> Result<Option<Listener>, String> {
+) -> Result<Option<AdminListener>, String> {
     match place {
         None => Ok(None),
         Some(AdminAddress::Address(address)) => {
-            Ok(tcp("admin", *address, asked, sharing)?.map(Listener::Tcp))
+            Ok(tcp("admin", *address, asked, sharing)?.map(AdminListener::Tcp))
         }
-        Some(AdminAddress::Unix(path)) => unix(path, sharing).map(Listener::Unix).map(Some),
+        Some(AdminAddress::Unix(path)) => unix(path, sharing).map(AdminListener::Unix).map(Some),
     }
 }
 
@@ -74,9 +74,12 @@ pub fn people(
 }
 
 /// The addresses that the services listen on, which no relay may reach.
-pub fn addresses(operators: Option<&Listener>, people: Option<&TcpListener>) -> Vec<SocketAddr> {
+pub fn addresses(
+    operators: Option<&AdminListener>,
+    people: Option<&TcpListener>,
+) -> Vec<SocketAddr> {
     let operators = match operators {
-        Some(Listener::Tcp(listener)) => Some(listener),
+        Some(AdminListener::Tcp(listener)) => Some(listener),
         _ => None,
     };
     [operators, people]
@@ -87,10 +90,10 @@ pub fn addresses(operators: Option<&Listener>, people: Option<&TcpListener>) -> 
 }
 
 /// Where operators find the listener.
-pub fn url(listener: Option<&Listener>) -> Option<String> {
+pub fn url(listener: Option<&AdminListener>) -> Option<String> {
     match listener? {
-        Listener::Tcp(listener) => tcp_url(Some(listener)),
-        Listener::Unix(listener) => {
+        AdminListener::Tcp(listener) => tcp_url(Some(listener)),
+        AdminListener::Unix(listener) => {
             let address = listener.local_addr().ok()?;
             Some(format!("unix:{}", address.as_pathname()?.display()))
         }

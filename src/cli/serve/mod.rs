@@ -30,7 +30,9 @@ use crate::relay::observe::allocation_log::UsageSender;
 use crate::relay::{Supervisor, WebConnection};
 use crate::service::acme::Acme;
 use crate::service::admin;
-use crate::service::admin::{Admin, Condition, Guard, Listener, Orders, Reached};
+use crate::service::admin::{
+    AccessControl, AdminListener, AdminState, CommandSender, DrainState, Exposure,
+};
 use crate::service::certificates::Certificates;
 use crate::service::usage;
 use crate::service::web::{Arrival, Web};
@@ -116,8 +118,8 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
         .iter()
         .try_for_each(|relay| bindable(relay.local))?;
     let (keeper, records) = UsageSender::channel(RECORDS);
-    let counts = Arc::new(usage::Counts::new(keeper.lost()));
-    settings.plan.allocation_log.usage = settings.usage.wanted().then_some(keeper);
+    let counts = Arc::new(usage::UsageCounters::new(keeper.lost()));
+    settings.plan.allocation_log.usage = settings.usage.is_enabled().then_some(keeper);
     let (visitors, visiting) = mpsc::channel(VISITORS);
     settings.plan.secure.web_connections = settings.web.address.is_some().then_some(visitors);
     // Before anything listens: clients of the server before come back at once.
@@ -139,7 +141,8 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
 
     let (stop, stopped) = watch::channel(false);
     let mut services = JoinSet::new();
-    let (condition, (orders, ordered)) = (Arc::new(Condition::default()), Orders::channel());
+    let drain = Arc::new(DrainState::default());
+    let (commands, received) = CommandSender::channel();
     let keeping = settings.plan.allocation_log.usage.take();
     let keep = |_| {
         tokio::spawn(usage::run(
@@ -151,15 +154,15 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
     };
     let kept = keeping.map(keep);
     if let Some(listener) = operators {
-        let (relay, condition, guard) = (relay.clone(), condition.clone(), guard(&settings));
+        let (relay, drain, access) = (relay.clone(), drain.clone(), access_control(&settings));
         let lifetimes = settings.plan.allocation_log.lifetimes.clone();
-        let admin = Admin {
+        let admin = AdminState {
             relay,
-            condition,
+            drain,
             usage: counts,
             lifetimes,
-            orders,
-            guard,
+            commands,
+            access,
         };
         services.spawn(admin::serve(admin, listener, wait(stopped.clone())));
     }
@@ -182,10 +185,10 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
         web,
         certificates,
         level,
-        condition,
+        drain,
         services_end,
     };
-    let relay = RunningServer::new(parts).run(signals, ordered, door).await;
+    let relay = RunningServer::new(parts).run(signals, received, door).await;
     notify("STOPPING=1");
     let _ = stop.send(true);
     end(services).await;
@@ -198,7 +201,7 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
 
 /// Where the services are, by what each is called.
 fn places(
-    operators: Option<&Listener>,
+    operators: Option<&AdminListener>,
     people: Option<&TcpListener>,
 ) -> [(&'static str, Option<String>); 3] {
     [
@@ -304,14 +307,14 @@ async fn receive(
     Ok(())
 }
 
-/// Operators on loopback or a UNIX socket need no token.
-fn guard(settings: &Settings) -> Guard {
-    let reached = match &settings.admin {
-        Some(AdminAddress::Address(address)) if !address.ip().is_loopback() => Reached::Anywhere,
-        Some(AdminAddress::Address(_)) | None => Reached::Loopback,
-        Some(AdminAddress::Unix(_)) => Reached::Socket,
+/// Without a token only loopback and UNIX sockets are trusted.
+fn access_control(settings: &Settings) -> AccessControl {
+    let exposure = match &settings.admin {
+        Some(AdminAddress::Address(address)) if !address.ip().is_loopback() => Exposure::AnyHost,
+        Some(AdminAddress::Address(_)) | None => Exposure::Loopback,
+        Some(AdminAddress::Unix(_)) => Exposure::UnixSocket,
     };
-    Guard::new(settings.admin_token.clone(), reached)
+    AccessControl::new(settings.admin_token.clone(), exposure)
 }
 
 async fn wait(mut stopped: watch::Receiver<bool>) {

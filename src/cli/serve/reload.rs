@@ -5,8 +5,10 @@ use crate::cli::serve::startup_report::web_settings;
 use crate::config::resolve::resolve;
 use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, Source, schema};
 use crate::relay::ListenerChanges;
+use crate::service::admin::{ListenerReport, ReloadReport};
 use crate::service::certificates::Certificates;
-use serde_json::{Value, json};
+use serde_json::json;
+use std::net::SocketAddr;
 
 impl RunningServer {
     /// Reads the configuration again and goes by it, and says in the log what came of it; what needs a restart stays as it
@@ -14,10 +16,13 @@ impl RunningServer {
     ///
     /// # Errors
     /// Everything that is wrong with it; nothing has changed then.
-    pub(super) async fn reload(&mut self, by: &str) -> Result<Value, Error> {
+    pub(super) async fn reload(&mut self, by: &str) -> Result<ReloadReport, Error> {
         let read = self.read_again().await;
         match &read {
-            Ok(report) => tracing::info!(%report, "{by}: configuration read again"),
+            Ok(report) => {
+                let report = json!(report);
+                tracing::info!(%report, "{by}: configuration read again");
+            }
             Err(error) => {
                 tracing::error!("{by}: nothing has changed: {error}");
                 self.parts
@@ -29,7 +34,7 @@ impl RunningServer {
         read
     }
 
-    async fn read_again(&mut self) -> Result<Value, Error> {
+    async fn read_again(&mut self) -> Result<ReloadReport, Error> {
         let fresh = self.parts.flags.written()?;
         let known = &self.parts.host;
         let host = HostInfo {
@@ -65,17 +70,19 @@ impl RunningServer {
                 &self.parts.host,
             ));
         }
-        let mut report = json!({ "changed": live, "restart": restart, "warnings": warnings });
-        if let (Some(members), true) = (
-            report.as_object_mut(),
-            relistened != ListenerChanges::default(),
-        ) {
-            members.insert(
-                "listeners".into(),
-                json!({ "added": relistened.added, "removed": relistened.removed }),
-            );
-        }
-        Ok(report)
+        let texts = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
+        let addresses =
+            |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
+        let listeners = (relistened != ListenerChanges::default()).then(|| ListenerReport {
+            added: addresses(&relistened.added),
+            removed: addresses(&relistened.removed),
+        });
+        Ok(ReloadReport {
+            changed: texts(live),
+            restart: texts(restart),
+            warnings,
+            listeners,
+        })
     }
 
     /// The keys that changed: those that a reload changes, and those that need a restart.

@@ -8,15 +8,17 @@ use crate::cli::serve::systemd::notify;
 use crate::config::{HostInfo, Layer, Settings};
 use crate::relay::Supervisor;
 use crate::relay::observe::escaped::Escaped;
-use crate::service::admin::{Answer, Condition, Order, Refused};
+use crate::service::admin::{
+    AdminCommand, ApiError, BlockedUntil, BlockedUser, DrainReport, DrainState, LogLevel, PlanKey,
+    PlanReport, Unblocked,
+};
 use crate::service::certificates::Certificates;
 use crate::service::web::Web;
 use crate::turn::policy::credentials::account;
-use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -38,8 +40,8 @@ pub struct Parts {
     pub certificates: Option<WatchedCertificates>,
     /// How much is logged.
     pub level: LogFilter,
-    /// How the server is, for the operators' listener.
-    pub condition: Arc<Condition>,
+    /// Whether the server drains, for the admin listener.
+    pub drain: Arc<DrainState>,
     /// Ends the services.
     pub services_end: watch::Sender<bool>,
 }
@@ -96,7 +98,7 @@ impl RunningServer {
     pub async fn run(
         mut self,
         mut signals: Signals,
-        mut orders: mpsc::Receiver<(Order, oneshot::Sender<Answer>)>,
+        mut commands: mpsc::Receiver<AdminCommand>,
         mut door: Option<UnixListener>,
     ) -> Arc<Supervisor> {
         let mut look = tokio::time::interval(LOOK);
@@ -106,10 +108,7 @@ impl RunningServer {
                 signal = signals.next() => if self.minds(signal).await {
                     break;
                 },
-                Some((order, answer)) = orders.recv() => {
-                    // Whoever asked may have left.
-                    let _ = answer.send(self.carry_out(order).await);
-                }
+                Some(command) = commands.recv() => self.execute(command).await,
                 _ = look.tick() => if self.is_over() {
                     break;
                 },
@@ -145,55 +144,86 @@ impl RunningServer {
         true
     }
 
-    async fn carry_out(&mut self, order: Order) -> Answer {
-        match order {
-            Order::Reload => self
-                .reload("an operator")
-                .await
-                .map_err(|error| Refused::wrong(error.to_string())),
-            Order::Drain(deadline) => Ok(self
-                .drain(deadline.unwrap_or(self.parts.settings.drain_timeout))
-                .await),
-            Order::LogLevel(filter) => match self.parts.level.set(&filter) {
-                true => Ok(json!({ "filter": filter })),
-                false => Err(Refused::wrong(format!(
-                    "`{filter}` is no log filter; write info or info,crate::relay=debug"
-                ))),
-            },
-            Order::TellLogLevel => Ok(json!({ "filter": self.parts.level.get() })),
-            Order::Block { user, time } => {
-                // As quotas count: without the expiry of a time-limited name.
-                let user = account(&user).to_owned();
-                let until = unix().saturating_add(time);
-                self.blocked.retain(|(known, _)| *known != user);
-                self.blocked.push((user.clone(), until));
-                self.apply().await;
-                tracing::info!(user = %Escaped(&user), seconds = time.as_secs(), "user blocked");
-                Ok(json!({ "blocked": user, "until": until.as_secs() }))
+    /// Executes a command. A reply is not sent if the client of the request has disconnected.
+    async fn execute(&mut self, command: AdminCommand) {
+        match command {
+            AdminCommand::Reload(reply) => {
+                let report = self.reload("an operator").await;
+                let report = report.map_err(|error| ApiError::BadRequest(error.to_string()));
+                let _ = reply.send(report);
             }
-            Order::Unblock { user } => {
-                let user = account(&user).to_owned();
-                let before = self.blocked.len();
-                self.blocked.retain(|(known, _)| *known != user);
-                if self.blocked.len() == before {
-                    return Err(Refused::missing(format!("{user} is not blocked")));
-                }
-                self.apply().await;
-                Ok(json!({ "unblocked": user }))
+            AdminCommand::Drain { deadline, reply } => {
+                let time = deadline.unwrap_or(self.parts.settings.drain_timeout);
+                let _ = reply.send(Ok(self.drain(time).await));
             }
-            Order::TellBlocked => {
+            AdminCommand::SetLogLevel { filter, reply } => {
+                let _ = reply.send(match self.parts.level.set(&filter) {
+                    true => Ok(LogLevel { filter }),
+                    false => Err(ApiError::BadRequest(format!(
+                        "`{filter}` is not a log filter; write info or info,hairpin::relay=debug"
+                    ))),
+                });
+            }
+            AdminCommand::GetLogLevel(reply) => {
+                let _ = reply.send(Ok(LogLevel {
+                    filter: self.parts.level.get(),
+                }));
+            }
+            AdminCommand::Block { user, time, reply } => {
+                let _ = reply.send(Ok(self.block(&user, time).await));
+            }
+            AdminCommand::Unblock { user, reply } => {
+                let _ = reply.send(self.unblock(&user).await);
+            }
+            AdminCommand::ListBlocked(reply) => {
                 let now = unix();
-                let left = self
-                    .blocked
-                    .iter()
-                    .map(|(user, until)| (user, until.saturating_sub(now)));
-                let left = left.filter(|(_, left)| !left.is_zero());
-                Ok(left
-                    .map(|(user, left)| json!({ "user": user, "seconds_left": left.as_secs() }))
-                    .collect())
+                let left = self.blocked.iter().map(|(user, until)| BlockedUser {
+                    user: user.clone(),
+                    seconds_left: until.saturating_sub(now).as_secs(),
+                });
+                let _ = reply.send(Ok(left
+                    .filter(|blocked| blocked.seconds_left > 0)
+                    .collect()));
             }
-            Order::TellPlan => Ok(json!({ "keys": self.parts.written.describe() })),
+            AdminCommand::DescribePlan(reply) => {
+                let keys = self
+                    .parts
+                    .written
+                    .describe()
+                    .into_iter()
+                    .map(|described| PlanKey {
+                        key: described.key,
+                        values: described.values,
+                        origins: described.origins,
+                        default: described.default,
+                    });
+                let _ = reply.send(Ok(PlanReport {
+                    keys: keys.collect(),
+                }));
+            }
         }
+    }
+
+    async fn block(&mut self, user: &str, time: Duration) -> BlockedUntil {
+        // Quotas count a user without the expiry of a time-limited name; so do blocks.
+        let user = account(user).to_owned();
+        let until = unix().saturating_add(time);
+        self.blocked.retain(|(blocked, _)| *blocked != user);
+        self.blocked.push((user.clone(), until));
+        self.apply().await;
+        tracing::info!(user = %Escaped(&user), seconds = time.as_secs(), "user blocked");
+        BlockedUntil { user, until }
+    }
+
+    async fn unblock(&mut self, user: &str) -> Result<Unblocked, ApiError> {
+        let user = account(user).to_owned();
+        let before = self.blocked.len();
+        self.blocked.retain(|(blocked, _)| *blocked != user);
+        if self.blocked.len() == before {
+            return Err(ApiError::NotFound(format!("user {user} is not blocked")));
+        }
+        self.apply().await;
+        Ok(Unblocked { unblocked: user })
     }
 
     /// Makes the relay go by the settings, and by what operators said since.
@@ -239,10 +269,10 @@ impl RunningServer {
     }
 
     /// Leaves: from here on new allocations are refused; those that live may do so for `time`.
-    async fn drain(&mut self, time: Duration) -> Value {
+    async fn drain(&mut self, time: Duration) -> DrainReport {
         let now = Instant::now();
         // Before anything else: who looks at it must not send anybody here from now on.
-        self.parts.condition.leave(time);
+        self.parts.drain.start(time);
         let allocations = self.parts.relay.statistics().allocations;
         self.leaving = Some(Leaving {
             until: now + time,
@@ -255,7 +285,11 @@ impl RunningServer {
             "draining: no new allocations"
         );
         still_leaving(allocations);
-        json!({ "draining": true, "allocations": allocations, "seconds": time.as_secs_f64() })
+        DrainReport {
+            draining: true,
+            allocations,
+            seconds: time.as_secs_f64(),
+        }
     }
 
     /// Whether a leaving server has nobody left to wait for.

@@ -20,7 +20,7 @@ use crate::config::value;
 use crate::config::value::AdminAddress;
 use crate::net::IoMode;
 use crate::relay::{Listener, Plan};
-use crate::service::usage;
+use crate::service::usage::UsageSettings;
 use crate::turn::policy::acl::{Acl, OwnAddresses};
 use crate::turn::policy::realm::Realm;
 use crate::turn::policy::{Alternate, Discovery};
@@ -46,7 +46,7 @@ pub struct Settings {
     /// The web listener.
     pub web: Web,
     /// Who gets to know what users used.
-    pub usage: usage::Settings,
+    pub usage: UsageSettings,
     /// TLS and what comes with it; its plan is in the relay's.
     pub tls: TlsSettings,
     /// How it logs.
@@ -340,7 +340,7 @@ fn ask_others(
     }
 }
 
-fn usage(reader: &mut Resolver) -> usage::Settings {
+fn usage(reader: &mut Resolver) -> UsageSettings {
     let interval = reader
         .one(&schema::USAGE_INTERVAL, value::duration)
         .unwrap_or(INTERVAL);
@@ -350,7 +350,7 @@ fn usage(reader: &mut Resolver) -> usage::Settings {
             "so many lines are of no use; write 1s or more",
         );
     }
-    usage::Settings {
+    UsageSettings {
         file: reader
             .one(&schema::USAGE_FILE, value::text)
             .map(PathBuf::from),
@@ -358,7 +358,7 @@ fn usage(reader: &mut Resolver) -> usage::Settings {
         spool: reader
             .one(&schema::USAGE_SPOOL, value::text)
             .map_or_else(|| SPOOL.into(), PathBuf::from),
-        spool_octets: reader
+        spool_bytes: reader
             .one(&schema::USAGE_SPOOL_SIZE, value::octets)
             .unwrap_or(64 << 20),
         interval,

@@ -1,39 +1,46 @@
-//! The operators' listener.
+//! The admin listener: status page, metrics, and an API to inspect and control the running server.
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
 //! | `GET /` | the status page |
-//! | `GET /metrics` | everything that is counted, for Prometheus |
+//! | `GET /metrics` | all metrics, for Prometheus |
 //! | `GET /healthz` | 200 while the process serves requests |
-//! | `GET /readyz` | 200 while new allocations are taken, 503 once the server leaves |
-//! | `GET /allocations`, `GET`, `DELETE /allocations/{id}` | who relays, a page at a time; one of them; its end |
-//! | `GET /users`, `DELETE /users/{user}/allocations`, `PUT`, `DELETE /users/{user}/block` | totals, and who is kept out; close; keep out for a time |
-//! | `GET /plan`, `/status`, `/reasons` | what was written and where; the numbers that the status page draws; what their names mean |
-//! | `GET`, `PUT /log-level`, `POST /drain`, `POST /reload` | what an operator may change while it runs |
-//! | `GET /openapi.json` | all of this for machines |
+//! | `GET /readyz` | 200 while new allocations are accepted, 503 once the server drains |
+//! | `GET /allocations`, `GET`, `DELETE /allocations/{id}` | a page of allocations; one with its permissions and channels; end it |
+//! | `GET /users`, `DELETE /users/{user}/allocations` | totals by user, and blocked users; end all allocations of a user |
+//! | `PUT`, `DELETE /users/{user}/block` | reject new allocations of a user for a time; end the block |
+//! | `GET /plan`, `/status`, `/reasons` | the configuration; the numbers of the status page; what their names mean |
+//! | `GET`, `PUT /log-level`, `POST /drain`, `POST /reload` | changes while the server runs |
+//! | `GET /openapi.json` | this API as an OpenAPI document |
 //!
 //! ```text
-//!   request ──► guard: host, origin, token ──► strict ──► read: Supervisor             (metrics, allocations, status)
-//!                                                     └─► order ──► the server's loop  (reload, drain, block, log level)
+//!   request ──► access: origin, token ──► handler ──┬─► reads: Supervisor                       (allocations, status)
+//!                                                   └─► AdminCommand ──► main loop ──► reply    (reload, drain, block)
 //! ```
 //!
-//! It listens on loopback or a UNIX socket; anywhere else it wants a bearer token for all but metrics and health.
+//! The main loop executes one command at a time and replies with a value of [`commands`]. The OpenAPI document is built from
+//! the handlers and their types. Unknown query parameters and unexpected bodies are errors ([`extract`]).
+//!
+//! Without a token only metrics and health are available to other hosts.
 
+mod access;
 mod allocations;
-mod desk;
-mod guard;
-mod metrics_page;
+mod commands;
+mod control;
+mod error;
+mod extract;
+mod monitoring;
 mod openapi;
-mod order;
-mod orders;
-mod routes;
-mod schemas;
+mod server;
+mod state;
 mod status;
-mod strict;
 mod users;
 
-pub use crate::service::admin::allocations::Described;
-pub use crate::service::admin::desk::{Admin, Condition};
-pub use crate::service::admin::guard::{Guard, Reached};
-pub use crate::service::admin::order::{Answer, Order, Orders, Refused};
-pub use crate::service::admin::routes::{Listener, serve};
+pub use crate::service::admin::access::{AccessControl, Exposure};
+pub use crate::service::admin::commands::{
+    AdminCommand, BlockedUntil, BlockedUser, CommandSender, DrainReport, ListenerReport, LogLevel,
+    PlanKey, PlanReport, ReloadReport, Reply, Unblocked,
+};
+pub use crate::service::admin::error::ApiError;
+pub use crate::service::admin::server::{AdminListener, serve};
+pub use crate::service::admin::state::{AdminState, DrainState};

@@ -1,45 +1,78 @@
-//! What users have and did, over all their allocations that live.
+//! Users that have allocations, with totals over their current allocations.
 
-use crate::service::admin::desk::Admin;
-use crate::service::admin::order::{Order, Refused};
+use crate::service::admin::commands::AdminCommand;
+use crate::service::admin::commands::BlockedUser;
+use crate::service::admin::error::{ApiError, ErrorBody, GuardedErrors};
+use crate::service::admin::extract::{NoParameters, Parameters};
+use crate::service::admin::state::AdminState;
 use crate::turn::AllocationRecord;
 use crate::turn::policy::credentials::account;
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
 
-/// One user's totals.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Totals {
+/// A page of users, and all blocked users.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UserPage {
+    /// Users on all pages.
+    total: usize,
+    users: Vec<UserTotals>,
+    blocked: Vec<BlockedUser>,
+}
+
+/// A user with totals over the current allocations.
+#[derive(Default, Serialize, ToSchema)]
+pub(super) struct UserTotals {
+    /// The user, without the expiry of a time-limited name.
     user: String,
     realm: String,
     allocations: usize,
+    /// Payload from the clients to peers.
     to_peers_bytes: u64,
+    /// Payload from peers to the clients.
     to_client_bytes: u64,
 }
 
-/// A page of users.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Wanted {
+/// The number of ended allocations.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ClosedAllocations {
+    pub(super) closed: usize,
+}
+
+/// Query of `GET /users`.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserQuery {
+    /// Maximum number of users to return; 1000 by default.
+    #[param(nullable = false)]
     limit: Option<usize>,
+    /// Number of users to skip.
+    #[param(nullable = false)]
     offset: Option<usize>,
 }
 
-/// Whether an allocation is a user's, by the name that quotas count by or the whole name.
-pub(super) fn belongs(record: &AllocationRecord, user: &str) -> bool {
-    *record.user == *user || account(&record.user) == user
-}
-
-/// `GET /users`: who relays, by bytes, the greatest first; and who is kept out.
+/// Users by relayed bytes, and blocked users
+#[utoipa::path(
+    get,
+    path = "/users",
+    operation_id = "users",
+    params(UserQuery),
+    responses(
+        (status = 200, description = "a page of users", body = UserPage),
+        (status = 503, description = "the server is shutting down", body = ErrorBody),
+        GuardedErrors,
+    )
+)]
 pub(super) async fn list(
-    State(admin): State<Admin>,
-    Query(wanted): Query<Wanted>,
-) -> Result<Json<Value>, Refused> {
-    let blocked = admin.orders.give(Order::TellBlocked).await?;
-    let mut users: BTreeMap<(String, String), Totals> = BTreeMap::new();
-    for record in admin.relay.allocations().await {
+    State(state): State<AdminState>,
+    Parameters(query): Parameters<UserQuery>,
+) -> Result<Json<UserPage>, ApiError> {
+    let blocked = state.commands.execute(AdminCommand::ListBlocked).await?;
+    let mut users: BTreeMap<(String, String), UserTotals> = BTreeMap::new();
+    for record in state.relay.allocations().await {
         let (user, realm) = (account(&record.user).to_owned(), record.realm.to_string());
         let totals = users.entry((realm.clone(), user.clone())).or_default();
         (totals.user, totals.realm) = (user, realm);
@@ -47,37 +80,56 @@ pub(super) async fn list(
         totals.to_peers_bytes += record.traffic.to_peers.octets;
         totals.to_client_bytes += record.traffic.to_client.octets;
     }
-    let mut users: Vec<Totals> = users.into_values().collect();
+    let mut users: Vec<UserTotals> = users.into_values().collect();
     users.sort_by_key(|user| std::cmp::Reverse(user.to_peers_bytes + user.to_client_bytes));
     let total = users.len();
     let page = users
         .into_iter()
-        .skip(wanted.offset.unwrap_or(0))
-        .take(wanted.limit.unwrap_or(PAGE));
-    Ok(Json(
-        json!({ "total": total, "users": page.collect::<Vec<_>>(), "blocked": blocked }),
-    ))
+        .skip(query.offset.unwrap_or(0))
+        .take(query.limit.unwrap_or(PAGE));
+    Ok(Json(UserPage {
+        total,
+        users: page.collect(),
+        blocked,
+    }))
 }
 
-/// `DELETE /users/{user}/allocations`.
-pub(super) async fn close(State(admin): State<Admin>, Path(user): Path<String>) -> Json<Value> {
-    Json(json!({ "closed": close_all(&admin, &user).await }))
+/// End all allocations of a user
+#[utoipa::path(
+    delete,
+    path = "/users/{user}/allocations",
+    operation_id = "closeUser",
+    params(("user" = String, Path, description = "user name")),
+    responses(
+        (status = 200, description = "they have ended", body = ClosedAllocations),
+        GuardedErrors,
+    )
+)]
+pub(super) async fn close(
+    State(state): State<AdminState>,
+    Path(user): Path<String>,
+    Parameters(NoParameters {}): Parameters<NoParameters>,
+) -> Json<ClosedAllocations> {
+    Json(ClosedAllocations {
+        closed: close_allocations_of(&state, &user).await,
+    })
 }
 
-/// Ends all allocations of a user; tells how many there were.
-pub(super) async fn close_all(admin: &Admin, user: &str) -> usize {
+/// Returns true if an allocation belongs to a user, given by the whole name or without the expiry of a time-limited one.
+pub(super) fn is_allocated_by(record: &AllocationRecord, user: &str) -> bool {
+    *record.user == *user || account(&record.user) == user
+}
+
+/// Ends all allocations of a user and returns their number.
+pub(super) async fn close_allocations_of(state: &AdminState, user: &str) -> usize {
     let mut closed = 0;
-    for record in admin
-        .relay
-        .allocations()
-        .await
-        .iter()
-        .filter(|record| belongs(record, user))
-    {
-        closed += usize::from(admin.relay.close_allocation(record.id).await);
+    for record in state.relay.allocations().await {
+        if is_allocated_by(&record, user) {
+            closed += usize::from(state.relay.close_allocation(record.id).await);
+        }
     }
     closed
 }
 
-/// Users of a page unless the request says otherwise.
+/// Users on a page unless the query has a limit.
 const PAGE: usize = 1000;

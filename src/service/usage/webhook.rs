@@ -1,67 +1,71 @@
-//! Carries what waits in the spool to the webhook, as long as it takes.
+//! Delivers the records of the spool to the webhook.
 
 use crate::service::outbound;
-use crate::service::usage::counts::Counts;
+use crate::service::usage::counters::UsageCounters;
 use crate::service::usage::spool::Spool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
-/// Posts the oldest lines again and again until they are taken, then the next. It ends when it is aborted.
-pub async fn deliver(
+/// Posts the oldest records until they are accepted, then the next ones. Never returns; abort the task to end it.
+pub(super) async fn deliver(
     url: String,
     spool: Arc<Mutex<Spool>>,
-    more: Arc<Notify>,
-    counts: Arc<Counts>,
+    added: Arc<Notify>,
+    counters: Arc<UsageCounters>,
 ) {
-    let mut pause = SHORTEST;
+    // During a handover the other process may deliver.
+    while !matches!(lock(&spool).claim_delivery(), Ok(true)) {
+        sleep(CLAIM_INTERVAL).await;
+    }
+    let mut retry = MIN_RETRY;
     loop {
-        let waiting = lock(&spool).peek(LINES);
-        let (lines, end) = match waiting {
-            Ok((lines, _)) if lines.is_empty() => {
-                more.notified().await;
+        let oldest = lock(&spool).peek(BATCH);
+        let (records, end) = match oldest {
+            Ok((records, _)) if records.is_empty() => {
+                added.notified().await;
                 continue;
             }
-            Ok(waiting) => waiting,
+            Ok(oldest) => oldest,
             Err(error) => {
-                tracing::error!(%error, "the usage spool cannot be read");
-                tokio::time::sleep(LONGEST).await;
+                tracing::error!(%error, "cannot read the usage spool");
+                sleep(MAX_RETRY).await;
                 continue;
             }
         };
-        let body = format!("[{}]", lines.join(","));
-        match outbound::post_json(&url, body.into_bytes(), PATIENCE).await {
+        let body = format!("[{}]", records.join(","));
+        match outbound::post_json(&url, body.into_bytes(), TIMEOUT).await {
             Ok(200..=299) => {
-                counts.delivered(lines.len() as u64);
-                pause = SHORTEST;
-                if let Err(error) = lock(&spool).take(end) {
-                    tracing::error!(%error, "the usage spool cannot be written");
+                counters.count_delivered(records.len() as u64);
+                retry = MIN_RETRY;
+                if let Err(error) = lock(&spool).remove_until(end) {
+                    tracing::error!(%error, "cannot write the usage spool");
                 }
                 continue;
             }
-            Ok(status) => tracing::warn!(
-                status,
-                "the usage webhook does not take lines; trying again"
-            ),
+            Ok(status) => {
+                tracing::warn!(status, "usage webhook refused records; trying again");
+            }
             Err(error) => {
-                tracing::warn!(%error, "the usage webhook cannot be reached; trying again")
+                tracing::warn!(%error, "cannot reach the usage webhook; trying again");
             }
         }
-        counts.failed();
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST);
+        counters.count_webhook_failure();
+        sleep(retry).await;
+        retry = (retry * 2).min(MAX_RETRY);
     }
 }
 
-/// The spool, whoever failed while holding it.
-pub fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
+/// Locks the spool, even if a thread panicked while it held the lock.
+pub(super) fn lock(spool: &Mutex<Spool>) -> MutexGuard<'_, Spool> {
     spool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lines of one post.
-const LINES: usize = 500;
-/// How long a post may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two tries, at first and at most.
-const SHORTEST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(60);
+/// Records of one request.
+const BATCH: usize = 500;
+/// Limit of one request.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_RETRY: Duration = Duration::from_millis(250);
+const MAX_RETRY: Duration = Duration::from_secs(60);

@@ -1,30 +1,27 @@
-//! One line of usage.
+//! The JSON of a usage record.
 
 use crate::turn::{AllocationRecord, EndReason};
 use serde::Serialize;
 use std::time::Duration;
 
-/// What a line is about.
+/// When in the life of an allocation a record is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Event {
-    /// The allocation began.
+pub(super) enum UsageEvent {
     Start,
-    /// It lives.
     Update,
-    /// It ended.
     End,
 }
 
-/// What one allocation has used so far. Numbers are totals since its start.
+/// What an allocation has used since its start.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
-    event: Event,
-    /// Unix time, in seconds.
+pub(super) struct UsageRecord {
+    event: UsageEvent,
+    /// Unix time in seconds.
     time: f64,
-    /// Counts the lines of one run of the server.
+    /// Sequence number, from 1 at the start of the server: a repetition has the same one.
     number: u64,
-    /// The allocation's id, as the log says it.
+    /// Identifies the allocation, also in the log.
     id: String,
     user: String,
     realm: String,
@@ -41,12 +38,17 @@ pub struct Line {
     reason: Option<&'static str>,
 }
 
-impl Line {
-    /// A record at a time of day.
-    pub fn new(event: Event, record: &AllocationRecord, unix: Duration, number: u64) -> Line {
-        Line {
+impl UsageRecord {
+    /// The usage of an allocation at a Unix time.
+    pub(super) fn new(
+        event: UsageEvent,
+        record: &AllocationRecord,
+        time: Duration,
+        number: u64,
+    ) -> UsageRecord {
+        UsageRecord {
             event,
-            time: unix.as_millis() as f64 / 1000.0,
+            time: time.as_millis() as f64 / 1000.0,
             number,
             id: record.id.to_string(),
             user: record.user.to_string(),

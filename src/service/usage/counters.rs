@@ -1,48 +1,44 @@
-//! How usage itself goes, for metrics.
+//! Counters of usage records, for metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Lines written, delivered and lost.
+/// Usage records written, delivered and lost.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct UsageCounters {
     written: AtomicU64,
     delivered: AtomicU64,
-    failures: AtomicU64,
+    webhook_failures: AtomicU64,
     lost: Arc<AtomicU64>,
 }
 
-impl Counts {
-    /// None yet; `lost` counts those too that never got here.
-    pub fn new(lost: Arc<AtomicU64>) -> Counts {
-        Counts {
+impl UsageCounters {
+    /// Creates counters; `lost` already counts the records that shards could not queue.
+    pub fn new(lost: Arc<AtomicU64>) -> UsageCounters {
+        UsageCounters {
             lost,
-            ..Counts::default()
+            ..UsageCounters::default()
         }
     }
 
-    /// A line went into the file.
-    pub fn written(&self) {
+    pub(super) fn count_written(&self) {
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The webhook took lines.
-    pub fn delivered(&self, lines: u64) {
-        self.delivered.fetch_add(lines, Ordering::Relaxed);
+    pub(super) fn count_delivered(&self, records: u64) {
+        self.delivered.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// The webhook did not answer, or not with 2xx.
-    pub fn failed(&self) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_webhook_failure(&self) {
+        self.webhook_failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A line went nowhere.
-    pub fn lost(&self) {
+    pub(super) fn count_lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Name, explanation and value of each.
-    pub fn each(&self) -> [(&'static str, &'static str, u64); 4] {
+    /// Metric name, help text and value of each counter.
+    pub fn snapshot(&self) -> [(&'static str, &'static str, u64); 4] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             (
@@ -58,7 +54,7 @@ impl Counts {
             (
                 "hairpin_usage_webhook_failures_total",
                 "Requests to the webhook that failed.",
-                get(&self.failures),
+                get(&self.webhook_failures),
             ),
             (
                 "hairpin_usage_records_lost_total",
