@@ -74,7 +74,7 @@ fn memory(counts: &[usize]) -> ExitCode {
 }
 
 fn resident() -> u64 {
-    hairpin::bench::process::spent(std::process::id())
+    hairpin::bench::measure::process::read_usage(std::process::id())
         .expect("our own process")
         .resident
 }

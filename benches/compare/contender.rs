@@ -329,7 +329,7 @@ pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
         other_clients: 0,
         size: 1200,
         burst: 1,
-        rate: Rate::Window(WINDOW),
+        rate: Rate::InFlight(WINDOW),
         duration: Duration::from_secs(1),
         direction: Direction::Up,
         indications: false,

@@ -13,7 +13,7 @@ use crate::{DESCRIPTORS, Settings};
 use hairpin::bench::error::Error;
 use hairpin::bench::plan::{Plan, Workload};
 use hairpin::bench::pool::Pool;
-use hairpin::bench::process::{Spent, spent};
+use hairpin::bench::measure::process::{ProcessUsage, read_usage};
 use hairpin::bench::rate::Rate;
 use hairpin::bench::worker::Progress;
 use hairpin::turn::Transport;
@@ -157,8 +157,8 @@ impl Part {
         })
     }
 
-    fn spent(&self) -> Result<Spent, Error> {
-        spent(self.running.pid()).map_err(Error::Process)
+    fn spent(&self) -> Result<ProcessUsage, Error> {
+        read_usage(self.running.pid()).map_err(Error::Process)
     }
 
     /// Makes allocations that stay, beside `others` on this host.

@@ -6,7 +6,7 @@ use crate::{Settings, crowd};
 use hairpin::bench::error::Error;
 use hairpin::bench::plan::{Direction, Plan, Workload};
 use hairpin::bench::pool::{Pool, Run};
-use hairpin::bench::process::spent;
+use hairpin::bench::measure::process::read_usage;
 use hairpin::bench::rate::Rate;
 use hairpin::bench::worker::Progress;
 use hairpin::turn::Transport;
@@ -471,13 +471,13 @@ pub fn relay(plan: Plan, length: Duration) -> Result<Run, Error> {
         .and_then(|_| pool.run(plan.rate, length, |_: &Progress, _| {}));
     pool.release();
     let mut run = run?;
-    run.failure.take().map_or(Ok(run), Err)
+    run.error.take().map_or(Ok(run), Err)
 }
 
 /// CPU nanoseconds for one packet.
 pub fn cost(run: &Run) -> Result<f64, Error> {
     match run.process {
-        Some(usage) if usage.packets > 0 => Ok(usage.spent.cpu as f64 / usage.packets as f64),
+        Some(usage) if usage.packets > 0 => Ok(usage.used.cpu as f64 / usage.packets as f64),
         _ => Err(Error::Io(std::io::Error::other("nothing was relayed"))),
     }
 }
@@ -485,7 +485,7 @@ pub fn cost(run: &Run) -> Result<f64, Error> {
 /// How many cores the server was busy with.
 fn cores(run: &Run) -> Option<f64> {
     run.process
-        .map(|usage| usage.spent.cpu as f64 / 1e9 / usage.seconds)
+        .map(|usage| usage.used.cpu as f64 / 1e9 / usage.seconds)
 }
 
 fn allocate(plan: Plan) -> Result<f64, Error> {
@@ -493,14 +493,14 @@ fn allocate(plan: Plan) -> Result<f64, Error> {
     let round = pool.allocate(None)?;
     pool.release();
     Ok(round.process.map_or(f64::NAN, |usage| {
-        usage.spent.cpu as f64 / 1000.0 / usage.packets.max(1) as f64
+        usage.used.cpu as f64 / 1000.0 / usage.packets.max(1) as f64
     }))
 }
 
 fn resident(plan: Plan) -> Result<f64, Error> {
     let look = || {
         plan.pid
-            .map_or(Ok(0), |pid| spent(pid).map(|spent| spent.resident))
+            .map_or(Ok(0), |pid| read_usage(pid).map(|usage| usage.resident))
             .map_err(Error::Process)
     };
     // The first allocations also bring what all share: code, tables, buffers.

@@ -1,179 +1,172 @@
-//! Requests and answers: one request by each client of a worker, many under way at once, repeated until answered.
+//! A round of requests: at most one by each client of a worker, many in flight at once, retransmitted until answered.
 
 use crate::bench::error::Error;
 use crate::bench::plan::Plan;
 use crate::bench::worker::{Progress, Worker};
-use crate::net::{BufferRange, Transmit};
 use crate::turn::client_state::{Answer, Event, Refusal, Request, wait_ms};
 use crate::wire::{ErrorCode, TransactionId};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// One request that was granted.
+/// A request that was granted.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// What was answered.
+    /// The success response.
     pub answer: Answer,
-    /// Nanoseconds from the first request, over every challenge and repetition, to the answer.
-    pub took: u64,
+    /// Nanoseconds from the first request, over every challenge and retransmission, to the response.
+    pub nanoseconds: u64,
 }
 
-/// How a round of requests goes.
+/// How a round goes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ExchangeOptions {
-    /// How many begin a second at most.
+pub struct RoundOptions {
+    /// Requests begun per second at most.
     pub rate: Option<f64>,
-    /// It is the last: nobody waits for a server that has gone silent or refuses, and nothing breaks it off.
-    pub farewell: bool,
+    /// The round releases allocations: an error response, a broken connection or a server that has gone silent does not
+    /// fail it, and [`Plan::stop`] does not end it.
+    pub is_release: bool,
 }
 
-/// Lets each client ask what `ask` gives for its index, and waits for all answers. They are in the clients' order;
-/// `None` for those that `ask` gives nothing. A relayed address is noted as soon as it is granted, and forgotten with its
-/// end, so that whatever becomes of the round it is known what there is to release.
+/// Sends for each client the request that `request_of` returns for its index, and waits for all responses. They are returned
+/// in the clients' order, with `None` for a client without a request. A relayed address is stored as soon as it is granted
+/// and cleared once it is deleted, so that a round that fails leaves nothing unreleased.
 ///
 /// # Errors
-/// [`Error`] of the first client that is refused, or not answered in time; [`Error::Interrupted`]. None of a farewell
-/// but those of the system.
+/// The first client's error that is refused or not answered; [`Error::Interrupted`]. A release fails only by [`Error::Io`].
 pub fn exchange_all(
     worker: &mut Worker,
     plan: &Plan,
-    options: ExchangeOptions,
+    options: RoundOptions,
     progress: &Progress,
-    ask: impl Fn(&Worker, usize) -> Option<Request>,
+    request_of: impl Fn(&Worker, usize) -> Option<Request>,
 ) -> Result<Vec<Option<Exchange>>, Error> {
-    let count = worker.agents.len();
-    let mut talk = Talk {
-        open: BTreeMap::new(),
+    let count = worker.clients.len();
+    let started = worker.recorder.now();
+    let mut exchanges = Exchanges {
+        pending: BTreeMap::new(),
         done: vec![None; count],
-        repeats: !plan.target.transport.is_stream(),
-        moves: count + 16,
-        farewell: options.farewell,
-        heard: worker.ledger.now(),
+        is_stream: plan.target.transport.is_stream(),
+        reconnects_left: count + SPARE_RECONNECTS,
+        is_release: options.is_release,
+        last_answer: started,
     };
-    let begun = worker.ledger.now();
     let mut next = 0;
-    let mut left = 0;
-    while next < count || left > 0 {
-        if !options.farewell && plan.stop.is_requested() {
+    while next < count || !exchanges.pending.is_empty() {
+        if !options.is_release && plan.stop.is_requested() {
             return Err(Error::Interrupted);
         }
         let due = options.rate.map_or(count, |rate| {
-            ((worker.ledger.now() - begun) as f64 * rate / 1e9) as usize + 1
+            ((worker.recorder.now() - started) as f64 * rate / 1e9) as usize + 1
         });
-        while next < count.min(due) && talk.open.len() < AT_ONCE {
-            if let Some(request) = ask(worker, next) {
-                talk.begin(worker, next, request);
+        while next < count.min(due) && exchanges.pending.len() < MAX_PENDING {
+            if let Some(request) = request_of(worker, next) {
+                exchanges.start(worker, plan, next, request);
             }
             next += 1;
         }
         worker
-            .waiting
-            .ask(Duration::from_millis(1))
+            .ready
+            .poll(Duration::from_millis(1))
             .map_err(Error::Io)?;
-        for _ in 0..worker.waiting.count() {
-            let Some(index) = worker.waiting.take() else {
+        for _ in 0..worker.ready.len() {
+            let Some(index) = worker.ready.pop() else {
                 break;
             };
-            let before = talk.open.len();
-            talk.receive(worker, plan, index)?;
+            let before = exchanges.pending.len();
+            exchanges.receive(worker, plan, index)?;
+            let finished = before.saturating_sub(exchanges.pending.len());
             progress
                 .exchanges
-                .fetch_add((before - talk.open.len()) as u64, Ordering::Relaxed);
+                .fetch_add(finished as u64, Ordering::Relaxed);
         }
-        talk.repeat(worker, plan)?;
-        if options.farewell && worker.ledger.now() - talk.heard > FAREWELL {
+        exchanges.retransmit(worker, plan)?;
+        let silence = worker.recorder.now() - exchanges.last_answer;
+        if options.is_release && silence > RELEASE_SILENCE {
             break;
         }
-        left = talk.open.len();
     }
-    Ok(talk.done)
+    Ok(exchanges.done)
 }
 
-/// The exchanges under way.
-struct Talk {
-    open: BTreeMap<usize, Asked>,
+/// The requests in flight.
+struct Exchanges {
+    /// Key: the client's index.
+    pending: BTreeMap<usize, PendingRequest>,
     done: Vec<Option<Exchange>>,
-    repeats: bool,
-    /// Clients that may still move to another five-tuple.
-    moves: usize,
-    farewell: bool,
-    /// When something was answered last.
-    heard: u64,
+    is_stream: bool,
+    /// How many clients may still move to another five-tuple.
+    reconnects_left: usize,
+    is_release: bool,
+    last_answer: u64,
 }
 
-struct Asked {
+struct PendingRequest {
     id: TransactionId,
-    begun: u64,
+    started: u64,
+    /// When the request is sent again, or given up.
     due: u64,
+    /// How often it was sent.
     sent: u32,
 }
 
-impl Talk {
-    fn begin(&mut self, worker: &mut Worker, index: usize, request: Request) {
+impl Exchanges {
+    fn start(&mut self, worker: &mut Worker, plan: &Plan, index: usize, request: Request) {
         let mut out = Vec::with_capacity(256);
-        let now = worker.ledger.now();
-        let id = worker.agents[index].client.request(request, &mut out);
-        self.open.insert(
-            index,
-            Asked {
-                id,
-                begun: now,
-                due: now + self.wait(1),
-                sent: 1,
-            },
-        );
-        post(worker, index, &out);
+        let now = worker.recorder.now();
+        let id = worker.clients[index].protocol.request(request, &mut out);
+        let request = PendingRequest {
+            id,
+            started: now,
+            due: now + wait(1, self.is_stream),
+            sent: 1,
+        };
+        self.pending.insert(index, request);
+        worker.send_message(index, plan.target.address, &out);
     }
 
+    /// Receives from socket `index` of the worker's ready queue.
     fn receive(&mut self, worker: &mut Worker, plan: &Plan, index: usize) -> Result<(), Error> {
-        let Some(agent) = worker.agents.get_mut(index) else {
-            // A peer: what comes there during a conversation is late data.
-            worker.intake.batch.clear();
-            let peer = &mut worker.peers[index - worker.agents.len()];
-            if !peer
-                .receive(&mut worker.intake.batch)
-                .map_err(Error::Io)?
-                .drained
-            {
-                worker.waiting.put(index);
-            }
-            return Ok(());
+        let now = worker.recorder.now();
+        let Some(client) = worker.clients.get_mut(index) else {
+            return discard_from_peer(worker, index);
         };
         let mut out = Vec::new();
-        let mut refused = None;
-        let now = worker.ledger.now();
-        let (client, relayed, undecided) =
-            (&mut agent.client, &mut agent.relayed, &mut agent.undecided);
-        let drained = agent.lane.receive(&mut worker.intake, |octets| {
-            let Some(asked) = self.open.get_mut(&index) else {
+        let mut rejected = None;
+        let (protocol, relayed, is_allocation_pending) = (
+            &mut client.protocol,
+            &mut client.relayed,
+            &mut client.is_allocation_pending,
+        );
+        let drained = client.link.receive(&mut worker.buffers, |octets| {
+            let Some(pending) = self.pending.get_mut(&index) else {
                 return;
             };
-            match client.receive(octets, &mut out) {
+            match protocol.receive(octets, &mut out) {
                 Event::Granted {
                     id,
                     answer,
                     request,
-                } if id == asked.id => {
+                } if id == pending.id => {
                     match request {
                         Request::Allocate { .. } => *relayed = answer.relayed,
                         Request::Refresh { lifetime: 0 } => *relayed = None,
                         _ => {}
                     }
-                    *undecided = false;
-                    self.heard = now;
+                    *is_allocation_pending = false;
+                    self.last_answer = now;
                     self.done[index] = Some(Exchange {
                         answer,
-                        took: now - asked.begun,
+                        nanoseconds: now - pending.started,
                     });
-                    self.open.remove(&index);
+                    self.pending.remove(&index);
                 }
-                Event::Retried { was, now: id } if was == asked.id => {
-                    *undecided = true;
-                    *asked = Asked {
+                Event::Retried { was, now: id } if was == pending.id => {
+                    *is_allocation_pending = true;
+                    *pending = PendingRequest {
                         id,
-                        begun: asked.begun,
-                        due: now + wait(1, self.repeats),
+                        started: pending.started,
+                        due: now + wait(1, self.is_stream),
                         sent: 1,
                     };
                 }
@@ -181,32 +174,32 @@ impl Talk {
                     id,
                     request,
                     refusal,
-                } if id == asked.id => {
-                    *undecided = false;
-                    refused = Some((request, refusal));
+                } if id == pending.id => {
+                    *is_allocation_pending = false;
+                    rejected = Some((request, refusal));
                 }
                 _ => {}
             }
         });
         match drained {
-            Ok(drained) if !drained => worker.waiting.put(index),
-            Ok(_) => {}
-            // With its connection the allocation has ended.
-            Err(_) if self.farewell => drop(self.open.remove(&index)),
+            Ok(true) => {}
+            Ok(false) => worker.ready.push(index),
+            // The server deletes the allocation with its connection.
+            Err(_) if self.is_release => drop(self.pending.remove(&index)),
             Err(error) => return Err(Error::ConnectionLost(plan.target.clone(), error)),
         }
         if !out.is_empty() {
-            post(worker, index, &out);
+            worker.send_message(index, plan.target.address, &out);
         }
-        match refused {
-            Some((request, refusal)) => self.refused(worker, plan, index, request, refusal),
+        match rejected {
+            Some((request, refusal)) => self.handle_rejection(worker, plan, index, request, refusal),
             None => Ok(()),
         }
     }
 
-    /// 437 tells that the server remembers the five-tuple of an earlier client: RFC 8656 §7.4 has the client take
-    /// another. Everything else is final.
-    fn refused(
+    /// 437 (Allocation Mismatch) means that the server still has an allocation of an earlier client on this five-tuple: the
+    /// client takes another, RFC 8656 §7.4. Other error responses are final.
+    fn handle_rejection(
         &mut self,
         worker: &mut Worker,
         plan: &Plan,
@@ -214,78 +207,80 @@ impl Talk {
         request: Request,
         refusal: Refusal,
     ) -> Result<(), Error> {
-        if self.farewell {
-            self.open.remove(&index);
+        if self.is_release {
+            self.pending.remove(&index);
             return Ok(());
         }
-        let is_taken = refusal.code == ErrorCode::ALLOCATION_MISMATCH
+        let is_five_tuple_taken = refusal.code == ErrorCode::ALLOCATION_MISMATCH
             && matches!(request, Request::Allocate { .. });
-        if !is_taken || self.moves == 0 {
+        if !is_five_tuple_taken || self.reconnects_left == 0 {
             return Err(Error::Rejected {
                 request: Box::new(request),
                 refusal,
                 authenticated: plan.login.is_some(),
             });
         }
-        self.moves -= 1;
+        self.reconnects_left -= 1;
         worker
-            .redial(index, plan)
+            .reconnect(index, plan)
             .map_err(|error| Error::Connect(plan.target.clone(), error))?;
-        self.begin(worker, index, request);
+        self.start(worker, plan, index, request);
         Ok(())
     }
 
-    /// Sends again what is overdue; over TCP it only gives up.
-    fn repeat(&mut self, worker: &mut Worker, plan: &Plan) -> Result<(), Error> {
-        let now = worker.ledger.now();
-        for (index, asked) in self.open.iter_mut().filter(|(_, asked)| asked.due <= now) {
-            if (!self.repeats || asked.sent >= PATIENCE) && !self.farewell {
-                let answered = self.done.iter().flatten().count();
+    /// Retransmits what is overdue. On a stream, which is reliable, an overdue request has failed.
+    fn retransmit(&mut self, worker: &mut Worker, plan: &Plan) -> Result<(), Error> {
+        let now = worker.recorder.now();
+        let overdue = |(_, pending): &(&usize, &mut PendingRequest)| pending.due <= now;
+        for (index, pending) in self.pending.iter_mut().filter(overdue) {
+            if (self.is_stream || pending.sent >= MAX_SENT) && !self.is_release {
                 return Err(Error::NoAnswer {
                     target: plan.target.clone(),
-                    answered,
+                    answered: self.done.iter().flatten().count(),
                 });
             }
-            asked.sent += 1;
-            asked.due = now + wait(asked.sent, self.repeats);
-            if !self.repeats {
+            pending.sent += 1;
+            pending.due = now + wait(pending.sent, self.is_stream);
+            if self.is_stream {
                 continue;
             }
             let mut out = Vec::new();
-            worker.agents[*index].client.repeat(&asked.id, &mut out);
-            post(worker, *index, &out);
+            worker.clients[*index].protocol.repeat(&pending.id, &mut out);
+            worker.send_message(*index, plan.target.address, &out);
         }
         Ok(())
     }
+}
 
-    fn wait(&self, sent: u32) -> u64 {
-        wait(sent, self.repeats)
+/// Drops what a peer receives during a round: data of an earlier run.
+fn discard_from_peer(worker: &mut Worker, index: usize) -> Result<(), Error> {
+    worker.buffers.batch.clear();
+    let peer = &mut worker.peers[index - worker.clients.len()];
+    let received = peer
+        .receive(&mut worker.buffers.batch)
+        .map_err(Error::Io)?;
+    if !received.drained {
+        worker.ready.push(index);
     }
+    Ok(())
 }
 
-fn wait(sent: u32, repeats: bool) -> u64 {
-    let first = if repeats {
-        wait_ms(sent).unwrap_or(STREAM_WAIT_MS)
-    } else {
-        STREAM_WAIT_MS
+/// Nanoseconds to wait for a response to a request that was sent `sent` times.
+fn wait(sent: u32, is_stream: bool) -> u64 {
+    let milliseconds = match is_stream {
+        true => STREAM_WAIT_MS,
+        false => wait_ms(sent).unwrap_or(STREAM_WAIT_MS),
     };
-    first * 1_000_000
+    milliseconds * 1_000_000
 }
 
-/// Sends octets of the client's own writing.
-pub fn post(worker: &mut Worker, index: usize, octets: &[u8]) {
-    let to = worker.agents[index].server;
-    let frame = [Transmit::new(to, BufferRange::written(0, octets.len()))];
-    worker.agents[index]
-        .lane
-        .send(&mut worker.messages, &frame, octets);
-}
-
-/// Exchanges under way at once.
-const AT_ONCE: usize = 64;
-/// Times that a request is sent before its server counts as silent: 7.5 seconds.
-const PATIENCE: u32 = 4;
-/// Nanoseconds without an answer after which a farewell is over.
-const FAREWELL: u64 = 2_000_000_000;
-/// How long an answer may take over TCP.
+/// Requests in flight at once.
+const MAX_PENDING: usize = 64;
+/// How often a request is sent before its server counts as silent, after 7.5 seconds.
+const MAX_SENT: u32 = 4;
+/// Moves to another five-tuple, beyond one for each client.
+const SPARE_RECONNECTS: usize = 16;
+/// Nanoseconds without a response after which a release gives up.
+const RELEASE_SILENCE: u64 = 2_000_000_000;
+/// Time limit of a response over TCP, and of the last retransmission over UDP.
 const STREAM_WAIT_MS: u64 = 8_000;

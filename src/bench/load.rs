@@ -1,250 +1,167 @@
-//! The load: packets out at the plan's pace, packets in as they come, one thread, nothing allocated per packet.
+//! The load of one worker: packets out at the plan's pace, packets in as they arrive; no allocation per packet.
 //!
-//! Every turn sends what is due (at most a chunk), then receives what is there. A pace that the loader cannot hold is
-//! not made up for later: what was due is counted as unsent, so that a slow loader is never taken for a slow server.
+//! Every iteration sends what is due, at most a chunk, and then receives what is there.
 
 use crate::bench::error::Error;
-use crate::bench::exchange::post;
-use crate::bench::payload;
-use crate::bench::payload::Counters;
-use crate::bench::plan::Plan;
-use crate::bench::plan::{Direction, Workload};
+use crate::bench::measure::counters::Counters;
+use crate::bench::measure::payload::{self, Stamp};
+use crate::bench::pacer::Pacer;
+use crate::bench::plan::{Direction, Plan, Workload};
 use crate::bench::rate::Rate;
-use crate::bench::worker::{CHANNEL, Progress, Worker, data};
+use crate::bench::worker::{CHANNEL, Progress, Worker};
 use crate::net::{BufferRange, Buffers, Transmit};
 use crate::turn::client_state::Request;
-use crate::wire::{AttributeType, Class, Message, Method, attribute, padded, writer};
+use crate::wire::{
+    AttributeType, Class, Message, Method, Packet, attribute, padded, writer,
+};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// What one thread is to do in one run.
+/// One worker's part of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Number of the run, different from all before.
+    /// The number of the run, different from all earlier ones.
     pub run: u32,
-    /// This thread's share of the pace.
+    /// This worker's share of the rate.
     pub rate: Rate,
     /// How long to send.
     pub duration: Duration,
-    /// How long one slice of the timeline is.
+    /// Duration of one time slice of the counters.
     pub slice: Duration,
 }
 
-/// Sends and receives for the load's duration and until what is under way has come; what was counted, and what ended it
-/// before its time: [`Error::Io`] for what makes a socket useless, [`Error::ConnectionLost`] for a connection that broke.
-pub fn drive(
+/// Sends and receives for the load's duration, then receives what is still in flight. Returns what was counted and the error
+/// that ended the run early: [`Error::Io`] or [`Error::ConnectionLost`].
+pub fn run_load(
     worker: &mut Worker,
     plan: &Plan,
     load: &Load,
     progress: &Progress,
 ) -> (Counters, Option<Error>) {
-    worker.ledger.begin(load.run, load.slice.as_nanos() as u64);
-    let mut drive = Drive::new(worker, plan);
-    let mut shown = (0, 0);
-    let begun = worker.ledger.now();
-    let sent = drive.send(worker, plan, load, progress, &mut shown);
-    worker.ledger.counters.nanoseconds = worker.ledger.now() - begun;
-    let settled = sent.and_then(|()| drive.settle(worker, plan));
-    show(worker, progress, &mut shown);
-    if settled.is_err() {
-        progress.over.store(true, Ordering::Relaxed);
+    worker
+        .recorder
+        .start_run(load.run, load.slice.as_nanos() as u64);
+    let mut generator = Generator::new(worker, plan, progress);
+    let sent = generator.send(worker, load);
+    worker.recorder.finish_sending();
+    let drained = sent.and_then(|()| generator.drain(worker));
+    generator.publish(worker);
+    if drained.is_err() {
+        progress.aborted.store(true, Ordering::Relaxed);
     }
-    (std::mem::take(&mut worker.ledger.counters), settled.err())
+    (worker.recorder.finish_run(), drained.err())
 }
 
-/// When the next bursts are due.
-struct Pace {
-    rate: Rate,
-    burst: u64,
-    begun: u64,
-    /// Bursts that were due so far and are dealt with.
-    dealt: u64,
-    /// Windowed: packets received when something last came, when that was, and packets given up for lost.
-    last: (u64, u64),
-    given_up: u64,
-}
-
-impl Pace {
-    fn new(rate: Rate, burst: u64, begun: u64) -> Pace {
-        Pace {
-            rate,
-            burst,
-            begun,
-            dealt: 0,
-            last: (0, begun),
-            given_up: 0,
-        }
-    }
-
-    /// Bursts to send now. What is overdue by more than [`PATIENCE`] counts as unsent.
-    fn due(&mut self, counters: &mut Counters, now: u64) -> u64 {
-        let rate = match self.rate {
-            Rate::Window(window) => return self.window(counters, now, window as u64),
-            Rate::PerSecond(rate) => rate,
-            Rate::Max => return 0,
-        };
-        let due = self.due_at(now, rate).saturating_sub(self.dealt);
-        let tolerable = ((rate * PATIENCE.as_secs_f64() / self.burst as f64) as u64).max(2);
-        if due > tolerable {
-            let skipped = due - tolerable;
-            counters.unsent += skipped * self.burst;
-            self.dealt += skipped;
-            return tolerable;
-        }
-        due
-    }
-
-    /// Bursts due at a time: the first at once.
-    fn due_at(&self, now: u64, rate: f64) -> u64 {
-        ((now - self.begun) as f64 * rate / 1e9 / self.burst as f64) as u64 + 1
-    }
-
-    /// Bursts that fit into the window. When nothing comes for a while, what is under way counts as lost.
-    fn window(&mut self, counters: &Counters, now: u64, window: u64) -> u64 {
-        let came = counters.received + counters.duplicates;
-        if came != self.last.0 {
-            self.last = (came, now);
-        }
-        let flying = counters.sent.saturating_sub(came + self.given_up);
-        if flying > 0 && now - self.last.1 > STALL {
-            self.given_up += flying;
-            self.last.1 = now;
-            return window.div_ceil(self.burst);
-        }
-        let room = window.saturating_sub(flying) / self.burst;
-        if flying == 0 { room.max(1) } else { room }
-    }
-
-    /// How long nothing is due. Below a millisecond, which no wait can hold, it is zero: the loader spins.
-    fn rest(&self, counters: &Counters, now: u64) -> Duration {
-        match self.rate {
-            Rate::PerSecond(rate) => {
-                let next = self.begun + (self.dealt as f64 * self.burst as f64 * 1e9 / rate) as u64;
-                let rest = next.saturating_sub(now);
-                Duration::from_millis(rest / 1_000_000)
-            }
-            _ if counters.sent > counters.received + self.given_up => {
-                Duration::from_millis(STALL / 1_000_000)
-            }
-            _ => Duration::ZERO,
-        }
-    }
-}
-
-/// A run's own scratch.
-struct Drive {
+/// Generates the packets of one run.
+struct Generator<'a> {
+    plan: &'a Plan,
+    progress: &'a Progress,
+    /// The counts already added to `progress`.
+    published: (u64, u64),
+    /// Slots of packets, each a header and a payload.
     arena: Vec<u8>,
     frames: Vec<Transmit>,
-    /// For frames that peers send: the client that each is for.
-    owners: Vec<usize>,
-    /// Buffers from one frame in the arena to the next.
+    /// For frames that peers send: the client to which each is sent.
+    recipients: Vec<usize>,
+    /// Octets from one slot to the next.
     stride: usize,
-    /// The longest prefix; a frame's payload starts here, whatever its own prefix.
-    room: usize,
+    /// Offset of the payload in its slot: the length of the longest header. A shorter header ends there too.
+    payload_offset: usize,
+    /// Bursts that the arena holds.
     bursts_at_once: u64,
-    /// The stream whose turn it is.
-    turn: usize,
+    next_stream: usize,
 }
 
-impl Drive {
-    fn new(worker: &Worker, plan: &Plan) -> Drive {
-        let room = worker
-            .agents
-            .iter()
-            .map(|agent| agent.prefix.len())
-            .max()
-            .unwrap_or(0);
-        let stride = (room + padded(plan.size)).next_multiple_of(64) + 64;
+impl<'a> Generator<'a> {
+    fn new(worker: &Worker, plan: &'a Plan, progress: &'a Progress) -> Generator<'a> {
+        let headers = worker.clients.iter().map(|client| client.header.len());
+        let payload_offset = headers.max().unwrap_or(0);
+        let stride = (payload_offset + padded(plan.size)).next_multiple_of(64) + 64;
         let slots = CHUNK.max(plan.burst);
         let mut arena = vec![0; stride * slots];
-        for (slot, frame) in arena.chunks_exact_mut(stride).enumerate() {
-            payload::fill(&mut frame[room..room + plan.size], slot as u32);
+        for (number, slot) in arena.chunks_exact_mut(stride).enumerate() {
+            payload::fill(&mut slot[payload_offset..][..plan.size], number as u32);
         }
-        let bursts_at_once = (slots / plan.burst).max(1) as u64;
-        Drive {
+        Generator {
+            plan,
+            progress,
+            published: (0, 0),
             arena,
             frames: Vec::with_capacity(slots),
-            owners: Vec::with_capacity(slots),
+            recipients: Vec::with_capacity(slots),
             stride,
-            room,
-            bursts_at_once,
-            turn: 0,
+            payload_offset,
+            bursts_at_once: (slots / plan.burst).max(1) as u64,
+            next_stream: 0,
         }
     }
 
-    /// Sends at the load's pace and receives, until its time is over or somebody ends it.
-    fn send(
-        &mut self,
-        worker: &mut Worker,
-        plan: &Plan,
-        load: &Load,
-        progress: &Progress,
-        shown: &mut (u64, u64),
-    ) -> Result<(), Error> {
-        let begun = worker.ledger.now();
-        let end = begun + load.duration.as_nanos() as u64;
-        let mut pace = Pace::new(load.rate, plan.burst as u64, begun);
-        let mut renewed = begun;
+    /// Sends at the load's pace and receives, until the duration is over or the run is stopped.
+    fn send(&mut self, worker: &mut Worker, load: &Load) -> Result<(), Error> {
+        let started = worker.recorder.now();
+        let end = started + load.duration.as_nanos() as u64;
+        let mut pacer = Pacer::new(load.rate, self.plan.burst as u64, started);
+        let mut refreshed = started;
         loop {
-            let now = worker.ledger.now();
-            if now >= end || plan.stop.is_requested() || progress.over.load(Ordering::Relaxed) {
+            let now = worker.recorder.now();
+            let is_aborted = self.progress.aborted.load(Ordering::Relaxed);
+            if now >= end || self.plan.stop.is_requested() || is_aborted {
                 return Ok(());
             }
-            if now - renewed > RENEWAL {
-                self.renew(worker, plan);
-                renewed = now;
+            if now - refreshed > REFRESH_INTERVAL {
+                self.refresh(worker);
+                refreshed = now;
             }
-            let due = pace.due(&mut worker.ledger.counters, now);
+            let due = pacer.due(&mut worker.recorder, now);
             if due > 0 {
-                self.emit(worker, plan, due.min(self.bursts_at_once), &mut pace);
+                self.send_bursts(worker, due.min(self.bursts_at_once), &mut pacer);
             }
-            // What is still due does not wait for an answer to what was sent.
-            let rest = if due > self.bursts_at_once {
-                Duration::ZERO
-            } else {
-                pace.rest(&worker.ledger.counters, now)
+            let idle = match due > self.bursts_at_once {
+                true => Duration::ZERO,
+                false => pacer.idle_time(worker.recorder.counters(), now),
             };
-            let rest = rest.min(Duration::from_nanos(end - now)).min(ATTENTION);
-            self.receive(worker, plan, rest)?;
-            if rest.is_zero() && due == 0 {
-                // Whoever watches this run may share the core.
+            let timeout = idle
+                .min(Duration::from_nanos(end - now))
+                .min(MAX_SLEEP);
+            self.receive(worker, timeout)?;
+            if timeout.is_zero() && due == 0 {
+                // The thread that samples this run may share the core.
                 std::thread::yield_now();
             }
-            show(worker, progress, shown);
+            self.publish(worker);
         }
     }
 
-    /// Sends so many bursts, stream after stream.
-    fn emit(&mut self, worker: &mut Worker, plan: &Plan, bursts: u64, pace: &mut Pace) {
-        let now = worker.ledger.now();
-        let agents = worker.agents.len();
-        let total = match plan.direction {
-            Direction::Both if plan.workload == Workload::Relay => agents * 2,
-            _ => agents,
+    /// Sends bursts, each of the next stream.
+    fn send_bursts(&mut self, worker: &mut Worker, bursts: u64, pacer: &mut Pacer) {
+        let now = worker.recorder.now();
+        let clients = worker.clients.len();
+        let streams = match (self.plan.workload, self.plan.direction) {
+            (Workload::Relay, Direction::Both) => clients * 2,
+            _ => clients,
         };
         self.frames.clear();
-        self.owners.clear();
+        self.recipients.clear();
         let mut slot = 0;
         for _ in 0..bursts {
-            let stream = self.turn;
-            self.turn = (self.turn + 1) % total;
-            pace.dealt += 1;
+            let stream = self.next_stream;
+            self.next_stream = (stream + 1) % streams;
+            pacer.record_burst();
             let first = self.frames.len();
-            for _ in 0..plan.burst {
-                self.write(worker, plan, stream, slot, now);
+            for _ in 0..self.plan.burst {
+                self.write_packet(worker, stream, slot, now);
                 slot += 1;
             }
-            // A peer's packets leave together at the end; a client's leave by its own socket now.
-            if let Some(from) = sender(plan, stream, agents) {
-                let sent = worker.agents[from].lane.send(
-                    &mut worker.messages,
+            // Each client has its own socket. Peers share theirs: their frames are collected and sent together.
+            if let Some(client) = sending_client(self.plan, stream, clients) {
+                let sent = worker.clients[client].link.send(
+                    &mut worker.scratch,
                     &self.frames[first..],
                     &self.arena,
                 );
-                worker
-                    .ledger
-                    .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
+                let unsent = sent.buffer_full + sent.failed;
+                worker.recorder.record_sent(now, sent.datagrams, unsent);
                 self.frames.truncate(first);
             }
         }
@@ -253,194 +170,217 @@ impl Drive {
         }
     }
 
-    /// Sends all frames by the peers, each by the one that its client talks to. With one peer that is one call.
+    /// Sends all frames, each from the peer of its recipient; with one peer in a single call.
     fn send_from_peers(&mut self, worker: &mut Worker, now: u64) {
         let peers = worker.peers.len();
-        let octets = Buffers {
+        let buffers = Buffers {
             received: &[],
             written: &self.arena,
         };
-        let mut at = 0;
-        for owned in self.owners.chunk_by(|a, b| a % peers == b % peers) {
-            let frames = &self.frames[at..at + owned.len()];
-            let sent = worker.peers[owned[0] % peers].send(&mut worker.messages, frames, octets);
-            worker
-                .ledger
-                .sent(now, sent.datagrams, sent.buffer_full + sent.failed);
-            at += owned.len();
+        let mut first = 0;
+        for recipients in self.recipients.chunk_by(|a, b| a % peers == b % peers) {
+            let frames = &self.frames[first..first + recipients.len()];
+            let peer = &mut worker.peers[recipients[0] % peers];
+            let sent = peer.send(&mut worker.scratch, frames, buffers);
+            let unsent = sent.buffer_full + sent.failed;
+            worker.recorder.record_sent(now, sent.datagrams, unsent);
+            first += recipients.len();
         }
     }
 
-    /// Writes the next packet of a stream into a slot of the arena and lists it.
-    fn write(&mut self, worker: &mut Worker, plan: &Plan, stream: usize, slot: usize, now: u64) {
-        let stamp = worker.ledger.next(stream, now);
-        let frame = &mut self.arena[slot * self.stride..][..self.stride];
-        let agents = worker.agents.len();
+    /// Writes the next packet of a stream into a slot and appends its frame.
+    fn write_packet(&mut self, worker: &mut Worker, stream: usize, slot: usize, now: u64) {
+        let plan = self.plan;
+        let stamp = worker.recorder.next_stamp(stream, now);
+        let start = slot * self.stride;
+        let octets = &mut self.arena[start..][..self.stride];
         if plan.workload == Workload::Binding {
-            let id = binding_id(&stamp);
-            frame[..20].copy_from_slice(&writer::header(Class::Request, Method::BINDING, 0, &id));
-            self.frames.push(Transmit::new(
-                plan.target.address,
-                BufferRange::written(slot * self.stride, 20),
-            ));
+            let id = transaction_id(&stamp);
+            let header = writer::header(Class::Request, Method::BINDING, 0, &id);
+            octets[..header.len()].copy_from_slice(&header);
+            let message = BufferRange::written(start, header.len());
+            self.frames
+                .push(Transmit::new(plan.target.address, message));
             return;
         }
-        payload::stamp(&mut frame[self.room..self.room + plan.size], &stamp);
-        let at = slot * self.stride + self.room;
-        let Some(from) = sender(plan, stream, agents) else {
-            let to = worker.agents[stream % agents]
-                .relayed
-                .unwrap_or(plan.target.address);
+        payload::stamp(
+            &mut octets[self.payload_offset..][..plan.size],
+            &stamp,
+        );
+        let clients = worker.clients.len();
+        let Some(client) = sending_client(plan, stream, clients) else {
+            let recipient = stream % clients;
+            let relayed = worker.clients[recipient].relayed;
+            let payload = BufferRange::written(start + self.payload_offset, plan.size);
             self.frames
-                .push(Transmit::new(to, BufferRange::written(at, plan.size)));
-            self.owners.push(stream % agents);
+                .push(Transmit::new(relayed.unwrap_or(plan.target.address), payload));
+            self.recipients.push(recipient);
             return;
         };
-        let agent = &worker.agents[from];
-        let start = self.room - agent.prefix.len();
-        frame[start..self.room].copy_from_slice(&agent.prefix);
-        let is_padded = plan.indications || agent.lane.is_stream();
-        let size = if is_padded {
-            padded(plan.size)
-        } else {
-            plan.size
+        let client = &worker.clients[client];
+        let header_offset = self.payload_offset - client.header.len();
+        octets[header_offset..self.payload_offset].copy_from_slice(&client.header);
+        let size = match plan.indications || client.link.is_stream() {
+            true => padded(plan.size),
+            false => plan.size,
         };
-        let whole = BufferRange::written(slot * self.stride + start, agent.prefix.len() + size);
-        self.frames.push(Transmit::new(plan.target.address, whole));
+        let packet = BufferRange::written(start + header_offset, client.header.len() + size);
+        self.frames
+            .push(Transmit::new(plan.target.address, packet));
     }
 
-    /// Waits at most `rest` and receives what is there, from each socket at most a batch.
-    fn receive(&mut self, worker: &mut Worker, plan: &Plan, rest: Duration) -> Result<(), Error> {
-        worker.waiting.ask(rest).map_err(Error::Io)?;
-        let agents = worker.agents.len();
-        for _ in 0..worker.waiting.count() {
-            let Some(index) = worker.waiting.take() else {
+    /// Waits up to `timeout` and receives at most a batch from each ready socket.
+    fn receive(&mut self, worker: &mut Worker, timeout: Duration) -> Result<(), Error> {
+        worker.ready.poll(timeout).map_err(Error::Io)?;
+        let clients = worker.clients.len();
+        for _ in 0..worker.ready.len() {
+            let Some(index) = worker.ready.pop() else {
                 break;
             };
-            let drained = match index.checked_sub(agents) {
-                Some(peer) => {
-                    worker.intake.batch.clear();
-                    let received = worker.peers[peer]
-                        .receive(&mut worker.intake.batch)
-                        .map_err(Error::Io)?;
-                    let now = worker.ledger.now();
-                    for datagram in worker.intake.batch.datagrams() {
-                        worker
-                            .ledger
-                            .received(worker.intake.batch.payload(datagram), now);
-                    }
-                    received.drained
-                }
-                None => self.receive_as_client(worker, plan, index)?,
+            let drained = match index.checked_sub(clients) {
+                Some(peer) => receive_from_peer(worker, peer)?,
+                None => self.receive_from_client(worker, index)?,
             };
             if !drained {
-                worker.waiting.put(index);
+                worker.ready.push(index);
             }
         }
         Ok(())
     }
 
-    fn receive_as_client(
-        &mut self,
-        worker: &mut Worker,
-        plan: &Plan,
-        index: usize,
-    ) -> Result<bool, Error> {
+    fn receive_from_client(&mut self, worker: &mut Worker, index: usize) -> Result<bool, Error> {
         let Worker {
-            agents,
-            ledger,
-            intake,
+            clients,
+            recorder,
+            buffers,
             ..
         } = worker;
-        let agent = &mut agents[index];
+        let client = &mut clients[index];
+        let is_binding = self.plan.workload == Workload::Binding;
         let mut now = None;
         let mut out = Vec::new();
-        let client = &mut agent.client;
-        let drained = agent.lane.receive(intake, |octets| {
-            let now = *now.get_or_insert_with(|| ledger.now());
-            if let Some(payload) = data(octets) {
-                ledger.received(payload, now);
+        let protocol = &mut client.protocol;
+        let drained = client.link.receive(buffers, |octets| {
+            // One reading of the clock for all messages of a batch.
+            let now = *now.get_or_insert_with(|| recorder.now());
+            if let Some(payload) = application_data(octets) {
+                recorder.record_payload(payload, now);
                 return;
             }
-            match binding_answer(octets, now) {
-                Some((stamp, mapped)) if plan.workload == Workload::Binding => {
-                    // Every answer must tell the address that the first one told.
-                    agent.relayed = agent.relayed.or(mapped);
-                    match stamp.run == ledger.run & 0xff {
-                        true if mapped == agent.relayed => {
-                            ledger.arrived(&stamp, octets.len(), now)
+            match binding_response(octets, now) {
+                Some((stamp, mapped)) if is_binding => {
+                    // Every response must have the mapped address of the first one.
+                    client.relayed = client.relayed.or(mapped);
+                    if stamp.run == recorder.run() & 0xff {
+                        match mapped == client.relayed {
+                            true => recorder.record_stamp(&stamp, octets.len(), now),
+                            false => recorder.record_corrupted(),
                         }
-                        true => ledger.counters.corrupted += 1,
-                        false => {}
                     }
                 }
-                // An answer to a renewal; a challenge is met below.
-                _ => drop(client.receive(octets, &mut out)),
+                // A response to a refresh. A challenge is answered below.
+                Some(_) | None => drop(protocol.receive(octets, &mut out)),
             }
         });
-        let drained = drained.map_err(|error| Error::ConnectionLost(plan.target.clone(), error))?;
+        let drained =
+            drained.map_err(|error| Error::ConnectionLost(self.plan.target.clone(), error))?;
         if !out.is_empty() {
-            post(worker, index, &out);
+            worker.send_message(index, self.plan.target.address, &out);
         }
         Ok(drained)
     }
 
-    /// Receives until all is here, or nothing came for a while.
-    fn settle(&mut self, worker: &mut Worker, plan: &Plan) -> Result<(), Error> {
-        let mut last = (worker.ledger.counters.received, worker.ledger.now());
-        while worker.ledger.counters.received < worker.ledger.counters.sent
-            && worker.ledger.now() - last.1 < SETTLE
+    /// Receives until nothing is in flight, or nothing has been received for a while.
+    fn drain(&mut self, worker: &mut Worker) -> Result<(), Error> {
+        let mut received = worker.recorder.counters().received;
+        let mut last = worker.recorder.now();
+        while worker.recorder.counters().lost() > 0 && worker.recorder.now() - last < DRAIN_SILENCE
         {
-            self.receive(worker, plan, Duration::from_millis(5))?;
-            if worker.ledger.counters.received != last.0 {
-                last = (worker.ledger.counters.received, worker.ledger.now());
+            self.receive(worker, Duration::from_millis(5))?;
+            if worker.recorder.counters().received != received {
+                received = worker.recorder.counters().received;
+                last = worker.recorder.now();
             }
         }
         Ok(())
     }
 
-    /// Asks for more time for every allocation, permission and channel. What is lost is asked for again the next time,
-    /// long before anything expires.
-    fn renew(&mut self, worker: &mut Worker, plan: &Plan) {
-        if plan.workload != Workload::Relay {
+    /// Refreshes every allocation, and every permission or channel. A lost request is not retransmitted: the next refresh
+    /// comes long before anything expires.
+    fn refresh(&mut self, worker: &mut Worker) {
+        if self.plan.workload != Workload::Relay {
             return;
         }
-        for index in 0..worker.agents.len() {
-            let Some(peer) = worker.peer_of(index, plan.direction) else {
+        for index in 0..worker.clients.len() {
+            let Some(peer) = worker.peer_of(index, self.plan.direction) else {
                 continue;
             };
             let mut out = Vec::new();
-            for request in [Request::Refresh { lifetime: 600 }, bind(plan, peer)] {
+            for request in [
+                Request::Refresh { lifetime: 600 },
+                peer_request(self.plan, peer),
+            ] {
                 out.clear();
-                worker.agents[index].client.request(request, &mut out);
-                post(worker, index, &out);
+                worker.clients[index].protocol.request(request, &mut out);
+                worker.send_message(index, self.plan.target.address, &out);
             }
         }
     }
-}
 
-/// How a client opens the way to its peer: a channel, or a permission for indications.
-pub fn bind(plan: &Plan, peer: SocketAddr) -> Request {
-    if plan.indications {
-        return Request::CreatePermission { peers: vec![peer] };
-    }
-    Request::ChannelBind {
-        number: CHANNEL,
-        peer,
+    /// Adds the counts since the last call to the shared progress.
+    fn publish(&mut self, worker: &Worker) {
+        let counters = worker.recorder.counters();
+        let (sent, received) = self.published;
+        self.progress
+            .add_packets(counters.sent - sent, counters.received - received);
+        self.published = (counters.sent, counters.received);
     }
 }
 
-/// Which client sends a stream; `None` when its peer does.
-fn sender(plan: &Plan, stream: usize, agents: usize) -> Option<usize> {
+/// The request with which a client may reach its peer: a channel, or a permission for indications.
+pub fn peer_request(plan: &Plan, peer: SocketAddr) -> Request {
+    match plan.indications {
+        true => Request::CreatePermission { peers: vec![peer] },
+        false => Request::ChannelBind {
+            number: CHANNEL,
+            peer,
+        },
+    }
+}
+
+/// The client that sends a stream; `None` if its peer does.
+fn sending_client(plan: &Plan, stream: usize, clients: usize) -> Option<usize> {
     match (plan.workload, plan.direction) {
         (Workload::Relay, Direction::Down) => None,
-        (Workload::Relay, Direction::Both) => (stream < agents).then_some(stream),
+        (Workload::Relay, Direction::Both) => (stream < clients).then_some(stream),
         _ => Some(stream),
     }
 }
 
-/// A transaction id that is a stamp: the run's last octet, stream, sequence, and time in units of 64 ns.
-fn binding_id(stamp: &payload::Stamp) -> [u8; 12] {
+fn receive_from_peer(worker: &mut Worker, peer: usize) -> Result<bool, Error> {
+    let batch = &mut worker.buffers.batch;
+    batch.clear();
+    let received = worker.peers[peer].receive(batch).map_err(Error::Io)?;
+    let now = worker.recorder.now();
+    for datagram in batch.datagrams() {
+        worker.recorder.record_payload(batch.payload(datagram), now);
+    }
+    Ok(received.drained)
+}
+
+/// The application data of a packet from the server. The sender is not checked, the payload's stamp is.
+fn application_data(octets: &[u8]) -> Option<&[u8]> {
+    match Packet::classify(octets).ok()? {
+        Packet::ChannelData(data) => Some(data.payload),
+        Packet::Message(message) if message.method() == Method::DATA => {
+            message.attribute(AttributeType::DATA)
+        }
+        Packet::Message(_) | Packet::Dtls => None,
+    }
+}
+
+/// A transaction id that carries a stamp: the last octet of the run, stream, sequence, and the time in units of 64 ns.
+fn transaction_id(stamp: &Stamp) -> [u8; 12] {
     let mut id = [0; 12];
     id[0..4].copy_from_slice(&(stamp.run << 24 | stamp.stream & 0x00ff_ffff).to_be_bytes());
     id[4..8].copy_from_slice(&(stamp.sequence as u32).to_be_bytes());
@@ -448,8 +388,8 @@ fn binding_id(stamp: &payload::Stamp) -> [u8; 12] {
     id
 }
 
-/// Reads the stamp back from an answer, and the address that it tells; the time is the latest that fits.
-fn binding_answer(octets: &[u8], now: u64) -> Option<(payload::Stamp, Option<SocketAddr>)> {
+/// Reads the stamp and the mapped address from a Binding response. The upper half of the time is that of `now`.
+fn binding_response(octets: &[u8], now: u64) -> Option<(Stamp, Option<SocketAddr>)> {
     let message = Message::parse(octets).ok()?;
     if message.class() != Class::Success || message.method() != Method::BINDING {
         return None;
@@ -458,36 +398,25 @@ fn binding_answer(octets: &[u8], now: u64) -> Option<(payload::Stamp, Option<Soc
     let [head, sequence, time] =
         [0, 4, 8].map(|at| u32::from_be_bytes([id[at], id[at + 1], id[at + 2], id[at + 3]]));
     let ago = ((now >> TIME_SHIFT) as u32).wrapping_sub(time);
-    let stamp = payload::Stamp {
+    let stamp = Stamp {
         run: head >> 24,
         stream: head & 0x00ff_ffff,
         sequence: u64::from(sequence),
         sent: now.saturating_sub(u64::from(ago) << TIME_SHIFT),
     };
-    let value = message.attribute(AttributeType::XOR_MAPPED_ADDRESS);
-    Some((
-        stamp,
-        value.and_then(|value| attribute::read_xor_address(value, &id)),
-    ))
+    let mapped = message
+        .attribute(AttributeType::XOR_MAPPED_ADDRESS)
+        .and_then(|value| attribute::read_xor_address(value, &id));
+    Some((stamp, mapped))
 }
 
-fn show(worker: &Worker, progress: &Progress, shown: &mut (u64, u64)) {
-    let counters = &worker.ledger.counters;
-    progress.show(counters.sent - shown.0, counters.received - shown.1);
-    *shown = (counters.sent, counters.received);
-}
-
-/// Packets written before the loader looks for answers.
+/// Packets written before the next receive.
 const CHUNK: usize = 32;
-/// How far behind its pace the loader may fall before it gives packets up.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// A window in which nothing comes for so many nanoseconds is lost.
-const STALL: u64 = 50_000_000;
-/// How many nanoseconds of silence end a run.
-const SETTLE: u64 = 300_000_000;
-/// Nanoseconds between renewals: permissions live five minutes. RFC 8656 §9.
-const RENEWAL: u64 = 120_000_000_000;
-/// How long the loader may sleep before it looks whether it shall end.
-const ATTENTION: Duration = Duration::from_millis(100);
-/// Units of time in a Binding's transaction id: 64 ns.
+/// Nanoseconds without a packet after which those in flight are considered lost.
+const DRAIN_SILENCE: u64 = 300_000_000;
+/// Nanoseconds between refreshes. Permissions live five minutes, RFC 8656 §9.
+const REFRESH_INTERVAL: u64 = 120_000_000_000;
+/// How long a worker may sleep before it checks whether the run was stopped.
+const MAX_SLEEP: Duration = Duration::from_millis(100);
+/// The time in a transaction id is in units of 2^6 ns.
 const TIME_SHIFT: u32 = 6;

@@ -1,6 +1,6 @@
 //! What a run does: the options of the user, checked and completed.
 
-use crate::bench::payload;
+use crate::bench::measure::payload;
 use crate::bench::rate::Rate;
 use crate::bench::stop::Stop;
 use crate::client::credentials::{Credentials, CredentialsError};
@@ -221,7 +221,7 @@ impl Plan {
             return Err(PlanError::Duration);
         }
         if let Some(pid) = self.pid {
-            crate::bench::process::spent(pid).map_err(|error| PlanError::Process(pid, error))?;
+            crate::bench::measure::process::read_usage(pid).map_err(|error| PlanError::Process(pid, error))?;
         }
         Ok(())
     }
@@ -297,7 +297,7 @@ fn refuse_unused(options: &BenchOptions) -> Result<(), PlanError> {
 /// One thread for each core that the measured process leaves free, or for all cores but one; at most four.
 fn threads(pid: Option<u32>) -> usize {
     let free = pid
-        .map(crate::bench::process::free_cores)
+        .map(crate::bench::measure::process::free_cores)
         .unwrap_or_default();
     if free.is_empty() {
         let cores = crate::net::host::cpu::allowed_cores().len();

@@ -1,23 +1,38 @@
-//! How fast and how long, as people write it.
+//! Rates and durations on the command line.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How fast packets (or allocations) are offered.
+/// How fast packets or allocations are offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
-    /// So many a second, over all flows.
+    /// So many per second, over all flows.
     PerSecond(f64),
-    /// Whatever the server relays with less than 0.1 % of loss: searched for.
+    /// The highest rate with a loss below 0.1 %, which is searched for.
     Max,
-    /// As many as keep so many in flight: saturates the server without drowning it.
-    Window(usize),
+    /// As fast as packets return, with this number of them in flight: saturates a server without overloading it.
+    InFlight(usize),
+}
+
+/// A text that is not a [`Rate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateError;
+
+impl Rate {
+    /// The rate of one of `parts` workers.
+    pub fn share(self, parts: usize) -> Rate {
+        match self {
+            Rate::PerSecond(rate) => Rate::PerSecond(rate / parts as f64),
+            Rate::InFlight(packets) => Rate::InFlight(packets.div_ceil(parts)),
+            Rate::Max => Rate::Max,
+        }
+    }
 }
 
 impl std::str::FromStr for Rate {
-    type Err = String;
+    type Err = RateError;
 
-    fn from_str(text: &str) -> Result<Rate, String> {
+    fn from_str(text: &str) -> Result<Rate, RateError> {
         if text == "max" {
             return Ok(Rate::Max);
         }
@@ -27,25 +42,23 @@ impl std::str::FromStr for Rate {
         };
         match number.parse::<f64>() {
             Ok(rate) if rate.is_finite() => Ok(Rate::PerSecond(rate * unit)),
-            _ => Err("a number of packets per second, or max".into()),
+            Ok(_) | Err(_) => Err(RateError),
         }
     }
 }
 
-impl fmt::Display for Rate {
+impl fmt::Display for RateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rate::PerSecond(rate) => write!(f, "{rate:.0}/s"),
-            Rate::Max => f.write_str("max"),
-            Rate::Window(window) => write!(f, "{window} in flight"),
-        }
+        f.write_str("expected a number of packets per second, such as 5000 or 5k, or max")
     }
 }
 
-/// `10s`, `500ms`, `2m`, `1h`, or plain seconds.
+impl std::error::Error for RateError {}
+
+/// Parses `10s`, `500ms`, `2m`, `1h`, or a plain number of seconds.
 ///
 /// # Errors
-/// A sentence that says what is expected.
+/// A sentence with what is expected.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -56,11 +69,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err("a duration like 10s, 500ms or 2m".into()),
+        _ => return Err("expected a duration like 10s, 500ms or 2m".into()),
     };
     let number: f64 = number
         .parse()
-        .map_err(|_| "a duration like 10s, 500ms or 2m".to_owned())?;
+        .map_err(|_| "expected a duration like 10s, 500ms or 2m".to_owned())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
@@ -69,10 +82,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_and_durations_are_read() {
+    fn rates_are_numbers_with_or_without_k_or_max() {
         assert_eq!("max".parse(), Ok(Rate::Max));
         assert_eq!("1.5k".parse(), Ok(Rate::PerSecond(1500.0)));
-        assert!("fast".parse::<Rate>().is_err());
+        assert_eq!("20".parse(), Ok(Rate::PerSecond(20.0)));
+        assert_eq!("fast".parse::<Rate>(), Err(RateError));
+    }
+
+    #[test]
+    fn durations_have_units() {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("7"), Ok(Duration::from_secs(7)));

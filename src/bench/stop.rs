@@ -1,21 +1,21 @@
-//! Ending early: what was measured until then counts, and what was allocated is released.
+//! Ending a run before its time: what was measured so far is reported, and allocations are released.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a run shall end before its time.
+/// A flag that ends a run before its time.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// One that SIGINT and SIGTERM ask for. The second of them ends the process on the spot.
+    /// A flag that SIGINT and SIGTERM set. The second signal ends the process at once.
     ///
     /// # Errors
-    /// When signals cannot be caught.
-    pub fn by_signal() -> io::Result<Stop> {
+    /// Signals cannot be caught.
+    pub fn on_signal() -> io::Result<Stop> {
         let stop = Stop::default();
-        let asked = stop.clone();
+        let requested = stop.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -25,7 +25,7 @@ impl Stop {
             .spawn(move || {
                 runtime.block_on(async {
                     signals.next().await;
-                    asked.ask();
+                    requested.request();
                     signals.next().await;
                     std::process::exit(INTERRUPTED.into());
                 });
@@ -33,12 +33,12 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Asks for the end.
-    pub fn ask(&self) {
+    /// Sets the flag.
+    pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the end was asked for.
+    /// Returns true once the flag is set.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -79,5 +79,5 @@ impl Signals {
     }
 }
 
-/// What a process ends with that a person broke off: 128 and the number of SIGINT.
+/// The exit code of a process that a signal ended: 128 and the number of SIGINT.
 pub const INTERRUPTED: u8 = 130;

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
-use crate::client::tls;
+use crate::client::transport::tls;
 use crate::client::uri::ServerUri;
 use crate::peer::call::gather::IceServer;
 use crate::peer::verdict::{Kind, Types};

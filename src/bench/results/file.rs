@@ -1,66 +1,86 @@
-//! The page that `--report` names: opened before anything is measured, so that a place that cannot be written costs no run.
+//! The HTML file of `--report`, opened before the run, so that a path that cannot be written costs no measurement.
 
-use crate::bench::results::Outcome;
-use crate::bench::results::html;
+use crate::bench::results::{Outcome, html};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::{error, fmt};
 
-/// A page to be written. Without anything to write, a file that was not there is not left behind.
-pub struct Report {
+/// A report to be written. Dropped before it is written, it removes the file if it created it.
+pub struct ReportFile {
     path: PathBuf,
     file: File,
-    fresh: bool,
+    is_new: bool,
 }
 
-impl Report {
-    /// Opens the file; what is in it stays until there is something to write.
+/// The report cannot be written.
+#[derive(Debug)]
+pub struct ReportError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+impl ReportFile {
+    /// Opens the file. Its contents stay until [`ReportFile::write`].
     ///
     /// # Errors
-    /// A sentence that says why it cannot be written.
-    pub fn open(path: &Path) -> Result<Report, String> {
-        let fresh = !path.exists();
+    /// [`ReportError`].
+    pub fn open(path: &Path) -> Result<ReportFile, ReportError> {
+        let is_new = !path.exists();
         let opened = OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(false)
             .open(path);
-        let file = opened.map_err(|error| failed(path, &error))?;
-        Ok(Report {
-            path: path.to_owned(),
-            file,
-            fresh,
-        })
+        match opened {
+            Ok(file) => Ok(ReportFile {
+                path: path.to_owned(),
+                file,
+                is_new,
+            }),
+            Err(error) => Err(ReportError {
+                path: path.to_owned(),
+                error,
+            }),
+        }
     }
 
-    /// Writes it.
+    /// Replaces the file's contents by the report.
     ///
     /// # Errors
-    /// A sentence that says why it cannot be written.
-    pub fn write(mut self, outcome: &Outcome) -> Result<(), String> {
+    /// [`ReportError`].
+    pub fn write(mut self, outcome: &Outcome) -> Result<(), ReportError> {
         let text = html::render(outcome);
-        let written = self
-            .file
-            .set_len(0)
-            .and_then(|()| self.file.write_all(text.as_bytes()));
-        // What cannot be made empty is no file, but a pipe or a terminal.
-        let written = written.or_else(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => self.file.write_all(text.as_bytes()),
-            _ => Err(error),
-        });
-        self.fresh = false;
-        written.map_err(|error| failed(&self.path, &error))
+        let truncated = match self.file.set_len(0) {
+            // A pipe or a terminal cannot be truncated.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            truncated => truncated,
+        };
+        let written = truncated.and_then(|()| self.file.write_all(text.as_bytes()));
+        self.is_new = false;
+        written.map_err(|error| ReportError {
+            path: self.path.clone(),
+            error,
+        })
     }
 }
 
-impl Drop for Report {
+impl Drop for ReportFile {
     fn drop(&mut self) {
-        if self.fresh {
-            let _gone_already = fs::remove_file(&self.path);
+        if self.is_new {
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> String {
-    format!("--report {}: {error}", path.display())
+impl fmt::Display for ReportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--report {}: {}", self.path.display(), self.error)
+    }
+}
+
+impl error::Error for ReportError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
+    }
 }

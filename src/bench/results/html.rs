@@ -1,10 +1,13 @@
-//! The outcome as one self-contained page: tiles, plots in inline SVG, a table; light and dark as the reader's system is.
+//! The result as one self-contained HTML page: tiles, plots in inline SVG, and a table, in the reader's light or dark theme.
 
-use crate::bench::results::text::{ANSWER_BOUND, bits, count, duration, title, unit_of_work};
-use crate::bench::results::{Outcome, Tried};
+use crate::bench::results::text::{
+    ANSWER_BOUND, LOADER_BOUND, bits, count, duration, title, unit_of_work,
+};
+use crate::bench::results::{Bar, Outcome, ProbeReport, TimelinePoint};
+use crate::bench::search::MAX_LOSS;
 use std::fmt::Write;
 
-/// The page.
+/// Renders the page.
 pub fn render(outcome: &Outcome) -> String {
     let mut body = String::new();
     let _ = write!(
@@ -13,7 +16,12 @@ pub fn render(outcome: &Outcome) -> String {
         escape(&title(outcome))
     );
     body.push_str("<section class=\"tiles\">");
-    for (name, value, detail) in tiles(outcome) {
+    for Tile {
+        name,
+        value,
+        detail,
+    } in tiles(outcome)
+    {
         let _ = write!(
             body,
             "<div class=\"tile\"><p class=\"name\">{name}</p><p class=\"value\">{value}</p><p class=\"detail\">{detail}</p></div>"
@@ -32,26 +40,31 @@ pub fn render(outcome: &Outcome) -> String {
     )
 }
 
-/// One plot.
+/// One figure at the top of the page.
+struct Tile {
+    name: &'static str,
+    value: String,
+    detail: String,
+}
+
 struct Plot {
     title: &'static str,
     subtitle: String,
     x: Axis,
     y: Axis,
     series: Vec<Series>,
-    /// A line across, with its name.
+    /// A horizontal line with its label.
     limit: Option<(f64, &'static str)>,
 }
 
-/// One axis: its range, whether it is logarithmic, and how a value on it reads.
 struct Axis {
     from: f64,
     to: f64,
-    log: bool,
-    say: fn(f64) -> String,
+    is_logarithmic: bool,
+    /// Writes a value with its unit.
+    label: fn(f64) -> String,
 }
 
-/// One set of marks.
 struct Series {
     name: &'static str,
     class: &'static str,
@@ -59,75 +72,81 @@ struct Series {
     points: Vec<(f64, f64)>,
 }
 
-/// How points are drawn.
 #[derive(Clone, Copy, PartialEq)]
 enum Mark {
     Line,
     /// A line and the area below it.
     Area,
-    /// Bars, each up to the next point's x.
+    /// Bars, each up to the x of the next point.
     Bars,
     Dots,
 }
 
-fn tiles(outcome: &Outcome) -> Vec<(&'static str, String, String)> {
+fn tiles(outcome: &Outcome) -> Vec<Tile> {
     let mut tiles = Vec::new();
+    let mut add = |name, value, detail| {
+        tiles.push(Tile {
+            name,
+            value,
+            detail,
+        });
+    };
     if let Some(packets) = &outcome.packets {
-        tiles.push((
+        add(
             "Throughput",
             format!("{}<small>/s</small>", count(packets.per_second)),
             bits(packets.bits_per_second),
-        ));
-        let detail = format!(
-            "{} of {}",
-            count(packets.lost as f64),
-            count(packets.sent as f64)
         );
-        tiles.push((
+        add(
             "Loss",
             format!("{:.3}<small> %</small>", packets.loss * 100.0),
-            detail,
-        ));
-    } else if let Some(made) = &outcome.allocations {
-        tiles.push((
+            format!(
+                "{} of {}",
+                count(packets.lost as f64),
+                count(packets.sent as f64)
+            ),
+        );
+    } else if let Some(allocations) = &outcome.allocations {
+        add(
             "Allocations",
-            format!("{}<small>/s</small>", count(made.per_second)),
-            format!("{} in all", count(made.count as f64)),
-        ));
+            format!("{}<small>/s</small>", count(allocations.per_second)),
+            format!("{} in total", count(allocations.count as f64)),
+        );
     }
     let latency = &outcome.latency;
-    tiles.push((
+    add(
         "Latency, median",
-        unit(&duration(latency.p50_us)),
+        small_unit(&duration(latency.p50_us)),
         format!("90 % within {}", duration(latency.p90_us)),
-    ));
-    tiles.push((
+    );
+    add(
         "Latency, 99 %",
-        unit(&duration(latency.p99_us)),
+        small_unit(&duration(latency.p99_us)),
         format!("99.9 % within {}", duration(latency.p99_9_us)),
-    ));
+    );
     if let Some(process) = &outcome.process {
-        let what = unit_of_work(outcome);
-        let each = unit(&duration(process.cpu_ns_per_packet / 1000.0));
         let kernel = process.kernel.map_or(String::new(), |kernel| {
             format!(", {:.0} % in the kernel", kernel * 100.0)
         });
-        tiles.push(("Server CPU", each, format!("per {what}{kernel}")));
-        let resident = format!(
-            "{:.1}<small> MB</small>",
-            process.resident_octets as f64 / 1e6
+        add(
+            "Server CPU",
+            small_unit(&duration(process.cpu_ns_per_packet / 1000.0)),
+            format!("per {}{kernel}", unit_of_work(outcome)),
         );
-        tiles.push((
+        add(
             "Server memory",
-            resident,
+            format!(
+                "{:.1}<small> MB</small>",
+                process.resident_octets as f64 / 1e6
+            ),
             format!("{:.2} cores, {} threads", process.cores, process.threads),
-        ));
+        );
     }
     tiles
 }
 
-/// Sets the unit behind a number small.
-fn unit(text: &str) -> String {
+/// Marks up the unit after a number in small print.
+fn small_unit(text: &str) -> String {
     match text.rsplit_once(' ') {
         Some((number, unit)) => format!("{number}<small> {unit}</small>"),
         None => text.to_owned(),
@@ -140,10 +159,10 @@ fn plots(outcome: &Outcome) -> Vec<Plot> {
     let time = || Axis {
         from: 0.0,
         to: end.max(0.001),
-        log: false,
-        say: |s| format!("{} s", trim(s)),
+        is_logarithmic: false,
+        label: |s| format!("{} s", trim(s)),
     };
-    let line = |name, class, mark, value: fn(&crate::bench::results::Moment) -> f64| Series {
+    let line = |name, class, mark, value: fn(&TimelinePoint) -> f64| Series {
         name,
         class,
         mark,
@@ -164,7 +183,7 @@ fn plots(outcome: &Outcome) -> Vec<Plot> {
         };
         plots.push(Plot {
             title: "Throughput",
-            subtitle: format!("{}s a second", unit_of_work(outcome)),
+            subtitle: format!("{}s per second", unit_of_work(outcome)),
             x: time(),
             y: linear(&series, short),
             series,
@@ -175,8 +194,8 @@ fn plots(outcome: &Outcome) -> Vec<Plot> {
             line("99 %", "two", Mark::Line, |moment| moment.p99_us),
         ];
         plots.push(Plot {
-            title: "Latency in time",
-            subtitle: "from sending to receiving, logarithmic".into(),
+            title: "Latency over time",
+            subtitle: "from sending to receiving, logarithmic scale".into(),
             x: time(),
             y: logarithmic(&series),
             series,
@@ -215,14 +234,14 @@ fn plots(outcome: &Outcome) -> Vec<Plot> {
 
 fn distribution(outcome: &Outcome) -> Plot {
     let bars = &outcome.latency.histogram;
-    let total: u64 = bars.iter().map(|bar| bar.2).sum();
+    let total: u64 = bars.iter().map(|bar| bar.count).sum();
     let mut points: Vec<_> = bars
         .iter()
-        .map(|bar| (bar.0, bar.2 as f64 * 100.0 / total.max(1) as f64))
+        .map(|bar: &Bar| (bar.from_us, bar.count as f64 * 100.0 / total.max(1) as f64))
         .collect();
     let (from, to) = (
-        bars.first().map_or(1.0, |bar| bar.0),
-        bars.last().map_or(2.0, |bar| bar.1),
+        bars.first().map_or(1.0, |bar| bar.from_us),
+        bars.last().map_or(2.0, |bar| bar.to_us),
     );
     points.push((to, 0.0));
     let series = vec![Series {
@@ -233,12 +252,12 @@ fn distribution(outcome: &Outcome) -> Plot {
     }];
     Plot {
         title: "Latency, distribution",
-        subtitle: format!("share of {}s, logarithmic time", unit_of_work(outcome)),
+        subtitle: format!("share of {}s, logarithmic scale", unit_of_work(outcome)),
         x: Axis {
             from,
             to,
-            log: true,
-            say: mark,
+            is_logarithmic: true,
+            label: round_duration,
         },
         y: linear(&series, |v| format!("{} %", trim(v))),
         series,
@@ -247,9 +266,7 @@ fn distribution(outcome: &Outcome) -> Plot {
 }
 
 fn search(outcome: &Outcome) -> Plot {
-    let is_good = |probe: &Tried| {
-        probe.loss < crate::bench::search::LOSS && probe.unsent < crate::bench::search::LOSS
-    };
+    let is_good = |probe: &ProbeReport| probe.loss < MAX_LOSS && probe.unsent < MAX_LOSS;
     let dots = |name, class, good: bool| Series {
         name,
         class,
@@ -262,13 +279,13 @@ fn search(outcome: &Outcome) -> Plot {
             .collect(),
     };
     let series = vec![
-        dots("held", "one", true),
-        dots("lost, or not sent in time", "two", false),
+        dots("good", "one", true),
+        dots("lossy, or not sent in time", "two", false),
     ];
     let x = linear_by(&series, |point| point.0, short);
     Plot {
         title: "Search for the highest rate",
-        subtitle: "loss at each rate that was offered".into(),
+        subtitle: "loss at each offered rate".into(),
         x,
         y: Axis {
             from: 0.0,
@@ -279,14 +296,14 @@ fn search(outcome: &Outcome) -> Plot {
     }
 }
 
-fn linear(series: &[Series], say: fn(f64) -> String) -> Axis {
+fn linear(series: &[Series], label: fn(f64) -> String) -> Axis {
     Axis {
         from: 0.0,
-        ..linear_by(series, |point| point.1, say)
+        ..linear_by(series, |point| point.1, label)
     }
 }
 
-fn linear_by(series: &[Series], of: fn(&(f64, f64)) -> f64, say: fn(f64) -> String) -> Axis {
+fn linear_by(series: &[Series], of: fn(&(f64, f64)) -> f64, label: fn(f64) -> String) -> Axis {
     let values = || {
         series
             .iter()
@@ -297,8 +314,8 @@ fn linear_by(series: &[Series], of: fn(&(f64, f64)) -> f64, say: fn(f64) -> Stri
     Axis {
         from: least * 0.95,
         to: if greatest > 0.0 { greatest * 1.05 } else { 1.0 },
-        log: false,
-        say,
+        is_logarithmic: false,
+        label,
     }
 }
 
@@ -314,16 +331,16 @@ fn logarithmic(series: &[Series]) -> Axis {
     Axis {
         from: 10f64.powf(least.log10().floor()),
         to: 10f64.powf(greatest.log10().ceil()).max(10.0),
-        log: true,
-        say: mark,
+        is_logarithmic: true,
+        label: round_duration,
     }
 }
 
 impl Axis {
-    /// Where a value lies on the axis, 0 to 1.
-    fn place(&self, value: f64) -> f64 {
+    /// The position of a value on the axis, 0 to 1.
+    fn position(&self, value: f64) -> f64 {
         let scale = |value: f64| {
-            if self.log {
+            if self.is_logarithmic {
                 value.max(self.from).ln()
             } else {
                 value
@@ -333,9 +350,9 @@ impl Axis {
         ((scale(value) - from) / (to - from).max(1e-12)).clamp(0.0, 1.0)
     }
 
-    /// Round values along the axis.
+    /// Round values along the axis, to be labelled.
     fn ticks(&self) -> Vec<f64> {
-        if self.log {
+        if self.is_logarithmic {
             let decades = (self.from.log10().floor() as i32)..=(self.to.log10().ceil() as i32);
             let steps: &[f64] = if self.to / self.from > 2000.0 {
                 &[1.0]
@@ -361,7 +378,7 @@ impl Axis {
     }
 }
 
-/// A plot as `<figure>`.
+/// Renders a plot as `<figure>`.
 fn figure(plot: &Plot) -> String {
     let mut out = format!(
         "<figure><figcaption><h2>{}</h2><p>{}</p>",
@@ -396,7 +413,7 @@ fn grid(out: &mut String, plot: &Plot) {
     let mut last = f64::INFINITY;
     for tick in plot.y.ticks() {
         let y = at_y(plot, tick);
-        // Labels that would touch are left out.
+        // Labels that would overlap are left out.
         if last - y < 14.0 {
             continue;
         }
@@ -410,7 +427,7 @@ fn grid(out: &mut String, plot: &Plot) {
             "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 8.0,
             y + 4.0,
-            (plot.y.say)(tick)
+            (plot.y.label)(tick)
         );
     }
     let mut last = f64::NEG_INFINITY;
@@ -424,7 +441,7 @@ fn grid(out: &mut String, plot: &Plot) {
             out,
             "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             BOTTOM + 20.0,
-            (plot.x.say)(tick)
+            (plot.x.label)(tick)
         );
     }
     let _ = write!(
@@ -446,22 +463,22 @@ fn grid(out: &mut String, plot: &Plot) {
 }
 
 fn marks(out: &mut String, plot: &Plot, series: &Series) {
-    let places: Vec<(f64, f64)> = series
+    let positions: Vec<(f64, f64)> = series
         .points
         .iter()
         .map(|(x, y)| (at_x(plot, *x), at_y(plot, *y)))
         .collect();
     let class = series.class;
-    let said = |point: &(f64, f64)| {
+    let tooltip = |point: &(f64, f64)| {
         format!(
             "{}: {} {}",
-            (plot.x.say)(point.0),
-            (plot.y.say)(point.1),
+            (plot.x.label)(point.0),
+            (plot.y.label)(point.1),
             series.name
         )
     };
     if series.mark == Mark::Bars {
-        for (pair, point) in places.windows(2).zip(&series.points) {
+        for (pair, point) in positions.windows(2).zip(&series.points) {
             let (x, y, width) = (
                 pair[0].0 + 0.75,
                 pair[0].1,
@@ -471,17 +488,17 @@ fn marks(out: &mut String, plot: &Plot, series: &Series) {
             let _ = write!(
                 out,
                 "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"1.5\"><title>{}</title></rect>",
-                said(point)
+                tooltip(point)
             );
         }
         return;
     }
-    let path: String = places
+    let path: String = positions
         .iter()
         .enumerate()
-        .map(|(at, (x, y))| format!("{}{x:.1} {y:.1}", if at == 0 { 'M' } else { 'L' }))
+        .map(|(index, (x, y))| format!("{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' }))
         .collect();
-    if let (Mark::Area, Some(first), Some(last)) = (series.mark, places.first(), places.last()) {
+    if let (Mark::Area, Some(first), Some(last)) = (series.mark, positions.first(), positions.last()) {
         let _ = write!(
             out,
             "<path class=\"{class} area\" d=\"{path}L{:.1} {BOTTOM}L{:.1} {BOTTOM}Z\"/>",
@@ -497,11 +514,11 @@ fn marks(out: &mut String, plot: &Plot, series: &Series) {
     } else {
         " hidden"
     };
-    for ((x, y), point) in places.iter().zip(&series.points) {
+    for ((x, y), point) in positions.iter().zip(&series.points) {
         let _ = write!(
             out,
             "<circle class=\"{class}{hidden}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"><title>{}</title></circle>",
-            said(point)
+            tooltip(point)
         );
     }
 }
@@ -520,7 +537,7 @@ fn table(outcome: &Outcome) -> String {
                 count(packets.received as f64)
             ),
         ));
-        let order = [
+        let faults = [
             packets.reordered,
             packets.duplicates,
             packets.corrupted,
@@ -529,7 +546,7 @@ fn table(outcome: &Outcome) -> String {
         .map(|number| count(number as f64));
         rows.push((
             "Reordered, duplicated, corrupted, not sent",
-            order.join(", "),
+            faults.join(", "),
         ));
     }
     let latency = &outcome.latency;
@@ -562,17 +579,17 @@ fn table(outcome: &Outcome) -> String {
     if let Some(process) = &outcome.process {
         let switches = format!("{:.3}", process.switches_per_packet);
         rows.push((
-            "Server: CPU and switches each",
+            "Server: CPU time and context switches each",
             format!("{} ns, {switches}", count(process.cpu_ns_per_packet)),
         ));
     }
     if let Some(loader) = &outcome.loader {
-        rows.push(("Loader: cores", format!("{:.2}", loader.cores)));
+        rows.push(("Load generator: cores", format!("{:.2}", loader.cores)));
     }
     if outcome.loader_bound {
         rows.push((
             "Note",
-            "the loader could send no more: the server may be faster".into(),
+            LOADER_BOUND.into(),
         ));
     }
     if outcome.answer_bound {
@@ -592,19 +609,19 @@ fn table(outcome: &Outcome) -> String {
 }
 
 fn at_x(plot: &Plot, value: f64) -> f64 {
-    LEFT + plot.x.place(value) * (RIGHT - LEFT)
+    LEFT + plot.x.position(value) * (RIGHT - LEFT)
 }
 
 fn at_y(plot: &Plot, value: f64) -> f64 {
-    BOTTOM - plot.y.place(value) * (BOTTOM - TOP)
+    BOTTOM - plot.y.position(value) * (BOTTOM - TOP)
 }
 
-/// A round duration on an axis.
-fn mark(us: f64) -> String {
+/// A duration without `.0`, for an axis.
+fn round_duration(us: f64) -> String {
     duration(us).replace(".0 ", " ")
 }
 
-/// Thousands as k, millions as M.
+/// A number with k for thousands and M for millions.
 fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 1e6 => format!("{} M", trim(value / 1e6)),
@@ -613,7 +630,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Up to three decimals, without zeros at the end.
+/// A number with up to three decimals, without trailing zeros.
 fn trim(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -675,22 +692,22 @@ mod tests {
         let axis = Axis {
             from: 0.0,
             to: 103.0,
-            log: false,
-            say: trim,
+            is_logarithmic: false,
+            label: trim,
         };
         assert_eq!(axis.ticks(), [0.0, 50.0, 100.0]);
         let axis = Axis {
             from: 10.0,
             to: 1000.0,
-            log: true,
-            say: duration,
+            is_logarithmic: true,
+            label: duration,
         };
         assert_eq!(axis.ticks().len(), 7);
-        assert!((axis.place(100.0) - 0.5).abs() < 1e-9);
+        assert!((axis.position(100.0) - 0.5).abs() < 1e-9);
     }
 
     #[test]
-    fn what_is_written_is_escaped_and_self_contained() {
+    fn text_is_escaped_and_the_style_loads_nothing() {
         assert_eq!(
             escape("<a href=\"x\">&"),
             "&lt;a href=&quot;x&quot;&gt;&amp;"

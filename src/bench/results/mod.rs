@@ -1,24 +1,27 @@
-//! What a run found out, in the units that people and scripts read.
+//! The result of a run, in the units of reports.
 
 pub mod file;
 pub mod html;
 pub mod text;
 
 use crate::bench::error::Error;
-use crate::bench::histogram::Histogram;
+use crate::bench::measure::counters::TimeSlice;
+use crate::bench::measure::histogram::Histogram;
+use crate::bench::measure::sampler::{UsageInterval, UsageSample};
 use crate::bench::plan::{Direction, Plan, Workload};
-use crate::bench::pool::{Round, Run, Usage};
+use crate::bench::pool::{Round, Run};
 use crate::bench::rate::Rate;
-use crate::bench::search::{LOSS, Probe};
+use crate::bench::search::{MAX_LOSS, Probe};
 use crate::turn::Transport;
 use serde::Serialize;
+use std::fmt;
 
-/// The outcome of `hairpin bench`; `--json` prints exactly this.
+/// The result of a run. `--json` prints exactly this.
 #[derive(Serialize)]
 pub struct Outcome {
     /// `relay`, `allocate` or `binding`.
     pub workload: &'static str,
-    /// The server's URI.
+    /// The server's URI as the user wrote it.
     pub server: String,
     /// `udp`, `tcp`, `tls` or `dtls`.
     pub transport: &'static str,
@@ -26,81 +29,81 @@ pub struct Outcome {
     pub flows: usize,
     /// Octets of payload.
     pub size: usize,
-    /// Packets back to back.
+    /// Packets that a flow sends back to back.
     pub burst: usize,
-    /// `up`, `down`, `both` or `hairpin`; absent unless relaying.
+    /// `up`, `down`, `both` or `hairpin`; only for the relay workload.
     pub direction: Option<&'static str>,
-    /// Whether indications carried the data.
+    /// Send and Data indications instead of channels.
     pub indications: bool,
     /// Seconds measured.
     pub seconds: f64,
-    /// Why the run ended before its time, if it did.
+    /// Why the run ended before its time.
     pub ended_early: Option<String>,
-    /// How setting up went, or the allocations measured.
+    /// The allocations of the setup, or those measured.
     pub allocations: Option<Allocations>,
-    /// What became of the packets.
+    /// The packets sent and received.
     pub packets: Option<Packets>,
-    /// From sending to receiving (or from request to grant), in microseconds.
+    /// Time from sending to receiving, or from request to response.
     pub latency: Latency,
     /// The server's process.
-    pub process: Option<Process>,
-    /// The loader's own.
-    pub loader: Option<Process>,
+    pub process: Option<ProcessReport>,
+    /// The process of the load generator.
+    pub loader: Option<ProcessReport>,
     /// Rates tried by `--rate max`.
-    pub probes: Vec<Tried>,
-    /// Whether the loader was what could do no more.
+    pub probes: Vec<ProbeReport>,
+    /// The load generator was the limit, not the server.
     pub loader_bound: bool,
-    /// Whether answers stopped about where a server of ours stops answering one network, unless it is told otherwise.
+    /// The rate of answers was about the default `answer_rate` of hairpin, which may be the limit.
     pub answer_bound: bool,
-    /// The run in time.
-    pub timeline: Vec<Moment>,
-    /// The server's process in time.
-    pub usage: Vec<Used>,
+    /// The run over time.
+    pub timeline: Vec<TimelinePoint>,
+    /// The server's process over time.
+    pub usage: Vec<UsagePoint>,
 }
 
-/// Allocations made.
+/// Allocations created.
 #[derive(Serialize)]
 pub struct Allocations {
-    /// How many.
+    /// Allocations created.
     pub count: usize,
-    /// How many a second.
+    /// Allocations created per second.
     pub per_second: f64,
-    /// From the first request over the challenge to the grant, in microseconds: median.
+    /// Median time from the first request, over the challenge, to the success response.
     pub p50_us: f64,
-    /// The same for 99 of 100.
+    /// 99th percentile of that time.
     pub p99_us: f64,
-    /// Server CPU for one, in microseconds.
+    /// CPU time of the server for one allocation, in microseconds.
     pub cpu_us: Option<f64>,
-    /// Growth of the server's resident memory by one, in octets; only where `allocate` measured it.
+    /// Growth of the server's resident memory for one allocation, in octets; only for the allocate workload.
     pub resident_octets: Option<f64>,
 }
 
-/// What became of the packets.
+/// Packets sent and received.
 #[derive(Serialize)]
 pub struct Packets {
-    /// Packets a second that were asked for.
+    /// Packets per second requested.
     pub offered_per_second: Option<f64>,
     /// Packets sent.
     pub sent: u64,
-    /// Packets received, each once.
+    /// Packets received, without duplicates.
     pub received: u64,
-    /// Packets received, a second.
+    /// Packets received per second.
     pub per_second: f64,
-    /// Payload received, bits a second.
+    /// Payload received, bits per second.
     pub bits_per_second: f64,
-    /// Packets that did not come.
+    /// Packets sent and not received.
     pub lost: u64,
-    /// Of those sent, 0 to 1.
+    /// The lost share of the packets sent, 0 to 1.
     pub loss: f64,
-    /// Packets that came after a later one.
+    /// Packets received after a later one.
     pub reordered: u64,
-    /// Packets that came again.
+    /// Packets received a second time.
     pub duplicates: u64,
-    /// Packets that were not what was sent.
+    /// Packets received with other octets than were sent.
     pub corrupted: u64,
-    /// Packets that were due but that the loader could not send.
+    /// Packets that were due but that the load generator could not send.
     pub unsent: u64,
-    /// Seconds at the end of the run in which packets were sent and none came.
+    /// Seconds at the end of the run in which packets were sent and none was received.
     pub silent_seconds: f64,
 }
 
@@ -113,26 +116,44 @@ pub struct Latency {
     pub mean_us: f64,
     /// The median.
     pub p50_us: f64,
-    /// What 90 of 100 do not exceed.
+    /// 90th percentile.
     pub p90_us: f64,
-    /// What 99 of 100 do not exceed.
+    /// 99th percentile.
     pub p99_us: f64,
-    /// What 999 of 1000 do not exceed.
+    /// 99.9th percentile.
     pub p99_9_us: f64,
     /// The longest.
     pub max_us: f64,
-    /// Counts between bounds that grow by a quarter of a doubling: lower bound, upper bound, count.
-    pub histogram: Vec<(f64, f64, u64)>,
+    /// Bars whose bounds grow by a quarter of a doubling.
+    pub histogram: Vec<Bar>,
 }
 
-/// What the server's process spent.
+/// One bar of a histogram. Serialized as an array in the order of the fields.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(into = "(f64, f64, u64)")]
+pub struct Bar {
+    /// Lower bound in microseconds.
+    pub from_us: f64,
+    /// Upper bound in microseconds.
+    pub to_us: f64,
+    /// Durations between the bounds.
+    pub count: u64,
+}
+
+impl From<Bar> for (f64, f64, u64) {
+    fn from(bar: Bar) -> (f64, f64, u64) {
+        (bar.from_us, bar.to_us, bar.count)
+    }
+}
+
+/// What a process used.
 #[derive(Serialize)]
-pub struct Process {
-    /// Nanoseconds of CPU for each packet relayed (or request answered).
+pub struct ProcessReport {
+    /// Nanoseconds of CPU time for each packet relayed, or request answered.
     pub cpu_ns_per_packet: f64,
     /// Cores in use.
     pub cores: f64,
-    /// Kernel time of all CPU time, 0 to 1; absent where there were too few ticks to tell.
+    /// The share of kernel time in CPU time, 0 to 1; absent if there were too few ticks.
     pub kernel: Option<f64>,
     /// Resident octets at the end.
     pub resident_octets: u64,
@@ -142,25 +163,25 @@ pub struct Process {
     pub switches_per_packet: f64,
 }
 
-/// A rate that was tried.
+/// A rate that the search tried.
 #[derive(Serialize)]
-pub struct Tried {
-    /// Packets a second.
+pub struct ProbeReport {
+    /// Packets per second.
     pub rate: f64,
-    /// What was lost, 0 to 1.
+    /// The lost share, 0 to 1.
     pub loss: f64,
-    /// What the loader could not send, 0 to 1.
+    /// The share that the load generator could not send, 0 to 1.
     pub unsent: f64,
 }
 
-/// One slice of the run.
+/// One slice of the run's time.
 #[derive(Serialize)]
-pub struct Moment {
-    /// Seconds since its beginning.
+pub struct TimelinePoint {
+    /// Seconds since the start of the run.
     pub at: f64,
-    /// Packets sent, a second.
+    /// Packets sent per second.
     pub sent: f64,
-    /// Packets received, a second.
+    /// Packets received per second.
     pub received: f64,
     /// Median latency in microseconds.
     pub p50_us: f64,
@@ -168,10 +189,10 @@ pub struct Moment {
     pub p99_us: f64,
 }
 
-/// One look at the server's process.
+/// A sample of the server's process.
 #[derive(Serialize)]
-pub struct Used {
-    /// Seconds since the run's beginning.
+pub struct UsagePoint {
+    /// Seconds since the start of the run.
     pub at: f64,
     /// Cores in use.
     pub cores: f64,
@@ -180,7 +201,7 @@ pub struct Used {
 }
 
 impl Outcome {
-    /// The outcome of a run of packets.
+    /// The result of a run of packets.
     pub fn of_packets(
         plan: &Plan,
         setup: Option<&Round>,
@@ -189,7 +210,7 @@ impl Outcome {
         loader_bound: bool,
     ) -> Outcome {
         let counters = &run.counters;
-        let tried = |probe: &Probe| Tried {
+        let probe_report = |probe: &Probe| ProbeReport {
             rate: probe.rate,
             loss: probe.loss,
             unsent: probe.unsent,
@@ -209,32 +230,27 @@ impl Outcome {
                 duplicates: counters.duplicates,
                 corrupted: counters.corrupted,
                 unsent: counters.unsent,
-                silent_seconds: silence(run),
+                silent_seconds: silence_at_end(run),
             }),
-            ended_early: run.failure.as_ref().map(Error::to_string),
+            ended_early: run.error.as_ref().map(Error::to_string),
             latency: Latency::of(&counters.latency),
-            process: run.process.as_ref().map(Process::of),
-            loader: run.loader.as_ref().map(Process::of),
-            probes: probes.iter().map(tried).collect(),
+            process: run.process.as_ref().map(ProcessReport::of),
+            loader: run.loader.as_ref().map(ProcessReport::of),
+            probes: probes.iter().map(probe_report).collect(),
             loader_bound,
             answer_bound: is_answer_bound(plan, counters.received, run.seconds, counters.loss()),
-            timeline: moments(run),
-            usage: used(run),
+            timeline: timeline(run),
+            usage: run.samples.iter().map(UsagePoint::of).collect(),
             ..Outcome::empty(plan)
         }
     }
 
-    /// The outcome of rounds of allocations, and what one of them keeps resident.
+    /// The result of rounds of allocations; `resident_each` is the server's resident memory for one allocation.
     pub fn of_allocations(plan: &Plan, rounds: &[Round], resident_each: Option<f64>) -> Outcome {
-        let mut all = Round {
-            latency: Histogram::default(),
-            seconds: 0.0,
-            granted: 0,
-            process: None,
-        };
+        let mut all = Round::default();
         let mut timeline = Vec::new();
         for round in rounds {
-            timeline.push(Moment {
+            timeline.push(TimelinePoint {
                 at: all.seconds,
                 sent: round.granted as f64 / round.seconds,
                 received: round.granted as f64 / round.seconds,
@@ -245,15 +261,9 @@ impl Outcome {
             all.seconds += round.seconds;
             all.granted += round.granted;
             if let Some(usage) = &round.process {
-                let sum = all.process.get_or_insert_with(Usage::default);
-                sum.seconds += usage.seconds;
-                sum.packets += usage.packets;
-                sum.spent.cpu += usage.spent.cpu;
-                sum.spent.user += usage.spent.user;
-                sum.spent.system += usage.spent.system;
-                sum.spent.switches += usage.spent.switches;
-                sum.spent.resident = sum.spent.resident.max(usage.spent.resident);
-                sum.spent.threads = usage.spent.threads;
+                all.process
+                    .get_or_insert_with(UsageInterval::default)
+                    .add(usage);
             }
         }
         Outcome {
@@ -263,7 +273,7 @@ impl Outcome {
                 ..allocations(&all)
             }),
             latency: Latency::of(&all.latency),
-            process: all.process.as_ref().map(Process::of),
+            process: all.process.as_ref().map(ProcessReport::of),
             timeline,
             ..Outcome::empty(plan)
         }
@@ -295,88 +305,132 @@ impl Outcome {
         }
     }
 
-    /// Why this outcome is a failure, if it is one: it ended early, nothing came, not to the end, or not what was sent.
-    pub fn verdict(&self) -> Result<(), String> {
+    /// Checks that the run is a success: it went to its end, and received what was sent.
+    ///
+    /// # Errors
+    /// [`RunFailure`].
+    pub fn check(&self) -> Result<(), RunFailure> {
         if let Some(cause) = &self.ended_early {
-            return Err(format!("ended after {:.1} s: {cause}", self.seconds));
+            return Err(RunFailure::EndedEarly {
+                seconds: self.seconds,
+                cause: cause.clone(),
+            });
         }
         let Some(packets) = &self.packets else {
             return Ok(());
         };
         if packets.received == 0 {
-            let cause = match self.direction {
-                Some(direction) if direction != Direction::Hairpin.name() => {
-                    "the relay's own address must be able to reach this host, and this host the relay; try --direction hairpin, which needs neither"
-                }
-                Some(_) => {
-                    "the server accepted the channels but forwards nothing between its own allocations"
-                }
-                None => "the server answered once and then no more",
-            };
-            return Err(format!(
-                "none of {} packets came back: {cause}",
-                packets.sent
-            ));
+            return Err(RunFailure::NothingReceived {
+                sent: packets.sent,
+                direction: self.direction,
+            });
         }
-        if packets.silent_seconds >= SILENCE {
-            return Err(format!(
-                "nothing came in the last {:.1} s: the server ended, or lost its allocations",
-                packets.silent_seconds
-            ));
+        if packets.silent_seconds >= MAX_SILENCE {
+            return Err(RunFailure::WentSilent(packets.silent_seconds));
         }
-        if packets.corrupted > 0 {
-            return Err(format!(
-                "{} packets were not what was sent",
-                packets.corrupted
-            ));
+        match packets.corrupted {
+            0 => Ok(()),
+            corrupted => Err(RunFailure::Corrupted(corrupted)),
         }
-        Ok(())
     }
 }
 
-/// Whether a bound on unauthenticated answers is what a run met, and not what the server can do.
+/// Why a finished run is not a success.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunFailure {
+    /// The run ended before its time.
+    EndedEarly {
+        /// Seconds measured.
+        seconds: f64,
+        /// Why it ended.
+        cause: String,
+    },
+    /// No packet was received.
+    NothingReceived {
+        /// Packets sent.
+        sent: u64,
+        /// The direction of relayed packets; `None` for Binding requests.
+        direction: Option<&'static str>,
+    },
+    /// Nothing was received for so many seconds at the end of the run.
+    WentSilent(f64),
+    /// So many packets arrived with other octets than were sent.
+    Corrupted(u64),
+}
+
+impl fmt::Display for RunFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunFailure::EndedEarly { seconds, cause } => {
+                write!(f, "ended after {seconds:.1} s: {cause}")
+            }
+            RunFailure::NothingReceived { sent, direction } => {
+                let advice = match direction {
+                    None => "the server answered once and then stopped",
+                    Some(direction) if *direction == Direction::Hairpin.name() => {
+                        "the server accepted the channels but forwards nothing between its own allocations"
+                    }
+                    Some(_) => {
+                        "relay and this host must reach each other directly; try --direction hairpin, which does not need it"
+                    }
+                };
+                write!(f, "none of {sent} packets was received: {advice}")
+            }
+            RunFailure::WentSilent(seconds) => write!(
+                f,
+                "nothing came in the last {seconds:.1} s: the server exited, or lost its allocations"
+            ),
+            RunFailure::Corrupted(packets) => {
+                write!(f, "{packets} packets arrived with other octets than were sent")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RunFailure {}
+
+/// Returns true if a run was probably limited by the default `answer_rate` of hairpin and not by what the server can do.
 fn is_answer_bound(plan: &Plan, received: u64, seconds: f64, loss: f64) -> bool {
-    let bounded = plan.workload == Workload::Binding && plan.target.transport == Transport::Udp;
-    let stopped = plan.rate == Rate::Max || loss > LOSS;
-    let due = ANSWERS * seconds;
-    let met = (due * 0.9..due * 1.05 + ANSWERS / 2.0).contains(&(received as f64));
-    bounded && !plan.target.address.ip().is_loopback() && stopped && met
+    let is_limited = plan.workload == Workload::Binding && plan.target.transport == Transport::Udp;
+    let is_at_limit = plan.rate == Rate::Max || loss > MAX_LOSS;
+    let expected = DEFAULT_ANSWER_RATE * seconds;
+    let is_met = (expected * 0.9..expected * 1.05 + DEFAULT_ANSWER_RATE / 2.0).contains(&(received as f64));
+    is_limited && !plan.target.address.ip().is_loopback() && is_at_limit && is_met
 }
 
 impl Latency {
     fn of(histogram: &Histogram) -> Latency {
-        let (min, mean, max) = histogram.extent();
         let quantile = |quantile| micro(histogram.quantile(quantile));
         Latency {
-            min_us: micro(min),
-            mean_us: micro(mean),
+            min_us: micro(histogram.min()),
+            mean_us: micro(histogram.mean()),
             p50_us: quantile(0.5),
             p90_us: quantile(0.9),
             p99_us: quantile(0.99),
             p99_9_us: quantile(0.999),
-            max_us: micro(max),
-            histogram: bars(histogram, min, max),
+            max_us: micro(histogram.max()),
+            histogram: bars(histogram),
         }
     }
 }
 
-impl Process {
-    fn of(usage: &Usage) -> Process {
+impl ProcessReport {
+    fn of(usage: &UsageInterval) -> ProcessReport {
         let packets = usage.packets.max(1) as f64;
-        let ticks = usage.spent.user + usage.spent.system;
-        Process {
-            cpu_ns_per_packet: usage.spent.cpu as f64 / packets,
-            cores: usage.spent.cpu as f64 / 1e9 / usage.seconds.max(1e-9),
-            kernel: (ticks >= TICKS).then(|| usage.spent.system as f64 / ticks as f64),
-            resident_octets: usage.spent.resident,
-            threads: usage.spent.threads,
-            switches_per_packet: usage.spent.switches as f64 / packets,
+        let ticks = usage.used.user + usage.used.system;
+        ProcessReport {
+            cpu_ns_per_packet: usage.used.cpu as f64 / packets,
+            cores: usage.used.cpu as f64 / 1e9 / usage.seconds.max(1e-9),
+            kernel: (ticks >= MIN_TICKS).then(|| usage.used.system as f64 / ticks as f64),
+            resident_octets: usage.used.resident,
+            threads: usage.used.threads,
+            switches_per_packet: usage.used.switches as f64 / packets,
         }
     }
 }
 
 fn allocations(round: &Round) -> Allocations {
-    let cpu = |usage: &Usage| usage.spent.cpu as f64 / 1000.0 / usage.packets.max(1) as f64;
+    let cpu = |usage: &UsageInterval| usage.used.cpu as f64 / 1000.0 / usage.packets.max(1) as f64;
     Allocations {
         count: round.granted,
         per_second: round.granted as f64 / round.seconds.max(1e-9),
@@ -387,37 +441,38 @@ fn allocations(round: &Round) -> Allocations {
     }
 }
 
-/// The histogram in bounds that grow by a quarter of a doubling, from the shortest to the longest.
-fn bars(histogram: &Histogram, min: u64, max: u64) -> Vec<(f64, f64, u64)> {
+/// The bars of a histogram, from the shortest to the longest duration.
+fn bars(histogram: &Histogram) -> Vec<Bar> {
     if histogram.total() == 0 {
         return Vec::new();
     }
-    let step = |at: i32| (f64::from(at) / 4.0).exp2();
-    let first = ((min.max(1) as f64).log2() * 4.0).floor() as i32;
-    let last = ((max.max(1) as f64).log2() * 4.0).floor() as i32;
-    let bar = |at: i32| {
-        let (from, to) = (step(at), step(at + 1));
-        (
-            from / 1000.0,
-            to / 1000.0,
-            histogram.between(from.ceil() as u64, to.ceil() as u64),
-        )
+    let bound = |step: i32| (f64::from(step) / 4.0).exp2();
+    let step = |duration: u64| ((duration.max(1) as f64).log2() * 4.0).floor() as i32;
+    let bar = |step: i32| {
+        let (from, to) = (bound(step), bound(step + 1));
+        Bar {
+            from_us: from / 1000.0,
+            to_us: to / 1000.0,
+            count: histogram.between(from.ceil() as u64, to.ceil() as u64),
+        }
     };
-    (first..=last).map(bar).collect()
+    (step(histogram.min())..=step(histogram.max()))
+        .map(bar)
+        .collect()
 }
 
-/// How long packets were sent at the end of a run without one that came.
-fn silence(run: &Run) -> f64 {
-    let whole = (run.seconds / run.slice).floor() as usize;
-    let slices = &run.counters.slices[..run.counters.slices.len().min(whole)];
-    let quiet = slices.iter().rev().take_while(|slice| slice.received == 0);
-    quiet.filter(|slice| slice.sent > 0).count() as f64 * run.slice
+/// Seconds at the end of a run in which packets were sent and none was received.
+fn silence_at_end(run: &Run) -> f64 {
+    let complete = (run.seconds / run.slice).floor() as usize;
+    let slices = &run.counters.slices[..run.counters.slices.len().min(complete)];
+    let silent = slices.iter().rev().take_while(|slice| slice.received == 0);
+    silent.filter(|slice| slice.sent > 0).count() as f64 * run.slice
 }
 
-fn moments(run: &Run) -> Vec<Moment> {
-    let whole = (run.seconds / run.slice).floor() as usize;
-    let moment = |(at, slice): (usize, &crate::bench::payload::Slice)| Moment {
-        at: at as f64 * run.slice,
+fn timeline(run: &Run) -> Vec<TimelinePoint> {
+    let complete = (run.seconds / run.slice).floor() as usize;
+    let point = |(number, slice): (usize, &TimeSlice)| TimelinePoint {
+        at: number as f64 * run.slice,
         sent: slice.sent as f64 / run.slice,
         received: slice.received as f64 / run.slice,
         p50_us: micro(slice.latency.quantile(0.5)),
@@ -427,30 +482,31 @@ fn moments(run: &Run) -> Vec<Moment> {
         .slices
         .iter()
         .enumerate()
-        .take(whole)
-        .map(moment)
+        .take(complete)
+        .map(point)
         .collect()
 }
 
-fn used(run: &Run) -> Vec<Used> {
-    let used = |sample: &crate::bench::pool::Sample| Used {
-        at: sample.at,
-        cores: sample.cores,
-        resident_octets: sample.resident,
-    };
-    run.samples.iter().map(used).collect()
+impl UsagePoint {
+    fn of(sample: &UsageSample) -> UsagePoint {
+        UsagePoint {
+            at: sample.at,
+            cores: sample.cores,
+            resident_octets: sample.resident,
+        }
+    }
 }
 
 fn micro(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 
-/// Ticks of CPU time that tell user from kernel time well enough.
-const TICKS: u64 = 20;
-/// Seconds of silence at a run's end that are no chance.
-const SILENCE: f64 = 1.0;
-/// Unauthenticated answers a second that a server of ours gives one network by default; half a second's worth may come at once.
-const ANSWERS: f64 = 2_000.0;
+/// Ticks of CPU time from which the share of kernel time is computed at least.
+const MIN_TICKS: u64 = 20;
+/// Seconds of silence at the end of a run that mean that the server is gone.
+const MAX_SILENCE: f64 = 1.0;
+/// Answers per second that hairpin gives one network without authentication by default, with a burst of half a second.
+const DEFAULT_ANSWER_RATE: f64 = 2_000.0;
 
 #[cfg(test)]
 mod tests {

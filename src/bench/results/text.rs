@@ -1,16 +1,17 @@
-//! The outcome for a terminal.
+//! The result as text for a terminal.
 
-use crate::bench::results::{Latency, Outcome, Packets};
+use crate::bench::results::{Bar, Latency, Outcome, Packets};
+use crate::bench::search::MAX_LOSS;
 use std::fmt::Write;
 
-/// The outcome as lines of text, with the histogram drawn.
+/// The result as lines of text, with its latency histogram.
 pub fn render(outcome: &Outcome) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}\n", title(outcome));
     if let Some(allocations) = &outcome.allocations {
         let _ = write!(
             out,
-            "  allocations  {} in all   {}/s",
+            "  allocations  {} in total   {}/s",
             count(allocations.count as f64),
             count(allocations.per_second)
         );
@@ -29,14 +30,14 @@ pub fn render(outcome: &Outcome) -> String {
         out.push('\n');
     }
     if let Some(packets) = &outcome.packets {
-        lines_of_packets(&mut out, packets);
+        write_packets(&mut out, packets);
     }
-    lines_of_latency(&mut out, &outcome.latency);
+    write_latency(&mut out, &outcome.latency);
     if let Some(process) = &outcome.process {
-        let what = unit_of_work(outcome);
+        let unit = unit_of_work(outcome);
         let _ = writeln!(
             out,
-            "  server       CPU {} ns per {what}{}   {:.2} cores   resident {:.1} MB   {} threads   {:.3} switches per {what}",
+            "  server       CPU {} ns per {unit}{}   {:.2} cores   resident {:.1} MB   {} threads   {:.3} switches per {unit}",
             count(process.cpu_ns_per_packet),
             process.kernel.map_or(String::new(), |kernel| format!(
                 " ({:.0} % in the kernel)",
@@ -49,17 +50,14 @@ pub fn render(outcome: &Outcome) -> String {
         );
     }
     if let Some(loader) = &outcome.loader {
-        // What it takes for a packet says little: it spins to hold a pace.
-        let _ = writeln!(out, "  this loader  {:.2} cores", loader.cores);
+        // Its CPU time per packet means little: it spins to keep its pace.
+        let _ = writeln!(out, "  generator    {:.2} cores", loader.cores);
     }
     if !outcome.probes.is_empty() {
-        let _ = writeln!(out, "  tried        {}", tried(outcome));
+        let _ = writeln!(out, "  tried        {}", tried_rates(outcome));
     }
     if outcome.loader_bound {
-        let _ = writeln!(
-            out,
-            "  note         the loader could send no more than this: the server may be faster"
-        );
+        let _ = writeln!(out, "  note         {LOADER_BOUND}");
     }
     if outcome.answer_bound {
         let _ = writeln!(out, "  note         {ANSWER_BOUND}");
@@ -74,10 +72,12 @@ pub fn render(outcome: &Outcome) -> String {
     out
 }
 
-/// What to make of answers that stop at a bound.
-pub const ANSWER_BOUND: &str = "answers stop where hairpin's answer_rate does by default, for each network: raise it to measure the server";
+/// The note of a run that was probably limited by the default `answer_rate`.
+pub const ANSWER_BOUND: &str = "the rate of answers is about the default of hairpin's answer_rate, which limits each network: raise it to measure the server";
+/// The note of a run that the load generator limited.
+pub const LOADER_BOUND: &str = "the load generator could not send more: the server may be faster";
 
-/// What is counted: `packet` or `allocation`.
+/// What the run counts: `packet` or `allocation`.
 pub fn unit_of_work(outcome: &Outcome) -> &'static str {
     if outcome.packets.is_some() {
         "packet"
@@ -86,10 +86,10 @@ pub fn unit_of_work(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// What was run, in one line.
+/// The workload and the server in one line.
 pub fn title(outcome: &Outcome) -> String {
     let flows = count(outcome.flows as f64);
-    let over = &outcome.transport;
+    let transport = outcome.transport;
     let server = &outcome.server;
     match outcome.direction {
         Some(direction) => {
@@ -104,23 +104,23 @@ pub fn title(outcome: &Outcome) -> String {
                 String::new()
             };
             format!(
-                "relay {direction}   {server} over {over}   {flows} flows × {} B{burst}, {carrier}",
+                "relay {direction}   {server} over {transport}   {flows} flows × {} B{burst}, {carrier}",
                 count(outcome.size as f64)
             )
         }
         None => format!(
-            "{}   {server} over {over}   {flows} clients",
+            "{}   {server} over {transport}   {flows} clients",
             outcome.workload
         ),
     }
 }
 
-/// A number with its thousands apart, without fraction.
+/// A number without fraction, with commas between thousands.
 pub fn count(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
             out.push(',');
         }
         out.push(digit);
@@ -128,7 +128,7 @@ pub fn count(number: f64) -> String {
     if number < 0.0 { format!("-{out}") } else { out }
 }
 
-/// Microseconds in the unit that fits.
+/// A number of microseconds in a readable unit.
 pub fn duration(us: f64) -> String {
     match us {
         us if us < 10.0 => format!("{us:.1} µs"),
@@ -139,7 +139,7 @@ pub fn duration(us: f64) -> String {
     }
 }
 
-/// Bits a second in the unit that fits.
+/// A number of bits per second in a readable unit.
 pub fn bits(rate: f64) -> String {
     match rate {
         rate if rate < 1e6 => format!("{:.0} kbit/s", rate / 1e3),
@@ -148,7 +148,7 @@ pub fn bits(rate: f64) -> String {
     }
 }
 
-fn lines_of_packets(out: &mut String, packets: &Packets) {
+fn write_packets(out: &mut String, packets: &Packets) {
     let offered = packets.offered_per_second.map_or(String::new(), |rate| {
         format!("   ({}/s offered)", count(rate))
     });
@@ -171,13 +171,13 @@ fn lines_of_packets(out: &mut String, packets: &Packets) {
     if packets.unsent > 0 {
         let _ = writeln!(
             out,
-            "  not sent     {} packets: the loader could not hold the pace",
+            "  not sent     {} packets: the load generator could not keep the pace",
             count(packets.unsent as f64)
         );
     }
 }
 
-fn lines_of_latency(out: &mut String, latency: &Latency) {
+fn write_latency(out: &mut String, latency: &Latency) {
     if latency.histogram.is_empty() {
         return;
     }
@@ -190,37 +190,35 @@ fn lines_of_latency(out: &mut String, latency: &Latency) {
         duration(latency.p99_9_us),
         duration(latency.max_us),
     );
-    let bars = joined(&latency.histogram);
-    let greatest = bars.iter().map(|bar| bar.2).max().unwrap_or(1).max(1);
-    let total: u64 = bars.iter().map(|bar| bar.2).sum();
-    for (from, _, packets) in bars {
-        let length = packets as f64 / greatest as f64 * BAR as f64;
-        let share = packets as f64 * 100.0 / total.max(1) as f64;
+    let bars = merge_to_rows(&latency.histogram);
+    let greatest = bars.iter().map(|bar| bar.count).max().unwrap_or(1).max(1);
+    let total: u64 = bars.iter().map(|bar| bar.count).sum();
+    for bar in bars {
+        let length = bar.count as f64 / greatest as f64 * BAR_WIDTH as f64;
+        let share = bar.count as f64 * 100.0 / total.max(1) as f64;
         let _ = writeln!(
             out,
-            "    {:>8} │{:<BAR$} {share:>6.2} %",
-            duration(from),
-            bar(length)
+            "    {:>8} │{:<BAR_WIDTH$} {share:>6.2} %",
+            duration(bar.from_us),
+            draw_bar(length)
         );
     }
     out.push('\n');
 }
 
-/// Joins neighbours until there are few enough rows for a screen.
-fn joined(bars: &[(f64, f64, u64)]) -> Vec<(f64, f64, u64)> {
-    let together = bars.len().div_ceil(ROWS).max(1);
-    let join = |group: &[(f64, f64, u64)]| {
-        let (first, last) = (
-            group.first().map_or(0.0, |bar| bar.0),
-            group.last().map_or(0.0, |bar| bar.1),
-        );
-        (first, last, group.iter().map(|bar| bar.2).sum())
+/// Merges adjacent bars until they fit on a screen.
+fn merge_to_rows(bars: &[Bar]) -> Vec<Bar> {
+    let bars_per_row = bars.len().div_ceil(MAX_ROWS).max(1);
+    let merge = |group: &[Bar]| Bar {
+        from_us: group.first().map_or(0.0, |bar| bar.from_us),
+        to_us: group.last().map_or(0.0, |bar| bar.to_us),
+        count: group.iter().map(|bar| bar.count).sum(),
     };
-    bars.chunks(together).map(join).collect()
+    bars.chunks(bars_per_row).map(merge).collect()
 }
 
-/// A bar of so many eighths of a character.
-fn bar(length: f64) -> String {
+/// A bar of `length` characters, drawn in eighths.
+fn draw_bar(length: f64) -> String {
     let eighths = (length * 8.0).round() as usize;
     let mut bar = "█".repeat(eighths / 8);
     if let Some(part) = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(eighths % 8) {
@@ -229,30 +227,29 @@ fn bar(length: f64) -> String {
     bar
 }
 
-fn tried(outcome: &Outcome) -> String {
-    let mut said: Vec<String> = Vec::new();
-    for probe in &outcome.probes {
-        let mark = match probe {
-            probe if probe.loss >= crate::bench::search::LOSS => "lossy",
-            probe if probe.unsent >= crate::bench::search::LOSS => "loader",
+fn tried_rates(outcome: &Outcome) -> String {
+    let rates = outcome.probes.iter().map(|probe| {
+        let result = match probe {
+            probe if probe.loss >= MAX_LOSS => "lossy",
+            probe if probe.unsent >= MAX_LOSS => "not sent in time",
             _ => "good",
         };
-        said.push(format!("{} {mark}", count(probe.rate)));
-    }
-    said.join(", ")
+        format!("{} {result}", count(probe.rate))
+    });
+    rates.collect::<Vec<_>>().join(", ")
 }
 
 /// Characters of the longest bar.
-const BAR: usize = 40;
+const BAR_WIDTH: usize = 40;
 /// Rows of the histogram at most.
-const ROWS: usize = 20;
+const MAX_ROWS: usize = 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_grouped_and_units_fit() {
+    fn numbers_are_grouped_and_units_are_readable() {
         assert_eq!(
             (count(0.4), count(999.0), count(-1_234_567.0)),
             ("0".into(), "999".into(), "-1,234,567".into())
@@ -265,11 +262,16 @@ mod tests {
     }
 
     #[test]
-    fn a_long_histogram_is_joined_to_a_screen() {
+    fn a_long_histogram_is_merged_to_fit_a_screen() {
         let bars: Vec<_> = (0..100)
-            .map(|at| (f64::from(at), f64::from(at + 1), 1))
+            .map(|step| Bar {
+                from_us: f64::from(step),
+                to_us: f64::from(step + 1),
+                count: 1,
+            })
             .collect();
-        let joined = joined(&bars);
-        assert!(joined.len() <= ROWS && joined.iter().map(|bar| bar.2).sum::<u64>() == 100);
+        let rows = merge_to_rows(&bars);
+        assert!(rows.len() <= MAX_ROWS);
+        assert_eq!(rows.iter().map(|bar| bar.count).sum::<u64>(), 100);
     }
 }

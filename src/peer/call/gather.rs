@@ -15,7 +15,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::client::line::{Line, Packet};
+use crate::client::transport::Connection;
 use crate::client::uri::ServerUri;
 use crate::peer::call::relayed::Relayed;
 use crate::turn::Transport;
@@ -29,6 +29,16 @@ pub struct IceServer {
     pub username: String,
     /// The password, empty for STUN.
     pub credential: String,
+}
+
+/// A packet that arrived at one of our candidates.
+pub struct Packet {
+    /// The sender.
+    pub source: SocketAddr,
+    /// The candidate: a host or relayed address.
+    pub destination: SocketAddr,
+    /// The payload.
+    pub octets: Vec<u8>,
 }
 
 /// What gathering came upon.
@@ -260,11 +270,11 @@ async fn relay_by(
     let allocation = async {
         let mut failure = String::new();
         for address in url.resolve().await.map_err(|error| error.to_string())? {
-            let opening = Line::open(url.transport_or_udp(), address, &url.host, &tls);
+            let opening = Connection::open(url.transport_or_udp(), address, &url.host, &tls);
             let line = match tokio::time::timeout(PATIENCE, opening).await {
                 Ok(Ok((line, _))) => line,
                 Ok(Err(closed)) => {
-                    failure = format!("{address}: {}", closed.error());
+                    failure = format!("{address}: {}", closed.io_error());
                     continue;
                 }
                 Err(_) => {

@@ -1,4 +1,4 @@
-//! Relayed candidates: an allocation by the client of the crate `turn`, an implementation of TURN that is not ours, over our own [`Line`].
+//! Relayed candidates: an allocation by the client of the crate `turn`, an implementation of TURN that is not ours, over our own [`Connection`].
 //!
 //! That client ends its read loop at ChannelData it does not expect, panics at a reason phrase that is no UTF-8, and believes every answer. [`Tamed`]
 //! stands between it and the server: ChannelData reaches it as Data indications, and answers only when they verify.
@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use turn::client::{Client, ClientConfig};
 use webrtc_util::conn::Conn;
 
-use crate::client::line::{Line, Packet};
+use crate::client::transport::Connection;
+use crate::peer::call::gather::Packet;
 use crate::wire::data_indication;
 use crate::wire::integrity;
 use crate::wire::integrity::{Key, Seal};
@@ -41,7 +42,7 @@ impl Relayed {
     /// # Errors
     /// What the server answered, or that it did not, in words.
     pub async fn allocate(
-        line: Line,
+        line: Connection,
         username: &str,
         password: &str,
         packets: mpsc::Sender<Packet>,
@@ -159,9 +160,9 @@ async fn carry(
     let _closed = client.close().await;
 }
 
-/// A [`Line`] as the crate `turn` wants it, and only with what it can take.
+/// A [`Connection`] as the crate `turn` wants it, and only with what it can take.
 struct Tamed {
-    line: Line,
+    line: Connection,
     username: String,
     password: String,
     seen: Mutex<Seen>,
@@ -176,7 +177,7 @@ struct Seen {
 }
 
 impl Tamed {
-    fn new(line: Line, username: &str, password: &str) -> Tamed {
+    fn new(line: Connection, username: &str, password: &str) -> Tamed {
         Tamed {
             line,
             username: username.into(),

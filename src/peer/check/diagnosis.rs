@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::client::line::Closed;
+use crate::client::transport::ConnectError;
 use crate::peer::check::report::{Examined, Finding, Severity};
 use crate::peer::check::talk::Trouble;
 use crate::turn::client_state::{Login, Refusal};
@@ -16,7 +16,7 @@ pub enum Clue<'a> {
     /// This machine has no route there.
     NoRoute,
     /// TCP or TLS failed.
-    Closed(&'a Closed),
+    Closed(&'a ConnectError),
     /// TCP or TLS came to nothing in time.
     ConnectSilent,
     /// Binding was not answered as it should.
@@ -277,19 +277,19 @@ pub fn compare(servers: &[Examined]) -> Option<Finding> {
 
 type Said = (Severity, &'static str, String, String);
 
-fn not_opened(closed: &Closed) -> Said {
+fn not_opened(closed: &ConnectError) -> Said {
     match closed {
-        Closed::Connect(error) => problem(
+        ConnectError::Socket(error) => problem(
             "refused",
             format!("the port cannot be connected to: {error}"),
             "start the server, let it listen on this address and port, and open both in the firewall",
         ),
-        Closed::Tls(error) => problem(
+        ConnectError::Tls(error) => problem(
             "tls",
             format!("TCP connects, TLS does not: {error}"),
             "look whether this port speaks TLS, and at the server's certificate and key",
         ),
-        Closed::Dtls(error) => problem(
+        ConnectError::Dtls(error) => problem(
             "dtls",
             format!("no DTLS handshake comes about: {error}"),
             DTLS_ADVICE,

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustls::ClientConfig;
 use tokio::net::UdpSocket;
 
-use crate::client::line::{Closed, Line, Opening};
-use crate::client::tls;
-use crate::client::tls::{Certificate, Findings};
+use crate::client::transport::{ConnectError, Connection, Handshake};
+use crate::client::transport::tls;
+use crate::client::transport::tls::{CertificateRecorder, CertificateStatus};
 use crate::client::uri::ServerUri;
 use crate::peer::check::diagnosis;
 use crate::peer::check::diagnosis::Clue;
@@ -97,7 +97,7 @@ pub async fn check(settings: &Settings, mut progress: impl FnMut(&str)) -> std::
 struct Doctor<'a> {
     settings: &'a Settings,
     tls: Arc<ClientConfig>,
-    certificates: Arc<Findings>,
+    certificates: Arc<CertificateRecorder>,
     findings: Vec<Finding>,
 }
 
@@ -147,22 +147,22 @@ impl Doctor<'_> {
         url: &ServerUri,
         transport: Transport,
         address: SocketAddr,
-    ) -> Option<Line> {
+    ) -> Option<Connection> {
         let began = Instant::now();
         let opened = tokio::time::timeout(
             CONNECT,
-            Line::open(transport, address, &url.host, &self.tls),
+            Connection::open(transport, address, &url.host, &self.tls),
         )
         .await;
         if let Ok(Ok((
             _,
-            Opening {
+            Handshake {
                 certificate: Some(certificate),
                 ..
             },
         ))) = &opened
         {
-            self.certificates.look_alone(certificate.clone(), &url.host);
+            self.certificates.record_without_chain(certificate.clone(), &url.host);
         }
         let certificate = self.certificates.take();
         match opened {
@@ -178,18 +178,18 @@ impl Doctor<'_> {
                 }
                 Some(line)
             }
-            Ok(Err(closed @ Closed::Connect(_))) if is_unroutable(closed.error()) => {
+            Ok(Err(closed @ ConnectError::Socket(_))) if is_unroutable(closed.io_error()) => {
                 server.skipped("connect", "this machine has no route to that address");
                 self.find(server, Clue::NoRoute);
                 None
             }
             Ok(Err(closed)) => {
-                let step = if matches!(closed, Closed::Connect(_)) {
+                let step = if matches!(closed, ConnectError::Socket(_)) {
                     "connect"
                 } else {
                     "tls"
                 };
-                server.failed(step, closed.error());
+                server.failed(step, closed.io_error());
                 self.find(server, Clue::Closed(&closed));
                 None
             }
@@ -219,7 +219,7 @@ impl Doctor<'_> {
         };
         let Ok(Ok((line, _))) = tokio::time::timeout(
             CONNECT,
-            Line::open(transport, address, &url.host, &self.tls),
+            Connection::open(transport, address, &url.host, &self.tls),
         )
         .await
         else {
@@ -273,7 +273,7 @@ impl Doctor<'_> {
         if ![ErrorCode::UNAUTHENTICATED, ErrorCode::WRONG_CREDENTIALS].contains(&refusal.code) {
             return false;
         }
-        let opening = Line::open(transport, address, &url.host, &self.tls);
+        let opening = Connection::open(transport, address, &url.host, &self.tls);
         let Ok(Ok((line, _))) = tokio::time::timeout(CONNECT, opening).await else {
             return false;
         };
@@ -555,18 +555,18 @@ fn mint(secret: &str, name: Option<&str>, seconds: u64) -> Login {
     Login { username, password }
 }
 
-fn read_certificate(certificate: Option<Certificate>, version: Option<String>) -> Tls {
+fn read_certificate(certificate: Option<CertificateStatus>, version: Option<String>) -> Tls {
     let day = |until: SystemTime| match until.duration_since(SystemTime::now()) {
         Ok(left) => (left.as_secs() / DAY) as i64,
         Err(past) => -((past.duration().as_secs() / DAY) as i64) - 1,
     };
     let until = certificate
         .as_ref()
-        .and_then(|certificate| certificate.until);
+        .and_then(|certificate| certificate.not_after);
     Tls {
         version,
         expires_in_days: until.map(day),
-        problem: certificate.and_then(|certificate| certificate.problem),
+        problem: certificate.and_then(|certificate| certificate.problem.map(|error| error.to_string())),
     }
 }
 

@@ -1,15 +1,15 @@
-//! One conversation with a STUN or TURN server, step by step and timed: [`crate::turn::client_state`] over a [`Line`].
+//! One conversation with a STUN or TURN server, step by step and timed: [`crate::turn::client_state`] over a [`Connection`].
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::client::line::Line;
+use crate::client::transport::Connection;
 use crate::turn::client_state::{Answer, ClientState, Event, Login, Refusal, Request, wait_ms};
 
 /// A conversation with one server over one line.
 pub struct Talk {
-    line: Line,
+    line: Connection,
     client: ClientState,
 }
 
@@ -35,7 +35,7 @@ pub enum Source {
 
 impl Talk {
     /// A conversation that has not begun.
-    pub fn new(line: Line, login: Option<Login>) -> Talk {
+    pub fn new(line: Connection, login: Option<Login>) -> Talk {
         let mut seed = [0; 32];
         // Transaction ids only have to differ; where the system has no randomness they still do.
         let _predictable = getrandom::fill(&mut seed);

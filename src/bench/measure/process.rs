@@ -1,14 +1,14 @@
-//! What a process on this machine spends: `/proc/PID`, read like `top` does, but in nanoseconds.
+//! CPU time and memory of a local process from `/proc/PID`: as `top` reads them, but in nanoseconds.
 
 use std::fs;
 use std::io;
 
-/// What a process has spent up to now, and holds.
+/// What a process has used since it started, and what it holds now.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Spent {
-    /// CPU time of all its threads in nanoseconds (`schedstat`), user and kernel.
+pub struct ProcessUsage {
+    /// CPU time of all threads in nanoseconds (`schedstat`), user and kernel.
     pub cpu: u64,
-    /// Ticks of user and of kernel time, for their proportion.
+    /// Ticks of user time, for its proportion to kernel time.
     pub user: u64,
     /// Ticks of kernel time.
     pub system: u64,
@@ -16,62 +16,75 @@ pub struct Spent {
     pub resident: u64,
     /// Threads.
     pub threads: u64,
-    /// Times that its threads went to sleep or were put off.
+    /// Context switches of all threads, voluntary and involuntary.
     pub switches: u64,
 }
 
-/// Reads what process `pid` has spent.
+impl ProcessUsage {
+    /// What was used since an earlier reading; memory and threads as of this one.
+    pub fn since(&self, earlier: &ProcessUsage) -> ProcessUsage {
+        ProcessUsage {
+            cpu: self.cpu.saturating_sub(earlier.cpu),
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+            switches: self.switches.saturating_sub(earlier.switches),
+            ..*self
+        }
+    }
+}
+
+/// Reads the usage of process `pid`.
 ///
 /// # Errors
-/// When there is no such process, or it may not be read.
-pub fn spent(pid: u32) -> io::Result<Spent> {
-    let mut spent = Spent::default();
+/// The process does not exist, or may not be read.
+pub fn read_usage(pid: u32) -> io::Result<ProcessUsage> {
+    let mut usage = ProcessUsage::default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path();
-        // A thread may end while it is being read.
+        // A thread may exit between the listing and this read.
         let Ok(schedule) = fs::read_to_string(path.join("schedstat")) else {
             continue;
         };
-        spent.cpu += schedule
+        usage.cpu += schedule
             .split_whitespace()
             .next()
             .and_then(|first| first.parse::<u64>().ok())
             .unwrap_or(0);
         let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-        spent.switches += field(&status, "voluntary_ctxt_switches:")
+        usage.switches += field(&status, "voluntary_ctxt_switches:")
             + field(&status, "nonvoluntary_ctxt_switches:");
-        spent.threads += 1;
+        usage.threads += 1;
     }
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    spent.resident = field(&status, "VmRSS:") * 1024;
+    usage.resident = field(&status, "VmRSS:") * 1024;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything; utime and stime are the 12th and 13th fields behind it.
-    let behind: Vec<&str> = stat
+    // The name in parentheses may hold spaces and parentheses; utime and stime are the 12th and 13th fields after it.
+    let fields: Vec<&str> = stat
         .rsplit(") ")
         .next()
         .unwrap_or_default()
         .split_whitespace()
         .collect();
-    let ticks = |at: usize| {
-        behind
-            .get(at)
+    let ticks = |index: usize| {
+        fields
+            .get(index)
             .and_then(|field| field.parse().ok())
             .unwrap_or(0)
     };
-    spent.user = ticks(11);
-    spent.system = ticks(12);
-    Ok(spent)
+    usage.user = ticks(11);
+    usage.system = ticks(12);
+    Ok(usage)
 }
 
-/// The cores that no thread of process `pid` is bound to alone, of those that this process may use; none where that is
-/// no choice, because all or none are taken.
+/// The cores that this process may use and to which no thread of process `pid` is pinned. Empty if that leaves no choice:
+/// all cores, or none, are free.
 pub fn free_cores(pid: u32) -> Vec<usize> {
-    let bound = bound_cores(pid).unwrap_or_default();
+    let pinned = pinned_cores(pid).unwrap_or_default();
     let allowed = crate::net::host::cpu::allowed_cores();
     let free: Vec<usize> = allowed
         .iter()
         .copied()
-        .filter(|core| !bound.contains(core))
+        .filter(|core| !pinned.contains(core))
         .collect();
     if free.len() < allowed.len() {
         free
@@ -80,17 +93,17 @@ pub fn free_cores(pid: u32) -> Vec<usize> {
     }
 }
 
-fn bound_cores(pid: u32) -> io::Result<Vec<usize>> {
-    let mut bound = Vec::new();
+fn pinned_cores(pid: u32) -> io::Result<Vec<usize>> {
+    let mut pinned = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let status = fs::read_to_string(task?.path().join("status")).unwrap_or_default();
         let list = status
             .lines()
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-        // A range or a list of cores does not parse: such a thread runs where the system puts it.
-        bound.extend(list.and_then(|cores| cores.trim().parse::<usize>().ok()));
+        // A range or a list of cores does not parse as a number: such a thread is not pinned.
+        pinned.extend(list.and_then(|cores| cores.trim().parse::<usize>().ok()));
     }
-    Ok(bound)
+    Ok(pinned)
 }
 
 fn field(status: &str, name: &str) -> u64 {
@@ -106,18 +119,18 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_process_spends() {
-        let before = spent(std::process::id()).unwrap();
+    fn cpu_time_of_a_busy_process_grows() {
+        let before = read_usage(std::process::id()).unwrap();
         assert!(before.resident > 100_000 && before.threads > 0);
         let mut sum = 0u64;
-        while spent(std::process::id()).unwrap().cpu < before.cpu + 2_000_000 {
+        while read_usage(std::process::id()).unwrap().cpu < before.cpu + 2_000_000 {
             sum = (0..100_000u64).fold(sum, |sum, n| std::hint::black_box(sum ^ n));
         }
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_core_that_a_thread_is_bound_to_is_not_free() {
+    fn a_core_to_which_a_thread_is_pinned_is_not_free() {
         let cores = crate::net::host::cpu::allowed_cores();
         if cores.len() < 2 {
             eprintln!("SKIPPED: this host has one core");
@@ -138,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn no_process_is_an_error() {
-        assert!(spent(u32::MAX).is_err());
+    fn a_missing_process_is_an_error() {
+        assert!(read_usage(u32::MAX).is_err());
     }
 }
