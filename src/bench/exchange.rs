@@ -192,7 +192,9 @@ impl Exchanges {
             worker.send_message(index, plan.target.address, &out);
         }
         match rejected {
-            Some((request, refusal)) => self.handle_rejection(worker, plan, index, request, refusal),
+            Some((request, refusal)) => {
+                self.handle_rejection(worker, plan, index, request, refusal)
+            }
             None => Ok(()),
         }
     }
@@ -245,7 +247,9 @@ impl Exchanges {
                 continue;
             }
             let mut out = Vec::new();
-            worker.clients[*index].protocol.repeat(&pending.id, &mut out);
+            worker.clients[*index]
+                .protocol
+                .repeat(&pending.id, &mut out);
             worker.send_message(*index, plan.target.address, &out);
         }
         Ok(())
@@ -256,9 +260,7 @@ impl Exchanges {
 fn discard_from_peer(worker: &mut Worker, index: usize) -> Result<(), Error> {
     worker.buffers.batch.clear();
     let peer = &mut worker.peers[index - worker.clients.len()];
-    let received = peer
-        .receive(&mut worker.buffers.batch)
-        .map_err(Error::Io)?;
+    let received = peer.receive(&mut worker.buffers.batch).map_err(Error::Io)?;
     if !received.drained {
         worker.ready.push(index);
     }

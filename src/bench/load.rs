@@ -11,9 +11,7 @@ use crate::bench::rate::Rate;
 use crate::bench::worker::{CHANNEL, Progress, Worker};
 use crate::net::{BufferRange, Buffers, Transmit};
 use crate::turn::client_state::Request;
-use crate::wire::{
-    AttributeType, Class, Message, Method, Packet, attribute, padded, writer,
-};
+use crate::wire::{AttributeType, Class, Message, Method, Packet, attribute, padded, writer};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -121,9 +119,7 @@ impl<'a> Generator<'a> {
                 true => Duration::ZERO,
                 false => pacer.idle_time(worker.recorder.counters(), now),
             };
-            let timeout = idle
-                .min(Duration::from_nanos(end - now))
-                .min(MAX_SLEEP);
+            let timeout = idle.min(Duration::from_nanos(end - now)).min(MAX_SLEEP);
             self.receive(worker, timeout)?;
             if timeout.is_zero() && due == 0 {
                 // The thread that samples this run may share the core.
@@ -203,17 +199,16 @@ impl<'a> Generator<'a> {
                 .push(Transmit::new(plan.target.address, message));
             return;
         }
-        payload::stamp(
-            &mut octets[self.payload_offset..][..plan.size],
-            &stamp,
-        );
+        payload::stamp(&mut octets[self.payload_offset..][..plan.size], &stamp);
         let clients = worker.clients.len();
         let Some(client) = sending_client(plan, stream, clients) else {
             let recipient = stream % clients;
             let relayed = worker.clients[recipient].relayed;
             let payload = BufferRange::written(start + self.payload_offset, plan.size);
-            self.frames
-                .push(Transmit::new(relayed.unwrap_or(plan.target.address), payload));
+            self.frames.push(Transmit::new(
+                relayed.unwrap_or(plan.target.address),
+                payload,
+            ));
             self.recipients.push(recipient);
             return;
         };
@@ -225,8 +220,7 @@ impl<'a> Generator<'a> {
             false => plan.size,
         };
         let packet = BufferRange::written(start + header_offset, client.header.len() + size);
-        self.frames
-            .push(Transmit::new(plan.target.address, packet));
+        self.frames.push(Transmit::new(plan.target.address, packet));
     }
 
     /// Waits up to `timeout` and receives at most a batch from each ready socket.

@@ -221,7 +221,8 @@ impl Plan {
             return Err(PlanError::Duration);
         }
         if let Some(pid) = self.pid {
-            crate::bench::measure::process::read_usage(pid).map_err(|error| PlanError::Process(pid, error))?;
+            crate::bench::measure::process::read_usage(pid)
+                .map_err(|error| PlanError::Process(pid, error))?;
         }
         Ok(())
     }

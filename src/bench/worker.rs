@@ -96,7 +96,11 @@ impl Worker {
             });
         }
         let has_peers = plan.workload == Workload::Relay && plan.direction != Direction::Hairpin;
-        let peer_count = if has_peers { plan.peers.min(to - from) } else { 0 };
+        let peer_count = if has_peers {
+            plan.peers.min(to - from)
+        } else {
+            0
+        };
         let mut peers = Vec::with_capacity(peer_count);
         for index in 0..peer_count {
             let peer = UdpSocket::bind(SocketAddr::new(local, 0), &udp_options())?;

@@ -498,7 +498,9 @@ fn marks(out: &mut String, plot: &Plot, series: &Series) {
         .enumerate()
         .map(|(index, (x, y))| format!("{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' }))
         .collect();
-    if let (Mark::Area, Some(first), Some(last)) = (series.mark, positions.first(), positions.last()) {
+    if let (Mark::Area, Some(first), Some(last)) =
+        (series.mark, positions.first(), positions.last())
+    {
         let _ = write!(
             out,
             "<path class=\"{class} area\" d=\"{path}L{:.1} {BOTTOM}L{:.1} {BOTTOM}Z\"/>",
@@ -587,10 +589,7 @@ fn table(outcome: &Outcome) -> String {
         rows.push(("Load generator: cores", format!("{:.2}", loader.cores)));
     }
     if outcome.loader_bound {
-        rows.push((
-            "Note",
-            LOADER_BOUND.into(),
-        ));
+        rows.push(("Note", LOADER_BOUND.into()));
     }
     if outcome.answer_bound {
         rows.push(("Note", ANSWER_BOUND.into()));

@@ -381,7 +381,10 @@ impl fmt::Display for RunFailure {
                 "nothing came in the last {seconds:.1} s: the server exited, or lost its allocations"
             ),
             RunFailure::Corrupted(packets) => {
-                write!(f, "{packets} packets arrived with other octets than were sent")
+                write!(
+                    f,
+                    "{packets} packets arrived with other octets than were sent"
+                )
             }
         }
     }
@@ -394,7 +397,8 @@ fn is_answer_bound(plan: &Plan, received: u64, seconds: f64, loss: f64) -> bool 
     let is_limited = plan.workload == Workload::Binding && plan.target.transport == Transport::Udp;
     let is_at_limit = plan.rate == Rate::Max || loss > MAX_LOSS;
     let expected = DEFAULT_ANSWER_RATE * seconds;
-    let is_met = (expected * 0.9..expected * 1.05 + DEFAULT_ANSWER_RATE / 2.0).contains(&(received as f64));
+    let is_met =
+        (expected * 0.9..expected * 1.05 + DEFAULT_ANSWER_RATE / 2.0).contains(&(received as f64));
     is_limited && !plan.target.address.ip().is_loopback() && is_at_limit && is_met
 }
 

@@ -35,8 +35,8 @@ impl ProgressLine {
                 "{elapsed_precise} {bar:30} {wide_msg}",
             ),
         };
-        let style = ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         ProgressLine {
             bar: bar.with_style(style),
             duration: plan.duration,

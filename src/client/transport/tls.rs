@@ -131,9 +131,9 @@ impl ServerCertVerifier for CertificateRecorder {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let outcome =
-            self.verifier
-                .verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        let outcome = self
+            .verifier
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now);
         self.record(end_entity, outcome.map(drop));
         Ok(ServerCertVerified::assertion())
     }

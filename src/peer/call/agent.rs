@@ -10,10 +10,10 @@ use str0m::net::{Protocol, Receive, Transmit};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig, RtcError};
 use tokio::sync::mpsc;
 
-use crate::peer::call::gather::Packet;
 use crate::client::transport::tls;
 use crate::peer::call::candidates::Ledger;
 use crate::peer::call::exchange::{Exchange, Heard};
+use crate::peer::call::gather::Packet;
 use crate::peer::call::gather::{Found, Host, IceServer, gather, keep_allowed};
 use crate::peer::call::media::Tracks;
 use crate::peer::call::negotiation::{LABEL, Negotiation, channel_config};

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustls::ClientConfig;
 use tokio::net::UdpSocket;
 
-use crate::client::transport::{ConnectError, Connection, Handshake};
 use crate::client::transport::tls;
 use crate::client::transport::tls::{CertificateRecorder, CertificateStatus};
+use crate::client::transport::{ConnectError, Connection, Handshake};
 use crate::client::uri::ServerUri;
 use crate::peer::check::diagnosis;
 use crate::peer::check::diagnosis::Clue;
@@ -162,7 +162,8 @@ impl Doctor<'_> {
             },
         ))) = &opened
         {
-            self.certificates.record_without_chain(certificate.clone(), &url.host);
+            self.certificates
+                .record_without_chain(certificate.clone(), &url.host);
         }
         let certificate = self.certificates.take();
         match opened {
@@ -566,7 +567,8 @@ fn read_certificate(certificate: Option<CertificateStatus>, version: Option<Stri
     Tls {
         version,
         expires_in_days: until.map(day),
-        problem: certificate.and_then(|certificate| certificate.problem.map(|error| error.to_string())),
+        problem: certificate
+            .and_then(|certificate| certificate.problem.map(|error| error.to_string())),
     }
 }
 
