@@ -180,7 +180,7 @@ fn set_header(socket: &UdpSocket, v6: bool, class: u32, hops: u32) {
 
 fn report_header(socket: &UdpSocket, v6: bool) {
     socket
-        .set_read_timeout(Some(crate::support::client::TIMEOUT))
+        .set_read_timeout(Some(crate::support::TIMEOUT))
         .unwrap();
     let reference = SockRef::from(socket);
     if v6 {
@@ -260,8 +260,7 @@ fn tap() -> Option<Socket> {
     tap.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
         .unwrap();
     tap.set_recv_buffer_size(4 << 20).unwrap();
-    tap.set_read_timeout(Some(crate::support::client::TIMEOUT))
-        .unwrap();
+    tap.set_read_timeout(Some(crate::support::TIMEOUT)).unwrap();
     Some(tap)
 }
 

@@ -294,7 +294,7 @@ fn a_dead_relayed_address_is_no_permitted_peer() {
     one.send_channel(0x4001, b"alive");
     assert_eq!(two.data().1, b"alive");
     assert_eq!(two.refresh(0).number(LIFETIME), Some(0));
-    let end = std::time::Instant::now() + crate::support::client::TIMEOUT;
+    let end = std::time::Instant::now() + crate::support::TIMEOUT;
     let successor = loop {
         match std::net::UdpSocket::bind(b) {
             Ok(socket) => break socket,

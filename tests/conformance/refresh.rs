@@ -141,7 +141,7 @@ fn closing_the_connection_frees_the_relayed_address() {
     let mut client = server.tcp();
     let relayed = client.allocate();
     drop(client);
-    let end = std::time::Instant::now() + crate::support::client::TIMEOUT;
+    let end = std::time::Instant::now() + crate::support::TIMEOUT;
     while std::net::UdpSocket::bind(relayed).is_err() {
         assert!(std::time::Instant::now() < end, "{relayed} is still open");
         std::thread::yield_now();

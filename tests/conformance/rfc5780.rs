@@ -1,6 +1,7 @@
 //! RFC 5780: NAT behaviour discovery, on two addresses with two ports each.
 
-use crate::support::client::{Peer, TIMEOUT};
+use crate::support::TIMEOUT;
+use crate::support::client::Peer;
 use crate::support::codec::*;
 use crate::support::process::{Server, Setup, free_port};
 use std::net::{SocketAddr, UdpSocket};

@@ -1,6 +1,7 @@
 //! RFC 6062: TCP relays. The 30-second limits are in `virtual_time`.
 
-use crate::support::client::{Client, PASSWORD, Packet, TIMEOUT, USER};
+use crate::support::TIMEOUT;
+use crate::support::client::{Client, PASSWORD, Packet, USER};
 use crate::support::codec::*;
 use crate::support::operator::until;
 use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Server, Setup};

@@ -1,6 +1,7 @@
 //! RFC 8016: an allocation follows its client to another five-tuple.
 
-use crate::support::client::{Client, PASSWORD, Packet, Peer, TIMEOUT, USER};
+use crate::support::TIMEOUT;
+use crate::support::client::{Client, PASSWORD, Packet, Peer, USER};
 use crate::support::codec::*;
 use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Server};
 use hairpin::relay::{Plan, Supervisor};

@@ -306,7 +306,7 @@ impl World {
                     }
                     Effect::Bind { relayed, local, .. } => binds.push((relayed, local)),
                     Effect::Unbind { relayed } => {
-                        drop(self.sockets.remove(&relayed).expect("an open socket"))
+                        self.sockets.remove(&relayed).expect("an open socket");
                     }
                     Effect::Ended(record) => self.ended.push(record.end_reason.unwrap()),
                     Effect::Connect { connection, .. } => self.connecting.push(connection),

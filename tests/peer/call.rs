@@ -7,8 +7,8 @@ use hairpin::peer::verdict::{Expected, Kind, Path, Verdict};
 use hairpin::turn::Transport;
 use serde_json::json;
 
+use crate::coturn::Coturn;
 use crate::rendezvous;
-use crate::support::coturn::Coturn;
 
 fn settings(signal: &str) -> Settings {
     Settings {

@@ -6,7 +6,7 @@ use hairpin::peer::check::report::{Health, Outcome, Report, Severity};
 use hairpin::peer::check::run::{Credentials, Settings, check};
 use hairpin::turn::client_state::Login;
 
-use crate::support::coturn::Coturn;
+use crate::coturn::Coturn;
 
 async fn examine(
     urls: &[String],

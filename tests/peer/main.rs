@@ -2,6 +2,7 @@
 
 mod call;
 mod check;
+mod coturn;
 mod rendezvous;
 
 #[path = "../support/mod.rs"]

@@ -2,7 +2,8 @@
 //! 508), running ones live until they end or the deadline, `/readyz` answers 503 at once; [...] a second SIGTERM ends at once."
 
 use crate::command;
-use crate::support::client::{Client, PASSWORD, Peer, TIMEOUT, USER};
+use crate::support::TIMEOUT;
+use crate::support::client::{Client, PASSWORD, Peer, USER};
 use crate::support::codec::{Attribute, Outgoing, REFRESH};
 use crate::support::directory::Directory;
 use crate::support::operator::{is_gone, json, signal, until};

@@ -2,7 +2,8 @@
 //! address mapping `10.0.0.5=203.0.113.7`; IPv4 and IPv6; several relay addresses are used in turn".
 
 use crate::command;
-use crate::support::client::{PASSWORD, TIMEOUT, USER};
+use crate::support::TIMEOUT;
+use crate::support::client::{PASSWORD, USER};
 use crate::support::codec::{Attribute, Outgoing};
 use crate::support::namespace::Namespace;
 use crate::support::operator::until;

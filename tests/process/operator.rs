@@ -1,6 +1,7 @@
 //! What an operator sees: metrics, health, logs.
 
-use crate::support::client::{Peer, TIMEOUT};
+use crate::support::TIMEOUT;
+use crate::support::client::Peer;
 use crate::support::codec::{BINDING, Outgoing};
 use crate::support::process::Setup;
 use std::time::Instant;

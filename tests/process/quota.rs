@@ -2,7 +2,8 @@
 //! (token buckets; drops counted [...]); total bytes per user per period; new peer addresses per second per allocation [...].
 //! 486 and 508 as the RFC says."
 
-use crate::support::client::{PASSWORD, Peer, TIMEOUT, USER};
+use crate::support::TIMEOUT;
+use crate::support::client::{PASSWORD, Peer, USER};
 use crate::support::codec::{Attribute, CONNECTION_ID, CREATE_PERMISSION, Outgoing};
 use crate::support::operator::{json, until};
 use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Setup};

@@ -1,7 +1,8 @@
 //! Issue 8: "Reload (SIGHUP, or `POST /reload` on the admin listener) [...]; all or nothing; the answer says what changed and
 //! what needs a restart. Existing allocations live on [...]. A file that does not validate changes nothing."
 
-use crate::support::client::{Client, PASSWORD, Packet, Peer, TIMEOUT, USER};
+use crate::support::TIMEOUT;
+use crate::support::client::{Client, PASSWORD, Packet, Peer, USER};
 use crate::support::codec::Outgoing;
 use crate::support::directory::Directory;
 use crate::support::operator::{ask, json, on_file, signal};

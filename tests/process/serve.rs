@@ -1,6 +1,7 @@
 //! Starting, running and ending.
 
-use crate::support::client::{Client, PASSWORD, Peer, TIMEOUT, USER};
+use crate::support::TIMEOUT;
+use crate::support::client::{Client, PASSWORD, Peer, USER};
 use crate::support::codec::Outgoing;
 use crate::support::process::{REALM_NAME, Setup, free_port};
 use crate::{command, find_text, json_in, stderr};

@@ -2,9 +2,10 @@
 //! user, discards by reason, shards' load, certificates' expiry. No third-party request, works offline, light and dark"; "the status
 //! page driven in headless Chromium".
 
+use crate::support::TIMEOUT;
 use crate::support::axe;
 use crate::support::browser::{Browser, Look, Page, chromium, needs};
-use crate::support::client::{Client, Peer, TIMEOUT, USER};
+use crate::support::client::{Client, Peer, USER};
 use crate::support::directory::Directory;
 use crate::support::process::{Setup, free_port};
 use serde_json::json;

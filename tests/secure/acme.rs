@@ -1,8 +1,9 @@
 //! Certificates by ACME (TLS-ALPN-01 on the relay's own port), ordered from an ACME server for tests.
 
 use super::acme_server::{AcmeServer, Addresses};
+use crate::support::TIMEOUT;
 use crate::support::certificate::{serial_of, shown_serial};
-use crate::support::client::{Client, Peer, SERVER_NAME, TIMEOUT};
+use crate::support::client::{Client, Peer, SERVER_NAME};
 use crate::support::directory::Directory;
 use crate::support::operator::{signal, until};
 use crate::support::process::{Server, Setup};

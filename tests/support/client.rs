@@ -1,5 +1,6 @@
 //! A blocking TURN client that sends exactly what a test tells it to, over any transport, and keeps what it receives in order.
 
+use super::TIMEOUT;
 use super::codec::*;
 use super::transport::Transport;
 use std::collections::VecDeque;
@@ -398,8 +399,6 @@ impl Peer {
     }
 }
 
-/// How long a test waits for something that must happen.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
 /// The name that servers with TLS show a certificate for.
 pub const SERVER_NAME: &str = "relay.example";
 /// The first user of every server under test.

@@ -5,12 +5,13 @@
 // A target uses only a part of it.
 #![allow(dead_code)]
 
+use std::time::Duration;
+
 pub mod axe;
 pub mod browser;
 pub mod certificate;
 pub mod client;
 pub mod codec;
-pub mod coturn;
 pub mod directory;
 pub mod missing;
 pub mod namespace;
@@ -18,3 +19,6 @@ pub mod operator;
 pub mod process;
 pub mod relay;
 pub mod transport;
+
+/// How long a test waits for something that must happen.
+pub const TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,6 +1,6 @@
 //! What an operator does to a running server: requests to its admin listener, signals, a configuration file.
 
-use super::client::TIMEOUT;
+use super::TIMEOUT;
 use super::process::{Server, Setup};
 use serde_json::Value;
 use std::io::{Read, Write};

@@ -1,7 +1,8 @@
 //! The built binary on free ports, ended with the test.
 
+use super::TIMEOUT;
 use super::certificate::self_signed;
-use super::client::{Client, PASSWORD, TIMEOUT, USER};
+use super::client::{Client, PASSWORD, USER};
 use super::directory::Directory;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,6 +1,6 @@
 //! The connections of a test's client: UDP, TCP, TLS and DTLS, blocking.
 
-use super::client::TIMEOUT;
+use super::TIMEOUT;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
