@@ -48,8 +48,9 @@ pub mod tls;
 pub mod udp;
 
 pub use crate::net::tls::certificate::Certificate;
+pub use crate::net::tls::error::TlsError;
 pub use crate::net::tls::rewind::Rewind;
-pub use crate::net::tls::server::TlsServer;
+pub use crate::net::tls::server::{TlsOptions, TlsServer};
 pub use crate::net::udp::buffer::{Batch, Datagram, HEADROOM, Received};
 pub use crate::net::udp::icmp::{IcmpError, IcmpOrigin};
 pub use crate::net::udp::options::{IoMode, UdpOptions};

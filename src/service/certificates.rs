@@ -1,6 +1,6 @@
 //! Certificates from files, watched: what is written there is shown to whoever comes next, and nobody is disconnected.
 
-use crate::net::{Certificate, TlsServer};
+use crate::net::{Certificate, TlsError, TlsServer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -173,8 +173,9 @@ impl Certificates {
     }
 
     fn publish(&self, filed: &[Arc<Certificate>], ordered: &[Arc<Certificate>]) -> io::Result<()> {
-        self.tls
-            .replace(filed.iter().chain(ordered).cloned().collect())
+        Ok(self
+            .tls
+            .replace(filed.iter().chain(ordered).cloned().collect())?)
     }
 
     /// Whether the files differ from what was read, and have not changed since the last look.
@@ -203,9 +204,9 @@ pub fn read(pair: &Pair) -> io::Result<Arc<Certificate>> {
     };
     let (chain, key) = (content(&pair.certificate)?, content(&pair.private_key)?);
     let certificate = Certificate::from_pem(&chain, &key);
-    let named = |error: io::Error| {
+    let named = |error: TlsError| {
         io::Error::new(
-            error.kind(),
+            io::ErrorKind::InvalidData,
             format!("{}: {error}", pair.certificate.display()),
         )
     };

@@ -1,102 +1,90 @@
-//! A certificate with its key, as operators have it: PEM in, everything that TLS, DTLS and a person want to know out.
+//! A certificate with its private key, in the forms that TLS and DTLS use.
 
+use crate::net::tls::error::TlsError;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// A chain, its private key, and what the first certificate says.
+/// A certificate chain, its private key, and facts about the server's own certificate.
 pub struct Certificate {
-    certified: Arc<CertifiedKey>,
+    certified_key: Arc<CertifiedKey>,
     dtls: Option<dimpl::DtlsCertificate>,
     names: Vec<String>,
     serial: String,
-    begins: Duration,
-    expires: Duration,
+    not_before: Duration,
+    not_after: Duration,
 }
 
 impl Certificate {
-    /// Reads a chain (the server's own certificate first) and its key, both PEM.
+    /// Parses a chain, the server's own certificate first, and its private key, both in PEM.
     ///
     /// # Errors
-    /// A sentence about what is wrong: no certificate, no key, or a key that belongs to another certificate.
-    pub fn from_pem(chain: &[u8], key: &[u8]) -> io::Result<Certificate> {
+    /// If a file does not hold what it should, or if the key belongs to another certificate.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Certificate, TlsError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
-            .map_err(|error| invalid(format!("the certificate file is not PEM: {error}")))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            invalid(format!(
-                "the private key file holds no private key in PEM: {error}"
-            ))
-        })?;
+            .map_err(TlsError::CertificatePem)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::PrivateKeyPem)?;
         Certificate::new(chain, key)
     }
 
-    /// The same from DER.
+    /// As [`Certificate::from_pem`], but from DER.
     ///
     /// # Errors
     /// As [`Certificate::from_pem`].
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
-    ) -> io::Result<Certificate> {
-        let leaf = chain
-            .first()
-            .ok_or_else(|| invalid("the certificate file holds no certificate".into()))?;
-        let (_, parsed) = X509Certificate::from_der(leaf.as_ref())
-            .map_err(|error| invalid(format!("the certificate cannot be read: {error}")))?;
+    ) -> Result<Certificate, TlsError> {
+        let leaf = chain.first().ok_or(TlsError::NoCertificate)?;
+        let (_, parsed) =
+            X509Certificate::from_der(leaf.as_ref()).map_err(TlsError::InvalidCertificate)?;
         let names = names(&parsed);
-        let serial = parsed
-            .raw_serial()
-            .iter()
-            .map(|octet| format!("{octet:02x}"))
-            .collect();
-        let since = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-        let begins = since(parsed.validity().not_before.timestamp());
-        let expires = since(parsed.validity().not_after.timestamp());
-        let dtls = for_dtls(leaf, &key);
-        let certified = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-            .map_err(|error| {
-                invalid(format!(
-                    "the certificate cannot be used with this key: {error}"
-                ))
-            })?;
+        let serial = parsed.raw_serial().iter();
+        let serial = serial.map(|octet| format!("{octet:02x}")).collect();
+        let since_epoch = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let not_before = since_epoch(parsed.validity().not_before.timestamp());
+        let not_after = since_epoch(parsed.validity().not_after.timestamp());
+        let dtls = dtls_certificate(leaf, &key);
+        let certified_key = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+            .map_err(TlsError::PrivateKey)?;
         Ok(Certificate {
-            certified: Arc::new(certified),
+            certified_key: Arc::new(certified_key),
             dtls,
             names,
             serial,
-            begins,
-            expires,
+            not_before,
+            not_after,
         })
     }
 
-    /// The server names it is for, in lower case; one may begin with `*.`.
+    /// The server names of the certificate in lower case. A name may begin with `*.`.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Its serial number, in hexadecimal.
+    /// The serial number in hexadecimal.
     pub fn serial(&self) -> &str {
         &self.serial
     }
 
-    /// From when on it is good, since the Unix epoch.
+    /// Start of the validity, since the Unix epoch.
     pub fn not_before(&self) -> Duration {
-        self.begins
+        self.not_before
     }
 
-    /// When it expires, since the Unix epoch.
+    /// End of the validity, since the Unix epoch.
     pub fn not_after(&self) -> Duration {
-        self.expires
+        self.not_after
     }
 
-    /// Whether it is for this server name. RFC 6125 §6.4.3: a wildcard stands for one whole label.
+    /// Returns true if the certificate is valid for this server name. A wildcard stands for exactly one label (RFC 6125
+    /// §6.4.3).
     pub fn matches_name(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let parent = name.split_once('.').map(|(_, parent)| parent);
@@ -106,12 +94,13 @@ impl Certificate {
         })
     }
 
-    /// As TLS uses it.
+    /// The form that TLS uses.
     pub fn certified_key(&self) -> &Arc<CertifiedKey> {
-        &self.certified
+        &self.certified_key
     }
 
-    /// As DTLS uses it, where it can: its implementation knows ECDSA over P-256 and P-384, and sends no chain.
+    /// The form that DTLS uses; `None` unless the key is ECDSA over P-256 or P-384, which are all that the DTLS library
+    /// supports. The library sends the server's own certificate without the chain.
     pub fn dtls(&self) -> Option<&dimpl::DtlsCertificate> {
         self.dtls.as_ref()
     }
@@ -126,8 +115,12 @@ impl fmt::Debug for Certificate {
     }
 }
 
-fn for_dtls(leaf: &CertificateDer<'_>, key: &PrivateKeyDer<'_>) -> Option<dimpl::DtlsCertificate> {
+fn dtls_certificate(
+    leaf: &CertificateDer<'_>,
+    key: &PrivateKeyDer<'_>,
+) -> Option<dimpl::DtlsCertificate> {
     let keys = dimpl::crypto::aws_lc_rs::default_provider().key_provider;
+    // Only to find out whether the library can use the key: it loads the key again for each association.
     keys.load_private_key(key.secret_der()).ok()?;
     Some(dimpl::DtlsCertificate {
         certificate: leaf.to_vec(),
@@ -135,7 +128,7 @@ fn for_dtls(leaf: &CertificateDer<'_>, key: &PrivateKeyDer<'_>) -> Option<dimpl:
     })
 }
 
-/// RFC 6125 §6.4.4: the common name counts only where there is no subject alternative name.
+/// The names of a certificate. The common name counts only without subject alternative names (RFC 6125 §6.4.4).
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let names: Vec<&str> = match &alternative {
@@ -157,25 +150,18 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     names.into_iter().map(str::to_ascii_lowercase).collect()
 }
 
-fn invalid(sentence: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, sentence)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 
     #[test]
-    fn names_and_keys_are_read_and_a_foreign_key_is_refused() {
-        let key = KeyPair::generate().unwrap();
-        let params =
-            CertificateParams::new(["Turn.Example.org".into(), "*.example.net".into()]).unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        let certificate =
-            Certificate::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+    fn names_match_exactly_or_by_a_wildcard_for_one_label() {
+        let names = ["Turn.Example.org", "*.example.net"];
+        let (chain, key) = self_signed(&names, &KeyPair::generate().unwrap());
+        let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
         assert_eq!(certificate.names(), ["turn.example.org", "*.example.net"]);
-        for (name, fits) in [
+        for (name, expected) in [
             ("turn.example.org", true),
             ("TURN.example.org", true),
             ("a.example.net", true),
@@ -183,47 +169,41 @@ mod tests {
             ("example.net", false),
             ("example.org", false),
         ] {
-            assert_eq!(certificate.matches_name(name), fits, "{name}");
+            assert_eq!(certificate.matches_name(name), expected, "{name}");
         }
-        assert!(
-            certificate.dtls().is_some()
-                && certificate.not_after() > Duration::from_secs(1_700_000_000)
-        );
-        let other = KeyPair::generate().unwrap().serialize_pem();
-        let refused = Certificate::from_pem(pem.as_bytes(), other.as_bytes())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            refused.contains("cannot be used with this key"),
-            "{refused}"
-        );
-        assert!(
-            Certificate::from_pem(b"", other.as_bytes())
-                .unwrap_err()
-                .to_string()
-                .contains("no certificate")
-        );
-        assert!(
-            Certificate::from_pem(pem.as_bytes(), b"")
-                .unwrap_err()
-                .to_string()
-                .contains("no private key")
-        );
+        assert!(certificate.dtls().is_some());
+        assert!(certificate.not_after() > Duration::from_secs(1_700_000_000));
     }
 
     #[test]
-    fn a_key_that_dtls_does_not_know_serves_tls_alone() {
+    fn missing_or_mismatched_files_are_errors_that_say_so() {
+        let (chain, key) = self_signed(&["a.example"], &KeyPair::generate().unwrap());
+        let other_key = KeyPair::generate().unwrap().serialize_pem();
+        for (chain, key, expected) in [
+            (
+                chain.as_str(),
+                other_key.as_str(),
+                "cannot be used with this key",
+            ),
+            ("", key.as_str(), "no certificate"),
+            (chain.as_str(), "", "no private key"),
+        ] {
+            let error = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_dtls_does_not_support_is_for_tls_only() {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-        let certificate = CertificateParams::new(["a.example".into()])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap();
-        let key = key.serialize_pem();
-        assert!(
-            Certificate::from_pem(certificate.pem().as_bytes(), key.as_bytes())
-                .unwrap()
-                .dtls()
-                .is_none()
-        );
+        let (chain, key) = self_signed(&["a.example"], &key);
+        let certificate = Certificate::from_pem(chain.as_bytes(), key.as_bytes()).unwrap();
+        assert!(certificate.dtls().is_none());
+    }
+
+    fn self_signed(names: &[&str], key: &KeyPair) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names).unwrap().self_signed(key);
+        (certificate.unwrap().pem(), key.serialize_pem())
     }
 }

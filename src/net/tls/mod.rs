@@ -1,5 +1,6 @@
 //! TLS for client connections.
 
 pub mod certificate;
+pub mod error;
 pub mod rewind;
 pub mod server;

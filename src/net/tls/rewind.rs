@@ -1,4 +1,5 @@
-//! A stream some of whose octets were read already: by who told what it is, or ahead of who asks for few at a time.
+//! A stream of which some octets were read before: by the code that told TLS from STUN by its first octets, or ahead of a
+//! reader that asks for few octets at a time.
 
 use std::cell::Cell;
 use std::io;
@@ -6,71 +7,84 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream that first gives what was read of it before, and that may be read only so far.
+/// A stream that first returns octets which were read from it before.
 #[derive(Debug)]
 pub struct Rewind<S> {
-    /// What was read and not yet given: `taken..end` of it.
+    /// Octets that were read from `stream`; `next..end` have not been returned.
     prefix: Vec<u8>,
-    taken: usize,
+    next: usize,
     end: usize,
-    allowance: Option<usize>,
-    ahead: bool,
+    /// Octets that may still be returned; `None` for any number.
+    limit: Option<usize>,
+    read_ahead: bool,
     stream: S,
 }
 
 impl<S> Rewind<S> {
-    /// `prefix`, then what `stream` gives; after `allowance` octets in all (`None`: never) reading fails.
-    pub fn new(prefix: Vec<u8>, stream: S, allowance: Option<usize>) -> Rewind<S> {
+    /// Returns `prefix`, then what `stream` returns.
+    pub fn new(prefix: Vec<u8>, stream: S) -> Rewind<S> {
         Rewind {
             end: prefix.len(),
             prefix,
-            taken: 0,
-            allowance,
-            ahead: false,
+            next: 0,
+            limit: None,
+            read_ahead: false,
             stream,
         }
     }
 
-    /// Reads as much as there is at once, however little is asked for. rustls asks for 4 KiB: a call for every three packets.
+    /// Makes reading fail after `octets` octets, the prefix included. Bounds what an unauthenticated client can make the
+    /// server buffer: rustls collects a handshake message until it is complete.
     #[must_use]
-    pub fn with_read_ahead(self) -> Self {
+    pub fn with_limit(self, octets: usize) -> Self {
         Rewind {
-            ahead: true,
+            limit: Some(octets),
             ..self
         }
     }
 
-    /// Lets it be read without end from here on.
+    /// Removes the limit.
     pub fn lift_limit(&mut self) {
-        self.allowance = None;
+        self.limit = None;
     }
 
-    /// Reads what the kernel has into the thread's scratch and gives what there is room for. Where more is left, the scratch
-    /// stays here until that has been given too.
+    /// Reads up to 64 KiB at once from the stream, however few octets the reader asks for. rustls asks for 4 KiB, which
+    /// would take a system call for every three packets.
+    #[must_use]
+    pub fn with_read_ahead(self) -> Self {
+        Rewind {
+            read_ahead: true,
+            ..self
+        }
+    }
+
+    /// Reads into the thread's scratch memory and returns as much as fits into `buffer`. If octets are left, the connection
+    /// keeps the scratch memory until they have been returned, and the thread allocates another.
     fn read_ahead(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
     {
         let mut scratch = SCRATCH.take();
-        scratch.resize(AHEAD, 0);
-        let most = self.allowance.unwrap_or(AHEAD).min(AHEAD);
-        let mut ahead = ReadBuf::new(scratch.get_mut(..most).unwrap_or_default());
+        scratch.resize(READ_AHEAD, 0);
+        let length = self.limit.unwrap_or(READ_AHEAD).min(READ_AHEAD);
+        let mut ahead = ReadBuf::new(scratch.get_mut(..length).unwrap_or_default());
         let outcome = Pin::new(&mut self.stream).poll_read(cx, &mut ahead);
-        (self.taken, self.end) = (0, ahead.filled().len());
+        (self.next, self.end) = (0, ahead.filled().len());
         self.prefix = scratch;
-        self.give_prefix(buffer);
+        self.read_prefix(buffer);
         outcome
     }
 
-    fn give_prefix(&mut self, buffer: &mut ReadBuf<'_>) {
-        let rest = self.prefix.get(self.taken..self.end).unwrap_or_default();
-        let given = rest.len().min(buffer.remaining());
-        buffer.put_slice(rest.get(..given).unwrap_or_default());
-        self.taken += given;
-        if self.taken >= self.end {
-            let empty = std::mem::take(&mut self.prefix);
-            if empty.len() == AHEAD {
-                SCRATCH.set(empty);
+    fn read_prefix(&mut self, buffer: &mut ReadBuf<'_>) {
+        let rest = self.prefix.get(self.next..self.end).unwrap_or_default();
+        let length = rest.len().min(buffer.remaining());
+        buffer.put_slice(rest.get(..length).unwrap_or_default());
+        self.next += length;
+        if self.next >= self.end {
+            let prefix = std::mem::take(&mut self.prefix);
+            // The first prefix came from the caller and is of another size.
+            if prefix.len() == READ_AHEAD {
+                SCRATCH.set(prefix);
             }
         }
     }
@@ -83,26 +97,27 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        if self.allowance == Some(0) {
+        if self.limit == Some(0) {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "a handshake without end",
+                "the handshake exceeds its size limit",
             )));
         }
         if self.prefix.is_empty() {
-            let read = match self.ahead {
-                true => self.read_ahead(cx, buffer),
-                false => Pin::new(&mut self.stream).poll_read(cx, buffer),
+            let read = if self.read_ahead {
+                self.read_ahead(cx, buffer)
+            } else {
+                Pin::new(&mut self.stream).poll_read(cx, buffer)
             };
             match read {
                 Poll::Ready(Ok(())) => {}
-                other => return other,
+                Poll::Ready(Err(_)) | Poll::Pending => return read,
             }
         } else {
-            self.give_prefix(buffer);
+            self.read_prefix(buffer);
         }
-        let read = buffer.filled().len() - before;
-        self.allowance = self.allowance.map(|left| left.saturating_sub(read));
+        let length = buffer.filled().len() - before;
+        self.limit = self.limit.map(|limit| limit.saturating_sub(length));
         Poll::Ready(Ok(()))
     }
 }
@@ -119,9 +134,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
+        parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -138,12 +153,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
 }
 
 thread_local! {
-    /// What is read ahead lands here, so that connections hold memory only while they have something.
+    /// Memory to read ahead into. Shared by a thread's connections, so that an idle connection holds none.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Octets read ahead at most.
-const AHEAD: usize = 64 << 10;
+/// Octets that are read ahead at most.
+const READ_AHEAD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -160,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_comes_first_and_the_allowance_ends_it() {
-        let mut stream = Rewind::new(b"abc".to_vec(), &b"defgh"[..], Some(6));
+    fn the_prefix_comes_first_and_counts_toward_the_limit() {
+        let mut stream = Rewind::new(b"abc".to_vec(), &b"defgh"[..]).with_limit(6);
         assert_eq!(read(&mut stream, 2).unwrap(), b"ab");
         assert_eq!(read(&mut stream, 8).unwrap(), b"c");
         assert_eq!(read(&mut stream, 4).unwrap(), b"defg");
@@ -171,25 +186,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_ahead_comes_in_order_and_a_handshake_reads_no_further_than_it_may() {
+    fn read_ahead_keeps_the_order_and_the_limit_and_frees_its_memory_at_the_end() {
         let octets: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
-        let mut stream = Rewind::new(Vec::new(), &octets[..], Some(10)).with_read_ahead();
+        let mut stream = Rewind::new(Vec::new(), &octets[..])
+            .with_limit(10)
+            .with_read_ahead();
         assert_eq!(read(&mut stream, 4).unwrap(), &octets[..4]);
-        assert_eq!(
-            stream.stream.len(),
-            octets.len() - 10,
-            "not more than the allowance"
-        );
+        assert_eq!(stream.stream.len(), octets.len() - 10);
         stream.lift_limit();
         let mut all = octets[..4].to_vec();
         while all.len() < octets.len() {
             all.extend(read(&mut stream, 4096).unwrap());
-            assert!(stream.end - stream.taken <= AHEAD);
+            assert!(stream.end - stream.next <= READ_AHEAD);
         }
         assert_eq!(all, octets);
-        assert!(
-            read(&mut stream, 1).unwrap().is_empty() && stream.prefix.capacity() == 0,
-            "the end"
-        );
+        assert!(read(&mut stream, 1).unwrap().is_empty());
+        assert_eq!(stream.prefix.capacity(), 0);
     }
 }

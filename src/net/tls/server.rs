@@ -1,10 +1,12 @@
-//! TLS for clients: what a handshake needs, replaceable while connections live.
+//! The TLS server: what a handshake needs, replaceable while connections are open.
 //!
-//! The kernel's own TLS (`TCP_ULP`) is not used. It would save what rustls copies, 7 to 13 % of a shard that relays in bulk; the
-//! cipher, 11 to 13 %, would run all the same. It wants a kernel that has it (many do not: then `setsockopt` says ENOENT), keys
-//! to be handed over, and another way of reading for everything that is no data, and it could not be measured to be faster.
+//! Kernel TLS (`TCP_ULP`) is not used. It would save the copies that rustls makes, 7 to 13 % of the time of a shard that
+//! relays bulk data; the cipher, 11 to 13 %, would cost the same. In return it needs a kernel that has it (many lack it:
+//! `setsockopt` fails with ENOENT), the transfer of keys, and a second way to read all records other than application data.
+//! No measurement showed it to be faster.
 
 use crate::net::tls::certificate::Certificate;
+use crate::net::tls::error::TlsError;
 use crate::net::tls::rewind::Rewind;
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
@@ -17,137 +19,133 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-/// A handshake under way.
+/// A handshake in progress.
 pub type TlsHandshake = tokio_rustls::Accept<Rewind<TcpStream>>;
 /// An established connection.
 pub type TlsStream = tokio_rustls::server::TlsStream<Rewind<TcpStream>>;
 
-/// What new handshakes go by. Shared by all shards; what is replaced concerns only handshakes that begin later.
+/// Certificates and configuration for new handshakes, shared by all shards. A replacement does not affect handshakes and
+/// connections that have begun.
 #[derive(Debug)]
 pub struct TlsServer {
-    terms: TlsOptions,
+    options: TlsOptions,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    current: ArcSwap<Current>,
-    challenges: Arc<ArcSwap<Challenges>>,
+    active: ArcSwap<Active>,
+    challenges: Arc<ArcSwap<AcmeChallenges>>,
     failures: AtomicU64,
 }
 
-/// What an operator decided beside certificates.
+/// The operator's decisions other than certificates.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
-    /// Clients must show a certificate that one of these signed, directly or not; empty: they need none.
+    /// Client certificates must have been issued by one of these authorities, directly or not. If empty, clients need no
+    /// certificate.
     pub client_authorities: Vec<CertificateDer<'static>>,
-    /// HTTP is spoken behind the same port.
+    /// Clients may negotiate HTTP, which the web service answers on the same port.
     pub http: bool,
-    /// Certificates are ordered by ACME: validation (TLS-ALPN-01, RFC 8737) is answered.
+    /// Certificates are ordered by ACME, so validations (TLS-ALPN-01, RFC 8737) are answered.
     pub acme: bool,
 }
 
-/// Certificates that prove to an ACME server that a name is ours, by name. RFC 8737 §3.
-type Challenges = HashMap<String, Arc<CertifiedKey>>;
+/// The certificates that prove control over a name to an ACME server, by name (RFC 8737 §3).
+type AcmeChallenges = HashMap<String, Arc<CertifiedKey>>;
 
 #[derive(Debug)]
-struct Current {
+struct Active {
     certificates: Vec<Arc<Certificate>>,
     config: Arc<ServerConfig>,
 }
 
 impl TlsServer {
-    /// Serves these certificates. None may be there yet where ACME will bring some.
+    /// A server with these certificates, which may be none if ACME will provide some.
     ///
     /// # Errors
-    /// When the client authorities are unusable, or there is no randomness.
-    pub fn new(certificates: Vec<Arc<Certificate>>, terms: TlsOptions) -> io::Result<TlsServer> {
+    /// If the client authorities cannot be used, or if the system provides no randomness.
+    pub fn new(
+        certificates: Vec<Arc<Certificate>>,
+        options: TlsOptions,
+    ) -> Result<TlsServer, TlsError> {
         let challenges = Arc::new(ArcSwap::default());
-        let verifier = match terms.client_authorities.as_slice() {
+        let verifier = match options.client_authorities.as_slice() {
             [] => None,
             authorities => Some(client_verifier(authorities)?),
         };
-        let config = config(&certificates, &terms, verifier.as_ref(), &challenges)?;
-        let current = ArcSwap::from_pointee(Current {
+        let config = config(&certificates, &options, verifier.as_ref(), &challenges)?;
+        let active = ArcSwap::from_pointee(Active {
             certificates,
             config,
         });
         Ok(TlsServer {
-            terms,
+            options,
             verifier,
-            current,
+            active,
             challenges,
             failures: AtomicU64::new(0),
         })
     }
 
-    /// Handshakes from here on show these certificates; established connections stay.
+    /// Replaces the certificates for new handshakes. Connections stay open.
     ///
     /// # Errors
-    /// As [`TlsServer::new`]; then nothing has changed.
-    pub fn replace(&self, certificates: Vec<Arc<Certificate>>) -> io::Result<()> {
-        let config = config(
-            &certificates,
-            &self.terms,
-            self.verifier.as_ref(),
-            &self.challenges,
-        )?;
-        self.current.store(Arc::new(Current {
+    /// As [`TlsServer::new`]. The old certificates stay in use then.
+    pub fn replace(&self, certificates: Vec<Arc<Certificate>>) -> Result<(), TlsError> {
+        let verifier = self.verifier.as_ref();
+        let config = config(&certificates, &self.options, verifier, &self.challenges)?;
+        self.active.store(Arc::new(Active {
             certificates,
             config,
         }));
         Ok(())
     }
 
-    /// The certificates that are shown now.
+    /// The certificates in use.
     pub fn certificates(&self) -> Vec<Arc<Certificate>> {
-        self.current.load().certificates.clone()
+        self.active.load().certificates.clone()
     }
 
-    /// Counts that new certificates could not be used.
+    /// Counts a failure to replace the certificates.
     pub fn count_failure(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that has been.
+    /// Number of failures to replace the certificates.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
     }
 
     /// Begins a handshake.
     pub fn accept(&self, stream: Rewind<TcpStream>) -> TlsHandshake {
-        TlsAcceptor::from(self.current.load().config.clone()).accept(stream)
+        TlsAcceptor::from(self.active.load().config.clone()).accept(stream)
     }
 
-    /// The certificate for a DTLS client that asks for this server name: one for the name, else the first that DTLS can
-    /// use at all.
+    /// The certificate for a DTLS client that asks for this server name: the first that matches the name, or else the first
+    /// that DTLS supports.
     pub fn dtls_certificate(&self, name: Option<&str>) -> Option<dimpl::DtlsCertificate> {
-        let current = self.current.load();
+        let active = self.active.load();
         let usable = || {
-            current
-                .certificates
-                .iter()
-                .filter(|certificate| certificate.dtls().is_some())
+            let certificates = active.certificates.iter();
+            certificates.filter(|certificate| certificate.dtls().is_some())
         };
-        let named =
-            name.and_then(|name| usable().find(|certificate| certificate.matches_name(name)));
-        named
+        name.and_then(|name| usable().find(|certificate| certificate.matches_name(name)))
             .or_else(|| usable().next())
             .and_then(|certificate| certificate.dtls().cloned())
     }
 
-    /// Judges the certificates that clients must show; `None` when they need none.
+    /// Verifies client certificates; `None` if clients need none.
     pub(crate) fn client_verifier(&self) -> Option<Arc<dyn ClientCertVerifier>> {
         self.verifier.clone()
     }
 
-    /// Shows `certificate` to an ACME server that validates `name`; `None` ends that.
+    /// Sets the certificate that answers an ACME server's validation of `name`; `None` removes it.
     pub fn set_acme_challenge(&self, name: &str, certificate: Option<Arc<CertifiedKey>>) {
         let name = name.to_ascii_lowercase();
         self.challenges.rcu(|challenges| {
-            let mut challenges = Challenges::clone(challenges);
+            let mut challenges = AcmeChallenges::clone(challenges);
             match &certificate {
                 Some(certificate) => challenges.insert(name.clone(), certificate.clone()),
                 None => challenges.remove(&name),
@@ -157,125 +155,111 @@ impl TlsServer {
     }
 }
 
-/// The certificates of a PEM file of authorities.
+/// Parses a PEM file of client authorities.
 ///
 /// # Errors
-/// When it is not PEM or holds none.
-pub fn parse_authorities(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
-    let all: Vec<_> = CertificateDer::pem_slice_iter(pem)
+/// If the file is not PEM or holds no certificate.
+pub fn parse_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let authorities: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| {
-            invalid(format!(
-                "the file of client authorities is not PEM: {error}"
-            ))
-        })?;
-    match all.is_empty() {
-        true => Err(invalid(
-            "the file of client authorities holds no certificate".into(),
-        )),
-        false => Ok(all),
+        .map_err(TlsError::AuthorityPem)?;
+    if authorities.is_empty() {
+        return Err(TlsError::NoAuthority);
     }
+    Ok(authorities)
 }
 
-/// Whether a connection was made only to validate a name. RFC 8737 §4: nothing more is said on it.
+/// Returns true if an ACME server opened the connection to validate a name. The connection must be closed without further
+/// data (RFC 8737 §4).
 pub fn is_acme_validation(connection: &TlsStream) -> bool {
-    connection.get_ref().1.alpn_protocol() == Some(ACME)
+    connection.get_ref().1.alpn_protocol() == Some(ALPN_ACME)
 }
 
 fn config(
     certificates: &[Arc<Certificate>],
-    terms: &TlsOptions,
+    options: &TlsOptions,
     verifier: Option<&Arc<dyn ClientCertVerifier>>,
-    challenges: &Arc<ArcSwap<Challenges>>,
-) -> io::Result<Arc<ServerConfig>> {
+    challenges: &Arc<ArcSwap<AcmeChallenges>>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let crypto = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
+        .map_err(TlsError::Config)?;
     let builder = match verifier {
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
     };
-    let choice = Choice {
+    let mut config = builder.with_cert_resolver(Arc::new(CertificateResolver {
         certificates: certificates.to_vec(),
         challenges: challenges.clone(),
-    };
-    let mut config = builder.with_cert_resolver(Arc::new(choice));
-    // RFC 7443 §3 names the first two. Who offers none of ours but others is refused (RFC 7301 §3.2), who offers none is not.
+    }));
+    // RFC 7443 §3. rustls refuses a client that offers only other protocols (RFC 7301 §3.2), but accepts a client that
+    // offers none, as most TURN clients do.
     config.alpn_protocols = vec![b"stun.turn".to_vec(), b"stun.nat-discovery".to_vec()];
-    if terms.http {
+    if options.http {
         config.alpn_protocols.push(b"http/1.1".to_vec());
     }
-    if terms.acme {
-        config.alpn_protocols.push(ACME.to_vec());
+    if options.acme {
+        config.alpn_protocols.push(ALPN_ACME.to_vec());
     }
-    // Resumption without memory: the ticket holds it all, and every shard can read it.
+    // Stateless resumption: the session ticket contains the session, so the server stores none, and every shard can resume.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(io::Error::other)?;
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Config)?;
     config.send_tls13_tickets = 1;
     Ok(Arc::new(config))
 }
 
 fn client_verifier(
     authorities: &[CertificateDer<'static>],
-) -> io::Result<Arc<dyn ClientCertVerifier>> {
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let crypto = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     for authority in authorities {
         roots
             .add(authority.clone())
-            .map_err(|error| invalid(format!("a client authority is unusable: {error}")))?;
+            .map_err(TlsError::InvalidAuthority)?;
     }
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto)
         .build()
-        .map_err(io::Error::other)
+        .map_err(TlsError::Verifier)
 }
 
 /// Chooses the certificate of a handshake.
 #[derive(Debug)]
-struct Choice {
+struct CertificateResolver {
     certificates: Vec<Arc<Certificate>>,
-    challenges: Arc<ArcSwap<Challenges>>,
+    challenges: Arc<ArcSwap<AcmeChallenges>>,
 }
 
-impl ResolvesServerCert for Choice {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let validates = hello
+        let is_validation = hello
             .alpn()
-            .is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
-        if validates {
-            return self
-                .challenges
-                .load()
-                .get(&hello.server_name()?.to_ascii_lowercase())
-                .cloned();
+            .is_some_and(|mut offered| offered.any(|protocol| protocol == ALPN_ACME));
+        if is_validation {
+            let name = hello.server_name()?.to_ascii_lowercase();
+            return self.challenges.load().get(&name).cloned();
         }
         let schemes = hello.signature_schemes();
-        let usable = |certificate: &&Arc<Certificate>| {
-            certificate
-                .certified_key()
-                .key
-                .choose_scheme(schemes)
-                .is_some()
+        let is_usable = |certificate: &&Arc<Certificate>| {
+            let key = &certificate.certified_key().key;
+            key.choose_scheme(schemes).is_some()
         };
-        let name = hello.server_name();
-        let named = |certificate: &&Arc<Certificate>| {
+        let matches_name = |certificate: &&Arc<Certificate>| {
+            let name = hello.server_name();
             name.is_some_and(|name| certificate.matches_name(name))
         };
-        // For its name with a signature it knows; else what it knows; else the first, so that the client says what is wrong.
         let all = || self.certificates.iter();
-        let chosen = all()
-            .filter(usable)
-            .find(named)
-            .or_else(|| all().find(usable))
-            .or_else(|| all().next());
-        chosen.map(|certificate| certificate.certified_key().clone())
+        // A certificate for another name is better than none: a client that does not verify names works, and any other
+        // reports which name is wrong. The same holds for a key that the client does not support.
+        all()
+            .filter(is_usable)
+            .find(matches_name)
+            .or_else(|| all().find(is_usable))
+            .or_else(|| all().next())
+            .map(|certificate| certificate.certified_key().clone())
     }
 }
 
-fn invalid(sentence: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, sentence)
-}
-
-/// The protocol name of TLS-ALPN-01.
-const ACME: &[u8] = b"acme-tls/1";
+/// Protocol name of TLS-ALPN-01.
+const ALPN_ACME: &[u8] = b"acme-tls/1";

@@ -77,7 +77,11 @@ impl Shard {
         }
         let octets = self.gate.handshakes.bounds().max_octets;
         conn.secure(self.now, |stream| {
-            tls.accept(Rewind::new(hello, stream, Some(octets)).with_read_ahead())
+            tls.accept(
+                Rewind::new(hello, stream)
+                    .with_limit(octets)
+                    .with_read_ahead(),
+            )
         });
     }
 
@@ -118,7 +122,7 @@ impl Shard {
         let (Stream::Tls(stream), _) = conn.into_parts() else {
             return;
         };
-        let stream = Box::new(Rewind::new(read, *stream, None));
+        let stream = Box::new(Rewind::new(read, *stream));
         let visitor = WebConnection {
             stream,
             client: five_tuple.client,
