@@ -3,7 +3,7 @@
 use crate::config;
 use crate::config::schema;
 use crate::config::schema::{Key, Shape};
-use crate::config::{Error, Layer, RawValue, Source, file};
+use crate::config::{Error, Diagnostic, Layer, RawValue, Source, file};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,7 @@ impl Flags {
     /// What is wrong with the file.
     pub fn written(&self) -> Result<Layer, Error> {
         let file = self.file().map(file::read).transpose()?.unwrap_or_default();
+        refuse_removed_variables()?;
         let environment = Layer::from_environment(|name| std::env::var(name).ok());
         Ok(file
             .overlay(environment)
@@ -48,7 +49,13 @@ impl Args for Flags {
             ))
             .env("HAIRPIN_CONFIG")
             .hide_env(true);
-        let command = command.arg(file);
+        let removed = schema::REMOVED_KEYS.iter().map(|(name, _)| {
+            Arg::new(name)
+                .long(name.replace('_', "-"))
+                .num_args(0..)
+                .hide(true)
+        });
+        let command = command.arg(file).args(removed);
         schema::GROUPS.iter().fold(command, |command, group| {
             command
                 .next_help_heading(group.title)
@@ -67,6 +74,18 @@ impl FromArgMatches for Flags {
             config: matches.get_one::<PathBuf>("config").cloned(),
             written: Layer::default(),
         };
+        for (name, replacement) in schema::REMOVED_KEYS {
+            if matches.contains_id(name) {
+                let flag = name.replace('_', "-");
+                return Err(clap::Error::raw(
+                    clap::error::ErrorKind::UnknownArgument,
+                    format!(
+                        "`--{flag}` was removed: {}",
+                        config::render::flags(replacement)
+                    ),
+                ));
+            }
+        }
         for key in schema::keys() {
             let Some(values) = matches.get_many::<String>(key.name) else {
                 continue;
@@ -81,6 +100,24 @@ impl FromArgMatches for Flags {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Flags::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+/// Refuses environment variables of keys that no longer exist: ignoring a limit that the operator set would be worse.
+fn refuse_removed_variables() -> Result<(), Error> {
+    let diagnostics: Vec<Diagnostic> = schema::REMOVED_KEYS
+        .iter()
+        .filter_map(|(name, replacement)| {
+            let variable = format!("HAIRPIN_{}", name.to_uppercase());
+            std::env::var_os(&variable)?;
+            let message = format!("this variable was removed: {replacement}");
+            Some(Diagnostic::new(&Source::Environment(variable), message))
+        })
+        .collect();
+    if diagnostics.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::new(diagnostics))
     }
 }
 

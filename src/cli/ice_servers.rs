@@ -1,7 +1,7 @@
 //! What a browser's `RTCPeerConnection` takes, as `serve` and `credentials` print it.
 
 use crate::config::CredentialSource;
-use crate::service::ice_servers::Entry;
+use crate::service::ice_servers::IceServer;
 use crate::turn::policy::credentials;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -50,12 +50,12 @@ pub fn json(servers: &[String], secure: &[String], pair: &UserCredentials) -> St
         .collect();
     let turn = turn_urls(servers, secure).collect();
     let entries = [
-        Entry {
+        IceServer {
             urls: stun,
             username: None,
             credential: None,
         },
-        Entry {
+        IceServer {
             urls: turn,
             username: Some(pair.username.clone()),
             credential: Some(pair.password.clone()),
@@ -71,7 +71,7 @@ pub fn json(servers: &[String], secure: &[String], pair: &UserCredentials) -> St
 #[derive(Serialize)]
 struct Configuration {
     #[serde(rename = "iceServers")]
-    ice_servers: [Entry; 2],
+    ice_servers: [IceServer; 2],
 }
 
 /// The URLs for the web listener, which fills in the host that the asker used where any host leads here.

@@ -172,8 +172,11 @@ fn article(value: &DeValue) -> String {
     }
 }
 
-/// A sentence about a key that nobody knows, with the nearest one that is known.
+/// The message for an unknown key: what replaces it if it was removed, else the nearest known key.
 fn unknown(name: &str, known: Vec<&'static str>) -> String {
+    if let Some(replacement) = schema::replacement(name) {
+        return format!("`{name}` was removed: {replacement}");
+    }
     match nearest(&name.to_lowercase().replace('-', "_"), known.into_iter()) {
         Some(key) => format!("there is no key `{name}`; the nearest is `{key}`"),
         None => format!("there is no key `{name}`; `hairpin config print` shows all of them"),
@@ -227,6 +230,14 @@ mod tests {
                 "hairpin.toml:3:3: there is no key `relay-prots`; the nearest is `relay_ports`",
                 "hairpin.toml:4:1: there is no key `zzz`; `hairpin config print` shows all of them",
             ]
+        );
+    }
+
+    #[test]
+    fn a_removed_key_is_refused_with_its_replacement() {
+        assert_eq!(
+            diagnostics("room_name = 3"),
+            ["hairpin.toml:1:1: `room_name` was removed: a room name has at most 64 characters"]
         );
     }
 

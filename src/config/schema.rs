@@ -21,6 +21,14 @@ pub fn key(name: &str) -> Option<&'static Key> {
     keys().find(|key| key.name == name)
 }
 
+/// What replaces the removed key of that name.
+pub fn replacement(name: &str) -> Option<&'static str> {
+    REMOVED_KEYS
+        .iter()
+        .find(|(removed, _)| *removed == name)
+        .map(|(_, replacement)| *replacement)
+}
+
 /// Where clients reach the server.
 pub const LISTEN: Key = Key::many("listen", "IP:PORT").default(r#"["0.0.0.0:3478", "[::]:3478"]"#).about(
     "Where clients reach the server, by UDP and TCP, and with a certificate by DTLS and TLS on the same ports. The \
@@ -274,128 +282,73 @@ pub const NONCE_LIFETIME: Key = Key::one("nonce_lifetime", "DURATION")
     .default(r#""1h""#)
     .about("After this a nonce is stale and clients get a new one (438): at most 1h by RFC 8656.");
 
-/// The web page's listener.
+/// The address of the web listener.
 pub const WEB: Key = Key::one("web", "IP:PORT").default(r#""127.0.0.1:8080""#).restart().about(
-    "Where people reach the server by HTTP: the call page, signaling, ICE servers. `off` opens nothing. Browsers open \
-     cameras only on localhost and on pages that came by TLS.",
+    "Address of the web listener: call page, signaling, ICE servers; `off` disables it. Browsers allow cameras only on \
+     localhost and on pages loaded over TLS.",
 );
-/// Whose pages may signal.
+/// Origins that may use the signaling.
 pub const WEB_ORIGIN: Key = Key::many("web_origin", "ORIGIN").example(r#"["https://app.example.net"]"#).about(
-    "Other sites whose pages may use the signaling, as scheme://host[:port]; `any` for all. This server's own pages \
-     always may; on loopback a page that came by plain HTTP under a name is one only if it is listed, since anybody's \
-     DNS can lead a name there.",
+    "Other origins whose pages may use the signaling, as scheme://host[:port]; `any` allows all. Pages of this server \
+     are always allowed, with one exception: on loopback, a page loaded over plain HTTP under a DNS name must be listed, \
+     because anyone can point a DNS name at loopback.",
 );
-/// HTTP connections.
-pub const WEB_CONNECTIONS: Key = Key::one("web_connections", "N")
-    .default("1024")
-    .about("HTTP connections that are served at once, WebSockets not counted; more wait.");
-/// Who may ask for ICE servers.
+/// Who may fetch ICE servers.
 pub const ICE_OPEN: Key = Key::one("ice_open", "page|loopback|anyone|nobody").default(r#""page""#).about(
-    "Who may ask for ICE servers and credentials: this server's own page in a room (and this host), this host alone, \
-     anyone, or nobody but API keys. With `loopback` and `nobody` the signaling's welcome has credentials for the same, and \
-     for whoever showed a room token or passed room_hook; others are told the STUN servers alone.",
+    "Who may fetch ICE servers and credentials: this server's own page in a room (and this host), this host alone, \
+     anyone, or only back ends with an API key. With `loopback` and `nobody` the signaling's welcome contains \
+     credentials only for clients that may fetch them, showed a room token, or passed room_hook; other clients get STUN \
+     servers only.",
 );
-/// How long they are good.
+/// Lifetime of minted credentials.
 pub const ICE_TTL: Key = Key::one("ice_ttl", "DURATION")
     .default(r#""24h""#)
-    .about("How long credentials that the web listener hands out are good.");
-/// How long they may be.
-pub const ICE_LONGEST_TTL: Key = Key::one("ice_longest_ttl", "DURATION")
-    .default(r#""48h""#)
-    .about("The longest that an API key may ask for.");
+    .about(
+        "Lifetime of credentials that the web listener hands out. An API key may request another, up to 48h or this \
+         value, whichever is longer.",
+    );
 /// API keys.
 pub const ICE_KEY: Key = Key::many("ice_key", "KEY:BEARER").example(r#"["app:a long random text"]"#).secret().about(
-    "A back end's key and bearer token for POST /v1/turn/keys/KEY/credentials/generate-ice-servers, the form that \
-     hosted services use.",
+    "Key and bearer token with which a back end calls POST /v1/turn/keys/KEY/credentials/generate-ice-servers, the API of \
+     hosted TURN services.",
 );
 /// API keys, from a file.
 pub const ICE_KEY_FILE: Key = Key::one("ice_key_file", "FILE")
     .example(r#""/etc/hairpin/ice-keys""#)
     .file()
-    .about("A file of such keys, one KEY:BEARER a line.");
-/// Room access tokens.
+    .about("File of API keys, one KEY:BEARER per line.");
+/// The secret of room access tokens.
 pub const ROOM_SECRET: Key = Key::one("room_secret", "SECRET").example(r#""a long random text""#).secret().about(
-    "The secret of room access tokens, which the application's back end makes. Without it whoever reaches the page may \
-     enter any room.",
+    "Secret of the room access tokens that the application's back end issues. Without it anyone who can reach the page \
+     may enter any room.",
 );
-/// The same from a file.
+/// The same, from a file.
 pub const ROOM_SECRET_FILE: Key = Key::one("room_secret_file", "FILE")
     .example(r#""/run/secrets/rooms""#)
     .file()
-    .about("A file that holds it.");
+    .about("File that contains the room secret.");
 /// The authentication hook.
 pub const ROOM_HOOK: Key = Key::one("room_hook", "URL").example(r#""https://app.example.net/may-enter""#).about(
-    "A URL that is asked, by POST with JSON, whether somebody may enter a room: 2xx lets in, anything else keeps out.",
+    "URL that decides who may enter a room. The server sends it a POST with JSON; a 2xx status admits the client, any \
+     other status refuses it.",
 );
-/// The largest signaling message.
-pub const SIGNAL_MESSAGE: Key = Key::one("signal_message", "SIZE")
-    .default(r#""64Ki""#)
-    .about("The largest signaling message.");
-/// How long one may take.
-pub const SIGNAL_MESSAGE_TIME: Key = Key::one("signal_message_time", "DURATION")
-    .default(r#""10s""#)
-    .about("How long a signaling message may take from its first byte to its last.");
-/// Messages a second.
-pub const SIGNAL_RATE: Key = Key::one("signal_rate", "N")
-    .default("50")
-    .about("Signaling messages a second that one peer may send for long.");
-/// Messages at once.
-pub const SIGNAL_BURST: Key = Key::one("signal_burst", "N")
-    .default("200")
-    .about("Signaling messages that it may send at once after a silence.");
-/// Rooms.
+/// Limit of rooms.
 pub const ROOMS: Key = Key::one("rooms", "N")
     .default("10000")
-    .about("Rooms at a time.");
-/// WebSocket connections.
+    .about("Maximum number of rooms.");
+/// Limit of peers in a room.
+pub const ROOM_MOST_PEERS: Key = Key::one("room_most_peers", "N").default("16").about(
+    "Largest room size a client may request, at least 2. A room holds 2 peers unless its first peer requests another size.",
+);
+/// Limit of WebSocket connections.
 pub const SIGNAL_CONNECTIONS: Key = Key::one("signal_connections", "N")
     .default("20000")
-    .about("WebSocket connections at a time.");
-/// Those of an address.
+    .about("Maximum number of WebSocket connections.");
+/// Limit of WebSocket connections from one address.
 pub const SIGNAL_ADDRESS_CONNECTIONS: Key = Key::one("signal_address_connections", "N").default("2000").about(
-    "WebSocket connections at a time of one IPv4 address or IPv6 /64; 0 for no bound. Loopback has none, where reverse \
-     proxies come from; mind one on another host, whose clients all have its address here.",
+    "Maximum number of WebSocket connections from one IPv4 address or IPv6 /64; 0 = unlimited. Loopback is exempt because \
+     reverse proxies connect from there; behind a proxy on another host all clients share the proxy's address.",
 );
-/// Peers of a room.
-pub const ROOM_PEERS: Key = Key::one("room_peers", "N")
-    .default("2")
-    .about("Peers that a room takes when the first of them does not say.");
-/// Peers that it may say.
-pub const ROOM_MOST_PEERS: Key = Key::one("room_most_peers", "N")
-    .default("16")
-    .about("Peers that it may say.");
-/// The longest room name.
-pub const ROOM_NAME: Key = Key::one("room_name", "N")
-    .default("64")
-    .about("Characters of the longest room name.");
-/// Its characters.
-pub const ROOM_ALPHABET: Key = Key::one("room_alphabet", "CHARACTERS")
-    .default(r#""abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~""#)
-    .about("Every character that a room name may have.");
-/// Messages that may wait.
-pub const SIGNAL_QUEUE: Key = Key::one("signal_queue", "N")
-    .default("256")
-    .about("Messages that may wait for one peer before it counts as too slow and is sent away.");
-/// Octets that may wait.
-pub const SIGNAL_QUEUE_BYTES: Key = Key::one("signal_queue_bytes", "SIZE")
-    .default(r#""1Mi""#)
-    .about("Bytes that may wait for one peer before that.");
-/// Pings.
-pub const SIGNAL_PING: Key = Key::one("signal_ping", "DURATION")
-    .default(r#""2s""#)
-    .about("How often a peer is pinged.");
-/// Silence.
-pub const SIGNAL_SILENCE: Key = Key::one("signal_silence", "DURATION")
-    .default(r#""5s""#)
-    .about("After how long without any sign of life a peer's connection counts as lost.");
-/// Grace.
-pub const SIGNAL_GRACE: Key = Key::one("signal_grace", "DURATION")
-    .default(r#""3s""#)
-    .about("How long a peer whose connection was lost may take to come back before the others hear that it left.");
-/// Idleness.
-pub const SIGNAL_IDLE: Key = Key::one("signal_idle", "DURATION")
-    .default(r#""2h""#)
-    .about("After how long without a message from it a peer is sent away.");
 
 /// The number of shards.
 pub const SHARDS: Key = Key::one("shards", "N")
@@ -530,6 +483,56 @@ pub const REALM_KEYS: &[Key] = &[
     NONCE_LIFETIME,
 ];
 
+/// Keys of earlier releases that no longer exist: name, and what applies instead. Files, flags and variables that still
+/// use them are refused with this text; `deploy/README.md` lists it.
+pub const REMOVED_KEYS: &[(&str, &str)] = &[
+    (
+        "web_connections",
+        "the web listener serves 1,024 HTTP connections at once",
+    ),
+    (
+        "ice_longest_ttl",
+        "an API key may request up to 48h, or ice_ttl if that is longer",
+    ),
+    (
+        "room_peers",
+        "a room holds 2 peers unless its first peer requests another size with `peers` in the URL of /signal, up to room_most_peers",
+    ),
+    ("room_name", "a room name has at most 64 characters"),
+    (
+        "room_alphabet",
+        "a room name consists of letters, digits and `-_.~`",
+    ),
+    ("signal_message", "a signaling message has at most 64 KiB"),
+    (
+        "signal_message_time",
+        "a signaling message must be complete within 10s",
+    ),
+    (
+        "signal_rate",
+        "a peer may send 50 signaling messages per second",
+    ),
+    (
+        "signal_burst",
+        "a peer may send 200 signaling messages in a burst",
+    ),
+    ("signal_queue", "at most 256 messages wait for a peer"),
+    ("signal_queue_bytes", "at most 1 MiB waits for a peer"),
+    ("signal_ping", "a peer is pinged every 2s"),
+    (
+        "signal_silence",
+        "a connection counts as lost after 5s without any sign of life",
+    ),
+    (
+        "signal_grace",
+        "a peer that lost its connection has 3s to resume before the others are told that it left",
+    ),
+    (
+        "signal_idle",
+        "a peer that sends no message for 2h is disconnected",
+    ),
+];
+
 /// Every key, in the order of the file.
 pub const GROUPS: &[Group] = &[
     Group {
@@ -617,32 +620,17 @@ pub const GROUPS: &[Group] = &[
         keys: &[
             WEB,
             WEB_ORIGIN,
-            WEB_CONNECTIONS,
             ICE_OPEN,
             ICE_TTL,
-            ICE_LONGEST_TTL,
             ICE_KEY,
             ICE_KEY_FILE,
             ROOM_SECRET,
             ROOM_SECRET_FILE,
             ROOM_HOOK,
             ROOMS,
-            ROOM_PEERS,
             ROOM_MOST_PEERS,
-            ROOM_NAME,
-            ROOM_ALPHABET,
             SIGNAL_CONNECTIONS,
             SIGNAL_ADDRESS_CONNECTIONS,
-            SIGNAL_MESSAGE,
-            SIGNAL_MESSAGE_TIME,
-            SIGNAL_RATE,
-            SIGNAL_BURST,
-            SIGNAL_QUEUE,
-            SIGNAL_QUEUE_BYTES,
-            SIGNAL_PING,
-            SIGNAL_SILENCE,
-            SIGNAL_GRACE,
-            SIGNAL_IDLE,
         ],
     },
     Group {
@@ -671,3 +659,18 @@ pub const GROUPS: &[Group] = &[
         ],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_guide_lists_every_removed_key() {
+        let guide = include_str!("../../deploy/README.md");
+        for (name, replacement) in REMOVED_KEYS {
+            assert!(key(name).is_none(), "{name} exists");
+            let row = format!("| `{name}` | {replacement} |\n");
+            assert!(guide.contains(&row), "missing in deploy/README.md: {row}");
+        }
+    }
+}

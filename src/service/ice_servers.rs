@@ -1,71 +1,72 @@
-//! What a browser puts into `iceServers`: the relay's URLs, and a user name and password that expire.
+//! The value for a browser's `iceServers`: the relay's URLs, and a user name and password that expire.
 //!
-//! Credentials follow the convention that the relay's shared-secret authentication checks ("A REST API For Access To
-//! TURN Services"): the user name is `EXPIRY:NAME`, EXPIRY in seconds since 1970, and the password is the base64 of
-//! HMAC-SHA1 over the user name, keyed by a secret which the relay and this service share.
+//! Credentials follow "A REST API For Access To TURN Services", which the relay's shared-secret authentication checks: the
+//! user name is `EXPIRY:NAME`, EXPIRY in seconds since 1970, and the password is the base64 of HMAC-SHA1 over the user
+//! name, with a key that the relay and this service share.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::turn::policy::credentials;
 
-/// Which servers are handed out, and with what credentials. Plain data, resolved elsewhere.
+/// The servers and credentials that the web listener hands out, and to whom.
 #[derive(Clone, Debug)]
 pub struct IceServers {
-    /// The relay's URLs in the order of preference (RFC 7064, RFC 7065): `stun:…`, `stuns:…`, `turn:…?transport=udp`,
-    /// `turns:…`. [`HOST`] in one of them stands for the host that the asker itself reached us under, for a relay
-    /// that listens on a wildcard address.
+    /// The relay's URLs in order of preference (RFC 7064, RFC 7065): `stun:…`, `stuns:…`, `turn:…?transport=udp`,
+    /// `turns:…`. [`HOST_PLACEHOLDER`] in a URL stands for the host under which the client reached this server, for a relay
+    /// that listens on an unspecified address.
     pub urls: Vec<String>,
-    /// The host to put for [`HOST`] always, instead of what the asker says.
+    /// Replaces [`HOST_PLACEHOLDER`] instead of the client's host.
     pub host: Option<String>,
-    /// How the credentials of TURN URLs come to be.
+    /// The source of credentials for TURN URLs.
     pub credentials: Credentials,
-    /// How long minted credentials are valid where the asker does not say.
+    /// Lifetime of minted credentials if the client requests none.
     pub ttl: Duration,
-    /// The longest validity that an API key may ask for.
-    pub longest_ttl: Duration,
-    /// Who may ask `GET /ice-servers`.
-    pub open: Open,
-    /// Who may ask `POST /v1/turn/keys/{key}/credentials/generate-ice-servers`.
+    /// Longest lifetime that an API key may request.
+    pub max_ttl: Duration,
+    /// Who may use `GET /ice-servers`.
+    pub access: IceAccess,
+    /// Who may use `POST /v1/turn/keys/{key}/credentials/generate-ice-servers`.
     pub keys: Vec<ApiKey>,
 }
 
-/// Where the user name and password of TURN URLs come from.
+/// The source of user names and passwords for TURN URLs.
 #[derive(Clone)]
 pub enum Credentials {
-    /// No credentials at all: only STUN URLs are handed out.
+    /// None: only STUN URLs are handed out.
     None,
-    /// The same for everybody; they do not expire.
+    /// The same for all clients, without expiry.
     Fixed {
         /// The user name.
         username: String,
         /// The password.
         password: String,
     },
-    /// Minted for each asker from the secret that the relay checks them with.
+    /// Minted for each client.
     Minted {
-        /// The shared secret.
+        /// The secret with which the relay checks them.
         secret: String,
     },
 }
 
-/// Who may ask `GET /ice-servers` (a cross-site page never may), and gets credentials with the signaling's welcome, as
-/// everybody does who had to show a room token or was let in by the hook; others are welcome with what needs none.
+/// Who may use `GET /ice-servers`, and receives credentials with the signaling's welcome. A cross-site page may never use
+/// the former. The latter also reach every client that showed a room token or passed the hook; all others receive STUN
+/// servers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Open {
-    /// Loopback, and pages of this very origin that name a room which they may enter; with a welcome whoever enters one.
+pub enum IceAccess {
+    /// Loopback, and pages of this origin that name a room which they may enter; with a welcome, every peer in a room.
     Page,
-    /// Loopback only: an asker on this machine, by address or as localhost, and not through a reverse proxy.
+    /// Loopback: a client on this host that uses an address or localhost, and no reverse proxy.
     Loopback,
-    /// Anyone, from any origin that the origin policy admits.
+    /// Anyone, from every allowed origin.
     Anyone,
-    /// Nobody: API keys ask.
+    /// Only back ends with an API key.
     Nobody,
 }
 
-/// A key of the back-end API, and the bearer token that must come with it.
+/// A key of the back-end API and the bearer token that must accompany it.
 #[derive(Clone)]
 pub struct ApiKey {
     /// The name in the path; not a secret.
@@ -74,31 +75,31 @@ pub struct ApiKey {
     pub bearer: String,
 }
 
-/// The answer that goes out: `{"iceServers":[…],"ttl":…}`.
+/// The response: `{"iceServers":[…],"ttl":…}`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Answer {
-    /// One entry for all STUN URLs, one for all TURN URLs; either is left out when it would be empty.
+pub struct IceServersResponse {
+    /// One entry for all STUN URLs, one for all TURN URLs; an empty one is omitted.
     #[serde(rename = "iceServers")]
-    pub ice_servers: Vec<Entry>,
-    /// How many seconds the credentials stay valid.
+    pub ice_servers: Vec<IceServer>,
+    /// Lifetime of the credentials, in seconds.
     pub ttl: u64,
 }
 
-/// One `RTCIceServer`.
+/// An `RTCIceServer`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Entry {
-    /// Its URLs, one server reached in several ways.
+pub struct IceServer {
+    /// URLs of one server.
     pub urls: Vec<String>,
-    /// `EXPIRY:NAME`, with TURN URLs only.
+    /// The user name, for TURN URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The password, with TURN URLs only.
+    /// The password, for TURN URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
 }
 
-/// The part of a URL that is replaced by the host which the asker reached us under.
-pub const HOST: &str = "{host}";
+/// The part of a URL that is replaced by the host under which the client reached this server.
+pub const HOST_PLACEHOLDER: &str = "{host}";
 
 impl Default for IceServers {
     fn default() -> IceServers {
@@ -106,9 +107,9 @@ impl Default for IceServers {
             urls: Vec::new(),
             host: None,
             credentials: Credentials::None,
-            ttl: Duration::from_secs(86_400),
-            longest_ttl: Duration::from_secs(172_800),
-            open: Open::Page,
+            ttl: Duration::from_secs(24 * 3_600),
+            max_ttl: Duration::from_secs(48 * 3_600),
+            access: IceAccess::Page,
             keys: Vec::new(),
         }
     }
@@ -131,33 +132,34 @@ impl std::fmt::Debug for ApiKey {
 }
 
 impl IceServers {
-    /// The servers for one asker called `name`, who reached us as `host`, at `now` seconds since 1970, valid for `ttl`.
-    ///
-    /// TURN URLs are left out where there are no credentials for them: a browser throws on a TURN URL without any.
-    pub fn answer(&self, host: &str, name: &str, now: u64, ttl: Duration) -> Answer {
-        self.answer_with(host, self.credentials.of(name, now, ttl), ttl)
+    /// The servers for a client called `name` that reached this server as `host`, with credentials that are valid for `ttl`
+    /// from `now`, in seconds since 1970.
+    pub fn response(&self, host: &str, name: &str, now: u64, ttl: Duration) -> IceServersResponse {
+        let expiry = now.saturating_add(ttl.as_secs());
+        self.respond(host, self.credentials.issue(name, expiry), ttl)
     }
 
-    /// The servers for somebody who may have no credentials: those that ask for none.
-    pub fn answer_stranger(&self, host: &str, ttl: Duration) -> Answer {
-        self.answer_with(host, None, ttl)
+    /// The servers that require no credentials.
+    pub fn response_without_credentials(&self, host: &str, ttl: Duration) -> IceServersResponse {
+        self.respond(host, None, ttl)
     }
 
-    fn answer_with(
+    /// TURN URLs without credentials are omitted because they make a browser throw.
+    fn respond(
         &self,
         host: &str,
         credentials: Option<(String, String)>,
         ttl: Duration,
-    ) -> Answer {
+    ) -> IceServersResponse {
         let host = self.host.as_deref().unwrap_or(host);
         let (turn, stun): (Vec<String>, Vec<String>) = self
             .urls
             .iter()
-            .map(|url| url.replace(HOST, host))
+            .map(|url| url.replace(HOST_PLACEHOLDER, host))
             .partition(|url| url.starts_with("turn"));
         let mut ice_servers = Vec::new();
         if !stun.is_empty() {
-            ice_servers.push(Entry {
+            ice_servers.push(IceServer {
                 urls: stun,
                 username: None,
                 credential: None,
@@ -166,13 +168,13 @@ impl IceServers {
         if let Some((username, credential)) = credentials
             && !turn.is_empty()
         {
-            ice_servers.push(Entry {
+            ice_servers.push(IceServer {
                 urls: turn,
                 username: Some(username),
                 credential: Some(credential),
             });
         }
-        Answer {
+        IceServersResponse {
             ice_servers,
             ttl: ttl.as_secs(),
         }
@@ -180,48 +182,47 @@ impl IceServers {
 }
 
 impl Credentials {
-    fn of(&self, name: &str, now: u64, ttl: Duration) -> Option<(String, String)> {
+    /// A user name and its password.
+    fn issue(&self, name: &str, expiry: u64) -> Option<(String, String)> {
         match self {
             Credentials::None => None,
             Credentials::Fixed { username, password } => Some((username.clone(), password.clone())),
-            Credentials::Minted { secret } => {
-                Some(mint(secret, name, now.saturating_add(ttl.as_secs())))
-            }
+            Credentials::Minted { secret } => Some(mint(secret, name, expiry)),
         }
     }
 }
 
-/// The user name `EXPIRY:NAME` and its password, from the shared `secret`; `expiry` in seconds since 1970.
+/// The user name `EXPIRY:NAME` and its password; `expiry` is in seconds since 1970.
 pub fn mint(secret: &str, name: &str, expiry: u64) -> (String, String) {
     let username = credentials::time_limited_name(expiry, Some(name));
     let password = credentials::password(secret, &username);
     (username, String::clone(&password))
 }
 
-/// The host part of a `Host` header, fit to stand in a URL: without its port, IPv6 in brackets; none if it is not a
-/// host at all. `localhost` becomes `local`, the address that was reached: a browser resolves that name by itself,
-/// but the relay need not listen on both loopback addresses.
-pub fn host_of(header: &str, local: Option<IpAddr>) -> Option<String> {
+/// The host of a `Host` header as a URL contains it: without port, IPv6 in brackets; none if it is not a valid host.
+/// `localhost` becomes `local`, the address that the client reached: a browser resolves that name itself, and the relay may
+/// listen on only one of the two loopback addresses.
+pub fn url_host(header: &str, local: Option<IpAddr>) -> Option<String> {
     let host = match header.strip_prefix('[') {
         Some(rest) => {
             let (address, _) = rest.split_once(']')?;
-            let address: std::net::Ipv6Addr = address.parse().ok()?;
+            let address: Ipv6Addr = address.parse().ok()?;
             return Some(format!("[{address}]"));
         }
         None => header.split_once(':').map_or(header, |(host, _)| host),
     };
-    let proper = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    if host.is_empty() || host.len() > 253 || !host.chars().all(proper) {
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if host.is_empty() || host.len() > 253 || !host.chars().all(is_valid) {
         return None;
     }
     match local {
-        Some(local) if host.eq_ignore_ascii_case("localhost") => Some(literal(local)),
+        Some(local) if host.eq_ignore_ascii_case("localhost") => Some(url_literal(local)),
         _ => Some(host.to_ascii_lowercase()),
     }
 }
 
-/// An address as it stands in a URL.
-pub fn literal(address: IpAddr) -> String {
+/// An address as a URL contains it.
+pub fn url_literal(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),
@@ -249,9 +250,9 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_has_the_shape_that_browsers_take() {
-        let answer = settings().answer("192.0.2.1", "room/ann", 1_000, Duration::from_secs(60));
-        let json = serde_json::to_value(&answer).unwrap();
+    fn the_response_is_the_value_that_browsers_expect() {
+        let response = settings().response("192.0.2.1", "room/ann", 1_000, Duration::from_secs(60));
+        let json = serde_json::to_value(&response).unwrap();
         assert_eq!(
             json["iceServers"][0],
             serde_json::json!({"urls": ["stun:192.0.2.1:3478"]})
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_what_openssl_says() {
+    fn the_password_equals_that_of_openssl() {
         // printf %s 1700000000:ann | openssl dgst -sha1 -hmac north -binary | base64
         assert_eq!(
             mint("north", "ann", 1_700_000_000),
@@ -277,17 +278,17 @@ mod tests {
     }
 
     #[test]
-    fn turn_without_credentials_is_left_out() {
+    fn turn_urls_without_credentials_are_omitted() {
         let none = IceServers {
             credentials: Credentials::None,
             ..settings()
         };
-        let answer = none.answer("h", "n", 0, Duration::from_secs(1));
-        assert_eq!(answer.ice_servers.len(), 1);
+        let response = none.response("h", "n", 0, Duration::from_secs(1));
+        assert_eq!(response.ice_servers.len(), 1);
     }
 
     #[test]
-    fn hosts_come_out_of_headers_fit_for_urls() {
+    fn hosts_of_headers_are_valid_in_urls() {
         let local = Some("127.0.0.1".parse().unwrap());
         for (header, host) in [
             ("call.example:8080", Some("call.example")),
@@ -299,7 +300,7 @@ mod tests {
             ("evil\"quote", None),
             ("a b", None),
         ] {
-            assert_eq!(host_of(header, local).as_deref(), host, "{header}");
+            assert_eq!(url_host(header, local).as_deref(), host, "{header}");
         }
     }
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hairpin::service::ice_servers::{IceServers, Open};
-use hairpin::service::signaling::{Hook, RoomTokens};
-use hairpin::service::web::{Origins, Settings};
+use hairpin::service::ice_servers::{IceAccess, IceServers};
+use hairpin::service::signaling::{RoomHook, RoomTokens};
+use hairpin::service::web::{Origins, WebSettings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -24,7 +24,7 @@ async fn upgrade_status(server: &Server, origin: &str) -> u16 {
 
 #[tokio::test]
 async fn pages_of_other_origins_stay_out() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     assert_eq!(
         upgrade_status(&server, &format!("http://{}", server.address)).await,
         101
@@ -43,9 +43,9 @@ async fn pages_of_other_origins_stay_out() {
 #[tokio::test]
 async fn an_operator_lists_origins_or_admits_all() {
     let origins = Origins::Listed(vec!["https://app.example".into()]);
-    let server = Server::start(Settings {
+    let server = Server::start(WebSettings {
         origins,
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await;
     assert_eq!(upgrade_status(&server, "https://app.example").await, 101);
@@ -54,9 +54,9 @@ async fn an_operator_lists_origins_or_admits_all() {
         101
     );
     assert_eq!(upgrade_status(&server, "http://app.example").await, 403);
-    let server = Server::start(Settings {
+    let server = Server::start(WebSettings {
         origins: Origins::Any,
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await;
     assert_eq!(
@@ -68,18 +68,18 @@ async fn an_operator_lists_origins_or_admits_all() {
 #[tokio::test]
 async fn rooms_open_by_token() {
     let tokens = RoomTokens::new(b"secret");
-    let server = Server::start(Settings {
+    let server = Server::start(WebSettings {
         tokens: Some(tokens.clone()),
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await;
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let (good, old, other) = (
-        tokens.mint("blue", now + 60),
-        tokens.mint("blue", now - 1),
-        tokens.mint("green", now + 60),
+        tokens.create("blue", now + 60),
+        tokens.create("blue", now - 1),
+        tokens.create("green", now + 60),
     );
-    let forged = RoomTokens::new(b"guess").mint("blue", now + 60);
+    let forged = RoomTokens::new(b"guess").create("blue", now + 60);
     assert_eq!(
         server.refused("room=blue").await,
         ("token-required".into(), 4401)
@@ -108,11 +108,11 @@ async fn rooms_open_by_token() {
 
 #[tokio::test]
 async fn settings_are_replaced_for_whoever_comes_next() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
-    server.web.replace(Settings {
+    server.web.replace_settings(WebSettings {
         tokens: Some(RoomTokens::new(b"secret")),
-        ..Settings::default()
+        ..WebSettings::default()
     });
     assert_eq!(server.refused("room=blue").await.0, "token-required");
     ann.nothing_else().await;
@@ -153,13 +153,10 @@ async fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
 #[tokio::test]
 async fn the_hook_decides() {
     let (url, asked) = hook().await;
-    let hook = Hook {
-        within: Duration::from_millis(500),
-        ..Hook::new(&url)
-    };
-    let server = Server::start(Settings {
+    let hook = RoomHook::new(&url).with_timeout(Duration::from_millis(500));
+    let server = Server::start(WebSettings {
         hook: Some(hook),
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await;
     server.join("room=blue&token=204").await;
@@ -191,9 +188,9 @@ async fn a_hook_that_is_not_there_keeps_everybody_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
-    let server = Server::start(Settings {
-        hook: Some(Hook::new(&url)),
-        ..Settings::default()
+    let server = Server::start(WebSettings {
+        hook: Some(RoomHook::new(&url)),
+        ..WebSettings::default()
     })
     .await;
     assert_eq!(
@@ -205,10 +202,10 @@ async fn a_hook_that_is_not_there_keeps_everybody_out() {
 #[tokio::test]
 async fn the_hook_and_tokens_guard_the_servers_of_a_page_too() {
     let tokens = RoomTokens::new(b"secret");
-    let settings = Settings {
+    let settings = WebSettings {
         ice: servers(),
         tokens: Some(tokens.clone()),
-        ..Settings::default()
+        ..WebSettings::default()
     };
     let server = Server::start(settings).await;
     // A proxy speaks for a page elsewhere: loopback's privilege is not for it.
@@ -218,7 +215,7 @@ async fn the_hook_and_tokens_guard_the_servers_of_a_page_too() {
         (answer.status, answer.json()["code"].clone()),
         (401, json!("token-required"))
     );
-    let token = tokens.mint("blue", u64::MAX);
+    let token = tokens.create("blue", u64::MAX);
     let answer = server
         .ask(
             &format!("GET /ice-servers?room=blue&token={token}"),
@@ -248,10 +245,13 @@ async fn welcome(server: &Server, query: &str, headers: &[(&'static str, &str)])
 #[tokio::test]
 async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
     let (stun_alone, all) = ((1, false), (2, true));
-    let start = async |open: Open, change: fn(&mut Settings)| {
-        let mut settings = Settings {
-            ice: IceServers { open, ..servers() },
-            ..Settings::default()
+    let start = async |access: IceAccess, change: fn(&mut WebSettings)| {
+        let mut settings = WebSettings {
+            ice: IceServers {
+                access,
+                ..servers()
+            },
+            ..WebSettings::default()
         };
         change(&mut settings);
         Server::start(settings).await
@@ -261,10 +261,10 @@ async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
     let page = ("origin", "https://call.example");
     let host = ("host", "call.example");
     for (open, here, from_page, from_elsewhere) in [
-        (Open::Anyone, all, all, all),
-        (Open::Page, all, all, all),
-        (Open::Loopback, all, stun_alone, stun_alone),
-        (Open::Nobody, stun_alone, stun_alone, stun_alone),
+        (IceAccess::Anyone, all, all, all),
+        (IceAccess::Page, all, all, all),
+        (IceAccess::Loopback, all, stun_alone, stun_alone),
+        (IceAccess::Nobody, stun_alone, stun_alone, stun_alone),
     ] {
         let server = start(open, |_| ()).await;
         assert_eq!(welcome(&server, "room=a", &[]).await, here, "{open:?} here");
@@ -279,8 +279,8 @@ async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
             "{open:?} a stranger"
         );
     }
-    let query = format!("room=a&token={}", tokens.mint("a", u64::MAX));
-    for open in [Open::Loopback, Open::Nobody] {
+    let query = format!("room=a&token={}", tokens.create("a", u64::MAX));
+    for open in [IceAccess::Loopback, IceAccess::Nobody] {
         let server = start(open, |settings| {
             settings.tokens = Some(RoomTokens::new(b"secret"))
         })
@@ -291,7 +291,10 @@ async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
             "{open:?}: a token"
         );
     }
-    let server = start(Open::Loopback, |settings| settings.origins = Origins::Any).await;
+    let server = start(IceAccess::Loopback, |settings| {
+        settings.origins = Origins::Any
+    })
+    .await;
     let app = ("origin", "https://app.example");
     assert_eq!(
         welcome(&server, "room=a", &[app]).await,
@@ -303,9 +306,9 @@ async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
 /// A page of a stranger's name, whose DNS leads the browsers of this machine to a listener that only they can reach.
 #[tokio::test]
 async fn a_rebound_page_is_another_sites() {
-    let server = Server::start(Settings {
+    let server = Server::start(WebSettings {
         ice: servers(),
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await;
     let port = server.address.port();

@@ -8,8 +8,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use hairpin::service::ice_servers::{Credentials, IceServers};
-use hairpin::service::signaling::Bounds;
-use hairpin::service::web::{Settings, Web};
+use hairpin::service::signaling::Limits;
+use hairpin::service::web::{Web, WebSettings};
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -285,9 +285,9 @@ fn a_call_outlives_the_server_that_brought_it_together() {
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
 fn a_long_call_without_a_word_goes_on_and_who_waits_alone_is_sent_away() {
-    let site = Site::start_with(Bounds {
-        idle: Duration::from_secs(3),
-        ..Bounds::default()
+    let site = Site::start_with(Limits {
+        idle_timeout: Duration::from_secs(3),
+        ..Limits::default()
     });
     let browser = Browser::launch();
     let (ann, bob) = site.call(&browser, "long", "");
@@ -384,18 +384,18 @@ fn what_the_server_refuses_is_said_in_words() {
 
 impl Site {
     fn start() -> Site {
-        Site::start_with(Bounds::default())
+        Site::start_with(Limits::default())
     }
 
-    fn start_with(bounds: Bounds) -> Site {
+    fn start_with(limits: Limits) -> Site {
         let mut realm = Realm::new("calls");
         realm.credentials.add_secret("north".to_owned());
         let relay = Relay::start_with_realm(V4, realm);
         let (tell, told) = mpsc::channel();
-        let settings = Settings {
+        let settings = WebSettings {
             ice: servers(relay.address.port()),
-            bounds,
-            ..Settings::default()
+            limits,
+            ..WebSettings::default()
         };
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()

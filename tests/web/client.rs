@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use hairpin::service::ice_servers::{Credentials, IceServers};
-use hairpin::service::web::{Settings, Web};
+use hairpin::service::web::{Web, WebSettings};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ pub struct Answer {
 }
 
 impl Server {
-    pub async fn start(settings: Settings) -> Server {
+    pub async fn start(settings: WebSettings) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let web = Web::new(settings).unwrap();

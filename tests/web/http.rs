@@ -1,8 +1,8 @@
 //! The page, the ICE servers, and the back-end API, over plain HTTP.
 
 use futures_util::FutureExt;
-use hairpin::service::ice_servers::{ApiKey, Credentials, IceServers, Open, mint};
-use hairpin::service::web::{Arrival, Origins, Settings, Web};
+use hairpin::service::ice_servers::{ApiKey, Credentials, IceAccess, IceServers, mint};
+use hairpin::service::web::{ConnectionInfo, Origins, Web, WebSettings};
 use serde_json::json;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use crate::client::{Server, servers, within};
 
 async fn start(ice: IceServers) -> Server {
-    Server::start(Settings {
+    Server::start(WebSettings {
         ice,
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await
 }
@@ -249,14 +249,14 @@ async fn ice_servers_are_for_this_machine_and_for_our_pages() {
 
 #[tokio::test]
 async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
-    let anyone = Settings {
+    let anyone = WebSettings {
         ice: IceServers {
-            open: Open::Anyone,
+            access: IceAccess::Anyone,
             ..servers()
         },
-        ..Settings::default()
+        ..WebSettings::default()
     };
-    let server = Server::start(Settings {
+    let server = Server::start(WebSettings {
         origins: Origins::Any,
         ..anyone
     })
@@ -275,7 +275,7 @@ async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
             .contains("access-control-allow-origin: https://app.example")
     );
     let server = start(IceServers {
-        open: Open::Nobody,
+        access: IceAccess::Nobody,
         ..servers()
     })
     .await;
@@ -285,7 +285,7 @@ async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
         (403, json!("not-open"))
     );
     let server = start(IceServers {
-        open: Open::Loopback,
+        access: IceAccess::Loopback,
         ..servers()
     })
     .await;
@@ -494,18 +494,18 @@ async fn without_a_bearer_configured_nothing_opens_the_api() {
 
 #[tokio::test]
 async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
-    let web = Web::new(Settings {
+    let web = Web::new(WebSettings {
         ice: servers(),
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .unwrap();
     let (mut near, far) = tokio::io::duplex(64 << 10);
-    let arrival = Arrival {
-        peer: "192.0.2.9:1234".parse().unwrap(),
+    let arrival = ConnectionInfo {
+        client: "192.0.2.9:1234".parse().unwrap(),
         local: "192.0.2.1:443".parse().unwrap(),
         secure: true,
     };
-    web.take(far, arrival).await;
+    web.serve_stream(far, arrival).await;
     near.write_all(b"GET /ice-servers HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .await
         .unwrap();
@@ -517,12 +517,12 @@ async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
 #[tokio::test]
 async fn the_link_to_a_call_opens_a_room_of_its_own() {
     let server = start(servers()).await;
-    let url = hairpin::service::web::call_url(server.address).unwrap();
+    let url = hairpin::service::web::new_call_url(server.address).unwrap();
     let room = url
         .strip_prefix(&format!("http://{}/?", server.address))
         .expect("the listener's address");
     server.join(room).await;
-    let wildcard = hairpin::service::web::call_url("[::]:80".parse().unwrap()).unwrap();
+    let wildcard = hairpin::service::web::new_call_url("[::]:80".parse().unwrap()).unwrap();
     assert!(
         wildcard.starts_with("http://localhost:80/?room="),
         "{wildcard}"
@@ -532,22 +532,22 @@ async fn the_link_to_a_call_opens_a_room_of_its_own() {
 
 #[tokio::test]
 async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
-    let server = Server::start(Settings {
-        connections: 1,
-        ..Settings::default()
+    let server = Server::start(WebSettings {
+        http_connections: 1,
+        ..WebSettings::default()
     })
     .await;
-    let arrival = Arrival {
-        peer: "192.0.2.9:1234".parse().unwrap(),
+    let arrival = ConnectionInfo {
+        client: "192.0.2.9:1234".parse().unwrap(),
         local: "192.0.2.1:443".parse().unwrap(),
         secure: true,
     };
     let (near, far) = tokio::io::duplex(64 << 10);
-    server.web.take(far, arrival).await;
+    server.web.serve_stream(far, arrival).await;
     let mut waiting = Box::pin(server.ask("GET /", &[], ""));
     assert!(waiting.as_mut().now_or_never().is_none());
     let (_, second) = tokio::io::duplex(64);
-    let mut second = Box::pin(server.web.take(second, arrival));
+    let mut second = Box::pin(server.web.serve_stream(second, arrival));
     assert!(
         second.as_mut().now_or_never().is_none(),
         "the one turn is taken"
@@ -559,10 +559,10 @@ async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
 
 #[tokio::test]
 async fn who_says_nothing_makes_room() {
-    let settings = Settings {
-        connections: 2,
-        patience: Duration::from_millis(50),
-        ..Settings::default()
+    let settings = WebSettings {
+        http_connections: 2,
+        http_timeout: Duration::from_millis(50),
+        ..WebSettings::default()
     };
     let server = Server::start(settings).await;
     let mut silent = Vec::new();

@@ -1,6 +1,6 @@
 //! Every message of the signaling.
 
-use hairpin::service::web::Settings;
+use hairpin::service::web::WebSettings;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::MaybeTlsStream;
@@ -10,9 +10,9 @@ use crate::client::{Server, servers};
 
 #[tokio::test]
 async fn two_peers_meet_talk_and_part() {
-    let server = Server::start(Settings {
+    let server = Server::start(WebSettings {
         ice: servers(),
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await;
     let mut ann = server.join("room=blue").await;
@@ -66,7 +66,7 @@ async fn two_peers_meet_talk_and_part() {
 /// RFC 6455 §7.1.7: whoever does not speak WebSocket loses the connection at once, and the others hear of it.
 #[tokio::test]
 async fn what_is_no_websocket_is_closed_with_1002() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
     // A frame without a mask, with a reserved bit, of an opcode that is none, a ping that is too long, text that is none.
     let long_ping = [&b"\x89\xfe\0\x80\0\0\0\0"[..], &[0; 128]].concat();
@@ -90,9 +90,9 @@ async fn what_is_no_websocket_is_closed_with_1002() {
 
 #[tokio::test]
 async fn the_welcome_brings_servers_minted_for_this_peer() {
-    let server = Server::start(Settings {
+    let server = Server::start(WebSettings {
         ice: servers(),
-        ..Settings::default()
+        ..WebSettings::default()
     })
     .await;
     let ann = server.join("room=blue").await;
@@ -121,7 +121,7 @@ async fn the_welcome_brings_servers_minted_for_this_peer() {
 
 #[tokio::test]
 async fn to_names_one_of_several_and_its_absence_all() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue&peers=3").await;
     assert_eq!(ann.welcome["limit"], 3);
     let mut bob = server.join("room=blue").await;
@@ -144,7 +144,7 @@ async fn to_names_one_of_several_and_its_absence_all() {
 
 #[tokio::test]
 async fn a_sender_cannot_be_faked_and_rooms_do_not_leak() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let (mut ann, mut bob) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
@@ -166,7 +166,7 @@ async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
     use futures_util::SinkExt;
     use tokio_tungstenite::tungstenite::Message;
 
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let (mut ann, mut bob) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
@@ -199,7 +199,7 @@ async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
 
 #[tokio::test]
 async fn order_is_kept() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let (mut ann, mut bob) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
@@ -215,7 +215,7 @@ async fn order_is_kept() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_thousand_rooms_at_once() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let mut pairs = Vec::new();
     for n in 0..1_000 {
         let query = format!("room=room-{n}");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hairpin::service::signaling::Bounds;
-use hairpin::service::web::Settings;
+use hairpin::service::signaling::Limits;
+use hairpin::service::web::WebSettings;
 use serde_json::json;
 use tokio_tungstenite::MaybeTlsStream;
 
@@ -20,7 +20,7 @@ fn cut(peer: Peer) {
 
 #[tokio::test]
 async fn a_peer_that_vanishes_is_announced_within_seconds() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let (mut ann, bob) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
@@ -40,7 +40,7 @@ async fn a_peer_that_vanishes_is_announced_within_seconds() {
 
 #[tokio::test]
 async fn a_peer_that_falls_silent_is_announced_within_seconds() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let (mut ann, bob) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
@@ -58,13 +58,13 @@ async fn a_peer_that_falls_silent_is_announced_within_seconds() {
 
 #[tokio::test]
 async fn a_peer_that_resumes_in_time_is_not_missed_and_misses_nothing() {
-    let bounds = Bounds {
-        grace: Duration::from_secs(60),
-        ..Bounds::default()
+    let limits = Limits {
+        resume_grace: Duration::from_secs(60),
+        ..Limits::default()
     };
-    let server = Server::start(Settings {
-        bounds,
-        ..Settings::default()
+    let server = Server::start(WebSettings {
+        limits,
+        ..WebSettings::default()
     })
     .await;
     let (mut ann, bob) = (
@@ -92,13 +92,13 @@ async fn a_peer_that_resumes_in_time_is_not_missed_and_misses_nothing() {
 
 #[tokio::test]
 async fn a_peer_that_comes_back_late_gets_its_id_and_is_announced() {
-    let bounds = Bounds {
-        grace: Duration::ZERO,
-        ..Bounds::default()
+    let limits = Limits {
+        resume_grace: Duration::ZERO,
+        ..Limits::default()
     };
-    let server = Server::start(Settings {
-        bounds,
-        ..Settings::default()
+    let server = Server::start(WebSettings {
+        limits,
+        ..WebSettings::default()
     })
     .await;
     let (mut ann, bob) = (
@@ -119,7 +119,7 @@ async fn a_peer_that_comes_back_late_gets_its_id_and_is_announced() {
 
 #[tokio::test]
 async fn who_resumes_replaces_its_older_connection() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let (mut ann, mut bob) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
@@ -140,7 +140,7 @@ async fn who_resumes_replaces_its_older_connection() {
 
 #[tokio::test]
 async fn an_id_is_given_back_only_for_its_own_token() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let ann = server.join("room=blue").await;
     for token in [
         format!("{}.AAAA", ann.id),
@@ -162,7 +162,7 @@ async fn an_id_is_given_back_only_for_its_own_token() {
 
 #[tokio::test]
 async fn everybody_is_told_when_the_server_stops() {
-    let server = Server::start(Settings::default()).await;
+    let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
     let stop = server.web.stop();
     let told = async {

@@ -107,7 +107,7 @@ pub fn tcp_url(listener: Option<&TcpListener>) -> Option<String> {
 
 /// A link that two people can open to call each other.
 pub fn call_url(listener: Option<&TcpListener>) -> Option<String> {
-    web::call_url(listener?.local_addr().ok()?).ok()
+    web::new_call_url(listener?.local_addr().ok()?).ok()
 }
 
 fn tcp(

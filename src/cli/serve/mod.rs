@@ -35,7 +35,7 @@ use crate::service::admin::{
 };
 use crate::service::certificates::Certificates;
 use crate::service::usage;
-use crate::service::web::{Arrival, Web};
+use crate::service::web::{ConnectionInfo, Web};
 use clap::Args;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -289,10 +289,10 @@ async fn receive(
             server,
         }) = visiting.recv().await
         {
-            web.take(
+            web.serve_stream(
                 stream,
-                Arrival {
-                    peer: client,
+                ConnectionInfo {
+                    client,
                     local: server,
                     secure: true,
                 },
@@ -341,7 +341,7 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let receiving = tokio::spawn(receive(
             visiting,
-            Web::new(web::Settings::default()).unwrap(),
+            Web::new(web::WebSettings::default()).unwrap(),
             stopped,
         ));
         stop.send(true).unwrap();

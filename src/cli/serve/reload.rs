@@ -64,7 +64,7 @@ impl RunningServer {
         self.parts.settings = settings;
         self.apply().await;
         if let Some(web) = &self.parts.web {
-            web.replace(web_settings(
+            web.replace_settings(web_settings(
                 &self.parts.settings,
                 &self.parts.relay,
                 &self.parts.host,

@@ -3,7 +3,7 @@
 use crate::cli::{ice_servers, output};
 use crate::config::{CredentialSource, HostInfo, Settings};
 use crate::relay::Supervisor;
-use crate::service::ice_servers::HOST;
+use crate::service::ice_servers::HOST_PLACEHOLDER;
 use crate::service::web;
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -69,7 +69,7 @@ fn text(
 
 /// The web listener's settings with the relay's URLs: under the host that a browser reached this one by where the relay
 /// listens everywhere and stands behind no NAT that maps addresses.
-pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &HostInfo) -> web::Settings {
+pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &HostInfo) -> web::WebSettings {
     let mapped = settings
         .plan
         .policy
@@ -82,7 +82,7 @@ pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &HostInfo) ->
         .partition(|address| address.ip().is_unspecified() && !mapped);
     let mut servers: Vec<String> = anywhere
         .iter()
-        .map(|address| format!("{HOST}:{}", address.port()))
+        .map(|address| format!("{HOST_PLACEHOLDER}:{}", address.port()))
         .collect();
     servers.extend(
         settings

@@ -7,9 +7,9 @@ use crate::config::schema;
 use crate::config::schema::Key;
 use crate::config::value;
 use crate::relay::Plan;
-use crate::service::ice_servers::{ApiKey, Credentials, IceServers, Open};
-use crate::service::signaling::{Bounds, Hook, RoomTokens};
-use crate::service::web::{Origins, Settings};
+use crate::service::ice_servers::{ApiKey, Credentials, IceAccess, IceServers};
+use crate::service::signaling::{Limits, RoomHook, RoomTokens};
+use crate::service::web::{Origins, WebSettings};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -19,31 +19,27 @@ pub struct Web {
     /// Where it listens; nowhere when it is off.
     pub address: Option<SocketAddr>,
     /// How it serves; the relay's URLs are filled in once it listens.
-    pub settings: Settings,
+    pub settings: WebSettings,
 }
 
 /// Understands the keys of the web listener.
 pub(crate) fn settings(reader: &mut Resolver, login: &CredentialSource) -> Web {
-    let default = Settings::default();
     let mut secrets: Vec<String> = reader
         .one(&schema::ROOM_SECRET, value::text)
         .into_iter()
         .collect();
     secrets.extend(realms::secrets_of_files(reader, &schema::ROOM_SECRET_FILE));
-    let settings = Settings {
+    let settings = WebSettings {
         ice: ice(reader, login),
-        bounds: bounds(reader),
+        limits: limits(reader),
         origins: origins(reader),
         tokens: secrets
             .first()
             .map(|secret| RoomTokens::new(secret.as_bytes())),
         hook: reader
             .one(&schema::ROOM_HOOK, value::url)
-            .map(|url| Hook::new(&url)),
-        connections: reader
-            .one(&schema::WEB_CONNECTIONS, at_least_one)
-            .unwrap_or(default.connections),
-        ..default
+            .map(|url| RoomHook::new(&url)),
+        ..WebSettings::default()
     };
     Web {
         address: reader
@@ -59,10 +55,10 @@ pub(crate) fn given_away(reader: &mut Resolver, web: &Web, plan: &Plan) {
         return;
     };
     let guarded = web.settings.tokens.is_some() || web.settings.hook.is_some();
-    let open = match web.settings.ice.open {
-        Open::Anyone => true,
-        Open::Page => !guarded,
-        Open::Loopback | Open::Nobody => false,
+    let open = match web.settings.ice.access {
+        IceAccess::Anyone => true,
+        IceAccess::Page => !guarded,
+        IceAccess::Loopback | IceAccess::Nobody => false,
     };
     // By TLS the page is on the relay's own ports too.
     let secure = plan
@@ -100,17 +96,16 @@ fn ice(reader: &mut Resolver, login: &CredentialSource) -> IceServers {
             password: password.clone(),
         },
     };
+    let ttl = reader.one(&schema::ICE_TTL, span).unwrap_or(default.ttl);
     let mut keys = reader.many(&schema::ICE_KEY, value::user);
     keys.extend(realms::pairs_of_file(reader, &schema::ICE_KEY_FILE));
     IceServers {
         credentials,
-        ttl: reader.one(&schema::ICE_TTL, span).unwrap_or(default.ttl),
-        longest_ttl: reader
-            .one(&schema::ICE_LONGEST_TTL, span)
-            .unwrap_or(default.longest_ttl),
-        open: reader
+        ttl,
+        max_ttl: default.max_ttl.max(ttl),
+        access: reader
             .one(&schema::ICE_OPEN, |text| value::choice(text, OPEN))
-            .unwrap_or(default.open),
+            .unwrap_or(default.access),
         keys: keys
             .into_iter()
             .map(|(key, bearer)| ApiKey { key, bearer })
@@ -119,68 +114,23 @@ fn ice(reader: &mut Resolver, login: &CredentialSource) -> IceServers {
     }
 }
 
-fn bounds(reader: &mut Resolver) -> Bounds {
-    let default = Bounds::default();
-    let mut count = |key: &Key, or: usize| reader.one(key, at_least_one).unwrap_or(or);
-    let (rooms, peers) = (
+fn limits(reader: &mut Resolver) -> Limits {
+    let default = Limits::default();
+    let mut count = |key: &Key, default: usize| reader.one(key, at_least_one).unwrap_or(default);
+    let (rooms, connections) = (
         count(&schema::ROOMS, default.rooms),
-        count(&schema::ROOM_PEERS, default.peers),
+        count(&schema::SIGNAL_CONNECTIONS, default.connections),
     );
-    let most_peers = count(&schema::ROOM_MOST_PEERS, default.most_peers);
-    let room_name = count(&schema::ROOM_NAME, default.room_name);
-    let connections = count(&schema::SIGNAL_CONNECTIONS, default.connections);
-    let queue = count(&schema::SIGNAL_QUEUE, default.queue);
-    let mut size = |key: &Key, or: usize| reader.one(key, octets).unwrap_or(or);
-    let message = size(&schema::SIGNAL_MESSAGE, default.message);
-    let queue_octets = size(&schema::SIGNAL_QUEUE_BYTES, default.queue_octets);
-    let mut time = |key: &Key, or: Duration| reader.one(key, span).unwrap_or(or);
-    let (ping, silence) = (
-        time(&schema::SIGNAL_PING, default.ping),
-        time(&schema::SIGNAL_SILENCE, default.silence),
-    );
-    let message_time = time(&schema::SIGNAL_MESSAGE_TIME, default.message_time);
-    let (grace, idle) = (
-        time(&schema::SIGNAL_GRACE, default.grace),
-        time(&schema::SIGNAL_IDLE, default.idle),
-    );
-    if peers > most_peers {
-        reader.wrong(
-            &schema::ROOM_PEERS,
-            &format!("{peers} is more than room_most_peers, {most_peers}"),
-        );
-    }
-    if ping >= silence {
-        reader.wrong(
-            &schema::SIGNAL_PING,
-            "a peer that is pinged so rarely counts as lost; make it shorter than signal_silence",
-        );
-    }
-    Bounds {
-        message,
-        message_time,
-        rate: reader
-            .one(&schema::SIGNAL_RATE, value::number)
-            .unwrap_or(default.rate),
-        burst: reader
-            .one(&schema::SIGNAL_BURST, value::number)
-            .unwrap_or(default.burst),
+    Limits {
         rooms,
         connections,
-        address_connections: reader
+        room_size: reader
+            .one(&schema::ROOM_MOST_PEERS, at_least_two)
+            .unwrap_or(default.room_size),
+        connections_per_address: reader
             .one(&schema::SIGNAL_ADDRESS_CONNECTIONS, value::number)
-            .unwrap_or(default.address_connections),
-        peers,
-        most_peers,
-        room_name,
-        room_alphabet: reader
-            .one(&schema::ROOM_ALPHABET, value::text)
-            .unwrap_or(default.room_alphabet),
-        queue,
-        queue_octets,
-        ping,
-        silence,
-        grace,
-        idle,
+            .unwrap_or(default.connections_per_address),
+        ..default
     }
 }
 
@@ -208,31 +158,32 @@ fn origin(text: &str) -> Result<String, String> {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match value::number(text)? {
-        0 => Err("0 would let nobody in".into()),
+        0 => Err("0 would admit no one; write 1 or more".into()),
         count => Ok(count),
     }
 }
 
-fn octets(text: &str) -> Result<usize, String> {
-    let octets = value::octets(text)?;
-    usize::try_from(octets)
-        .ok()
-        .filter(|octets| *octets >= 256)
-        .ok_or_else(|| format!("`{text}` is less than 256 bytes"))
+fn at_least_two(text: &str) -> Result<usize, String> {
+    match value::number(text)? {
+        0 | 1 => Err(format!(
+            "{text} leaves a peer alone; a room holds at least 2"
+        )),
+        count => Ok(count),
+    }
 }
 
 fn span(text: &str) -> Result<Duration, String> {
     match value::duration(text)? {
-        Duration::ZERO => Err("it must last longer than nothing".into()),
+        Duration::ZERO => Err("0 is too short; write a longer time".into()),
         span => Ok(span),
     }
 }
 
-const OPEN: &[(&str, Open)] = &[
-    ("page", Open::Page),
-    ("loopback", Open::Loopback),
-    ("anyone", Open::Anyone),
-    ("nobody", Open::Nobody),
+const OPEN: &[(&str, IceAccess)] = &[
+    ("page", IceAccess::Page),
+    ("loopback", IceAccess::Loopback),
+    ("anyone", IceAccess::Anyone),
+    ("nobody", IceAccess::Nobody),
 ];
 /// The default of `web`.
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);

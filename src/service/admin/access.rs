@@ -1,7 +1,7 @@
 //! Authorization of admin requests. A page of another site that a browser shows must not control a listener on loopback, and
 //! requests from other hosts have to carry a token.
 
-use crate::service::http::is_name;
+use crate::service::http::is_dns_name;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
@@ -52,7 +52,7 @@ impl AccessControl {
             return match (self.exposure, text(headers, header::HOST)) {
                 (Exposure::AnyHost, _) => Err((StatusCode::FORBIDDEN, NOT_LOCAL)),
                 (Exposure::UnixSocket, _) => Ok(()),
-                (Exposure::Loopback, Some(host)) if !is_name(host) => Ok(()),
+                (Exposure::Loopback, Some(host)) if !is_dns_name(host) => Ok(()),
                 // DNS rebinding: a page whose name resolves to loopback sends no Origin with a GET. A request without
                 // Host is no browser's, but may pass on what a browser sent.
                 (Exposure::Loopback, _) => Err((StatusCode::FORBIDDEN, REBOUND)),
@@ -100,7 +100,7 @@ fn is_cross_origin(headers: &HeaderMap) -> bool {
     };
     let host = origin.split_once("://").map_or(origin, |(_, host)| host);
     // An origin with a name that DNS controls is foreign even if Host is the same: DNS rebinding.
-    cross_site || text(headers, header::HOST) != Some(host) || is_name(host)
+    cross_site || text(headers, header::HOST) != Some(host) || is_dns_name(host)
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

@@ -76,7 +76,7 @@ async fn serve_connection<S>(stream: S, router: Router, stopped: watch::Receiver
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    if let Err(error) = http::converse(stream, router, TIMEOUT, stopped).await {
+    if let Err(error) = http::serve_connection(stream, router, TIMEOUT, stopped).await {
         tracing::debug!(%error, "admin connection failed");
     }
 }

@@ -1,4 +1,4 @@
-//! The call page's files, embedded: the binary needs nothing beside it, and the page nothing from elsewhere.
+//! The files of the call page, embedded in the binary. The page loads nothing from other servers.
 
 use std::sync::LazyLock;
 
@@ -6,92 +6,40 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-/// One file of the page.
+/// A file of the page.
 pub struct Asset {
-    /// The path that it is served under.
+    /// The path of its URL.
     pub path: &'static str,
     /// Its media type.
     pub media_type: &'static str,
-    /// Its text.
+    /// Its content.
     pub text: &'static str,
 }
 
-/// The page and all that it loads.
+/// The files of the page.
 pub const ASSETS: &[Asset] = &[
-    Asset {
-        path: "/",
-        media_type: HTML,
-        text: include_str!("index.html"),
-    },
-    Asset {
-        path: "/style.css",
-        media_type: CSS,
-        text: include_str!("style.css"),
-    },
-    Asset {
-        path: "/call.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("call.js"),
-    },
-    Asset {
-        path: "/connection.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("connection.js"),
-    },
-    Asset {
-        path: "/media.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("media.js"),
-    },
-    Asset {
-        path: "/picture.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("picture.js"),
-    },
-    Asset {
-        path: "/plot.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("plot.js"),
-    },
-    Asset {
-        path: "/relay_test.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("relay_test.js"),
-    },
-    Asset {
-        path: "/signal.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("signal.js"),
-    },
-    Asset {
-        path: "/stats.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("stats.js"),
-    },
-    Asset {
-        path: "/view.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("view.js"),
-    },
-    Asset {
-        path: "/words.js",
-        media_type: JAVASCRIPT,
-        text: include_str!("words.js"),
-    },
-    Asset {
-        path: "/icon.svg",
-        media_type: SVG,
-        text: include_str!("icon.svg"),
-    },
+    asset("/", HTML, include_str!("index.html")),
+    asset("/style.css", CSS, include_str!("style.css")),
+    asset("/call.js", JAVASCRIPT, include_str!("call.js")),
+    asset("/connection.js", JAVASCRIPT, include_str!("connection.js")),
+    asset("/media.js", JAVASCRIPT, include_str!("media.js")),
+    asset("/picture.js", JAVASCRIPT, include_str!("picture.js")),
+    asset("/plot.js", JAVASCRIPT, include_str!("plot.js")),
+    asset("/relay_test.js", JAVASCRIPT, include_str!("relay_test.js")),
+    asset("/signal.js", JAVASCRIPT, include_str!("signal.js")),
+    asset("/stats.js", JAVASCRIPT, include_str!("stats.js")),
+    asset("/view.js", JAVASCRIPT, include_str!("view.js")),
+    asset("/words.js", JAVASCRIPT, include_str!("words.js")),
+    asset("/icon.svg", SVG, include_str!("icon.svg")),
 ];
 
-/// What a page may load and do: its own files and a connection home, nothing else, nowhere inline.
+/// The policy of the page: it may load its own files and connect to its own server, and run nothing inline.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// The entity tag of each asset, in the order of [`ASSETS`].
-pub static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+pub static ENTITY_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let tag = |asset: &Asset| {
         format!(
             "\"{}\"",
@@ -100,6 +48,14 @@ pub static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     };
     ASSETS.iter().map(tag).collect()
 });
+
+const fn asset(path: &'static str, media_type: &'static str, text: &'static str) -> Asset {
+    Asset {
+        path,
+        media_type,
+        text,
+    }
+}
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";

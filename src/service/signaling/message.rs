@@ -1,39 +1,39 @@
-//! The messages as JSON: what the server says, and what it lets peers say to each other.
+//! The messages as JSON: those of the server, and those that it forwards between peers.
 
 use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::service::ice_servers::Answer;
+use crate::service::ice_servers::IceServersResponse;
 use crate::service::signaling::refusal::Refusal;
 
-/// A message that one peer sends to another, or to all others.
-pub struct Forwarded {
-    /// Whom it is for; all others in the room when it does not say.
+/// A message from one peer to another, or to all others.
+pub struct ForwardedMessage {
+    /// The receiving peer; none for all others in the room.
     pub to: Option<String>,
-    /// Whether it says good-bye: the sender is about to leave.
-    pub bye: bool,
+    /// The type is `bye`: the sender is about to leave.
+    pub is_bye: bool,
     body: Map<String, Value>,
 }
 
-/// What a peer is told first.
+/// The first message to a peer.
 pub struct Welcome<'a> {
-    /// Its own id.
+    /// The peer's own id.
     pub id: &'a str,
-    /// The ids of the others in the room, in the order in which they came.
+    /// The ids of the other peers, in the order of joining.
     pub peers: &'a [String],
     /// The servers for its `RTCPeerConnection`.
-    pub servers: &'a Answer,
-    /// The token by which it resumes its id.
+    pub servers: &'a IceServersResponse,
+    /// The token with which it can resume its id.
     pub resume: &'a str,
-    /// Whether it resumed: the others never saw it go.
+    /// The peer resumed in time: the others were not told that it had left.
     pub resumed: bool,
-    /// How many peers the room takes.
+    /// The size of the room.
     pub limit: usize,
 }
 
-impl Forwarded {
-    /// Reads a text message of a peer. Only `type` and `to` are looked at.
-    pub fn parse(text: &str) -> Result<Forwarded, Refusal> {
+impl ForwardedMessage {
+    /// Parses a text message of a peer. Only `type` and `to` are interpreted.
+    pub fn parse(text: &str) -> Result<ForwardedMessage, Refusal> {
         let value: Value = serde_json::from_str(text).map_err(|_| Refusal::BadJson)?;
         let Value::Object(body) = value else {
             return Err(Refusal::BadMessage);
@@ -42,7 +42,7 @@ impl Forwarded {
             .get("type")
             .and_then(Value::as_str)
             .ok_or(Refusal::BadMessage)?;
-        if !TYPES.contains(&kind) {
+        if !PEER_TYPES.contains(&kind) {
             return Err(Refusal::UnknownType);
         }
         let to = match body.get("to") {
@@ -50,23 +50,23 @@ impl Forwarded {
             Some(Value::String(to)) => Some(to.clone()),
             Some(_) => return Err(Refusal::BadMessage),
         };
-        Ok(Forwarded {
+        Ok(ForwardedMessage {
             to,
-            bye: kind == "bye",
+            is_bye: kind == "bye",
             body,
         })
     }
 
-    /// The message as the others get it: as it came, with `from` set to the sender's id whatever it said itself.
-    pub fn from(mut self, id: &str) -> Utf8Bytes {
-        self.body.insert("from".into(), Value::String(id.into()));
+    /// The message for its receivers: unchanged except that `from` is the sender's id, whatever the sender put there.
+    pub fn into_text(mut self, from: &str) -> Utf8Bytes {
+        self.body.insert("from".into(), Value::String(from.into()));
         Value::Object(self.body).to_string().into()
     }
 }
 
 impl Welcome<'_> {
-    /// The message.
-    pub fn text(&self) -> Utf8Bytes {
+    /// The message as JSON.
+    pub fn to_text(&self) -> Utf8Bytes {
         let message = json!({
             "type": "welcome", "id": self.id, "peers": self.peers,
             "iceServers": self.servers.ice_servers, "ttl": self.servers.ttl,
@@ -76,41 +76,41 @@ impl Welcome<'_> {
     }
 }
 
-/// Tells that the peer `id` came into the room.
+/// The peer `id` entered the room.
 pub fn joined(id: &str) -> Utf8Bytes {
     json!({"type": "joined", "id": id}).to_string().into()
 }
 
-/// Tells that the peer `id` is gone.
+/// The peer `id` left the room.
 pub fn left(id: &str) -> Utf8Bytes {
     json!({"type": "left", "id": id}).to_string().into()
 }
 
-/// Tells what was refused.
+/// A refusal.
 pub fn error(refusal: Refusal, detail: Option<&str>) -> Utf8Bytes {
     refusal.json(detail).to_string().into()
 }
 
-/// The types that peers may send; each is passed on.
-const TYPES: [&str; 5] = ["offer", "answer", "candidate", "bye", "message"];
+/// The types that peers may send; all of them are forwarded.
+const PEER_TYPES: [&str; 5] = ["offer", "answer", "candidate", "bye", "message"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn messages_pass_as_they_came_and_cannot_fake_their_sender() {
+    fn a_message_is_forwarded_unchanged_except_for_its_sender() {
         let text =
             r#"{"type":"candidate","candidate":null,"to":"bob","from":"eve","x":[1,{"y":"é"}]}"#;
-        let message = Forwarded::parse(text).unwrap();
+        let message = ForwardedMessage::parse(text).unwrap();
         assert_eq!(message.to.as_deref(), Some("bob"));
-        let value: Value = serde_json::from_str(message.from("ann").as_str()).unwrap();
-        let wanted = json!({"type": "candidate", "candidate": null, "to": "bob", "from": "ann", "x": [1, {"y": "é"}]});
-        assert_eq!(value, wanted);
+        let value: Value = serde_json::from_str(message.into_text("ann").as_str()).unwrap();
+        let expected = json!({"type": "candidate", "candidate": null, "to": "bob", "from": "ann", "x": [1, {"y": "é"}]});
+        assert_eq!(value, expected);
     }
 
     #[test]
-    fn what_is_not_a_message_is_refused() {
+    fn an_invalid_message_is_refused() {
         for (text, refusal) in [
             ("", Refusal::BadJson),
             ("{", Refusal::BadJson),
@@ -124,7 +124,11 @@ mod tests {
             ("{\"type\":\"welcome\"}", Refusal::UnknownType),
             ("{\"type\":\"left\"}", Refusal::UnknownType),
         ] {
-            assert_eq!(Forwarded::parse(text).err(), Some(refusal), "{text:.40}");
+            assert_eq!(
+                ForwardedMessage::parse(text).err(),
+                Some(refusal),
+                "{text:.40}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The rooms and who is in them. One lock, held for as long as it takes to look up a room and push to its queues;
-//! nobody waits for a peer under it.
+//! The rooms and the peers in them. One lock guards all rooms; it is held for a lookup and a few pushes to queues, and
+//! never across a wait for a peer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,149 +10,151 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::service::signaling::bounds::Bounds;
-use crate::service::signaling::doors::{Doors, Ticket};
+use crate::service::signaling::connection_limit::{ConnectionLimit, ConnectionPermit};
+use crate::service::signaling::limits::Limits;
 use crate::service::signaling::message;
-use crate::service::signaling::outbox::Outbox;
+use crate::service::signaling::peer_queue::PeerQueue;
 use crate::service::signaling::refusal::Refusal;
 
-/// Every room of this server.
+/// All rooms of the server.
 #[derive(Default)]
 pub struct Rooms {
-    state: Mutex<State>,
-    doors: Arc<Doors>,
+    table: Mutex<RoomTable>,
+    connection_limit: Arc<ConnectionLimit>,
     forwarded: AtomicU64,
     dropped: AtomicU64,
 }
 
-/// What the rooms hold and have done, for metrics.
+/// Gauges and counters for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// Rooms that have a peer now.
+pub struct RoomCounts {
+    /// Rooms that have at least one peer.
     pub rooms: usize,
-    /// Peers in them now.
+    /// Peers in rooms.
     pub peers: usize,
-    /// WebSocket connections now.
+    /// Open WebSocket connections.
     pub connections: usize,
-    /// Messages passed from one peer to another since the start.
+    /// Messages forwarded between peers since the start.
     pub forwarded: u64,
-    /// Peers dropped because they read too slowly, since the start.
+    /// Peers disconnected as slow readers since the start.
     pub dropped: u64,
 }
 
-/// A peer's place in a room, as its connection holds it.
-pub struct Seat {
+/// A peer's membership in a room, held by its connection.
+pub struct Membership {
     /// The room's name.
     pub room: String,
     /// The peer's id.
     pub id: String,
-    /// What waits for the peer.
-    pub outbox: Arc<Outbox>,
-    /// The number by which this connection reads the outbox; a later connection of the same peer has a higher one.
+    /// The messages that wait for the peer.
+    pub queue: Arc<PeerQueue>,
+    /// The number under which this connection reads the queue.
     pub reader: u64,
-    /// The others in the room, in the order in which they came.
+    /// The other peers, in the order of joining.
     pub others: Vec<String>,
-    /// Whether the peer was here all along, as the others see it.
+    /// The peer resumed in time: the others were not told that it had left.
     pub resumed: bool,
-    /// How many peers the room takes.
-    pub limit: usize,
+    /// The size of the room.
+    pub room_size: usize,
 }
 
 #[derive(Default)]
-struct State {
-    /// Keyed by what clients choose: std's hash is keyed at random.
+struct RoomTable {
+    /// Key: the room's name, which clients choose: std's hasher has a random key.
     rooms: HashMap<String, Room>,
     stopping: bool,
 }
 
 struct Room {
-    limit: usize,
-    /// In the order in which they came.
+    size: usize,
+    /// In the order of joining.
     peers: Vec<Peer>,
 }
 
 struct Peer {
     id: String,
-    outbox: Arc<Outbox>,
+    queue: Arc<PeerQueue>,
 }
 
 impl Rooms {
-    /// Counts one more connection, if there may be one more.
-    pub fn connect(&self, address: Option<IpAddr>, bounds: &Bounds) -> Result<Ticket, Refusal> {
-        self.doors.enter(address, bounds)
+    /// Admits one more connection if the limits allow it.
+    pub fn connect(
+        &self,
+        address: Option<IpAddr>,
+        limits: &Limits,
+    ) -> Result<ConnectionPermit, Refusal> {
+        self.connection_limit.admit(address, limits)
     }
 
-    /// Whether the peer `id` has its place in `room` still, so that it may resume it.
-    pub fn holds(&self, room: &str, id: &str) -> bool {
-        self.state()
+    /// Returns true if the peer `id` is in `room`, connected or within the time in which it can resume.
+    pub fn contains(&self, room: &str, id: &str) -> bool {
+        let table = self.lock();
+        table
             .rooms
             .get(room)
-            .is_some_and(|room| room.peers.iter().any(|peer| peer.id == id))
+            .is_some_and(|room| room.peer(id).is_some())
     }
 
-    /// Seats a peer in `room`, which takes `limit` peers if it is new; `known` is the id that it resumes.
+    /// Adds a peer to `room`, which gets `size` if it is new. `resumed_id` is the id that the peer proved to be its own.
     pub fn join(
         &self,
         room: &str,
-        limit: usize,
-        known: Option<&str>,
-        bounds: &Bounds,
-    ) -> Result<Seat, Refusal> {
-        let id = match known {
-            Some(known) => known.to_owned(),
-            None => random_id().map_err(|_| Refusal::TooManyPeers)?,
+        size: usize,
+        resumed_id: Option<&str>,
+        limits: &Limits,
+    ) -> Result<Membership, Refusal> {
+        let id = match resumed_id {
+            Some(id) => id.to_owned(),
+            None => random_id().map_err(|_| Refusal::TooManyConnections)?,
         };
-        let mut state = self.state();
-        if state.stopping {
+        let mut table = self.lock();
+        if table.stopping {
             return Err(Refusal::Stopping);
         }
-        let count = state.rooms.len();
-        let place = match state.rooms.get_mut(room) {
-            Some(place) => place,
-            None if count >= bounds.rooms => return Err(Refusal::TooManyRooms),
-            None => state.rooms.entry(room.to_owned()).or_insert(Room {
-                limit,
+        let count = table.rooms.len();
+        let entry = match table.rooms.get_mut(room) {
+            Some(entry) => entry,
+            None if count >= limits.rooms => return Err(Refusal::TooManyRooms),
+            None => table.rooms.entry(room.to_owned()).or_insert(Room {
+                size,
                 peers: Vec::new(),
             }),
         };
-        let limit = place.limit;
-        let others = || {
-            place
-                .peers
-                .iter()
-                .map(|peer| peer.id.clone())
-                .filter(|other| *other != id)
-                .collect()
+        let room_size = entry.size;
+        let others = entry
+            .peers
+            .iter()
+            .map(|peer| peer.id.clone())
+            .filter(|other| *other != id)
+            .collect();
+        let known = entry.peer(&id).map(|peer| peer.queue.clone());
+        let resumed = known.is_some();
+        let queue = match known {
+            Some(queue) => queue,
+            None if entry.peers.len() >= room_size => return Err(Refusal::RoomFull),
+            None => Arc::new(PeerQueue::new(limits.queue_messages, limits.queue_octets)),
         };
-        let (others, seated): (Vec<String>, _) =
-            (others(), place.peers.iter().find(|peer| peer.id == id));
-        let resumed = seated.is_some();
-        let outbox = match seated {
-            Some(peer) => peer.outbox.clone(),
-            None if place.peers.len() >= limit => return Err(Refusal::RoomFull),
-            None => Arc::new(Outbox::new(bounds.queue, bounds.queue_octets)),
-        };
-        let reader = outbox.take_over();
+        let reader = queue.take_over();
         if !resumed {
-            place.peers.push(Peer {
+            entry.peers.push(Peer {
                 id: id.clone(),
-                outbox: outbox.clone(),
+                queue: queue.clone(),
             });
-            let dropped = state.push(room, Some(&id), None, message::joined(&id));
+            let dropped = table.push_to_others(room, &id, message::joined(&id));
             self.count_dropped(dropped);
         }
-        Ok(Seat {
+        Ok(Membership {
             room: room.to_owned(),
             id,
-            outbox,
+            queue,
             reader,
             others,
             resumed,
-            limit,
+            room_size,
         })
     }
 
-    /// Passes a message from the peer `from` to the peer `to` in `room`, or to all others.
+    /// Forwards a message from the peer `from` to the peer `to`, or to all others in `room`.
     pub fn forward(
         &self,
         room: &str,
@@ -160,49 +162,49 @@ impl Rooms {
         to: Option<&str>,
         message: Utf8Bytes,
     ) -> Result<(), Refusal> {
-        let mut state = self.state();
-        let known = |to: &str| {
-            state
-                .rooms
-                .get(room)
-                .is_some_and(|room| room.peers.iter().any(|peer| peer.id == to))
+        let mut table = self.lock();
+        let dropped = match to {
+            None => table.push_to_others(room, from, message),
+            Some(to) => {
+                let known = |room: &Room| room.peer(to).is_some();
+                if to == from || !table.rooms.get(room).is_some_and(known) {
+                    return Err(Refusal::NoSuchPeer);
+                }
+                table.push(room, |peer| peer.id == to, message)
+            }
         };
-        if to.is_some_and(|to| to == from || !known(to)) {
-            return Err(Refusal::NoSuchPeer);
-        }
-        let dropped = state.push(room, Some(from), to, message);
-        drop(state);
+        drop(table);
         self.count_dropped(dropped);
         self.forwarded.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Takes the peer of `seat` out of its room and tells the others, unless another connection has resumed it.
-    pub fn leave(&self, seat: &Seat) {
-        let mut state = self.state();
-        if seat.outbox.is_read_by(seat.reader) {
-            let dropped = state.remove(&seat.room, &seat.id);
+    /// Removes a peer from its room and tells the others, unless another connection has resumed the peer.
+    pub fn leave(&self, membership: &Membership) {
+        let mut table = self.lock();
+        if membership.queue.is_read_by(membership.reader) {
+            let dropped = table.remove(&membership.room, &membership.id);
             self.count_dropped(dropped);
         }
     }
 
-    /// Sends everybody away, and lets nobody in any more.
+    /// Disconnects all peers and refuses new ones.
     pub fn stop(&self) {
-        let mut state = self.state();
-        state.stopping = true;
-        for peer in state.rooms.values().flat_map(|room| &room.peers) {
-            peer.outbox.end(Refusal::Stopping);
+        let mut table = self.lock();
+        table.stopping = true;
+        for peer in table.rooms.values().flat_map(|room| &room.peers) {
+            peer.queue.end(Refusal::Stopping);
         }
-        state.rooms.clear();
+        table.rooms.clear();
     }
 
-    /// What there is now, and what has happened.
-    pub fn counts(&self) -> Counts {
-        let state = self.state();
-        Counts {
-            rooms: state.rooms.len(),
-            peers: state.rooms.values().map(|room| room.peers.len()).sum(),
-            connections: self.doors.connections(),
+    /// The current gauges and counters.
+    pub fn counts(&self) -> RoomCounts {
+        let table = self.lock();
+        RoomCounts {
+            rooms: table.rooms.len(),
+            peers: table.rooms.values().map(|room| room.peers.len()).sum(),
+            connections: self.connection_limit.connections(),
             forwarded: self.forwarded.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
         }
@@ -212,62 +214,62 @@ impl Rooms {
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, RoomTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Pushes to `to`, or to all but `from`; drops whoever's queue is full. Returns how many were dropped.
-    fn push(
-        &mut self,
-        room: &str,
-        from: Option<&str>,
-        to: Option<&str>,
-        message: Utf8Bytes,
-    ) -> u64 {
-        let Some(place) = self.rooms.get(room) else {
-            return 0;
-        };
-        let meant = |peer: &&Peer| to.is_none_or(|to| peer.id == to) && from != Some(&peer.id);
-        let slow: Vec<String> = (place.peers.iter().filter(meant))
-            .filter(|peer| !peer.outbox.push(message.clone()))
-            .map(|peer| peer.id.clone())
-            .collect();
-        slow.iter().map(|id| 1 + self.drop_slow(room, id)).sum()
+impl Room {
+    fn peer(&self, id: &str) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.id == id)
+    }
+}
+
+/// Each of these returns the number of peers that were removed because their queue was full.
+impl RoomTable {
+    fn push_to_others(&mut self, room: &str, from: &str, message: Utf8Bytes) -> u64 {
+        self.push(room, |peer| peer.id != from, message)
     }
 
-    fn drop_slow(&mut self, room: &str, id: &str) -> u64 {
-        let peer = self
-            .rooms
-            .get(room)
-            .and_then(|room| room.peers.iter().find(|peer| peer.id == id));
-        if let Some(peer) = peer {
-            peer.outbox.end(Refusal::Slow);
+    fn push(&mut self, room: &str, receives: impl Fn(&Peer) -> bool, message: Utf8Bytes) -> u64 {
+        let Some(entry) = self.rooms.get(room) else {
+            return 0;
+        };
+        let receivers = entry.peers.iter().filter(|peer| receives(peer));
+        let slow: Vec<String> = receivers
+            .filter(|peer| !peer.queue.push(message.clone()))
+            .map(|peer| peer.id.clone())
+            .collect();
+        slow.iter().map(|id| 1 + self.remove_slow(room, id)).sum()
+    }
+
+    fn remove_slow(&mut self, room: &str, id: &str) -> u64 {
+        if let Some(peer) = self.rooms.get(room).and_then(|room| room.peer(id)) {
+            peer.queue.end(Refusal::Slow);
         }
         self.remove(room, id)
     }
 
-    /// Takes a peer out of its room and tells the others, which may drop those in turn: each step leaves one peer
-    /// less, so it ends.
+    /// Removes a peer and tells the others, whose queues that may fill in turn. The recursion ends because each step
+    /// leaves one peer fewer.
     fn remove(&mut self, room: &str, id: &str) -> u64 {
-        let Some(place) = self.rooms.get_mut(room) else {
+        let Some(entry) = self.rooms.get_mut(room) else {
             return 0;
         };
-        let before = place.peers.len();
-        place.peers.retain(|peer| peer.id != id);
-        match place.peers.len() {
+        let before = entry.peers.len();
+        entry.peers.retain(|peer| peer.id != id);
+        match entry.peers.len() {
             0 => {
                 self.rooms.remove(room);
                 0
             }
-            now if now == before => 0,
-            _ => self.push(room, None, None, message::left(id)),
+            after if after == before => 0,
+            _ => self.push(room, |_| true, message::left(id)),
         }
     }
 }
 
-/// Nine random octets, which nobody meets twice.
+/// Nine random octets: too many to guess or to draw twice.
 fn random_id() -> std::io::Result<String> {
     let mut octets = [0; 9];
     getrandom::fill(&mut octets)?;
@@ -279,67 +281,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_lives_as_long_as_somebody_is_in_it() {
-        let (rooms, bounds) = (
+    fn a_room_exists_while_a_peer_is_in_it() {
+        let (rooms, limits) = (
             Rooms::default(),
-            Bounds {
+            Limits {
                 rooms: 1,
-                ..Bounds::default()
+                ..Limits::default()
             },
         );
-        let ann = rooms.join("blue", 2, None, &bounds).unwrap();
-        let bob = rooms.join("blue", 9, None, &bounds).unwrap();
+        let ann = rooms.join("blue", 2, None, &limits).unwrap();
+        let bob = rooms.join("blue", 9, None, &limits).unwrap();
         assert_eq!(
-            (bob.limit, bob.others.as_slice()),
+            (bob.room_size, bob.others.as_slice()),
             (2, [ann.id.clone()].as_slice())
         );
         assert_eq!(
-            rooms.join("blue", 9, None, &bounds).err(),
+            rooms.join("blue", 9, None, &limits).err(),
             Some(Refusal::RoomFull)
         );
         assert_eq!(
-            rooms.join("green", 2, None, &bounds).err(),
+            rooms.join("green", 2, None, &limits).err(),
             Some(Refusal::TooManyRooms)
         );
         rooms.leave(&ann);
         rooms.leave(&ann);
         rooms.leave(&bob);
         assert_eq!((rooms.counts().rooms, rooms.counts().peers), (0, 0));
-        assert!(rooms.join("green", 2, None, &bounds).is_ok());
+        assert!(rooms.join("green", 2, None, &limits).is_ok());
     }
 
     #[test]
-    fn a_full_queue_drops_its_peer_and_the_news_may_drop_the_next() {
-        let (rooms, bounds) = (
+    fn a_full_queue_removes_its_peer_and_the_announcement_may_remove_the_next() {
+        let (rooms, limits) = (
             Rooms::default(),
-            Bounds {
-                queue: 2,
-                ..Bounds::default()
+            Limits {
+                queue_messages: 2,
+                ..Limits::default()
             },
         );
-        let ann = rooms.join("blue", 3, None, &bounds).unwrap();
-        let bob = rooms.join("blue", 3, None, &bounds).unwrap();
-        let eve = rooms.join("blue", 3, None, &bounds).unwrap();
-        // Ann's queue holds both arrivals, Bob's one; nobody reads.
+        let ann = rooms.join("blue", 3, None, &limits).unwrap();
+        let bob = rooms.join("blue", 3, None, &limits).unwrap();
+        let eve = rooms.join("blue", 3, None, &limits).unwrap();
+        // Ann's queue holds two messages, Bob's one; no one reads.
         rooms.forward("blue", &eve.id, None, "x".into()).unwrap();
-        assert!(!rooms.holds("blue", &ann.id), "Ann had no room for it");
+        assert!(!rooms.contains("blue", &ann.id), "Ann's queue was full");
         assert!(
-            !rooms.holds("blue", &bob.id),
-            "Bob had no room for the news about Ann"
+            !rooms.contains("blue", &bob.id),
+            "Bob's queue was full when Ann was announced as left"
         );
-        assert!(rooms.holds("blue", &eve.id));
+        assert!(rooms.contains("blue", &eve.id));
         assert_eq!(rooms.counts().dropped, 2);
     }
 
     #[test]
-    fn who_resumed_is_not_taken_out_by_the_connection_that_was_lost() {
-        let (rooms, bounds) = (Rooms::default(), Bounds::default());
-        let first = rooms.join("blue", 2, None, &bounds).unwrap();
-        let second = rooms.join("blue", 2, Some(&first.id), &bounds).unwrap();
+    fn the_lost_connection_of_a_resumed_peer_does_not_remove_it() {
+        let (rooms, limits) = (Rooms::default(), Limits::default());
+        let first = rooms.join("blue", 2, None, &limits).unwrap();
+        let second = rooms.join("blue", 2, Some(&first.id), &limits).unwrap();
         assert!(second.resumed);
         rooms.leave(&first);
-        assert!(rooms.holds("blue", &second.id));
+        assert!(rooms.contains("blue", &second.id));
         rooms.leave(&second);
-        assert!(!rooms.holds("blue", &second.id));
+        assert!(!rooms.contains("blue", &second.id));
     }
 }

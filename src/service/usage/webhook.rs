@@ -1,6 +1,6 @@
 //! Delivers the records of the spool to the webhook.
 
-use crate::service::outbound;
+use crate::service::http_client;
 use crate::service::usage::counters::UsageCounters;
 use crate::service::usage::spool::Spool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,8 +35,8 @@ pub(super) async fn deliver(
             }
         };
         let body = format!("[{}]", records.join(","));
-        match outbound::post_json(&url, body.into_bytes(), TIMEOUT).await {
-            Ok(200..=299) => {
+        match http_client::post_json(&url, body.into_bytes(), TIMEOUT).await {
+            Ok(status) if status.is_success() => {
                 counters.count_delivered(records.len() as u64);
                 retry = MIN_RETRY;
                 if let Err(error) = lock(&spool).remove_until(end) {
@@ -45,6 +45,7 @@ pub(super) async fn deliver(
                 continue;
             }
             Ok(status) => {
+                let status = status.as_u16();
                 tracing::warn!(status, "usage webhook refused records; trying again");
             }
             Err(error) => {

@@ -1,24 +1,23 @@
-//! The web listener: the call page, signaling and ICE servers over one HTTP port.
+//! The web listener: the call page, signaling and ICE servers on one HTTP port.
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
-//! | `GET /` and the files that it names | the call page |
+//! | `GET /` and the files that it references | the call page |
 //! | `GET /signal?room=…` | a WebSocket: see [`crate::service::signaling`] |
-//! | `GET /ice-servers?room=…` | `{"iceServers":[…],"ttl":…}`, to whom it is open ([`crate::service::ice_servers::Open`]) |
+//! | `GET /ice-servers?room=…` | `{"iceServers":[…],"ttl":…}`, for clients that may fetch it ([`crate::service::ice_servers::IceAccess`]) |
 //! | `POST /v1/turn/keys/{key}/credentials/generate-ice-servers` with `Authorization: Bearer …` and `{"ttl":…}` | 201 and the same |
 //!
 //! ```text
-//!     TcpListener --serve--+
-//!                          +--> take (stream, Arrival): its turn --> hyper --> router --> page | signal | ice_servers
-//!     TLS on 443 ----------+
+//!     TcpListener ── serve ──┐
+//!                            ├──▶ serve_stream (stream, ConnectionInfo): waits for a permit ──▶ hyper ──▶ router
+//!     TLS on the relay ──────┘                                                 page │ signal │ ice_servers ◀──┘
 //! ```
 //!
-//! What is refused is answered with the error message of the table in [`crate::service::signaling`].
+//! A refusal is answered with the error message of the table in [`crate::service::signaling`].
 
-mod asking;
+mod request_source;
 mod routes;
 mod settings;
-mod turns;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,59 +30,36 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
-pub use crate::service::web::asking::Arrival;
-pub use crate::service::web::settings::{Origins, Settings};
+pub use crate::service::web::request_source::ConnectionInfo;
+pub use crate::service::web::settings::{Origins, WebSettings};
 
-use crate::service::signaling::{Counts, ResumeTokens, Rooms, Signaling};
-use crate::service::web::routes::Shared;
-use crate::service::web::turns::{Turn, Turns};
+use crate::service::signaling::{ResumeTokens, RoomCounts, Rooms, Signaling};
+use crate::service::web::routes::AppState;
 use crate::service::{http, ice_servers};
 
-/// The web service: one for the process, served on any number of listeners. Cloning it shares it.
+/// The web service of the process, served on any number of listeners. Clones share it.
 #[derive(Clone)]
 pub struct Web {
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
     router: Router,
-    turns: Arc<Turns>,
+    permits: Arc<Semaphore>,
     stopped: watch::Sender<bool>,
 }
 
-/// Serves a web service of its own on `listener` until `stop` is ready; see [`Web::serve`].
+/// The URL of a call in a new room on a listener at `address`. The room's name cannot be guessed.
 ///
 /// # Errors
-/// No randomness to be had.
-pub async fn serve(
-    listener: TcpListener,
-    settings: Settings,
-    stop: impl Future<Output = ()>,
-) -> io::Result<()> {
-    Web::new(settings)?.serve(listener, stop).await;
-    Ok(())
-}
-
-/// The router of a web service of its own. Requests tell where they came from by an [`Arrival`] in their extensions;
-/// those without are taken for strangers'.
-///
-/// # Errors
-/// No randomness to be had.
-pub fn router(settings: Settings) -> io::Result<Router> {
-    Ok(Web::new(settings)?.router)
-}
-
-/// The link to a call of one's own on a listener at `address`: a room that nobody guesses, ready to be opened by two.
-///
-/// # Errors
-/// No randomness to be had.
-pub fn call_url(address: SocketAddr) -> io::Result<String> {
+/// The system has no randomness.
+pub fn new_call_url(address: SocketAddr) -> io::Result<String> {
     let mut octets = [0; 9];
     getrandom::fill(&mut octets)?;
-    // Browsers give camera and microphone to this name as they do to https.
+    // Browsers allow cameras on `localhost` as they do on https.
     let host = match address.ip() {
         ip if ip.is_unspecified() => "localhost".into(),
-        ip => ice_servers::literal(ip),
+        ip => ice_servers::url_literal(ip),
     };
     Ok(format!(
         "http://{host}:{}/?room={}",
@@ -93,41 +69,38 @@ pub fn call_url(address: SocketAddr) -> io::Result<String> {
 }
 
 impl Web {
-    /// A service without rooms yet.
+    /// A service without rooms.
     ///
     /// # Errors
-    /// No randomness to be had.
-    pub fn new(settings: Settings) -> io::Result<Web> {
-        let signaling = Signaling {
-            rooms: Arc::new(Rooms::default()),
-            resume: ResumeTokens::random()?,
-        };
-        let shared = Arc::new(Shared {
+    /// The system has no randomness.
+    pub fn new(settings: WebSettings) -> io::Result<Web> {
+        let permits = Arc::new(Semaphore::new(settings.http_connections));
+        let state = Arc::new(AppState {
             settings: ArcSwap::from_pointee(settings),
-            signaling: Arc::new(signaling),
+            signaling: Arc::new(Signaling {
+                rooms: Arc::new(Rooms::default()),
+                resume_tokens: ResumeTokens::random()?,
+            }),
         });
-        let (router, turns) = (routes::router(shared.clone()), Arc::default());
         Ok(Web {
-            router,
-            shared,
-            turns,
+            router: routes::router(state.clone()),
+            state,
+            permits,
             stopped: watch::Sender::new(false),
         })
     }
 
-    /// Replaces the settings for whoever comes from now on.
-    pub fn replace(&self, settings: Settings) {
-        self.shared.settings.store(Arc::new(settings));
-        self.turns.look_again();
+    /// Replaces the settings for all requests from now on.
+    pub fn replace_settings(&self, settings: WebSettings) {
+        self.state.settings.store(Arc::new(settings));
     }
 
-    /// Rooms, peers and messages, for metrics.
-    pub fn counts(&self) -> Counts {
-        self.shared.signaling.rooms.counts()
+    /// Gauges and counters for metrics.
+    pub fn counts(&self) -> RoomCounts {
+        self.state.signaling.rooms.counts()
     }
 
-    /// Accepts connections until `stop` is ready, then ends the service: peers are told `stopping`, and requests under
-    /// way may finish for a moment.
+    /// Accepts connections until `stop` completes, then stops the service ([`Web::stop`]).
     pub async fn serve(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
         tokio::select! {
             () = stop => {}
@@ -136,38 +109,43 @@ impl Web {
         self.stop().await;
     }
 
-    /// Serves HTTP, on a task of its own, on one connection that was accepted elsewhere, until it ends or becomes a
-    /// WebSocket. Waits for its turn like one that came in by [`Web::serve`]: the bound is one for all.
-    pub async fn take<S>(&self, stream: S, arrival: Arrival)
+    /// Serves HTTP on one connection, in a task, until it ends or becomes a WebSocket. Waits for a permit first, as
+    /// [`Web::serve`] does: the limit of connections covers all listeners.
+    pub async fn serve_stream<S>(&self, stream: S, info: ConnectionInfo)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let turn = self
-            .turns
-            .take(|| self.shared.settings.load().connections)
-            .await;
-        tokio::spawn(self.clone().serve_connection(stream, arrival, turn));
-    }
-
-    async fn serve_connection<S>(self, stream: S, arrival: Arrival, turn: Turn)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let router = self.router.clone().layer(axum::Extension(arrival));
-        let patience = self.shared.settings.load().patience;
-        let ended = http::converse(stream, router, patience, self.stopped.subscribe()).await;
-        if let Err(error) = ended {
-            tracing::debug!(peer = %arrival.peer, %error, "web connection ended");
+        // The semaphore is never closed.
+        if let Ok(permit) = self.permits.clone().acquire_owned().await {
+            tokio::spawn(self.clone().serve_connection(stream, info, permit));
         }
-        drop(turn);
     }
 
-    /// Ends the service: everybody is told, nobody is let in; returns when they are gone, after two seconds at most.
+    async fn serve_connection<S>(
+        self,
+        stream: S,
+        info: ConnectionInfo,
+        permit: OwnedSemaphorePermit,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let router = self.router.clone().layer(axum::Extension(info));
+        let timeout = self.state.settings.load().http_timeout;
+        let served =
+            http::serve_connection(stream, router, timeout, self.stopped.subscribe()).await;
+        if let Err(error) = served {
+            tracing::debug!(client = %info.client, %error, "web connection ended");
+        }
+        drop(permit);
+    }
+
+    /// Stops the service: WebSockets are closed with `stopping`, new ones are refused, and requests in progress may finish.
+    /// Returns when all WebSockets are closed, after two seconds at most.
     pub async fn stop(&self) {
         self.stopped.send_replace(true);
-        self.shared.signaling.rooms.stop();
-        let end = Instant::now() + FAREWELL;
-        while self.counts().connections > 0 && Instant::now() < end {
+        self.state.signaling.rooms.stop();
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while self.counts().connections > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -175,25 +153,22 @@ impl Web {
     async fn accept(&self, listener: TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => {
+                Ok((stream, client)) => {
                     let Ok(local) = stream.local_addr() else {
                         continue;
                     };
-                    // Candidates are small and urgent.
+                    // Candidates are small, and the call waits for them.
                     let _ = stream.set_nodelay(true);
-                    self.take(
-                        stream,
-                        Arrival {
-                            peer,
-                            local,
-                            secure: false,
-                        },
-                    )
-                    .await;
+                    let info = ConnectionInfo {
+                        client,
+                        local,
+                        secure: false,
+                    };
+                    self.serve_stream(stream, info).await;
                 }
                 Err(error) => {
-                    // Out of file descriptors, mostly: some become free as connections end.
-                    tracing::warn!(%error, "a web connection could not be accepted");
+                    // Usually the process is out of file descriptors; ending connections free some.
+                    tracing::warn!(%error, "accepting a web connection failed");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -201,5 +176,5 @@ impl Web {
     }
 }
 
-/// How long peers have to take their leave when the service stops.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Time that WebSockets have for their close handshake when the service stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! What the web listener answers.
+//! The routes of the web listener.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,25 +14,27 @@ use serde::Deserialize;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 
-use crate::service::ice_servers::{Answer, Open};
+use crate::service::ice_servers::{ApiKey, IceAccess, IceServers, IceServersResponse};
 use crate::service::page;
 use crate::service::signaling;
-use crate::service::signaling::{Admission, Asker, Refusal, Signaling};
-use crate::service::web::asking::Asking;
-use crate::service::web::settings::{Origins, Settings};
+use crate::service::signaling::{
+    Admission, DEFAULT_ROOM_SIZE, HookRequest, Refusal, Signaling, is_room_name,
+};
+use crate::service::web::request_source::RequestSource;
+use crate::service::web::settings::{Origins, WebSettings};
 
-/// What all requests share.
-pub struct Shared {
-    /// What the operator decided.
-    pub settings: ArcSwap<Settings>,
+/// The state that all requests share.
+pub struct AppState {
+    /// The operator's settings.
+    pub settings: ArcSwap<WebSettings>,
     /// The rooms.
     pub signaling: Arc<Signaling>,
 }
 
-/// Everything that the web listener serves.
-pub fn router(shared: Arc<Shared>) -> Router {
+/// The router of the web listener.
+pub fn router(state: Arc<AppState>) -> Router {
     let mut router = Router::new();
-    for (asset, tag) in page::ASSETS.iter().zip(page::TAGS.iter()) {
+    for (asset, tag) in page::ASSETS.iter().zip(page::ENTITY_TAGS.iter()) {
         router = router.route(
             asset.path,
             get(async move |headers: HeaderMap| page_file(asset, tag, &headers)),
@@ -45,13 +47,13 @@ pub fn router(shared: Arc<Shared>) -> Router {
             "/v1/turn/keys/{key}/credentials/generate-ice-servers",
             post(generate),
         )
-        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this address\n"))
-        .layer(axum::middleware::map_response(protect))
-        .with_state(shared)
+        .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
+        .layer(axum::middleware::map_response(add_security_headers))
+        .with_state(state)
 }
 
 fn page_file(asset: &page::Asset, tag: &str, headers: &HeaderMap) -> Response {
-    let known = headers
+    let is_cached = headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|tags| tags.as_bytes() == tag.as_bytes());
     let head = [
@@ -59,17 +61,16 @@ fn page_file(asset: &page::Asset, tag: &str, headers: &HeaderMap) -> Response {
         (header::ETAG, tag),
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    if known {
+    if is_cached {
         (StatusCode::NOT_MODIFIED, head).into_response()
     } else {
         (head, asset.text).into_response()
     }
 }
 
-/// Adds what keeps a page to itself, to every answer.
-async fn protect(mut response: Response) -> Response {
+async fn add_security_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    for (name, value) in PROTECTION {
+    for (name, value) in SECURITY_HEADERS {
         headers.insert(
             HeaderName::from_static(name),
             HeaderValue::from_static(value),
@@ -81,7 +82,7 @@ async fn protect(mut response: Response) -> Response {
     response
 }
 
-/// The parameters of `/signal` and `/ice-servers`.
+/// The parameters of `/signal` and `/ice-servers`. Unknown ones are ignored, so that newer clients work with older servers.
 #[derive(Deserialize, Default)]
 struct Parameters {
     room: Option<String>,
@@ -90,104 +91,101 @@ struct Parameters {
     resume: Option<String>,
 }
 
-async fn signal(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let settings = shared.settings.load_full();
-    let asking = Asking {
-        arrival: request.extensions().get().copied(),
-        headers: request.headers(),
-    };
-    if !asking.is_admitted(&settings.origins) {
+impl Parameters {
+    fn room(&self) -> Result<&str, Refusal> {
+        self.room
+            .as_deref()
+            .filter(|room| is_room_name(room))
+            .ok_or(Refusal::BadRoom)
+    }
+}
+
+async fn signal(State(state): State<Arc<AppState>>, request: Request) -> Response {
+    let settings = state.settings.load_full();
+    let source = source_of(request.extensions(), request.headers());
+    if !source.is_allowed(&settings.origins) {
         return refuse(Refusal::Origin);
     }
-    let (host, relayed) = (asking.host(), is_relayed(&settings, &asking));
-    let ticket = match shared
-        .signaling
-        .rooms
-        .connect(asking.address(), &settings.bounds)
-    {
-        Ok(ticket) => ticket,
+    let (host, may_relay) = (source.host(), may_relay(&settings, &source));
+    let rooms = &state.signaling.rooms;
+    let permit = match rooms.connect(source.address(), &settings.limits) {
+        Ok(permit) => permit,
         Err(refusal) => return refuse(refusal),
     };
     let admission = match Query::<Parameters>::try_from_uri(request.uri()) {
         Ok(Query(parameters)) if wants_upgrade(request.headers()) => {
-            admit(&shared.signaling, &settings, &asking, &parameters).await
+            admit(&state.signaling, &settings, &source, &parameters).await
         }
         _ => Err(Refusal::BadRoom),
     };
-    let bounds = settings.bounds.clone();
-    let servers = move |admission: &Admission, id: &str| match relayed {
-        true => settings.ice.answer(
-            &host,
-            &format!("{}/{id}", admission.room),
-            now(),
-            settings.ice.ttl,
-        ),
-        false => settings.ice.answer_stranger(&host, settings.ice.ttl),
+    let limits = settings.limits.clone();
+    let servers = move |admission: &Admission, id: &str| {
+        let ttl = settings.ice.ttl;
+        if may_relay {
+            let name = format!("{}/{id}", admission.room);
+            settings.ice.response(&host, &name, now(), ttl)
+        } else {
+            settings.ice.response_without_credentials(&host, ttl)
+        }
     };
     signaling::upgrade(
         request,
-        ticket,
-        shared.signaling.clone(),
-        bounds,
+        permit,
+        state.signaling.clone(),
+        limits,
         admission,
         servers,
     )
-    .unwrap_or_else(|refusal| (upgrade_header(), refuse(refusal)).into_response())
+    .unwrap_or_else(|refusal| (upgrade_headers(), refuse(refusal)).into_response())
 }
 
-/// Whether whoever is let into a room gets the relay's credentials with its welcome: who showed at the door that it is no
-/// stranger does, and else whom `ice_open` does not keep from them. With `page` that is everybody who may enter: only a
-/// browser can be told from its own page, and who has no page can say any Origin.
-fn is_relayed(settings: &Settings, asking: &Asking<'_>) -> bool {
-    let vouched = settings.tokens.is_some() || settings.hook.is_some();
-    match settings.ice.open {
-        Open::Anyone | Open::Page => true,
-        Open::Loopback => vouched || (asking.is_here() && asking.is_admitted(&Origins::Same)),
-        Open::Nobody => vouched,
+/// Returns true if a client that enters a room receives credentials for the relay with its welcome: it showed a token or
+/// passed the hook, or `ice_open` does not exclude it. With `page` that is every client that may enter a room, because a
+/// program can send any Origin; only a browser is bound to the one of its page.
+fn may_relay(settings: &WebSettings, source: &RequestSource<'_>) -> bool {
+    let authorized = settings.tokens.is_some() || settings.hook.is_some();
+    match settings.ice.access {
+        IceAccess::Anyone | IceAccess::Page => true,
+        IceAccess::Loopback => {
+            authorized || (source.is_local() && source.is_allowed(&Origins::Same))
+        }
+        IceAccess::Nobody => authorized,
     }
 }
 
-/// Whether whoever asks may enter the room it names. Who holds a place there already was asked before.
+/// Checks that a client may enter the room that it names. A peer that resumes its place was checked when it entered.
 async fn admit(
     signaling: &Signaling,
-    settings: &Settings,
-    asking: &Asking<'_>,
+    settings: &WebSettings,
+    source: &RequestSource<'_>,
     parameters: &Parameters,
 ) -> Result<Admission, Refusal> {
-    let room = room(settings, parameters)?;
-    let limit = match parameters.peers.as_deref().map(str::parse) {
-        None => settings.bounds.peers,
-        Some(Ok(peers)) if (2..=settings.bounds.most_peers).contains(&peers) => peers,
+    let room = parameters.room()?;
+    let room_size = match parameters.peers.as_deref().map(str::parse) {
+        None => DEFAULT_ROOM_SIZE,
+        Some(Ok(size)) if (2..=settings.limits.room_size).contains(&size) => size,
         Some(_) => return Err(Refusal::BadPeers),
     };
     let resume = parameters.resume.as_deref();
-    let known = resume
-        .and_then(|token| signaling.resume.id(room, token))
+    let resumed_id = resume
+        .and_then(|token| signaling.resume_tokens.id(room, token))
         .map(str::to_owned);
-    if !known
+    if !resumed_id
         .as_ref()
-        .is_some_and(|id| signaling.rooms.holds(room, id))
+        .is_some_and(|id| signaling.rooms.contains(room, id))
     {
-        check_access(settings, asking, room, parameters.token.as_deref()).await?;
+        check_access(settings, source, room, parameters.token.as_deref()).await?;
     }
     Ok(Admission {
         room: room.to_owned(),
-        limit,
-        known,
+        room_size,
+        resumed_id,
     })
 }
 
-fn room<'a>(settings: &Settings, parameters: &'a Parameters) -> Result<&'a str, Refusal> {
-    parameters
-        .room
-        .as_deref()
-        .filter(|room| settings.bounds.names_a_room(room))
-        .ok_or(Refusal::BadRoom)
-}
-
 async fn check_access(
-    settings: &Settings,
-    asking: &Asking<'_>,
+    settings: &WebSettings,
+    source: &RequestSource<'_>,
     room: &str,
     token: Option<&str>,
 ) -> Result<(), Refusal> {
@@ -195,35 +193,32 @@ async fn check_access(
         tokens.check(room, token, now())?;
     }
     if let Some(hook) = &settings.hook {
-        let client = asking.address().map(|address| address.to_string());
-        hook.admit(&Asker {
+        let client = source.address().map(|address| address.to_string());
+        hook.admit(&HookRequest {
             room,
             token,
             client,
-            origin: asking.origin(),
+            origin: source.origin(),
         })
         .await?;
     }
     Ok(())
 }
 
-async fn ice_servers(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let settings = shared.settings.load_full();
-    let asking = Asking {
-        arrival: request.extensions().get().copied(),
-        headers: request.headers(),
-    };
-    let answer = match Query::<Parameters>::try_from_uri(request.uri()) {
-        Ok(Query(parameters)) => servers_for(&settings, &asking, &parameters).await,
+async fn ice_servers(State(state): State<Arc<AppState>>, request: Request) -> Response {
+    let settings = state.settings.load_full();
+    let source = source_of(request.extensions(), request.headers());
+    let result = match Query::<Parameters>::try_from_uri(request.uri()) {
+        Ok(Query(parameters)) => servers_for(&settings, &source, &parameters).await,
         Err(_) => Err(Refusal::BadRequest),
     };
-    let mut response = match answer {
-        Ok(answer) => Json(answer).into_response(),
+    let mut response = match result {
+        Ok(servers) => Json(servers).into_response(),
         Err(refusal) => refuse(refusal),
     };
-    // An admitted page of another origin may read the answer; a page of our own needs no permission.
+    // An allowed page of another origin may read the response; a page of this server needs no permission.
     if let Some(origin) = request.headers().get(header::ORIGIN)
-        && asking.is_admitted(&settings.origins)
+        && source.is_allowed(&settings.origins)
     {
         response
             .headers_mut()
@@ -236,65 +231,53 @@ async fn ice_servers(State(shared): State<Arc<Shared>>, request: Request) -> Res
 }
 
 async fn servers_for(
-    settings: &Settings,
-    asking: &Asking<'_>,
+    settings: &WebSettings,
+    source: &RequestSource<'_>,
     parameters: &Parameters,
-) -> Result<Answer, Refusal> {
-    if !asking.is_admitted(&settings.origins) {
+) -> Result<IceServersResponse, Refusal> {
+    if !source.is_allowed(&settings.origins) {
         return Err(Refusal::Origin);
     }
     let room = match parameters.room {
-        Some(_) => Some(room(settings, parameters)?),
+        Some(_) => Some(parameters.room()?),
         None => None,
     };
-    let here = asking.is_here() && !asking.is_foreign_page();
-    match (settings.ice.open, room) {
-        (Open::Anyone, _) => {}
-        (Open::Page | Open::Loopback, _) if here => {}
-        (Open::Page, Some(room)) if asking.is_our_page(&settings.origins) => {
-            check_access(settings, asking, room, parameters.token.as_deref()).await?;
+    let is_local = source.is_local() && !source.is_cross_site();
+    match (settings.ice.access, room) {
+        (IceAccess::Anyone, _) => {}
+        (IceAccess::Page | IceAccess::Loopback, _) if is_local => {}
+        (IceAccess::Page, Some(room)) if source.is_own_page(&settings.origins) => {
+            check_access(settings, source, room, parameters.token.as_deref()).await?;
         }
-        _ => return Err(Refusal::NotOpen),
+        _ => return Err(Refusal::NotPermitted),
     }
-    Ok(settings.ice.answer(
-        &asking.host(),
-        room.unwrap_or("guest"),
-        now(),
-        settings.ice.ttl,
-    ))
+    let (ice, name) = (&settings.ice, room.unwrap_or("guest"));
+    Ok(ice.response(&source.host(), name, now(), ice.ttl))
 }
 
 async fn generate(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<AppState>>,
     Path(key): Path<String>,
     request: Request,
 ) -> Response {
-    let settings = shared.settings.load_full();
+    let settings = state.settings.load_full();
     let (parts, body) = request.into_parts();
-    if !holds_key(&settings, &key, &parts.headers) {
-        return (
-            [(header::WWW_AUTHENTICATE, "Bearer")],
-            refuse(Refusal::BadKey),
-        )
-            .into_response();
+    if !has_api_key(&settings.ice.keys, &key, &parts.headers) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (challenge, refuse(Refusal::BadKey)).into_response();
     }
-    let asking = Asking {
-        arrival: parts.extensions.get().copied(),
-        headers: &parts.headers,
-    };
-    match wish(body, &settings).await {
-        Ok((ttl, name)) => {
-            let answer =
-                settings
-                    .ice
-                    .answer(&asking.host(), name.as_deref().unwrap_or(&key), now(), ttl);
-            (StatusCode::CREATED, Json(answer)).into_response()
+    let source = source_of(&parts.extensions, &parts.headers);
+    match GenerateRequest::read(body, &settings.ice).await {
+        Ok(GenerateRequest { ttl, name }) => {
+            let name = name.as_deref().unwrap_or(&key);
+            let servers = settings.ice.response(&source.host(), name, now(), ttl);
+            (StatusCode::CREATED, Json(servers)).into_response()
         }
         Err(refusal) => refuse(refusal),
     }
 }
 
-fn holds_key(settings: &Settings, key: &str, headers: &HeaderMap) -> bool {
+fn has_api_key(keys: &[ApiKey], key: &str, headers: &HeaderMap) -> bool {
     let bearer = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
@@ -302,49 +285,71 @@ fn holds_key(settings: &Settings, key: &str, headers: &HeaderMap) -> bool {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-    // Every key is looked at whatever matched, so that the time tells nothing.
-    settings.ice.keys.iter().fold(false, |held, known| {
-        let name: bool = known.key.as_bytes().ct_eq(key.as_bytes()).into();
-        let token: bool = known
+    // Every key is compared even after a match, so that the time reveals nothing.
+    keys.iter().fold(false, |found, known| {
+        let same_key: bool = known.key.as_bytes().ct_eq(key.as_bytes()).into();
+        let same_bearer: bool = known
             .bearer
             .as_bytes()
             .ct_eq(bearer.unwrap_or_default().as_bytes())
             .into();
-        held | (name & token & bearer.is_some())
+        found | (same_key & same_bearer & bearer.is_some())
     })
 }
 
-/// Reads `{"ttl":SECONDS,"customIdentifier":NAME}`, both optional, and the body too.
-async fn wish(body: Body, settings: &Settings) -> Result<(Duration, Option<String>), Refusal> {
-    let octets = to_bytes(body, LARGEST_BODY)
-        .await
-        .map_err(|_| Refusal::BadRequest)?;
-    if octets.trim_ascii().is_empty() {
-        return Ok((settings.ice.ttl, None));
-    }
-    let Ok(Value::Object(wish)) = serde_json::from_slice(&octets) else {
-        return Err(Refusal::BadRequest);
-    };
-    let ttl = match wish.get("ttl") {
-        None | Some(Value::Null) => settings.ice.ttl,
-        Some(ttl) => ttl
-            .as_u64()
-            .map(Duration::from_secs)
-            .ok_or(Refusal::BadTtl)?,
-    };
-    if ttl.is_zero() || ttl > settings.ice.longest_ttl {
-        return Err(Refusal::BadTtl);
-    }
-    match wish.get("customIdentifier") {
-        None | Some(Value::Null) => Ok((ttl, None)),
-        Some(Value::String(name)) if may_name(name) => Ok((ttl, Some(name.clone()))),
-        Some(_) => Err(Refusal::BadName),
+/// The body of a request for credentials, with defaults filled in.
+struct GenerateRequest {
+    ttl: Duration,
+    /// Part of the user name.
+    name: Option<String>,
+}
+
+/// The fields are values of any type because each has a refusal of its own.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct GenerateBody {
+    ttl: Option<Value>,
+    custom_identifier: Option<Value>,
+}
+
+impl GenerateRequest {
+    /// Reads `{"ttl":SECONDS,"customIdentifier":NAME}`; both are optional, and so is the body.
+    async fn read(body: Body, ice: &IceServers) -> Result<GenerateRequest, Refusal> {
+        let octets = to_bytes(body, MAX_BODY)
+            .await
+            .map_err(|_| Refusal::BadRequest)?;
+        let body: GenerateBody = match octets.trim_ascii() {
+            [] => GenerateBody::default(),
+            [b'{', ..] => serde_json::from_slice(&octets).map_err(|_| Refusal::BadRequest)?,
+            _ => return Err(Refusal::BadRequest),
+        };
+        let ttl = match body.ttl {
+            None => ice.ttl,
+            Some(ttl) => ttl
+                .as_u64()
+                .map(Duration::from_secs)
+                .filter(|ttl| !ttl.is_zero() && *ttl <= ice.max_ttl)
+                .ok_or(Refusal::BadTtl)?,
+        };
+        let name = match body.custom_identifier {
+            None => None,
+            Some(Value::String(name)) if is_user_name_part(&name) => Some(name),
+            Some(_) => return Err(Refusal::BadName),
+        };
+        Ok(GenerateRequest { ttl, name })
     }
 }
 
-/// Whether a name can be part of a user name: RFC 8489 section 14.3 lets none have control characters.
-fn may_name(name: &str) -> bool {
-    (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control)
+/// RFC 8489 section 14.3: a user name contains no control characters.
+fn is_user_name_part(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
+}
+
+fn source_of<'a>(extensions: &Extensions, headers: &'a HeaderMap) -> RequestSource<'a> {
+    RequestSource {
+        connection: extensions.get().copied(),
+        headers,
+    }
 }
 
 fn refuse(refusal: Refusal) -> Response {
@@ -357,8 +362,8 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::SEC_WEBSOCKET_KEY)
 }
 
-fn upgrade_header() -> [(HeaderName, &'static str); 3] {
-    // RFC 6455 §4.4: the version that is spoken here.
+fn upgrade_headers() -> [(HeaderName, &'static str); 3] {
+    // RFC 6455 section 4.4: a request for another version is told the supported one.
     [
         (header::UPGRADE, "websocket"),
         (header::CONNECTION, "upgrade"),
@@ -373,7 +378,7 @@ fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-const PROTECTION: [(&str, &str); 6] = [
+const SECURITY_HEADERS: [(&str, &str); 6] = [
     ("content-security-policy", page::CONTENT_SECURITY_POLICY),
     ("cross-origin-opener-policy", "same-origin"),
     (
@@ -385,7 +390,7 @@ const PROTECTION: [(&str, &str); 6] = [
     ("x-frame-options", "DENY"),
 ];
 
-/// The largest body that is read, in octets.
-const LARGEST_BODY: usize = 16_384;
-/// The longest name that an API key may put into a user name, in octets: RFC 8489 section 14.3 ends at 508.
-const LONGEST_NAME: usize = 256;
+/// Maximum size of a request body, in octets.
+const MAX_BODY: usize = 16_384;
+/// Maximum length of a `customIdentifier`, in octets; RFC 8489 section 14.3 allows a user name 508.
+const MAX_NAME: usize = 256;

@@ -1,60 +1,65 @@
-//! What the operator decides about the web listener. Plain data, resolved elsewhere.
+//! The operator's decisions about the web listener, resolved from the configuration.
 
 use std::time::Duration;
 
 use crate::service::ice_servers::IceServers;
-use crate::service::signaling::{Bounds, Hook, RoomTokens};
+use crate::service::signaling::{Limits, RoomHook, RoomTokens};
 
-/// Everything about the web listener. Replaced whole on reload ([`super::Web::replace`]); who is connected keeps the
-/// bounds it came in under.
+/// The settings of the web listener. A reload replaces them whole ([`super::Web::replace_settings`]); open WebSockets
+/// keep the limits under which they were opened.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// The servers handed out, and to whom.
+pub struct WebSettings {
+    /// The ICE servers, and who may fetch them.
     pub ice: IceServers,
-    /// The signaling's bounds.
-    pub bounds: Bounds,
-    /// Which pages may use the signaling and, where it is open to them, the ICE servers.
+    /// The limits of the signaling.
+    pub limits: Limits,
+    /// The pages that may use the signaling and, if they may fetch them, the ICE servers.
     pub origins: Origins,
-    /// Room access tokens; without, whoever reaches the server may enter any room.
+    /// Room access tokens; without them any client may enter any room.
     pub tokens: Option<RoomTokens>,
-    /// The authentication hook, asked after the access token.
-    pub hook: Option<Hook>,
-    /// How many HTTP connections are served at once, by whatever listener they came, WebSockets not counted; more wait.
-    pub connections: usize,
-    /// How long a client may take to send a request's head, and its body, to read an answer before something of it gets
-    /// through, and to keep a connection without a request.
-    pub patience: Duration,
+    /// The authentication hook, asked after the access token was checked.
+    pub hook: Option<RoomHook>,
+    /// Maximum number of HTTP connections on all listeners together, without WebSockets; further ones wait. A reload does
+    /// not change it.
+    pub http_connections: usize,
+    /// Time that a client has for the head of a request, for its body, for accepting some of a response, and between
+    /// requests.
+    pub http_timeout: Duration,
 }
 
-/// Which values of the `Origin` header are admitted. Requests without one (programs that are not browsers) are always.
+/// The allowed values of the `Origin` header. A request without the header does not come from a page and is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// Only pages which came from the host that the request goes to.
+    /// Only pages that were loaded from the host of the request.
     Same,
-    /// These too, each as `scheme://host[:port]`.
+    /// Those, and the origins of this list, each `scheme://host[:port]`.
     Listed(Vec<String>),
     /// All.
     Any,
 }
 
 impl Origins {
-    /// Whether an operator wrote this very origin down.
+    /// Returns true if the operator listed `origin`.
     pub fn lists(&self, origin: &str) -> bool {
-        let same = |listed: &String| listed.trim_end_matches('/').eq_ignore_ascii_case(origin);
-        matches!(self, Origins::Listed(list) if list.iter().any(same))
+        match self {
+            Origins::Listed(list) => list
+                .iter()
+                .any(|listed| listed.trim_end_matches('/').eq_ignore_ascii_case(origin)),
+            Origins::Same | Origins::Any => false,
+        }
     }
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for WebSettings {
+    fn default() -> WebSettings {
+        WebSettings {
             ice: IceServers::default(),
-            bounds: Bounds::default(),
+            limits: Limits::default(),
             origins: Origins::Same,
             tokens: None,
             hook: None,
-            connections: 1_024,
-            patience: Duration::from_secs(10),
+            http_connections: 1_024,
+            http_timeout: Duration::from_secs(10),
         }
     }
 }
