@@ -3,7 +3,7 @@
 use crate::config;
 use crate::config::schema;
 use crate::config::schema::{Key, Shape};
-use crate::config::{Error, Diagnostic, Layer, RawValue, Source, file};
+use crate::config::{Diagnostic, Error, Layer, RawValue, Source, file};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::path::{Path, PathBuf};
 
