@@ -1,6 +1,6 @@
-//! What it takes to move packets through `net` and the kernel's loopback, by each way of moving them: a batch leaves one
-//! socket and is received by another, both in this thread, so a packet's time is that of both halves.
-//! `cargo bench --bench datapath`. What a whole server takes is the business of `benches/compare`.
+//! The cost of a packet through `net` and the kernel's loopback, for each I/O mode. One socket sends a batch and others receive
+//! it, all in this thread, so the time of a packet includes sending and receiving. Run by `cargo bench --bench datapath`;
+//! `benches/compare` measures whole servers.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -13,7 +13,7 @@ fn main() {
     divan::main();
 }
 
-/// One datagram by one call, as every system can.
+/// One system call for each datagram, as on every platform.
 #[divan::bench(args = SIZES)]
 fn plain(bencher: Bencher, size: usize) {
     Wire::new(
@@ -26,7 +26,7 @@ fn plain(bencher: Bencher, size: usize) {
     .measure(bencher, size);
 }
 
-/// One call for a batch of datagrams, each a packet of its own to the kernel.
+/// One system call for a batch, which the kernel handles packet by packet.
 #[divan::bench(args = SIZES)]
 fn batched(bencher: Bencher, size: usize) {
     Wire::new(
@@ -39,13 +39,13 @@ fn batched(bencher: Bencher, size: usize) {
     .measure(bencher, size);
 }
 
-/// The batch leaves as one GSO train and arrives as one by GRO.
+/// One segmented send (GSO), received as one buffer (GRO).
 #[divan::bench(args = SIZES)]
-fn train(bencher: Bencher, size: usize) {
+fn segmented(bencher: Bencher, size: usize) {
     Wire::new(UdpOptions::default(), 1).measure(bencher, size);
 }
 
-/// Offload is on, but neighbours go to different sockets: what interleaved flows cost.
+/// Offload is on, but adjacent packets go to different sockets, as with interleaved flows.
 #[divan::bench(args = SIZES)]
 fn interleaved(bencher: Bencher, size: usize) {
     Wire::new(UdpOptions::default(), PACKETS).measure(bencher, size);
@@ -104,7 +104,7 @@ impl Wire {
     }
 }
 
-/// Datagrams of one batch: as many as one GSO train of 1,200 octets holds, and fewer.
+/// Datagrams of one batch; one segmented send of 1,200 octets each holds this many.
 const PACKETS: usize = 48;
-/// Octets of a voice packet, and of a video packet.
+/// Octets of a voice packet and of a video packet.
 const SIZES: [usize; 2] = [160, 1200];

@@ -1,8 +1,8 @@
-//! What the codec takes for one packet. `cargo bench --bench wire`.
+//! The cost of the codec for one packet. Run by `cargo bench --bench wire`.
 
 #[allow(
     dead_code,
-    reason = "the world of the other benches, of which this one needs only the codec's scenarios"
+    reason = "shared with other benchmarks; this one needs only the codec's scenarios"
 )]
 mod world;
 

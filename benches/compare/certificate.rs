@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// A certificate and its key, in files of this process.
+/// The paths of a certificate and its key, in PEM.
 pub struct Pair {
-    /// Where the certificate is, in PEM.
     pub certificate: PathBuf,
-    /// Where its key is, in PEM.
     pub key: PathBuf,
 }
 
 impl Pair {
-    /// The one pair of this process; an ECDSA key over P-256, as most servers have.
+    /// The pair of this process, with an ECDSA key over P-256, as most servers have.
     pub fn get() -> &'static Pair {
         static PAIR: LazyLock<Pair> = LazyLock::new(Pair::make);
         &PAIR
@@ -31,7 +29,7 @@ impl Pair {
     }
 }
 
-/// A folder for the files of this run.
+/// A folder for the files of this process.
 pub fn folder() -> PathBuf {
     let folder = std::env::temp_dir().join(format!("hairpin-compare-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for temporary files");

@@ -1,4 +1,4 @@
-//! The servers that are compared, and how each is started.
+//! The compared servers, and how each is started.
 
 use crate::certificate::{Pair, folder};
 use crate::{crate_server, floor};
@@ -16,10 +16,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// One server, in the settings that suit it.
+/// A server to compare, run with the settings that suit it best.
 #[derive(Clone, Debug)]
 pub struct Contender {
-    /// As the table calls it.
     pub name: String,
     kind: Kind,
 }
@@ -28,25 +27,25 @@ pub struct Contender {
 enum Kind {
     Hairpin,
     Coturn {
-        /// `--udp-recvmmsg` and its like are known.
+        /// This version has `--udp-recvmmsg` and related options.
         batches: bool,
     },
     Crate,
     Floor,
 }
 
-/// What a row needs of a server.
+/// What a row requires of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Needs {
-    /// Trains of packets: coturn's GSO, which works where every flow has a peer of its own.
-    pub trains: bool,
-    /// How clients come.
+    /// Segmentation offload (GSO); coturn has it if every flow has a peer of its own.
+    pub segmentation: bool,
+    /// The transport of the clients.
     pub over: Transport,
-    /// Relay addresses: the first, in the last octet of 127.0.0.0/24, and how many.
+    /// Relay addresses in 127.0.0.0/24: the last octet of the first one, and their number.
     pub relays: (u8, u8),
 }
 
-/// A server that runs, until dropped.
+/// A running server, killed when it is dropped.
 pub struct Running {
     child: Child,
     port: u16,
@@ -56,23 +55,23 @@ pub struct Running {
 impl Needs {
     /// UDP clients and one relay address.
     pub const NOTHING: Needs = Needs {
-        trains: false,
+        segmentation: false,
         over: Transport::Udp,
         relays: (1, 1),
     };
 }
 
 impl Contender {
-    /// Ours, those on PATH, the crate's, and the floor where it is asked for; of these the ones whose names begin like one
-    /// of `only`, or all.
-    pub fn found(with_floor: bool, only: &[String]) -> Vec<Contender> {
+    /// Hairpin, coturn if it is on PATH, the crate's server, and the floor if requested. If `only` is not empty, the servers whose
+    /// names start with one of its entries.
+    pub fn find(with_floor: bool, only: &[String]) -> Vec<Contender> {
         let mut found = vec![Contender {
             name: "hairpin".into(),
             kind: Kind::Hairpin,
         }];
         if let Ok(output) = Command::new("turnserver").arg("--version").output() {
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            let version = said.lines().last().unwrap_or("?").trim().to_owned();
+            let output = String::from_utf8_lossy(&output.stdout).into_owned();
+            let version = output.lines().last().unwrap_or("?").trim().to_owned();
             let help = Command::new("turnserver")
                 .arg("--help")
                 .output()
@@ -100,29 +99,29 @@ impl Contender {
         found
     }
 
-    /// Whether it can do what a row needs.
+    /// Returns true if the server has the required features.
     pub fn can(&self, needs: Needs) -> bool {
         match self.kind {
             Kind::Hairpin | Kind::Coturn { .. } => true,
             Kind::Floor => needs.over == Transport::Udp,
-            Kind::Crate => needs == Needs::NOTHING || needs.trains,
+            Kind::Crate => needs == Needs::NOTHING || needs.segmentation,
         }
     }
 
-    /// Whether the table's ratios are to it.
+    /// Returns true for coturn, to which the table's ratios refer.
     pub fn is_reference(&self) -> bool {
         matches!(self.kind, Kind::Coturn { .. })
     }
 
-    /// Peer sockets that a row of so many flows needs for this server's best settings.
+    /// The number of peer sockets for this many flows under this server's best settings.
     pub fn peers(&self, needs: Needs, flows: usize) -> usize {
         match self.kind {
-            Kind::Coturn { batches: true } if needs.trains => flows,
+            Kind::Coturn { batches: true } if needs.segmentation => flows,
             _ => 1,
         }
     }
 
-    /// Starts it on the first core, and waits until it answers; `None`, with a word, when it does not.
+    /// Starts the server on the first core and waits until it answers; reports a failure and returns `None`.
     pub fn start(&self, needs: Needs) -> Option<Running> {
         let port = free_port();
         let pair = (needs.over == Transport::Tls).then(Pair::get);
@@ -130,11 +129,11 @@ impl Contender {
         let _ = cpu::pin(cores[0]);
         let mut command = self.command(needs, port, pair);
         let log = folder().join(format!("{port}.log"));
-        let said = File::create(&log).map_or_else(|_| Stdio::null(), Stdio::from);
+        let stderr = File::create(&log).map_or_else(|_| Stdio::null(), Stdio::from);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(said)
+            .stderr(stderr)
             .spawn();
         if let Some(last) = cores.last().filter(|_| cores.len() > 1) {
             let _ = cpu::pin(*last);
@@ -147,11 +146,11 @@ impl Contender {
             port,
             over: needs.over,
         };
-        let Err(cause) = running.answers() else {
+        let Err(cause) = running.wait_until_ready() else {
             return Some(running);
         };
-        let said = std::fs::read_to_string(&log).unwrap_or_default();
-        eprintln!("{} on port {port}: {cause} {}", self.name, said.trim());
+        let printed = std::fs::read_to_string(&log).unwrap_or_default();
+        eprintln!("{} on port {port}: {cause} {}", self.name, printed.trim());
         None
     }
 
@@ -177,9 +176,9 @@ impl Contender {
                     "--listen",
                     &format!("127.0.0.1:{port}"),
                     "--admin",
-                    ANYWHERE,
+                    ANY_PORT,
                     "--web",
-                    ANYWHERE,
+                    ANY_PORT,
                 ]);
                 command.args(relays.iter().flat_map(|relay| ["--relay-address", relay]));
                 if let Some(pair) = pair {
@@ -225,7 +224,7 @@ impl Contender {
                 ]);
                 command.args(relays.iter().flat_map(|relay| ["-E", relay]));
                 match pair {
-                    // It tells TLS from plain TCP by the first octets, on the same port.
+                    // coturn detects TLS by the first octets on the same port.
                     Some(pair) => command
                         .arg("--cert")
                         .arg(&pair.certificate)
@@ -236,7 +235,7 @@ impl Contender {
                 if batches {
                     command.arg("--udp-recvmmsg");
                 }
-                if batches && needs.trains {
+                if batches && needs.segmentation {
                     command.args(["--multiplex-peer", "--udp-gso"]);
                 }
                 command
@@ -259,44 +258,42 @@ impl Contender {
 }
 
 impl Running {
-    /// The server's process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// A plan for this server, to be completed by a row.
+    /// The plan that rows start from.
     pub fn plan(&self) -> Plan {
         plan(self.port, self.over, Some(self.pid()))
     }
 
-    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Waits until it answers; why it does not before long.
-    fn answers(&mut self) -> Result<(), String> {
+    /// Waits until the server answers; returns the reason if it does not.
+    fn wait_until_ready(&mut self) -> Result<(), String> {
         let plan = Plan {
             workload: Workload::Binding,
             flows: 1,
             ..plan(self.port, Transport::Udp, None)
         };
-        let begun = Instant::now();
-        let mut cause = "it does not answer.".to_owned();
-        while begun.elapsed() < PATIENCE {
+        let start = Instant::now();
+        let mut cause = "no answer".to_owned();
+        while start.elapsed() < START_TIMEOUT {
             if !matches!(self.child.try_wait(), Ok(None)) {
-                return Err("it ended.".into());
+                return Err("the server has ended".into());
             }
-            let greeted = Pool::connect(&plan).and_then(|mut pool| {
+            let run = Pool::connect(&plan).and_then(|mut pool| {
                 pool.run(
                     Rate::PerSecond(50.0),
                     Duration::from_millis(100),
                     |_: &Progress, _| {},
                 )
             });
-            match greeted {
+            match run {
                 Ok(run) if run.counters.received > 0 => return Ok(()),
-                Ok(run) => cause = format!("it answers none of {} requests.", run.counters.sent),
+                Ok(run) => cause = format!("no answer to {} requests", run.counters.sent),
                 Err(failure) => cause = failure.to_string(),
             }
         }
@@ -311,7 +308,7 @@ impl Drop for Running {
     }
 }
 
-/// A plan for the server on a port of 127.0.0.1, to be completed.
+/// The plan for a server on this port of 127.0.0.1 that rows start from.
 pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
     Plan {
         workload: Workload::Relay,
@@ -340,15 +337,15 @@ pub fn plan(port: u16, transport: Transport, pid: Option<u32>) -> Plan {
     }
 }
 
-/// The cores of this process as it began: pinning narrows what it may use.
+/// The cores that this process had at the start; pinning reduces them.
 fn cores() -> &'static [usize] {
     static CORES: LazyLock<Vec<usize>> = LazyLock::new(cpu::allowed_cores);
     &CORES
 }
 
-/// Makes this process and its children outrank the rest of the machine, where it may: other work there would be measured
-/// too. Linux groups processes by session, so the session is raised as well.
-pub fn outrank() {
+/// Raises the priority of this process and its children, if permitted, because other work on the machine disturbs the measurement.
+/// Linux schedules processes by session (autogroup), so the session's priority is raised too.
+pub fn raise_priority() {
     let _ = std::fs::write("/proc/self/autogroup", "-20");
     let own = std::process::id().to_string();
     let _ = Command::new("renice")
@@ -358,7 +355,7 @@ pub fn outrank() {
         .status();
 }
 
-/// A UDP port that nobody has, outside the relayed ones.
+/// A free UDP port outside the range of relayed ports.
 fn free_port() -> u16 {
     loop {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -370,12 +367,12 @@ fn free_port() -> u16 {
 }
 
 /// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Packets in flight that keep a server saturated, without a queue that overflows.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Packets in flight: enough to saturate a server, too few to overflow a queue.
 const WINDOW: usize = 512;
-/// Relayed ports, where the ephemeral ones are not.
+/// Ports of relayed addresses, below the kernel's ephemeral ports.
 const RELAY_PORTS: &str = "10000-32000";
-/// Allocations that one relay address holds with room to spare.
+/// Allocations per relay address, fewer than its ports.
 pub const PER_ADDRESS: usize = 20_000;
-/// Where services listen that nobody asks here.
-const ANYWHERE: &str = "127.0.0.1:0";
+/// For listeners that are not used.
+const ANY_PORT: &str = "127.0.0.1:0";

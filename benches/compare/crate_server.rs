@@ -1,4 +1,4 @@
-//! The server of the crate `turn`, as its own example runs it, in a process of its own: this executable once more.
+//! The server of the crate `turn`, configured as in its own example, in a child process of this executable.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use turn::server::Server;
 use turn::server::config::{ConnConfig, ServerConfig};
 use webrtc_util::vnet::net::Net;
 
-/// The argument that makes this executable that server.
+/// The argument that makes this executable this server.
 pub const FLAG: &str = "--serve-crate";
 
 /// Serves on a port of 127.0.0.1 until killed.

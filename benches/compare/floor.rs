@@ -1,7 +1,7 @@
-//! The floor: the least that a relay in user space can do for a packet through the same sockets. It answers requests
-//! with `turn::Server` like any of ours, but once a channel is bound, ChannelData passes by a look into a small table
-//! that assumes well-behaved clients: no permission, no expiry, no counters, no limits. What a real server takes above
-//! this is its own; what this takes is the kernel's. (`compare --floor` shows it beside the others.)
+//! A lower bound for the cost of a packet: the least that a relay in user space does with the same sockets. `turn::Server` answers
+//! requests, but ChannelData of a bound channel is forwarded by one lookup in a small table, without permissions, expiry,
+//! counters or limits. What a real server costs beyond this is its own; this is the cost of the kernel. `compare --floor`
+//! includes it in the table.
 
 use foldhash::HashMap;
 use hairpin::net::{Batch, BufferRange, Buffers, SendScratch, Transmit, UdpOptions, UdpSocket};
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The argument that makes this executable that server.
+/// The argument that makes this executable this server.
 pub const FLAG: &str = "--serve-floor";
 
 /// Serves on a port of 127.0.0.1, with these relay addresses, until killed.
@@ -29,20 +29,19 @@ pub fn serve(port: u16, relays: &[IpAddr]) -> ExitCode {
         floor.poll.poll(&mut events, None).expect("events");
         let mut waiting: Vec<usize> = events.iter().map(|event| event.token().0).collect();
         while !waiting.is_empty() {
-            waiting.retain(|token| !floor.turn(*token));
+            waiting.retain(|token| !floor.forward_batch(*token));
         }
     }
 }
 
-/// The sockets, and who is behind each.
 struct Floor {
     poll: Poll,
     server: Server,
     listener: UdpSocket,
     relays: Vec<Option<Relay>>,
-    /// By client: which relay is its, and where its channel leads.
-    there: HashMap<SocketAddr, (usize, SocketAddr)>,
-    /// Relays by their own address, for the hairpin.
+    /// By client: the index of its relay, and the peer of its channel.
+    channels: HashMap<SocketAddr, (usize, SocketAddr)>,
+    /// By relayed address: the index of the relay.
     relayed: HashMap<SocketAddr, usize>,
     batch: Batch,
     messages: SendScratch,
@@ -71,7 +70,7 @@ impl Floor {
                 Token(LISTENER),
                 Interest::READABLE,
             )
-            .expect("to be told");
+            .expect("registered");
         let mut realm = Realm::new("bench");
         realm.credentials.add_user("bench", "user", "pass");
         realm.peers.allow = vec!["127.0.0.0/8".parse().expect("a network")];
@@ -96,7 +95,7 @@ impl Floor {
             server: Server::new(setup),
             listener,
             relays: Vec::new(),
-            there: HashMap::default(),
+            channels: HashMap::default(),
             relayed: HashMap::default(),
             batch: Batch::new(64),
             messages: SendScratch::default(),
@@ -105,8 +104,8 @@ impl Floor {
         }
     }
 
-    /// Receives one batch and sends it on; true once the socket is drained.
-    fn turn(&mut self, token: usize) -> bool {
+    /// Receives one batch and forwards it; returns true if the socket is drained.
+    fn forward_batch(&mut self, token: usize) -> bool {
         self.batch.clear();
         self.outgoing.clear();
         self.written.clear();
@@ -116,7 +115,7 @@ impl Floor {
                 .receive(&mut self.batch)
                 .expect("packets")
                 .drained;
-            self.onward();
+            self.forward_from_clients();
             self.send();
             return drained;
         }
@@ -147,7 +146,7 @@ impl Floor {
         drained
     }
 
-    fn onward(&mut self) {
+    fn forward_from_clients(&mut self) {
         for at in 0..self.batch.datagrams().len() {
             let datagram = self.batch.datagrams()[at];
             let first = self.batch.octets()[datagram.start];
@@ -156,7 +155,7 @@ impl Floor {
                 self.request(datagram.source, &request);
                 continue;
             }
-            let Some((relay, peer)) = self.there.get(&datagram.source).copied() else {
+            let Some((relay, peer)) = self.channels.get(&datagram.source).copied() else {
                 continue;
             };
             let whole = BufferRange::received(datagram.start, datagram.length);
@@ -165,7 +164,7 @@ impl Floor {
                 .get(&peer)
                 .and_then(|other| self.relays[*other].as_ref())
             {
-                // The other end's client: the same header does, as every client binds the same channel.
+                // Every client binds the same channel number, so the header stays as it is.
                 Some(other) => self
                     .outgoing
                     .push((LISTENER, Transmit::new(other.client, whole))),
@@ -177,7 +176,7 @@ impl Floor {
         }
     }
 
-    /// A request goes through the protocol, which also says what was bound.
+    /// Hands a request to the protocol and performs its effects.
     fn request(&mut self, source: SocketAddr, octets: &[u8]) {
         let five_tuple = FiveTuple {
             client: source,
@@ -226,7 +225,7 @@ impl Floor {
                         Token(token),
                         Interest::READABLE,
                     )
-                    .expect("to be told");
+                    .expect("registered");
                 self.relays
                     .resize_with(self.relays.len().max(token + 1), || None);
                 self.relays[token] = Some(Relay {
@@ -240,21 +239,21 @@ impl Floor {
             }
             Effect::Route { path, .. } => {
                 let relay = self.relayed[&path.local];
-                self.there.insert(path.client.client, (relay, path.peer));
+                self.channels.insert(path.client.client, (relay, path.peer));
             }
             Effect::Unbind {
                 relayed: RelayedId(id),
             } => {
                 if let Some(relay) = self.relays[id as usize].take() {
                     self.relayed.remove(&relay.socket.local_address());
-                    self.there.remove(&relay.client);
+                    self.channels.remove(&relay.client);
                 }
             }
             _ => {}
         }
     }
 
-    /// Sends everything, socket by socket, neighbours to one place in one call.
+    /// Sends everything, in one call for each socket.
     fn send(&mut self) {
         self.outgoing
             .sort_by_key(|(socket, outgoing)| (*socket, outgoing.to.port()));

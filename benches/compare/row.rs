@@ -1,66 +1,55 @@
-//! The rows of the table: what each measures, in which unit, and what is asked of Hairpin.
+//! The rows of the table: what each measures, in which unit, and the goal for Hairpin.
 
 use crate::contender::{Contender, Needs, Running};
-use crate::table::{Line, Numbers, median};
-use crate::{Settings, crowd};
+use crate::live;
+use crate::measure::{
+    busy_cores, calls_per_packet, cpu_per_allocate, cpu_per_packet, median, memory_per_allocation,
+    relay,
+};
+use crate::settings::Settings;
+use crate::table::{Cell, Line, Numbers};
 use hairpin::bench::error::Error;
-use hairpin::bench::measure::process::read_usage;
 use hairpin::bench::plan::{Direction, Plan, Workload};
-use hairpin::bench::pool::{Pool, Run};
 use hairpin::bench::rate::Rate;
-use hairpin::bench::worker::Progress;
 use hairpin::turn::Transport;
-use std::process::Command;
-use std::time::Duration;
 
-/// One row: what is measured at once. It may fill several lines of the table.
+/// One measurement, which fills one or more lines of the table.
 pub struct Row {
-    /// How the command line names it.
+    /// The name on the command line.
     pub key: &'static str,
-    /// Its lines.
     pub cells: &'static [Cell],
     needs: Needs,
     measure: Measure,
 }
 
-/// One line of the table.
-pub struct Cell {
-    /// How the table names it.
-    pub title: &'static str,
-    /// What the numbers are.
-    pub unit: &'static str,
-    /// What is asked, beside the ratio to the reference.
-    pub target: &'static str,
-}
-
-/// How numbers come about.
+/// The kind of measurement.
 #[derive(Clone, Copy)]
 enum Measure {
-    /// CPU nanoseconds per packet, saturated.
+    /// CPU nanoseconds per packet of a saturated server.
     Packets(fn(&mut Plan)),
     /// CPU microseconds per Allocate.
     Allocate,
     /// Resident octets per idle allocation.
     Resident,
-    /// CPU per packet with so many allocations, divided by that with ten.
-    Crowd(usize),
-    /// The same for packet, setup and memory, with as many as the command line asks for.
+    /// CPU per packet with this many allocations, divided by that with ten.
+    Scale(usize),
+    /// See [`live`]; the number of allocations comes from the command line.
     Live,
-    /// Latency in microseconds at half of the reference's capacity: p50, p99.
+    /// Latency in microseconds at half of coturn's capacity: p50, p99.
     Latency,
-    /// System calls per packet, paced.
+    /// System calls per packet at a fixed rate.
     Calls,
-    /// Gbit of payload per second of CPU, for so many packets a write.
+    /// Gbit of payload per second of CPU; packets per write.
     Gigabits(Direction, usize),
 }
 
-/// What one run of one contender found: a number for each cell, and how busy the server was.
-struct Found {
+/// The result of one run: a number for each cell.
+struct Sample {
     numbers: Vec<f64>,
     cores: Option<f64>,
 }
 
-/// All rows, in the order of the issue.
+/// All rows, in the order of the table.
 pub const ROWS: &[Row] = &[
     packets(
         "up",
@@ -76,7 +65,7 @@ pub const ROWS: &[Row] = &[
         key: "burst",
         cells: &[ns("client → peer, bursts of 8", "≥ 3 ×")],
         needs: Needs {
-            trains: true,
+            segmentation: true,
             ..Needs::NOTHING
         },
         measure: Measure::Packets(|plan| plan.burst = 8),
@@ -117,7 +106,7 @@ pub const ROWS: &[Row] = &[
             "÷",
             "≤ 1.2",
         )],
-        Measure::Crowd(10_000),
+        Measure::Scale(10_000),
     ),
     Row {
         key: "live",
@@ -275,48 +264,48 @@ const fn gigabit(title: &'static str) -> Cell {
 }
 
 const GIGABIT: &str = "Gbit per CPU s";
-/// Packets that a stream is given at once in bulk, as it is by clients that write what they have. With one a write the loader
-/// is busier than the server, which is woken for every other packet: then waking is what is measured.
+/// Packets per write in bulk, as clients write all that they have. With one packet per write the load generator is busier than
+/// the server, which wakes up for every other packet, so the cost of waking is measured.
 const BULK: usize = 16;
 
 impl Row {
-    /// Measures all contenders, round by round; a contender that cannot do it has no numbers.
+    /// Measures all servers, round by round; a server without the required features has no numbers.
     pub fn measure(
         &self,
         contenders: &[Contender],
         settings: &Settings,
     ) -> Result<Vec<Line>, String> {
         let able = |contender: &&Contender| contender.can(self.needs);
-        // A crowd starts servers of its own, one contender after the other.
+        // The row `live` starts its own processes, for one server after the other.
         let start = |contender: &Contender| match self.measure {
             Measure::Live => None,
             _ => Some(contender).filter(able)?.start(self.needs),
         };
         let running: Vec<Option<Running>> = contenders.iter().map(start).collect();
-        let rate = self.common_rate(contenders, &running, settings);
+        let rate = self.latency_test_rate(contenders, &running, settings);
         let rounds = if matches!(self.measure, Measure::Resident | Measure::Live) {
             1
         } else {
             settings.rounds
         };
-        let mut found: Vec<Vec<Found>> = contenders.iter().map(|_| Vec::new()).collect();
+        let mut found: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
         for _ in 0..rounds {
             for (at, contender) in contenders.iter().enumerate() {
-                let once = match (&running[at], self.measure) {
+                let sample = match (&running[at], self.measure) {
                     (_, Measure::Live) if contender.can(self.needs) => {
-                        live(contender, self.needs, settings)
+                        measure_live(contender, self.needs, settings)
                     }
-                    (Some(running), _) => self.once(contender, running, settings, rate),
+                    (Some(running), _) => self.run_once(contender, running, settings, rate),
                     _ => continue,
                 };
-                match once {
-                    Ok(numbers) => found[at].push(numbers),
-                    Err(failure) => eprintln!("{} with {}: {failure}", self.key, contender.name),
+                match sample {
+                    Ok(sample) => found[at].push(sample),
+                    Err(error) => eprintln!("{} with {}: {error}", self.key, contender.name),
                 }
             }
         }
         if found.iter().all(Vec::is_empty) {
-            return Err("nobody could".into());
+            return Err("no server could be measured".into());
         }
         let more_is_better = matches!(self.measure, Measure::Gigabits(..));
         Ok(self
@@ -327,8 +316,8 @@ impl Row {
             .collect())
     }
 
-    /// For latency: half of what the reference, or else the first that runs, relays at most.
-    fn common_rate(
+    /// Half of the capacity of coturn, or of the first server without it.
+    fn latency_test_rate(
         &self,
         contenders: &[Contender],
         running: &[Option<Running>],
@@ -351,61 +340,61 @@ impl Row {
         median((0..3).filter_map(capacity).collect()).unwrap_or(20_000.0) / 2.0
     }
 
-    fn once(
+    fn run_once(
         &self,
         contender: &Contender,
         running: &Running,
         settings: &Settings,
         rate: f64,
-    ) -> Result<Found, Error> {
+    ) -> Result<Sample, Error> {
         let mut plan = running.plan();
         match self.measure {
             Measure::Packets(shape) => {
                 shape(&mut plan);
                 plan.peers = contender.peers(self.needs, plan.flows);
                 let run = relay(plan, settings.length)?;
-                Ok(Found {
-                    numbers: vec![cost(&run)?],
-                    cores: cores(&run),
+                Ok(Sample {
+                    numbers: vec![cpu_per_packet(&run)?],
+                    cores: busy_cores(&run),
                 })
             }
-            Measure::Allocate => allocate(Plan {
+            Measure::Allocate => cpu_per_allocate(Plan {
                 workload: Workload::Allocate,
                 flows: 1_000,
                 ..plan
             })
-            .map(Found::one),
-            Measure::Resident => resident(Plan {
+            .map(Sample::one),
+            Measure::Resident => memory_per_allocation(Plan {
                 workload: Workload::Allocate,
                 flows: 10_000,
                 ..plan
             })
-            .map(Found::one),
-            Measure::Crowd(most) => {
+            .map(Sample::one),
+            Measure::Scale(most) => {
                 let paced = |flows| Plan {
                     flows,
-                    rate: crowd::RATE,
+                    rate: live::RATE,
                     ..plan.clone()
                 };
-                let few = cost(&relay(paced(10), settings.length)?)?;
+                let few = cpu_per_packet(&relay(paced(10), settings.length)?)?;
                 let many = relay(paced(most), settings.length)?;
-                Ok(Found {
-                    numbers: vec![cost(&many)? / few],
-                    cores: cores(&many),
+                Ok(Sample {
+                    numbers: vec![cpu_per_packet(&many)? / few],
+                    cores: busy_cores(&many),
                 })
             }
-            Measure::Live => live(contender, self.needs, settings),
+            Measure::Live => measure_live(contender, self.needs, settings),
             Measure::Latency => {
                 plan.rate = Rate::PerSecond(rate);
                 let run = relay(plan, settings.length)?;
                 let numbers = [0.5, 0.99]
                     .map(|quantile| run.counters.latency.quantile(quantile) as f64 / 1000.0);
-                Ok(Found {
+                Ok(Sample {
                     numbers: numbers.to_vec(),
-                    cores: cores(&run),
+                    cores: busy_cores(&run),
                 })
             }
-            Measure::Calls => calls(
+            Measure::Calls => calls_per_packet(
                 Plan {
                     flows: 500,
                     rate: Rate::PerSecond(100_000.0),
@@ -413,7 +402,7 @@ impl Row {
                 },
                 settings.length,
             )
-            .map(Found::one),
+            .map(Sample::one),
             Measure::Gigabits(direction, burst) => {
                 let run = relay(
                     Plan {
@@ -425,27 +414,27 @@ impl Row {
                     settings.length,
                 )?;
                 let octets_each = run.counters.octets as f64 / run.counters.received.max(1) as f64;
-                Ok(Found {
-                    numbers: vec![octets_each * 8.0 / cost(&run)?],
-                    cores: cores(&run),
+                Ok(Sample {
+                    numbers: vec![octets_each * 8.0 / cpu_per_packet(&run)?],
+                    cores: busy_cores(&run),
                 })
             }
         }
     }
 }
 
-impl Found {
-    fn one(number: f64) -> Found {
-        Found {
+impl Sample {
+    fn one(number: f64) -> Sample {
+        Sample {
             numbers: vec![number],
             cores: None,
         }
     }
 }
 
-/// Of each contender: what every round found for one cell, and how busy the server was.
-fn numbers(found: &[Vec<Found>], cell: usize) -> Vec<Numbers> {
-    let of = |rounds: &Vec<Found>| Numbers {
+/// The results of each server for one cell.
+fn numbers(found: &[Vec<Sample>], cell: usize) -> Vec<Numbers> {
+    let of = |rounds: &Vec<Sample>| Numbers {
         all: rounds
             .iter()
             .filter_map(|found| found.numbers.get(cell).copied())
@@ -455,100 +444,10 @@ fn numbers(found: &[Vec<Found>], cell: usize) -> Vec<Numbers> {
     found.iter().map(of).collect()
 }
 
-fn live(contender: &Contender, needs: Needs, settings: &Settings) -> Result<Found, Error> {
-    let crowd = crowd::measure(contender, needs, settings.live, settings)?;
-    Ok(Found {
-        numbers: vec![crowd.packet, crowd.setup, crowd.memory],
+fn measure_live(contender: &Contender, needs: Needs, settings: &Settings) -> Result<Sample, Error> {
+    let ratios = live::measure(contender, needs, settings.live, settings)?;
+    Ok(Sample {
+        numbers: vec![ratios.packet, ratios.setup, ratios.memory],
         cores: None,
     })
-}
-
-/// Sets up, runs, and releases again.
-pub fn relay(plan: Plan, length: Duration) -> Result<Run, Error> {
-    let mut pool = Pool::connect(&plan)?;
-    let run = pool
-        .set_up()
-        .and_then(|_| pool.run(plan.rate, length, |_: &Progress, _| {}));
-    pool.release();
-    let mut run = run?;
-    run.error.take().map_or(Ok(run), Err)
-}
-
-/// CPU nanoseconds for one packet.
-pub fn cost(run: &Run) -> Result<f64, Error> {
-    match run.process {
-        Some(usage) if usage.packets > 0 => Ok(usage.used.cpu as f64 / usage.packets as f64),
-        _ => Err(Error::Io(std::io::Error::other("nothing was relayed"))),
-    }
-}
-
-/// How many cores the server was busy with.
-fn cores(run: &Run) -> Option<f64> {
-    run.process
-        .map(|usage| usage.used.cpu as f64 / 1e9 / usage.seconds)
-}
-
-fn allocate(plan: Plan) -> Result<f64, Error> {
-    let mut pool = Pool::connect(&plan)?;
-    let round = pool.allocate(None)?;
-    pool.release();
-    Ok(round.process.map_or(f64::NAN, |usage| {
-        usage.used.cpu as f64 / 1000.0 / usage.packets.max(1) as f64
-    }))
-}
-
-fn resident(plan: Plan) -> Result<f64, Error> {
-    let look = || {
-        plan.pid
-            .map_or(Ok(0), |pid| read_usage(pid).map(|usage| usage.resident))
-            .map_err(Error::Process)
-    };
-    // The first allocations also bring what all share: code, tables, buffers.
-    let mut few = Pool::connect(&Plan {
-        flows: 100,
-        ..plan.clone()
-    })?;
-    few.allocate(None)?;
-    let mut pool = Pool::connect(&plan)?;
-    let before = look()?;
-    pool.allocate(None)?;
-    let grown = look()?.saturating_sub(before) as f64 / plan.flows as f64;
-    pool.release();
-    few.release();
-    Ok(grown)
-}
-
-/// Counts the server's system calls while packets flow at a pace, with perf's tracepoint.
-fn calls(plan: Plan, length: Duration) -> Result<f64, Error> {
-    let pid = plan.pid.unwrap_or(0).to_string();
-    let mut pool = Pool::connect(&plan)?;
-    pool.set_up()?;
-    let seconds = format!("{}", length.as_secs_f64() * 0.8);
-    let perf = Command::new("perf")
-        .args([
-            "stat",
-            "-x,",
-            "-e",
-            "raw_syscalls:sys_enter",
-            "-p",
-            &pid,
-            "--",
-            "sleep",
-            &seconds,
-        ])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .map_err(Error::Io)?;
-    let run = pool.run(plan.rate, length, |_: &Progress, _| {})?;
-    let said = perf.wait_with_output().map_err(Error::Io)?;
-    pool.release();
-    let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    let counted: Option<f64> = said
-        .lines()
-        .find_map(|line| line.split(',').next()?.parse().ok());
-    let packets = run.counters.received as f64 * 0.8;
-    counted
-        .map(|calls| calls / packets)
-        .ok_or_else(|| Error::Io(std::io::Error::other(format!("perf: {said}"))))
 }

@@ -1,20 +1,28 @@
-//! The table, for people and for README.
+//! The table of results, as text and as markdown.
 
 use crate::contender::Contender;
-use crate::row::Cell;
+use crate::measure::median;
 
-/// One line's numbers, by contender.
+/// One line: a title, and the numbers of each server.
 pub struct Line {
     cell: &'static Cell,
     more_is_better: bool,
     numbers: Vec<Numbers>,
 }
 
-/// What the rounds of one contender found.
+/// The constant part of a line.
+pub struct Cell {
+    pub title: &'static str,
+    pub unit: &'static str,
+    /// The goal, mostly for the ratio to coturn.
+    pub target: &'static str,
+}
+
+/// The results of one server for one cell.
 pub struct Numbers {
-    /// Every round's number; none where a server cannot.
+    /// One number for each round; empty if the server cannot be measured so.
     pub all: Vec<f64>,
-    /// How many cores the server was busy with, where that was measured: below one it waited for the loader.
+    /// Cores that the server kept busy; below 1 it waited for the load generator.
     pub cores: Option<f64>,
 }
 
@@ -23,7 +31,7 @@ impl Numbers {
         median(self.all.clone())
     }
 
-    /// How far apart the rounds were, of their median.
+    /// The range of the rounds, divided by their median.
     fn spread(&self) -> f64 {
         let (least, most) = self
             .all
@@ -34,7 +42,6 @@ impl Numbers {
 }
 
 impl Line {
-    /// The line of a cell.
     pub fn new(cell: &'static Cell, more_is_better: bool, numbers: Vec<Numbers>) -> Line {
         Line {
             cell,
@@ -43,7 +50,7 @@ impl Line {
         }
     }
 
-    /// For the terminal, as it comes.
+    /// The line for the terminal, printed as soon as it is measured.
     pub fn to_text(&self, contenders: &[Contender]) -> String {
         let mut out = format!("{:<55}", self.cell.title);
         for (contender, numbers) in contenders.iter().zip(&self.numbers) {
@@ -53,7 +60,7 @@ impl Line {
                     .map_or(String::new(), |cores| format!(" ({cores:.2} cores)"));
                 format!(
                     "{} {} ±{:.0}%{busy}",
-                    say(number),
+                    format_number(number),
                     self.cell.unit,
                     numbers.spread() * 50.0
                 )
@@ -63,7 +70,7 @@ impl Line {
         out
     }
 
-    /// How much better the first contender is than another; above 1 is better.
+    /// The first server compared with another one; above 1 the first is better.
     fn ratio(&self, other: usize) -> Option<f64> {
         let (own, other) = (
             self.numbers.first()?.median()?,
@@ -77,7 +84,7 @@ impl Line {
     }
 }
 
-/// The whole as markdown.
+/// The table as markdown.
 pub fn render(contenders: &[Contender], lines: &[Line]) -> String {
     let names: Vec<&str> = contenders
         .iter()
@@ -91,12 +98,12 @@ pub fn render(contenders: &[Contender], lines: &[Line]) -> String {
     );
     for line in lines {
         let cell = |numbers: &Numbers| {
-            let said = |number| {
-                format!("{} {}", say(number), line.cell.unit)
+            let text = |number| {
+                format!("{} {}", format_number(number), line.cell.unit)
                     .trim()
                     .to_owned()
             };
-            numbers.median().map_or("–".into(), said)
+            numbers.median().map_or("–".into(), text)
         };
         let cells: Vec<String> = line.numbers.iter().map(cell).collect();
         let ratio = reference
@@ -112,13 +119,7 @@ pub fn render(contenders: &[Contender], lines: &[Line]) -> String {
     out
 }
 
-/// The middle of some numbers.
-pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
-    numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied()
-}
-
-fn say(number: f64) -> String {
+fn format_number(number: f64) -> String {
     match number {
         number if number >= 100.0 => hairpin::bench::results::text::count(number),
         number => format!("{number:.2}"),

@@ -1,6 +1,6 @@
-//! Instructions of one operation, counted by callgrind: a number that does not depend on what else the machine does. It is
-//! compared with a committed baseline, which is only comparable where the same compiler made the code and the same
-//! processor features were found (valgrind shows its guests a processor of its own), so the baseline says where it is from.
+//! Instructions of one operation, counted by callgrind, so that other work on the machine does not matter. They are compared
+//! with a committed baseline. Counts are comparable only for the same compiler and the same processor features (valgrind emulates
+//! a processor of its own), so the baseline records both.
 
 use crate::world::scenario::Operation;
 use crate::{all, find};
@@ -9,19 +9,19 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
 
-/// The argument that makes this executable do one scenario many times.
+/// The argument that makes this executable repeat one scenario.
 pub const REPEAT: &str = "--repeat";
-/// The argument that makes this executable say which processor it finds.
+/// The argument that makes this executable print the processor features.
 pub const FEATURES: &str = "--features";
 
 /// The committed numbers.
 struct Baseline {
-    /// What they were counted with.
+    /// Compiler, C library, valgrind and processor features.
     origin: String,
     counts: BTreeMap<String, u64>,
 }
 
-/// Counts every scenario and holds it against the baseline: more than [`TOLERANCE`] above it fails.
+/// Counts every scenario; fails if a count exceeds the baseline by more than [`TOLERANCE`].
 pub fn compare() -> ExitCode {
     let Some(origin) = origin() else {
         return without_valgrind();
@@ -29,11 +29,11 @@ pub fn compare() -> ExitCode {
     let baseline = Baseline::read();
     if baseline.origin != origin {
         println!(
-            "SKIPPED: the instructions in {} were counted elsewhere:",
+            "SKIPPED: the baseline {} was counted under other conditions:",
             path().display()
         );
         println!("  there: {}\n  here:  {origin}", baseline.origin);
-        println!("  accept them anew with: {ACCEPT}");
+        println!("  write a new baseline with: {ACCEPT}");
         return ExitCode::SUCCESS;
     }
     let mut faults = 0;
@@ -60,7 +60,7 @@ pub fn compare() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!(
-        "{faults} of them take over {:.0} % more instructions than before, or are new. If that is meant: {ACCEPT}",
+        "{faults} scenarios exceed the baseline by more than {:.0} % or are not in it; if that is intended, run: {ACCEPT}",
         TOLERANCE * 100.0
     );
     ExitCode::FAILURE
@@ -80,7 +80,7 @@ pub fn accept() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Says which features of the processor the code finds and chooses its ways by.
+/// Prints the processor features that select code paths at run time.
 pub fn features() -> ExitCode {
     let mut found = vec![std::env::consts::ARCH];
     #[cfg(target_arch = "x86_64")]
@@ -105,24 +105,24 @@ fn without_valgrind() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the numbers depend on beside the code: compiler, C library, valgrind, and the processor that it shows; `None`
+/// What the counts depend on besides the code: compiler, C library, valgrind, and the processor features that it emulates; `None`
 /// without valgrind.
 fn origin() -> Option<String> {
-    let said = |command: &mut Command| {
+    let output_of = |command: &mut Command| {
         let output = command
             .output()
             .ok()
             .filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let valgrind = said(Command::new("valgrind").arg("--version"))?;
-    let processor = said(valgrind_of("none").arg(own()).arg(FEATURES))?;
-    let compiler = said(Command::new("rustc").arg("-V")).unwrap_or_default();
-    let library = said(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default();
+    let valgrind = output_of(Command::new("valgrind").arg("--version"))?;
+    let processor = output_of(valgrind_of("none").arg(own()).arg(FEATURES))?;
+    let compiler = output_of(Command::new("rustc").arg("-V")).unwrap_or_default();
+    let library = output_of(Command::new("getconf").arg("GNU_LIBC_VERSION")).unwrap_or_default();
     Some([compiler, library, valgrind, processor].join("; "))
 }
 
-/// Instructions of every scenario, several counted at a time.
+/// Instructions of every scenario, one process for each core at a time.
 fn count_all() -> Vec<(&'static str, u64)> {
     let names: Vec<&str> = all().map(|(name, _)| *name).collect();
     let at_once = thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -143,25 +143,25 @@ fn count_all() -> Vec<(&'static str, u64)> {
     counted
 }
 
-/// Instructions of one operation. The hashers of the tables are seeded anew in each process, so how long a chain of
-/// collisions is differs: the middle of some processes counts.
+/// Instructions of one operation, the median of several processes, because each process seeds its hash tables differently and so has
+/// other collisions.
 fn count(name: &str) -> u64 {
     let mut counts: Vec<u64> = (0..PROCESSES).map(|_| collected(name) / TIMES).collect();
     counts.sort_unstable();
     counts[PROCESSES / 2]
 }
 
-/// Does one scenario many times: what valgrind watches.
+/// Repeats one scenario, under valgrind.
 pub fn repeat(name: &str) -> ExitCode {
     let mut operation = find(name).1();
-    // What happens once only (a table that grows, a page that is touched first) is over.
+    // Warm up: tables grow and pages are touched only once.
     (0..TIMES).for_each(|_| operation());
     repeated_while_counted(&mut operation);
-    // Nor does the end count.
+    // Skips destructors, which would only take time.
     std::process::exit(0)
 }
 
-/// What is counted: callgrind knows it by its name.
+/// Callgrind counts within this function, which it finds by its name.
 #[inline(never)]
 fn repeated_while_counted(operation: &mut Operation) {
     (0..TIMES).for_each(|_| operation());
@@ -176,11 +176,11 @@ fn collected(name: &str) -> u64 {
     ]);
     command.arg(own()).args([REPEAT, name]);
     let output = command.output().expect("valgrind runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let line = said
+    let report = String::from_utf8_lossy(&output.stderr);
+    let line = report
         .lines()
         .find_map(|line| line.split_once("Collected :"))
-        .unwrap_or_else(|| panic!("{said}"));
+        .unwrap_or_else(|| panic!("{report}"));
     line.1.trim().parse().expect("a number of instructions")
 }
 
@@ -219,11 +219,11 @@ fn path() -> PathBuf {
 }
 
 const ACCEPT: &str = "cargo bench --locked --bench server -- --instructions --accept";
-/// Operations that are counted: a whole walk over the thousand allocations of a scenario.
+/// Counted operations: one for each allocation of a scenario.
 const TIMES: u64 = 1_000;
-/// Processes of which the middle counts.
+/// Processes whose median is taken.
 const PROCESSES: usize = 3;
-/// What may come on top of the baseline, 0 to 1.
+/// The permitted excess over the baseline, as a fraction.
 const TOLERANCE: f64 = 0.03;
-/// Instructions that are noise, however few there are in all.
+/// An excess of so few instructions is noise.
 const SLACK: u64 = 3;

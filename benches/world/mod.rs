@@ -1,4 +1,4 @@
-//! A server in virtual time with clients of its own: what the benches of the protocol run on. No socket, no clock.
+//! A `turn::Server` in virtual time with clients, for the benchmarks of the protocol. It has no socket and no clock.
 
 pub mod scenario;
 
@@ -15,30 +15,24 @@ use std::time::Duration;
 
 /// A server whose relay sockets are always bound.
 pub struct World {
-    /// The server.
     pub server: Server,
-    /// The time.
     pub now: Instant,
     effects: Vec<Effect>,
-    /// The socket that was bound last.
+    /// The socket of the latest allocation.
     bound: RelayedId,
     answer: Vec<u8>,
 }
 
 /// One client with an allocation.
 pub struct Flow {
-    /// Its five-tuple.
     pub at: Client,
-    /// Its end of the protocol.
     pub client: client_state::ClientState,
-    /// Its relayed transport address.
     pub relayed: SocketAddr,
-    /// That address's socket.
     pub socket: RelayedId,
 }
 
 impl World {
-    /// A server with room for `allocations`.
+    /// A server with relay addresses for this many allocations.
     pub fn new(allocations: usize) -> World {
         let mut realm = Realm::new("bench");
         realm.credentials.add_user("bench", "user", "pass");
@@ -69,7 +63,7 @@ impl World {
         }
     }
 
-    /// Performs the effects; sockets are always bound.
+    /// Performs effects until there are none; a socket is always bound.
     pub fn settle(&mut self) {
         self.server.take_effects(&mut self.effects);
         let mut effects = std::mem::take(&mut self.effects);
@@ -93,7 +87,7 @@ impl World {
         }
     }
 
-    /// Asks until the server has granted it.
+    /// Sends a request, again after a challenge; it must be granted.
     pub fn ask(
         &mut self,
         at: &Client,
@@ -136,7 +130,7 @@ impl World {
         }
     }
 
-    /// Binds `flow`'s channel `number` to a peer.
+    /// Binds channel `number` to a peer.
     pub fn bind(&mut self, flow: &mut Flow, number: u16, peer: SocketAddr) {
         self.ask(
             &flow.at,
@@ -164,7 +158,7 @@ pub fn client_at(index: usize) -> Client {
     )
 }
 
-/// A client with the right password.
+/// A client with valid credentials.
 pub fn user() -> client_state::ClientState {
     client_state::ClientState::new(
         Some(Login {
@@ -175,7 +169,7 @@ pub fn user() -> client_state::ClientState {
     )
 }
 
-/// A peer somewhere in the world.
+/// The address of peer number `index`.
 pub fn peer(index: usize) -> SocketAddr {
     SocketAddr::new([8, 8, (index >> 8) as u8, index as u8].into(), 9000)
 }

@@ -1,4 +1,4 @@
-//! What is measured, each as something that can be done again and again: by time (divan) and by instructions (callgrind).
+//! The measured operations, repeatable, for time (divan) and instructions (callgrind).
 
 use super::{World, client_at, peer, user};
 use hairpin::turn::client_state::Request;
@@ -13,10 +13,10 @@ use std::hint::black_box;
 /// One operation, ready to be repeated.
 pub type Operation = Box<dyn FnMut()>;
 
-/// A name, and what prepares it.
+/// A name, and the function that prepares the operation.
 pub type Scenario = (&'static str, fn() -> Operation);
 
-/// What the codec does for one packet.
+/// Operations of the codec for one packet.
 pub const WIRE: &[Scenario] = &[
     ("wire: read ChannelData of 1200 B", read_channel_data),
     ("wire: read an authenticated Allocate", read_allocate),
@@ -31,7 +31,7 @@ pub const WIRE: &[Scenario] = &[
     ),
 ];
 
-/// What the protocol does for one packet, with 1,000 allocations.
+/// Operations of the protocol for one packet, with 1,000 allocations.
 pub const SERVER: &[Scenario] = &[
     ("turn: ChannelData from a client", channel_to_peer),
     ("turn: data from a peer on a channel", peer_to_channel),
@@ -51,8 +51,8 @@ fn key(algorithm: PasswordAlgorithm) -> Key {
     Key::long_term(algorithm, "user", "bench", "pass").expect("a key")
 }
 
-/// An Allocate request as clients write it, sealed one way.
-fn sealed(seal: Seal) -> Vec<u8> {
+/// An authenticated Allocate request as clients write it.
+fn authenticated(seal: Seal) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Class::Request, Method::ALLOCATE, &[7; 12]);
     writer
@@ -81,7 +81,7 @@ fn read_channel_data() -> Operation {
 }
 
 fn read_allocate() -> Operation {
-    let octets = sealed(Seal::Sha1);
+    let octets = authenticated(Seal::Sha1);
     Box::new(move || {
         let message = Message::parse(black_box(&octets)).expect("a message");
         black_box((
@@ -92,7 +92,7 @@ fn read_allocate() -> Operation {
 }
 
 fn verify(seal: Seal) -> Operation {
-    let octets = sealed(seal);
+    let octets = authenticated(seal);
     let key = key(if seal == Seal::Sha1 {
         PasswordAlgorithm::MD5
     } else {
@@ -123,7 +123,7 @@ fn write_data_header() -> Operation {
     })
 }
 
-/// A world with `flows` clients, each with `channels` channels, to be walked through.
+/// A world with `flows` clients that have `channels` channels each.
 pub fn populated(flows: usize, channels: usize) -> (World, Vec<super::Flow>) {
     let mut world = World::new(flows);
     let mut all: Vec<_> = (0..flows).map(|index| world.allocate(index)).collect();
@@ -135,7 +135,7 @@ pub fn populated(flows: usize, channels: usize) -> (World, Vec<super::Flow>) {
     (world, all)
 }
 
-/// ChannelData of every flow and channel in turn, in an order that caches do not guess.
+/// ChannelData of every flow and channel in turn, in an order that defeats prefetching.
 pub fn walk(flows: usize, channels: usize) -> Operation {
     let (mut world, all) = populated(flows, channels);
     let mut packet = [7; 1204];
@@ -204,7 +204,7 @@ fn send_indication() -> Operation {
 
 fn peer_to_indication() -> Operation {
     let (mut world, all) = populated(1000, 1);
-    // The same address, whose permission the channel brought, from a port that no channel is bound to.
+    // ChannelBind installed a permission for the address; no channel is bound to this port.
     let mut from = peer(0);
     from.set_port(9001);
     let mut at = 0;

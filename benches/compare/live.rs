@@ -1,5 +1,5 @@
-//! As many live allocations as are asked for, on one server: on several processes of it where the number of descriptors
-//! that one process may have is not enough.
+//! Costs with very many live allocations. One process has too few file descriptors for them, so a server runs as several
+//! processes, and child processes of this one hold the clients' ends.
 //!
 //! ```text
 //!   few (10)  ──►  the first 10,000  ──►  fillers: whole processes  ──►  the rest, over which packets then go
@@ -7,9 +7,8 @@
 //! ```
 
 use crate::contender::{Contender, Needs, PER_ADDRESS, Running, plan};
-use crate::row::{cost, relay};
-use crate::table::median;
-use crate::{DESCRIPTORS, Settings};
+use crate::measure::{cpu_per_packet, median, relay};
+use crate::settings::{DESCRIPTORS, Settings};
 use hairpin::bench::error::Error;
 use hairpin::bench::measure::process::{ProcessUsage, read_usage};
 use hairpin::bench::plan::{Plan, Workload};
@@ -20,36 +19,36 @@ use hairpin::turn::Transport;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
 
-/// The argument that makes this executable one that holds allocations.
+/// The argument that makes this executable a process that holds allocations.
 pub const FLAG: &str = "--hold";
 
-/// What a crowd of allocations costs.
-pub struct Crowd {
-    /// CPU for a packet with all of them, divided by that with ten.
+/// Costs with all allocations, divided by those of a small server.
+pub struct Ratios {
+    /// CPU per packet with all allocations, divided by that with ten.
     pub packet: f64,
-    /// CPU for an allocation among the last, divided by that among the first 10,000.
+    /// CPU per Allocate of the last allocations, divided by that of the first 10,000.
     pub setup: f64,
-    /// Resident octets for an allocation of all, divided by those of the first 10,000.
+    /// Resident octets per allocation of all, divided by that of the first 10,000.
     pub memory: f64,
 }
 
-/// Allocations on one server process, and what they cost it.
+/// One process of the server.
 struct Part {
     running: Running,
-    /// Who holds them: a child, or nobody where this process does.
+    /// The children that hold allocations on it; none if this process does.
     holders: Vec<Holder>,
 }
 
 /// A child that holds allocations until its standard input closes.
 struct Holder(Child);
 
-/// Raises `total` live allocations on a contender and measures.
+/// Makes `total` allocations on a server and measures on the way.
 pub fn measure(
     contender: &Contender,
     needs: Needs,
     total: usize,
     settings: &Settings,
-) -> Result<Crowd, Error> {
+) -> Result<Ratios, Error> {
     let first = FIRST.min(total / 2);
     let each = per_process().min(total);
     let mut parts = vec![Part::start(contender, needs, 0, each)?];
@@ -62,7 +61,7 @@ pub fn measure(
             },
             settings.length,
         )
-        .and_then(|run| cost(&run))
+        .and_then(|run| cpu_per_packet(&run))
     })?;
     let (before, mut resident) = (parts[0].spent()?, 0);
     parts[0].fill(first, 0)?;
@@ -83,7 +82,7 @@ pub fn measure(
         }
         parts.push(Part::start(contender, needs, parts.len(), each)?);
     }
-    let last = parts.last().expect("the first at least");
+    let last = parts.last().expect("one part at least");
     let before = last.spent()?;
     let mut pool = Pool::connect(&Plan {
         flows: left,
@@ -97,7 +96,7 @@ pub fn measure(
     pool.bind()?;
     let many = median_cost(settings, || {
         pool.run(RATE, settings.length, |_: &Progress, _| {})
-            .and_then(|run| cost(&run))
+            .and_then(|run| cpu_per_packet(&run))
     })?;
     eprintln!(
         "  {}: {total} allocations in {} processes; {few:.0} ns and {many:.0} ns a packet, {:.1} µs and {:.1} µs and {first_memory:.0} B and {:.0} B an allocation",
@@ -107,14 +106,14 @@ pub fn measure(
         setup / 1000.0,
         resident as f64 / total as f64,
     );
-    Ok(Crowd {
+    Ok(Ratios {
         packet: many / few,
         setup: setup / first_setup,
         memory: resident as f64 / total as f64 / first_memory,
     })
 }
 
-/// Holds so many allocations on the server at a port of 127.0.0.1, until standard input closes.
+/// Holds this many allocations on the server at a port of 127.0.0.1 until standard input closes.
 pub fn hold(port: u16, flows: usize, others: usize) -> ExitCode {
     let plan = Plan {
         workload: Workload::Allocate,
@@ -139,7 +138,7 @@ pub fn hold(port: u16, flows: usize, others: usize) -> ExitCode {
 }
 
 impl Part {
-    /// Starts process number `at` of a server, with relay addresses of its own for so many allocations.
+    /// Starts process number `at` of a server, with enough relay addresses of its own for the allocations.
     fn start(
         contender: &Contender,
         needs: Needs,
@@ -161,7 +160,7 @@ impl Part {
         read_usage(self.running.pid()).map_err(Error::Process)
     }
 
-    /// Makes allocations that stay, beside `others` on this host.
+    /// Adds allocations that stay; `others` exist on this host already.
     fn fill(&mut self, allocations: usize, others: usize) -> Result<(), Error> {
         self.holders
             .push(Holder::start(self.running.port(), allocations, others).map_err(Error::Io)?);
@@ -170,7 +169,7 @@ impl Part {
 }
 
 impl Holder {
-    /// Starts it and waits until it holds them.
+    /// Starts a child and waits until it holds the allocations.
     fn start(port: u16, allocations: usize, others: usize) -> io::Result<Holder> {
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -180,13 +179,13 @@ impl Holder {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let said = child
+        let output = child
             .stdout
             .take()
             .ok_or_else(|| io::Error::other("no output"))?;
         let holder = Holder(child);
         let mut line = String::new();
-        BufReader::new(said).read_line(&mut line)?;
+        BufReader::new(output).read_line(&mut line)?;
         match line.trim().parse::<usize>() {
             Ok(granted) if granted == allocations => Ok(holder),
             _ => Err(io::Error::other(format!(
@@ -205,22 +204,22 @@ impl Drop for Holder {
 
 fn median_cost(
     settings: &Settings,
-    mut once: impl FnMut() -> Result<f64, Error>,
+    mut measure: impl FnMut() -> Result<f64, Error>,
 ) -> Result<f64, Error> {
     let costs = (0..settings.rounds)
-        .map(|_| once())
+        .map(|_| measure())
         .collect::<Result<Vec<_>, _>>()?;
     Ok(median(costs).unwrap_or(f64::NAN))
 }
 
-/// Allocations that one process can have, each with a socket.
+/// Allocations that one process can hold, each with a socket.
 fn per_process() -> usize {
     DESCRIPTORS.saturating_sub(RESERVE).min(1 << 20) as usize
 }
 
-/// The pace at which packets are compared: few flows and many get the same, and neither gathers into trains.
+/// The rate at which packets are compared: equal for few and many flows, and too low for batches to form.
 pub const RATE: Rate = Rate::PerSecond(40_000.0);
-/// The first allocations, whose cost is that of a small server.
+/// The first allocations, which stand for a small server.
 const FIRST: usize = 10_000;
-/// Descriptors that a process needs for other things.
+/// Descriptors that a process needs besides.
 const RESERVE: u64 = 1_000;
