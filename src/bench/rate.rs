@@ -1,7 +1,6 @@
-//! Rates and durations on the command line.
+//! Rates on the command line.
 
 use std::fmt;
-use std::time::Duration;
 
 /// How fast packets or allocations are offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,28 +54,6 @@ impl fmt::Display for RateError {
 
 impl std::error::Error for RateError {}
 
-/// Parses `10s`, `500ms`, `2m`, `1h`, or a plain number of seconds.
-///
-/// # Errors
-/// A sentence with what is expected.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("expected a duration like 10s, 500ms or 2m".into()),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "expected a duration like 10s, 500ms or 2m".to_owned())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,13 +64,5 @@ mod tests {
         assert_eq!("1.5k".parse(), Ok(Rate::PerSecond(1500.0)));
         assert_eq!("20".parse(), Ok(Rate::PerSecond(20.0)));
         assert_eq!("fast".parse::<Rate>(), Err(RateError));
-    }
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
-        assert!(duration("7d").is_err() && duration("s").is_err());
     }
 }

@@ -1,73 +1,90 @@
-//! `hairpin config`: what an operator does with a configuration before a server runs on it.
+//! `hairpin config`: check a configuration file before a server runs with it, print a complete one, or convert one.
 
 use crate::cli::ice_servers;
-use crate::cli::output::{print_error, print_result, usage_error};
-use crate::config::resolve::resolve;
-use crate::config::{Diagnostic, Error, HostInfo, Layer, coturn, file, render};
+use crate::cli::output::{config_error, print_error, print_result, usage_error};
+use crate::config::{Diagnostic, Error, HostInfo, coturn, file, render, resolve};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Check, print or convert a configuration file
 #[derive(Args, Clone, Debug)]
-pub struct Config {
+pub(super) struct Config {
     #[command(subcommand)]
-    verb: Verb,
+    action: Action,
 }
 
 #[derive(Subcommand, Clone, Debug)]
-enum Verb {
-    /// Say what is wrong with a file: line, column, and what would be right. Exits with 2 when something is
+enum Action {
+    /// Check a configuration file
+    ///
+    /// Reports every error and probable mistake with its line and column, and exits with 2 if there is one. Reports
+    /// notable settings too, which do not fail the check.
     Check {
-        /// The file
+        /// File to check
         file: PathBuf,
     },
-    /// Print what a turnserver.conf of coturn would be here, and list on standard error what could not be converted
+    /// Convert a turnserver.conf of coturn
+    ///
+    /// Prints the configuration to standard output, and the options that could not be converted to standard error.
     FromCoturn {
-        /// The file
+        /// File to convert
         file: PathBuf,
     },
-    /// Print a complete, commented file: every key with its default
+    /// Print a complete, commented configuration file with every key and its default
     Print,
 }
 
-/// Runs it.
-pub fn run(args: &Config) -> ExitCode {
-    match &args.verb {
-        Verb::Print => print_result(&render::file().trim_end(), ExitCode::SUCCESS),
-        Verb::FromCoturn { file } => match std::fs::read_to_string(file) {
-            Ok(text) => {
-                let converted = coturn::convert(&text);
-                let code = print_result(&converted.text.trim_end(), ExitCode::SUCCESS);
-                for (line, what, why) in converted.left {
-                    print_error(&format_args!("{}:{line}: {what}: {why}", file.display()));
-                }
-                code
-            }
-            Err(error) => usage_error(&format!("{} cannot be read: {error}", file.display())),
-        },
-        Verb::Check { file } => match check(file) {
+pub(super) fn run(config: &Config) -> ExitCode {
+    match &config.action {
+        Action::Print => print_result(&render::file().trim_end(), ExitCode::SUCCESS),
+        Action::FromCoturn { file } => convert(file),
+        Action::Check { file } => match check(file) {
             Ok(advice) => {
-                advice.iter().for_each(|advice| print_error(advice));
+                for advice in advice {
+                    print_error(&format_args!("advice: {advice}"));
+                }
                 print_result(
-                    &format_args!("{}: right", file.display()),
+                    &format_args!("{}: valid", file.display()),
                     ExitCode::SUCCESS,
                 )
             }
-            Err(error) => usage_error(&error),
+            Err(error) => config_error(&error),
         },
     }
 }
 
-/// Contradictions count here, although a server would run with them. What had better be known is given back.
+/// Checks a file and returns its notable settings. A probable mistake fails the check, although a server would run with it.
 fn check(path: &Path) -> Result<Vec<Diagnostic>, Error> {
-    let written: Layer = file::read(path)?.open_files();
-    let settings = resolve(&written, &HostInfo::detect(ice_servers::random_secret()))?;
-    if settings.warnings.is_empty() {
-        Ok(settings.advice)
-    } else {
-        Err(Error {
+    let layer = file::read(path)?.read_files();
+    let settings = resolve(&layer, &HostInfo::detect(ice_servers::random_secret()))?;
+    match settings.warnings.is_empty() {
+        true => Ok(settings.advice),
+        false => Err(Error {
             diagnostics: settings.warnings,
-        })
+        }),
     }
+}
+
+fn convert(path: &Path) -> ExitCode {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            return usage_error(&format_args!("{} cannot be read: {error}", path.display()));
+        }
+    };
+    let converted = coturn::convert(&text);
+    let code = print_result(&converted.text.trim_end(), ExitCode::SUCCESS);
+    for coturn::Unconverted {
+        line,
+        option,
+        reason,
+    } in converted.unconverted
+    {
+        print_error(&format_args!(
+            "{}:{line}: {option}: {reason}",
+            path.display()
+        ));
+    }
+    code
 }

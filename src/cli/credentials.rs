@@ -69,7 +69,7 @@ fn server(text: &str) -> Result<String, String> {
             "`{text}` is not HOST[:PORT]; write relay.example.net, 192.0.2.1:3478 or [2001:db8::1]:3478"
         )
     };
-    if let Ok(ip) = value::ip(text) {
+    if let Ok(ip) = value::ip_address(text) {
         return Ok(SocketAddr::new(ip, PORT).to_string());
     }
     if let Ok(address) = text.parse::<SocketAddr>() {

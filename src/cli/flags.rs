@@ -1,40 +1,55 @@
 //! The flags of `hairpin serve`: one for each key of the schema, and `--config`.
 
-use crate::config;
-use crate::config::schema;
-use crate::config::schema::{Key, Shape};
-use crate::config::{Diagnostic, Error, Layer, RawValue, Source, file};
+use crate::config::render::keys_as_flags;
+use crate::config::schema::{AnyKey, Arity, REMOVED_KEYS, SECTIONS};
+use crate::config::{Diagnostic, Error, Layer, RawValue, Source, file, schema};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::path::{Path, PathBuf};
 
-/// What the command line says about a configuration.
+/// The configuration given on the command line.
 #[derive(Clone, Debug, Default)]
-pub struct Flags {
+pub(crate) struct Flags {
     config: Option<PathBuf>,
-    written: Layer,
+    layer: Layer,
 }
 
 impl Flags {
-    /// The file that counts: the one that was named, else the usual one where it exists.
-    pub fn file(&self) -> Option<&Path> {
-        let usual = Path::new(USUAL);
-        self.config
-            .as_deref()
-            .or_else(|| usual.exists().then_some(usual))
-    }
-
-    /// All that was written: the file, over it the environment, over it the flags; and the files that these name.
+    /// Merges all sources: the file, the environment, and the flags. Reads the files that they name.
     ///
     /// # Errors
-    /// What is wrong with the file.
-    pub fn written(&self) -> Result<Layer, Error> {
+    /// The errors of the file, and removed keys in the environment.
+    pub(crate) fn load(&self) -> Result<Layer, Error> {
         let file = self.file().map(file::read).transpose()?.unwrap_or_default();
         refuse_removed_variables()?;
         let environment = Layer::from_environment(|name| std::env::var(name).ok());
         Ok(file
             .overlay(environment)
-            .overlay(self.written.clone())
-            .open_files())
+            .overlay(self.layer.clone())
+            .read_files())
+    }
+
+    /// The file of `--config`, else the default file if it exists.
+    fn file(&self) -> Option<&Path> {
+        let default = Path::new(DEFAULT_FILE);
+        self.config
+            .as_deref()
+            .or_else(|| default.exists().then_some(default))
+    }
+}
+
+fn refuse_removed_variables() -> Result<(), Error> {
+    let diagnostics: Vec<Diagnostic> = REMOVED_KEYS
+        .iter()
+        .filter_map(|key| {
+            let variable = format!("HAIRPIN_{}", key.name.to_uppercase());
+            std::env::var_os(&variable)?;
+            let message = format!("this variable was removed: {}", key.replacement);
+            Some(Diagnostic::new(&Source::Environment(variable), message))
+        })
+        .collect();
+    match diagnostics.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(diagnostics)),
     }
 }
 
@@ -45,21 +60,21 @@ impl Args for Flags {
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .help(format!(
-                "The configuration file [env: HAIRPIN_CONFIG] [default: {USUAL} when it exists]"
+                "Configuration file [env: HAIRPIN_CONFIG] [default: {DEFAULT_FILE} if it exists]"
             ))
             .env("HAIRPIN_CONFIG")
             .hide_env(true);
-        let removed = schema::REMOVED_KEYS.iter().map(|(name, _)| {
-            Arg::new(name)
-                .long(name.replace('_', "-"))
+        let removed = REMOVED_KEYS.iter().map(|key| {
+            Arg::new(key.name)
+                .long(key.name.replace('_', "-"))
                 .num_args(0..)
                 .hide(true)
         });
         let command = command.arg(file).args(removed);
-        schema::GROUPS.iter().fold(command, |command, group| {
+        SECTIONS.iter().fold(command, |command, section| {
             command
-                .next_help_heading(group.title)
-                .args(group.keys.iter().map(argument))
+                .next_help_heading(section.title)
+                .args(section.keys.iter().map(|key| argument(*key)))
         })
     }
 
@@ -70,29 +85,30 @@ impl Args for Flags {
 
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Flags, clap::Error> {
+        if let Some(key) = REMOVED_KEYS
+            .iter()
+            .find(|key| matches.contains_id(key.name))
+        {
+            return Err(clap::Error::raw(
+                clap::error::ErrorKind::UnknownArgument,
+                format!(
+                    "`--{}` was removed: {}\n",
+                    key.name.replace('_', "-"),
+                    keys_as_flags(key.replacement)
+                ),
+            ));
+        }
         let mut flags = Flags {
             config: matches.get_one::<PathBuf>("config").cloned(),
-            written: Layer::default(),
+            layer: Layer::default(),
         };
-        for (name, replacement) in schema::REMOVED_KEYS {
-            if matches.contains_id(name) {
-                let flag = name.replace('_', "-");
-                return Err(clap::Error::raw(
-                    clap::error::ErrorKind::UnknownArgument,
-                    format!(
-                        "`--{flag}` was removed: {}",
-                        config::render::flags(replacement)
-                    ),
-                ));
-            }
-        }
         for key in schema::keys() {
-            let Some(values) = matches.get_many::<String>(key.name) else {
+            let Some(values) = matches.get_many::<String>(key.info().name) else {
                 continue;
             };
-            let origin = Source::Flag(format!("--{}", key.flag()));
-            let values = values.map(|text| RawValue::new(text, &origin));
-            flags.written.set(key, values.collect());
+            let source = Source::Flag(format!("--{}", key.info().flag()));
+            let values = values.map(|text| RawValue::new(text, &source));
+            flags.layer.set(key, values.collect());
         }
         Ok(flags)
     }
@@ -103,60 +119,37 @@ impl FromArgMatches for Flags {
     }
 }
 
-/// Refuses environment variables of keys that no longer exist: ignoring a limit that the operator set would be worse.
-fn refuse_removed_variables() -> Result<(), Error> {
-    let diagnostics: Vec<Diagnostic> = schema::REMOVED_KEYS
-        .iter()
-        .filter_map(|(name, replacement)| {
-            let variable = format!("HAIRPIN_{}", name.to_uppercase());
-            std::env::var_os(&variable)?;
-            let message = format!("this variable was removed: {replacement}");
-            Some(Diagnostic::new(&Source::Environment(variable), message))
-        })
-        .collect();
-    if diagnostics.is_empty() {
-        Ok(())
-    } else {
-        Err(Error::new(diagnostics))
-    }
-}
-
-fn argument(key: &Key) -> Arg {
-    let default = match key.default {
-        "" => String::new(),
-        default => {
-            let list = default
-                .strip_prefix('[')
-                .and_then(|rest| rest.strip_suffix(']'))
-                .unwrap_or(default);
-            format!(" [default: {}]", list.replace('"', ""))
-        }
+fn argument(key: &dyn AnyKey) -> Arg {
+    let info = key.info();
+    let separator = match info.secret && key.arity() == Arity::Many {
+        true => ", one per line",
+        false => "",
     };
-    let argument = Arg::new(key.name)
-        .long(key.flag())
-        .value_name(key.placeholder)
-        .help(format!(
-            "{} [env: {}]{default}",
-            key.summary(),
-            key.described_variable()
-        ))
-        .long_help(format!(
-            "{}\n\n[env: {}]{default}",
-            config::render::flags(key.about),
-            key.described_variable()
-        ));
-    match key.shape {
-        // A number below zero is a value that the key's reader refuses by name, and no flag that nobody knows.
-        Shape::One => argument.action(ArgAction::Set).allow_negative_numbers(true),
-        Shape::Many => argument
+    let mut suffix = format!("[env: {}{separator}]", info.variable());
+    let default = key.default_in_file();
+    let list = default
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if !default.is_empty() {
+        let values = list.unwrap_or(&default).replace('"', "");
+        suffix.push_str(&format!(" [default: {values}]"));
+    }
+    let argument = Arg::new(info.name)
+        .long(info.flag())
+        .value_name(info.placeholder)
+        .help(format!("{} {suffix}", info.summary()))
+        .long_help(format!("{}\n\n{suffix}", keys_as_flags(info.about)));
+    // A negative number is accepted here, so that the key's parser refuses it by the name of the key.
+    match key.arity() {
+        Arity::One => argument.action(ArgAction::Set).allow_negative_numbers(true),
+        Arity::Many => argument
             .action(ArgAction::Append)
             .allow_negative_numbers(true),
-        Shape::Switch => argument
+        Arity::Switch => argument
             .action(ArgAction::Set)
             .num_args(0..=1)
             .default_missing_value("true"),
     }
 }
 
-/// Where the file is looked for.
-const USUAL: &str = "/etc/hairpin/hairpin.toml";
+const DEFAULT_FILE: &str = "/etc/hairpin/hairpin.toml";

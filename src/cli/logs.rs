@@ -6,6 +6,7 @@
 //!
 //! Whoever reads standard error may be slow or not read at all: then lines are lost, and packets are not.
 
+use crate::config::schema::LogFormat;
 use crate::config::{LogSettings, value};
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +36,7 @@ pub fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
     let lines = fmt::layer()
         .with_writer(queue.clone())
         .with_ansi(io::stderr().is_terminal());
-    let lines = if logs.json {
+    let lines = if logs.format == LogFormat::Json {
         lines.json().flatten_event(true).boxed()
     } else {
         lines.boxed()
@@ -57,7 +58,7 @@ pub fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
 impl LogFilter {
     /// LogSettings as much as the filter says from here on; one that is none changes nothing.
     pub fn set(&self, filter: &str) -> bool {
-        let sound = value::filter(filter).is_ok();
+        let sound = value::log_filter(filter).is_ok();
         let set = sound
             && EnvFilter::try_new(filter).is_ok_and(|filter| self.handle.reload(filter).is_ok());
         if set {

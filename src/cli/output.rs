@@ -1,65 +1,66 @@
-//! How a command tells what came of it, and ends when it could not do what was asked.
+//! Prints results to standard output and errors to standard error, and returns the exit codes: 0 success, 1 failure, 2 usage
+//! error.
 
 use crate::config;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// What is wrong with what was written, as a sentence.
-pub trait UsageError: Display {
-    /// Whether nothing has to be written otherwise: the same may be right the next time.
-    fn is_transient(&self) -> bool {
-        false
-    }
-}
-
-impl UsageError for &str {}
-impl UsageError for String {}
-impl UsageError for config::Error {
-    fn is_transient(&self) -> bool {
-        config::Error::is_transient(self)
-    }
-}
-
-/// Says on standard error what is wrong, and what the process ends with: 2, somebody has to write something else. What may
-/// pass by itself is a [`failure`]: whoever started the process may try again.
-pub fn usage_error(wrong: &impl UsageError) -> ExitCode {
-    if wrong.is_transient() {
-        return failure(wrong);
-    }
-    print_error(&format_args!("error: {wrong}"));
+/// Prints an error that the user has to correct, and returns exit code 2.
+pub(crate) fn usage_error(error: &dyn Display) -> ExitCode {
+    print_error(&format_args!("error: {error}"));
     ExitCode::from(2)
 }
 
-/// The same for what went wrong although it was said right.
-pub fn failure(sentence: &dyn Display) -> ExitCode {
-    print_error(&format_args!("error: {sentence}"));
+/// Prints an error that the user need not correct, and returns exit code 1.
+pub(crate) fn failure(error: &dyn Display) -> ExitCode {
+    print_error(&format_args!("error: {error}"));
     ExitCode::from(1)
 }
 
-/// Prints a result, and says what the process ends with: `code` where it was printed, and 1 with a word where it was not.
-pub fn print_result(result: &impl Display, code: ExitCode) -> ExitCode {
+/// Prints the errors of a configuration. The exit code is 1 if the next start may succeed with the same configuration, so
+/// that a service manager tries again.
+pub(crate) fn config_error(error: &config::Error) -> ExitCode {
+    match error.is_transient() {
+        true => failure(error),
+        false => usage_error(error),
+    }
+}
+
+/// Prints a result and returns `code`, or exit code 1 if it could not be printed.
+pub(crate) fn print_result(result: &impl Display, code: ExitCode) -> ExitCode {
     match print(result) {
         Ok(()) => code,
-        Err(sentence) => failure(&sentence),
+        Err(error) => failure(&error),
     }
 }
 
-/// Prints a result and ends its line. Whoever has read enough of it (`| head`) may be gone.
-///
-/// # Errors
-/// Any other reason why it is not written, as a sentence: a disk that is full.
-pub fn print(result: &impl Display) -> Result<(), String> {
+/// Prints a result and a line break. A reader that has closed the pipe, such as `head`, is not an error.
+pub(crate) fn print(result: &impl Display) -> Result<(), PrintError> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{result}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("standard output cannot be written: {error}"))
-        }
-        _ => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(PrintError(error)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Says a line on standard error, if anybody listens.
-pub fn print_error(sentence: &dyn Display) {
-    let _ = writeln!(io::stderr().lock(), "{sentence}");
+/// Standard output could not be written, for example because the disk is full.
+#[derive(Debug)]
+pub(crate) struct PrintError(io::Error);
+
+impl Display for PrintError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "standard output cannot be written: {}", self.0)
+    }
+}
+
+impl std::error::Error for PrintError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// Prints a line to standard error. A closed standard error is ignored.
+pub(crate) fn print_error(line: &dyn Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

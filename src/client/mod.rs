@@ -3,6 +3,7 @@
 //! ```text
 //!   uri            turn:HOST:PORT?transport=…, resolved to addresses
 //!   credentials    a username and password, or a shared secret that yields both
+//!   duration       durations on the command line and in the configuration
 //!   transport/     connection   whole messages over UDP, TCP, TLS or DTLS, awaited
 //!                  stream       message framing on a byte stream
 //!                  tls          configurations: verifying, recording, unverified
@@ -24,5 +25,6 @@
 )]
 
 pub mod credentials;
+pub mod duration;
 pub mod transport;
 pub mod uri;

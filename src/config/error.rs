@@ -1,21 +1,22 @@
-//! What is wrong with a configuration, and where.
+//! Errors and warnings about a configuration, each with the place that the operator has to change.
 
+use crate::config::schema::AnyKey;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Where a value was written.
+/// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nowhere: it is the default.
+    /// The schema.
     Default,
     /// A flag of the command line, with its hyphens.
     Flag(String),
     /// An environment variable.
     Environment(String),
-    /// A file; line and column count from 1, columns in characters.
+    /// A file. Line and column count from 1, columns in characters.
     File {
-        /// Which.
+        /// The path.
         file: Arc<PathBuf>,
         /// The line.
         line: usize,
@@ -35,29 +36,41 @@ impl fmt::Display for Source {
     }
 }
 
-/// One fault: where, and a sentence that says what to do.
+/// One error or warning: its place, and a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Where it was written.
-    pub origin: Source,
-    /// What is wrong, and what would be right.
+    /// Where the operator wrote the value.
+    pub source: Source,
+    /// What is wrong, and what would be accepted.
     pub message: String,
-    /// What is written may be right: somebody else did not answer, and may the next time.
+    /// The configuration may be right: another server did not answer, and may at the next start.
     pub transient: bool,
 }
 
 impl Diagnostic {
-    /// A fault at a place.
-    pub fn new(origin: &Source, message: impl Into<String>) -> Diagnostic {
+    /// An error that the operator has to correct.
+    pub fn new(source: &Source, message: impl Into<String>) -> Diagnostic {
         Diagnostic {
-            origin: origin.clone(),
+            source: source.clone(),
             message: message.into(),
             transient: false,
         }
     }
 
-    /// The same for what may be right the next time.
-    pub fn transient(self) -> Diagnostic {
+    /// An error of a key. A flag and a variable name their key, a line of a file is given its name.
+    pub(crate) fn of_key(
+        source: &Source,
+        key: &dyn AnyKey,
+        message: impl fmt::Display,
+    ) -> Diagnostic {
+        let message = match source {
+            Source::Flag(_) | Source::Environment(_) => message.to_string(),
+            Source::File { .. } | Source::Default => format!("{}: {message}", key.info().name),
+        };
+        Diagnostic::new(source, message)
+    }
+
+    pub(crate) fn transient(self) -> Diagnostic {
         Diagnostic {
             transient: true,
             ..self
@@ -67,41 +80,43 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
+        match &self.source {
             Source::Default => f.write_str(&self.message),
-            origin => write!(f, "{origin}: {}", self.message),
+            source => write!(f, "{source}: {}", self.message),
         }
     }
 }
 
-/// Everything that is wrong with a configuration: at least one fault, in the order of writing where that is known.
+/// Everything that is wrong with a configuration: at least one diagnostic, those of a file in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The diagnostics.
+    /// The errors.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Error {
-    /// An error of at least one fault; those of files come in the order of writing.
+    /// Sorts the errors of a file by line and column.
     pub fn new(mut diagnostics: Vec<Diagnostic>) -> Error {
-        diagnostics.sort_by_key(|fault| match fault.origin {
+        diagnostics.sort_by_key(|diagnostic| match diagnostic.source {
             Source::File { line, column, .. } => (line, column),
-            _ => (0, 0),
+            Source::Default | Source::Flag(_) | Source::Environment(_) => (0, 0),
         });
         Error { diagnostics }
     }
 
-    /// Whether nothing has to be written otherwise: the same may be right the next time.
+    /// Returns true if the next start may succeed with the same configuration.
     pub fn is_transient(&self) -> bool {
-        self.diagnostics.iter().all(|fault| fault.transient)
+        self.diagnostics
+            .iter()
+            .all(|diagnostic| diagnostic.transient)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.diagnostics.iter().enumerate() {
+        for (index, diagnostic) in self.diagnostics.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{fault}")?;
+            write!(f, "{separator}{diagnostic}")?;
         }
         Ok(())
     }
@@ -110,9 +125,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl From<Diagnostic> for Error {
-    fn from(fault: Diagnostic) -> Error {
+    fn from(diagnostic: Diagnostic) -> Error {
         Error {
-            diagnostics: vec![fault],
+            diagnostics: vec![diagnostic],
         }
     }
 }

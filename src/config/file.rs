@@ -1,10 +1,10 @@
-//! The configuration file: TOML, one key a line, unknown keys refused with the nearest known one.
+//! The configuration file: TOML with one key per line. An unknown key is an error that names the nearest known key.
 
 use crate::config::error::{Diagnostic, Error, Source};
-use crate::config::layers::{Layer, RawValue};
-use crate::config::nearest::nearest;
+use crate::config::layer::{Layer, RawValue};
 use crate::config::schema;
-use crate::config::schema::{Key, Shape};
+use crate::config::schema::{AnyKey, Arity};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
@@ -13,154 +13,171 @@ use toml::de::{DeTable, DeValue};
 /// Reads a file.
 ///
 /// # Errors
-/// A file that cannot be read, and whatever [`parse`] finds.
+/// A file that cannot be read, and the errors of [`parse`].
 pub fn read(path: &Path) -> Result<Layer, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Diagnostic::new(
-            &Source::Default,
-            format!("{} cannot be read: {error}", path.display()),
-        )
+        let message = format!("{} cannot be read: {error}", path.display());
+        Diagnostic::new(&Source::Default, message)
     })?;
     parse(path, &text)
 }
 
-/// Reads a file's text; `path` is what errors call it.
+/// Parses the text of a file. `path` names the file in errors.
 ///
 /// # Errors
-/// Everything that is not TOML, no known key, or of a wrong type, each with its line and column.
+/// Invalid TOML, unknown keys and values of a wrong type, each with its line and column.
 pub fn parse(path: &Path, text: &str) -> Result<Layer, Error> {
-    let place = FileText {
+    let mut parser = Parser {
         file: Arc::new(path.to_owned()),
         text,
+        diagnostics: Vec::new(),
     };
     let table = DeTable::parse(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        Diagnostic::new(
-            &place.origin(at),
-            format!("this is not TOML: {}", error.message()),
-        )
+        let offset = error.span().map_or(0, |span| span.start);
+        let message = format!("invalid TOML: {}", error.message());
+        Diagnostic::new(&parser.source(offset), message)
     })?;
-    let mut diagnostics = Vec::new();
-    let written = place.table(table.get_ref(), &TOP, &mut diagnostics);
-    if diagnostics.is_empty() {
-        Ok(written)
+    let layer = parser.top_level(table.get_ref());
+    if parser.diagnostics.is_empty() {
+        Ok(layer)
     } else {
-        Err(Error::new(diagnostics))
+        Err(Error::new(parser.diagnostics))
     }
 }
 
-/// Offsets into a text as places in its file.
-struct FileText<'a> {
+struct Parser<'a> {
     file: Arc<PathBuf>,
     text: &'a str,
+    diagnostics: Vec<Diagnostic>,
 }
 
-/// Which keys a table may have.
-struct KnownKeys {
-    key: fn(&str) -> Option<&'static Key>,
-    names: fn() -> Vec<&'static str>,
-    realms: bool,
-}
-
-impl FileText<'_> {
-    fn table(
-        &self,
-        table: &DeTable,
-        level: &KnownKeys,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Layer {
-        let mut written = Layer::default();
+impl Parser<'_> {
+    fn top_level(&mut self, table: &DeTable) -> Layer {
+        let mut layer = Layer::default();
         for (name, value) in table.iter() {
-            let at = self.origin(name.span().start);
-            let name: &str = name.get_ref();
-            if level.realms && name == REALMS {
-                written.realms = self.realms(&at, value, diagnostics);
+            if name.get_ref() == REALMS {
+                layer.realms = self.realms(name.span().start, value);
                 continue;
             }
-            match (level.key)(name) {
-                None => diagnostics.push(Diagnostic::new(&at, unknown(name, (level.names)()))),
-                Some(key) => match self.values(key.shape, value) {
-                    Ok(values) => written.set(key, values),
-                    Err((at, message)) => {
-                        diagnostics.push(Diagnostic::new(&at, format!("{}: {message}", key.name)))
-                    }
-                },
-            }
+            let names = schema::keys().map(|key| key.info().name).chain([REALMS]);
+            self.entry(&mut layer, name, value, schema::key, names);
         }
-        written
+        layer
     }
 
-    fn realms(
-        &self,
-        at: &Source,
-        value: &Spanned<DeValue>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Vec<Layer> {
+    fn realms(&mut self, offset: usize, value: &Spanned<DeValue>) -> Vec<Layer> {
         let DeValue::Array(list) = value.get_ref() else {
-            diagnostics.push(Diagnostic::new(
-                at,
+            self.error(
+                offset,
                 "realms: write each realm as a table that starts with [[realms]]",
-            ));
+            );
             return Vec::new();
         };
-        let tables = list.iter().filter_map(|table| {
-            Some((self.origin(table.span().start), table.get_ref().as_table()?))
-        });
-        let read = tables.map(|(at, table)| {
-            let realm = self.table(table, &REALM, diagnostics);
+        let mut realms = Vec::new();
+        for item in list.iter() {
+            let Some(table) = item.get_ref().as_table() else {
+                continue;
+            };
+            let realm = self.realm(table);
             if !realm.has(&schema::NAME) {
-                diagnostics.push(Diagnostic::new(
-                    &at,
+                self.error(
+                    item.span().start,
                     "this realm lacks its name; write name = \"…\"",
-                ));
+                );
             }
-            realm
-        });
-        read.collect()
+            realms.push(realm);
+        }
+        realms
     }
 
-    fn origin(&self, offset: usize) -> Source {
-        let before = self.text.get(..offset).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .map_or(0, |last| last.chars().count())
-            + 1;
-        Source::File {
-            file: self.file.clone(),
-            line,
-            column,
+    fn realm(&mut self, table: &DeTable) -> Layer {
+        let mut layer = Layer::default();
+        for (name, value) in table.iter() {
+            let find = |name: &str| schema::realm_keys().find(|key| key.info().name == name);
+            let names = schema::realm_keys().map(|key| key.info().name);
+            self.entry(&mut layer, name, value, find, names);
+        }
+        layer
+    }
+
+    /// Parses one line: a key and its values.
+    fn entry(
+        &mut self,
+        layer: &mut Layer,
+        name: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue>,
+        find: impl Fn(&str) -> Option<&'static dyn AnyKey>,
+        names: impl Iterator<Item = &'static str>,
+    ) {
+        let offset = name.span().start;
+        let name: &str = name.get_ref();
+        let Some(key) = find(name) else {
+            self.error(offset, unknown_key(name, names));
+            return;
+        };
+        match self.values(key.arity(), value) {
+            Ok(values) => layer.set(key, values),
+            Err((offset, error)) => self.error(offset, format!("{}: {error}", key.info().name)),
         }
     }
 
     fn values(
         &self,
-        shape: Shape,
+        arity: Arity,
         value: &Spanned<DeValue>,
-    ) -> Result<Vec<RawValue>, (Source, String)> {
-        let at = self.origin(value.span().start);
-        let single = |text: String| Ok(vec![RawValue::new(text, &at)]);
-        match (value.get_ref(), shape) {
-            (DeValue::Array(list), Shape::Many) => {
+    ) -> Result<Vec<RawValue>, (usize, TypeError)> {
+        let offset = value.span().start;
+        let single = |text: &str| Ok(vec![RawValue::new(text, &self.source(offset))]);
+        match (value.get_ref(), arity) {
+            (DeValue::Array(list), Arity::Many) => {
                 let parts = list.iter().map(|part| match part.get_ref() {
-                    DeValue::Array(_) => Err((
-                        self.origin(part.span().start),
-                        "a list inside a list".to_owned(),
-                    )),
-                    _ => self.values(shape, part),
+                    DeValue::Array(_) => Err((part.span().start, TypeError::NestedList)),
+                    _ => self.values(arity, part),
                 });
                 Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
             }
-            (DeValue::Boolean(value), Shape::Switch) => single(value.to_string()),
-            (_, Shape::Switch) => Err((at, "write true or false, without quotes".into())),
-            (DeValue::String(text), _) => single(text.to_string()),
-            (DeValue::Integer(number), _) => single(number.as_str().replace('_', "")),
-            (other, Shape::Many) => Err((
-                at,
-                format!("{} is no list of texts: write [\"…\"]", article(other)),
-            )),
-            (other, Shape::One) => Err((at, format!("{} is no text or number", article(other)))),
+            (DeValue::Boolean(value), Arity::Switch) => single(&value.to_string()),
+            (_, Arity::Switch) => Err((offset, TypeError::NotABoolean)),
+            (DeValue::String(text), Arity::One | Arity::Many) => single(text),
+            (DeValue::Integer(number), Arity::One | Arity::Many) => {
+                single(&number.as_str().replace('_', ""))
+            }
+            (other, Arity::Many) => Err((offset, TypeError::NotAList(article(other)))),
+            (other, Arity::One) => Err((offset, TypeError::NotAText(article(other)))),
+        }
+    }
+
+    fn error(&mut self, offset: usize, message: impl Into<String>) {
+        let diagnostic = Diagnostic::new(&self.source(offset), message);
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn source(&self, offset: usize) -> Source {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        let last_line = before.rsplit('\n').next().unwrap_or(before);
+        Source::File {
+            file: self.file.clone(),
+            line: before.matches('\n').count() + 1,
+            column: last_line.chars().count() + 1,
+        }
+    }
+}
+
+/// Why a value has the wrong type. Types are named with their article.
+enum TypeError {
+    NestedList,
+    NotABoolean,
+    NotAList(String),
+    NotAText(String),
+}
+
+impl fmt::Display for TypeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TypeError::NestedList => f.write_str("a list inside of a list; write [\"…\", \"…\"]"),
+            TypeError::NotABoolean => f.write_str("write true or false, without quotes"),
+            TypeError::NotAList(kind) => write!(f, "{kind} is not a list of texts; write [\"…\"]"),
+            TypeError::NotAText(kind) => write!(f, "{kind} is not a text or a number"),
         }
     }
 }
@@ -172,28 +189,17 @@ fn article(value: &DeValue) -> String {
     }
 }
 
-/// The message for an unknown key: what replaces it if it was removed, else the nearest known key.
-fn unknown(name: &str, known: Vec<&'static str>) -> String {
-    if let Some(replacement) = schema::replacement(name) {
-        return format!("`{name}` was removed: {replacement}");
+fn unknown_key(name: &str, known: impl Iterator<Item = &'static str>) -> String {
+    if let Some(key) = schema::removed_key(name) {
+        return format!("`{name}` was removed: {}", key.replacement);
     }
-    match nearest(&name.to_lowercase().replace('-', "_"), known.into_iter()) {
+    match schema::nearest(&name.to_lowercase().replace('-', "_"), known) {
         Some(key) => format!("there is no key `{name}`; the nearest is `{key}`"),
-        None => format!("there is no key `{name}`; `hairpin config print` shows all of them"),
+        None => format!("there is no key `{name}`; `hairpin config print` lists all keys"),
     }
 }
 
-const TOP: KnownKeys = KnownKeys {
-    key: schema::key,
-    names: || schema::keys().map(|key| key.name).chain([REALMS]).collect(),
-    realms: true,
-};
-const REALM: KnownKeys = KnownKeys {
-    key: |name| schema::REALM_KEYS.iter().find(|key| key.name == name),
-    names: || schema::REALM_KEYS.iter().map(|key| key.name).collect(),
-    realms: false,
-};
-/// The table of tables of further realms.
+/// The array of tables of further realms.
 const REALMS: &str = "realms";
 
 #[cfg(test)]
@@ -212,37 +218,29 @@ mod tests {
     }
 
     #[test]
-    fn values_keep_their_places() {
+    fn values_keep_their_line_and_column() {
         let text = "listen = [\"127.0.0.1:1\",\n  \"[::1]:2\"]\nshards = 1_0\nsha1 = false\nadmin = \"off\"\n";
         let written = parse(Path::new("f"), text).unwrap();
         let listen = written.get(&schema::LISTEN);
         assert_eq!(listen[1].text, "[::1]:2");
-        assert_eq!(listen[1].origin.to_string(), "f:2:3");
+        assert_eq!(listen[1].source.to_string(), "f:2:3");
         assert_eq!(written.get(&schema::SHARDS)[0].text, "10");
         assert_eq!(written.get(&schema::SHA1)[0].text, "false");
     }
 
     #[test]
-    fn a_typo_is_told_with_line_column_and_the_nearest_key() {
+    fn an_unknown_key_is_refused_with_its_place_and_the_nearest_key() {
         assert_eq!(
             diagnostics("realm = \"a\"\n\n  relay-prots = \"1-2\"\nzzz = 1\n"),
             [
                 "hairpin.toml:3:3: there is no key `relay-prots`; the nearest is `relay_ports`",
-                "hairpin.toml:4:1: there is no key `zzz`; `hairpin config print` shows all of them",
+                "hairpin.toml:4:1: there is no key `zzz`; `hairpin config print` lists all keys",
             ]
         );
     }
 
     #[test]
-    fn a_removed_key_is_refused_with_its_replacement() {
-        assert_eq!(
-            diagnostics("room_name = 3"),
-            ["hairpin.toml:1:1: `room_name` was removed: a room name has at most 64 characters"]
-        );
-    }
-
-    #[test]
-    fn realms_are_tables_with_keys_of_their_own() {
+    fn realms_are_tables_with_their_own_keys() {
         let written = parse(
             Path::new("f"),
             "[[realms]]\nname = 'a'\nuser = ['x:y']\n[[realms]]\nname = 'b'",
@@ -250,7 +248,7 @@ mod tests {
         .unwrap();
         assert_eq!(written.realms.len(), 2);
         assert_eq!(
-            written.realms[0].get(&schema::USER)[0].origin.to_string(),
+            written.realms[0].get(&schema::USER)[0].source.to_string(),
             "f:3:9"
         );
         assert_eq!(
@@ -264,22 +262,22 @@ mod tests {
     }
 
     #[test]
-    fn types_and_syntax_are_told_where_they_go_wrong() {
+    fn wrong_types_and_syntax_are_refused_with_their_place() {
         assert_eq!(
             diagnostics("sha1 = \"yes\""),
             ["hairpin.toml:1:8: sha1: write true or false, without quotes"]
         );
         assert_eq!(
             diagnostics("user = [[\"a\"]]"),
-            ["hairpin.toml:1:9: user: a list inside a list"]
+            ["hairpin.toml:1:9: user: a list inside of a list; write [\"…\", \"…\"]"]
         );
         assert_eq!(
             diagnostics("realm = 2.5"),
-            ["hairpin.toml:1:9: realm: a float is no text or number"]
+            ["hairpin.toml:1:9: realm: a float is not a text or a number"]
         );
         assert!(
             diagnostics("realm = \"a\"\nrealm = \"b\"")[0]
-                .starts_with("hairpin.toml:2:1: this is not TOML: ")
+                .starts_with("hairpin.toml:2:1: invalid TOML: ")
         );
         assert!(diagnostics("a b")[0].starts_with("hairpin.toml:1:"));
     }

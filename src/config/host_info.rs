@@ -1,35 +1,37 @@
-//! What a configuration depends on besides what is written: the addresses of this host, and a secret drawn for it.
+//! What a configuration depends on beside its text: the addresses of this host, and a secret generated for this run.
 
-use crate::config::layers::Layer;
+use crate::config::layer::Layer;
 use crate::config::public_ip;
 use crate::config::public_ip::PublicAddresses;
 use crate::config::schema;
+use crate::config::value;
+use crate::config::value::ExternalAddress;
 use crate::net::host::interfaces;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// The host that a configuration is meant for.
+/// The host that a configuration is resolved for.
 #[derive(Clone, Debug, Default)]
 pub struct HostInfo {
     /// The addresses of its interfaces.
     pub addresses: Vec<IpAddr>,
-    /// Where packets to the world leave from, IPv4.
+    /// The source address of the IPv4 default route.
     pub source_v4: Option<IpAddr>,
-    /// The same for IPv6.
+    /// The source address of the IPv6 default route.
     pub source_v6: Option<IpAddr>,
-    /// Whether it has IPv6 sockets at all.
+    /// IPv6 sockets can be bound.
     pub ipv6: bool,
-    /// What it is called from outside; `None` when nobody was asked.
+    /// The public addresses; `None` if discovery was not requested.
     pub public: Option<PublicAddresses>,
-    /// What stands in for users and secrets when there are none.
+    /// The shared secret that holds if the operator configures neither users nor secrets.
     pub secret: String,
 }
 
 impl HostInfo {
-    /// Looks at this host; `secret` is what stands in for users when there are none.
+    /// Reads the addresses of this host.
     pub fn detect(secret: String) -> HostInfo {
-        let addresses = interfaces::addresses().unwrap_or_default();
+        let interfaces = interfaces::addresses().unwrap_or_default();
         HostInfo {
-            addresses: addresses.into_iter().map(|found| found.address).collect(),
+            addresses: interfaces.into_iter().map(|found| found.address).collect(),
             source_v4: interfaces::default_source_address(false),
             source_v6: interfaces::default_source_address(true),
             ipv6: UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok(),
@@ -38,36 +40,25 @@ impl HostInfo {
         }
     }
 
-    /// Asks for the public address where `external_address = "auto"` wants to know it.
-    pub fn with_public_addresses(mut self, written: &Layer) -> HostInfo {
-        if written
-            .get(&schema::EXTERNAL_ADDRESS)
-            .iter()
-            .any(|given| given.text == AUTO)
-        {
-            let stun = written
-                .get(&schema::EXTERNAL_STUN)
-                .last()
-                .map(|given| given.text.as_str());
-            self.public = Some(public_ip::discover(stun));
+    /// Discovers the public addresses if the configuration has `external_address = "auto"`. Blocks until the answer.
+    pub fn with_public_addresses(mut self, layer: &Layer) -> HostInfo {
+        let mut external = layer.get(&schema::EXTERNAL_ADDRESS).iter();
+        if external.any(|raw| value::external_address(&raw.text) == Ok(ExternalAddress::Auto)) {
+            let stun = layer.get(&schema::EXTERNAL_STUN).last();
+            self.public = Some(public_ip::discover(stun.map(|raw| raw.text.as_str())));
         }
         self
     }
 
-    /// Where relay sockets bind unless somebody says otherwise: the source address of each family's default route, and
-    /// where there is none at all, loopback.
+    /// The default addresses of relay sockets: the source addresses of the default routes, or loopback without a route.
     pub fn relay_addresses(&self) -> Vec<IpAddr> {
-        let found: Vec<IpAddr> = [self.source_v4, self.source_v6]
+        let sources: Vec<IpAddr> = [self.source_v4, self.source_v6]
             .into_iter()
             .flatten()
             .collect();
-        if found.is_empty() {
-            vec![Ipv4Addr::LOCALHOST.into()]
-        } else {
-            found
+        match sources.is_empty() {
+            true => vec![Ipv4Addr::LOCALHOST.into()],
+            false => sources,
         }
     }
 }
-
-/// What `external_address` says when somebody else is to be asked.
-pub const AUTO: &str = "auto";

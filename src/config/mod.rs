@@ -1,18 +1,21 @@
-//! From what an operator wrote to what the server does.
+//! The configuration: from what the operator wrote to the settings of the server.
 //!
 //! ```text
-//!   default ◄── file ◄── environment ◄── flags       each hides what lies under it
-//!      └─────────┴── Layer ──┴───────────┘         texts, and where each stands
-//!                       │ resolve, with what the HostInfo knows
-//!                       ▼
-//!                   Settings                         what is meant: a Plan, a Policy, addresses, logs
+//!   schema default ◄── file ◄── environment ◄── flags     each source hides the sources to its left
+//!         │              └─────────┬────────────┘
+//!         │                      Layer                    text, and where it was written
+//!         │                        │  Resolver            parses one typed key at a time, collects errors
+//!         └────────────► resolve ◄─┴── HostInfo           addresses of this host
+//!                           │
+//!                        Settings                         the relay's Plan, web, admin, usage, TLS, logs
 //! ```
 //!
-//! * [`schema`]: every key with its default and explanation, once. [`written`]: layers of texts. [`file`]: TOML.
-//! * [`value`]: how texts are read. [`resolve`]: what they mean together. [`render`]: the schema as a complete file.
-//! * [`coturn`]: what another server's file would be here.
+//! * [`schema`]: every key, once: name, parser, default, explanation. [`value`]: the parsers.
+//! * [`layer`]: the text of all sources. [`file`]: TOML. `resolver`: typed access.
+//! * [`resolve`]: the meaning of all keys together. [`render`]: the schema as a commented file.
+//! * [`coturn`]: conversion of another server's file. [`public_ip`]: discovery of addresses behind 1:1 NAT.
 //!
-//! Errors name the file, the line and the column, or the flag, or the variable ([`Diagnostic`]).
+//! A problem is a [`Diagnostic`], which names the file with line and column, the flag, or the environment variable.
 #![cfg_attr(
     not(test),
     deny(
@@ -27,18 +30,15 @@ pub mod coturn;
 mod error;
 pub mod file;
 mod host_info;
-mod key;
-pub mod layers;
-mod nearest;
+pub mod layer;
 pub mod public_ip;
 pub mod render;
 pub mod resolve;
+mod resolver;
 pub mod schema;
 pub mod value;
 
 pub use crate::config::error::{Diagnostic, Error, Source};
 pub use crate::config::host_info::HostInfo;
-pub use crate::config::layers::{Layer, RawValue};
-pub use crate::config::resolve::realms::CredentialSource;
-pub use crate::config::resolve::web::Web;
-pub use crate::config::resolve::{LogSettings, Settings};
+pub use crate::config::layer::{Layer, RawValue};
+pub use crate::config::resolve::{CredentialSource, LogSettings, Settings, WebListener, resolve};

@@ -1,20 +1,21 @@
-//! What this host is called from outside, behind a cloud's 1:1 NAT: a STUN server says, or the cloud's own metadata service.
+//! Discovers the public addresses of a host behind 1:1 NAT, from a STUN server or from the cloud's metadata service.
 
 use crate::wire::{AttributeType, Class, Message, Method, Writer, attribute};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
-/// The public addresses of a host, as far as anybody knows them.
+/// The public addresses of a host, `None` if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PublicAddresses {
-    /// The IPv4 one.
+    /// IPv4.
     pub v4: Option<IpAddr>,
-    /// The IPv6 one.
+    /// IPv6.
     pub v6: Option<IpAddr>,
 }
 
-/// Asks a STUN server, `HOST:PORT`, or without one the metadata services of the big clouds.
+/// Asks a STUN server at `HOST:PORT`, or without one the metadata services of the big clouds. Blocks for a few seconds at
+/// most.
 pub fn discover(stun: Option<&str>) -> PublicAddresses {
     match stun {
         Some(server) => {
@@ -22,38 +23,38 @@ pub fn discover(stun: Option<&str>) -> PublicAddresses {
                 .to_socket_addrs()
                 .map(Iterator::collect)
                 .unwrap_or_default();
-            let ask = |v4: bool| {
+            let query = |v4: bool| {
                 servers
                     .iter()
                     .filter(|server| server.is_ipv4() == v4)
-                    .find_map(|server| reflexive(*server))
+                    .find_map(|server| query_stun(*server))
             };
             PublicAddresses {
-                v4: ask(true),
-                v6: ask(false),
+                v4: query(true),
+                v6: query(false),
             }
         }
         None => PublicAddresses {
-            v4: metadata(),
+            v4: query_metadata(),
             v6: None,
         },
     }
 }
 
-/// The address that a Binding request comes from, as a STUN server sees it. RFC 8489 §2.
-fn reflexive(server: SocketAddr) -> Option<IpAddr> {
+/// The server-reflexive address of this host. RFC 8489 §2.
+fn query_stun(server: SocketAddr) -> Option<IpAddr> {
     let wildcard: IpAddr = if server.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
         Ipv6Addr::UNSPECIFIED.into()
     };
     let socket = UdpSocket::bind((wildcard, 0)).ok()?;
-    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    socket.set_read_timeout(Some(TIMEOUT)).ok()?;
     let mut transaction = [0; 12];
     getrandom::fill(&mut transaction).ok()?;
     let mut request = Vec::new();
     Writer::new(&mut request, Class::Request, Method::BINDING, &transaction).finish();
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         socket.send_to(&request, server).ok()?;
         let mut octets = [0; 1500];
         let Ok((length, from)) = socket.recv_from(&mut octets) else {
@@ -73,8 +74,8 @@ fn reflexive(server: SocketAddr) -> Option<IpAddr> {
     None
 }
 
-/// The public IPv4 address that a cloud's metadata service tells.
-fn metadata() -> Option<IpAddr> {
+/// The public IPv4 address according to the cloud's metadata service.
+fn query_metadata() -> Option<IpAddr> {
     let token = get(
         "PUT",
         "/latest/api/token",
@@ -85,32 +86,32 @@ fn metadata() -> Option<IpAddr> {
         .unwrap_or_default();
     let amazon = ("/latest/meta-data/public-ipv4", with_token.as_str());
     std::iter::once(amazon)
-        .chain(CLOUDS.iter().copied())
-        .find_map(|(path, head)| get("GET", path, head).and_then(|body| address(&body)))
+        .chain(OTHER_CLOUDS.iter().copied())
+        .find_map(|(path, head)| get("GET", path, head).and_then(|body| parse_body(&body)))
 }
 
-/// The address in a body; one that comes in chunks has lines beside it.
-fn address(body: &str) -> Option<IpAddr> {
+/// The address in a body. A chunked body has lines with chunk sizes beside it.
+fn parse_body(body: &str) -> Option<IpAddr> {
     body.lines().find_map(|line| line.trim().parse().ok())
 }
 
 fn get(method: &str, path: &str, head: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&METADATA, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&METADATA, TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{head}Content-Length: 0\r\n\r\n",
         METADATA.ip()
     );
     stream.write_all(request.as_bytes()).ok()?;
-    let answer = whole(stream)?;
+    let answer = read_response(stream)?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     (head.starts_with("HTTP/1.") && head.get(8..12) == Some(" 200")).then(|| body.to_owned())
 }
 
-/// An answer up to its end, which is where its length says, or where the connection closes.
-fn whole(mut stream: TcpStream) -> Option<String> {
+/// Reads a response to the end that Content-Length gives, or until the connection closes.
+fn read_response(mut stream: TcpStream) -> Option<String> {
     let (mut octets, mut part) = (Vec::new(), [0; 2048]);
-    while octets.len() < LARGEST {
+    while octets.len() < MAX_RESPONSE {
         match stream.read(&mut part).ok()? {
             0 => break,
             length => octets.extend_from_slice(part.get(..length)?),
@@ -135,10 +136,10 @@ fn whole(mut stream: TcpStream) -> Option<String> {
     String::from_utf8(octets).ok()
 }
 
-/// Where every big cloud answers its hosts.
+/// The metadata service of every big cloud.
 const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
-/// Path and header of the other clouds: Google, Azure, DigitalOcean, Hetzner.
-const CLOUDS: &[(&str, &str)] = &[
+/// Path and header of Google, Azure, DigitalOcean, Hetzner.
+const OTHER_CLOUDS: &[(&str, &str)] = &[
     (
         "/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip",
         "Metadata-Flavor: Google\r\n",
@@ -150,20 +151,20 @@ const CLOUDS: &[(&str, &str)] = &[
     ("/metadata/v1/interfaces/public/0/ipv4/address", ""),
     ("/hetzner/v1/metadata/public-ipv4", ""),
 ];
-const PATIENCE: Duration = Duration::from_millis(700);
-const TRIES: usize = 3;
-/// Octets of an answer that are read.
-const LARGEST: usize = 16_384;
+const TIMEOUT: Duration = Duration::from_millis(700);
+const ATTEMPTS: usize = 3;
+/// In octets.
+const MAX_RESPONSE: usize = 16_384;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_stun_server_says() {
+    fn a_stun_server_reports_the_public_address() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
-        let answering = std::thread::spawn(move || {
+        let responder = std::thread::spawn(move || {
             let mut octets = [0; 1500];
             let (length, from) = server.recv_from(&mut octets).unwrap();
             let transaction = Message::parse(&octets[..length]).unwrap().transaction();
@@ -184,11 +185,11 @@ mod tests {
                 v6: None
             }
         );
-        answering.join().unwrap();
+        responder.join().unwrap();
     }
 
     #[test]
-    fn nobody_there_is_nothing_known() {
+    fn without_an_answer_no_address_is_known() {
         assert_eq!(discover(Some("127.0.0.1:1")), PublicAddresses::default());
         assert_eq!(discover(Some("no port")), PublicAddresses::default());
     }

@@ -1,72 +1,62 @@
-//! The schema as a file: complete, commented, every key as it is by default. `deploy/hairpin.toml` is this text.
+//! Writes the schema as a complete, commented file. `deploy/hairpin.toml` is this text.
 
 use crate::config::schema;
-use crate::config::schema::{GROUPS, Key};
+use crate::config::schema::{AnyKey, SECTIONS};
 use std::fmt::Write;
 
-/// The whole file. Prose stands behind `# `, keys that say what holds anyway or only give an example behind `#`.
+/// The whole file. Explanations follow `# `, keys with their default or an example follow `#`.
 pub fn file() -> String {
     let mut out = HEAD.to_owned();
-    for group in GROUPS {
-        let _ = write!(
-            out,
-            "\n# ==== {} {}\n",
-            group.title,
-            "=".repeat(80_usize.saturating_sub(group.title.len()))
-        );
-        for key in group.keys {
+    for section in SECTIONS {
+        let rule = "=".repeat(80_usize.saturating_sub(section.title.len()));
+        let _ = write!(out, "\n# ==== {} {rule}\n", section.title);
+        for key in section.keys {
             out.push('\n');
-            out.push_str(&entry(key));
+            write_entry(&mut out, *key);
         }
     }
     out
 }
 
-fn entry(key: &Key) -> String {
-    let mut out = String::new();
-    for line in wrapped(&remarks(key), WIDTH) {
-        let _ = writeln!(out, "# {line}");
-    }
-    let value = if key.default.is_empty() {
-        key.example
-    } else {
-        key.default
-    };
-    let _ = writeln!(out, "#{} = {value}", key.name);
-    out
-}
-
-fn remarks(key: &Key) -> String {
-    let mut text = key.about.to_owned();
-    if key.restart {
+fn write_entry(out: &mut String, key: &dyn AnyKey) {
+    let info = key.info();
+    let default = key.default_in_file();
+    let mut text = info.about.to_owned();
+    if info.restart {
         text.push_str(" A change needs a restart.");
     }
-    if key.default.is_empty() {
+    if default.is_empty() {
         text.push_str(" No default; an example:");
     }
-    text
+    for line in wrap(&text, WIDTH) {
+        let _ = writeln!(out, "# {line}");
+    }
+    let value = if default.is_empty() {
+        info.example
+    } else {
+        &default
+    };
+    let _ = writeln!(out, "#{} = {value}", info.name);
 }
 
-/// A text about keys as the command line's help says it: keys become flags.
-pub fn flags(text: &str) -> String {
-    let is_key = |word: &str| schema::key(word).is_some() && word.contains('_');
-    let flagged = |word: &str| {
-        let bare = word.trim_end_matches(['.', ',', ';', ':', ')']);
-        if is_key(bare) {
-            format!(
-                "--{}{}",
-                bare.replace('_', "-"),
-                word.get(bare.len()..).unwrap_or_default()
-            )
-        } else {
-            word.to_owned()
+/// Replaces the names of keys in an explanation by their flags, for the help of the command line.
+pub fn keys_as_flags(text: &str) -> String {
+    let replace = |word: &str| {
+        let name = word.trim_end_matches(['.', ',', ';', ':', ')']);
+        // A key of one word, such as `user` or `web`, cannot be told from the English word.
+        match schema::key(name).filter(|_| name.contains('_')) {
+            Some(key) => {
+                let punctuation = word.strip_prefix(name).unwrap_or_default();
+                format!("--{}{punctuation}", key.info().flag())
+            }
+            None => word.to_owned(),
         }
     };
-    text.split(' ').map(flagged).collect::<Vec<_>>().join(" ")
+    text.split(' ').map(replace).collect::<Vec<_>>().join(" ")
 }
 
 /// Breaks a text between words into lines of at most `width` characters.
-pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -74,36 +64,36 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
                 line.push(' ');
                 line.push_str(word);
             }
-            _ => lines.push(word.to_owned()),
+            Some(_) | None => lines.push(word.to_owned()),
         }
     }
     lines
 }
 
 const HEAD: &str = "\
-# Hairpin's configuration: every key, with its default or an example. Remove the # in front of a key to set it.
+# Configuration of Hairpin: every key with its default or an example. Remove the # in front of a key to set it.
 #
-# The server reads this file from /etc/hairpin/hairpin.toml, or from where --config says. Every key is a flag too
-# (relay_ports is --relay-ports) and an environment variable (HAIRPIN_RELAY_PORTS); flags beat variables, and both beat
-# this file. A variable has the values of a list between commas; those of users, secrets and keys, which may have commas
-# themselves, one a line. `hairpin config check FILE` says what is wrong with this file. SIGHUP reads it again.
+# The server reads this file from /etc/hairpin/hairpin.toml, or from the path of --config. Every key is also a flag
+# (relay_ports is --relay-ports) and an environment variable (HAIRPIN_RELAY_PORTS). Flags override variables, and both
+# override this file. A variable separates the values of a list by commas; users, secrets and keys, which may contain
+# commas, stand one per line. `hairpin config check FILE` checks a file. SIGHUP reloads it.
 ";
 const WIDTH: usize = 116;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::resolve::resolve;
+    use crate::config::resolve;
     use crate::config::{HostInfo, file};
     use std::path::Path;
 
-    fn uncommented(choose: impl Fn(&Key) -> bool) -> String {
+    fn uncommented(select: impl Fn(&dyn AnyKey) -> bool) -> String {
         let keep = |line: &str| {
             let name = line
                 .strip_prefix('#')
                 .and_then(|rest| rest.split_once(" = "))
                 .map(|(name, _)| name);
-            name.and_then(schema::key).is_some_and(&choose)
+            name.and_then(schema::key).is_some_and(&select)
         };
         super::file()
             .lines()
@@ -112,16 +102,19 @@ mod tests {
     }
 
     #[test]
-    fn the_file_says_what_holds_anyway() {
+    fn the_file_contains_the_defaults() {
         let host = HostInfo {
             ipv6: true,
-            secret: "a secret that nobody wrote".into(),
+            secret: "a generated secret".into(),
             ..HostInfo::default()
         };
         let written = file::parse(Path::new("f"), &super::file()).unwrap();
-        assert_eq!(written, super::super::Layer::default());
-        let defaults =
-            file::parse(Path::new("f"), &uncommented(|key| !key.default.is_empty())).unwrap();
+        assert_eq!(written, crate::config::Layer::default());
+        let defaults = file::parse(
+            Path::new("f"),
+            &uncommented(|key| !key.default_in_file().is_empty()),
+        )
+        .unwrap();
         let (plain, spelled) = (
             resolve(&written, &host).unwrap(),
             resolve(&defaults, &host).unwrap(),
@@ -130,12 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_a_value_that_parses_and_an_explanation() {
+    fn every_key_has_an_explanation_and_a_default_or_example() {
         for key in schema::keys() {
+            let info = key.info();
             assert!(
-                !key.about.is_empty() && (key.default.is_empty() != key.example.is_empty()),
+                !info.about.is_empty()
+                    && (key.default_in_file().is_empty() != info.example.is_empty()),
                 "{}",
-                key.name
+                info.name
             );
         }
         let all = file::parse(Path::new("f"), &uncommented(|_| true)).unwrap();
@@ -148,7 +143,7 @@ mod tests {
         let deployed = std::fs::read_to_string(path).unwrap();
         assert!(
             deployed == super::file(),
-            "write it anew: hairpin config print > deploy/hairpin.toml"
+            "regenerate it: hairpin config print > deploy/hairpin.toml"
         );
     }
 }

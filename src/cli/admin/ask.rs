@@ -49,7 +49,7 @@ pub async fn ask(
     };
     let exchanged = async {
         match place {
-            AdminAddress::Address(address) => {
+            AdminAddress::Tcp(address) => {
                 let stream = TcpStream::connect(address)
                     .await
                     .map_err(|error| error.to_string())?;

@@ -206,6 +206,7 @@ fn request(verb: &Verb) -> ask::Request {
 }
 
 fn admin_address(text: &str) -> Result<AdminAddress, String> {
-    value::admin_address(text)?
+    value::admin_address(text)
+        .map_err(|error| error.to_string())?
         .ok_or_else(|| "a server whose listener is off cannot be looked after".into())
 }

@@ -1,8 +1,9 @@
 //! The command line of `hairpin bench`.
 
 use crate::bench::plan::{BenchOptions, Direction, PlanError, Workload};
-use crate::bench::rate::{self, Rate};
+use crate::bench::rate::Rate;
 use crate::client::credentials::Credentials;
+use crate::config::value;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ pub struct Bench {
     #[arg(long, value_name = "PPS|max")]
     pub rate: Option<Rate>,
     /// How long to measure
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = rate::duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
     pub duration: Duration,
     /// Direction of relayed packets [default: up]
     #[arg(long, value_enum)]

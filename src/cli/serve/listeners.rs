@@ -54,7 +54,7 @@ pub fn operators(
 ) -> Result<Option<AdminListener>, String> {
     match place {
         None => Ok(None),
-        Some(AdminAddress::Address(address)) => {
+        Some(AdminAddress::Tcp(address)) => {
             Ok(tcp("admin", *address, asked, sharing)?.map(AdminListener::Tcp))
         }
         Some(AdminAddress::Unix(path)) => unix(path, sharing).map(AdminListener::Unix).map(Some),

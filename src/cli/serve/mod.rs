@@ -13,7 +13,7 @@ mod startup_report;
 mod systemd;
 
 use crate::cli::flags::Flags;
-use crate::cli::output::{failure, usage_error};
+use crate::cli::output::{config_error, failure};
 use crate::cli::serve::handover::Predecessor;
 use crate::cli::serve::listeners::{Sharing, bindable, cannot_listen};
 use crate::cli::serve::server::{RunningServer, WatchedCertificates};
@@ -21,7 +21,7 @@ use crate::cli::serve::signals::Signals;
 use crate::cli::serve::systemd::notify;
 use crate::cli::{ice_servers, logs};
 use crate::config;
-use crate::config::resolve::resolve;
+use crate::config::resolve;
 use crate::config::schema;
 use crate::config::value::AdminAddress;
 use crate::config::{HostInfo, Settings};
@@ -87,13 +87,13 @@ pub fn run(args: &Serve) -> ExitCode {
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(ServeError::Usage(error)) => usage_error(&error),
+        Err(ServeError::Usage(error)) => config_error(&error),
         Err(ServeError::Io(sentence)) => failure(&sentence),
     }
 }
 
 async fn serve(args: &Serve) -> Result<(), ServeError> {
-    let written = args.flags.written()?;
+    let written = args.flags.load()?;
     let host = HostInfo::detect(ice_servers::random_secret()).with_public_addresses(&written);
     let mut settings = resolve(&written, &host)?;
     let (level, _writing) = logs::start(&settings.logs);
@@ -214,7 +214,7 @@ fn places(
 /// Says in the log what holds but cannot be meant, and what had better be known.
 fn warn(settings: &Settings) {
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for (name, meant) in config::Layer::misspelt(variables) {
+    for (name, meant) in config::layer::misspelled_variables(variables) {
         tracing::warn!("{name} in the environment means nothing; the nearest that does is {meant}");
     }
     for warning in settings.warnings.iter().chain(&settings.advice) {
@@ -310,8 +310,8 @@ async fn receive(
 /// Without a token only loopback and UNIX sockets are trusted.
 fn access_control(settings: &Settings) -> AccessControl {
     let exposure = match &settings.admin {
-        Some(AdminAddress::Address(address)) if !address.ip().is_loopback() => Exposure::AnyHost,
-        Some(AdminAddress::Address(_)) | None => Exposure::Loopback,
+        Some(AdminAddress::Tcp(address)) if !address.ip().is_loopback() => Exposure::AnyHost,
+        Some(AdminAddress::Tcp(_)) | None => Exposure::Loopback,
         Some(AdminAddress::Unix(_)) => Exposure::UnixSocket,
     };
     AccessControl::new(settings.admin_token.clone(), exposure)

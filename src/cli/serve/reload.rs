@@ -2,12 +2,14 @@
 
 use crate::cli::serve::server::{RunningServer, WatchedCertificates};
 use crate::cli::serve::startup_report::web_settings;
-use crate::config::resolve::resolve;
-use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, Source, schema};
+use crate::config::resolve;
+use crate::config::schema::AnyKey;
+use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, schema};
 use crate::relay::ListenerChanges;
 use crate::service::admin::{ListenerReport, ReloadReport};
 use crate::service::certificates::Certificates;
 use serde_json::json;
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 impl RunningServer {
@@ -35,7 +37,7 @@ impl RunningServer {
     }
 
     async fn read_again(&mut self) -> Result<ReloadReport, Error> {
-        let fresh = self.parts.flags.written()?;
+        let fresh = self.parts.flags.load()?;
         let known = &self.parts.host;
         let host = HostInfo {
             public: known.public,
@@ -47,7 +49,7 @@ impl RunningServer {
         if self.parts.written.realms != fresh.realms {
             live.push("realms");
         }
-        let written = fresh.keep(&self.parts.written, |key| key.restart);
+        let written = fresh.keep(&self.parts.written, |key| key.info().restart);
         let mut settings = resolve(&written, &self.parts.host)?;
         let relistened = self.reach_out(&written, &mut settings).await?;
         let warnings: Vec<String> = settings
@@ -88,11 +90,11 @@ impl RunningServer {
     /// The keys that changed: those that a reload changes, and those that need a restart.
     fn changes(&self, fresh: &Layer) -> (Vec<&'static str>, Vec<&'static str>) {
         let (mut live, mut restart) = (Vec::new(), Vec::new());
-        for key in self.parts.written.differences(fresh) {
-            if key.restart {
-                restart.push(key.name)
+        for key in self.parts.written.changed_keys(fresh) {
+            if key.info().restart {
+                restart.push(key.info().name)
             } else {
-                live.push(key.name)
+                live.push(key.info().name)
             }
         }
         (live, restart)
@@ -118,7 +120,7 @@ impl RunningServer {
             relay
                 .set_tls(after.clone())
                 .await
-                .map_err(|error| fault(written, schema::CERTIFICATE.name, &error.to_string()))?;
+                .map_err(|error| error_at_key(written, &schema::CERTIFICATE, &error))?;
         }
         let relistened = match relay.set_listeners(&settings.plan.listeners).await {
             Ok(relistened) => relistened,
@@ -126,10 +128,10 @@ impl RunningServer {
                 if turns && let Err(error) = relay.set_tls(before).await {
                     tracing::error!(%error, "TLS is not as it was");
                 }
-                return Err(fault(
+                return Err(error_at_key(
                     written,
-                    schema::LISTEN.name,
-                    &format!("a listener cannot be opened: {error}"),
+                    &schema::LISTEN,
+                    &format_args!("a listener cannot be opened: {error}"),
                 ));
             }
         };
@@ -153,10 +155,6 @@ impl RunningServer {
     }
 }
 
-/// What is wrong with a key, where that is written.
-fn fault(written: &Layer, key: &str, message: &str) -> Error {
-    let origin = schema::key(key)
-        .and_then(|key| written.get(key).first())
-        .map_or(Source::Default, |given| given.origin.clone());
-    Diagnostic::new(&origin, message).into()
+fn error_at_key(layer: &Layer, key: &dyn AnyKey, message: &dyn Display) -> Error {
+    Diagnostic::new(&layer.source(key), message.to_string()).into()
 }

@@ -19,7 +19,7 @@ pub fn print(
     services: &[(&str, Option<String>)],
 ) -> Result<(), String> {
     let text = text(settings, relay, host, services).map_err(|error| error.to_string())?;
-    output::print(&text.trim_end())
+    output::print(&text.trim_end()).map_err(|error| error.to_string())
 }
 
 fn text(

@@ -1,62 +1,57 @@
-//! Where clients reach this server: what stands in the URLs that are handed out.
+//! The addresses under which clients reach the listeners: the hosts and ports in the URLs that the server hands out.
 
 use crate::config::host_info::HostInfo;
 use crate::turn::RelayAddress;
 use std::net::{IpAddr, SocketAddr};
 
-/// Addresses and ports that lead to the listeners bound at `bound`: the external address of a listener's own address where
-/// it has one, and for a wildcard those of every relay address of its family.
-pub fn advertised_addresses(
+/// The addresses of listeners that are bound to `bound`. A listener at a relay address has that relay's external address;
+/// a wildcard has the external addresses of all relays of its family.
+pub(super) fn advertised_addresses(
     bound: &[SocketAddr],
     relays: &[RelayAddress],
     host: &HostInfo,
 ) -> Vec<SocketAddr> {
     let mut found: Vec<SocketAddr> = Vec::new();
     for listener in bound {
-        for ip in addresses(listener.ip(), relays, host) {
+        for ip in listener_addresses(listener.ip(), relays, host) {
             let address = SocketAddr::new(ip, listener.port());
             if !found.contains(&address) {
                 found.push(address);
             }
         }
     }
-    // Where a family leads nowhere, a wildcard is reached by loopback alone: no use to whoever is told other addresses too.
+    // A wildcard of a family without a route is reached by loopback alone, which is of no use beside other addresses.
     if found.iter().any(|address| !address.ip().is_loopback()) {
         found.retain(|address| !address.ip().is_loopback() || bound.contains(address));
     }
     found
 }
 
-fn addresses(listener: IpAddr, relays: &[RelayAddress], host: &HostInfo) -> Vec<IpAddr> {
+fn listener_addresses(listener: IpAddr, relays: &[RelayAddress], host: &HostInfo) -> Vec<IpAddr> {
     if !listener.is_unspecified() {
-        let external = relays
-            .iter()
-            .find(|relay| relay.local == listener)
-            .map(|relay| relay.external);
-        return vec![external.unwrap_or(listener)];
+        let relay = relays.iter().find(|relay| relay.local == listener);
+        return vec![relay.map_or(listener, |relay| relay.external)];
     }
     let same_family = |ip: &IpAddr| ip.is_ipv4() == listener.is_ipv4();
-    let told: Vec<IpAddr> = relays
+    let external: Vec<IpAddr> = relays
         .iter()
         .map(|relay| relay.external)
         .filter(same_family)
         .collect();
-    if !told.is_empty() {
-        return told;
+    if !external.is_empty() {
+        return external;
     }
-    let source = if listener.is_ipv4() {
-        host.source_v4
-    } else {
-        host.source_v6
+    let source = match listener {
+        IpAddr::V4(_) => host.source_v4,
+        IpAddr::V6(_) => host.source_v6,
     };
-    let usable = |ip: &&IpAddr| same_family(ip) && !is_link_local(**ip);
-    let own = host
+    let interface = host
         .addresses
         .iter()
-        .filter(usable)
+        .filter(|ip| same_family(ip) && !is_link_local(**ip))
         .max_by_key(|ip| !ip.is_loopback())
         .copied();
-    source.or(own).into_iter().collect()
+    source.or(interface).into_iter().collect()
 }
 
 fn is_link_local(ip: IpAddr) -> bool {
@@ -84,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_reached_by_the_external_addresses() {
+    fn a_wildcard_has_the_external_addresses() {
         let relays = [("10.0.0.5", "203.0.113.7"), ("2001:db8::5", "2001:db8::5")];
         let found = text(
             &["0.0.0.0:3478", "[::]:3478"],
@@ -95,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_reached_by_itself_or_what_stands_for_it() {
+    fn an_address_has_itself_or_its_external_address() {
         let relays = [("10.0.0.5", "203.0.113.7")];
         let found = text(
             &["127.0.0.1:1", "10.0.0.5:2"],
@@ -106,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_without_relays_is_reached_all_the_same() {
+    fn a_family_without_relays_has_an_interface_address() {
         let addresses = ["fe80::1", "::1", "127.0.0.1"]
             .map(|ip| ip.parse().unwrap())
             .into();

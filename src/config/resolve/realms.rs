@@ -1,42 +1,40 @@
-//! Realms: who the users are, and what credentials are handed out.
+//! Realms: their users, secrets, token keys and peer rules, and the credentials that the server issues.
 
-use crate::config::error::Diagnostic;
 use crate::config::host_info::HostInfo;
-use crate::config::layers::{Layer, Resolver};
+use crate::config::layer::Layer;
 use crate::config::resolve::limits;
+use crate::config::resolve::secret_files;
+use crate::config::resolver::Resolver;
 use crate::config::schema;
-use crate::config::schema::Key;
 use crate::config::value;
 use crate::turn::Limits;
-use crate::turn::policy::access_token::{TokenKey, TokenKeys};
-use crate::turn::policy::acl::{Acl, Cidr};
+use crate::turn::policy::access_token::TokenKeys;
+use crate::turn::policy::acl::Acl;
 use crate::turn::policy::credentials::Credentials;
-use crate::turn::policy::opaque::opaque;
 use crate::turn::policy::realm::Realm;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use std::fmt;
 
-/// What the credentials are made from that a server hands out.
+/// What the credentials that the server issues are made from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CredentialSource {
-    /// A shared secret, from which time-limited ones are minted.
+    /// A shared secret, from which the server makes time-limited credentials.
     Secret {
         /// The secret.
         secret: String,
-        /// Nobody wrote it: it was generated for this run.
+        /// The operator configured no user and no secret, so the server generated this one.
         generated: bool,
     },
-    /// A static user's.
+    /// The credentials of a static user.
     User {
         /// The user's name.
         name: String,
-        /// Its password.
+        /// The user's password.
         password: String,
     },
 }
 
-impl std::fmt::Debug for CredentialSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for CredentialSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CredentialSource::Secret { generated, .. } => {
                 write!(f, "Secret(…, generated: {generated})")
@@ -46,18 +44,32 @@ impl std::fmt::Debug for CredentialSource {
     }
 }
 
-/// The realms of a configuration, the one of its top level first, and what clients of that one log in with.
-pub(crate) fn all(
-    reader: &mut Resolver,
-    written: &Layer,
+/// The users and secrets of a realm.
+struct Accounts {
+    users: Vec<(String, String)>,
+    secrets: Vec<String>,
+}
+
+impl Accounts {
+    fn read(resolver: &mut Resolver) -> Accounts {
+        let mut users = resolver.get_list(&schema::USER);
+        users.extend(secret_files::pairs(resolver, &schema::USER_FILE));
+        let mut secrets = resolver.get_list(&schema::SHARED_SECRET);
+        secrets.extend(secret_files::secrets(resolver, &schema::SHARED_SECRET_FILE));
+        Accounts { users, secrets }
+    }
+}
+
+/// The realms of a configuration, the top level's realm first, and the source of that realm's credentials.
+pub(super) fn realms(
+    resolver: &mut Resolver,
+    layer: &Layer,
     host: &HostInfo,
-    base: &Limits,
+    limits: &Limits,
 ) -> (Vec<Realm>, CredentialSource) {
-    let name = reader
-        .one(&schema::REALM, name)
-        .unwrap_or_else(|| "hairpin".into());
-    let (mut users, mut secrets) = (users(reader), secrets(reader));
-    let login = match (secrets.first(), users.first()) {
+    let name = resolver.get(&schema::REALM);
+    let mut accounts = Accounts::read(resolver);
+    let source = match (accounts.secrets.first(), accounts.users.first()) {
         (Some(secret), _) => CredentialSource::Secret {
             secret: secret.clone(),
             generated: false,
@@ -67,179 +79,84 @@ pub(crate) fn all(
             password: password.clone(),
         },
         (None, None) => {
-            secrets.push(host.secret.clone());
+            accounts.secrets.push(host.secret.clone());
             CredentialSource::Secret {
                 secret: host.secret.clone(),
                 generated: true,
             }
         }
     };
-    let mut realms = vec![realm(reader, &name, &mut users, secrets)];
-    for written in &written.realms {
-        let mut inner = Resolver::new(written);
-        realms.extend(further(&mut inner, &realms, base));
-        reader.diagnostics.append(&mut inner.diagnostics);
+    let mut realms = vec![realm(resolver, &name, accounts)];
+    for layer in &layer.realms {
+        let mut of_realm = Resolver::new(layer);
+        realms.extend(further_realm(&mut of_realm, &realms, limits));
+        resolver.diagnostics.append(&mut of_realm.diagnostics);
     }
-    (realms, login)
+    (realms, source)
 }
 
-/// A realm of the list at the end of the file.
-fn further(reader: &mut Resolver, known: &[Realm], base: &Limits) -> Option<Realm> {
-    let name = reader.one(&schema::NAME, name)?;
-    if known.iter().any(|realm| *realm.name == *name) {
-        reader.wrong(&schema::NAME, &format!("there is a realm `{name}` already"));
+/// The realm of a `[[realms]]` table.
+fn further_realm(resolver: &mut Resolver, others: &[Realm], inherited: &Limits) -> Option<Realm> {
+    let name = resolver.get_optional(&schema::NAME)?;
+    if others.iter().any(|realm| *realm.name == *name) {
+        let message = format!("there is another realm `{name}`; rename or remove one");
+        resolver.error(&schema::NAME, message);
     }
-    let (mut users, secrets) = (users(reader), secrets(reader));
-    let mut realm = realm(reader, &name, &mut users, secrets);
-    realm.listeners = reader.many(&schema::OF_LISTENER, value::transport_address);
-    realm.origins = reader.many(&schema::ORIGIN, value::text);
-    realm.server_names = reader.many(&schema::SERVER_NAME, value::text);
-    realm.limits = limits::are_written(reader).then(|| limits::limits(reader, base.clone()));
+    let accounts = Accounts::read(resolver);
+    let mut realm = realm(resolver, &name, accounts);
+    realm.listeners = resolver.get_list(&schema::REALM_LISTENER);
+    realm.origins = resolver.get_list(&schema::ORIGIN);
+    realm.server_names = resolver.get_list(&schema::SERVER_NAME);
+    if limits::has_own_limits(resolver) {
+        realm.limits = Some(limits::limits(resolver, inherited));
+    }
     if realm.credentials.is_empty() && realm.tokens.is_empty() {
-        reader.wrong(
-            &schema::NAME,
-            &format!("nobody is a user of `{name}`; write user or shared_secret"),
-        );
+        let message = format!("the realm `{name}` has no users; set user or shared_secret");
+        resolver.error(&schema::NAME, message);
     }
     if realm.listeners.is_empty() && realm.origins.is_empty() && realm.server_names.is_empty() {
-        reader.wrong(
-            &schema::NAME,
-            &format!("nothing chooses `{name}`; write listener, origin or server_name"),
-        );
+        let message =
+            format!("no request selects the realm `{name}`; set listener, origin or server_name");
+        resolver.error(&schema::NAME, message);
     }
     Some(realm)
 }
 
-fn realm(
-    reader: &mut Resolver,
-    name: &str,
-    users: &mut Vec<(String, String)>,
-    secrets: Vec<String>,
-) -> Realm {
+fn realm(resolver: &mut Resolver, name: &str, accounts: Accounts) -> Realm {
     let mut realm = Realm::new(name);
     let mut credentials = Credentials::new();
-    for (user, password) in users.drain(..) {
-        credentials.add_user(name, &user, &password);
+    for (user, password) in &accounts.users {
+        credentials.add_user(name, user, password);
     }
-    for secret in secrets {
+    for secret in accounts.secrets {
         credentials.add_secret(secret);
     }
     realm.credentials = credentials;
-    realm.tokens = tokens(reader);
+    realm.tokens = token_keys(resolver);
     realm.peers = Acl {
-        allow: reader.many(&schema::ALLOW_PEER, str::parse::<Cidr>),
-        deny: reader.many(&schema::DENY_PEER, str::parse::<Cidr>),
+        allow: resolver.get_list(&schema::ALLOW_PEER),
+        deny: resolver.get_list(&schema::DENY_PEER),
     };
     realm
 }
 
-/// What access tokens are opened with. RFC 7635.
-fn tokens(reader: &mut Resolver) -> TokenKeys {
-    let mut keys = reader.many(&schema::TOKEN_KEY, token_key);
-    for (kid, key) in pairs_of_file(reader, &schema::TOKEN_KEY_FILE) {
-        match token_key(&format!("{kid}:{key}")) {
+/// The keys that decrypt access tokens. RFC 7635.
+fn token_keys(resolver: &mut Resolver) -> TokenKeys {
+    let mut keys = resolver.get_list(&schema::TOKEN_KEY);
+    for (kid, key) in secret_files::pairs(resolver, &schema::TOKEN_KEY_FILE) {
+        match value::token_key(&format!("{kid}:{key}")) {
             Ok(key) => keys.push(key),
-            Err(message) => reader.wrong(&schema::TOKEN_KEY_FILE, &message),
+            Err(error) => resolver.error(&schema::TOKEN_KEY_FILE, error),
         }
     }
-    let server_name = reader
-        .one(&schema::TOKEN_SERVER, value::text)
+    let server_name = resolver
+        .get_optional(&schema::TOKEN_SERVER)
         .unwrap_or_default();
     if !keys.is_empty() && server_name.is_empty() {
-        reader.wrong(
+        resolver.error(
             &schema::TOKEN_KEY,
-            "tokens are bound to a server's name; set token_server too",
+            "access tokens are bound to the name of the server; set token_server too",
         );
     }
     TokenKeys { server_name, keys }
 }
-
-fn token_key(text: &str) -> Result<TokenKey, String> {
-    let wrong = || "a token key is KID:BASE64 of 16 or 32 octets".to_owned();
-    let (kid, key) = value::user(text).map_err(|_| wrong())?;
-    let octets = STANDARD.decode(key).map_err(|_| wrong())?;
-    TokenKey::new(&kid, octets).ok_or_else(wrong)
-}
-
-fn users(reader: &mut Resolver) -> Vec<(String, String)> {
-    let mut users = reader.many(&schema::USER, value::user);
-    users.extend(pairs_of_file(reader, &schema::USER_FILE));
-    users
-}
-
-fn secrets(reader: &mut Resolver) -> Vec<String> {
-    let mut secrets = reader.many(&schema::SHARED_SECRET, value::text);
-    secrets.extend(secrets_of_files(reader, &schema::SHARED_SECRET_FILE));
-    secrets
-}
-
-/// The secrets that the files of a key hold, one each.
-pub(crate) fn secrets_of_files(reader: &mut Resolver, key: &Key) -> Vec<String> {
-    let mut secrets = Vec::new();
-    for (origin, path, content) in reader.contents(key) {
-        match bare(&content) {
-            "" => reader.wrong_at(&origin, key, &format!("{path} is empty")),
-            secret => secrets.push(secret.to_owned()),
-        }
-    }
-    secrets
-}
-
-/// The pairs that the file of a key holds, one a line with a colon between.
-pub(crate) fn pairs_of_file(reader: &mut Resolver, key: &Key) -> Vec<(String, String)> {
-    let mut pairs = Vec::new();
-    for (origin, path, content) in reader.contents(key) {
-        let lines = content
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
-        for (number, line) in lines {
-            match value::user(line) {
-                Ok(pair) => pairs.push(pair),
-                Err(why) => reader.wrong_at(&origin, key, &format!("{path}:{}: {why}", number + 1)),
-            }
-        }
-    }
-    pairs
-}
-
-/// Notes every shared secret that can be guessed.
-pub(crate) fn short_secrets(reader: &mut Resolver, written: &Layer) {
-    for written in std::iter::once(written).chain(&written.realms) {
-        for given in [&schema::SHARED_SECRET, &schema::SHARED_SECRET_FILE]
-            .into_iter()
-            .flat_map(|key| written.get(key))
-        {
-            let secret = match &given.content {
-                Some(Ok(content)) => bare(content),
-                _ => &given.text,
-            };
-            if secret.len() < SHORTEST_SECRET {
-                let message = format!(
-                    "a secret of {} characters can be guessed; take {SHORTEST_SECRET} or more",
-                    secret.len()
-                );
-                reader
-                    .diagnostics
-                    .push(Diagnostic::new(&given.origin, message));
-            }
-        }
-    }
-}
-
-fn bare(text: &str) -> &str {
-    text.trim_end_matches(['\r', '\n'])
-}
-
-/// REALM is a quoted string of at most 127 characters. RFC 8489 §14.9.
-fn name(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.chars().count() > 127 || text.contains(['"', '\\']) {
-        return Err("a realm is 1 to 127 characters without quotes and backslashes".into());
-    }
-    opaque(text)
-        .map(|name| name.into_owned())
-        .ok_or_else(|| value::UNFIT.into())
-}
-
-/// Characters under which a shared secret is called short.
-const SHORTEST_SECRET: usize = 16;

@@ -1,4 +1,5 @@
 use crate::config::file;
+use crate::config::public_ip::PublicAddresses;
 use crate::config::resolve::*;
 use crate::turn::policy::acl::Verdict;
 
@@ -17,7 +18,7 @@ fn settings(text: &str) -> Settings {
     resolve(
         &file::parse(std::path::Path::new("f"), text)
             .unwrap()
-            .open_files(),
+            .read_files(),
         &host(),
     )
     .unwrap()
@@ -26,7 +27,7 @@ fn settings(text: &str) -> Settings {
 fn diagnostics(text: &str) -> Vec<String> {
     let written = file::parse(std::path::Path::new("f"), text)
         .unwrap()
-        .open_files();
+        .read_files();
     resolve(&written, &host())
         .unwrap_err()
         .diagnostics
@@ -36,7 +37,7 @@ fn diagnostics(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn nothing_written_is_safe_and_useful() {
+fn the_defaults_are_safe_and_useful() {
     let settings = settings("");
     let listeners: Vec<String> = settings
         .plan
@@ -46,7 +47,7 @@ fn nothing_written_is_safe_and_useful() {
         .collect();
     assert_eq!(listeners, ["0.0.0.0:3478", "[::]:3478"]);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 2);
-    assert_eq!(settings.admin, Some(AdminAddress::Address(ADMIN)));
+    assert_eq!(settings.admin, schema::ADMIN.default());
     assert_eq!(
         settings.credentials,
         CredentialSource::Secret {
@@ -62,7 +63,10 @@ fn nothing_written_is_safe_and_useful() {
         Verdict::Refused
     );
     let web = settings.web.address.unwrap();
-    assert_eq!(settings.plan.policy.own_addresses.listeners, [ADMIN, web]);
+    assert_eq!(
+        settings.plan.policy.own_addresses.listeners,
+        ["127.0.0.1:9641".parse().unwrap(), web]
+    );
     assert!(settings.warnings.is_empty());
 }
 
@@ -127,13 +131,13 @@ fn external_addresses_pair_with_relay_addresses_of_their_family_in_order() {
             "relay_address = ['10.0.0.1']\nexternal_address = ['203.0.113.1', '203.0.113.2']"
         ),
         [
-            "f:2:36: external_address: no relay address is left for 203.0.113.2; name one more with relay_address"
+            "f:2:36: external_address: no relay address is left for 203.0.113.2; add one with relay_address"
         ]
     );
 }
 
 #[test]
-fn values_that_cannot_be_are_told_all_at_once() {
+fn all_invalid_values_are_reported_at_once() {
     assert_eq!(
         diagnostics(
             "listen = ['localhost']\nrelay_ports = '9-5'\nuser = ['a']\nmax_lifetime = '1m'\nsockets = 'x'"
@@ -141,15 +145,15 @@ fn values_that_cannot_be_are_told_all_at_once() {
         [
             "f:1:11: listen: `localhost` is not IP:PORT; write 0.0.0.0:3478 or [::]:3478",
             "f:2:15: relay_ports: `9-5` ends before it starts; write 5-9",
-            "f:3:9: user: a user is NAME:PASSWORD, with a colon between",
-            "f:4:16: max_lifetime: `1m` is shorter than the 10m which RFC 8656 makes the default",
+            "f:3:9: user: the value is not NAME:PASSWORD, separated by a colon",
+            "f:4:16: max_lifetime: `1m` is out of range; write 10m or more, the default lifetime of RFC 8656",
             "f:5:11: sockets: `x` is not one of batched, plain",
         ]
     );
 }
 
 #[test]
-fn contradictions_are_told_with_their_places() {
+fn probable_mistakes_are_warnings_with_their_places() {
     let warnings = settings(
         "relay_ports = '50000-50009'\nmax_allocations = 11\nrelay_address = ['127.0.0.1']\n\
          external_address = ['10.1.1.1']\nshared_secret = ['short']\nlisten = ['127.0.0.1:50003']",
@@ -161,29 +165,26 @@ fn contradictions_are_told_with_their_places() {
         [
             "f:2:19: max_allocations: 11 allocations do not fit into 10 relayed ports; widen relay_ports or add a \
              relay_address",
-            "f:4:21: external_address: 10.1.1.1 is not a public address, so clients elsewhere cannot reach it",
-            "f:5:18: a secret of 5 characters can be guessed; take 16 or more",
+            "f:4:21: external_address: 10.1.1.1 is not a public address; clients elsewhere cannot reach it",
+            "f:5:18: a secret of 5 characters can be guessed; write 16 or more",
             "f:1:15: relay_ports: the listener 127.0.0.1:50003 lies in the range of relayed ports",
         ]
     );
 }
 
 #[test]
-fn a_password_for_strangers_is_warned_of() {
-    let warned = |text: &str| {
+fn a_disclosed_password_is_notable() {
+    let disclosed = |text: &str| {
         let settings = settings(text);
-        assert!(
-            settings.warnings.is_empty(),
-            "nothing that a check fails for"
-        );
+        assert!(settings.warnings.is_empty(), "advice does not fail a check");
         let advice: Vec<String> = settings.advice.iter().map(Diagnostic::to_string).collect();
         advice.iter().any(|advice| {
-            advice.contains("f:1:9: user: the web listener tells the password of `u`")
+            advice.contains("f:1:9: user: the web listener discloses the password of `u`")
         })
     };
     let public = "user = ['u:a long password']\nweb = '0.0.0.0:8080'\n";
-    assert!(warned(public));
-    assert!(warned(&format!(
+    assert!(disclosed(public));
+    assert!(disclosed(&format!(
         "{public}ice_open = 'anyone'\nroom_secret = 'a long enough secret'"
     )));
     for guard in [
@@ -193,14 +194,14 @@ fn a_password_for_strangers_is_warned_of() {
         "room_hook = 'http://127.0.0.1:1/'",
         "shared_secret = ['a long enough secret']",
     ] {
-        assert!(!warned(&format!("{public}{guard}")), "{guard}");
+        assert!(!disclosed(&format!("{public}{guard}")), "{guard}");
     }
-    assert!(!warned("user = ['u:a long password']"), "on loopback");
-    assert!(!warned("user = ['u:a long password']\nweb = 'off'"));
+    assert!(!disclosed("user = ['u:a long password']"), "on loopback");
+    assert!(!disclosed("user = ['u:a long password']\nweb = 'off'"));
 }
 
 #[test]
-fn secrets_come_from_files() {
+fn secrets_are_read_from_files() {
     let directory = std::env::temp_dir().join(format!("hairpin-resolve-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let (secret, users) = (directory.join("secret"), directory.join("users"));
@@ -224,13 +225,13 @@ fn secrets_come_from_files() {
         "Credentials(2 users, 1 secrets)"
     );
     std::fs::write(&users, "ann\n").unwrap();
-    assert!(diagnostics(&text)[0].contains("users:1: a user is NAME:PASSWORD"));
+    assert!(diagnostics(&text)[0].contains("users:1: the value is not NAME:PASSWORD"));
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(diagnostics(&text)[0].contains("cannot be read"));
 }
 
 #[test]
-fn the_environment_hides_the_file_and_flags_hide_both() {
+fn the_environment_overrides_the_file() {
     let file = file::parse(std::path::Path::new("f"), "realm = 'file'\nshards = 3").unwrap();
     let environment = Layer::from_environment(|name| match name {
         "HAIRPIN_REALM" => Some("environment".into()),
@@ -248,7 +249,7 @@ fn the_environment_hides_the_file_and_flags_hide_both() {
 }
 
 #[test]
-fn a_secret_of_the_environment_keeps_its_commas() {
+fn a_secret_in_the_environment_keeps_its_commas() {
     let environment = |user: &'static str, secret: &'static str| {
         let written = Layer::from_environment(|name| match name {
             "HAIRPIN_USER" => Some(user.into()),
@@ -286,7 +287,7 @@ fn a_secret_of_the_environment_keeps_its_commas() {
 }
 
 #[test]
-fn further_realms_have_users_and_something_that_chooses_them() {
+fn a_further_realm_needs_users_and_a_selector() {
     let settings = settings(
         "realm = 'first'\n[[realms]]\nname = 'second'\nuser = ['a:b']\norigin = ['https://x']\nallow_peer = ['10.0.0.0/8']",
     );
@@ -305,9 +306,9 @@ fn further_realms_have_users_and_something_that_chooses_them() {
     assert_eq!(
         diagnostics("[[realms]]\nname = 'hairpin'"),
         [
-            "f:2:8: name: there is a realm `hairpin` already",
-            "f:2:8: name: nobody is a user of `hairpin`; write user or shared_secret",
-            "f:2:8: name: nothing chooses `hairpin`; write listener, origin or server_name",
+            "f:2:8: name: there is another realm `hairpin`; rename or remove one",
+            "f:2:8: name: the realm `hairpin` has no users; set user or shared_secret",
+            "f:2:8: name: no request selects the realm `hairpin`; set listener, origin or server_name",
         ]
     );
 }
@@ -344,7 +345,7 @@ fn nat_discovery_listens_on_four_addresses() {
         ),
         (
             "listen = ['[::1]:1']\nalternate_listen = ['127.0.0.2:1']",
-            "no listener has the family",
+            "no listener has the address family",
         ),
     ] {
         assert!(diagnostics(text)[0].contains(sentence), "{text}");
@@ -352,7 +353,7 @@ fn nat_discovery_listens_on_four_addresses() {
 }
 
 #[test]
-fn a_realm_has_the_servers_limits_but_for_its_own() {
+fn a_realm_inherits_the_limits_that_it_does_not_set() {
     let settings = settings(
         "user_bandwidth = '1M'\nuser_bytes = '10G'\nuser_period = '7d'\nmax_bandwidth = '1G'\n[[realms]]\nname = 'a'\n\
          user = ['a:b']\norigin = ['https://a']\nuser_bandwidth = '2M'\n[[realms]]\nname = 'b'\nuser = ['a:b']\n\
@@ -375,7 +376,7 @@ fn a_realm_has_the_servers_limits_but_for_its_own() {
 }
 
 #[test]
-fn auto_is_what_somebody_outside_says() {
+fn auto_maps_the_discovered_addresses() {
     let written = file::parse(std::path::Path::new("f"), "external_address = ['auto']").unwrap();
     let public = PublicAddresses {
         v4: "203.0.113.7".parse().ok(),
@@ -389,22 +390,22 @@ fn auto_is_what_somebody_outside_says() {
         },
     )
     .unwrap();
-    let told: Vec<String> = settings
+    let external: Vec<String> = settings
         .plan
         .policy
         .relay_addresses
         .iter()
         .map(|relay| relay.external.to_string())
         .collect();
-    assert_eq!(told, ["203.0.113.7", "2001:db8::5"]);
+    assert_eq!(external, ["203.0.113.7", "2001:db8::5"]);
 }
 
 #[test]
-fn two_services_do_not_fit_on_one_port() {
-    for (text, said) in [
+fn two_services_cannot_use_one_port() {
+    for (text, expected) in [
         (
             "listen = ['0.0.0.0:8080']",
-            "f:1:11: listen: web at 127.0.0.1:8080 and the listener 0.0.0.0:8080 want",
+            "f:1:11: listen: web at 127.0.0.1:8080 and the listener 0.0.0.0:8080 use",
         ),
         (
             "listen = ['127.0.0.1:9641']",
@@ -422,7 +423,7 @@ fn two_services_do_not_fit_on_one_port() {
         assert!(
             diagnostics(text)
                 .iter()
-                .any(|fault| fault.starts_with(said)),
+                .any(|fault| fault.starts_with(expected)),
             "{text}: {:?}",
             diagnostics(text)
         );
@@ -438,16 +439,16 @@ fn two_services_do_not_fit_on_one_port() {
     }
 }
 
-/// Which is not the configuration's fault: the next start may find who answers.
+/// The configuration is not wrong: the next start may succeed.
 #[test]
-fn auto_names_who_did_not_answer() {
-    let nobody = HostInfo {
+fn a_failed_discovery_is_transient_and_names_the_server() {
+    let unreachable = HostInfo {
         public: Some(PublicAddresses::default()),
         ..host()
     };
     let error = |text: &str| {
         let written = file::parse(std::path::Path::new("f"), text).unwrap();
-        resolve(&written, &nobody).unwrap_err()
+        resolve(&written, &unreachable).unwrap_err()
     };
     let cloud = error("external_address = ['auto']");
     assert!(
@@ -459,7 +460,7 @@ fn auto_names_who_did_not_answer() {
         stun.is_transient()
             && stun
                 .to_string()
-                .contains("stun.example.net:3478, does not answer"),
+                .contains("stun.example.net:3478 of external_stun does not answer"),
         "{stun}"
     );
     assert!(!stun.to_string().contains("set external_stun"), "{stun}");

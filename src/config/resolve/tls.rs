@@ -1,195 +1,128 @@
-//! TLS, DTLS, and balancers in front: certificates, who must show one, whose word about a client counts.
+//! TLS, DTLS, ACME, and the load balancers in front.
 
-use crate::config::layers::Resolver;
+use crate::config::resolver::Resolver;
 use crate::config::schema;
-use crate::config::schema::Key;
-use crate::config::value;
+use crate::config::schema::AnyKey;
 use crate::net::tls::server::{TlsOptions, parse_authorities};
 use crate::net::{Certificate, TlsServer};
-use crate::relay;
+use crate::relay::{HandshakeLimits, SecureTransports};
 use crate::service::acme::Acme;
 use crate::service::certificates::Pair;
-use crate::turn::policy::acl::Cidr;
+use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// What is to be spoken beside plain STUN and TURN.
+/// The secure transports.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
-    /// As the relay needs it.
-    pub plan: relay::SecureTransports,
+    /// The part that the relay needs.
+    pub plan: SecureTransports,
     /// The files of the certificates.
     pub pairs: Vec<Pair>,
-    /// What is ordered by ACME.
+    /// The certificates that are ordered by ACME.
     pub acme: Option<Acme>,
 }
 
-/// Understands the keys; with `http`, the web service is reached by TLS too.
-pub(crate) fn settings(reader: &mut Resolver, http: bool) -> TlsSettings {
-    let chains = reader.contents(&schema::CERTIFICATE);
-    let keys = reader.contents(&schema::PRIVATE_KEY);
-    let client_authorities = authorities_of(reader, &schema::CLIENT_AUTHORITY);
-    let acme = acme(reader);
-    let plan = relay::SecureTransports {
-        load_balancers: reader.many(&schema::BALANCER, str::parse::<Cidr>),
-        ..relay::SecureTransports::default()
+/// Reads the keys. With `http` the relay's TLS listeners serve the web page too.
+pub(super) fn settings(resolver: &mut Resolver, http: bool) -> TlsSettings {
+    let mut settings = TlsSettings {
+        plan: SecureTransports {
+            load_balancers: resolver.get_list(&schema::BALANCER),
+            ..SecureTransports::default()
+        },
+        pairs: Vec::new(),
+        acme: acme(resolver),
     };
+    let client_authorities = authority_certificates(resolver, &schema::CLIENT_AUTHORITY);
+    let Some(certificates) = certificates(resolver, &mut settings.pairs) else {
+        return settings;
+    };
+    if certificates.is_empty() && settings.acme.is_none() {
+        return settings;
+    }
+    if settings.acme.is_some() && !client_authorities.is_empty() {
+        resolver.error(
+            &schema::CLIENT_AUTHORITY,
+            "an ACME authority validates names without a client certificate; remove acme_domain or client_authority",
+        );
+    }
+    let options = TlsOptions {
+        client_authorities,
+        http,
+        acme: settings.acme.is_some(),
+    };
+    match TlsServer::new(certificates, options) {
+        Ok(tls) => settings.plan.tls = Some(Arc::new(tls)),
+        Err(error) => resolver.error(&schema::CLIENT_AUTHORITY, error),
+    }
+    settings
+}
+
+/// The certificates and the paths of their files; `None` if one of them is unusable.
+fn certificates(resolver: &mut Resolver, pairs: &mut Vec<Pair>) -> Option<Vec<Arc<Certificate>>> {
+    let chains = resolver.files(&schema::CERTIFICATE);
+    let keys = resolver.files(&schema::PRIVATE_KEY);
     if chains.len() != keys.len() {
-        let counts = format!(
-            "{} certificates and {} private keys",
+        let key: &dyn AnyKey = match chains.len() > keys.len() {
+            true => &schema::CERTIFICATE,
+            false => &schema::PRIVATE_KEY,
+        };
+        let message = format!(
+            "{} certificates and {} private keys do not make pairs; write both for each, in the same order",
             chains.len(),
             keys.len()
         );
-        let key = if chains.len() > keys.len() {
-            &schema::CERTIFICATE
-        } else {
-            &schema::PRIVATE_KEY
-        };
-        reader.wrong(
-            key,
-            &format!("{counts} do not make pairs; write both for each, in the same order"),
-        );
-        return TlsSettings {
-            plan,
-            pairs: Vec::new(),
-            acme,
-        };
+        resolver.error(key, message);
+        return None;
     }
-    let (mut pairs, mut certificates) = (Vec::new(), Vec::new());
-    for ((origin, chain_path, chain), (_, key_path, key)) in chains.into_iter().zip(keys) {
-        match Certificate::from_pem(chain.as_bytes(), key.as_bytes()) {
+    let mut certificates = Vec::new();
+    for (chain, key) in chains.into_iter().zip(keys) {
+        match Certificate::from_pem(chain.content.as_bytes(), key.content.as_bytes()) {
             Ok(certificate) => certificates.push(Arc::new(certificate)),
             Err(error) => {
-                reader.wrong_at(
-                    &origin,
-                    &schema::CERTIFICATE,
-                    &format!("{chain_path} with {key_path}: {error}"),
-                );
+                let message = format!("{} with {}: {error}", chain.path, key.path);
+                resolver.error_at(&chain.source, &schema::CERTIFICATE, message);
             }
         }
         pairs.push(Pair {
-            certificate: chain_path.into(),
-            private_key: key_path.into(),
+            certificate: chain.path.into(),
+            private_key: key.path.into(),
         });
     }
-    let faultless = certificates.len() == pairs.len();
-    if (pairs.is_empty() && acme.is_none()) || !faultless {
-        return TlsSettings { plan, pairs, acme };
+    (certificates.len() == pairs.len()).then_some(certificates)
+}
+
+pub(super) fn handshake_limits(resolver: &mut Resolver) -> HandshakeLimits {
+    HandshakeLimits {
+        timeout: resolver.get(&schema::HANDSHAKE_TIME),
+        max_per_address: resolver.get(&schema::ADDRESS_HANDSHAKES),
+        max_handshakes: resolver.get(&schema::HANDSHAKES),
+        ..HandshakeLimits::default()
     }
-    if acme.is_some() && !client_authorities.is_empty() {
-        let why = "an authority that validates a name shows no client certificate; leave out acme_domain or this";
-        reader.wrong(&schema::CLIENT_AUTHORITY, why);
-    }
-    let terms = TlsOptions {
-        client_authorities,
-        http,
-        acme: acme.is_some(),
+}
+
+fn acme(resolver: &mut Resolver) -> Option<Acme> {
+    let acme = Acme {
+        names: resolver.get_list(&schema::ACME_DOMAIN),
+        directory: resolver.get(&schema::ACME_DIRECTORY),
+        contact: resolver
+            .get_optional(&schema::ACME_CONTACT)
+            .map(|address| format!("mailto:{address}")),
+        authorities: authority_certificates(resolver, &schema::ACME_AUTHORITY),
+        state: resolver.get(&schema::STATE_DIRECTORY),
     };
-    match TlsServer::new(certificates, terms) {
-        Ok(tls) => TlsSettings {
-            plan: relay::SecureTransports {
-                tls: Some(Arc::new(tls)),
-                ..plan
-            },
-            pairs,
-            acme,
-        },
-        Err(error) => {
-            reader.wrong(&schema::CLIENT_AUTHORITY, &error.to_string());
-            TlsSettings { plan, pairs, acme }
+    (!acme.names.is_empty()).then_some(acme)
+}
+
+fn authority_certificates(
+    resolver: &mut Resolver,
+    key: &dyn AnyKey,
+) -> Vec<CertificateDer<'static>> {
+    let mut certificates = Vec::new();
+    for file in resolver.files(key) {
+        match parse_authorities(file.content.as_bytes()) {
+            Ok(found) => certificates.extend(found),
+            Err(error) => resolver.error_at(&file.source, key, format!("{}: {error}", file.path)),
         }
     }
+    certificates
 }
-
-/// Understands the bounds of handshakes.
-pub(crate) fn handshakes(reader: &mut Resolver) -> relay::HandshakeLimits {
-    let default = relay::HandshakeLimits::default();
-    relay::HandshakeLimits {
-        timeout: reader
-            .one(&schema::HANDSHAKE_TIME, time)
-            .unwrap_or(default.timeout),
-        max_per_address: reader
-            .one(&schema::ADDRESS_HANDSHAKES, at_least_one)
-            .unwrap_or(default.max_per_address),
-        max_handshakes: reader
-            .one(&schema::HANDSHAKES, at_least_one)
-            .unwrap_or(default.max_handshakes),
-        ..default
-    }
-}
-
-fn acme(reader: &mut Resolver) -> Option<Acme> {
-    let names = reader.many(&schema::ACME_DOMAIN, domain);
-    let directory = reader
-        .one(&schema::ACME_DIRECTORY, https)
-        .unwrap_or_else(|| DIRECTORY.into());
-    let contact = reader
-        .one(&schema::ACME_CONTACT, value::text)
-        .map(|address| format!("mailto:{address}"));
-    let authorities = authorities_of(reader, &schema::ACME_AUTHORITY);
-    let state = reader
-        .one(&schema::STATE_DIRECTORY, value::text)
-        .unwrap_or_else(|| STATE.into())
-        .into();
-    (!names.is_empty()).then_some(Acme {
-        names,
-        directory,
-        contact,
-        authorities,
-        state,
-    })
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    let label = |label: &str| {
-        !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
-    match text.split('.').all(label) {
-        true => Ok(text.to_ascii_lowercase()),
-        false => Err(format!(
-            "`{text}` is no name that TLS-ALPN-01 can prove; write relay.example.net"
-        )),
-    }
-}
-
-fn https(text: &str) -> Result<String, String> {
-    match text.starts_with("https://") {
-        true => Ok(text.into()),
-        false => Err(format!("`{text}` is no https URL; ACME knows no other")),
-    }
-}
-
-fn authorities_of(
-    reader: &mut Resolver,
-    key: &Key,
-) -> Vec<rustls::pki_types::CertificateDer<'static>> {
-    let mut all = Vec::new();
-    for (origin, path, pem) in reader.contents(key) {
-        match parse_authorities(pem.as_bytes()) {
-            Ok(found) => all.extend(found),
-            Err(error) => reader.wrong_at(&origin, key, &format!("{path}: {error}")),
-        }
-    }
-    all
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match value::number(text)? {
-        0 => Err("write 1 or more".into()),
-        number => Ok(number),
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let time = value::duration(text)?;
-    if time.is_zero() {
-        Err("a handshake takes time; write 10s".into())
-    } else {
-        Ok(time)
-    }
-}
-
-/// Let's Encrypt.
-const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// Where servers keep things.
-const STATE: &str = "/var/lib/hairpin";

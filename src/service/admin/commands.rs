@@ -155,7 +155,7 @@ pub struct PlanKey {
     /// Where each value was given: a flag, a variable, or file and line.
     pub origins: Vec<String>,
     /// The default, which applies without values.
-    pub default: &'static str,
+    pub default: String,
 }
 
 /// A blocked user.

@@ -1,6 +1,7 @@
 //! Strict extractors: a parameter or body that an operation does not know is an error, so that a misspelled `for` does
 //! not block a user for the default time.
 
+use crate::client::duration::parse_duration;
 use crate::service::admin::error::ApiError;
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, Query, Request};
@@ -54,8 +55,7 @@ fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
 /// Deserializes a duration such as `500ms`, `90s` or `1h 30m`; a bare number is in seconds.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(from)?;
-    let parsed = text.parse().map(Duration::from_secs).ok();
-    match parsed.or_else(|| humantime::parse_duration(&text).ok()) {
+    match parse_duration(&text) {
         Some(duration) => Ok(Some(duration)),
         None => Err(D::Error::custom(format!(
             "`{text}` is not a duration; write 90s, 10m or 1h"

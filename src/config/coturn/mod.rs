@@ -1,7 +1,10 @@
-//! What a `turnserver.conf` of coturn would be here, and what of it there is no counterpart for.
+//! Converts a `turnserver.conf` of coturn, and lists the options that have no counterpart.
 
+mod options;
+
+use crate::config::coturn::options::{NO_EFFECT, OFF_VALUES, RENAMED, SWITCHES, UNSUPPORTED};
 use crate::config::schema;
-use crate::config::schema::{Key, Shape};
+use crate::config::schema::{AnyKey, Arity};
 use crate::turn::policy::acl::Cidr;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,13 +15,34 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub struct Converted {
     /// The text of the file.
     pub text: String,
-    /// What could not be converted: line, what stands there, and why.
-    pub left: Vec<(usize, String, &'static str)>,
+    /// The options that could not be converted.
+    pub unconverted: Vec<Unconverted>,
+}
+
+/// An option that could not be converted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unconverted {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The name of the option.
+    pub option: String,
+    /// The reason, and what to do instead.
+    pub reason: &'static str,
+}
+
+impl Unconverted {
+    fn new(line: usize, option: &str, reason: &'static str) -> Unconverted {
+        Unconverted {
+            line,
+            option: option.into(),
+            reason,
+        }
+    }
 }
 
 /// Converts the text of a `turnserver.conf`. As coturn does, a line is a comment only if it begins with `#`.
 pub fn convert(text: &str) -> Converted {
-    let mut reading = Reading::default();
+    let mut converter = Converter::default();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -29,16 +53,18 @@ pub fn convert(text: &str) -> Converted {
         let value = value
             .strip_prefix('"')
             .map_or(value, |quoted| quoted.strip_suffix('"').unwrap_or(quoted));
-        reading.line = index + 1;
-        if let Err(why) = reading.option(name, value) {
-            reading.left.push((index + 1, name.to_owned(), why));
+        converter.line = index + 1;
+        if let Err(why) = converter.option(name, value) {
+            converter
+                .unconverted
+                .push(Unconverted::new(index + 1, name, why));
         }
     }
-    reading.finish()
+    converter.finish()
 }
 
 #[derive(Default)]
-struct Reading {
+struct Converter {
     line: usize,
     values: BTreeMap<&'static str, Vec<String>>,
     port: Option<String>,
@@ -46,24 +72,24 @@ struct Reading {
     ips: Vec<String>,
     more: Vec<String>,
     ports: (Option<String>, Option<String>),
-    /// The lines that say `no-tls` and `no-dtls`.
-    plain: [Option<usize>; 2],
-    /// Those that say `cert` and `pkey`.
+    /// The lines of `no-tls` and `no-dtls`.
+    no_encryption: [Option<usize>; 2],
+    /// The lines of `cert` and `pkey`.
     pair: [Option<usize>; 2],
-    left: Vec<(usize, String, &'static str)>,
+    unconverted: Vec<Unconverted>,
 }
 
-impl Reading {
+impl Converter {
     fn option(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        // A switch that is off says nothing but the default.
-        if ALREADY.contains(&name) || (SWITCHES.contains(&name) && OFF.contains(&value)) {
+        // A switch that is off is the default.
+        if NO_EFFECT.contains(&name) || (SWITCHES.contains(&name) && OFF_VALUES.contains(&value)) {
             return Ok(());
         }
-        for (place, known) in self.pair.iter_mut().zip(["cert", "pkey"]) {
-            *place = if name == known {
+        for (line, known) in self.pair.iter_mut().zip(["cert", "pkey"]) {
+            *line = if name == known {
                 Some(self.line)
             } else {
-                *place
+                *line
             };
         }
         match name {
@@ -73,8 +99,8 @@ impl Reading {
             "aux-server" => self.more.push(value.to_owned()),
             "min-port" => self.ports.0 = Some(value.to_owned()),
             "max-port" => self.ports.1 = Some(value.to_owned()),
-            "no-tls" => self.plain[0] = Some(self.line),
-            "no-dtls" => self.plain[1] = Some(self.line),
+            "no-tls" => self.no_encryption[0] = Some(self.line),
+            "no-dtls" => self.no_encryption[1] = Some(self.line),
             "external-ip" => {
                 let (public, private) = value.split_once('/').unwrap_or((value, ""));
                 let text = if private.is_empty() {
@@ -89,7 +115,7 @@ impl Reading {
                     .split_once(':')
                     .is_some_and(|(_, password)| password.starts_with("0x")) =>
             {
-                return Err("a password is needed in place of its hash");
+                return Err("a password is needed instead of its hash");
             }
             "denied-peer-ip" | "allowed-peer-ip" => {
                 let key = if name == "denied-peer-ip" {
@@ -97,7 +123,7 @@ impl Reading {
                 } else {
                     "allow_peer"
                 };
-                for range in ranges(value).ok_or("this is no range of addresses")? {
+                for range in ranges(value).ok_or("this is not a range of addresses")? {
                     self.push(key, range.to_string());
                 }
             }
@@ -109,7 +135,7 @@ impl Reading {
             "mobility" => self.push("mobility", "true".into()),
             "Verbose" => self.push("log_level", "debug".into()),
             "alternate-server" => return self.alternate(value),
-            // There each direction has so much; here both together.
+            // coturn limits each direction, Hairpin the sum of both.
             "max-bps" => self.push("allocation_bandwidth", doubled(value)?),
             "bps-capacity" => self.push("max_bandwidth", doubled(value)?),
             "stale-nonce" if value.is_empty() => {}
@@ -119,22 +145,22 @@ impl Reading {
             },
             "max-allocate-lifetime" => match value.parse() {
                 Ok(600_u32..) => self.push("max_lifetime", format!("{value}s")),
-                _ => return Err("RFC 8656 has 600 s at least"),
+                _ => return Err("RFC 8656 requires at least 600 s"),
             },
             "channel-lifetime" if value == "600" => {}
             "permission-lifetime" if value == "300" => {}
             "rest-api-separator" if value == ":" => {}
-            _ => return self.same(name, value),
+            _ => return self.rename(name, value),
         }
         Ok(())
     }
 
-    /// Options that only have another name here.
-    fn same(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        if let Some((_, why)) = WITHOUT.iter().find(|(names, _)| names.contains(&name)) {
+    /// Converts an option that only has another name.
+    fn rename(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        if let Some((_, why)) = UNSUPPORTED.iter().find(|(names, _)| names.contains(&name)) {
             return Err(why);
         }
-        let key = SAME
+        let key = RENAMED
             .iter()
             .find(|(theirs, _)| *theirs == name)
             .map(|(_, ours)| *ours);
@@ -146,19 +172,19 @@ impl Reading {
         Ok(())
     }
 
-    /// There, clients are always sent on, to each sibling in turn.
+    /// coturn redirects all clients, to each alternate server in rotation.
     fn alternate(&mut self, value: &str) -> Result<(), &'static str> {
         let address = value
             .parse()
             .or_else(|_| value.parse().map(|ip| SocketAddr::new(ip, 3478)));
-        let address: SocketAddr = address.map_err(|_| "this is no address")?;
+        let address: SocketAddr = address.map_err(|_| "this is not an address")?;
         let known = self.values.entry("alternate_server").or_default();
         if known
             .iter()
             .any(|other| other.starts_with('[') == address.is_ipv6())
         {
             return Err(
-                "there is one alternate_server of each family: let a name in DNS lead to several servers",
+                "there is one alternate_server of each family; use a DNS name with several addresses instead",
             );
         }
         known.push(address.to_string());
@@ -177,14 +203,11 @@ impl Reading {
             } else {
                 "pkey"
             };
-            self.left.push((
-                line,
-                name.to_owned(),
-                "a certificate goes with its key: write both",
-            ));
+            let reason = "a certificate needs its key; write both";
+            self.unconverted.push(Unconverted::new(line, name, reason));
         }
-        self.plain();
-        self.left.sort_by_key(|(line, ..)| *line);
+        self.convert_no_tls();
+        self.unconverted.sort_by_key(|option| option.line);
         self.listen();
         let (first, last) = &self.ports;
         if first.is_some() || last.is_some() {
@@ -197,19 +220,19 @@ impl Reading {
         }
         let mut text = String::from("# Converted from a configuration of coturn.\n");
         for key in schema::keys() {
-            if let Some(values) = self.values.get(key.name) {
-                let _ = writeln!(text, "{} = {}", key.name, written(key, values));
+            if let Some(values) = self.values.get(key.info().name) {
+                let _ = writeln!(text, "{} = {}", key.info().name, format_values(key, values));
             }
         }
         Converted {
             text,
-            left: self.left,
+            unconverted: self.unconverted,
         }
     }
 
-    /// A certificate brings both TLS and DTLS, so that it goes with both; one of them alone cannot be left out.
-    fn plain(&mut self) {
-        let (name, line) = match self.plain {
+    /// A certificate enables both TLS and DTLS. It is removed if both are off; one alone cannot be off.
+    fn convert_no_tls(&mut self) {
+        let (name, line) = match self.no_encryption {
             [Some(_), Some(_)] => {
                 self.values.remove("certificate");
                 self.values.remove("private_key");
@@ -220,11 +243,13 @@ impl Reading {
             [None, None] => return,
         };
         if self.values.contains_key("certificate") {
-            self.left.push((line, name.to_owned(), TOGETHER));
+            self.unconverted
+                .push(Unconverted::new(line, name, TOGETHER));
         }
     }
 
-    /// Every address with every port, unless that is the default. With a certificate it never is: 443 would be there too.
+    /// Listens on every address with every port. This is written even if it equals coturn's default with a certificate,
+    /// because Hairpin's default has port 443 too.
     fn listen(&mut self) {
         let port = self.port.take().unwrap_or_else(|| "3478".into());
         let tls_port = self.tls_port.take().unwrap_or_else(|| "5349".into());
@@ -251,7 +276,7 @@ impl Reading {
         listen.append(&mut self.more);
         self.values.insert("listen", listen);
         if !ips.is_empty() {
-            // Where relays bind unless somebody says otherwise.
+            // coturn relays from the listening addresses by default.
             self.values.entry("relay_address").or_insert(ips);
         }
     }
@@ -260,19 +285,19 @@ impl Reading {
 fn doubled(value: &str) -> Result<String, &'static str> {
     let octets: u64 = value
         .parse()
-        .map_err(|_| "this is no number of bytes a second")?;
+        .map_err(|_| "this is not a number of bytes per second")?;
     Ok(octets.saturating_mul(2).to_string())
 }
 
-fn written(key: &Key, values: &[String]) -> String {
+fn format_values(key: &dyn AnyKey, values: &[String]) -> String {
     let quoted = |text: &String| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
-    match (key.shape, values) {
-        (Shape::Many, values) => format!(
+    match (key.arity(), values) {
+        (Arity::Many, values) => format!(
             "[{}]",
             values.iter().map(quoted).collect::<Vec<_>>().join(", ")
         ),
-        (Shape::Switch, [.., value]) => value.clone(),
-        (Shape::One, [.., value]) if value.bytes().all(|octet| octet.is_ascii_digit()) => {
+        (Arity::Switch, [.., value]) => value.clone(),
+        (Arity::One, [.., value]) if value.bytes().all(|octet| octet.is_ascii_digit()) => {
             value.clone()
         }
         (_, [.., value]) => quoted(value),
@@ -332,177 +357,8 @@ fn cover(
 
 const SEPARATORS: [char; 3] = ['=', ' ', '\t'];
 const TOGETHER: &str =
-    "a certificate brings TLS and DTLS to every port: without `certificate` there is neither";
+    "a certificate enables both TLS and DTLS; remove `certificate` to disable both";
 const UNKNOWN: &str = "coturn 4.6 has no such option";
-/// Options whose value stands under another name here.
-const SAME: &[(&str, &str)] = &[
-    ("relay-ip", "relay_address"),
-    ("realm", "realm"),
-    ("user", "user"),
-    ("static-auth-secret", "shared_secret"),
-    ("user-quota", "user_allocations"),
-    ("total-quota", "max_allocations"),
-    ("cert", "certificate"),
-    ("pkey", "private_key"),
-    ("CA-file", "client_authority"),
-    ("server-name", "token_server"),
-];
-/// Switches that change something here.
-const SWITCHES: &[&str] = &[
-    "allow-loopback-peers",
-    "no-tcp-relay",
-    "mobility",
-    "Verbose",
-    "no-tls",
-    "no-dtls",
-];
-const OFF: &[&str] = &[
-    "0", "no", "n", "No", "NO", "off", "Off", "OFF", "false", "f", "False", "FALSE",
-];
-/// What holds here anyway.
-const ALREADY: &[&str] = &[
-    "lt-cred-mech",
-    "use-auth-secret",
-    "fingerprint",
-    "no-multicast-peers",
-    "no-cli",
-    "no-rfc5780",
-    "no-stun-backward-compatibility",
-    "response-origin-only-with-rfc5780",
-    "prometheus",
-    "no-software-attribute",
-    "prod",
-    "no-tlsv1",
-    "no-tlsv1_1",
-    "simple-log",
-    "new-log-timestamp",
-    "verbose",
-    "daemon",
-    "no-auth-pings",
-    "no-dynamic-ip-list",
-    "no-dynamic-realms",
-    "check-origin-consistency",
-    "max-allocate-timeout",
-    "udp-self-balance",
-    "ne",
-];
-/// What there is no counterpart for, and what to do.
-const WITHOUT: &[(&[&str], &str)] = &[
-    (
-        &[
-            "log-file",
-            "syslog",
-            "syslog-facility",
-            "no-stdout-log",
-            "log-binding",
-            "new-log-timestamp-format",
-        ],
-        "logs go to standard error: let the service manager keep them",
-    ),
-    (
-        &[
-            "userdb",
-            "db",
-            "psql-userdb",
-            "sql-userdb",
-            "mysql-userdb",
-            "mongo-userdb",
-            "redis-userdb",
-            "secret-key-file",
-        ],
-        "users stand in user_file or come with shared_secret",
-    ),
-    (
-        &["redis-statsdb"],
-        "statistics are at /metrics and in usage_file",
-    ),
-    (
-        &["prometheus-port", "prometheus-address"],
-        "metrics are where `admin` says, by default at 127.0.0.1:9641",
-    ),
-    (&["prometheus-path"], "metrics are at /metrics"),
-    (
-        &["prometheus-username-labels"],
-        "no series is a user's: see usage_file and `hairpin admin users`",
-    ),
-    (
-        &["proc-user", "proc-group", "pidfile"],
-        "the service manager does that",
-    ),
-    (
-        &[
-            "cli-ip",
-            "cli-port",
-            "cli-password",
-            "cli-max-output-sessions",
-            "web-admin",
-            "web-admin-ip",
-            "web-admin-port",
-            "web-admin-listen-on-workers",
-        ],
-        "see `admin` and `hairpin admin`",
-    ),
-    (&["relay-threads"], "see `shards`"),
-    (
-        &["no-auth", "stun-only"],
-        "a relay without users would be open to everybody",
-    ),
-    (
-        &["no-stun", "secure-stun"],
-        "Binding is answered to everybody, within answer_rate",
-    ),
-    (
-        &["listening-device", "relay-device"],
-        "name addresses: `listen`, `relay_address`",
-    ),
-    (
-        &["alt-listening-port", "alt-tls-listening-port"],
-        "see `alternate_listen`",
-    ),
-    (
-        &["tcp-proxy-port"],
-        "every port takes the PROXY protocol from whom `balancer` names",
-    ),
-    (&["oauth"], "see `token_key`"),
-    (&["rest-api-separator"], "names are EXPIRY:NAME"),
-    (
-        &["no-udp", "no-tcp"],
-        "every listener speaks both: close one in the firewall",
-    ),
-    (&["no-udp-relay"], "relaying UDP is what the server is for"),
-    (
-        &["channel-lifetime", "permission-lifetime"],
-        "they are RFC 8656's: 10 and 5 minutes",
-    ),
-    (
-        &["keep-address-family", "allocation-default-address-family"],
-        "an allocation is of the family that is asked for, or IPv4",
-    ),
-    (
-        &["pkey-pwd"],
-        "keys are read as they are: write the key without a password, for the server alone to read",
-    ),
-    (
-        &[
-            "cipher-list",
-            "ec-curve-name",
-            "dh-file",
-            "dh566",
-            "dh1066",
-            "no-tlsv1_2",
-        ],
-        "TLS is 1.2 and 1.3 with what is strong today",
-    ),
-    (
-        &["tls-alternate-server"],
-        "alternate_server is for all transports",
-    ),
-    (&["acme-redirect"], "see `acme_domain`"),
-    (
-        &["server-relay"],
-        "it would open the relay to addresses that must not be reached",
-    ),
-];
 
 #[cfg(test)]
 mod tests {
@@ -530,23 +386,31 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_counterpart_is_listed_with_its_line() {
-        assert_eq!(convert("prometheus\nprometheus-port=9641").left.len(), 1);
-        assert_ne!(convert("prometheus-port=9641").left[0].2, UNKNOWN);
+    fn options_without_a_counterpart_are_listed_with_their_line() {
+        assert_eq!(
+            convert("prometheus\nprometheus-port=9641")
+                .unconverted
+                .len(),
+            1
+        );
+        assert_ne!(
+            convert("prometheus-port=9641").unconverted[0].reason,
+            UNKNOWN
+        );
         let converted = convert(
             "realm=a\n\nlog-file=/var/log/x\n  user = b:0xabcd\n# user=c\nfingerprint\nwhatever\n",
         );
         let left: Vec<(usize, &str)> = converted
-            .left
+            .unconverted
             .iter()
-            .map(|(line, name, _)| (*line, name.as_str()))
+            .map(|option| (option.line, option.option.as_str()))
             .collect();
         assert_eq!(left, [(3, "log-file"), (4, "user"), (7, "whatever")]);
         assert!(converted.text.ends_with("realm = \"a\"\n"));
     }
 
     #[test]
-    fn ports_and_addresses_belong_together() {
+    fn every_address_listens_on_every_port() {
         assert_eq!(
             lines("listening-port=5000"),
             ["listen = [\"0.0.0.0:5000\", \"[::]:5000\"]"]
@@ -566,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_certificate_there_is_a_port_for_tls() {
+    fn a_certificate_adds_the_tls_port() {
         let pair = "cert=/c.pem\npkey=/k.pem\n";
         let kept = ["certificate = [\"/c.pem\"]", "private_key = [\"/k.pem\"]"];
         // Layer out, since 443 would be a default here too.
@@ -594,28 +458,28 @@ mod tests {
             "listen = [\"10.0.0.1:3478\", \"10.0.0.1:443\", \"10.0.0.1:80\"]"
         );
         assert_eq!(lines(&format!("{pair}no-tls\nno-dtls")), [""; 0]);
-        let left = |text: &str| convert(&format!("{pair}{text}")).left;
+        let left = |text: &str| convert(&format!("{pair}{text}")).unconverted;
         assert_eq!(left("no-tls\nno-dtls"), []);
         assert_eq!(
             left("realm=a\nno-tls\nwhatever").remove(0),
-            (4, "no-tls".into(), TOGETHER)
+            Unconverted::new(4, "no-tls", TOGETHER)
         );
-        assert_eq!(left("no-dtls"), [(3, "no-dtls".into(), TOGETHER)]);
-        assert_eq!(convert("no-tls").left, []);
+        assert_eq!(left("no-dtls"), [Unconverted::new(3, "no-dtls", TOGETHER)]);
+        assert_eq!(convert("no-tls").unconverted, []);
         for (text, name) in [("\ncert=/c.pem", "cert"), ("\npkey=/k.pem", "pkey")] {
             assert_eq!(
-                convert(text).left,
-                [(
+                convert(text).unconverted,
+                [Unconverted::new(
                     2,
-                    name.to_owned(),
-                    "a certificate goes with its key: write both"
+                    name,
+                    "a certificate needs its key; write both"
                 )]
             );
         }
     }
 
     #[test]
-    fn values_are_read_as_coturn_reads_them() {
+    fn values_are_parsed_as_coturn_parses_them() {
         assert_eq!(
             lines("static-auth-secret \t= a#b=c d"),
             ["shared_secret = [\"a#b=c d\"]"]
