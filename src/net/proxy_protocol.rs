@@ -100,7 +100,7 @@ fn parse_v2(octets: &[u8]) -> io::Result<Option<(ProxyHeader, usize)>> {
                 .map(|ip| Ipv6Addr::from(*ip).to_canonical());
             proxied(ip, body.get(32..34), body.len() >= 36)
         }
-        // The specification asks receivers to accept other families and to ignore their addresses.
+        // The specification leaves it to the receiver to use the connection's own address for other families.
         _ => Some(ProxyHeader::Local),
     };
     Ok(Some((header.ok_or(io::ErrorKind::InvalidData)?, length)))
