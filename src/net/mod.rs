@@ -1,19 +1,15 @@
 //! Sockets without protocol. The only floor with `unsafe`.
 //!
 //! ```text
-//!              UdpSocket::receive          the caller decides           UdpSocket::send
-//!
-//!   recvmmsg ─▶ Batch                  ─▶ Transmit                   ─▶ sendmmsg
-//!                                           to, from
-//!      slot:   headroom │ payload ───────▶  payload: BufferRange        header │ payload │ padding
-//!                  ▲    │                   header:  BufferRange
-//!                  └────┼── or written in place      │
-//!                       │                            │
-//!              Datagram { source, local, range, … }  └─ in a buffer of the caller
+//!   recvmmsg                                                                               sendmmsg
+//!   ───────▶ Batch                     Datagram                    Transmit               ────────▶
+//!             [headroom│payload] ────▶ source, local, ──▶ the  ──▶ to, from, payload ──▶ the batch
+//!             [headroom│payload]       range, …         caller     header ─────────────▶ the caller's
+//!             [headroom│payload│payload│…]  (GRO)       decides                           buffer
 //! ```
 //!
-//! What a relay spends on a packet, it spends in the kernel. Datagrams therefore move in batches, and a payload stays where
-//! the kernel put it: a [`Datagram`] is a range of its [`Batch`], and a [`Transmit`] refers to ranges of that batch and of
+//! A relay spends most of its time in system calls. Datagrams therefore move in batches, and a payload stays where the kernel
+//! wrote it: a [`Datagram`] is a range of its [`Batch`], and a [`Transmit`] refers to ranges of that batch and of
 //! one buffer of the caller. The header that a forwarded payload needs is written into the headroom in front of it, or into
 //! the caller's buffer if there is no headroom (all but the first datagram of a GRO message). Nothing is allocated or copied
 //! per datagram.
@@ -28,7 +24,7 @@
 //!   identifies a client.
 //! * [`host`]: CPU cores, interface addresses, the limit of file descriptors, resources of a process.
 //!
-//! Errors are [`std::io::Error`]. An error of one datagram is counted in [`SendCounts`] and does not stop the others.
+//! Errors are [`std::io::Error`], and [`TlsError`] for certificates. An error of one datagram is counted in [`SendCounts`] and does not stop the others.
 #![cfg_attr(
     not(test),
     deny(

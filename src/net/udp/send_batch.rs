@@ -90,7 +90,7 @@ impl Sender {
         *current = fields;
     }
 
-    /// Makes IPv4 datagrams leave with DF set or, again, as the options say. IPv4 has no control message for DF.
+    /// Sets DF for IPv4 datagrams, or restores what the options say. IPv4 has no control message for DF.
     fn set_ipv4_dont_fragment(&self, fd: RawFd, dont_fragment: bool) {
         let value = match (dont_fragment, self.allow_fragmentation) {
             (true, _) => libc::IP_PMTUDISC_DO,
@@ -140,7 +140,7 @@ impl Sender {
     }
 }
 
-/// Datagrams on their way into one `sendmmsg`.
+/// Datagrams that one `sendmmsg` will send.
 pub(crate) struct SendBatch {
     messages: Vec<Message>,
     parts: Vec<libc::iovec>,
@@ -242,17 +242,14 @@ impl SendBatch {
         let Some(first) = self.messages.first().map(|message| message.first) else {
             return SendCounts::default();
         };
-        let is_sticky = sender.sticky_ip_fields.is_some();
-        if is_sticky {
-            sender.update_sticky_ip_fields(fd, first.to.is_ipv6(), IpFields::of(&first));
-        }
+        sender.update_sticky_ip_fields(fd, first.to.is_ipv6(), IpFields::of(&first));
         let needs_df = first.dont_fragment && first.to.is_ipv4();
         if needs_df {
             sender.set_ipv4_dont_fragment(fd, true);
         }
         let counts = self.send_simple(fd, sender, errors).unwrap_or_else(|| {
-            self.link_headers(is_sticky);
-            self.send_messages(fd, sender, errors, is_sticky)
+            self.link_headers(sender);
+            self.send_messages(fd, sender, errors)
         });
         if needs_df {
             sender.set_ipv4_dont_fragment(fd, false);
@@ -310,10 +307,10 @@ impl SendBatch {
     }
 
     /// Builds the kernel's headers. They point into `messages` and `parts`, which therefore must be complete.
-    fn link_headers(&mut self, is_sticky: bool) {
+    fn link_headers(&mut self, sender: &Sender) {
         let parts = self.parts.as_mut_ptr();
         for message in &mut self.messages {
-            message.push_control_messages(is_sticky);
+            message.push_control_messages(sender);
             // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
             let mut header: libc::mmsghdr = unsafe { zeroed() };
             header.msg_hdr.msg_name = (&raw mut message.destination).cast();
@@ -330,7 +327,6 @@ impl SendBatch {
         fd: RawFd,
         sender: &mut Sender,
         errors: &mut ErrorQueue,
-        is_sticky: bool,
     ) -> SendCounts {
         let mut counts = SendCounts::default();
         let mut next = 0;
@@ -375,7 +371,7 @@ impl SendBatch {
                     continue;
                 }
                 Recovery::SendUnsegmented => {
-                    counts += send_unsegmented(fd, message, &self.parts, is_sticky);
+                    counts += send_unsegmented(fd, sender, message, &self.parts);
                 }
                 Recovery::Skip => counts.failed += message.datagrams,
             }
@@ -399,7 +395,8 @@ impl Message {
             && self.first.shares_gso_message(transmit)
     }
 
-    fn push_control_messages(&mut self, is_sticky: bool) {
+    fn push_control_messages(&mut self, sender: &Sender) {
+        let is_sticky = sender.sticky_ip_fields.is_some();
         let is_ipv6 = self.first.to.is_ipv6();
         if self.datagrams > 1 {
             self.control.push_segment_size(self.segment_size as u16);
@@ -447,12 +444,12 @@ fn push_parts(parts: &mut Vec<libc::iovec>, transmit: &Transmit, buffers: Buffer
     parts.len() - before
 }
 
-/// Sends the datagrams of a GSO message one by one. Allocates, because it runs once per socket and size.
+/// Sends the datagrams of a GSO message one by one. May allocate, because it runs only after GSO has failed.
 fn send_unsegmented(
     fd: RawFd,
+    sender: &Sender,
     message: &Message,
     parts: &[libc::iovec],
-    is_sticky: bool,
 ) -> SendCounts {
     let mut counts = SendCounts::default();
     let parts = parts.iter().skip(message.first_part);
@@ -464,7 +461,7 @@ fn send_unsegmented(
         datagram.push(*part);
         length += part.iov_len;
         if length >= message.segment_size.min(octets_left) {
-            counts += send_datagram(fd, message, &mut datagram, is_sticky);
+            counts += send_datagram(fd, sender, message, &mut datagram);
             octets_left -= length.min(octets_left);
             datagrams_left = datagrams_left.saturating_sub(1);
             datagram.clear();
@@ -478,16 +475,16 @@ fn send_unsegmented(
 /// Sends one datagram of a GSO message.
 fn send_datagram(
     fd: RawFd,
+    sender: &Sender,
     message: &Message,
     parts: &mut [libc::iovec],
-    is_sticky: bool,
 ) -> SendCounts {
     let mut single = Message {
         control: ControlMessages::empty(),
         datagrams: 1,
         ..*message
     };
-    single.push_control_messages(is_sticky);
+    single.push_control_messages(sender);
     // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
     let mut header: libc::msghdr = unsafe { zeroed() };
     header.msg_name = (&raw mut single.destination).cast();
@@ -512,7 +509,7 @@ fn send_datagram(
     counts
 }
 
-/// Support of GSO depends on the kernel only, so one socket asks for all.
+/// Depends on the kernel only, so the first socket finds out for all.
 static SUPPORTS_GSO: OnceLock<bool> = OnceLock::new();
 /// Header, payload, and padding.
 const PARTS_PER_DATAGRAM: usize = 3;
