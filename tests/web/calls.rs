@@ -20,51 +20,51 @@ use hairpin::turn::policy::realm::Realm;
 
 type Stop = oneshot::Sender<()>;
 
-/// A relay, and a web service that hands it out, on a thread of their own.
+/// A relay, and a web service that hands out its URLs, in a thread.
 struct Site {
     address: SocketAddr,
-    /// Ends the web service that runs when it is dropped.
+    /// Dropping it stops the running web service.
     stop: RefCell<Option<Stop>>,
-    /// Each web service that starts: where, and how to end it.
+    /// The address and stop handle of each web service that starts.
     started: mpsc::Receiver<(SocketAddr, Stop)>,
     _relay: Relay,
 }
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn a_call_through_the_relay_and_its_end() {
+fn a_relayed_call_carries_media_and_chat_until_a_peer_hangs_up() {
     let site = Site::start();
     let browser = Browser::launch();
     let (ann, bob) = site.call(&browser, "relayed", "&relay=only");
     for page in [&ann, &bob] {
-        page.wait("document.getElementById('path-words').textContent === 'relayed over udp'");
+        page.wait("document.getElementById('path-summary').textContent === 'Relayed · UDP'");
         page.wait("hairpin.snapshot().reading.decoded >= 30");
-        page.wait("document.getElementById('theirs').videoWidth > 0");
+        page.wait("document.getElementById('remote-video').videoWidth > 0");
         let path = page.evaluate("hairpin.snapshot().path");
         assert_eq!(
             (&path["local"]["type"], &path["remote"]["type"]),
             (&json!("relay"), &json!("relay"))
         );
     }
-    portraits(&ann, "call");
+    screenshots(&ann, "call");
 
-    // Chat, both ways.
-    ann.wait("!document.getElementById('words').disabled");
-    ann.fill("words", "Grüße <b>an dich</b> 👋");
-    ann.evaluate("document.getElementById('say').requestSubmit()");
+    // Chat in both directions.
+    ann.wait("!document.getElementById('chat-input').disabled");
+    ann.fill("chat-input", "Grüße <b>an dich</b> 👋");
+    ann.evaluate("document.getElementById('chat-form').requestSubmit()");
     bob.wait(
         "[...document.querySelectorAll('#log .them')].some(p => p.textContent.includes('Grüße <b>an dich</b> 👋'))",
     );
-    bob.fill("words", "and back");
-    bob.evaluate("document.getElementById('say').requestSubmit()");
+    bob.fill("chat-input", "and back");
+    bob.evaluate("document.getElementById('chat-form').requestSubmit()");
     ann.wait("document.querySelector('#log .them')?.textContent.includes('and back')");
-    portraits(&ann, "chat");
+    screenshots(&ann, "chat");
 
-    // Mute and camera are seen on the other side.
+    // Mute and camera are shown on the other side.
     bob.click("mute");
     ann.wait("document.getElementById('their-media').textContent === 'muted'");
     bob.click("camera");
-    ann.wait("document.getElementById('their-media').textContent === 'no camera, no sound'");
+    ann.wait("document.getElementById('their-media').textContent === 'camera off, muted'");
     bob.click("camera");
     bob.click("mute");
     ann.wait("document.getElementById('their-media').hidden");
@@ -73,7 +73,7 @@ fn a_call_through_the_relay_and_its_end() {
         "hairpin.snapshot().reading.decoded > {decoded} + 20"
     ));
 
-    // A new path, while the call goes on.
+    // A new path during the call.
     ann.click("restart");
     bob.wait("hairpin.snapshot().connection === 'connected'");
     let decoded = bob.evaluate("hairpin.snapshot().reading.decoded");
@@ -83,10 +83,10 @@ fn a_call_through_the_relay_and_its_end() {
 
     ann.click("hang-up");
     ann.wait("hairpin.snapshot().state === 'idle'");
-    bob.wait("document.getElementById('waiting-words').textContent.startsWith('They hung up')");
-    ann.wait("document.getElementById('ours').srcObject === null");
+    bob.wait("document.getElementById('waiting-text').textContent.startsWith('They hung up')");
+    ann.wait("document.getElementById('local-video').srcObject === null");
 
-    // And again, in the same room.
+    // Another call in the same room.
     ann.click("enter");
     for page in [&ann, &bob] {
         page.wait("hairpin.snapshot().state === 'connected'");
@@ -95,7 +95,7 @@ fn a_call_through_the_relay_and_its_end() {
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn everybody_can_use_it() {
+fn axe_finds_no_violation_in_any_state_of_the_page() {
     let site = Site::start();
     let browser = Browser::launch();
     let url = format!("http://{}/?room=everybody", site.address);
@@ -105,34 +105,34 @@ fn everybody_can_use_it() {
         page.open(&url);
         page
     });
-    accessible(&ann, "idle");
+    assert_accessible(&ann, "idle");
     ann.click("enter");
     ann.wait("hairpin.snapshot().state === 'waiting'");
-    accessible(&ann, "waiting");
+    assert_accessible(&ann, "waiting");
     bob.click("enter");
     ann.wait("hairpin.snapshot().reading?.decoded >= 10");
-    ann.wait("!document.getElementById('words').disabled");
-    ann.fill("words", "hello");
-    ann.evaluate("document.getElementById('say').requestSubmit()");
-    accessible(&ann, "in call");
+    ann.wait("!document.getElementById('chat-input').disabled");
+    ann.fill("chat-input", "hello");
+    ann.evaluate("document.getElementById('chat-form').requestSubmit()");
+    assert_accessible(&ann, "in call");
     bob.click("camera");
     let eve = browser.page("about:blank#");
     eve.bypass_policy();
     eve.open(&url);
     eve.click("enter");
     eve.wait("document.querySelector('[data-code=room-full]')");
-    accessible(&eve, "refused");
+    assert_accessible(&eve, "refused");
     ann.click("test");
     ann.wait_for(
-        "document.getElementById('test-words').textContent.includes('work')",
+        "document.getElementById('test-summary').textContent.includes('work')",
         Duration::from_secs(60),
     );
-    accessible(&ann, "after the test");
+    assert_accessible(&ann, "after the test");
 }
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn the_keyboard_is_enough() {
+fn the_keyboard_reaches_every_control() {
     let site = Site::start();
     let browser = Browser::launch();
     let page = site.page(&browser, "keys", "");
@@ -147,7 +147,7 @@ fn the_keyboard_is_enough() {
         [
             "mark",
             "room",
-            "fresh",
+            "new-room-name",
             "with-video",
             "with-audio",
             "with-relay",
@@ -167,7 +167,7 @@ fn the_keyboard_is_enough() {
         json!("true")
     );
     assert_eq!(focused(), "mute");
-    portraits(&page, "waiting");
+    screenshots(&page, "waiting");
     for _ in 0..4 {
         page.press("Tab");
     }
@@ -179,27 +179,27 @@ fn the_keyboard_is_enough() {
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn forcing_the_relay_in_mid_call() {
+fn force_relay_switches_a_running_call_to_the_relay_and_back() {
     let site = Site::start();
     let browser = Browser::launch();
     let (ann, bob) = site.call(&browser, "forced", "");
     for page in [&ann, &bob] {
-        page.wait("document.getElementById('path-words').textContent === 'direct over udp'");
+        page.wait("document.getElementById('path-summary').textContent === 'Direct · UDP'");
     }
-    portraits(&ann, "direct");
+    screenshots(&ann, "direct");
     ann.click("relay");
     for page in [&ann, &bob] {
-        page.wait("document.getElementById('path-words').textContent === 'relayed over udp'");
+        page.wait("document.getElementById('path-summary').textContent === 'Relayed · UDP'");
     }
     ann.click("relay");
     for page in [&ann, &bob] {
-        page.wait("document.getElementById('path-words').textContent === 'direct over udp'");
+        page.wait("document.getElementById('path-summary').textContent === 'Direct · UDP'");
     }
 }
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn the_page_and_the_test_peer_meet_whoever_came_first() {
+fn the_page_and_hairpin_peer_connect_in_either_order() {
     let site = Site::start();
     let browser = Browser::launch();
     let page = site.page(&browser, "mixed", "");
@@ -224,7 +224,7 @@ fn the_page_and_the_test_peer_meet_whoever_came_first() {
     page.wait("document.querySelector('#enter')");
     page.evaluate("new Promise(done => setTimeout(done, 1000))");
     page.click("enter");
-    page.wait("document.getElementById('path-words').textContent === 'relayed over udp'");
+    page.wait("document.getElementById('path-summary').textContent === 'Relayed · UDP'");
     let verdict = peer.wait_with_output().expect("a verdict");
     assert!(
         verdict.status.success(),
@@ -235,12 +235,12 @@ fn the_page_and_the_test_peer_meet_whoever_came_first() {
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn a_peer_that_crashes_is_noticed() {
+fn a_crashed_peer_is_announced_as_left() {
     let site = Site::start();
     let browser = Browser::launch();
     let (ann, bob) = site.call(&browser, "crash", "");
     bob.crash();
-    ann.wait("document.getElementById('waiting-words').textContent.startsWith('They left')");
+    ann.wait("document.getElementById('waiting-text').textContent.startsWith('They left')");
     let bob = site.page(&browser, "crash", "");
     bob.click("enter");
     for page in [&ann, &bob] {
@@ -250,7 +250,7 @@ fn a_peer_that_crashes_is_noticed() {
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn a_call_outlives_the_server_that_brought_it_together() {
+fn a_call_survives_a_restart_of_the_signaling_server() {
     let site = Site::start();
     let browser = Browser::launch();
     let (ann, bob) = site.call(&browser, "outlives", "");
@@ -269,22 +269,22 @@ fn a_call_outlives_the_server_that_brought_it_together() {
     assert_eq!(
         ann.evaluate("hairpin.snapshot().call"),
         connection,
-        "the same connection goes on"
+        "the connection is the same"
     );
     let decoded = ann.evaluate("hairpin.snapshot().reading.decoded");
     ann.wait(&format!(
         "hairpin.snapshot().reading.decoded > {decoded} + 20"
     ));
-    // What they tell each other by way of the server works again.
+    // Messages through the server work again.
     bob.click("mute");
     ann.wait("document.getElementById('their-media').textContent === 'muted'");
     bob.click("hang-up");
-    ann.wait("document.getElementById('waiting-words').textContent.startsWith('They hung up')");
+    ann.wait("document.getElementById('waiting-text').textContent.startsWith('They hung up')");
 }
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn a_long_call_without_a_word_goes_on_and_who_waits_alone_is_sent_away() {
+fn idling_ends_a_wait_but_not_a_call() {
     let site = Site::start_with(Limits {
         idle_timeout: Duration::from_secs(3),
         ..Limits::default()
@@ -297,7 +297,7 @@ fn a_long_call_without_a_word_goes_on_and_who_waits_alone_is_sent_away() {
     assert_eq!(ann.evaluate("hairpin.snapshot().call"), connection);
     assert_eq!(ann.evaluate("hairpin.snapshot().id"), before);
     assert_eq!(
-        ann.evaluate("document.querySelectorAll('.trouble').length"),
+        ann.evaluate("document.querySelectorAll('.alert').length"),
         json!(0)
     );
     bob.click("hang-up");
@@ -307,7 +307,7 @@ fn a_long_call_without_a_word_goes_on_and_who_waits_alone_is_sent_away() {
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn without_camera_and_microphone_there_is_still_a_call() {
+fn a_call_works_without_camera_and_microphone() {
     let site = Site::start();
     let browser = Browser::launch_with(&[], &["--use-fake-device-for-media-stream"]);
     let (ann, bob) = (
@@ -325,34 +325,34 @@ fn without_camera_and_microphone_there_is_still_a_call() {
     ann.wait(
         "document.querySelector('[data-code=media]')?.textContent.includes('NotAllowedError')",
     );
-    bob.wait("document.querySelector('[data-code=media]')?.textContent.includes('The other side has a problem')");
+    bob.wait("document.querySelector('[data-code=media]')?.textContent.includes('Their browser reported a problem')");
     ann.wait("hairpin.snapshot().reading.decoded >= 10");
-    ann.wait("!document.getElementById('words').disabled");
-    ann.fill("words", "I cannot be seen");
-    ann.evaluate("document.getElementById('say').requestSubmit()");
+    ann.wait("!document.getElementById('chat-input').disabled");
+    ann.fill("chat-input", "I cannot be seen");
+    ann.evaluate("document.getElementById('chat-form').requestSubmit()");
     bob.wait("document.querySelector('#log .them')?.textContent.includes('I cannot be seen')");
-    portraits(&ann, "refused");
+    screenshots(&ann, "refused");
 }
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn testing_the_relay() {
+fn the_relay_test_times_every_url() {
     let site = Site::start();
     let browser = Browser::launch();
     let page = site.page(&browser, "test", "");
     page.click("test");
     page.wait_for(
-        "document.getElementById('test-words').textContent.includes('work')",
+        "document.getElementById('test-summary').textContent.includes('work')",
         Duration::from_secs(60),
     );
-    portraits(&page, "test");
+    screenshots(&page, "test");
     let works = page.evaluate(
         "[...document.querySelectorAll('#results tbody tr')].map(row => row.dataset.works)",
     );
     assert_eq!(
         works,
         json!(["true", "true", "true", "false"]),
-        "the last is a port where nobody is"
+        "nothing listens on the port of the last"
     );
     let times = page.evaluate(
         "[...document.querySelectorAll('#results tbody tr')].map(row => row.cells[3].textContent)",
@@ -367,18 +367,18 @@ fn testing_the_relay() {
 
 #[test]
 #[ignore = "run by world::the_call_page_in_a_browser"]
-fn what_the_server_refuses_is_said_in_words() {
+fn a_refusal_is_shown_as_text() {
     let site = Site::start();
     let browser = Browser::launch();
     let (ann, _bob) = site.call(&browser, "full", "");
     let eve = site.page(&browser, "full", "");
-    portraits(&eve, "idle");
+    screenshots(&eve, "idle");
     eve.click("enter");
     eve.wait(
         "document.querySelector('[data-code=room-full]')?.textContent.includes('RoomFullError')",
     );
     eve.wait("hairpin.snapshot().state === 'idle'");
-    portraits(&eve, "error");
+    screenshots(&eve, "error");
     ann.wait("hairpin.snapshot().state === 'connected'");
 }
 
@@ -428,7 +428,7 @@ impl Site {
         }
     }
 
-    /// Ends the web service as a restart does, and starts another on the same port that knows nothing of the first.
+    /// Stops the web service and starts a new one without state on the same port.
     fn restart(&self) {
         drop(self.stop.take());
         let (address, stop) = self.started.recv().unwrap();
@@ -440,7 +440,7 @@ impl Site {
         browser.page(&format!("http://{}/?room={room}{more}", self.address))
     }
 
-    /// `hairpin peer` in a room, through the relay only, until it has a verdict.
+    /// Starts `hairpin peer` in a room, relay only.
     fn peer(&self, room: &str, more: &[&str]) -> Child {
         let mut peer = Command::new(env!("CARGO_BIN_EXE_hairpin"));
         peer.args([
@@ -479,15 +479,15 @@ impl Site {
     }
 }
 
-/// Looks at a page as people with assistive technology do, in light and dark, on a desk and on a phone: no violation.
-fn accessible(page: &Page, name: &str) {
+/// Asserts that axe-core finds no violation, in light and dark, on a desktop and on a phone.
+fn assert_accessible(page: &Page, name: &str) {
     let Some(script) = axe::script() else { return };
     page.evaluate(&format!("{script}; 0"));
     page.evaluate("document.querySelector('main').append(document.createElement('img')); 0");
     assert_ne!(
         page.evaluate(axe::RUN),
         json!([]),
-        "a planted picture without words is found"
+        "axe must report the planted image without text"
     );
     page.evaluate("document.querySelector('main > img').remove(); 0");
     for look in looks() {
@@ -497,8 +497,8 @@ fn accessible(page: &Page, name: &str) {
     }
 }
 
-/// Pictures of a page in every look, for people, beside the build's other products.
-fn portraits(page: &Page, name: &str) {
+/// Saves screenshots of a page in every look to the target directory.
+fn screenshots(page: &Page, name: &str) {
     for look in looks() {
         page.look(look);
         let (device, light) = (
@@ -528,7 +528,7 @@ fn looks() -> impl Iterator<Item = Look> {
     })
 }
 
-/// The relay at `port` by every way, and a server that is not there.
+/// The relay at `port` over every transport, and a URL at which nothing listens.
 fn servers(port: u16) -> IceServers {
     let urls = [
         format!("stun:{{host}}:{port}"),

@@ -1,16 +1,16 @@
-// The call page: a room, a call in it, and what can be told about the call.
+// The call page: the room, the call in it, and measurements of the call.
 
 import { Connection } from "./connection.js";
 import * as media from "./media.js";
 import { Signal } from "./signal.js";
 import { Meter } from "./stats.js";
-import { failure, theirs as theirFailure } from "./words.js";
+import { failure, remoteFailure } from "./words.js";
 import * as view from "./view.js";
 
 const address = new URL(location.href);
 const token = new URLSearchParams(address.hash.slice(1)).get("token") ?? address.searchParams.get("token");
 
-/** The one call of this page. */
+/** The state of this page’s call. */
 const call = {
   state: "idle",
   room: address.searchParams.get("room") ?? "",
@@ -24,212 +24,212 @@ const call = {
   meter: new Meter(),
   tracks: { audio: null, video: null },
   muted: false,
-  troubles: [],
+  mediaFailures: [],
   /** @type {import("./stats.js").Path | null} */ path: null,
   theirPath: null,
   reading: null,
-  theirTracks: new MediaStream(),
+  remoteTracks: new MediaStream(),
   wait: 0,
 };
 
 // Joining and leaving
 
-async function join(wanted) {
+async function join(devices) {
   if (call.state !== "idle") return;
-  enter("asking", "Asking for camera and microphone");
-  view.clearTroubles();
+  setState("requesting-media", "Requesting camera and microphone");
+  view.clearAlerts();
   history.replaceState(null, "", link());
-  const { tracks, failure: trouble } = await media.open(wanted);
-  if (call.state !== "asking") {
+  const { tracks, failure: mediaFailure } = await media.open(devices);
+  if (call.state !== "requesting-media") {
     for (const track of tracks) track.stop();
     return;
   }
-  for (const track of tracks) keep(track);
-  showOwn();
-  if (trouble) report(trouble);
-  signalIn();
+  for (const track of tracks) keepTrack(track);
+  showLocal();
+  if (mediaFailure) reportFailure(mediaFailure);
+  openSignaling();
 }
 
-function signalIn() {
+function openSignaling() {
   const signal = new Signal(call.room, token);
   call.signal = signal;
-  enter("joining", "Joining the room");
+  setState("joining", "Joining");
   const on = (type, act) => signal.addEventListener(type, ({ detail }) => call.signal === signal && act(detail));
-  on("welcome", welcome);
-  on("joined", ({ id }) => joined(id));
-  on("left", ({ id }) => left(id));
-  on("offer", described);
-  on("answer", described);
-  on("candidate", (message) => isOurs(message) && call.connection?.candidate(message));
-  on("message", told);
-  on("bye", bye);
-  // Who is told of a peer that just left has nothing to do about it.
-  on("refused", (why) => why.code !== "no-such-peer" && view.trouble(why));
-  on("lost", () => view.status("The server cannot be reached; trying again"));
-  on("ended", ended);
+  on("welcome", onWelcome);
+  on("joined", ({ id }) => onJoined(id));
+  on("left", ({ id }) => onLeft(id));
+  on("offer", onDescription);
+  on("answer", onDescription);
+  on("candidate", (message) => belongsToCall(message) && call.connection?.addCandidate(message));
+  on("message", onPeerMessage);
+  on("bye", onBye);
+  // A message to a peer that has just left needs no alert.
+  on("refused", (reason) => reason.code !== "no-such-peer" && view.showAlert(reason));
+  on("lost", () => view.showStatus("Server unreachable – retrying"));
+  on("ended", onSignalingEnded);
   signal.open();
 }
 
 function hangUp() {
   call.signal?.send({ type: "bye" });
-  leave("You hung up.");
+  leaveRoom("You hung up.");
 }
 
-/** Ends everything and shows the door again. */
-function leave(words) {
+/** Leaves the room and shows the lobby. */
+function leaveRoom(words) {
   endCall();
   call.signal?.close();
   call.signal = null;
   call.peer = null;
   call.present.clear();
-  for (const kind of ["audio", "video"]) drop(kind);
+  for (const kind of ["audio", "video"]) dropTrack(kind);
   call.muted = false;
-  call.troubles = [];
-  showOwn();
-  enter("idle", words);
+  call.mediaFailures = [];
+  showLocal();
+  setState("idle", words);
 }
 
-function ended(why) {
-  // A call needs no words to be a call.
-  if (why.code === "idle" && call.connection?.state === "connected") return call.signal.revive();
-  leave(why.words);
-  view.trouble(why);
+function onSignalingEnded(reason) {
+  // Signaling is idle during a quiet call, which must continue.
+  if (reason.code === "idle" && call.connection?.state === "connected") return call.signal.reopen();
+  leaveRoom(reason.words);
+  view.showAlert(reason);
 }
 
-// Who is in the room
+// Peers in the room
 
-function welcome({ id, peers, iceServers }) {
+function onWelcome({ id, peers, iceServers }) {
   call.id = id;
   call.servers = iceServers;
   call.present = new Set(peers);
-  for (const trouble of call.troubles) tell({ error: trouble });
+  for (const error of call.mediaFailures) sendToPeer({ error });
   if (call.connection && call.connection.state !== "failed") {
-    // We were away. The call went on; the other side may have another id now.
+    // Signaling was interrupted while the call continued; the other side may have a new id.
     if (!call.present.has(call.peer)) call.peer = peers[0] ?? call.peer;
-    if (call.state === "connected") view.status(CONNECTED);
+    if (call.state === "connected") view.showStatus(CONNECTED);
     return;
   }
-  if (peers.length === 0) return enter("waiting", "Waiting for somebody to join");
-  // Who was here offers; if it does not, we do.
+  if (peers.length === 0) return setState("waiting", "Waiting for someone to join");
+  // The peer that was here first makes the offer; if it does not, this page does.
   call.peer = peers[0];
-  enter("calling", "Somebody is here; connecting");
+  setState("calling", "Someone is here – connecting…");
   clearTimeout(call.wait);
-  call.wait = setTimeout(() => !call.connection && call.present.has(peers[0]) && begin(peers[0], true), NEWCOMER_OFFERS);
+  call.wait = setTimeout(() => !call.connection && call.present.has(peers[0]) && startCall(peers[0], true), NEWCOMER_OFFERS);
 }
 
-function joined(id) {
+function onJoined(id) {
   call.present.add(id);
-  for (const trouble of call.troubles) tell({ error: trouble }, id);
+  for (const error of call.mediaFailures) sendToPeer({ error }, id);
   if (call.connection && call.connection.state === "connected" && !call.present.has(call.peer)) {
     call.peer = id;
     return;
   }
   if (call.connection && call.present.has(call.peer)) return;
-  begin(id, true);
+  startCall(id, true);
 }
 
-function left(id) {
+function onLeft(id) {
   call.present.delete(id);
   if (id !== call.peer) return;
   if (call.connection?.state === "connected") {
-    // It may be only its way to the server that broke: the call itself tells.
-    view.status("They lost the server; the call goes on as long as its path holds");
+    // Possibly only its connection to the server broke; the state of the call will show.
+    view.showStatus("Their link to the server dropped; the call continues");
     return;
   }
-  alone("They left.");
+  waitForNextPeer("They left.");
 }
 
-function bye({ from }) {
-  if (from === call.peer) alone("They hung up.");
+function onBye({ from }) {
+  if (from === call.peer) waitForNextPeer("They hung up.");
 }
 
-/** The call is over, the room stays. */
-function alone(words) {
+/** Ends the call and stays in the room. */
+function waitForNextPeer(words) {
   endCall();
   call.present.delete(call.peer);
   call.peer = null;
-  enter("waiting", `${words} Waiting for somebody to join`);
+  setState("waiting", `${words} Waiting for someone to join`);
 }
 
 // The call
 
-/** Makes the connection to `peer`; `offering` says whether we make the first offer. */
-function begin(peer, offering) {
+/** Connects to `peer`; `offering` is true if this page makes the first offer. */
+function startCall(peer, offering) {
   endCall();
   clearTimeout(call.wait);
   call.peer = peer;
-  enter("calling", "Connecting");
+  setState("calling", "Connecting");
   const send = (message) => call.signal?.send({ ...message, to: call.peer });
   let connection;
   try {
     connection = new Connection({ servers: call.servers, relayOnly: call.relayOnly, polite: call.id < peer, send });
   } catch (error) {
-    report(failure("create-connection", error));
+    reportFailure(failure("create-connection", error));
     return null;
   }
   call.connection = connection;
   call.meter = new Meter();
   const on = (type, act) => connection.addEventListener(type, ({ detail }) => call.connection === connection && act(detail));
-  on("state", changed);
-  on("track", heard);
-  on("text", (words) => view.say("them", words));
-  on("channel", () => view.chat(connection.canText));
-  on("failed", failed);
-  on("trouble", view.serverTrouble);
+  on("state", onConnectionState);
+  on("track", onTrack);
+  on("text", (text) => view.appendChat("them", text));
+  on("channel", () => view.enableChat(connection.canChat));
+  on("failed", onConnectionFailure);
+  on("server-error", view.showServerError);
   call.wait = setTimeout(() => {
     const words = { name: "TimeoutError", message: `no path within ${NO_PATH / 1000} seconds` };
-    if (connection.state !== "connected") failed(failure("no-path", words));
+    if (connection.state !== "connected") onConnectionFailure(failure("no-path", words));
   }, NO_PATH);
-  if (offering) connection.start(ownTracks());
-  tell({ media: ownMedia() });
+  if (offering) connection.start(localTracks());
+  sendToPeer({ media: localMedia() });
   return connection;
 }
 
-function described(message) {
-  const connection = meant(message);
-  connection?.describe(message, ownTracks());
+function onDescription(message) {
+  const connection = connectionFor(message);
+  connection?.receiveDescription(message, localTracks());
 }
 
-/** The connection that a description is for: the one there is, or a new one when the other side has a new one. */
-function meant({ type, from, call: theirs }) {
+/** Returns the connection for a description: the current one, or a new one if the other side has a new one. */
+function connectionFor({ type, from, call: theirs }) {
   const { connection } = call;
-  const same = connection && (theirs === undefined || connection.theirCall === undefined || connection.theirCall === theirs);
-  if (same && (from === call.peer || (theirs !== undefined && connection.theirCall === theirs))) {
+  const same = connection && (theirs === undefined || connection.remoteCall === undefined || connection.remoteCall === theirs);
+  if (same && (from === call.peer || (theirs !== undefined && connection.remoteCall === theirs))) {
     call.peer = from;
     return connection;
   }
   if (type !== "offer") return null;
   if (connection?.state === "connected" && from !== call.peer && call.present.has(call.peer)) {
-    tell({ error: { code: "busy", name: "BusyError", message: "this page is in a call with somebody else" } }, from);
+    sendToPeer({ error: { code: "busy", name: "BusyError", message: "already in a call" } }, from);
     return null;
   }
-  return begin(from, false);
+  return startCall(from, false);
 }
 
-/** Whether a message belongs to the connection there is, not to one that was. */
-function isOurs({ from, call: theirs }) {
-  const known = call.connection?.theirCall;
+/** Returns true if a message belongs to the current connection, not to an earlier one. */
+function belongsToCall({ from, call: theirs }) {
+  const known = call.connection?.remoteCall;
   return from === call.peer && (theirs === undefined || known === undefined || known === theirs);
 }
 
-function changed(state) {
+function onConnectionState(state) {
   if (state === "connected") {
     clearTimeout(call.wait);
-    enter("connected", CONNECTED);
+    setState("connected", CONNECTED);
     measure();
   } else if (state === "disconnected") {
-    if (!call.present.has(call.peer) && call.state === "connected") return alone("They left.");
-    enter("seeking", "The path is lost; looking for another");
-    // Our own way to the server may be dead, too, without anybody having noticed.
-    call.signal?.renew();
+    if (!call.present.has(call.peer) && call.state === "connected") return waitForNextPeer("They left.");
+    setState("reconnecting", "Connection lost – finding another route…");
+    // The connection to the server may be dead as well, without a sign of it yet.
+    call.signal?.replaceSocket();
   } else if (state === "failed") {
-    if (!call.present.has(call.peer)) alone("They left.");
+    if (!call.present.has(call.peer)) waitForNextPeer("They left.");
   }
 }
 
-function failed(why) {
-  report(why);
-  if (why.code === "path-lost") view.tryAgain(true);
+function onConnectionFailure(reason) {
+  reportFailure(reason);
+  if (reason.code === "path-lost") view.offerRetry(true);
 }
 
 function endCall() {
@@ -237,130 +237,130 @@ function endCall() {
   call.connection?.close();
   call.connection = null;
   call.path = call.theirPath = call.reading = null;
-  for (const track of call.theirTracks.getTracks()) call.theirTracks.removeTrack(track);
-  view.theirs(null);
-  view.theirMedia(null);
-  view.chat(false);
-  view.clearNumbers();
-  view.path(null, null);
-  view.tryAgain(false);
+  for (const track of call.remoteTracks.getTracks()) call.remoteTracks.removeTrack(track);
+  view.playRemote(null);
+  view.showRemoteMedia(null);
+  view.enableChat(false);
+  view.clearReadings();
+  view.showPath(null, null);
+  view.offerRetry(false);
 }
 
-/** Something they send arrives. */
-function heard(track) {
-  for (const old of call.theirTracks.getTracks()) if (old.kind === track.kind) call.theirTracks.removeTrack(old);
-  call.theirTracks.addTrack(track);
-  view.theirs(call.theirTracks).catch((error) => error.name !== "AbortError" && view.blocked(failure("playback", error)));
+/** A remote track arrived. */
+function onTrack(track) {
+  for (const old of call.remoteTracks.getTracks()) if (old.kind === track.kind) call.remoteTracks.removeTrack(old);
+  call.remoteTracks.addTrack(track);
+  view.playRemote(call.remoteTracks).catch((error) => error.name !== "AbortError" && view.offerPlay(failure("playback", error)));
 }
 
-// What the two pages tell each other beside the call
+// Messages between the two pages
 
-function tell(what, to = call.peer) {
-  if (to || call.present.size) call.signal?.send({ type: "message", ...(to ? { to } : {}), ...what });
+function sendToPeer(content, to = call.peer) {
+  if (to || call.present.size) call.signal?.send({ type: "message", ...(to ? { to } : {}), ...content });
 }
 
-function told(message) {
-  if (message.error) view.trouble(theirFailure(message.error));
+function onPeerMessage(message) {
+  if (message.error) view.showAlert(remoteFailure(message.error));
   if (message.from !== call.peer) return;
-  if (message.media) view.theirMedia(message.media);
+  if (message.media) view.showRemoteMedia(message.media);
   if (message.path) {
     call.theirPath = message.path;
-    view.path(call.path, call.theirPath);
+    view.showPath(call.path, call.theirPath);
   }
 }
 
-/** Shows a failure of ours and tells the other side. */
-function report(why) {
-  view.trouble(why);
-  const short = { code: why.code, name: why.name, message: why.message };
-  if (why.code === "media") call.troubles.push(short);
-  tell({ error: short });
+/** Shows a failure on this side and reports it to the other side. */
+function reportFailure(reason) {
+  view.showAlert(reason);
+  const short = { code: reason.code, name: reason.name, message: reason.message };
+  if (reason.code === "media") call.mediaFailures.push(short);
+  sendToPeer({ error: short });
 }
 
-// Our camera and microphone
+// Camera and microphone
 
-function ownTracks() {
+function localTracks() {
   return [call.tracks.audio, call.tracks.video].filter(Boolean);
 }
 
-function ownMedia() {
+function localMedia() {
   return { audio: Boolean(call.tracks.audio) && !call.muted, video: Boolean(call.tracks.video) };
 }
 
-function keep(track) {
+function keepTrack(track) {
   call.tracks[track.kind] = track;
-  track.onended = () => call.tracks[track.kind] === track && switchOff(track.kind);
+  track.onended = () => call.tracks[track.kind] === track && stopTrack(track.kind);
 }
 
-function drop(kind) {
+function dropTrack(kind) {
   call.tracks[kind]?.stop();
   call.tracks[kind] = null;
 }
 
-function showOwn() {
-  view.own(ownMedia(), call.tracks.video);
-  tell({ media: ownMedia() });
+function showLocal() {
+  view.showLocalMedia(localMedia(), call.tracks.video);
+  sendToPeer({ media: localMedia() });
 }
 
-async function switchOn(kind) {
-  const { tracks, failure: trouble } = await media.open({ audio: kind === "audio", video: kind === "video" });
-  if (trouble) report(trouble);
+async function startTrack(kind) {
+  const { tracks, failure: mediaFailure } = await media.open({ audio: kind === "audio", video: kind === "video" });
+  if (mediaFailure) reportFailure(mediaFailure);
   for (const track of tracks) {
     if (call.state === "idle") track.stop();
-    else keep(track);
+    else keepTrack(track);
   }
   if (call.tracks[kind]) await call.connection?.replace(kind, call.tracks[kind]);
-  showOwn();
+  showLocal();
 }
 
-function switchOff(kind) {
-  drop(kind);
+function stopTrack(kind) {
+  dropTrack(kind);
   call.connection?.replace(kind, null).catch(() => {});
-  showOwn();
+  showLocal();
 }
 
 function toggleMute() {
   if (!call.tracks.audio) {
     call.muted = false;
-    return switchOn("audio");
+    return startTrack("audio");
   }
   call.muted = !call.muted;
   call.tracks.audio.enabled = !call.muted;
-  showOwn();
+  showLocal();
 }
 
 function toggleCamera() {
-  return call.tracks.video ? switchOff("video") : switchOn("video");
+  return call.tracks.video ? stopTrack("video") : startTrack("video");
 }
 
 /**
- * Makes the relay the only way, or one of all. A browser keeps a path that works through an ICE restart, whatever its
- * new policy says, so this takes a new connection.
+ * Switches between relay only and all paths. A browser keeps a working path through an ICE restart whatever its new
+ * policy, so this needs a new connection.
  */
 async function toggleRelay() {
   call.relayOnly = !call.relayOnly;
-  view.relayOnly(call.relayOnly);
+  view.showRelayOnly(call.relayOnly);
   if (!call.connection) return;
-  await refresh();
-  if (call.connection) begin(call.peer, true);
+  await refreshServers();
+  if (call.connection) startCall(call.peer, true);
 }
 
-/** Looks for a new path, while the old one is used as long as it works. */
-async function lookAgain() {
-  await refresh();
-  call.connection?.renew(call.servers, call.relayOnly);
+/** Searches for a new path; the old one stays in use as long as it works. */
+async function findPath() {
+  await refreshServers();
+  call.connection?.restartIce(call.servers, call.relayOnly);
 }
 
-/** Fetches fresh credentials, where the server hands them out; else those of the welcome have to do. */
-async function refresh() {
+/** Fetches new credentials if the server provides them to this page. */
+async function refreshServers() {
   try {
     call.servers = await fetchServers();
   } catch {
-    // The welcome's are good for as long as it said.
+    // Those of the welcome are valid for its ttl.
   }
 }
 
-// What can be told about the call
+// Measurements
 
 async function measure() {
   const { connection } = call;
@@ -368,13 +368,13 @@ async function measure() {
   const reading = call.meter.read(await connection.stats());
   if (call.connection !== connection) return;
   call.reading = reading;
-  view.numbers(reading);
+  view.showReading(reading);
   if (JSON.stringify(reading.path) === JSON.stringify(call.path)) return;
   call.path = reading.path;
-  view.path(call.path, call.theirPath);
+  view.showPath(call.path, call.theirPath);
   if (call.path) {
     const { local, remote, nat } = call.path;
-    tell({ path: { nat, local: { type: local.type, protocol: local.protocol, relayProtocol: local.relayProtocol }, remote: { type: remote.type } } });
+    sendToPeer({ path: { nat, local: { type: local.type, protocol: local.protocol, relayProtocol: local.relayProtocol }, remote: { type: remote.type } } });
   }
 }
 
@@ -382,34 +382,34 @@ async function fetchServers() {
   const query = new URLSearchParams({ room: call.room || "test" });
   if (token) query.set("token", token);
   const answer = await fetch(`/ice-servers?${query}`, { cache: "no-store" });
-  const told = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(told.message), { name: told.name });
-  return told.iceServers;
+  const reply = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(reply.message), { name: reply.name });
+  return reply.iceServers;
 }
 
 async function testRelay() {
-  const { each, kind, test } = await import("./relay_test.js");
+  const { splitByUrl, kind, test } = await import("./relay_test.js");
   let servers = call.servers;
   try {
     servers = await fetchServers();
   } catch (error) {
-    if (servers.length === 0) return view.testFailed(failure("servers", error));
+    if (servers.length === 0) return view.showTestFailure(failure("servers", error));
   }
-  const rows = view.testStarted(each(servers).map((server) => ({ url: server.urls[0], kind: kind(server.urls[0]), server })));
+  const rows = view.showTestRows(splitByUrl(servers).map((server) => ({ url: server.urls[0], kind: kind(server.urls[0]), server })));
   const outcomes = [];
   for (const { server, show } of rows) {
     const outcome = await test(server);
     outcomes.push(outcome);
     show(outcome);
   }
-  view.testEnded(outcomes);
+  view.showTestSummary(outcomes);
 }
 
 // The page
 
-function enter(state, words) {
+function setState(state, words) {
   call.state = state;
-  view.enter(state, words, call.room);
+  view.showState(state, words, call.room);
 }
 
 function link() {
@@ -420,23 +420,23 @@ function link() {
   return url.href;
 }
 
-view.start({
+view.bind({
   room: call.room,
   relayOnly: call.relayOnly,
   join: ({ room, audio, video, relayOnly }) => {
     Object.assign(call, { room, relayOnly });
-    view.relayOnly(relayOnly);
+    view.showRelayOnly(relayOnly);
     join({ audio, video });
   },
   hangUp,
   toggleMute,
   toggleCamera,
   toggleRelay,
-  restart: lookAgain,
-  again: () => call.peer && begin(call.peer, true),
-  say: (words) => {
-    call.connection.text(words);
-    view.say("you", words);
+  restart: findPath,
+  retry: () => call.peer && startCall(call.peer, true),
+  sendChat: (text) => {
+    call.connection.sendText(text);
+    view.appendChat("you", text);
   },
   link: (room) => {
     call.room = room || call.room;
@@ -446,16 +446,16 @@ view.start({
 });
 
 setInterval(measure, 1000);
-addEventListener("online", () => call.signal?.renew());
+addEventListener("online", () => call.signal?.replaceSocket());
 addEventListener("pagehide", () => {
   call.signal?.send({ type: "bye" });
   call.signal?.close();
 });
 
-// A page that the browser kept has no call any more.
+// A page restored from the back/forward cache has lost its call.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
-/** What the page knows, for tests and for the curious: `hairpin.snapshot()` in the console. */
+/** The state of the page, for tests and debugging: `hairpin.snapshot()` in the console. */
 globalThis.hairpin = Object.freeze({
   snapshot: () => ({
     state: call.state,
@@ -471,7 +471,7 @@ globalThis.hairpin = Object.freeze({
 });
 
 const CONNECTED = "Connected";
-/** How long who came waits for an offer before it makes one, in milliseconds. */
+/** Time that a newcomer waits for an offer before it makes one, in milliseconds. */
 const NEWCOMER_OFFERS = 1_500;
-/** How long until we say that there is no path yet, in milliseconds. */
+/** Time until a missing path is reported, in milliseconds. */
 const NO_PATH = 15_000;

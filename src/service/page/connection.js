@@ -1,23 +1,23 @@
-// One RTCPeerConnection to the other side, by perfect negotiation: either side may start, and start again.
+// One RTCPeerConnection to the other side, by perfect negotiation: either side may offer at any time.
 
 import { candidateError, failure } from "./words.js";
 
 /**
  * Events: `state` (the connection state changed), `track` (detail: a MediaStreamTrack), `text` (detail: a string),
- * `channel` (the text channel opened or closed), `failed` (detail: a Failure), `trouble` (detail: words about one server).
+ * `channel` (the text channel opened or closed), `failed` (detail: a Failure), `server-error` (detail: text about one server).
  */
 export class Connection extends EventTarget {
-  /** Names this connection, so that the other side notices when it is another one than before. */
+  /** Identifies this connection, so that the other side notices a new one. */
   call = crypto.getRandomValues(new Uint32Array(2)).join("-");
-  /** The name of the other side's connection, once it said it. */
-  theirCall = undefined;
+  /** The identifier of the other side's connection, once received. */
+  remoteCall = undefined;
 
   #polite;
   #send;
   #pc;
   #queue = Promise.resolve();
   #offering = false;
-  #ignored = false;
+  #ignoring = false;
   #channel = null;
   #restarts = [];
   #timer = 0;
@@ -32,50 +32,50 @@ export class Connection extends EventTarget {
     this.#pc = new RTCPeerConnection({ iceServers: servers, iceTransportPolicy: relayOnly ? "relay" : "all" });
     this.#pc.onnegotiationneeded = () => this.#enqueue(() => this.#offer());
     this.#pc.onicecandidate = ({ candidate }) => this.#send({ type: "candidate", candidate });
-    this.#pc.onicecandidateerror = (event) => this.#tell("trouble", candidateError(event));
-    this.#pc.ontrack = ({ track }) => this.#tell("track", track);
-    this.#pc.ondatachannel = ({ channel }) => this.#adopt(channel);
-    this.#pc.onconnectionstatechange = () => this.#changed();
+    this.#pc.onicecandidateerror = (event) => this.#emit("server-error", candidateError(event));
+    this.#pc.ontrack = ({ track }) => this.#emit("track", track);
+    this.#pc.ondatachannel = ({ channel }) => this.#adoptChannel(channel);
+    this.#pc.onconnectionstatechange = () => this.#onStateChange();
   }
 
   get state() {
     return this.#pc.connectionState;
   }
 
-  get canText() {
+  get canChat() {
     return this.#channel?.readyState === "open";
   }
 
-  /** Makes the first offer, with `tracks` and a channel for text. */
+  /** Makes the first offer, with `tracks` and a channel for chat. */
   start(tracks) {
-    this.#adopt(this.#pc.createDataChannel("chat"));
+    this.#adoptChannel(this.#pc.createDataChannel("chat"));
     this.#add(tracks);
     for (const kind of ["audio", "video"]) {
       if (!tracks.some((track) => track.kind === kind)) this.#pc.addTransceiver(kind, { direction: "recvonly" });
     }
   }
 
-  /** Takes the other side's description; `tracks` are what we add if it is the first. */
-  describe(message, tracks) {
-    this.theirCall ??= message.call;
+  /** Applies the other side's description; adds `tracks` if it is the first. */
+  receiveDescription(message, tracks) {
+    this.remoteCall ??= message.call;
     const description = { type: message.type, sdp: message.sdp };
-    return this.#enqueue(() => this.#take(description, tracks));
+    return this.#enqueue(() => this.#applyDescription(description, tracks));
   }
 
-  /** Takes one of the other side's candidates; null ends them. */
-  candidate({ candidate }) {
+  /** Adds one of the other side's candidates; null ends them. */
+  addCandidate({ candidate }) {
     return this.#enqueue(async () => {
       try {
         await this.#pc.addIceCandidate(candidate ?? undefined);
       } catch (error) {
-        if (!this.#ignored) this.#fail("add-candidate", error);
+        if (!this.#ignoring) this.#emitFailure("add-candidate", error);
       }
     });
   }
 
-  /** Sends `track` in the place of whatever of its kind is sent now; null stops sending that kind. */
+  /** Replaces the sent track of a kind; null stops sending that kind. */
   async replace(kind, track) {
-    const transceiver = this.#pc.getTransceivers().find((one) => one.receiver.track.kind === kind && !one.stopped);
+    const transceiver = this.#pc.getTransceivers().find((transceiver) => transceiver.receiver.track.kind === kind && !transceiver.stopped);
     if (!transceiver) {
       if (track) this.#add([track]);
       return;
@@ -84,18 +84,18 @@ export class Connection extends EventTarget {
     if (track && !["sendrecv", "sendonly"].includes(transceiver.direction)) transceiver.direction = "sendrecv";
   }
 
-  /** Looks for a new path with these servers, while the old one is used as long as it works. */
-  renew(servers, relayOnly) {
+  /** Restarts ICE with these servers; the old path stays in use as long as it works. */
+  restartIce(servers, relayOnly) {
     try {
       this.#pc.setConfiguration({ iceServers: servers, iceTransportPolicy: relayOnly ? "relay" : "all" });
       this.#pc.restartIce();
     } catch (error) {
-      this.#fail("renew", error);
+      this.#emitFailure("renew", error);
     }
   }
 
-  text(words) {
-    this.#channel.send(words);
+  sendText(text) {
+    this.#channel.send(text);
   }
 
   stats() {
@@ -112,7 +112,7 @@ export class Connection extends EventTarget {
     for (const track of tracks) this.#pc.addTrack(track);
   }
 
-  /** One step after another: the browser's own order is not enough where several calls make one step. */
+  /** Runs steps one after another: the browser orders its own calls, but a step consists of several. */
   #enqueue(step) {
     this.#queue = this.#queue.then(() => this.#pc.signalingState === "closed" || step()).catch(() => {});
     return this.#queue;
@@ -122,79 +122,79 @@ export class Connection extends EventTarget {
     if (this.#pc.signalingState !== "stable") return;
     this.#offering = true;
     try {
-      const offer = await this.#step("create-offer", () => this.#pc.createOffer());
-      await this.#step("local-description", () => this.#pc.setLocalDescription(offer));
+      const offer = await this.#attempt("create-offer", () => this.#pc.createOffer());
+      await this.#attempt("local-description", () => this.#pc.setLocalDescription(offer));
       this.#send({ type: "offer", sdp: this.#pc.localDescription.sdp });
     } finally {
       this.#offering = false;
     }
   }
 
-  async #take(description, tracks) {
+  async #applyDescription(description, tracks) {
     const collision = description.type === "offer" && (this.#offering || this.#pc.signalingState !== "stable");
-    this.#ignored = !this.#polite && collision;
-    if (this.#ignored) return;
+    this.#ignoring = !this.#polite && collision;
+    if (this.#ignoring) return;
     if (description.type === "answer" && this.#pc.signalingState !== "have-local-offer") return;
     const first = this.#pc.remoteDescription === null && this.#pc.getSenders().every((sender) => !sender.track);
-    await this.#step("remote-description", () => this.#pc.setRemoteDescription(description));
+    await this.#attempt("remote-description", () => this.#pc.setRemoteDescription(description));
     if (description.type !== "offer") return;
     if (first) this.#add(tracks);
-    const answer = await this.#step("create-answer", () => this.#pc.createAnswer());
-    await this.#step("local-description", () => this.#pc.setLocalDescription(answer));
+    const answer = await this.#attempt("create-answer", () => this.#pc.createAnswer());
+    await this.#attempt("local-description", () => this.#pc.setLocalDescription(answer));
     this.#send({ type: "answer", sdp: this.#pc.localDescription.sdp });
   }
 
-  async #step(code, step) {
+  async #attempt(code, step) {
     try {
       return await step();
     } catch (error) {
-      this.#fail(code, error);
+      this.#emitFailure(code, error);
       throw error;
     }
   }
 
-  #adopt(channel) {
+  #adoptChannel(channel) {
     if (channel.label === "hairpin") return answerPings(channel);
     const use = () => {
-      if (!this.canText) this.#channel = channel;
-      this.#tell("channel");
+      if (!this.canChat) this.#channel = channel;
+      this.#emit("channel");
     };
     channel.onopen = use;
-    channel.onclose = () => this.#tell("channel");
-    channel.onmessage = ({ data }) => typeof data === "string" && this.#tell("text", data);
-    channel.onerror = ({ error }) => this.#pc.connectionState === "connected" && this.#fail("data-channel", error);
+    channel.onclose = () => this.#emit("channel");
+    channel.onmessage = ({ data }) => typeof data === "string" && this.#emit("text", data);
+    channel.onerror = ({ error }) => this.#pc.connectionState === "connected" && this.#emitFailure("data-channel", error);
     if (channel.readyState === "open") use();
   }
 
-  #changed() {
+  #onStateChange() {
     const state = this.#pc.connectionState;
     clearTimeout(this.#timer);
-    if (state === "disconnected") this.#timer = setTimeout(() => this.#pc.restartIce(), PATIENCE);
-    if (state === "failed") this.#again();
-    this.#tell("state", state);
+    if (state === "disconnected") this.#timer = setTimeout(() => this.#pc.restartIce(), RESTART_AFTER);
+    if (state === "failed") this.#restartAfterFailure();
+    this.#emit("state", state);
   }
 
-  /** The path failed: looks for another, but not without end. */
-  #again() {
+  /** Restarts ICE after a failure, at most twice within a minute. */
+  #restartAfterFailure() {
     const now = performance.now();
-    this.#restarts = [...this.#restarts.filter((then) => now - then < 60_000), now];
-    if (this.#restarts.length > 2) this.#fail("path-lost", { name: "NetworkError", message: "three paths failed within a minute" });
+    this.#restarts = [...this.#restarts.filter((time) => now - time < 60_000), now];
+    if (this.#restarts.length > 2) this.#emitFailure("path-lost", { name: "NetworkError", message: "three paths failed within a minute" });
     else this.#pc.restartIce();
   }
 
-  #fail(code, error) {
-    this.#tell("failed", failure(code, error));
+  #emitFailure(code, error) {
+    this.#emit("failed", failure(code, error));
   }
 
-  #tell(type, detail) {
+  #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
 
-/** `hairpin peer` numbers its messages and wants each answered; it has no use for a chat. */
+/** `hairpin peer` sends numbered pings on its channel and has no chat. */
 function answerPings(channel) {
   channel.onmessage = ({ data }) => {
-    if (typeof data !== "string" || channel.bufferedAmount > MOST_WAITING) return;
+    if (typeof data !== "string" || channel.bufferedAmount > MAX_BUFFERED) return;
     let ping;
     try {
       ping = JSON.parse(data);
@@ -205,7 +205,7 @@ function answerPings(channel) {
   };
 }
 
-/** How long a path may be lost before another is looked for, in milliseconds. */
-const PATIENCE = 2_000;
-/** How much may wait on a channel, in octets; more is not answered. */
-const MOST_WAITING = 1 << 20;
+/** Time without a path before ICE is restarted, in milliseconds. */
+const RESTART_AFTER = 2_000;
+/** Octets that may be buffered on a channel; beyond that, pings are not answered. */
+const MAX_BUFFERED = 1 << 20;

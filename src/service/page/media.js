@@ -1,9 +1,9 @@
-// Camera and microphone: asked for together, then each by itself, then gone without.
+// Camera and microphone: requested together, then separately; the call works without them.
 
 import { failure } from "./words.js";
 
 /**
- * Opens what is wanted, or as much of it as there is.
+ * Opens the requested devices, or those that are available.
  * @returns {Promise<{tracks: MediaStreamTrack[], failure: import("./words.js").Failure | null}>}
  */
 export async function open({ audio, video }) {
@@ -12,16 +12,16 @@ export async function open({ audio, video }) {
     const error = { name: "InsecureContextError", message: `${location.origin} is not a secure context` };
     return { tracks: [], failure: failure("media", error) };
   }
-  const first = await ask({ audio, video });
+  const first = await request({ audio, video });
   if (first.tracks.length || !(audio && video) || first.error.name === "NotAllowedError") return result(first);
-  for (const one of [{ audio, video: false }, { audio: false, video }]) {
-    const part = await ask(one);
+  for (const kinds of [{ audio, video: false }, { audio: false, video }]) {
+    const part = await request(kinds);
     if (part.tracks.length) return result({ ...part, error: first.error });
   }
   return result(first);
 }
 
-async function ask({ audio, video }) {
+async function request({ audio, video }) {
   try {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: audio && AUDIO, video: video && VIDEO });
     return { tracks: stream.getTracks(), error: null };

@@ -1,6 +1,6 @@
-// Small live plots: the last minute of a few numbers, each with its own scale.
+// Small live plots of the last minute, each with its own scale.
 
-/** One plot, drawn into an SVG element. */
+/** A plot in an SVG element. */
 export class Plot {
   #svg;
   #series;
@@ -8,8 +8,8 @@ export class Plot {
 
   /**
    * @param {SVGSVGElement} svg
-   * @param {number} lines how many lines it has
-   * @param {number} floor the least that the top of the scale stands for
+   * @param {number} lines number of lines
+   * @param {number} floor smallest maximum of the scale
    */
   constructor(svg, lines, floor) {
     this.#svg = svg;
@@ -22,8 +22,8 @@ export class Plot {
 
   /** Adds one value to each line; null leaves a gap. */
   add(...values) {
-    this.#series.forEach((line, at) => {
-      line.push(values[at] ?? null);
+    this.#series.forEach((line, index) => {
+      line.push(values[index] ?? null);
       if (line.length > SPAN) line.shift();
     });
     this.#draw();
@@ -36,9 +36,9 @@ export class Plot {
 
   #draw() {
     const top = Math.max(this.#floor, ...this.#series.flat().filter((value) => value !== null)) * 1.1;
-    const parts = this.#series.flatMap((line, at) => {
+    const parts = this.#series.flatMap((line, index) => {
       const points = line.map((value, x) => (value === null ? null : [x + SPAN - line.length, HEIGHT - 1 - (value / top) * (HEIGHT - 2)]));
-      return [shape(area(points), `area line-${at}`), shape(stroke(points), `stroke line-${at}`)];
+      return [shape(area(points), `area line-${index}`), shape(stroke(points), `stroke line-${index}`)];
     });
     this.#svg.replaceChildren(...parts);
   }
@@ -67,6 +67,6 @@ function shape(d, name) {
   return path;
 }
 
-/** How many values a plot shows: one a second. */
+/** Number of values in a plot: one per second. */
 const SPAN = 60;
 const HEIGHT = 40;

@@ -1,27 +1,27 @@
-// “Test my relay”: every URL of the list by itself, and what it takes in milliseconds.
+// “Test my relay”: tries every URL of the list separately and times it.
 
 import { candidateError } from "./words.js";
 
 /**
- * One URL's outcome.
+ * The outcome for one URL; times in milliseconds.
  * @typedef {{url: string, works: boolean, answer: number | null, echo: number | null, words: string}} Outcome
  */
 
-/** Every URL of `servers` with the credentials that belong to it. */
-export function each(servers) {
+/** Splits `servers` into one server per URL, each with its credentials. */
+export function splitByUrl(servers) {
   return servers.flatMap((server) => [server.urls].flat().map((url) => ({ ...server, urls: [url] })));
 }
 
-/** What a URL stands for: `["STUN", "udp"]`, `["TURN", "tls"]`. */
+/** Protocol and transport of a URL: `["STUN", "UDP"]`, `["TURN", "TLS"]`. */
 export function kind(url) {
   const [scheme] = url.split(":");
   const transport = /[?&]transport=(\w+)/.exec(url)?.[1] ?? (scheme === "turns" || scheme === "stuns" ? "tcp" : "udp");
   const secure = scheme.endsWith("s");
-  return [scheme.startsWith("turn") ? "TURN" : "STUN", secure ? (transport === "udp" ? "dtls" : "tls") : transport];
+  return [scheme.startsWith("turn") ? "TURN" : "STUN", secure ? (transport === "udp" ? "DTLS" : "TLS") : transport.toUpperCase()];
 }
 
 /**
- * Tests one server: how long until it gives an address, and for a relay how long data takes through it and back.
+ * Tests one server: the time until it returns an address, and for a relay the round trip of data through it.
  * @returns {Promise<Outcome>}
  */
 export async function test(server) {
@@ -29,14 +29,14 @@ export async function test(server) {
   const relay = url.startsWith("turn");
   const gathered = await gather(server, relay);
   if (!gathered.works) return { url, works: false, answer: null, echo: null, words: gathered.words };
-  if (!relay) return { url, works: true, answer: gathered.after, echo: null, words: gathered.words };
+  if (!relay) return { url, works: true, answer: gathered.time, echo: null, words: gathered.words };
   const echo = await roundTrip(server);
-  const words = echo === null ? "gives relays, but data does not pass through it to itself" : "relays";
-  return { url, works: true, answer: gathered.after, echo, words };
+  const words = echo === null ? "allocates, but no data gets through" : "works";
+  return { url, works: true, answer: gathered.time, echo, words };
 }
 
 async function gather(server, relay) {
-  const troubles = [];
+  const errors = [];
   let pc;
   try {
     pc = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: relay ? "relay" : "all" });
@@ -45,7 +45,7 @@ async function gather(server, relay) {
   }
   try {
     pc.createDataChannel("test");
-    pc.onicecandidateerror = (event) => troubles.push(candidateError(event));
+    pc.onicecandidateerror = (event) => errors.push(candidateError(event));
     const start = performance.now();
     const answered = new Promise((resolve) => {
       pc.onicecandidate = ({ candidate }) => {
@@ -55,18 +55,18 @@ async function gather(server, relay) {
     });
     await pc.setLocalDescription(await pc.createOffer());
     const outcome = await within(answered, LIMIT);
-    if (typeof outcome === "number") return { works: true, after: outcome, words: relay ? "relays" : "answers" };
-    // A browser hides a reflexive address that equals its own: all went well, and there is no NAT.
-    if (!relay && outcome === null && troubles.length === 0) {
-      return { works: true, after: performance.now() - start, words: "answers; there is no NAT before you" };
+    if (typeof outcome === "number") return { works: true, time: outcome, words: "works" };
+    // A browser omits a reflexive address that equals its own: the server works, and there is no NAT.
+    if (!relay && outcome === null && errors.length === 0) {
+      return { works: true, time: performance.now() - start, words: "works – you are not behind NAT" };
     }
-    return { works: false, words: troubles.at(-1) ?? `no answer within ${LIMIT / 1000} seconds` };
+    return { works: false, words: errors.at(-1) ?? `no response within ${LIMIT / 1000} seconds` };
   } finally {
     pc.close();
   }
 }
 
-/** Two connections in this page, each through the relay only: the time of one message there and back. */
+/** Connects two peer connections of this page through the relay and measures the round trip of a message. */
 async function roundTrip(server) {
   const how = { iceServers: [server], iceTransportPolicy: "relay" };
   const [near, far] = [new RTCPeerConnection(how), new RTCPeerConnection(how)];
@@ -77,7 +77,7 @@ async function roundTrip(server) {
     const channel = near.createDataChannel("echo");
     const open = new Promise((resolve) => (channel.onopen = () => resolve(true)));
     const offer = await near.createOffer();
-    // The far end must know the near end before it hears of its candidates.
+    // Candidates may only be added after the remote description is set.
     await far.setRemoteDescription(offer);
     await near.setLocalDescription(offer);
     const answer = await far.createAnswer();
@@ -85,10 +85,10 @@ async function roundTrip(server) {
     await far.setLocalDescription(answer);
     if ((await within(open, LIMIT)) !== true) return null;
     let best = null;
-    for (let turn = 0; turn < 3; turn += 1) {
+    for (let attempt = 0; attempt < 3; attempt += 1) {
       const start = performance.now();
       const back = new Promise((resolve) => (channel.onmessage = () => resolve(true)));
-      channel.send(String(turn));
+      channel.send(String(attempt));
       if ((await within(back, LIMIT)) !== true) return best;
       best = Math.min(best ?? Infinity, performance.now() - start);
     }
@@ -105,5 +105,5 @@ function within(promise, limit) {
   return Promise.race([promise, new Promise((resolve) => setTimeout(resolve, limit, undefined))]);
 }
 
-/** How long each step may take, in milliseconds. */
+/** Timeout of each step, in milliseconds. */
 const LIMIT = 6_000;

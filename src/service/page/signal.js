@@ -1,22 +1,22 @@
-// The signaling client: one WebSocket that comes back by itself, with the id it had.
+// The signaling client: one WebSocket that reconnects by itself and keeps its id.
 
 import { failure, refusal } from "./words.js";
 
 /**
  * Events: `welcome`, `joined`, `left`, `offer`, `answer`, `candidate`, `message`, `bye` (detail: the message),
- * `refused` (detail: a Failure; the connection goes on), `lost` (detail: a Failure; it is trying again),
- * `ended` (detail: a Failure; it is not).
+ * `refused` (detail: a Failure; the connection stays open), `lost` (detail: a Failure; it reconnects),
+ * `ended` (detail: a Failure; it does not reconnect).
  */
 export class Signal extends EventTarget {
   #room;
   #token;
   #socket = null;
   #resume = null;
-  #waiting = [];
+  #unsent = [];
   #attempts = 0;
   #timer = 0;
   #closed = false;
-  #last = null;
+  #lastRefusal = null;
 
   constructor(room, token) {
     super();
@@ -33,29 +33,29 @@ export class Signal extends EventTarget {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url);
     this.#socket = socket;
-    socket.onmessage = (event) => this.#socket === socket && this.#hear(event.data);
-    socket.onclose = (event) => this.#socket === socket && this.#over(event.code);
+    socket.onmessage = (event) => this.#socket === socket && this.#receive(event.data);
+    socket.onclose = (event) => this.#socket === socket && this.#onClose(event.code);
   }
 
-  /** Sends now, or as soon as the connection stands again. */
+  /** Sends now, or once the connection is established again. */
   send(message) {
     const text = JSON.stringify(message);
     if (this.#resume && this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(text);
-    else if (this.#waiting.length < 256) this.#waiting.push(text);
+    else if (this.#unsent.length < 256) this.#unsent.push(text);
   }
 
-  /** Replaces a connection that may be dead without knowing it; the server keeps our place. */
-  renew() {
+  /** Replaces a connection that may be dead without a sign of it; the server keeps the place in the room. */
+  replaceSocket() {
     if (this.#closed || !this.#resume || this.#socket?.readyState === WebSocket.CONNECTING) return;
     const old = this.#socket;
     this.open();
     if (old) old.onclose = old.onmessage = null;
   }
 
-  /** Comes back after the end, with the id it had. */
-  revive() {
+  /** Reconnects after `ended`, with the same id. */
+  reopen() {
     this.#closed = false;
-    this.#last = null;
+    this.#lastRefusal = null;
     this.open();
   }
 
@@ -66,60 +66,60 @@ export class Signal extends EventTarget {
     this.#socket = null;
   }
 
-  #hear(text) {
+  #receive(text) {
     const message = JSON.parse(text);
     if (message.type === "error") {
-      const why = refusal(message);
-      if (GOES_ON.has(why.code)) this.#tell("refused", why);
-      else this.#last = why;
+      const reason = refusal(message);
+      if (NON_FATAL.has(reason.code)) this.#emit("refused", reason);
+      else this.#lastRefusal = reason;
       return;
     }
     if (message.type === "welcome") {
       this.#attempts = 0;
-      this.#last = null;
+      this.#lastRefusal = null;
       this.#resume = message.resume;
-      this.#tell("welcome", message);
-      for (const waiting of this.#waiting.splice(0)) this.#socket.send(waiting);
+      this.#emit("welcome", message);
+      for (const text of this.#unsent.splice(0)) this.#socket.send(text);
       return;
     }
-    this.#tell(message.type, message);
+    this.#emit(message.type, message);
   }
 
-  async #over(code) {
+  async #onClose(code) {
     this.#socket = null;
     if (this.#closed) return;
-    const why = this.#last ?? (this.#resume ? null : await this.#reason());
+    const reason = this.#lastRefusal ?? (this.#resume ? null : await this.#fetchRefusal());
     if (this.#closed || this.#socket) return;
-    if (FINAL.has(code) || (why && FINAL_CODES.has(why.code))) {
+    if (FINAL_CLOSE_CODES.has(code) || (reason && FINAL_REFUSALS.has(reason.code))) {
       this.#closed = true;
-      this.#tell("ended", why ?? failure("signaling", null));
+      this.#emit("ended", reason ?? failure("signaling", null));
       return;
     }
     this.#attempts += 1;
-    this.#tell("lost", why ?? failure("signaling", { name: "NetworkError", message: `the connection closed (${code})` }));
+    this.#emit("lost", reason ?? failure("signaling", { name: "NetworkError", message: `the connection closed (${code})` }));
     const pause = Math.min(5000, 200 * 2 ** Math.min(this.#attempts, 5)) * (0.75 + Math.random() / 2);
-    this.#last = null;
+    this.#lastRefusal = null;
     this.#timer = setTimeout(() => this.open(), pause);
   }
 
-  /** A browser does not tell why an upgrade failed; the same address says it over plain HTTP. */
-  async #reason() {
+  /** Fetches the reason of a failed upgrade over plain HTTP, because the browser does not reveal it. */
+  async #fetchRefusal() {
     try {
-      const answer = await fetch(`/signal?room=${encodeURIComponent(this.#room)}`, { cache: "no-store" });
-      const told = await answer.json();
-      return told.code === "not-websocket" ? null : refusal(told);
+      const response = await fetch(`/signal?room=${encodeURIComponent(this.#room)}`, { cache: "no-store" });
+      const error = await response.json();
+      return error.code === "not-websocket" ? null : refusal(error);
     } catch {
       return null;
     }
   }
 
-  #tell(type, detail) {
+  #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
 
-/** Refusals that leave the connection as it is. */
-const GOES_ON = new Set(["too-large", "too-fast", "binary", "bad-json", "bad-message", "unknown-type", "no-such-peer"]);
-/** Close codes after which trying again changes nothing. */
-const FINAL = new Set([4400, 4401, 4403, 4408, 4409, 4410]);
-const FINAL_CODES = new Set(["origin"]);
+/** Refusals that leave the connection open. */
+const NON_FATAL = new Set(["too-large", "too-fast", "binary", "bad-json", "bad-message", "unknown-type", "no-such-peer"]);
+/** Close codes after which reconnecting is pointless. */
+const FINAL_CLOSE_CODES = new Set([4400, 4401, 4403, 4408, 4409, 4410]);
+const FINAL_REFUSALS = new Set(["origin"]);

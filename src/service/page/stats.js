@@ -1,11 +1,11 @@
-// What getStats() says, made into one reading: the path, and how well it goes.
+// Readings of getStats(): the path and its quality.
 
 /**
  * @typedef {{type: string, protocol: string, relayProtocol: string | null, address: string | null, url: string | null}} End
  * @typedef {{local: End, remote: End, nat: boolean}} Path
  */
 
-/** Reads one connection's statistics, second after second. */
+/** Computes readings from one connection's successive statistics. */
 export class Meter {
   #before = null;
 
@@ -16,8 +16,8 @@ export class Meter {
   read(report) {
     const all = [...report.values()];
     const pair = selected(report, all);
-    const inbound = all.filter((one) => one.type === "inbound-rtp");
-    const sum = (list, key) => list.reduce((total, one) => total + (one[key] ?? 0), 0);
+    const inbound = all.filter((entry) => entry.type === "inbound-rtp");
+    const sum = (list, key) => list.reduce((total, entry) => total + (entry[key] ?? 0), 0);
     const now = {
       at: pair?.timestamp ?? all[0]?.timestamp ?? performance.now(),
       pair: pair?.id,
@@ -45,33 +45,33 @@ export class Meter {
   }
 }
 
-/** Whether either end of the path is relayed. */
+/** Returns true if either end of the path is relayed. */
 export function isRelayed({ local, remote }) {
   return local.type === "relay" || remote.type === "relay";
 }
 
-/** The path in a few words: `direct over udp`, `relayed over tls`. */
+/** A summary of the path: `Direct · UDP`, `Relayed · TLS`. */
 export function inWords(path, theirs) {
-  if (!isRelayed(path)) return `direct over ${path.local.protocol}`;
-  const ways = new Set();
-  if (path.local.type === "relay") ways.add(path.local.relayProtocol ?? path.local.protocol);
-  if (path.remote.type === "relay" && theirs?.local?.relayProtocol) ways.add(theirs.local.relayProtocol);
-  return ways.size ? `relayed over ${[...ways].join(" and ")}` : "relayed on their side";
+  if (!isRelayed(path)) return `Direct · ${path.local.protocol.toUpperCase()}`;
+  const protocols = new Set();
+  if (path.local.type === "relay") protocols.add(path.local.relayProtocol ?? path.local.protocol);
+  if (path.remote.type === "relay" && theirs?.local?.relayProtocol) protocols.add(theirs.local.relayProtocol);
+  return protocols.size ? `Relayed · ${[...protocols].map((protocol) => protocol.toUpperCase()).join(" and ")}` : "Relayed on their side";
 }
 
-/** What a candidate type means. */
+/** Explanations of candidate types. */
 export const TYPES = {
-  host: "own address",
+  host: "local address",
   srflx: "address seen by the server",
   prflx: "address seen by the other side",
-  relay: "relay's address",
+  relay: "relay address",
 };
 
 function selected(report, all) {
-  const transport = all.find((one) => one.type === "transport" && one.selectedCandidatePairId);
+  const transport = all.find((entry) => entry.type === "transport" && entry.selectedCandidatePairId);
   if (transport) return report.get(transport.selectedCandidatePairId);
-  const pairs = all.filter((one) => one.type === "candidate-pair");
-  return pairs.find((one) => one.selected) ?? pairs.find((one) => one.nominated && one.state === "succeeded");
+  const pairs = all.filter((entry) => entry.type === "candidate-pair");
+  return pairs.find((entry) => entry.selected) ?? pairs.find((entry) => entry.nominated && entry.state === "succeeded");
 }
 
 function path(report, all, pair) {
@@ -80,12 +80,12 @@ function path(report, all, pair) {
   return { local, remote, nat: isTranslated(local, all) };
 }
 
-/** Whether something on our side translates addresses: the path shows it, or a reflexive address that is not ours. */
+/** Returns true if a NAT is on this side: the path shows it, or a reflexive address that is not a local entry. */
 function isTranslated(local, all) {
   if (local.type !== "relay") return local.type !== "host";
-  const locals = all.filter((one) => one.type === "local-candidate");
-  const own = new Set(locals.filter((one) => one.candidateType === "host").map((one) => one.address));
-  return locals.some((one) => one.candidateType === "srflx" && !own.has(one.address));
+  const locals = all.filter((entry) => entry.type === "local-candidate");
+  const own = new Set(locals.filter((entry) => entry.candidateType === "host").map((entry) => entry.address));
+  return locals.some((entry) => entry.candidateType === "srflx" && !own.has(entry.address));
 }
 
 function end(candidate) {

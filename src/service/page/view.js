@@ -1,4 +1,4 @@
-// The page's elements: what is shown, and which buttons do what.
+// The page's elements and their event handlers.
 
 import { draw, sentence } from "./picture.js";
 import { Plot } from "./plot.js";
@@ -11,148 +11,148 @@ const plots = {
   rate: new Plot($("plot-rate"), 2, 100_000),
 };
 const logEmpty = $("log-empty");
-let shown = { path: null, theirs: null };
+let current = { path: null, theirs: null };
 
-/** Connects the page's elements with what they do. */
-export function start(acts) {
-  $("room").value = acts.room || freshName();
-  $("with-relay").checked = acts.relayOnly;
-  $("fresh").onclick = () => ($("room").value = freshName());
+/** Binds the page's elements to `actions`. */
+export function bind(actions) {
+  $("room").value = actions.room || randomRoomName();
+  $("with-relay").checked = actions.relayOnly;
+  $("new-room-name").onclick = () => ($("room").value = randomRoomName());
   $("join").onsubmit = (event) => {
     event.preventDefault();
-    acts.join({
+    actions.join({
       room: $("room").value,
       audio: $("with-audio").checked,
       video: $("with-video").checked,
       relayOnly: $("with-relay").checked,
     });
   };
-  $("invite").onclick = () => $("join").reportValidity() && copy($("invite"), acts.link($("room").value));
-  $("invite-more").onclick = () => copy($("invite-more"), acts.link());
-  $("copy").onclick = () => copy($("copy"), acts.link());
-  $("hang-up").onclick = acts.hangUp;
-  $("mute").onclick = acts.toggleMute;
-  $("camera").onclick = acts.toggleCamera;
-  $("relay").onclick = acts.toggleRelay;
-  $("restart").onclick = acts.restart;
-  $("again").onclick = acts.again;
-  $("play").onclick = () => $("theirs").play().then(() => ($("play").hidden = true));
+  $("invite").onclick = () => $("join").reportValidity() && copy($("invite"), actions.link($("room").value));
+  $("invite-more").onclick = () => copy($("invite-more"), actions.link());
+  $("copy").onclick = () => copy($("copy"), actions.link());
+  $("hang-up").onclick = actions.hangUp;
+  $("mute").onclick = actions.toggleMute;
+  $("camera").onclick = actions.toggleCamera;
+  $("relay").onclick = actions.toggleRelay;
+  $("restart").onclick = actions.restart;
+  $("retry").onclick = actions.retry;
+  $("play").onclick = () => $("remote-video").play().then(() => ($("play").hidden = true));
   $("test").onclick = async () => {
     $("test").disabled = true;
-    await acts.testRelay().finally(() => ($("test").disabled = false));
+    await actions.testRelay().finally(() => ($("test").disabled = false));
   };
-  $("say").onsubmit = (event) => {
+  $("chat-form").onsubmit = (event) => {
     event.preventDefault();
-    const words = $("words").value.trim();
-    if (!words || $("send").disabled) return;
-    acts.say(words);
-    $("words").value = "";
+    const text = $("chat-input").value.trim();
+    if (!text || $("send").disabled) return;
+    actions.sendChat(text);
+    $("chat-input").value = "";
   };
-  $("theirs").onresize = () => ($("screen").dataset.picture = $("theirs").videoWidth > 0 ? "yes" : "no");
-  new ResizeObserver(() => draw($("picture"), shown.path, shown.theirs)).observe($("picture"));
+  $("remote-video").onresize = () => ($("screen").dataset.picture = $("remote-video").videoWidth > 0 ? "yes" : "no");
+  new ResizeObserver(() => draw($("picture"), current.path, current.theirs)).observe($("picture"));
 }
 
 /** Shows a state of the call. */
-export function enter(state, words, room) {
+export function showState(state, words, room) {
   const before = document.body.dataset.state;
   document.body.dataset.state = state;
   const inside = state !== "idle";
-  $("door").hidden = inside;
+  $("lobby").hidden = inside;
   $("call").hidden = !inside;
   $("room-name").textContent = room;
-  $("waiting").hidden = state === "connected" || state === "seeking";
-  $("waiting-words").textContent = words;
+  $("waiting").hidden = state === "connected" || state === "reconnecting";
+  $("waiting-text").textContent = words;
   $("invite-more").hidden = state !== "waiting";
-  $("restart").disabled = !["connected", "seeking"].includes(state);
-  document.title = inside ? `${room} – Hairpin` : "Hairpin – a call between two browsers";
-  status(words);
+  $("restart").disabled = !["connected", "reconnecting"].includes(state);
+  document.title = inside ? `${room} – Hairpin` : "Hairpin – call another browser";
+  showStatus(words);
   if (before === "idle" && inside) $("mute").focus({ preventScroll: true });
   if (before !== "idle" && !inside) $("enter").focus({ preventScroll: true });
   if (!inside) {
     $("log").replaceChildren(logEmpty);
-    $("server-trouble-list").replaceChildren();
-    $("server-troubles").hidden = true;
+    $("server-error-list").replaceChildren();
+    $("server-errors").hidden = true;
   }
 }
 
-export function status(words) {
+export function showStatus(words) {
   $("status").textContent = words;
 }
 
-// Troubles
+// Alerts
 
-/** Shows a failure in words, with its code, name and message; the same one only once. */
-export function trouble(why) {
-  const key = `${why.words}/${why.code}/${why.name}`;
-  const old = [...$("troubles").children].find((one) => one.dataset.key === key);
-  const box = make("div", { class: "trouble", "data-key": key, "data-code": why.code });
-  const words = make("div", {}, make("p", { class: "what" }, why.words));
-  if (why.hint) words.append(make("p", {}, why.hint));
-  words.append(make("p", { class: "detail" }, make("code", {}, why.code), ` ${why.name}: ${why.message}`));
+/** Shows a failure with its code, name and message; the same failure only once. */
+export function showAlert(reason) {
+  const key = `${reason.words}/${reason.code}/${reason.name}`;
+  const old = [...$("alerts").children].find((item) => item.dataset.key === key);
+  const box = make("div", { class: "alert", "data-key": key, "data-code": reason.code });
+  const words = make("div", {}, make("p", { class: "what" }, reason.words));
+  if (reason.hint) words.append(make("p", {}, reason.hint));
+  words.append(make("p", { class: "detail" }, make("code", {}, reason.code), ` ${reason.name}: ${reason.message}`));
   const close = make("button", { type: "button", class: "small" }, "Dismiss");
   close.onclick = () => box.remove();
   box.append(words, close);
   if (old) old.replaceWith(box);
-  else $("troubles").append(box);
-  while ($("troubles").children.length > 4) $("troubles").firstElementChild.remove();
+  else $("alerts").append(box);
+  while ($("alerts").children.length > 4) $("alerts").firstElementChild.remove();
 }
 
-export function clearTroubles() {
-  $("troubles").replaceChildren();
+export function clearAlerts() {
+  $("alerts").replaceChildren();
 }
 
-/** Adds to the list of what single servers refused. */
-export function serverTrouble(words) {
-  const list = $("server-trouble-list");
-  if ([...list.children].some((one) => one.textContent === words) || list.children.length >= 20) return;
+/** Adds to the list of errors of single servers. */
+export function showServerError(words) {
+  const list = $("server-error-list");
+  if ([...list.children].some((item) => item.textContent === words) || list.children.length >= 20) return;
   list.append(make("li", {}, words));
-  $("server-troubles").hidden = false;
+  $("server-errors").hidden = false;
 }
 
-export function tryAgain(offered) {
-  $("again").hidden = !offered;
+export function offerRetry(offered) {
+  $("retry").hidden = !offered;
   if (offered) $("waiting").hidden = false;
 }
 
-export function blocked(why) {
+export function offerPlay(reason) {
   $("play").hidden = false;
-  trouble(why);
+  showAlert(reason);
 }
 
-// Pictures and sound
+// Video and audio
 
-/** Shows what they send; null shows nothing. */
-export async function theirs(stream) {
-  const video = $("theirs");
+/** Plays the remote stream; null clears it. */
+export async function playRemote(stream) {
+  const video = $("remote-video");
   $("play").hidden = true;
   if (video.srcObject !== stream) video.srcObject = stream;
   if (!stream) $("screen").dataset.picture = "no";
   else await video.play();
 }
 
-export function theirMedia(media) {
-  const words = !media ? "" : !media.audio && !media.video ? "no camera, no sound" : !media.audio ? "muted" : !media.video ? "camera off" : "";
+export function showRemoteMedia(media) {
+  const words = !media ? "" : !media.audio && !media.video ? "camera off, muted" : !media.audio ? "muted" : !media.video ? "camera off" : "";
   $("their-media").textContent = words;
   $("their-media").hidden = words === "";
   $("screen").dataset.camera = media && !media.video ? "off" : "on";
 }
 
-/** Shows our own picture and what our buttons do. */
-export function own({ audio, video }, track) {
-  const element = $("ours");
+/** Shows the local video and the state of the buttons. */
+export function showLocalMedia({ audio, video }, track) {
+  const element = $("local-video");
   if (track && element.srcObject?.getVideoTracks()[0] !== track) element.srcObject = new MediaStream([track]);
   if (!track) element.srcObject = null;
-  $("ours-frame").dataset.picture = video ? "yes" : "no";
-  $("ours-words").textContent = "No camera";
-  press("mute", !audio, audio ? "Mute" : "Unmute", audio ? "mic" : "mic-off");
-  press("camera", !video, video ? "Camera off" : "Camera on", video ? "cam" : "cam-off");
+  $("local-frame").dataset.picture = video ? "yes" : "no";
+  $("local-text").textContent = "Camera off";
+  setButton("mute", !audio, audio ? "Mute" : "Unmute", audio ? "mic" : "mic-off");
+  setButton("camera", !video, video ? "Camera off" : "Camera on", video ? "cam" : "cam-off");
 }
 
-export function relayOnly(only) {
+export function showRelayOnly(only) {
   $("relay").setAttribute("aria-pressed", String(only));
 }
 
-function press(id, pressed, label, icon) {
+function setButton(id, pressed, label, icon) {
   const button = $(id);
   button.dataset.off = pressed;
   button.removeAttribute("aria-pressed");
@@ -160,14 +160,14 @@ function press(id, pressed, label, icon) {
   button.querySelector("use").setAttribute("href", `#i-${icon}`);
 }
 
-// The path and its numbers
+// Path and quality
 
-/** Shows the path, with what the other side told of its own. */
-export function path(path, theirs) {
-  shown = { path, theirs };
+/** Shows the path, with what the other side reported about its own end. */
+export function showPath(path, theirs) {
+  current = { path, theirs };
   draw($("picture"), path, theirs);
-  const words = path ? inWords(path, theirs) : "no path yet";
-  $("path-words").textContent = words;
+  const words = path ? inWords(path, theirs) : "No path yet";
+  $("path-summary").textContent = words;
   $("picture").dataset.path = path ? (isRelayed(path) ? "relay" : "direct") : "none";
   $("facts").hidden = !path;
   if (!path) return;
@@ -182,10 +182,10 @@ export function path(path, theirs) {
 function end({ type, address, protocol }) {
   const kind = make("span", { class: "type" }, type);
   kind.title = TYPES[type] ?? "";
-  return [kind, ` ${address ?? "hidden address"} `, make("span", { class: "soft" }, protocol)];
+  return [kind, ` ${address ?? "address hidden by the browser"} `, make("span", { class: "soft" }, protocol)];
 }
 
-export function numbers({ roundTrip, received, sent, loss }) {
+export function showReading({ roundTrip, received, sent, loss }) {
   $("round-trip").textContent = roundTrip === null ? "–" : `${round(roundTrip)} ms`;
   $("loss").textContent = loss === null ? "–" : `${(loss * 100).toFixed(1)} %`;
   $("received").textContent = bits(received);
@@ -195,7 +195,7 @@ export function numbers({ roundTrip, received, sent, loss }) {
   plots.rate.add(received, sent);
 }
 
-export function clearNumbers() {
+export function clearReadings() {
   for (const id of ["round-trip", "loss", "received", "sent"]) $(id).textContent = "–";
   for (const plot of Object.values(plots)) plot.clear();
 }
@@ -210,24 +210,24 @@ function round(milliseconds) {
 
 // Chat
 
-export function chat(open) {
-  $("words").disabled = $("send").disabled = !open;
+export function enableChat(open) {
+  $("chat-input").disabled = $("send").disabled = !open;
 }
 
-export function say(who, words) {
+export function appendChat(who, words) {
   const log = $("log");
   logEmpty.remove();
-  log.append(make("p", { class: who }, make("span", { class: "unseen" }, `${who}: `), words));
+  log.append(make("p", { class: who }, make("span", { class: "visually-hidden" }, `${who}: `), words));
   while (log.children.length > 500) log.firstElementChild.remove();
   log.scrollTop = log.scrollHeight;
 }
 
 // The relay test
 
-/** Shows a row for each server; returns the rows with what shows their outcome. */
-export function testStarted(servers) {
+/** Shows a row for each server; returns for each a function that shows its outcome. */
+export function showTestRows(servers) {
   $("results").hidden = servers.length === 0;
-  $("test-words").textContent = servers.length ? "Testing…" : "The server hands out no ICE servers.";
+  $("test-summary").textContent = servers.length ? "Testing…" : "The server provides no ICE servers.";
   const body = $("results").tBodies[0];
   body.replaceChildren();
   return servers.map(({ url, kind, server }) => {
@@ -245,24 +245,24 @@ export function testStarted(servers) {
   });
 }
 
-export function testEnded(outcomes) {
+export function showTestSummary(outcomes) {
   const good = outcomes.filter((outcome) => outcome.works).length;
   if (outcomes.length === 0) return;
-  $("test-words").textContent = good === outcomes.length ? "Every server works from here." : `${good} of ${outcomes.length} servers work from here.`;
+  $("test-summary").textContent = good === outcomes.length ? "Every server works from here." : `${good} of ${outcomes.length} servers work from here.`;
 }
 
-export function testFailed(why) {
-  $("test-words").textContent = `${why.words} ${why.hint} (${why.name}: ${why.message})`;
+export function showTestFailure(reason) {
+  $("test-summary").textContent = `${reason.words} ${reason.hint} (${reason.name}: ${reason.message})`;
 }
 
-// Small things
+// Helpers
 
 async function copy(button, text) {
   const label = button.querySelector("span");
   const before = label.dataset.label ?? label.textContent;
   label.dataset.label = before;
   label.textContent = (await toClipboard(text)) ? "Copied" : "Not copied";
-  status(label.textContent === "Copied" ? "The link is copied." : `Copy this link: ${text}`);
+  showStatus(label.textContent === "Copied" ? "Link copied" : `Copy this link: ${text}`);
   setTimeout(() => (label.textContent = before), 2000);
 }
 
@@ -271,8 +271,8 @@ async function toClipboard(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Not a secure context, or not allowed: the old way.
-    const field = make("textarea", { class: "unseen", readonly: "" }, text);
+    // Not a secure context, or permission denied: use the deprecated command.
+    const field = make("textarea", { class: "visually-hidden", readonly: "" }, text);
     document.body.append(field);
     field.select();
     const copied = document.execCommand("copy");
@@ -288,10 +288,10 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
-/** A name that is easy to say and hard to guess: whoever knows it may join. */
-function freshName() {
+/** A name that is easy to say and hard to guess: anyone who knows it can join. */
+function randomRoomName() {
   const random = crypto.getRandomValues(new Uint32Array(8));
-  const tail = [...random.slice(2)].map((one) => LETTERS[one % LETTERS.length]).join("");
+  const tail = [...random.slice(2)].map((number) => LETTERS[number % LETTERS.length]).join("");
   return `${FIRST[random[0] % FIRST.length]}-${SECOND[random[1] % SECOND.length]}-${tail}`;
 }
 
