@@ -6,18 +6,17 @@
 
 use crate::net::Certificate;
 use crate::service::certificates::{Certificates, Pair, read};
+use crate::service::http_client;
 use axum::body::Body;
-use axum::http::{Request, Uri, header};
-use hyper_util::rt::TokioIo;
+use axum::http::Request;
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType,
     HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore};
 use std::fs::{self, OpenOptions};
 use std::future::Future;
 use std::io::{self, Write};
@@ -26,9 +25,6 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 /// What is ordered, and from whom.
 #[derive(Clone, Debug)]
@@ -146,9 +142,9 @@ impl Acme {
     async fn account(&self) -> io::Result<Account> {
         let path = self.account_file();
         let builder = || {
-            Ok::<_, io::Error>(Account::builder_with_http(Box::new(Http::new(
-                &self.authorities,
-            )?)))
+            Ok::<_, io::Error>(Account::builder_with_http(Box::new(AcmeClient(
+                http_client::HttpClient::new(&self.authorities)?,
+            ))))
         };
         let kept = fs::read(&path)
             .ok()
@@ -298,96 +294,33 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// HTTP to the ACME server: one request on a connection of its own, over TLS verified against known authorities.
-struct Http {
-    tls: Arc<ClientConfig>,
-}
+/// The HTTP client for the ACME library. RFC 8555 section 6.1 requires `https`.
+struct AcmeClient(http_client::HttpClient);
 
-impl Http {
-    fn new(authorities: &[CertificateDer<'static>]) -> io::Result<Http> {
-        let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-        for authority in authorities {
-            roots.add(authority.clone()).map_err(io::Error::other)?;
-        }
-        let crypto = Arc::new(aws_lc_rs::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
-        let tls = builder
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Http { tls: Arc::new(tls) })
-    }
-}
+type PendingResponse =
+    Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>>;
 
-type Asked = Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>>;
-
-impl HttpClient for Http {
-    fn request(&self, request: Request<BodyWrapper<axum::body::Bytes>>) -> Asked {
-        let tls = self.tls.clone();
+impl HttpClient for AcmeClient {
+    fn request(&self, request: Request<BodyWrapper<axum::body::Bytes>>) -> PendingResponse {
+        let client = self.0.clone();
         Box::pin(async move {
-            let asked = tokio::time::timeout(REQUEST, ask(tls, request)).await;
-            let asked = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            asked.map_err(|error| instant_acme::Error::Other(Box::new(error)))
+            let response = if request.uri().scheme_str() == Some("https") {
+                client
+                    .send(request.map(Body::new), LONGEST_ANSWER, REQUEST)
+                    .await
+            } else {
+                let message = "the URL of an ACME server must start with https://";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+            };
+            let (parts, body) = response
+                .map_err(|error| instant_acme::Error::Other(Box::new(error)))?
+                .into_parts();
+            Ok(BytesResponse {
+                parts,
+                body: Box::new(body),
+            })
         })
     }
-}
-
-async fn ask(
-    tls: Arc<ClientConfig>,
-    mut request: Request<BodyWrapper<axum::body::Bytes>>,
-) -> io::Result<BytesResponse> {
-    let uri = std::mem::take(request.uri_mut());
-    let authority = uri.authority().ok_or(io::ErrorKind::InvalidInput)?.clone();
-    let host = authority.host().trim_matches(['[', ']']).to_owned();
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = path.parse::<Uri>().map_err(io::Error::other)?;
-    let name = authority.as_str().parse().map_err(io::Error::other)?;
-    request.headers_mut().insert(header::HOST, name);
-    request
-        .headers_mut()
-        .insert(header::USER_AGENT, header::HeaderValue::from_static(AGENT));
-    if uri.scheme_str() != Some("https") {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "an ACME server is reached by https (RFC 8555 §6.1)",
-        ));
-    }
-    let stream = TcpStream::connect((host.as_str(), authority.port_u16().unwrap_or(443))).await?;
-    let name = ServerName::try_from(host).map_err(io::Error::other)?;
-    exchange(
-        TlsConnector::from(tls).connect(name, stream).await?,
-        request,
-    )
-    .await
-}
-
-async fn exchange<S>(
-    stream: S,
-    request: Request<BodyWrapper<axum::body::Bytes>>,
-) -> io::Result<BytesResponse>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    tokio::spawn(async move {
-        // What goes wrong on it the request hears of.
-        let _ = connection.await;
-    });
-    let (parts, body) = sender
-        .send_request(request)
-        .await
-        .map_err(io::Error::other)?
-        .into_parts();
-    let octets = axum::body::to_bytes(Body::new(body), LONGEST_ANSWER)
-        .await
-        .map_err(io::Error::other)?;
-    Ok(BytesResponse {
-        parts,
-        body: Box::new(octets),
-    })
 }
 
 /// After the first failure.
@@ -402,4 +335,3 @@ const ORDER: Duration = Duration::from_secs(120);
 const LONGEST_ANSWER: usize = 1 << 20;
 /// The problem of who has no account. RFC 8555 §6.7.
 const FORGOTTEN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
-const AGENT: &str = concat!("hairpin/", env!("CARGO_PKG_VERSION"));

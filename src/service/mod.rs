@@ -1,6 +1,6 @@
 //! The services around the relay: web page, signaling, ICE servers, metrics, admin.
 //!
-//! Two people who have nothing but a browser can call each other through them:
+//! With them, two browsers can call each other:
 //!
 //! ```text
 //!      browser A                     hairpin                        browser B
@@ -9,12 +9,12 @@
 //!          | GET /signal?room=R        |        GET /signal?room=R      |
 //!          |<- welcome (id, servers) --|-- welcome (id, servers) ------>|
 //!          |-- offer, candidates ----->|-- with "from" ---------------->|
-//!          |<==== media, through the relay where it must be ===========>|
+//!          |<==== media, through the relay if necessary ==============>|
 //! ```
 //!
-//! Nothing here is on the packet path: the relay does not know that these services exist, and they only know its
-//! addresses and the secret that its credentials are minted from. Whatever a client can make grow has a bound that
-//! an operator sets ([`signaling::Bounds`]).
+//! Nothing here is on the packet path. The relay does not depend on these services; they know only its addresses and the
+//! secret of its credentials. Everything that a client can make grow is limited ([`signaling::Limits`],
+//! [`web::WebSettings`]); time limits of HTTP are in [`http`].
 
 #![cfg_attr(
     not(test),

@@ -1,4 +1,4 @@
-//! Who may come in: origins, room access tokens, the authentication hook.
+//! Access control: origins, room access tokens, the authentication hook.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn upgrade_status(server: &Server, origin: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_stay_out() {
+async fn a_page_of_another_origin_is_refused() {
     let server = Server::start(WebSettings::default()).await;
     assert_eq!(
         upgrade_status(&server, &format!("http://{}", server.address)).await,
@@ -41,7 +41,7 @@ async fn pages_of_other_origins_stay_out() {
 }
 
 #[tokio::test]
-async fn an_operator_lists_origins_or_admits_all() {
+async fn listed_origins_are_allowed_and_any_allows_all() {
     let origins = Origins::Listed(vec!["https://app.example".into()]);
     let server = Server::start(WebSettings {
         origins,
@@ -66,7 +66,7 @@ async fn an_operator_lists_origins_or_admits_all() {
 }
 
 #[tokio::test]
-async fn rooms_open_by_token() {
+async fn a_room_opens_only_with_its_own_unexpired_token() {
     let tokens = RoomTokens::new(b"secret");
     let server = Server::start(WebSettings {
         tokens: Some(tokens.clone()),
@@ -80,48 +80,41 @@ async fn rooms_open_by_token() {
         tokens.create("green", now + 60),
     );
     let forged = RoomTokens::new(b"guess").create("blue", now + 60);
-    assert_eq!(
-        server.refused("room=blue").await,
-        ("token-required".into(), 4401)
-    );
-    assert_eq!(
-        server.refused(&format!("room=blue&token={old}")).await,
-        ("token-expired".into(), 4401)
-    );
-    assert_eq!(
-        server.refused(&format!("room=blue&token={other}")).await,
-        ("token-invalid".into(), 4401)
-    );
-    assert_eq!(
-        server.refused(&format!("room=blue&token={forged}")).await,
-        ("token-invalid".into(), 4401)
-    );
+    for (query, refusal) in [
+        ("room=blue".to_owned(), "token-required"),
+        (format!("room=blue&token={old}"), "token-expired"),
+        (format!("room=blue&token={other}"), "token-invalid"),
+        (format!("room=blue&token={forged}"), "token-invalid"),
+    ] {
+        let expected = (refusal.to_owned(), 4401);
+        assert_eq!(server.refusal(&query).await, expected, "{query}");
+    }
     let ann = server.join(&format!("room=blue&token={good}")).await;
     let again = server
         .join(&format!("room=blue&resume={}", ann.resume()))
         .await;
     assert_eq!(
         again.id, ann.id,
-        "who is inside need not show its token again"
+        "resuming requires no token"
     );
 }
 
 #[tokio::test]
-async fn settings_are_replaced_for_whoever_comes_next() {
+async fn replaced_settings_apply_to_new_connections_only() {
     let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
     server.web.replace_settings(WebSettings {
         tokens: Some(RoomTokens::new(b"secret")),
         ..WebSettings::default()
     });
-    assert_eq!(server.refused("room=blue").await.0, "token-required");
-    ann.nothing_else().await;
+    assert_eq!(server.refusal("room=blue").await.0, "token-required");
+    ann.assert_no_other_message().await;
 }
 
-/// A hook that answers with the status its `token` names, and what it was asked.
+/// A hook whose status is the `token` of the request, and the requests that it received.
 async fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/may-i?x=1", listener.local_addr().unwrap());
+    let url = format!("http://{}/admit?x=1", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = asked.clone();
     tokio::spawn(async move {
@@ -133,7 +126,7 @@ async fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
                 let read = stream.read(&mut octets).await.unwrap();
                 text += std::str::from_utf8(&octets[..read]).unwrap();
             }
-            assert!(text.starts_with("POST /may-i?x=1 HTTP/1.1\r\n"), "{text}");
+            assert!(text.starts_with("POST /admit?x=1 HTTP/1.1\r\n"), "{text}");
             let body: Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
             let status = body["token"].as_str().unwrap_or("403").to_owned();
             log.lock().unwrap().push(body);
@@ -151,7 +144,7 @@ async fn hook() -> (String, Arc<Mutex<Vec<Value>>>) {
 }
 
 #[tokio::test]
-async fn the_hook_decides() {
+async fn the_status_of_the_hook_decides() {
     let (url, asked) = hook().await;
     let hook = RoomHook::new(&url).with_timeout(Duration::from_millis(500));
     let server = Server::start(WebSettings {
@@ -164,27 +157,20 @@ async fn the_hook_decides() {
         asked.lock().unwrap()[0],
         json!({"room": "blue", "token": "204", "client": "127.0.0.1", "origin": null})
     );
-    assert_eq!(server.refused("room=blue").await, ("refused".into(), 4403));
-    assert_eq!(
-        server.refused("room=blue&token=401").await,
-        ("refused".into(), 4403)
-    );
-    assert_eq!(
-        server.refused("room=blue&token=500").await,
-        ("unchecked".into(), 4503)
-    );
-    assert_eq!(
-        server.refused("room=blue&token=302").await,
-        ("unchecked".into(), 4503)
-    );
-    assert_eq!(
-        server.refused("room=blue&token=never").await,
-        ("unchecked".into(), 4503)
-    );
+    for (query, refusal, close_code) in [
+        ("room=blue", "refused", 4403),
+        ("room=blue&token=401", "refused", 4403),
+        ("room=blue&token=500", "unchecked", 4503),
+        ("room=blue&token=302", "unchecked", 4503),
+        ("room=blue&token=never", "unchecked", 4503),
+    ] {
+        let expected = (refusal.to_owned(), close_code);
+        assert_eq!(server.refusal(query).await, expected, "{query}");
+    }
 }
 
 #[tokio::test]
-async fn a_hook_that_is_not_there_keeps_everybody_out() {
+async fn an_unreachable_hook_refuses_everyone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
@@ -194,13 +180,13 @@ async fn a_hook_that_is_not_there_keeps_everybody_out() {
     })
     .await;
     assert_eq!(
-        server.refused("room=blue").await,
+        server.refusal("room=blue").await,
         ("unchecked".into(), 4503)
     );
 }
 
 #[tokio::test]
-async fn the_hook_and_tokens_guard_the_servers_of_a_page_too() {
+async fn a_page_needs_a_room_token_for_ice_servers_too() {
     let tokens = RoomTokens::new(b"secret");
     let settings = WebSettings {
         ice: servers(),
@@ -208,16 +194,16 @@ async fn the_hook_and_tokens_guard_the_servers_of_a_page_too() {
         ..WebSettings::default()
     };
     let server = Server::start(settings).await;
-    // A proxy speaks for a page elsewhere: loopback's privilege is not for it.
+    // A proxy on loopback forwards for a page elsewhere, which loopback's exemption must not cover.
     let page = ["X-Forwarded-For: 192.0.2.1", "Sec-Fetch-Site: same-origin"];
-    let answer = within(server.ask("GET /ice-servers?room=blue", &page, "")).await;
+    let answer = within(server.request("GET /ice-servers?room=blue", &page, "")).await;
     assert_eq!(
         (answer.status, answer.json()["code"].clone()),
         (401, json!("token-required"))
     );
     let token = tokens.create("blue", u64::MAX);
     let answer = server
-        .ask(
+        .request(
             &format!("GET /ice-servers?room=blue&token={token}"),
             &page,
             "",
@@ -226,7 +212,7 @@ async fn the_hook_and_tokens_guard_the_servers_of_a_page_too() {
     assert_eq!(answer.status, 200);
 }
 
-/// How many ICE servers a welcome has, and whether any comes with credentials.
+/// Number of ICE servers in a welcome, and whether any has credentials.
 async fn welcome(server: &Server, query: &str, headers: &[(&'static str, &str)]) -> (usize, bool) {
     let mut socket = server
         .socket(query, headers)
@@ -243,7 +229,7 @@ async fn welcome(server: &Server, query: &str, headers: &[(&'static str, &str)])
 }
 
 #[tokio::test]
-async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
+async fn ice_open_decides_whose_welcome_has_credentials() {
     let (stun_alone, all) = ((1, false), (2, true));
     let start = async |access: IceAccess, change: fn(&mut WebSettings)| {
         let mut settings = WebSettings {
@@ -267,16 +253,16 @@ async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
         (IceAccess::Nobody, stun_alone, stun_alone, stun_alone),
     ] {
         let server = start(open, |_| ()).await;
-        assert_eq!(welcome(&server, "room=a", &[]).await, here, "{open:?} here");
+        assert_eq!(welcome(&server, "room=a", &[]).await, here, "{open:?}, this host");
         assert_eq!(
             welcome(&server, "room=b", &[stranger, host, page]).await,
             from_page,
-            "{open:?} our page"
+            "{open:?}, own page"
         );
         assert_eq!(
             welcome(&server, "room=c", &[stranger]).await,
             from_elsewhere,
-            "{open:?} a stranger"
+            "{open:?}, a stranger"
         );
     }
     let query = format!("room=a&token={}", tokens.create("a", u64::MAX));
@@ -299,13 +285,13 @@ async fn a_welcome_has_credentials_for_whom_ice_servers_are_open() {
     assert_eq!(
         welcome(&server, "room=a", &[app]).await,
         stun_alone,
-        "anybody's page, in a browser here"
+        "a page of any origin, in a browser on this host"
     );
 }
 
-/// A page of a stranger's name, whose DNS leads the browsers of this machine to a listener that only they can reach.
+/// A stranger's DNS name points the browsers of this host to a listener that only they can reach.
 #[tokio::test]
-async fn a_rebound_page_is_another_sites() {
+async fn a_page_under_a_rebound_dns_name_is_refused() {
     let server = Server::start(WebSettings {
         ice: servers(),
         ..WebSettings::default()
@@ -320,7 +306,7 @@ async fn a_rebound_page_is_another_sites() {
         .socket("room=a", &[("host", &host), ("origin", &origin)])
         .await
     else {
-        panic!("let in")
+        panic!("the upgrade succeeded")
     };
     assert_eq!(answer.status(), 403);
     let lines = [
@@ -331,7 +317,7 @@ async fn a_rebound_page_is_another_sites() {
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     assert_eq!(
         server
-            .ask("GET /ice-servers?room=a", &lines, "")
+            .request("GET /ice-servers?room=a", &lines, "")
             .await
             .status,
         403

@@ -31,7 +31,7 @@ struct Site {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn a_relayed_call_carries_media_and_chat_until_a_peer_hangs_up() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -94,7 +94,7 @@ fn a_relayed_call_carries_media_and_chat_until_a_peer_hangs_up() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn axe_finds_no_violation_in_any_state_of_the_page() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -131,7 +131,7 @@ fn axe_finds_no_violation_in_any_state_of_the_page() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn the_keyboard_reaches_every_control() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -178,7 +178,7 @@ fn the_keyboard_reaches_every_control() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn force_relay_switches_a_running_call_to_the_relay_and_back() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -198,7 +198,7 @@ fn force_relay_switches_a_running_call_to_the_relay_and_back() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn the_page_and_hairpin_peer_connect_in_either_order() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -234,7 +234,7 @@ fn the_page_and_hairpin_peer_connect_in_either_order() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn a_crashed_peer_is_announced_as_left() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -249,7 +249,7 @@ fn a_crashed_peer_is_announced_as_left() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn a_call_survives_a_restart_of_the_signaling_server() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -283,7 +283,7 @@ fn a_call_survives_a_restart_of_the_signaling_server() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn idling_ends_a_wait_but_not_a_call() {
     let site = Site::start_with(Limits {
         idle_timeout: Duration::from_secs(3),
@@ -306,7 +306,7 @@ fn idling_ends_a_wait_but_not_a_call() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn a_call_works_without_camera_and_microphone() {
     let site = Site::start();
     let browser = Browser::launch_with(&[], &["--use-fake-device-for-media-stream"]);
@@ -335,7 +335,7 @@ fn a_call_works_without_camera_and_microphone() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn the_relay_test_times_every_url() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -366,7 +366,7 @@ fn the_relay_test_times_every_url() {
 }
 
 #[test]
-#[ignore = "run by world::the_call_page_in_a_browser"]
+#[ignore = "run by namespace::the_call_page_in_a_browser"]
 fn a_refusal_is_shown_as_text() {
     let site = Site::start();
     let browser = Browser::launch();
@@ -391,7 +391,7 @@ impl Site {
         let mut realm = Realm::new("calls");
         realm.credentials.add_secret("north".to_owned());
         let relay = Relay::start_with_realm(V4, realm);
-        let (tell, told) = mpsc::channel();
+        let (started_sender, started) = mpsc::channel();
         let settings = WebSettings {
             ice: servers(relay.address.port()),
             limits,
@@ -409,7 +409,7 @@ impl Site {
                     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
                     address = listener.local_addr().unwrap();
                     let (stop, stopped) = oneshot::channel();
-                    let wanted = tell.send((address, stop)).is_ok();
+                    let wanted = started_sender.send((address, stop)).is_ok();
                     let stopped = async { drop(stopped.await) };
                     Web::new(settings.clone())
                         .unwrap()
@@ -419,11 +419,11 @@ impl Site {
                 });
             }
         });
-        let (address, stop) = told.recv().unwrap();
+        let (address, stop) = started.recv().unwrap();
         Site {
             address,
             stop: RefCell::new(Some(stop)),
-            started: told,
+            started,
             _relay: relay,
         }
     }

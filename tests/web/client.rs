@@ -1,4 +1,4 @@
-//! A server on a free port, and clients for it that are not its own.
+//! A web service on a free port, and independent clients for it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,17 +19,17 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
-/// One WebSocket to it.
+/// A peer's WebSocket.
 pub struct Peer {
     pub id: String,
     pub welcome: Value,
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
-/// An HTTP answer.
-pub struct Answer {
+/// An HTTP response.
+pub struct Response {
     pub status: u16,
-    /// The head in lower case.
+    /// The head, in lower case.
     pub head: String,
     pub original: String,
     pub body: String,
@@ -47,10 +47,10 @@ impl Server {
         Server { web, address }
     }
 
-    /// A peer that is welcome.
+    /// Joins a room and reads the welcome.
     pub async fn join(&self, query: &str) -> Peer {
         let mut socket = self.socket(query, &[]).await.expect("the upgrade succeeds");
-        let welcome = next(&mut socket).await.expect("something is said first");
+        let welcome = next(&mut socket).await.expect("a first message");
         assert_eq!(welcome["type"], "welcome", "{welcome}");
         Peer {
             id: welcome["id"].as_str().unwrap().to_owned(),
@@ -59,12 +59,12 @@ impl Server {
         }
     }
 
-    /// What a peer that is not welcome is told, and the close code.
-    pub async fn refused(&self, query: &str) -> (String, u16) {
+    /// The error code and close code of a refused peer.
+    pub async fn refusal(&self, query: &str) -> (String, u16) {
         let mut socket = self.socket(query, &[]).await.expect("the upgrade succeeds");
-        let error = next(&mut socket).await.expect("something is said first");
+        let error = next(&mut socket).await.expect("a first message");
         assert_eq!(error["type"], "error", "{error}");
-        (code(&error), closed(&mut socket).await)
+        (code(&error), close_code(&mut socket).await)
     }
 
     pub async fn socket(
@@ -81,8 +81,8 @@ impl Server {
         Ok(within(tokio_tungstenite::connect_async(request)).await?.0)
     }
 
-    /// One HTTP request. `headers` are whole lines.
-    pub async fn ask(&self, request: &str, headers: &[&str], body: &str) -> Answer {
+    /// Sends an HTTP request; `headers` are lines.
+    pub async fn request(&self, request: &str, headers: &[&str], body: &str) -> Response {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut text = format!(
             "{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n",
@@ -101,15 +101,15 @@ impl Server {
             .write_all(format!("{text}\r\n{body}").as_bytes())
             .await
             .unwrap();
-        let mut answer = String::new();
-        within(stream.read_to_string(&mut answer)).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let mut response = String::new();
+        within(stream.read_to_string(&mut response)).await.unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
         let status = head
             .split(' ')
             .nth(1)
             .and_then(|status| status.parse().ok())
             .expect("a status line");
-        Answer {
+        Response {
             status,
             head: head.to_ascii_lowercase(),
             original: head.to_owned(),
@@ -119,24 +119,24 @@ impl Server {
 }
 
 impl Server {
-    /// The entity tag of a path, as it came.
-    pub async fn tag(&self, path: &str) -> String {
-        let answer = self.ask(&format!("GET {path}"), &[], "").await;
-        let line = answer
+    /// The entity tag of a path.
+    pub async fn entity_tag(&self, path: &str) -> String {
+        let response = self.request(&format!("GET {path}"), &[], "").await;
+        let line = response
             .original
             .lines()
             .find(|line| line.to_ascii_lowercase().starts_with("etag:"))
-            .expect("a tag");
+            .expect("an entity tag");
         line.split_once(": ").unwrap().1.to_owned()
     }
 }
 
 impl Peer {
-    pub async fn say(&mut self, message: Value) {
-        self.say_text(&message.to_string()).await;
+    pub async fn send(&mut self, message: Value) {
+        self.send_text(&message.to_string()).await;
     }
 
-    pub async fn say_text(&mut self, text: &str) {
+    pub async fn send_text(&mut self, text: &str) {
         within(self.socket.send(Message::text(text))).await.unwrap();
     }
 
@@ -162,25 +162,25 @@ impl Peer {
         self.welcome["resume"].as_str().unwrap().to_owned()
     }
 
-    pub async fn closed(&mut self) -> u16 {
-        closed(&mut self.socket).await
+    pub async fn close_code(&mut self) -> u16 {
+        close_code(&mut self.socket).await
     }
 
-    /// Proves that everything said before has been dealt with and nothing else was answered: an error of our own
-    /// making comes back next.
-    pub async fn nothing_else(&mut self) {
-        self.say_text("not JSON").await;
+    /// Asserts that the server has processed everything and sent no other message: the next one is the error for a message
+    /// that is not JSON.
+    pub async fn assert_no_other_message(&mut self) {
+        self.send_text("not JSON").await;
         assert_eq!(self.error().await, "bad-json");
     }
 }
 
-impl Answer {
+impl Response {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("JSON: {}", self.body))
     }
 }
 
-/// Servers with every kind of URL, and credentials from the secret `north`.
+/// One URL of each kind, and credentials minted from the secret `north`.
 pub fn servers() -> IceServers {
     let urls = [
         "stun:{host}:3478",
@@ -196,11 +196,11 @@ pub fn servers() -> IceServers {
     }
 }
 
-/// Fails what takes far longer than it may.
+/// Fails if the future takes 30 s.
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future)
         .await
-        .expect("an answer within 30 s")
+        .expect("done within 30 s")
 }
 
 async fn next(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Option<Value> {
@@ -213,7 +213,7 @@ async fn next(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Option
     }
 }
 
-async fn closed(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> u16 {
+async fn close_code(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> u16 {
     loop {
         match within(socket.next()).await {
             Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),

@@ -1,4 +1,4 @@
-//! The page, the ICE servers, and the back-end API, over plain HTTP.
+//! The page, the ICE servers and the back-end API over plain HTTP.
 
 use futures_util::FutureExt;
 use hairpin::service::ice_servers::{ApiKey, Credentials, IceAccess, IceServers, mint};
@@ -19,9 +19,9 @@ async fn start(ice: IceServers) -> Server {
 }
 
 #[tokio::test]
-async fn the_page_comes_with_a_strict_policy() {
+async fn the_page_has_a_strict_policy_and_loads_only_its_own_files() {
     let server = start(servers()).await;
-    let page = server.ask("GET /", &[], "").await;
+    let page = server.request("GET /", &[], "").await;
     assert_eq!(page.status, 200);
     assert!(
         page.head.contains("content-type: text/html"),
@@ -42,8 +42,8 @@ async fn the_page_comes_with_a_strict_policy() {
         "{policy}"
     );
     assert!(page.head.contains("x-content-type-options: nosniff"));
-    // Everything it names is served here, and nothing is named that is elsewhere.
-    let named = |part: &&str| {
+    // Every referenced file is served here, and none is elsewhere.
+    let is_path = |part: &&str| {
         part.starts_with('/')
             && part.len() > 1
             && part
@@ -53,7 +53,7 @@ async fn the_page_comes_with_a_strict_policy() {
     let mut linked: Vec<String> = page
         .body
         .split('"')
-        .filter(named)
+        .filter(is_path)
         .map(String::from)
         .collect();
     assert!(linked.len() >= 3, "{linked:?}");
@@ -64,15 +64,15 @@ async fn the_page_comes_with_a_strict_policy() {
         "/picture.js",
         "/signal.js",
     ] {
-        let text = server.ask(&format!("GET {script}"), &[], "").await.body;
+        let text = server.request(&format!("GET {script}"), &[], "").await.body;
         let imported = text
             .split('"')
             .filter_map(|part| part.strip_prefix('.'))
-            .filter(|part| named(part));
+            .filter(|part| is_path(part));
         linked.extend(imported.map(String::from));
     }
     for path in linked {
-        let file = server.ask(&format!("GET {path}"), &[], "").await;
+        let file = server.request(&format!("GET {path}"), &[], "").await;
         assert_eq!(file.status, 200, "{path}");
         for elsewhere in ["https://", "http://", "url(//", "@import"] {
             let known = file.body.replace("http://www.w3.org/", "");
@@ -85,39 +85,39 @@ async fn the_page_comes_with_a_strict_policy() {
 }
 
 #[tokio::test]
-async fn the_page_is_cached_by_its_tag() {
+async fn the_page_is_cached_by_its_entity_tag() {
     let server = start(servers()).await;
-    let page = server.ask("GET /call.js", &[], "").await;
+    let page = server.request("GET /call.js", &[], "").await;
     assert!(
         page.head.contains("content-type: text/javascript"),
         "{}",
         page.head
     );
-    let exact = server.tag("/call.js").await;
+    let exact = server.entity_tag("/call.js").await;
     let again = server
-        .ask("GET /call.js", &[&format!("If-None-Match: {exact}")], "")
+        .request("GET /call.js", &[&format!("If-None-Match: {exact}")], "")
         .await;
     assert_eq!((again.status, again.body.as_str()), (304, ""));
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_not_meant_so() {
+async fn unknown_paths_and_wrong_methods_are_refused() {
     let server = start(servers()).await;
-    assert_eq!(server.ask("GET /nothing", &[], "").await.status, 404);
-    assert_eq!(server.ask("GET /../etc/passwd", &[], "").await.status, 404);
-    assert_eq!(server.ask("POST /", &[], "").await.status, 405);
-    let signal = server.ask("GET /signal?room=blue", &[], "").await;
+    assert_eq!(server.request("GET /nothing", &[], "").await.status, 404);
+    assert_eq!(server.request("GET /../etc/passwd", &[], "").await.status, 404);
+    assert_eq!(server.request("POST /", &[], "").await.status, 405);
+    let signal = server.request("GET /signal?room=blue", &[], "").await;
     assert_eq!(
         (signal.status, signal.json()["code"].clone()),
         (426, json!("not-websocket"))
     );
     assert!(signal.head.contains("upgrade: websocket"));
-    assert_eq!(server.ask("HEAD /", &[], "").await.status, 200);
+    assert_eq!(server.request("HEAD /", &[], "").await.status, 200);
 }
 
-/// RFC 6455 §4.2.1: Connection and Upgrade are lists, on as many lines as their sender likes; §4.4: another version is told ours.
+/// RFC 6455 section 4.2.1 makes Connection and Upgrade lists; section 4.4 tells a client of another version ours.
 #[tokio::test]
-async fn an_upgrade_may_be_asked_for_in_any_form() {
+async fn upgrade_headers_are_lists_on_any_number_of_lines() {
     let server = start(servers()).await;
     for (lines, answer) in [
         (
@@ -162,10 +162,10 @@ async fn an_upgrade_may_be_asked_for_in_any_form() {
 }
 
 #[tokio::test]
-async fn ice_servers_have_their_exact_shape() {
+async fn the_ice_servers_response_has_its_documented_shape() {
     let server = start(servers()).await;
     let page = ["Host: relay.example:8080", "Sec-Fetch-Site: same-origin"];
-    let answer = server.ask("GET /ice-servers?room=blue", &page, "").await;
+    let answer = server.request("GET /ice-servers?room=blue", &page, "").await;
     assert_eq!(answer.status, 200);
     assert!(
         answer.head.contains("content-type: application/json")
@@ -194,61 +194,35 @@ async fn ice_servers_have_their_exact_shape() {
 }
 
 #[tokio::test]
-async fn ice_servers_are_for_this_machine_and_for_our_pages() {
+async fn ice_servers_are_for_this_host_and_own_pages() {
     let server = start(servers()).await;
     let status = async |headers: &[&str], query: &str| {
         server
-            .ask(&format!("GET /ice-servers{query}"), headers, "")
+            .request(&format!("GET /ice-servers{query}"), headers, "")
             .await
             .status
     };
-    assert_eq!(status(&[], "").await, 200, "loopback");
-    assert_eq!(
-        status(&["Sec-Fetch-Site: cross-site"], "?room=blue").await,
-        403,
-        "a foreign page on this machine"
-    );
-    assert_eq!(
-        status(&["Host: rebound.example"], "").await,
-        403,
-        "a name that DNS leads here"
-    );
-    assert_eq!(
-        status(&["Origin: http://evil.example"], "?room=blue").await,
-        403
-    );
     let proxied = "X-Forwarded-For: 192.0.2.1";
-    assert_eq!(status(&[proxied], "?room=blue").await, 403, "a stranger");
-    assert_eq!(
-        status(&[proxied, "Sec-Fetch-Site: same-origin"], "?room=blue").await,
-        200,
-        "our page"
-    );
-    assert_eq!(
-        status(&[proxied, "Sec-Fetch-Site: same-origin"], "").await,
-        403,
-        "without a room"
-    );
-    assert_eq!(
-        status(
-            &[
-                proxied,
-                &format!("Referer: http://{}/?room=blue", server.address)
-            ],
-            "?room=blue"
-        )
-        .await,
-        200
-    );
-    assert_eq!(
-        status(&[proxied, "Referer: http://evil.example/"], "?room=blue").await,
-        403
-    );
-    assert_eq!(status(&[], "?room=a/b").await, 400);
+    let own_page = "Sec-Fetch-Site: same-origin";
+    let referer = format!("Referer: http://{}/?room=blue", server.address);
+    for (case, headers, query, expected) in [
+        ("loopback", &[][..], "", 200),
+        ("a foreign page on this host", &["Sec-Fetch-Site: cross-site"], "?room=blue", 403),
+        ("a DNS name that points to loopback", &["Host: rebound.example"], "", 403),
+        ("a foreign origin", &["Origin: http://evil.example"], "?room=blue", 403),
+        ("a stranger", &[proxied], "?room=blue", 403),
+        ("an own page", &[proxied, own_page], "?room=blue", 200),
+        ("an own page without a room", &[proxied, own_page], "", 403),
+        ("an own page by its referer", &[proxied, &referer], "?room=blue", 200),
+        ("a foreign referer", &[proxied, "Referer: http://evil.example/"], "?room=blue", 403),
+        ("an invalid room", &[], "?room=a/b", 400),
+    ] {
+        assert_eq!(status(headers, query).await, expected, "{case}");
+    }
 }
 
 #[tokio::test]
-async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
+async fn ice_open_widens_or_closes_ice_servers() {
     let anyone = WebSettings {
         ice: IceServers {
             access: IceAccess::Anyone,
@@ -262,7 +236,7 @@ async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
     })
     .await;
     let answer = server
-        .ask(
+        .request(
             "GET /ice-servers",
             &["X-Real-IP: 192.0.2.1", "Origin: https://app.example"],
             "",
@@ -279,7 +253,7 @@ async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
         ..servers()
     })
     .await;
-    let answer = server.ask("GET /ice-servers", &[], "").await;
+    let answer = server.request("GET /ice-servers", &[], "").await;
     assert_eq!(
         (answer.status, answer.json()["code"].clone()),
         (403, json!("not-open"))
@@ -291,7 +265,7 @@ async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
     .await;
     assert_eq!(
         server
-            .ask(
+            .request(
                 "GET /ice-servers?room=a",
                 &["Via: x", "Sec-Fetch-Site: same-origin"],
                 ""
@@ -300,11 +274,11 @@ async fn the_operator_opens_ice_servers_wider_or_not_at_all() {
             .status,
         403
     );
-    assert_eq!(server.ask("GET /ice-servers", &[], "").await.status, 200);
+    assert_eq!(server.request("GET /ice-servers", &[], "").await.status, 200);
 }
 
 #[tokio::test]
-async fn fixed_credentials_and_a_fixed_host() {
+async fn fixed_credentials_and_a_fixed_host_are_handed_out() {
     let credentials = Credentials::Fixed {
         username: "ann".into(),
         password: "pass".into(),
@@ -316,7 +290,7 @@ async fn fixed_credentials_and_a_fixed_host() {
     })
     .await;
     let json = server
-        .ask("GET /ice-servers", &["Host: [::1]:8080"], "")
+        .request("GET /ice-servers", &["Host: [::1]:8080"], "")
         .await
         .json();
     assert_eq!(json["iceServers"][0]["urls"][0], "stun:turn.example:3478");
@@ -330,7 +304,7 @@ async fn fixed_credentials_and_a_fixed_host() {
 }
 
 #[tokio::test]
-async fn back_ends_generate_by_key() {
+async fn a_back_end_generates_credentials_with_its_key() {
     let keys = vec![ApiKey {
         key: "shop".into(),
         bearer: "b3ar3r".into(),
@@ -339,7 +313,7 @@ async fn back_ends_generate_by_key() {
     let path = "POST /v1/turn/keys/shop/credentials/generate-ice-servers";
     let json = "Content-Type: application/json";
     let good = server
-        .ask(
+        .request(
             path,
             &["Authorization: Bearer b3ar3r", json],
             r#"{"ttl":3600}"#,
@@ -426,7 +400,7 @@ async fn back_ends_generate_by_key() {
             "bad-name",
         ),
     ] {
-        let answer = server.ask(path, &headers, body).await;
+        let answer = server.request(path, &headers, body).await;
         assert_eq!(
             (answer.status, &answer.json()["code"]),
             (status, &json!(code)),
@@ -436,17 +410,17 @@ async fn back_ends_generate_by_key() {
     let other = path.replace("shop", "shelf");
     assert_eq!(
         server
-            .ask(&other, &["Authorization: Bearer b3ar3r"], "")
+            .request(&other, &["Authorization: Bearer b3ar3r"], "")
             .await
             .status,
         401
     );
     let plain = server
-        .ask(path, &["Authorization: bearer b3ar3r"], "")
+        .request(path, &["Authorization: bearer b3ar3r"], "")
         .await;
     assert_eq!((plain.status, &plain.json()["ttl"]), (201, &json!(86_400)));
     let named = server
-        .ask(
+        .request(
             path,
             &["Authorization: Bearer b3ar3r"],
             r#"{"ttl":60,"customIdentifier":"ann"}"#,
@@ -461,7 +435,7 @@ async fn back_ends_generate_by_key() {
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(20_000));
     assert_eq!(
         server
-            .ask(path, &["Authorization: Bearer b3ar3r"], &large)
+            .request(path, &["Authorization: Bearer b3ar3r"], &large)
             .await
             .status,
         400
@@ -469,19 +443,19 @@ async fn back_ends_generate_by_key() {
 }
 
 #[tokio::test]
-async fn without_a_bearer_configured_nothing_opens_the_api() {
+async fn without_configured_keys_the_api_refuses_everyone() {
     let server = start(servers()).await;
     let path = "POST /v1/turn/keys/x/credentials/generate-ice-servers";
     assert_eq!(
         server
-            .ask(path, &["Authorization: Bearer "], "")
+            .request(path, &["Authorization: Bearer "], "")
             .await
             .status,
         401
     );
     assert_eq!(
         server
-            .ask(
+            .request(
                 "GET /v1/turn/keys/x/credentials/generate-ice-servers",
                 &[],
                 ""
@@ -493,7 +467,7 @@ async fn without_a_bearer_configured_nothing_opens_the_api() {
 }
 
 #[tokio::test]
-async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
+async fn a_stream_accepted_elsewhere_is_served() {
     let web = Web::new(WebSettings {
         ice: servers(),
         ..WebSettings::default()
@@ -515,7 +489,7 @@ async fn any_stream_can_be_served_as_the_shared_tls_port_does() {
 }
 
 #[tokio::test]
-async fn the_link_to_a_call_opens_a_room_of_its_own() {
+async fn a_new_call_url_opens_its_own_room() {
     let server = start(servers()).await;
     let url = hairpin::service::web::new_call_url(server.address).unwrap();
     let room = url
@@ -531,7 +505,7 @@ async fn the_link_to_a_call_opens_a_room_of_its_own() {
 }
 
 #[tokio::test]
-async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
+async fn all_listeners_share_one_limit_of_connections() {
     let server = Server::start(WebSettings {
         http_connections: 1,
         ..WebSettings::default()
@@ -544,13 +518,13 @@ async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
     };
     let (near, far) = tokio::io::duplex(64 << 10);
     server.web.serve_stream(far, arrival).await;
-    let mut waiting = Box::pin(server.ask("GET /", &[], ""));
+    let mut waiting = Box::pin(server.request("GET /", &[], ""));
     assert!(waiting.as_mut().now_or_never().is_none());
     let (_, second) = tokio::io::duplex(64);
     let mut second = Box::pin(server.web.serve_stream(second, arrival));
     assert!(
         second.as_mut().now_or_never().is_none(),
-        "the one turn is taken"
+        "the only permit is in use"
     );
     drop(second);
     drop(near);
@@ -558,7 +532,7 @@ async fn one_bound_holds_for_the_listener_and_for_the_shared_tls_port() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_makes_room() {
+async fn connections_without_a_complete_request_time_out() {
     let settings = WebSettings {
         http_connections: 2,
         http_timeout: Duration::from_millis(50),
@@ -566,7 +540,7 @@ async fn who_says_nothing_makes_room() {
     };
     let server = Server::start(settings).await;
     let mut silent = Vec::new();
-    for said in [
+    for sent in [
         "",
         "P",
         "GET /call.js HTTP/1.1\r\n",
@@ -574,13 +548,13 @@ async fn who_says_nothing_makes_room() {
         "",
     ] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        stream.write_all(said.as_bytes()).await.unwrap();
+        stream.write_all(sent.as_bytes()).await.unwrap();
         silent.push(stream);
     }
-    assert_eq!(within(server.ask("GET /", &[], "")).await.status, 200);
+    assert_eq!(within(server.request("GET /", &[], "")).await.status, 200);
     for mut stream in silent {
         let mut nothing = Vec::new();
-        // A reset is an end too.
+        // A reset ends the connection as well.
         let _ = within(stream.read_to_end(&mut nothing)).await;
         assert!(!nothing.starts_with(b"HTTP/1.1 200"));
     }

@@ -1,4 +1,4 @@
-//! Every bound of the signaling, and the error that tells of it.
+//! Every limit of the signaling, and the error that reports it.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn start(limits: Limits) -> Server {
 }
 
 #[tokio::test]
-async fn room_names() {
+async fn a_room_name_has_at_most_64_unreserved_characters() {
     let server = start(Limits::default()).await;
     let long = "x".repeat(65);
     for query in [
@@ -35,7 +35,7 @@ async fn room_names() {
         &format!("room={long}"),
     ] {
         assert_eq!(
-            server.refused(query).await,
+            server.refusal(query).await,
             ("bad-room".into(), 4400),
             "{query}"
         );
@@ -45,24 +45,24 @@ async fn room_names() {
 }
 
 #[tokio::test]
-async fn peers_of_a_room() {
+async fn the_first_peer_sets_the_size_of_a_room() {
     let server = start(Limits::default()).await;
     let ann = server.join("room=blue").await;
     let mut bob = server.join("room=blue").await;
     assert_eq!(
-        server.refused("room=blue").await,
+        server.refusal("room=blue").await,
         ("room-full".into(), 4409)
     );
     assert_eq!(
-        server.refused("room=blue&peers=9").await,
+        server.refusal("room=blue&peers=9").await,
         ("room-full".into(), 4409),
-        "the first peer decides"
+        "the room exists"
     );
-    bob.nothing_else().await;
+    bob.assert_no_other_message().await;
     drop(ann);
     for peers in ["0", "1", "17", "-1", "many", ""] {
         assert_eq!(
-            server.refused(&format!("room=red&peers={peers}")).await,
+            server.refusal(&format!("room=red&peers={peers}")).await,
             ("bad-peers".into(), 4400),
             "{peers}"
         );
@@ -71,11 +71,11 @@ async fn peers_of_a_room() {
     for _ in 1..16 {
         sixteen.push(server.join("room=green").await);
     }
-    assert_eq!(server.refused("room=green").await.0, "room-full");
+    assert_eq!(server.refusal("room=green").await.0, "room-full");
 }
 
 #[tokio::test]
-async fn rooms_and_connections() {
+async fn rooms_and_connections_are_limited() {
     let server = start(Limits {
         rooms: 2,
         connections: 4,
@@ -85,7 +85,7 @@ async fn rooms_and_connections() {
     let one = server.join("room=one").await;
     let _two = (server.join("room=two").await, server.join("room=two").await);
     assert_eq!(
-        server.refused("room=three").await,
+        server.refusal("room=three").await,
         ("too-many-rooms".into(), 4503)
     );
     within(async {
@@ -104,15 +104,15 @@ async fn rooms_and_connections() {
     drop(one);
 }
 
-/// Over streams that were accepted elsewhere, since all that comes to the test's listener comes from loopback.
+/// Over streams accepted elsewhere, because every client of the test's listener is on loopback.
 #[tokio::test]
-async fn connections_of_an_address() {
+async fn connections_from_one_address_are_limited() {
     let server = start(Limits {
         connections_per_address: 1,
         ..Limits::default()
     })
     .await;
-    let come = async |peer: &str| {
+    let connect = async |peer: &str| {
         let (near, far) = tokio::io::duplex(1 << 16);
         let arrival = ConnectionInfo {
             client: peer.parse().unwrap(),
@@ -126,18 +126,18 @@ async fn connections_of_an_address() {
         ))
         .await
     };
-    let first = come("192.0.2.9:1").await.unwrap();
-    let Err(tungstenite::Error::Http(answer)) = come("192.0.2.9:2").await else {
+    let first = connect("192.0.2.9:1").await.unwrap();
+    let Err(tungstenite::Error::Http(answer)) = connect("192.0.2.9:2").await else {
         panic!("a second connection")
     };
     assert_eq!(answer.status(), 503);
-    assert!(come("192.0.2.10:1").await.is_ok());
+    assert!(connect("192.0.2.10:1").await.is_ok());
     let _ours = (server.join("room=red").await, server.join("room=red").await);
     drop(first);
 }
 
 #[tokio::test]
-async fn message_size() {
+async fn an_oversized_message_is_refused_and_four_times_the_size_disconnects() {
     let server = start(Limits {
         message_size: 100,
         ..Limits::default()
@@ -152,23 +152,23 @@ async fn message_size() {
         let empty = json!({"type": "message", "x": ""}).to_string().len();
         json!({"type": "message", "x": "x".repeat(octets - empty)}).to_string()
     };
-    bob.say_text(&sized(100)).await;
+    bob.send_text(&sized(100)).await;
     assert_eq!(ann.next().await["type"], "message");
-    bob.say_text(&sized(101)).await;
+    bob.send_text(&sized(101)).await;
     assert_eq!(bob.error().await, "too-large");
-    bob.say_text(&sized(400)).await;
+    bob.send_text(&sized(400)).await;
     assert_eq!(bob.error().await, "too-large");
-    bob.say_text(&sized(99)).await;
+    bob.send_text(&sized(99)).await;
     assert_eq!(ann.next().await["type"], "message");
-    bob.say_text(&sized(401)).await;
+    bob.send_text(&sized(401)).await;
     assert_eq!(bob.error().await, "too-large");
-    assert_eq!(bob.closed().await, 1009);
+    assert_eq!(bob.close_code().await, 1009);
     assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
 }
 
-/// What has come of a message waits in memory, and pongs must not keep it there.
+/// The fragments of a message are buffered; pongs must not keep them in memory.
 #[tokio::test]
-async fn message_time() {
+async fn an_unfinished_message_disconnects_its_sender() {
     let fragment = |text: &str, opcode, last| {
         Message::Frame(Frame::message(text.to_owned(), OpCode::Data(opcode), last))
     };
@@ -200,13 +200,13 @@ async fn message_time() {
         .send(fragment("{", Data::Text, false))
         .await
         .unwrap();
-    // Each ping is answered while this waits.
+    // The client answers every ping while it waits.
     assert_eq!(ann.error().await, "unfinished");
-    assert_eq!(ann.closed().await, 4412);
+    assert_eq!(ann.close_code().await, 4412);
 }
 
 #[tokio::test]
-async fn rate() {
+async fn messages_over_the_rate_are_dropped_and_then_disconnect() {
     let server = start(Limits {
         message_rate: 1,
         message_burst: 5,
@@ -219,13 +219,13 @@ async fn rate() {
     );
     ann.next().await;
     for n in 0..7 {
-        bob.say(json!({"type": "message", "n": n})).await;
+        bob.send(json!({"type": "message", "n": n})).await;
     }
     assert_eq!(bob.error().await, "too-fast");
     for n in 0..5 {
         assert_eq!(ann.next().await["n"], n);
     }
-    // Pings count too, and patience ends.
+    // Pings count as well.
     for _ in 0..40 {
         let _ = bob.socket.send(Message::Ping("x".into())).await;
     }
@@ -251,7 +251,7 @@ async fn closing(peer: &mut crate::client::Peer) -> Option<u16> {
 }
 
 #[tokio::test]
-async fn idle_time() {
+async fn a_peer_without_messages_is_disconnected_despite_pongs() {
     let server = start(Limits {
         idle_timeout: Duration::from_millis(300),
         ..Limits::default()
@@ -259,7 +259,7 @@ async fn idle_time() {
     .await;
     let mut ann = server.join("room=blue").await;
     assert_eq!(ann.error().await, "idle");
-    assert_eq!(ann.closed().await, 4408);
+    assert_eq!(ann.close_code().await, 4408);
     let ping = Limits {
         idle_timeout: Duration::from_millis(300),
         ping_interval: Duration::from_millis(20),
@@ -267,11 +267,11 @@ async fn idle_time() {
     };
     let server = start(ping).await;
     let mut ann = server.join("room=blue").await;
-    assert_eq!(ann.error().await, "idle", "pongs are no messages");
+    assert_eq!(ann.error().await, "idle", "pongs are not messages");
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_dropped_and_its_queue_with_it() {
+async fn a_slow_reader_is_disconnected() {
     let limits = Limits {
         message_rate: 1_000_000,
         message_burst: 1_000_000,
@@ -284,23 +284,23 @@ async fn a_slow_reader_is_dropped_and_its_queue_with_it() {
     let slow = server.join("room=blue").await;
     let mut fast = server.join("room=blue").await;
     let text = json!({"type": "message", "x": "x".repeat(60_000)}).to_string();
-    // The kernel's buffers hold some megabytes; nothing reads them, so the queue must fill well before this ends.
+    // The kernel buffers some megabytes, so the queue fills long before the loop ends.
     let mut sent = 0;
     while server.web.counts().dropped == 0 {
-        fast.say_text(&text).await;
+        fast.send_text(&text).await;
         sent += 1;
         assert!(
             sent < 2_000,
-            "120 MB were taken for a peer that reads nothing"
+            "the server accepted 120 MB for a peer that reads nothing"
         );
     }
     assert_eq!(fast.next().await, json!({"type": "left", "id": slow.id}));
     assert_eq!(server.web.counts().peers, 1);
-    fast.nothing_else().await;
+    fast.assert_no_other_message().await;
 }
 
 #[tokio::test]
-async fn errors_fill_the_queue_of_who_does_not_read_them() {
+async fn unread_errors_count_against_the_queue() {
     let limits = Limits {
         message_rate: 10_000_000,
         message_burst: 10_000_000,
@@ -308,19 +308,19 @@ async fn errors_fill_the_queue_of_who_does_not_read_them() {
         ..Limits::default()
     };
     let server = start(limits).await;
-    let (mut deaf, mut ann) = (
+    let (mut slow, mut ann) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
     );
     let nonsense = "x".repeat(50);
     within(async {
-        // Until the kernel's buffers are full of errors, and the queue behind them.
-        while deaf.socket.feed(Message::text(&nonsense)).await.is_ok()
+        // Until errors fill the kernel's buffers and the queue behind them.
+        while slow.socket.feed(Message::text(&nonsense)).await.is_ok()
             && server.web.counts().peers == 2
         {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(ann.next().await, json!({"type": "left", "id": deaf.id}));
+    assert_eq!(ann.next().await, json!({"type": "left", "id": slow.id}));
 }

@@ -1,13 +1,13 @@
-//! The web listener from outside: HTTP, the signaling protocol with its every bound, and the call page in a browser.
+//! The web listener: HTTP, the signaling protocol with all of its limits, and the call page in a browser.
 
 mod access;
 mod calls;
 mod client;
 mod http;
 mod limits;
+mod namespace;
 mod protocol;
-mod staying;
-mod world;
+mod resuming;
 
 #[path = "../support/mod.rs"]
 mod support;

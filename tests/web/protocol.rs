@@ -1,4 +1,4 @@
-//! Every message of the signaling.
+//! The messages of the signaling.
 
 use hairpin::service::web::WebSettings;
 use serde_json::json;
@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use crate::client::{Server, servers};
 
 #[tokio::test]
-async fn two_peers_meet_talk_and_part() {
+async fn messages_are_forwarded_until_a_peer_closes() {
     let server = Server::start(WebSettings {
         ice: servers(),
         ..WebSettings::default()
@@ -23,34 +23,34 @@ async fn two_peers_meet_talk_and_part() {
     assert_ne!(ann.id, bob.id);
     assert_eq!(ann.next().await, json!({"type": "joined", "id": bob.id}));
 
-    bob.say(json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id}))
+    bob.send(json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id}))
         .await;
     assert_eq!(
         ann.next().await,
         json!({"type": "offer", "sdp": "v=0\r\n", "to": ann.id, "from": bob.id})
     );
-    ann.say(json!({"type": "answer", "sdp": "whatever it says"}))
+    ann.send(json!({"type": "answer", "sdp": "whatever it says"}))
         .await;
     assert_eq!(
         bob.next().await,
         json!({"type": "answer", "sdp": "whatever it says", "from": ann.id})
     );
-    bob.say(json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}}))
+    bob.send(json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}}))
         .await;
     assert_eq!(ann.next().await["candidate"]["sdpMid"], "0");
-    bob.say(json!({"type": "candidate", "candidate": null}))
+    bob.send(json!({"type": "candidate", "candidate": null}))
         .await;
     assert_eq!(
         ann.next().await,
         json!({"type": "candidate", "candidate": null, "from": bob.id})
     );
-    ann.say(json!({"type": "message", "text": "Grüße 👋", "to": null}))
+    ann.send(json!({"type": "message", "text": "Grüße 👋", "to": null}))
         .await;
     assert_eq!(bob.next().await["text"], "Grüße 👋");
-    ann.say(json!({"type": "bye"})).await;
+    ann.send(json!({"type": "bye"})).await;
     assert_eq!(bob.next().await, json!({"type": "bye", "from": ann.id}));
 
-    // RFC 6455 §5.5.1: a close is answered with a close.
+    // RFC 6455 section 5.5.1: a close is answered with a close.
     ann.socket
         .close(Some(CloseFrame {
             code: 1000.into(),
@@ -58,17 +58,17 @@ async fn two_peers_meet_talk_and_part() {
         }))
         .await
         .unwrap();
-    assert_eq!(ann.closed().await, 1000);
+    assert_eq!(ann.close_code().await, 1000);
     assert_eq!(bob.next().await, json!({"type": "left", "id": ann.id}));
-    bob.nothing_else().await;
+    bob.assert_no_other_message().await;
 }
 
-/// RFC 6455 §7.1.7: whoever does not speak WebSocket loses the connection at once, and the others hear of it.
+/// RFC 6455 section 7.1.7: a protocol error fails the connection at once. The others are told `left`.
 #[tokio::test]
-async fn what_is_no_websocket_is_closed_with_1002() {
+async fn an_invalid_frame_closes_with_1002() {
     let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
-    // A frame without a mask, with a reserved bit, of an opcode that is none, a ping that is too long, text that is none.
+    // An unmasked frame, a reserved bit, a reserved opcode, invalid UTF-8, and (below) an oversized ping.
     let long_ping = [&b"\x89\xfe\0\x80\0\0\0\0"[..], &[0; 128]].concat();
     let short = [
         &b"\x81\x02{}"[..],
@@ -83,13 +83,13 @@ async fn what_is_no_websocket_is_closed_with_1002() {
             unreachable!("the server speaks no TLS")
         };
         stream.write_all(frame).await.unwrap();
-        assert_eq!(bob.closed().await, 1002, "{frame:x?}");
+        assert_eq!(bob.close_code().await, 1002, "{frame:x?}");
         assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
     }
 }
 
 #[tokio::test]
-async fn the_welcome_brings_servers_minted_for_this_peer() {
+async fn the_welcome_contains_credentials_minted_for_the_peer() {
     let server = Server::start(WebSettings {
         ice: servers(),
         ..WebSettings::default()
@@ -120,7 +120,7 @@ async fn the_welcome_brings_servers_minted_for_this_peer() {
 }
 
 #[tokio::test]
-async fn to_names_one_of_several_and_its_absence_all() {
+async fn a_message_goes_to_the_named_peer_or_to_all_others() {
     let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue&peers=3").await;
     assert_eq!(ann.welcome["limit"], 3);
@@ -130,20 +130,20 @@ async fn to_names_one_of_several_and_its_absence_all() {
     ann.next().await;
     ann.next().await;
     bob.next().await;
-    ann.say(json!({"type": "message", "n": 1, "to": eve.id}))
+    ann.send(json!({"type": "message", "n": 1, "to": eve.id}))
         .await;
-    ann.say(json!({"type": "message", "n": 2})).await;
+    ann.send(json!({"type": "message", "n": 2})).await;
     assert_eq!(
         (eve.next().await["n"].clone(), eve.next().await["n"].clone()),
         (json!(1), json!(2))
     );
     assert_eq!(bob.next().await["n"], 2);
-    ann.nothing_else().await;
-    bob.nothing_else().await;
+    ann.assert_no_other_message().await;
+    bob.assert_no_other_message().await;
 }
 
 #[tokio::test]
-async fn a_sender_cannot_be_faked_and_rooms_do_not_leak() {
+async fn a_sender_cannot_be_forged_nor_reach_another_room() {
     let server = Server::start(WebSettings::default()).await;
     let (mut ann, mut bob) = (
         server.join("room=blue").await,
@@ -151,18 +151,18 @@ async fn a_sender_cannot_be_faked_and_rooms_do_not_leak() {
     );
     let mut eve = server.join("room=green").await;
     ann.next().await;
-    bob.say_text(r#"{"type":"message","from":"somebody","from":"else"}"#)
+    bob.send_text(r#"{"type":"message","from":"somebody","from":"else"}"#)
         .await;
     assert_eq!(ann.next().await["from"], json!(bob.id));
-    eve.say(json!({"type": "message", "to": ann.id})).await;
+    eve.send(json!({"type": "message", "to": ann.id})).await;
     assert_eq!(eve.error().await, "no-such-peer");
-    eve.say(json!({"type": "bye"})).await;
-    eve.nothing_else().await;
-    ann.nothing_else().await;
+    eve.send(json!({"type": "bye"})).await;
+    eve.assert_no_other_message().await;
+    ann.assert_no_other_message().await;
 }
 
 #[tokio::test]
-async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
+async fn an_invalid_message_is_reported_and_the_connection_stays_open() {
     use futures_util::SinkExt;
     use tokio_tungstenite::tungstenite::Message;
 
@@ -182,23 +182,23 @@ async fn what_is_not_a_message_is_told_and_loses_nothing_else() {
         (r#"{"type":"joined","id":"x"}"#, "unknown-type"),
         (r#"{"type":"offer","to":"nobody"}"#, "no-such-peer"),
     ] {
-        bob.say_text(text).await;
+        bob.send_text(text).await;
         assert_eq!(bob.error().await, code, "{text}");
     }
-    bob.say(json!({"type": "offer", "to": bob.id})).await;
-    assert_eq!(bob.error().await, "no-such-peer", "oneself");
+    bob.send(json!({"type": "offer", "to": bob.id})).await;
+    assert_eq!(bob.error().await, "no-such-peer", "the sender itself");
     bob.socket
         .send(Message::binary(vec![0, 159, 146, 150]))
         .await
         .unwrap();
     assert_eq!(bob.error().await, "binary");
-    bob.say(json!({"type": "message", "after": "all that"}))
+    bob.send(json!({"type": "message", "after": "all that"}))
         .await;
     assert_eq!(ann.next().await["after"], "all that");
 }
 
 #[tokio::test]
-async fn order_is_kept() {
+async fn the_order_of_messages_is_preserved() {
     let server = Server::start(WebSettings::default()).await;
     let (mut ann, mut bob) = (
         server.join("room=blue").await,
@@ -206,7 +206,7 @@ async fn order_is_kept() {
     );
     ann.next().await;
     for n in 0..150 {
-        bob.say(json!({"type": "candidate", "n": n})).await;
+        bob.send(json!({"type": "candidate", "n": n})).await;
     }
     for n in 0..150 {
         assert_eq!(ann.next().await["n"], n);
@@ -214,7 +214,7 @@ async fn order_is_kept() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_thousand_rooms_at_once() {
+async fn a_thousand_rooms_work_at_once() {
     let server = Server::start(WebSettings::default()).await;
     let mut pairs = Vec::new();
     for n in 0..1_000 {
@@ -224,7 +224,7 @@ async fn a_thousand_rooms_at_once() {
     let counts = server.web.counts();
     assert_eq!((counts.rooms, counts.peers), (1_000, 2_000));
     for (n, (_, newcomer)) in pairs.iter_mut().enumerate() {
-        newcomer.say(json!({"type": "offer", "n": n})).await;
+        newcomer.send(json!({"type": "offer", "n": n})).await;
     }
     for (n, (first, newcomer)) in pairs.iter_mut().enumerate() {
         assert_eq!(
@@ -235,7 +235,7 @@ async fn a_thousand_rooms_at_once() {
             first.next().await,
             json!({"type": "offer", "n": n, "from": newcomer.id})
         );
-        first.say(json!({"type": "answer", "n": n})).await;
+        first.send(json!({"type": "answer", "n": n})).await;
     }
     for (n, (first, newcomer)) in pairs.iter_mut().enumerate() {
         assert_eq!(

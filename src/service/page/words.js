@@ -60,7 +60,7 @@ const WORDS = {
   "media/NotReadableError": ["The camera or microphone is in use by another program.", NO_MEDIA],
   "media/OverconstrainedError": ["No camera or microphone meets the requirements.", NO_MEDIA],
   "media/AbortError": ["The camera or microphone stopped while starting.", NO_MEDIA],
-  "media/InsecureContextError": ["Camera and microphone need HTTPS.", "Open this page over https:// or on localhost. The call continues with text."],
+  "media/InsecureContextError": ["Camera and microphone need HTTPS.", "Open this page over HTTPS or on localhost. The call continues with text."],
   "create-connection": ["The connection could not be prepared.", "The server’s list of ICE servers may be invalid; try “Test my relay”."],
   "create-offer": ["The browser could not create an offer.", "Hang up and join again."],
   "create-answer": ["The browser could not create an answer.", "Hang up and join again."],

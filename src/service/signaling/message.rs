@@ -25,7 +25,7 @@ pub struct Welcome<'a> {
     pub servers: &'a IceServersResponse,
     /// The token with which it can resume its id.
     pub resume: &'a str,
-    /// The peer resumed in time: the others were not told that it had left.
+    /// The peer resumed in time, so that no `left` was sent.
     pub resumed: bool,
     /// The size of the room.
     pub limit: usize,

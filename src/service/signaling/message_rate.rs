@@ -19,9 +19,9 @@ pub struct MessageRate {
 #[derive(Debug, PartialEq, Eq)]
 pub enum RateDecision {
     Accept,
-    /// Drop the message and tell its sender.
+    /// Drop the message and warn its sender.
     Warn,
-    /// Drop the message; its sender was told less than a second ago.
+    /// Drop the message; its sender was warned less than a second ago.
     Drop,
     Disconnect,
 }

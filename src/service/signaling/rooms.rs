@@ -52,7 +52,7 @@ pub struct Membership {
     pub reader: u64,
     /// The other peers, in the order of joining.
     pub others: Vec<String>,
-    /// The peer resumed in time: the others were not told that it had left.
+    /// The peer resumed in time, so that no `left` was sent.
     pub resumed: bool,
     /// The size of the room.
     pub room_size: usize,

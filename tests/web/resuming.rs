@@ -1,4 +1,4 @@
-//! Peers that vanish, and peers that come back.
+//! Lost connections, and peers that resume.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use tokio_tungstenite::MaybeTlsStream;
 
 use crate::client::{Peer, Server, within};
 
-/// Cuts a peer's connection without a word, as a crash does.
-fn cut(peer: Peer) {
+/// Resets a peer's connection, as a crash does.
+fn reset(peer: Peer) {
     let MaybeTlsStream::Plain(stream) = peer.socket.get_ref() else {
         panic!("plain")
     };
@@ -19,7 +19,7 @@ fn cut(peer: Peer) {
 }
 
 #[tokio::test]
-async fn a_peer_that_vanishes_is_announced_within_seconds() {
+async fn a_broken_connection_is_announced_within_seconds() {
     let server = Server::start(WebSettings::default()).await;
     let (mut ann, bob) = (
         server.join("room=blue").await,
@@ -28,7 +28,7 @@ async fn a_peer_that_vanishes_is_announced_within_seconds() {
     ann.next().await;
     let gone = json!({"type": "left", "id": bob.id});
     let start = std::time::Instant::now();
-    cut(bob);
+    reset(bob);
     assert_eq!(ann.next().await, gone);
     assert!(
         start.elapsed() < Duration::from_secs(10),
@@ -39,14 +39,14 @@ async fn a_peer_that_vanishes_is_announced_within_seconds() {
 }
 
 #[tokio::test]
-async fn a_peer_that_falls_silent_is_announced_within_seconds() {
+async fn a_silent_connection_is_announced_within_seconds() {
     let server = Server::start(WebSettings::default()).await;
     let (mut ann, bob) = (
         server.join("room=blue").await,
         server.join("room=blue").await,
     );
     ann.next().await;
-    // Bob's connection stands, but nothing reads it: no ping is answered. Ann answers while she waits.
+    // Bob's connection is open but nothing reads it, so pings stay unanswered. Ann's client answers while it waits.
     let start = std::time::Instant::now();
     assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
     assert!(
@@ -57,7 +57,7 @@ async fn a_peer_that_falls_silent_is_announced_within_seconds() {
 }
 
 #[tokio::test]
-async fn a_peer_that_resumes_in_time_is_not_missed_and_misses_nothing() {
+async fn resuming_in_time_loses_no_message_and_is_not_announced() {
     let limits = Limits {
         resume_grace: Duration::from_secs(60),
         ..Limits::default()
@@ -73,9 +73,9 @@ async fn a_peer_that_resumes_in_time_is_not_missed_and_misses_nothing() {
     );
     ann.next().await;
     let (id, token) = (bob.id.clone(), bob.resume());
-    cut(bob);
-    ann.say(json!({"type": "candidate", "n": 1})).await;
-    ann.nothing_else().await;
+    reset(bob);
+    ann.send(json!({"type": "candidate", "n": 1})).await;
+    ann.assert_no_other_message().await;
     let mut bob = server.join(&format!("room=blue&resume={token}")).await;
     assert_eq!(
         (bob.id.as_str(), &bob.welcome["resumed"]),
@@ -83,7 +83,7 @@ async fn a_peer_that_resumes_in_time_is_not_missed_and_misses_nothing() {
     );
     assert_eq!(bob.welcome["peers"], json!([ann.id]));
     assert_eq!(bob.next().await["n"], 1);
-    bob.say(json!({"type": "message", "back": true})).await;
+    bob.send(json!({"type": "message", "back": true})).await;
     assert_eq!(
         ann.next().await,
         json!({"type": "message", "back": true, "from": id})
@@ -91,7 +91,7 @@ async fn a_peer_that_resumes_in_time_is_not_missed_and_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_peer_that_comes_back_late_gets_its_id_and_is_announced() {
+async fn resuming_late_keeps_the_id_and_is_announced() {
     let limits = Limits {
         resume_grace: Duration::ZERO,
         ..Limits::default()
@@ -107,7 +107,7 @@ async fn a_peer_that_comes_back_late_gets_its_id_and_is_announced() {
     );
     ann.next().await;
     let (id, token) = (bob.id.clone(), bob.resume());
-    cut(bob);
+    reset(bob);
     assert_eq!(ann.next().await, json!({"type": "left", "id": id}));
     let bob = server.join(&format!("room=blue&resume={token}")).await;
     assert_eq!(
@@ -118,7 +118,7 @@ async fn a_peer_that_comes_back_late_gets_its_id_and_is_announced() {
 }
 
 #[tokio::test]
-async fn who_resumes_replaces_its_older_connection() {
+async fn resuming_replaces_the_older_connection() {
     let server = Server::start(WebSettings::default()).await;
     let (mut ann, mut bob) = (
         server.join("room=blue").await,
@@ -130,16 +130,16 @@ async fn who_resumes_replaces_its_older_connection() {
         .await;
     assert_eq!(again.id, bob.id);
     assert_eq!(bob.error().await, "replaced");
-    assert_eq!(bob.closed().await, 4410);
+    assert_eq!(bob.close_code().await, 4410);
     drop(bob);
-    again.say(json!({"type": "message"})).await;
+    again.send(json!({"type": "message"})).await;
     assert_eq!(ann.next().await["from"], json!(again.id));
-    ann.say(json!({"type": "message", "n": 2})).await;
+    ann.send(json!({"type": "message", "n": 2})).await;
     assert_eq!(again.next().await["n"], 2);
 }
 
 #[tokio::test]
-async fn an_id_is_given_back_only_for_its_own_token() {
+async fn an_id_is_resumed_only_with_its_own_token() {
     let server = Server::start(WebSettings::default()).await;
     let ann = server.join("room=blue").await;
     for token in [
@@ -161,14 +161,14 @@ async fn an_id_is_given_back_only_for_its_own_token() {
 }
 
 #[tokio::test]
-async fn everybody_is_told_when_the_server_stops() {
+async fn all_peers_are_told_that_the_server_stops() {
     let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
     let stop = server.web.stop();
-    let told = async {
+    let client = async {
         assert_eq!(ann.error().await, "stopping");
-        assert_eq!(ann.closed().await, 1001);
+        assert_eq!(ann.close_code().await, 1001);
     };
-    tokio::join!(stop, told);
+    tokio::join!(stop, client);
     assert_eq!(server.web.counts().connections, 0);
 }

@@ -1,12 +1,12 @@
-//! A network of its own for the browser tests: one interface with a default route that leads nowhere, so that Chromium
-//! gathers candidates and nothing leaves the machine.
+//! A network namespace for the browser tests: one interface with a default route that leads nowhere, so that Chromium
+//! gathers candidates and no packet leaves the machine.
 
 use std::process::Command;
 
 use crate::support::axe;
 use crate::support::browser::{chromium, needs};
 
-/// Runs the tests of [`crate::calls`] in it, one after another, in a process of their own.
+/// Runs the tests of [`crate::calls`] in the namespace, one after another, in a child process.
 #[test]
 fn the_call_page_in_a_browser() {
     if !needs("chromium (apt-get install chromium)", chromium().is_some()) {
@@ -15,14 +15,14 @@ fn the_call_page_in_a_browser() {
     axe::fetch();
     let tests = std::env::current_exe().expect("own path");
     let arguments = ["--ignored", "--test-threads=1", "--nocapture"];
-    let boxed = Command::new("unshare")
+    let has_namespaces = Command::new("unshare")
         .args(["--net", "true"])
         .status()
         .is_ok_and(|status| status.success());
-    let mut command = if boxed {
+    let mut command = if has_namespaces {
         let mut command = Command::new("unshare");
         command
-            .args(["--net", "sh", "-c", FURNISH, "sh"])
+            .args(["--net", "sh", "-c", SET_UP, "sh"])
             .arg(tests);
         command
     } else {
@@ -33,21 +33,21 @@ fn the_call_page_in_a_browser() {
     };
     let status = command
         .args(arguments)
-        .arg(which())
+        .arg(filter())
         .status()
         .expect("the tests start");
     assert!(status.success(), "the browser tests failed: see above");
 }
 
-/// Fewer tests, for whoever works on one: `HAIRPIN_CALLS=name`.
-fn which() -> String {
+/// `HAIRPIN_CALLS=name` runs only the tests whose name starts with `name`.
+fn filter() -> String {
     format!(
         "calls::{}",
         std::env::var("HAIRPIN_CALLS").unwrap_or_default()
     )
 }
 
-const FURNISH: &str = "
+const SET_UP: &str = "
 set -e
 ip link set lo up
 ip link add out0 type veth peer name out1
