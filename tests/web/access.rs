@@ -93,10 +93,7 @@ async fn a_room_opens_only_with_its_own_unexpired_token() {
     let again = server
         .join(&format!("room=blue&resume={}", ann.resume()))
         .await;
-    assert_eq!(
-        again.id, ann.id,
-        "resuming requires no token"
-    );
+    assert_eq!(again.id, ann.id, "resuming requires no token");
 }
 
 #[tokio::test]
@@ -253,7 +250,11 @@ async fn ice_open_decides_whose_welcome_has_credentials() {
         (IceAccess::Nobody, stun_alone, stun_alone, stun_alone),
     ] {
         let server = start(open, |_| ()).await;
-        assert_eq!(welcome(&server, "room=a", &[]).await, here, "{open:?}, this host");
+        assert_eq!(
+            welcome(&server, "room=a", &[]).await,
+            here,
+            "{open:?}, this host"
+        );
         assert_eq!(
             welcome(&server, "room=b", &[stranger, host, page]).await,
             from_page,

@@ -104,7 +104,10 @@ async fn the_page_is_cached_by_its_entity_tag() {
 async fn unknown_paths_and_wrong_methods_are_refused() {
     let server = start(servers()).await;
     assert_eq!(server.request("GET /nothing", &[], "").await.status, 404);
-    assert_eq!(server.request("GET /../etc/passwd", &[], "").await.status, 404);
+    assert_eq!(
+        server.request("GET /../etc/passwd", &[], "").await.status,
+        404
+    );
     assert_eq!(server.request("POST /", &[], "").await.status, 405);
     let signal = server.request("GET /signal?room=blue", &[], "").await;
     assert_eq!(
@@ -165,7 +168,9 @@ async fn upgrade_headers_are_lists_on_any_number_of_lines() {
 async fn the_ice_servers_response_has_its_documented_shape() {
     let server = start(servers()).await;
     let page = ["Host: relay.example:8080", "Sec-Fetch-Site: same-origin"];
-    let answer = server.request("GET /ice-servers?room=blue", &page, "").await;
+    let answer = server
+        .request("GET /ice-servers?room=blue", &page, "")
+        .await;
     assert_eq!(answer.status, 200);
     assert!(
         answer.head.contains("content-type: application/json")
@@ -207,14 +212,39 @@ async fn ice_servers_are_for_this_host_and_own_pages() {
     let referer = format!("Referer: http://{}/?room=blue", server.address);
     for (case, headers, query, expected) in [
         ("loopback", &[][..], "", 200),
-        ("a foreign page on this host", &["Sec-Fetch-Site: cross-site"], "?room=blue", 403),
-        ("a DNS name that points to loopback", &["Host: rebound.example"], "", 403),
-        ("a foreign origin", &["Origin: http://evil.example"], "?room=blue", 403),
+        (
+            "a foreign page on this host",
+            &["Sec-Fetch-Site: cross-site"],
+            "?room=blue",
+            403,
+        ),
+        (
+            "a DNS name that points to loopback",
+            &["Host: rebound.example"],
+            "",
+            403,
+        ),
+        (
+            "a foreign origin",
+            &["Origin: http://evil.example"],
+            "?room=blue",
+            403,
+        ),
         ("a stranger", &[proxied], "?room=blue", 403),
         ("an own page", &[proxied, own_page], "?room=blue", 200),
         ("an own page without a room", &[proxied, own_page], "", 403),
-        ("an own page by its referer", &[proxied, &referer], "?room=blue", 200),
-        ("a foreign referer", &[proxied, "Referer: http://evil.example/"], "?room=blue", 403),
+        (
+            "an own page by its referer",
+            &[proxied, &referer],
+            "?room=blue",
+            200,
+        ),
+        (
+            "a foreign referer",
+            &[proxied, "Referer: http://evil.example/"],
+            "?room=blue",
+            403,
+        ),
         ("an invalid room", &[], "?room=a/b", 400),
     ] {
         assert_eq!(status(headers, query).await, expected, "{case}");
@@ -274,7 +304,10 @@ async fn ice_open_widens_or_closes_ice_servers() {
             .status,
         403
     );
-    assert_eq!(server.request("GET /ice-servers", &[], "").await.status, 200);
+    assert_eq!(
+        server.request("GET /ice-servers", &[], "").await.status,
+        200
+    );
 }
 
 #[tokio::test]

@@ -21,9 +21,7 @@ fn the_call_page_in_a_browser() {
         .is_ok_and(|status| status.success());
     let mut command = if has_namespaces {
         let mut command = Command::new("unshare");
-        command
-            .args(["--net", "sh", "-c", SET_UP, "sh"])
-            .arg(tests);
+        command.args(["--net", "sh", "-c", SET_UP, "sh"]).arg(tests);
         command
     } else {
         eprintln!(

@@ -35,8 +35,10 @@ async fn messages_are_forwarded_until_a_peer_closes() {
         bob.next().await,
         json!({"type": "answer", "sdp": "whatever it says", "from": ann.id})
     );
-    bob.send(json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}}))
-        .await;
+    bob.send(
+        json!({"type": "candidate", "candidate": {"candidate": "candidate:1", "sdpMid": "0"}}),
+    )
+    .await;
     assert_eq!(ann.next().await["candidate"]["sdpMid"], "0");
     bob.send(json!({"type": "candidate", "candidate": null}))
         .await;
