@@ -1,22 +1,30 @@
-//! Shards: one core each, with its own `turn::Server` and its own sockets.
+//! Shards: one core each, with its own [`turn::Server`](crate::turn::Server) and its own sockets.
 //!
-//! A [`Plan`] says what to run, [`Supervisor::start`] binds all of it and starts a thread for each shard. A shard is one
-//! task that owns everything it touches; nothing on the path of a packet is shared, locked, or sent through a channel.
+//! A [`Plan`] says what to run. [`Supervisor::start`] binds the sockets and starts a thread for each shard. A shard is one
+//! task that owns everything it touches: nothing on the packet path is shared, locked, or sent through a channel.
 //!
 //! ```text
-//!              Supervisor ──── mailbox ────▶ Shard (one thread, one task)
-//!                                              │  waits for `ready`: which sources have something
-//!      clients                                 ▼                                     peers
-//!   UDP listener ──receive──▶ Batch ──▶ turn::Server::from_client ──▶ Outbox ──send──▶ relay socket
-//!   TCP listener ▶ Conn ─────▶  │                                       ▲
-//!                               │     turn::Server::from_peer ──────────┤  ◀──receive── relay socket
-//!                               │                                       └──send──▶ UDP listener, Conn
-//!                               └── payloads stay where they were received until the batch has been sent
+//!   Supervisor ──Command──▶ EventLoop ◀──ShardMessage── other shards         when: sources, timers, channels
+//!                               │ serve(source)
+//!                             Relay                                          what: one packet after the other
+//!        ┌──────────────┬───────┴──────┬───────────────┐
+//!     Clients      turn::Server      Peers         SendQueue
+//!   UDP listeners   packets in,   relay sockets,   datagrams by
+//!   TCP and TLS     Forward and   TCP relays,      socket and
+//!   DTLS            Effect out    dials, splices   destination
 //! ```
 //!
-//! A *turn* of the loop serves every source that is ready, up to a batch of 512 slots, reads the clock once, and then sends
-//! all that came of it, grouped by socket and by destination. A source that had more than a batch goes to the back of the
-//! queue. Where a core has little left, packets gather for a moment before the next turn, so that trains form (`coalesce`).
+//! One ChannelData packet, client to peer: `Clients::receive` (recvmmsg into the batch), `Server::from_client` (one lookup),
+//! `SendQueue::push`, and at the end of the iteration `SendQueue::flush` (sendmmsg). The payload stays where it was received.
+//!
+//! | folder | contents |
+//! |---|---|
+//! | [`supervisor`] | the public face: start, reload, handover, listings, stop |
+//! | [`shard`] | the event loop, what it carries between the parts, commands, messages between shards |
+//! | [`client`] | listeners, connections, DTLS associations, demultiplexing, handover of sockets |
+//! | [`peer`] | UDP relay sockets, TCP relays and data connections (RFC 6062) |
+//! | [`io`] | send queue, ready queue, clock, slab |
+//! | [`observe`] | counters, request durations, the log of allocations |
 #![cfg_attr(
     not(test),
     deny(
@@ -35,10 +43,10 @@ pub mod plan;
 pub mod shard;
 pub mod supervisor;
 
-pub use crate::relay::client::listeners::ListenerChanges;
 pub use crate::relay::observe::counters::{ShardStatistics, Statistics};
 pub use crate::relay::plan::{
     ConnectionLimits, Duplex, HandshakeLimits, Listener, Plan, SecureTransports, SocketOptions,
     WebConnection,
 };
 pub use crate::relay::supervisor::Supervisor;
+pub use crate::relay::supervisor::listeners::ListenerChanges;

@@ -1,8 +1,6 @@
-//! What to run, resolved: every address, every bound, nothing left to look up.
+//! A resolved plan: what a [`Supervisor`](super::Supervisor) runs, with every address and limit decided.
 
-use crate::net;
-use crate::net::{IoMode, TlsServer};
-pub use crate::relay::client::handshake_limit::HandshakeLimits;
+use crate::net::{IoMode, TlsServer, UdpOptions};
 use crate::relay::observe::allocation_log::AllocationLog;
 use crate::turn::policy::Policy;
 use crate::turn::policy::acl::{Cidr, OwnAddresses};
@@ -16,45 +14,47 @@ use tokio::sync::mpsc;
 /// What a [`Supervisor`](super::Supervisor) runs.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Where clients arrive.
+    /// Where clients are served.
     pub listeners: Vec<Listener>,
-    /// What the protocol goes by. Its `own` addresses are completed with what is bound and with what the host has.
+    /// The policy of the protocol. The supervisor adds the bound listeners and the addresses of the host to its own
+    /// addresses.
     pub policy: Policy,
     /// Ports of relayed transport addresses.
     pub relay_ports: RangeInclusive<u16>,
-    /// Answers a second to the unauthenticated of one source prefix; 0 for no bound.
+    /// Answers per second to unauthenticated clients of one source prefix; 0 for no limit.
     pub answer_rate: u32,
-    /// Threads that relay; 0 for one on each core that the process may use.
+    /// Number of shards; 0 for one on each core that the process may use.
     pub shards: usize,
-    /// Keep each shard on a core of its own, where there are enough.
+    /// Pin each shard to a core of its own, if there are enough cores.
     pub pin: bool,
-    /// Which calls move datagrams.
+    /// Which system calls receive and send datagrams.
     pub path: IoMode,
-    /// What UDP sockets are set to.
+    /// Options of UDP sockets.
     pub socket_options: SocketOptions,
-    /// Bounds of client connections.
+    /// Limits of client connections.
     pub connection_limits: ConnectionLimits,
-    /// Where the lives of allocations are told.
+    /// Where the beginning and end of allocations are recorded.
     pub allocation_log: AllocationLog,
-    /// What is spoken beside plain STUN and TURN, on the same ports.
+    /// TLS, DTLS, the PROXY protocol and HTTP, on the same ports as plain STUN and TURN.
     pub secure: SecureTransports,
-    /// Another process has the ports and gives way: see [`Supervisor::prepare_handover`](super::Supervisor::step_aside).
+    /// Another process has the ports and hands them over: see
+    /// [`Supervisor::prepare_handover`](super::Supervisor::prepare_handover).
     pub takes_over: bool,
 }
 
-/// One address and port for clients.
+/// One address and port where clients are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Address (a wildcard too) and port; 0 for one that the system chooses, the same for UDP and TCP.
+    /// Address, which may be a wildcard, and port; port 0 for one that the system chooses, the same for UDP and TCP.
     pub address: SocketAddr,
-    /// Datagrams are taken.
+    /// Serve datagrams.
     pub udp: bool,
-    /// Connections are taken.
+    /// Serve connections.
     pub tcp: bool,
 }
 
 impl Listener {
-    /// Both datagrams and connections.
+    /// A listener for UDP and TCP.
     pub const fn new(address: SocketAddr) -> Listener {
         Listener {
             address,
@@ -64,18 +64,18 @@ impl Listener {
     }
 }
 
-/// What UDP sockets are set to.
+/// Options of UDP sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Octets of kernel buffer of each listener of each shard, each way; the system may grant less.
+    /// Octets of kernel buffer, for each direction of each listener of each shard. The system may grant less.
     pub listener_buffer: usize,
-    /// The same for relay sockets; `None` for the system's default.
+    /// The same for relay sockets; `None` for the default of the system.
     pub relay_buffer: Option<usize>,
     /// Carry DSCP and ECN across the relay. RFC 8656 §14.
     pub traffic_class: bool,
-    /// Carry the TTL or hop limit across the relay, less one. RFC 8656 §14.
+    /// Carry the TTL or hop limit across the relay, decremented. RFC 8656 §14.
     pub hop_limit: bool,
-    /// Use GSO and GRO where the kernel has them.
+    /// Use GSO and GRO if the kernel has them.
     pub offload: bool,
 }
 
@@ -91,43 +91,44 @@ impl Default for SocketOptions {
     }
 }
 
-/// What is spoken beside plain STUN and TURN, on the same ports: told apart by the first octets.
+/// What is served on the ports of plain STUN and TURN besides these. The first octets tell.
 #[derive(Clone, Debug, Default)]
 pub struct SecureTransports {
-    /// What TLS and DTLS show; without it neither is spoken.
+    /// The server of TLS, and of DTLS by its certificates. Without one, neither is served.
     pub tls: Option<Arc<TlsServer>>,
-    /// Connections from here begin with a PROXY header, and are whose it says; nobody else's word is taken.
+    /// Networks whose connections begin with a PROXY header, from which the client's address is taken.
     pub load_balancers: Vec<Cidr>,
-    /// Where connections go that speak HTTP inside TLS; without it they are closed.
+    /// Receives connections that carry HTTP inside TLS. Without it they are closed.
     pub web_connections: Option<mpsc::Sender<WebConnection>>,
 }
 
-/// A connection that speaks HTTP inside TLS: nothing of it has been lost.
+/// A connection that carries HTTP inside TLS. No octet of it has been consumed.
 pub struct WebConnection {
-    /// Its octets, deciphered.
+    /// The decrypted stream.
     pub stream: Box<dyn Duplex>,
-    /// The client.
+    /// The client's address.
     pub client: SocketAddr,
-    /// The address it came to.
+    /// The address that the client connected to.
     pub server: SocketAddr,
 }
 
-/// A stream both ways.
+/// A stream that can be read and written.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// Bounds of client connections.
+/// Limits of client connections, for each shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// A connection without an allocation is closed after so long without a message.
+    /// A connection without an allocation is closed after this time without a message.
     pub idle_timeout: Duration,
-    /// Octets that may wait for a slow reader. Relayed packets beyond are dropped; answers beyond twice that close it.
+    /// Octets that the client has not read yet. Relayed packets above that are dropped. A connection whose responses
+    /// exceed twice the limit is closed.
     pub max_output: usize,
-    /// Octets of kernel send buffer; `None` for the system's default.
+    /// Octets of kernel send buffer; `None` for the default of the system.
     pub send_buffer: Option<usize>,
-    /// Connections of one shard, and DTLS associations; more are closed at once.
+    /// Connections of one shard, and as many DTLS associations. More are closed at once.
     pub max_connections: usize,
-    /// Bounds of TLS and DTLS handshakes.
+    /// Limits of TLS and DTLS handshakes.
     pub handshakes: HandshakeLimits,
 }
 
@@ -143,8 +144,32 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// Limits of TLS and DTLS handshakes, for each shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// A handshake that takes longer is aborted.
+    pub timeout: Duration,
+    /// Octets that a client may send in one TLS handshake.
+    pub max_octets: usize,
+    /// Handshakes in progress of one IPv4 address or IPv6 /64.
+    pub max_per_address: usize,
+    /// Handshakes in progress of all clients.
+    pub max_handshakes: usize,
+}
+
+impl Default for HandshakeLimits {
+    fn default() -> Self {
+        HandshakeLimits {
+            timeout: Duration::from_secs(10),
+            max_octets: 64 << 10,
+            max_per_address: 128,
+            max_handshakes: 4_096,
+        }
+    }
+}
+
 impl Plan {
-    /// Listens on `listeners` with UDP and TCP, goes by `policy`, and has the defaults for everything else.
+    /// Serves UDP and TCP at `listeners`, with the defaults for everything else.
     pub fn new(listeners: impl IntoIterator<Item = SocketAddr>, policy: Policy) -> Plan {
         Plan {
             listeners: listeners.into_iter().map(Listener::new).collect(),
@@ -162,9 +187,9 @@ impl Plan {
         }
     }
 
-    /// How a listener's UDP socket is made.
-    pub(super) fn listener_options(&self, reuse_port: bool) -> net::UdpOptions {
-        net::UdpOptions {
+    /// Options of the UDP socket of a listener.
+    pub(super) fn listener_options(&self, reuse_port: bool) -> UdpOptions {
+        UdpOptions {
             io_mode: self.path,
             reuse_port,
             receive_traffic_class: self.socket_options.traffic_class,
@@ -178,9 +203,9 @@ impl Plan {
         }
     }
 
-    /// How a relay socket is made.
-    pub(super) fn relay_options(&self) -> net::UdpOptions {
-        net::UdpOptions {
+    /// Options of a UDP relay socket.
+    pub(super) fn relay_options(&self) -> UdpOptions {
+        UdpOptions {
             io_mode: self.path,
             reuse_port: false,
             receive_traffic_class: self.socket_options.traffic_class,
@@ -195,8 +220,8 @@ impl Plan {
     }
 }
 
-/// `own` with the listeners as they are bound, the addresses that relays use, and those that the host has.
-pub(super) fn complete(
+/// Adds the bound listeners, the relay addresses of `policy` and the addresses of the host to `own`.
+pub(super) fn complete_own_addresses(
     own: &OwnAddresses,
     policy: &Policy,
     bound: &[SocketAddr],
@@ -207,12 +232,11 @@ pub(super) fn complete(
         .relay_addresses
         .iter()
         .flat_map(|relay| [relay.local, relay.external]);
-    let listened = bound
+    let listeners = bound
         .iter()
         .map(SocketAddr::ip)
         .filter(|ip| !ip.is_unspecified());
-    let addresses: Vec<IpAddr> = relays.chain(listened).chain(host.iter().copied()).collect();
-    for address in addresses {
+    for address in relays.chain(listeners).chain(host.iter().copied()) {
         if !own.addresses.contains(&address) {
             own.addresses.push(address);
         }

@@ -51,6 +51,7 @@ pub use crate::turn::effect::{
 };
 pub use crate::turn::forward::{Forward, Framer, Framing, PayloadHeader};
 pub use crate::turn::ids::five_tuple::{Client, FiveTuple, Link, Transport};
+pub use crate::turn::ids::realm::RealmId;
 pub use crate::turn::ids::relayed::{Protocol, RelayedId};
 pub use crate::turn::ids::time::Instant;
 pub use crate::turn::ids::traffic::{Traffic, Volume};

@@ -111,10 +111,15 @@ impl State {
                 let realm = match &path.proven {
                     // The key that was shown is good: it is not to be derived anew.
                     Some(name) => Some(self.policy.realm_named(name)),
-                    None => self
-                        .policy
-                        .realm_for(&path.client, path.origin.as_deref())
-                        .cloned(),
+                    None => {
+                        let named = path
+                            .client
+                            .realm
+                            .and_then(|id| self.shared.realm_ids.name(id));
+                        self.policy
+                            .realm_for(five_tuple.server, named.as_deref(), path.origin.as_deref())
+                            .cloned()
+                    }
                 };
                 let (policy, shared, client) = (&self.policy, &self.shared, five_tuple.client);
                 let challenge = ErrorResponse {

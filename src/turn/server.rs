@@ -8,6 +8,7 @@ use crate::turn::effect::{AllocationDetail, AllocationRecord, BindError, Effect,
 use crate::turn::forward::Forward;
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::random::Random;
+use crate::turn::ids::realm::RealmId;
 use crate::turn::ids::relayed::RelayedId;
 use crate::turn::ids::time::Instant;
 use crate::turn::ids::traffic::Volume;
@@ -28,7 +29,7 @@ use crate::wire::{
     AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data,
     integrity,
 };
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -328,6 +329,18 @@ impl Server {
             Arc::make_mut(&mut policy).retired = retired;
         }
         self.state.policy = policy;
+    }
+
+    /// The realm that a TLS server name chooses by the present policy, for [`Client::realm`].
+    pub fn realm_of_server_name(&self, name: &str) -> Option<RealmId> {
+        let realm = self.state.policy.realm_of_server_name(name)?;
+        self.state.shared.realm_ids.id(&realm.name)
+    }
+
+    /// Counts an answer to a client whose address is not verified; returns false if it must not be sent, because its
+    /// source prefix exceeds the limit.
+    pub fn allows_unverified_answer(&self, now: Instant, client: IpAddr) -> bool {
+        self.state.shared.answer_rate.allows(now, client)
     }
 
     /// The time of day at the epoch of [`Instant`], when the clock was set.

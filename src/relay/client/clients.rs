@@ -1,469 +1,459 @@
-//! The clients' side: listeners and connections.
+//! The face of the client side: receives from listeners and connections, sends by whatever a client is reached.
 
-use crate::net::host::fd_limit;
-use crate::net::{PolledSocket, tcp};
-use crate::relay::client::connection::{Conn, Pool};
-use crate::relay::client::listeners::Pair;
-use crate::relay::client::stream::Stream;
-use crate::relay::io::ready_queue::{Ready, Source};
+use crate::net::dtls::DtlsServer;
+use crate::net::{Batch, Datagram, TlsServer, Transmit, UdpOptions, UdpSocket};
+use crate::relay::client::connection::NextMessage;
+use crate::relay::client::connections::{Connections, StreamRead, concerns_one_connection};
+use crate::relay::client::dtls::{Associations, Decrypted, DtlsIo, RecordsReceived};
+use crate::relay::client::handover::{ClientEnds, Handover};
+use crate::relay::client::handshake_limit::HandshakeLimit;
+use crate::relay::client::link_target::LinkTarget;
+use crate::relay::client::listeners::{ListenerReceived, ListenerSockets, Listeners};
+use crate::relay::io::clock::Clock;
+use crate::relay::io::ready_queue::ReadyQueue;
+use crate::relay::io::recv_meta::RecvMeta;
+use crate::relay::io::send_queue::{Payload, SendQueue, Sender, message_parts};
+use crate::relay::io::slab::Key;
+use crate::relay::io::stream::Stream;
 use crate::relay::observe::counters::Counters;
-use crate::relay::plan::ConnectionLimits;
-use crate::turn::policy::acl::Cidr;
-use crate::turn::{Client, FiveTuple, Instant, Link, Transport};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use crate::relay::plan::{ConnectionLimits, SecureTransports};
+use crate::turn::{Client, FiveTuple, Instant, Link, PayloadHeader, RealmId};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use tokio::net::{TcpListener, TcpStream};
 
-/// Everything of a shard that clients write to.
+/// Everything of a shard that clients reach.
 pub(crate) struct Clients {
-    /// By the listener's number.
-    pub(crate) udp: Vec<Option<UdpListener>>,
-    pub(crate) tcp: Vec<Option<(TcpListener, Waker)>>,
-    /// SocketOptions of single clients, once another process has the listeners.
-    pub(crate) dedicated: Vec<Dedicated>,
-    /// The listeners that took strangers until then.
-    pub(crate) muted: Vec<u32>,
-    connections: Vec<Slot>,
-    vacant: Vec<u32>,
-    /// When each connection is to be looked at for silence, earliest first.
-    checks: BinaryHeap<Reverse<(Instant, Link)>>,
-    touched: Vec<u32>,
-    /// Spare output buffers.
-    pub(crate) pool: Pool,
-    limits: ConnectionLimits,
-    balancers: Vec<Cidr>,
+    listeners: Listeners,
+    connections: Connections,
+    associations: Associations,
+    handover: Handover,
     shard: u16,
-    pub(crate) ready: Arc<Ready>,
     counters: Arc<Counters>,
 }
 
-/// A UDP listener.
-pub(crate) struct UdpListener {
-    /// Its socket.
-    pub(crate) port: PolledSocket,
-    /// What it is bound to.
-    pub(crate) address: SocketAddr,
-    /// It is bound to a wildcard.
-    pub(crate) wildcard: bool,
-    /// It was taken away.
-    pub(crate) retired: Option<Retired>,
-}
-
-/// What a listener is that was taken away: it takes no new clients, and keeps those that it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Retired {
-    /// The listener that answers those who come this way: itself, or one that has its address and port too.
-    pub(crate) answers: u32,
-    /// Whether strangers are answered.
-    pub(crate) strangers: bool,
-}
-
-/// A socket that only one client reaches.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Dedicated {
-    /// Its number among the listeners of this shard.
-    pub(crate) number: u32,
-    /// Its two ends.
-    pub(crate) client: SocketAddr,
-    pub(crate) server: SocketAddr,
-}
-
-/// A place for a connection. The generation tells a link to what was here before from one to what is here now.
-struct Slot {
-    generation: u16,
-    conn: Option<Box<Conn>>,
-}
-
-/// What a [`Link`] leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// A UDP listener; every shard has the same ones, so any shard may send to its clients.
-    Listener(u32),
-    /// A connection of the shard `shard`.
-    Conn {
-        shard: u16,
-        generation: u16,
-        index: u32,
-    },
-    /// A DTLS association of the shard `shard`.
-    Association {
-        shard: u16,
-        generation: u16,
-        index: u32,
-    },
+/// What the client side starts from.
+pub(crate) struct ClientSetup {
+    pub(crate) listeners: Vec<ListenerSockets>,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) secure: SecureTransports,
+    pub(crate) dtls: Option<Arc<DtlsServer>>,
+    pub(crate) shard: u16,
+    pub(crate) clock: Clock,
 }
 
 impl Clients {
-    /// The listeners' sockets, watched by the shard's runtime.
+    /// Registers the sockets with the runtime of the calling thread.
     ///
     /// # Errors
-    /// When the runtime cannot watch them.
+    /// The runtime cannot register a socket.
     pub(crate) fn new(
-        listeners: Vec<Pair>,
-        (limits, balancers): (ConnectionLimits, Vec<Cidr>),
-        shard: u16,
-        ready: &Arc<Ready>,
+        setup: ClientSetup,
+        ready: &Arc<ReadyQueue>,
         counters: &Arc<Counters>,
     ) -> io::Result<Clients> {
-        let mut clients = Clients {
-            udp: Vec::new(),
-            tcp: Vec::new(),
-            dedicated: Vec::new(),
-            muted: Vec::new(),
-            connections: Vec::new(),
-            vacant: Vec::new(),
-            checks: BinaryHeap::new(),
-            touched: Vec::new(),
-            pool: Pool::default(),
+        let ClientSetup {
             limits,
-            balancers,
+            secure,
             shard,
-            ready: ready.clone(),
-            counters: counters.clone(),
-        };
-        for (number, (udp, tcp)) in (0..).zip(listeners) {
-            clients.listen(number, udp, tcp)?;
+            ..
+        } = setup;
+        let handshakes = HandshakeLimit::new(limits.handshakes);
+        let mut listeners = Listeners::new(ready.clone());
+        for (number, sockets) in (0..).zip(setup.listeners) {
+            listeners.open(number, sockets)?;
         }
-        Ok(clients)
+        Ok(Clients {
+            listeners,
+            associations: Associations::new(
+                setup.dtls,
+                limits,
+                handshakes.clone(),
+                shard,
+                setup.clock,
+                counters.clone(),
+            ),
+            connections: Connections::new(
+                limits,
+                secure,
+                handshakes,
+                shard,
+                ready.clone(),
+                counters.clone(),
+            ),
+            handover: Handover::default(),
+            shard,
+            counters: counters.clone(),
+        })
     }
 
-    /// A UDP listener.
-    pub(crate) fn udp(&mut self, index: u32) -> Option<&mut UdpListener> {
-        self.udp.get_mut(index as usize)?.as_mut()
-    }
-
-    /// The UDP listener with this address, or the wildcard with its port.
-    pub(crate) fn listener_at(&self, address: SocketAddr) -> Option<u32> {
-        let bound = |listener: &Option<UdpListener>| {
-            listener.as_ref().is_some_and(|listener| {
-                listener.address == address
-                    || (listener.wildcard
-                        && listener.address.port() == address.port()
-                        && listener.address.is_ipv4() == address.is_ipv4())
-            })
-        };
-        self.udp
-            .iter()
-            .position(bound)
-            .and_then(|index| u32::try_from(index).ok())
-    }
-
-    /// Takes the connections that wait at a listener, up to some.
+    /// Receives at a UDP listener; `None` if it is closed or not ready.
     ///
     /// # Errors
-    /// When none can be taken for now: out of descriptors.
-    pub(crate) fn accept(&mut self, index: u32, now: Instant) -> io::Result<()> {
-        for _ in 0..ACCEPTS {
-            let Some(Some((listener, waker))) = self.tcp.get(index as usize) else {
-                return Ok(());
-            };
-            match listener.poll_accept(&mut Context::from_waker(waker)) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok((stream, client))) => self.admit(stream, client, now),
-                Poll::Ready(Err(error)) => {
+    /// The socket fails; it stays ready.
+    pub(crate) fn receive(
+        &mut self,
+        listener: u32,
+        batch: &mut Batch,
+    ) -> io::Result<Option<ListenerReceived>> {
+        let received = self.listeners.receive(listener, batch)?;
+        if let Some(ListenerReceived { received, .. }) = &received {
+            let datagrams = received.datagrams.len() as u64;
+            self.counters.client_datagrams.add(datagrams);
+            self.counters.receive_calls.add(u64::from(received.calls));
+            self.counters
+                .receive_overflowed
+                .add(u64::from(received.overflowed));
+        }
+        Ok(received)
+    }
+
+    /// Receives a datagram of DTLS records. Messages are then to be had from [`Clients::pop_decrypted`].
+    pub(crate) fn receive_records(
+        &mut self,
+        listener: u32,
+        ends: ClientEnds,
+        datagram: &Datagram,
+        batch: &mut Batch,
+        queue: &mut SendQueue,
+        now: Instant,
+    ) -> RecordsReceived {
+        let mut io = DtlsIo {
+            batch,
+            listeners: &mut self.listeners,
+            queue,
+            now,
+        };
+        self.associations.receive(listener, ends, datagram, &mut io)
+    }
+
+    /// The next message that DTLS decrypted.
+    pub(crate) fn pop_decrypted(&mut self) -> Option<Decrypted> {
+        self.associations.pop_decrypted()
+    }
+
+    pub(crate) fn remove_association(&mut self, key: Key) {
+        self.associations.remove(key);
+    }
+
+    /// The realm that the server name of a DTLS client chose.
+    pub(crate) fn set_association_realm(&mut self, key: Key, realm: Option<RealmId>) {
+        self.associations.set_realm(key, realm);
+    }
+
+    /// Sends a datagram that belongs to no association.
+    pub(crate) fn send_datagram(
+        &mut self,
+        listener: u32,
+        ends: ClientEnds,
+        octets: &[u8],
+        meta: RecvMeta,
+        queue: &mut SendQueue,
+    ) {
+        if !self.listeners.send(listener, ends, octets, meta, queue) {
+            self.counters.client_gone.add(1);
+        }
+    }
+
+    pub(crate) fn has_association(&self, ends: &ClientEnds) -> bool {
+        self.associations.contains(ends)
+    }
+
+    /// Accepts connections at a TCP listener; returns true if there may be more.
+    ///
+    /// # Errors
+    /// No connection can be accepted for now: out of descriptors.
+    pub(crate) fn accept(&mut self, listener: u32, now: Instant) -> io::Result<bool> {
+        for _ in 0..MAX_ACCEPTS {
+            match self.listeners.accept(listener) {
+                Ok(None) => return Ok(false),
+                Ok(Some((stream, client))) => self.connections.insert(stream, client, now),
+                Err(error) => {
                     self.counters.connections_failed.add(1);
-                    if !is_about_one_connection(&error) {
+                    if !concerns_one_connection(&error) {
                         return Err(error);
                     }
                 }
             }
         }
-        self.ready.push(Source::Tcp(index));
-        Ok(())
+        Ok(true)
     }
 
-    fn admit(&mut self, stream: TcpStream, client: SocketAddr, now: Instant) {
-        let open = self.connections.len() - self.vacant.len();
-        // Connections that do nothing must not take the sockets of relays: the last descriptors are kept for those.
-        if open >= self.limits.max_connections || fd_limit::is_nearly_exhausted(&stream) {
-            return self.counters.connections_refused.add(1);
-        }
-        let prepared =
-            tcp::configure(&stream, self.limits.send_buffer).and_then(|()| stream.local_addr());
-        let Ok(server) = prepared else {
-            return self.counters.connections_failed.add(1);
-        };
-        self.counters.connections_accepted.add(1);
-        self.counters.connections.add(1);
-        let index = self.vacant.pop().unwrap_or_else(|| {
-            self.connections.push(Slot {
-                generation: 0,
-                conn: None,
-            });
-            (self.connections.len() - 1) as u32
-        });
-        let Some(slot) = self.connections.get_mut(index as usize) else {
-            return;
-        };
-        let link = Way::Conn {
-            shard: self.shard,
-            generation: slot.generation,
-            index,
-        }
-        .link();
-        let five_tuple = FiveTuple {
-            client,
-            server,
-            transport: Transport::Tcp,
-        };
-        let source = Source::Conn(index);
-        let client = Client::new(five_tuple, link);
-        let mut conn = Conn::new(Stream::Tcp(stream), client, self.ready.waker(source), now);
-        conn.balanced = self
-            .balancers
-            .iter()
-            .any(|balancer| balancer.contains(five_tuple.client.ip().to_canonical()));
-        slot.conn = Some(Box::new(conn));
-        self.ready.push(source);
-        self.checks.push(Reverse((
-            now + self.limits.idle_timeout.min(self.limits.handshakes.timeout),
-            link,
-        )));
+    /// Reads a connection once, or continues its TLS handshake.
+    pub(crate) fn read(&mut self, connection: Key, batch: &mut Batch, now: Instant) -> StreamRead {
+        self.connections.read(connection, batch, now)
     }
 
-    /// The connection at a place.
-    pub(crate) fn conn(&mut self, index: u32) -> Option<&mut Conn> {
-        self.connections
-            .get_mut(index as usize)?
-            .conn
-            .as_deref_mut()
+    /// Writes the output of a connection.
+    pub(crate) fn flush(&mut self, connection: Key) {
+        self.connections.flush(connection);
     }
 
-    /// The place of the connection that a link leads to, if it is still there.
-    pub(crate) fn place(&self, link: Link) -> Option<u32> {
-        let Way::Conn {
-            shard,
-            generation,
-            index,
-        } = Way::of(link)
-        else {
-            return None;
-        };
-        let slot = self.connections.get(index as usize)?;
-        (shard == self.shard && slot.generation == generation && slot.conn.is_some())
-            .then_some(index)
+    /// The realm that the server name of a TLS client chose.
+    pub(crate) fn set_connection_realm(&mut self, connection: Key, realm: Option<RealmId>) {
+        self.connections.set_realm(connection, realm);
     }
 
-    /// The connection at a place and the spare buffers, to queue output.
-    pub(crate) fn output(&mut self, index: u32) -> Option<(&mut Conn, &mut Pool)> {
-        let conn = self
-            .connections
-            .get_mut(index as usize)?
-            .conn
-            .as_deref_mut()?;
-        if !conn.touched {
-            conn.touched = true;
-            self.touched.push(index);
-        }
-        Some((conn, &mut self.pool))
-    }
-
-    /// The places of the connections that were given output since they were last flushed.
-    pub(crate) fn take_touched(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.touched)
-    }
-
-    /// Gives back the list that [`Clients::take_touched`] gave, for its memory.
-    pub(crate) fn return_touched(&mut self, mut list: Vec<u32>) {
-        if self.touched.is_empty() {
-            list.clear();
-            self.touched = list;
-        }
-    }
-
-    /// Writes what waits for a connection; `false` when it has failed.
-    pub(crate) fn flush(&mut self, index: u32) -> bool {
-        let Some(conn) = self
-            .connections
-            .get_mut(index as usize)
-            .and_then(|slot| slot.conn.as_deref_mut())
-        else {
-            return true;
-        };
-        conn.touched = false;
-        match conn.flush(&mut self.pool) {
-            Ok(writes) => {
-                self.counters.stream_writes.add(writes);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Takes a connection out; dropped, it is closed.
-    pub(crate) fn take(&mut self, index: u32) -> Option<Box<Conn>> {
-        let slot = self.connections.get_mut(index as usize)?;
-        let conn = slot.conn.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.vacant.push(index);
-        self.counters.connections.subtract(1);
-        Some(conn)
-    }
-
-    /// When the next connection is to be looked at for silence.
-    pub(crate) fn next_check(&self) -> Option<Instant> {
-        self.checks.peek().map(|Reverse((at, _))| *at)
-    }
-
-    /// The next connection that has been silent for too long, unless it `holds` an allocation.
-    pub(crate) fn silent(
+    /// Finds the next message in octets of a connection; `None` if the connection is gone.
+    pub(crate) fn next_message(
         &mut self,
+        connection: Key,
+        octets: &[u8],
         now: Instant,
-        holds: impl Fn(&FiveTuple) -> bool,
-    ) -> Option<u32> {
-        while self.next_check().is_some_and(|at| at <= now) {
-            let Some(Reverse((_, link))) = self.checks.pop() else {
-                break;
-            };
-            let limits = self.limits;
-            let Some(index) = self.place(link) else {
-                continue;
-            };
-            let Some(conn) = self.conn(index) else {
-                continue;
-            };
-            let due = conn.deadline(&limits);
-            let again = if holds(&conn.client.five_tuple) {
-                now + limits.idle_timeout
-            } else {
-                due
-            };
-            if again <= now {
-                return Some(index);
+    ) -> Option<(Client, NextMessage)> {
+        self.connections.next_message(connection, octets, now)
+    }
+
+    /// Closes a connection that sent something other than messages.
+    pub(crate) fn close_malformed(&mut self, connection: Key) {
+        self.connections.close_malformed(connection);
+    }
+
+    /// Takes the stream of a client's connection to splice it, and what is still to be written to it.
+    pub(crate) fn take_stream(&mut self, client: &Client) -> Option<(Stream, Vec<u8>)> {
+        match LinkTarget::of(client.link) {
+            LinkTarget::Connection { shard, key } if shard == self.shard => {
+                self.connections.take_stream(key)
             }
-            self.checks.push(Reverse((again, link)));
-        }
-        None
-    }
-
-    /// Which shard this is.
-    pub(crate) fn shard(&self) -> u16 {
-        self.shard
-    }
-
-    /// Bounds of connections.
-    pub(crate) fn limits(&self) -> &ConnectionLimits {
-        &self.limits
-    }
-}
-
-impl Way {
-    /// As the protocol carries it.
-    pub(crate) fn link(self) -> Link {
-        Link(match self {
-            Way::Listener(index) => u64::from(index),
-            Way::Conn {
-                shard,
-                generation,
-                index,
-            } => CONNECTION | placed(shard, generation, index),
-            Way::Association {
-                shard,
-                generation,
-                index,
-            } => CONNECTION | ASSOCIATION | placed(shard, generation, index),
-        })
-    }
-
-    /// What a link leads to.
-    pub(crate) fn of(link: Link) -> Way {
-        if link.0 & CONNECTION == 0 {
-            return Way::Listener(link.0 as u32);
-        }
-        let (shard, generation, index) = (
-            (link.0 >> 48) as u16 & SHARD,
-            (link.0 >> 32) as u16,
-            link.0 as u32,
-        );
-        match link.0 & ASSOCIATION {
-            0 => Way::Conn {
-                shard,
-                generation,
-                index,
-            },
-            _ => Way::Association {
-                shard,
-                generation,
-                index,
-            },
+            LinkTarget::Connection { .. }
+            | LinkTarget::Association { .. }
+            | LinkTarget::Listener(_) => None,
         }
     }
-}
 
-fn placed(shard: u16, generation: u16, index: u32) -> u64 {
-    u64::from(shard & SHARD) << 48 | u64::from(generation) << 32 | u64::from(index)
-}
+    /// The shard that reaches a client, if this one does not.
+    pub(crate) fn remote_shard(&self, link: Link) -> Option<u16> {
+        match LinkTarget::of(link) {
+            LinkTarget::Listener(_) => None,
+            LinkTarget::Connection { shard, .. } | LinkTarget::Association { shard, .. } => {
+                (shard != self.shard).then_some(shard)
+            }
+        }
+    }
 
-/// Errors of `accept` that the next call has nothing to do with.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut,
-    };
-    let network = [
-        libc::EPROTO,
-        libc::ENOPROTOOPT,
-        libc::EHOSTUNREACH,
-        libc::ENETUNREACH,
-        libc::ENETDOWN,
-    ];
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut
-    ) || error
-        .raw_os_error()
-        .is_some_and(|code| network.contains(&code))
-}
+    /// Sends a relayed payload behind its header.
+    pub(crate) fn send_payload(
+        &mut self,
+        client: &Client,
+        header: &PayloadHeader,
+        payload: Payload,
+        meta: RecvMeta,
+        batch: &mut Batch,
+        queue: &mut SendQueue,
+    ) {
+        match LinkTarget::of(client.link) {
+            LinkTarget::Listener(number) => {
+                let Some(listener) = self.listeners.udp(number) else {
+                    return self.counters.client_gone.add(1);
+                };
+                let Some(hop_limit) = queue.forwarded_hop_limit(meta.hop_limit) else {
+                    return;
+                };
+                let (first, second) = queue.prepend(header, payload, batch);
+                let transmit = Transmit {
+                    from: listener.source_for(client.five_tuple.server),
+                    header: first,
+                    padding: header.padding(),
+                    traffic_class: meta.traffic_class,
+                    hop_limit,
+                    ..Transmit::new(client.five_tuple.client, second)
+                };
+                queue.push(Sender::Listener(number), transmit);
+            }
+            LinkTarget::Association { key, .. } => {
+                let Some(hop_limit) = queue.forwarded_hop_limit(meta.hop_limit) else {
+                    return;
+                };
+                let parts = message_parts(header, payload, batch);
+                let meta = RecvMeta { hop_limit, ..meta };
+                self.associations
+                    .send(key, &parts, meta, &mut self.listeners, queue);
+            }
+            LinkTarget::Connection { key, .. } => {
+                let payload = batch.octets().get(payload.range()).unwrap_or_default();
+                self.connections.queue_payload(key, header, payload);
+            }
+        }
+    }
 
-/// What a link has room for of a shard's number.
-const SHARD: u16 = 0x3fff;
-/// Marks a link to a DTLS association, among those to connections.
-const ASSOCIATION: u64 = 1 << 62;
-/// Marks a link to a connection.
-const CONNECTION: u64 = 1 << 63;
-/// Connections taken at once before others have their turn.
-const ACCEPTS: usize = 64;
+    /// Sends a response of this server, from another of its addresses if `from` says so (RFC 5780).
+    pub(crate) fn send_response(
+        &mut self,
+        client: &Client,
+        from: Option<SocketAddr>,
+        response: &[u8],
+        queue: &mut SendQueue,
+    ) {
+        match LinkTarget::of(client.link) {
+            LinkTarget::Listener(number) => {
+                let number = match from {
+                    Some(address) => self.listeners.number_of(address),
+                    None => Some(number),
+                };
+                let Some(number) = number else {
+                    return self.counters.client_gone.add(1);
+                };
+                let server = from.unwrap_or(client.five_tuple.server);
+                let ends = (client.five_tuple.client, server);
+                self.send_datagram(number, ends, response, RecvMeta::ORIGINATED, queue);
+            }
+            LinkTarget::Association { key, .. } => self.associations.send(
+                key,
+                &[response],
+                RecvMeta::ORIGINATED,
+                &mut self.listeners,
+                queue,
+            ),
+            LinkTarget::Connection { key, .. } => self.connections.queue_response(key, response),
+        }
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Sends what another shard framed for a client that this shard reaches.
+    pub(crate) fn send_framed(&mut self, link: Link, octets: &[u8], queue: &mut SendQueue) {
+        match LinkTarget::of(link) {
+            LinkTarget::Association { key, .. } => self.associations.send(
+                key,
+                &[octets],
+                RecvMeta::ORIGINATED,
+                &mut self.listeners,
+                queue,
+            ),
+            LinkTarget::Connection { key, .. } => self.connections.queue_framed(key, octets),
+            // Any shard can send to clients of a listener, so none asks another to.
+            LinkTarget::Listener(_) => self.counters.client_gone.add(1),
+        }
+    }
 
-    #[test]
-    fn links_lead_back() {
-        let ways = [
-            Way::Listener(0),
-            Way::Listener(7),
-            Way::Conn {
-                shard: 0,
-                generation: 0,
-                index: 0,
-            },
-            Way::Conn {
-                shard: 0x3fff,
-                generation: 0xffff,
-                index: u32::MAX,
-            },
-            Way::Association {
-                shard: 0x3fff,
-                generation: 0xffff,
-                index: u32::MAX,
-            },
-            Way::Association {
-                shard: 0,
-                generation: 0,
-                index: 0,
-            },
-            Way::Conn {
-                shard: 3,
-                generation: 9,
-                index: 70_000,
-            },
+    /// The socket of a listener, to send with.
+    pub(crate) fn socket(&mut self, listener: u32) -> Option<&mut UdpSocket> {
+        Some(self.listeners.udp(listener)?.socket())
+    }
+
+    /// Writes the output of all connections that got some.
+    pub(crate) fn flush_connections(&mut self) {
+        self.connections.flush_dirty();
+    }
+
+    /// A client whose connection or association is gone: its allocation is to be ended.
+    pub(crate) fn pop_disconnected(&mut self) -> Option<Client> {
+        self.connections
+            .pop_disconnected()
+            .or_else(|| self.associations.pop_disconnected())
+    }
+
+    /// Closes idle connections, and does what DTLS does by time.
+    pub(crate) fn handle_timeouts(
+        &mut self,
+        batch: &mut Batch,
+        queue: &mut SendQueue,
+        now: Instant,
+        has_allocation: impl Fn(&FiveTuple) -> bool,
+    ) {
+        self.connections.close_idle(now, &has_allocation);
+        let mut io = DtlsIo {
+            batch,
+            listeners: &mut self.listeners,
+            queue,
+            now,
+        };
+        self.associations.handle_timeouts(&mut io, &has_allocation);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [
+            self.connections.next_deadline(),
+            self.associations.next_deadline(),
         ];
-        for way in ways {
-            assert_eq!(Way::of(way.link()), way);
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Opens a listener: see [`Listeners::open`].
+    ///
+    /// # Errors
+    /// The runtime cannot register a socket.
+    pub(crate) fn open_listener(
+        &mut self,
+        number: u32,
+        sockets: ListenerSockets,
+    ) -> io::Result<()> {
+        self.listeners.open(number, sockets)
+    }
+
+    /// Accepts no new clients at a listener: see [`Listeners::retire`].
+    pub(crate) fn retire_listener(&mut self, number: u32, successor: Option<u32>) {
+        self.listeners.retire(number, successor);
+    }
+
+    pub(crate) fn close_listener(&mut self, number: u32) {
+        self.listeners.close_udp(number);
+    }
+
+    /// Returns true if one of `clients` is answered by a listener.
+    pub(crate) fn uses_listener(
+        &self,
+        mut clients: impl Iterator<Item = Client>,
+        number: u32,
+    ) -> bool {
+        clients.any(|client| self.listener_of(&client) == Some(number))
+    }
+
+    /// The listener that answers a client; `None` for a client on a stream.
+    fn listener_of(&self, client: &Client) -> Option<u32> {
+        match LinkTarget::of(client.link) {
+            LinkTarget::Listener(number) => Some(number),
+            LinkTarget::Association { shard, key } if shard == self.shard => {
+                self.associations.listener_of(key)
+            }
+            LinkTarget::Association { .. } | LinkTarget::Connection { .. } => None,
         }
     }
+
+    /// Offers TLS and DTLS with these servers to new clients, or not at all.
+    pub(crate) fn set_tls(&mut self, tls: Option<Arc<TlsServer>>, dtls: Option<Arc<DtlsServer>>) {
+        self.connections.set_tls(tls);
+        self.associations.set_server(dtls);
+    }
+
+    /// Prepares the handover of the listeners: see [`Handover`].
+    ///
+    /// # Errors
+    /// A socket could not be opened; the handover is aborted.
+    pub(crate) fn prepare_handover(
+        &mut self,
+        clients: impl Iterator<Item = Client>,
+        options: &UdpOptions,
+    ) -> io::Result<()> {
+        let with_listener: BTreeSet<(ClientEnds, u32)> = clients
+            .filter_map(|client| {
+                let five_tuple = &client.five_tuple;
+                let ends = (five_tuple.client, five_tuple.server);
+                Some((ends, self.listener_of(&client)?))
+            })
+            .collect();
+        self.handover
+            .prepare(&mut self.listeners, &with_listener, options)
+    }
+
+    pub(crate) fn abort_handover(&mut self) {
+        self.handover.abort(&mut self.listeners);
+    }
+
+    pub(crate) fn commit_handover(&mut self) {
+        self.handover.commit(&mut self.listeners);
+    }
+
+    /// Closes the sockets that were opened for a handover and whose client has neither an allocation nor an association.
+    pub(crate) fn close_unused_client_sockets(
+        &mut self,
+        has_allocation: impl Fn(&ClientEnds) -> bool,
+    ) {
+        let associations = &self.associations;
+        self.handover.close_unused(&mut self.listeners, |ends| {
+            !has_allocation(ends) && !associations.contains(ends)
+        });
+    }
 }
+
+/// Connections that one iteration accepts at one listener.
+const MAX_ACCEPTS: usize = 64;

@@ -1,12 +1,14 @@
-//! A client on a stream: TCP, and whatever is spoken inside it.
+//! A client's connection over TCP or TLS.
 
 use crate::net::Batch;
 use crate::net::tls::server::{TlsHandshake, TlsStream, is_acme_validation};
-use crate::relay::client::stream::Stream;
+use crate::relay::client::handshake_limit::HandshakePermit;
+use crate::relay::io::stream::Stream;
 use crate::relay::plan::ConnectionLimits;
 use crate::turn::{Client, Instant, PayloadHeader, Transport};
-use crate::wire::{padded, stream};
+use crate::wire::{PacketKind, padded, stream};
 use std::future::Future;
+use std::io;
 use std::io::Write;
 use std::ops::Range;
 use std::pin::Pin;
@@ -14,93 +16,135 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// One client's connection.
+/// A client's connection.
 ///
-/// It holds memory only for a message of which a part has arrived and for what the client has not taken yet; both are
+/// It holds memory only for a partly received message and for output that the client has not read yet; both are
 /// bounded.
-pub(crate) struct Conn {
+pub(crate) struct Connection {
     stream: Stream,
-    /// Whose it is.
-    pub(crate) client: Client,
-    /// When it was opened, or last sent a whole message.
-    pub(crate) active: Instant,
-    /// It has sent a whole message.
-    pub(crate) greeted: bool,
-    /// A balancer has to say first whom it carries.
-    pub(crate) balanced: bool,
-    /// It waits in the list of connections to flush.
-    pub(crate) touched: bool,
+    client: Client,
+    /// When the connection was opened, or last received a complete message.
+    active: Instant,
+    has_received_message: bool,
+    /// A load balancer sends a PROXY header first.
+    expects_proxy_header: bool,
+    /// In the list of connections to flush.
+    is_dirty: bool,
     waker: Waker,
-    negotiating_since: Option<Instant>,
+    handshake: Option<Handshake>,
     /// The beginning of a message whose end has not arrived.
     partial: Vec<u8>,
-    /// What has not been written yet; `written` octets of it have.
     output: Vec<u8>,
+    /// Octets of `output` that are written already.
     written: usize,
-    /// Octets that are still to come of the message that was being put into a TLS record.
-    record: usize,
+    /// Octets of the current message that did not fit into the last TLS record.
+    unsealed: usize,
 }
 
-/// What a read brought.
+/// A TLS handshake in progress.
+struct Handshake {
+    started: Instant,
+    /// Held until the handshake ends.
+    _permit: HandshakePermit,
+}
+
+/// What one read returned.
 pub(crate) enum Read {
-    /// Octets in the batch, beginning with a message's first.
-    Some(Range<usize>),
-    /// Nothing for now.
-    None,
-    /// The client closed, or the connection failed.
-    End,
+    /// Octets in the batch; the first one begins a message.
+    Octets(Range<usize>),
+    Blocked,
+    /// The client closed the connection, or the connection failed.
+    Ended,
 }
 
-/// How far TLS is.
-pub(crate) enum Negotiated {
-    /// It can be read: TLS is not spoken, or was agreed on before.
-    Already,
-    /// The client has to say more.
+/// The state of the TLS handshake.
+pub(crate) enum HandshakeState {
+    /// None, or completed earlier: the connection can be read.
+    NotInProgress,
     InProgress,
-    /// TLS has just been agreed on.
-    Now {
-        /// The server name that the client asked for.
+    /// Completed now.
+    Completed {
+        /// SNI.
         server_name: Option<String>,
-        /// It came only to validate a name (ACME).
-        validation: bool,
+        /// The connection only validates a domain for ACME (TLS-ALPN-01).
+        is_acme_validation: bool,
     },
-    /// There will be no TLS.
     Failed,
 }
 
-/// Whether something found room in the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// It did.
-    Taken,
-    /// It did not.
-    Full,
+/// A message at the beginning of received octets.
+pub(crate) enum NextMessage {
+    /// Complete, with its length including padding.
+    Complete(usize),
+    /// Stored until the rest arrives.
+    Incomplete,
+    Malformed,
 }
 
-impl Conn {
-    /// A new connection; `waker` enters it into the shard's queue.
-    pub(crate) fn new(stream: Stream, client: Client, waker: Waker, now: Instant) -> Conn {
-        Conn {
-            stream,
+/// Whether output was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    Yes,
+    /// The limit of unread output would be exceeded.
+    OutputFull,
+}
+
+impl Connection {
+    /// A connection that was just accepted; `waker` marks it as ready.
+    pub(crate) fn new(
+        stream: TcpStream,
+        client: Client,
+        expects_proxy_header: bool,
+        waker: Waker,
+        now: Instant,
+    ) -> Connection {
+        Connection {
+            stream: Stream::Tcp(stream),
             client,
             active: now,
-            greeted: false,
-            balanced: false,
-            negotiating_since: None,
-            touched: false,
+            has_received_message: false,
+            expects_proxy_header,
+            is_dirty: false,
             waker,
+            handshake: None,
             partial: Vec::new(),
             output: Vec::new(),
             written: 0,
-            record: 0,
+            unsealed: 0,
         }
     }
 
-    /// Reads once into the batch's next slot, behind what had arrived of a message before.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn client_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    pub(crate) fn expects_proxy_header(&self) -> bool {
+        self.expects_proxy_header
+    }
+
+    /// The PROXY header was received.
+    pub(crate) fn end_proxy_header(&mut self) {
+        self.expects_proxy_header = false;
+    }
+
+    pub(crate) fn has_received_message(&self) -> bool {
+        self.has_received_message
+    }
+
+    /// Marks the connection for the next flush; false if it is marked already.
+    pub(crate) fn mark_dirty(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_dirty, true)
+    }
+
+    /// Reads once into the next slot of the batch, behind the stored beginning of a message.
     pub(crate) fn read(&mut self, batch: &mut Batch) -> Read {
         let slot = batch.free_slot();
         let Some((head, space)) = slot.split_at_mut_checked(self.partial.len()) else {
-            return Read::End;
+            return Read::Ended;
         };
         head.copy_from_slice(&self.partial);
         let mut buffer = ReadBuf::new(space);
@@ -108,62 +152,87 @@ impl Conn {
         let outcome = Pin::new(&mut self.stream).poll_read(&mut cx, &mut buffer);
         let read = buffer.filled().len();
         match outcome {
-            Poll::Pending => Read::None,
+            Poll::Pending => Read::Blocked,
             Poll::Ready(Ok(())) if read > 0 => {
                 let length = self.partial.len() + read;
                 self.partial.clear();
                 let start = batch.occupy_slot();
-                Read::Some(start..start + length)
+                Read::Octets(start..start + length)
             }
-            Poll::Ready(_) => Read::End,
+            Poll::Ready(_) => Read::Ended,
         }
     }
 
-    /// Keeps the beginning of a message for the next read.
-    pub(crate) fn keep(&mut self, beginning: &[u8]) {
-        if beginning.is_empty() {
+    /// Finds the first message in received octets, or stores the octets as the beginning of one.
+    pub(crate) fn next_message(&mut self, octets: &[u8], now: Instant) -> NextMessage {
+        // Before its first STUN message a client has no channel, and the methods of HTTP look like ChannelData.
+        let is_stun = |first: &u8| PacketKind::of(*first) == PacketKind::Stun;
+        let may_begin = self.has_received_message || octets.first().is_none_or(is_stun);
+        match stream::frame(octets) {
+            Ok(Some(length)) if may_begin && length <= octets.len() => {
+                self.active = now;
+                self.has_received_message = true;
+                NextMessage::Complete(length)
+            }
+            Ok(_) if may_begin => {
+                self.store_partial(octets);
+                NextMessage::Incomplete
+            }
+            Ok(_) | Err(_) => NextMessage::Malformed,
+        }
+    }
+
+    /// Stores the beginning of a message for the next read.
+    pub(crate) fn store_partial(&mut self, octets: &[u8]) {
+        if octets.is_empty() {
             self.partial = Vec::new();
         } else {
-            self.partial.extend_from_slice(beginning);
+            self.partial.extend_from_slice(octets);
         }
     }
 
-    /// Queues a relayed payload behind its header, unless more than `limit` octets would wait then.
-    pub(crate) fn relay(
+    /// Queues a relayed payload behind its header, unless more than `limit` octets would be unread then.
+    pub(crate) fn queue_payload(
         &mut self,
         header: &PayloadHeader,
         payload: &[u8],
         limit: usize,
-        pool: &mut Pool,
-    ) -> Room {
+        pool: &mut BufferPool,
+    ) -> Queued {
         let length = header.octets().len() + payload.len();
-        if self.waiting() + padded(length) > limit {
-            return Room::Full;
+        if self.unread_output() + padded(length) > limit {
+            return Queued::OutputFull;
         }
-        self.begin(pool);
+        self.prepare_output(pool);
         self.output.extend_from_slice(header.octets());
         self.output.extend_from_slice(payload);
-        // RFC 8656 §12.5: over a stream ChannelData is padded too; a Data indication's payload always is.
+        // RFC 8656 §12.5: over a stream ChannelData is padded too. The payload of a Data indication always is.
         self.output
             .extend_from_slice([0; 3].get(..padded(length) - length).unwrap_or_default());
-        Room::Taken
+        Queued::Yes
     }
 
-    /// Queues an answer, unless more than `limit` octets would wait then.
-    pub(crate) fn answer(&mut self, message: &[u8], limit: usize, pool: &mut Pool) -> Room {
-        if self.waiting() + message.len() > limit {
-            return Room::Full;
+    /// Queues a complete message, unless more than `limit` octets would be unread then.
+    pub(crate) fn queue_message(
+        &mut self,
+        message: &[u8],
+        limit: usize,
+        pool: &mut BufferPool,
+    ) -> Queued {
+        if self.unread_output() + message.len() > limit {
+            return Queued::OutputFull;
         }
-        self.begin(pool);
+        self.prepare_output(pool);
         self.output.extend_from_slice(message);
-        Room::Taken
+        Queued::Yes
     }
 
-    /// Writes what waits, as far as the client takes it, and tells how many writes that took.
+    /// Writes output as far as the client reads it; returns the number of writes.
     ///
     /// # Errors
-    /// When the connection has failed.
-    pub(crate) fn flush(&mut self, pool: &mut Pool) -> std::io::Result<u64> {
+    /// The connection failed.
+    pub(crate) fn flush(&mut self, pool: &mut BufferPool) -> io::Result<u64> {
+        self.is_dirty = false;
         let mut writes = 0;
         let mut cx = Context::from_waker(&self.waker);
         while let Some(rest) = self
@@ -172,100 +241,104 @@ impl Conn {
             .filter(|rest| !rest.is_empty())
         {
             let outcome = match &mut self.stream {
-                Stream::Tls(stream) => records(stream, rest, &mut self.record, &mut cx),
+                Stream::Tls(stream) => write_records(stream, rest, &mut self.unsealed, &mut cx),
                 stream => Pin::new(stream).poll_write(&mut cx, rest),
             };
             match outcome {
                 Poll::Pending => return Ok(writes),
-                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(written) => self.written += written?,
             }
             writes += 1;
         }
         self.written = 0;
-        pool.give(std::mem::take(&mut self.output));
+        pool.put(std::mem::take(&mut self.output));
         if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(&mut cx) {
             return Err(error);
         }
         Ok(writes)
     }
 
-    /// Octets that the client has not taken.
-    pub(crate) fn waiting(&self) -> usize {
-        self.output.len() - self.written
+    /// Returns true if the octets of the client arrive inside TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !matches!(self.stream, Stream::Tcp(_))
     }
 
-    /// Whether it is TCP and nothing else.
-    pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.stream, Stream::Tcp(_))
+    pub(crate) fn is_in_handshake(&self) -> bool {
+        self.handshake.is_some()
     }
 
-    /// Whether TLS is being negotiated.
-    pub(crate) fn is_negotiating(&self) -> bool {
-        self.negotiating_since.is_some()
-    }
-
-    /// When it is to be closed if nothing more happens.
-    pub(crate) fn deadline(&self, limits: &ConnectionLimits) -> Instant {
-        match self.negotiating_since {
-            Some(since) => since + limits.handshakes.timeout,
+    /// When the connection is to be closed unless a message arrives.
+    pub(crate) fn idle_deadline(&self, limits: &ConnectionLimits) -> Instant {
+        match &self.handshake {
+            Some(handshake) => handshake.started + limits.handshakes.timeout,
             None => self.active + limits.idle_timeout,
         }
     }
 
-    /// Begins TLS.
-    pub(crate) fn secure(&mut self, now: Instant, accept: impl FnOnce(TcpStream) -> TlsHandshake) {
-        if let Stream::Tcp(stream) = std::mem::replace(&mut self.stream, Stream::Gone) {
+    pub(crate) fn start_handshake(
+        &mut self,
+        permit: HandshakePermit,
+        now: Instant,
+        accept: impl FnOnce(TcpStream) -> TlsHandshake,
+    ) {
+        if let Stream::Tcp(stream) = std::mem::replace(&mut self.stream, Stream::Closed) {
             self.stream = Stream::Handshake(Box::new(accept(stream)));
-            self.negotiating_since = Some(now);
+            self.handshake = Some(Handshake {
+                started: now,
+                _permit: permit,
+            });
         }
     }
 
-    /// Goes on with TLS.
-    pub(crate) fn negotiate(&mut self, now: Instant) -> Negotiated {
+    pub(crate) fn poll_handshake(&mut self, now: Instant) -> HandshakeState {
         let Stream::Handshake(handshake) = &mut self.stream else {
-            return Negotiated::Already;
+            return HandshakeState::NotInProgress;
         };
         match Pin::new(handshake.as_mut()).poll(&mut Context::from_waker(&self.waker)) {
-            Poll::Pending => Negotiated::InProgress,
+            Poll::Pending => HandshakeState::InProgress,
             Poll::Ready(Err(error)) => {
-                tracing::debug!(client = %self.client.five_tuple.client, %error, "no TLS");
-                self.stream = Stream::Gone;
-                Negotiated::Failed
+                tracing::debug!(client = %self.client.five_tuple.client, %error, "TLS handshake failed");
+                self.stream = Stream::Closed;
+                HandshakeState::Failed
             }
-            Poll::Ready(Ok(mut secured)) => {
-                secured.get_mut().0.lift_limit();
-                let server_name = secured.get_ref().1.server_name().map(str::to_owned);
-                let validation = is_acme_validation(&secured);
-                self.stream = Stream::Tls(Box::new(secured));
-                self.negotiating_since = None;
+            Poll::Ready(Ok(mut stream)) => {
+                stream.get_mut().0.lift_limit();
+                let server_name = stream.get_ref().1.server_name().map(str::to_owned);
+                let is_acme_validation = is_acme_validation(&stream);
+                self.stream = Stream::Tls(Box::new(stream));
+                self.handshake = None;
                 self.active = now;
                 self.client.five_tuple.transport = Transport::Tls;
-                Negotiated::Now {
+                HandshakeState::Completed {
                     server_name,
-                    validation,
+                    is_acme_validation,
                 }
             }
         }
     }
 
-    /// Tells the client, where TLS has a word for it, that the connection ends here.
-    pub(crate) fn farewell(&mut self) {
+    /// Sends a TLS close_notify. The connection is closed when it is dropped.
+    pub(crate) fn shut_down(&mut self) {
         if let Stream::Tls(stream) = &mut self.stream {
-            // One that does not take it at once goes without.
+            // If the socket takes nothing now, the client does without the alert.
             let _ = Pin::new(stream.as_mut()).poll_shutdown(&mut Context::from_waker(&self.waker));
         }
     }
 
-    /// The stream, and what waits to be written to it.
+    /// The stream, and the output that is not written yet.
     pub(crate) fn into_parts(mut self) -> (Stream, Vec<u8>) {
         self.output.drain(..self.written);
         (self.stream, self.output)
     }
 
-    fn begin(&mut self, pool: &mut Pool) {
+    fn unread_output(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    fn prepare_output(&mut self, pool: &mut BufferPool) {
         if self.output.capacity() == 0 {
-            self.output = pool.take();
+            self.output = pool.get();
         } else if self.written > self.output.len() / 2 {
             self.output.drain(..self.written);
             self.written = 0;
@@ -273,64 +346,65 @@ impl Conn {
     }
 }
 
-/// Puts messages into TLS records, one each, as far as there is room for them, and writes all of these at once; tells how many
-/// octets were taken. Some clients (coturn's) take a record for a message.
-fn records(
+/// Seals messages into TLS records, one message in each, as far as rustls has room for them, and writes all records at
+/// once; returns the number of sealed octets. Some clients (coturn's) expect one message in each record. `unsealed` is
+/// the rest of a message that did not fit the last time.
+fn write_records(
     stream: &mut TlsStream,
     messages: &[u8],
-    begun: &mut usize,
+    unsealed: &mut usize,
     cx: &mut Context<'_>,
-) -> Poll<std::io::Result<usize>> {
-    let mut taken = 0;
-    while let Some(rest) = messages.get(taken..).filter(|rest| !rest.is_empty()) {
-        let length = match *begun {
+) -> Poll<io::Result<usize>> {
+    let mut sealed = 0;
+    while let Some(rest) = messages.get(sealed..).filter(|rest| !rest.is_empty()) {
+        let length = match *unsealed {
             0 => stream::frame(rest).ok().flatten().unwrap_or(rest.len()),
-            left => left,
+            rest => rest,
         };
         let message = rest.get(..length).unwrap_or(rest);
         let written = stream.get_mut().1.writer().write(message)?;
-        taken += written;
-        *begun = message.len() - written;
-        if *begun > 0 {
+        sealed += written;
+        *unsealed = message.len() - written;
+        if *unsealed > 0 {
             break;
         }
     }
     match Pin::new(stream).poll_flush(cx) {
         Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-        Poll::Pending if taken == 0 => Poll::Pending,
-        // There is room again, and next time something is taken.
-        Poll::Ready(Ok(())) if taken == 0 => {
+        Poll::Pending if sealed == 0 => Poll::Pending,
+        // The flush made room: seal more in the next iteration.
+        Poll::Ready(Ok(())) if sealed == 0 => {
             cx.waker().wake_by_ref();
             Poll::Pending
         }
-        _ => Poll::Ready(Ok(taken)),
+        Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(sealed)),
     }
 }
 
-/// Output buffers that nobody needs at the moment: connections that wait for nothing hold none.
+/// Spare output buffers: a connection without unread output holds none.
 #[derive(Default)]
-pub(crate) struct Pool {
+pub(crate) struct BufferPool {
     buffers: Vec<Vec<u8>>,
 }
 
-impl Pool {
-    fn take(&mut self) -> Vec<u8> {
+impl BufferPool {
+    fn get(&mut self) -> Vec<u8> {
         self.buffers
             .pop()
-            .unwrap_or_else(|| Vec::with_capacity(FIRST))
+            .unwrap_or_else(|| Vec::with_capacity(INITIAL_CAPACITY))
     }
 
-    fn give(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && buffer.capacity() <= LARGEST && self.buffers.len() < SPARE {
+    fn put(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity > 0 && capacity <= MAX_POOLED_CAPACITY && self.buffers.len() < MAX_POOLED {
             buffer.clear();
             self.buffers.push(buffer);
         }
     }
 }
 
-/// Capacity of a new output buffer, in octets.
-const FIRST: usize = 4 << 10;
-/// Larger buffers are not kept.
-const LARGEST: usize = 256 << 10;
-/// Buffers that are kept.
-const SPARE: usize = 64;
+/// Octets.
+const INITIAL_CAPACITY: usize = 4 << 10;
+/// Octets; larger buffers are freed.
+const MAX_POOLED_CAPACITY: usize = 256 << 10;
+const MAX_POOLED: usize = 64;

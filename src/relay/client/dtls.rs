@@ -1,340 +1,458 @@
-//! DTLS clients: records in, packets for the protocol out, and the other way round.
+//! The DTLS associations of a shard.
+//!
+//! ```text
+//!   ClientHello ─▶ cookie check ─┬─ no valid cookie ─▶ reply with a cookie; nothing is stored
+//!                                └─ verified ────────▶ new association
+//!   other records ─▶ association of the two addresses ─▶ decrypted messages, in the batch
+//! ```
 
-use crate::net::dtls::{CookieCheck, DtlsServer, Event, VerifiedHello};
-use crate::net::{Datagram, Transmit};
-use crate::relay::client::associations::{Ends, over_dtls};
-use crate::relay::client::clients::Way;
-use crate::relay::io::send_queue::{Sender, source};
-use crate::relay::shard::egress::{Arrival, Egress};
-use crate::relay::shard::event_loop::Shard;
-use crate::relay::shard::messages::Passed;
-use crate::turn::{Client, FiveTuple, Instant};
-use std::net::SocketAddr;
+use crate::net::dtls::{Association, CookieCheck, DtlsServer, Event, VerifiedHello};
+use crate::net::{Batch, Datagram};
+use crate::relay::client::handover::ClientEnds;
+use crate::relay::client::handshake_limit::{HandshakeLimit, HandshakePermit};
+use crate::relay::client::link_target::LinkTarget;
+use crate::relay::client::listeners::Listeners;
+use crate::relay::io::clock::Clock;
+use crate::relay::io::recv_meta::RecvMeta;
+use crate::relay::io::send_queue::SendQueue;
+use crate::relay::io::slab::{Key, Slab};
+use crate::relay::observe::counters::Counters;
+use crate::relay::plan::ConnectionLimits;
+use crate::turn::{Client, FiveTuple, Instant, RealmId, Transport};
+use foldhash::quality::RandomState;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-impl Shard {
-    /// Takes a datagram whose first octet says that it holds DTLS records.
-    pub(crate) fn take_records(&mut self, listener: u32, server: SocketAddr, datagram: &Datagram) {
-        let ends = (datagram.source, server);
-        let known = self.egress.associations.find(&ends);
-        let octets = self.batch.payload(datagram);
-        let hello = is_hello(octets);
-        let index = if hello {
-            self.meet(listener, ends, datagram)
-        } else {
-            known
-        };
-        let Some((index, entry)) =
-            index.and_then(|index| Some((index, self.egress.associations.get(index)?)))
-        else {
-            // A hello has had its answer.
-            return if hello {
-                self.counters.dtls_unassociated.add(1)
-            } else {
-                self.pass_records(listener, ends, datagram)
-            };
-        };
-        let octets = self.batch.payload(datagram);
-        let ended = entry
-            .association
-            .receive(octets, self.clock.std(self.now))
-            .is_err();
-        self.drain(index, Some(datagram));
-        if ended {
-            self.part(index);
-        }
-    }
-
-    /// Passes records to the shard that knows who sent them, if one does.
-    fn pass_records(&mut self, listener: u32, ends: Ends, datagram: &Datagram) {
-        match self.server.owning_shard(&over_dtls(ends)) {
-            Some(shard) => {
-                let (client, server) = ends;
-                let octets = self.batch.payload(datagram).to_vec();
-                self.egress.pass(
-                    shard,
-                    Passed::Records {
-                        listener,
-                        client,
-                        server,
-                        octets,
-                    },
-                );
-            }
-            None => self.counters.dtls_unassociated.add(1),
-        }
-    }
-
-    /// Meets a ClientHello: answers it, or finds the association that it belongs to, which may be a new one.
-    fn meet(&mut self, listener: u32, ends: Ends, datagram: &Datagram) -> Option<u32> {
-        let door = self.gate.dtls.clone()?;
-        let octets = self.batch.payload(datagram).to_vec();
-        match door.check_cookie(&octets, ends.0, ends.1, Duration::from_nanos(self.now.0)) {
-            CookieCheck::Reply(answer) => {
-                if self.gate.shared.answer_rate.allows(self.now, ends.0.ip()) {
-                    self.counters.dtls_cookies_sent.add(1);
-                    self.egress.send_record(
-                        listener,
-                        &over_dtls(ends),
-                        &answer,
-                        Arrival::of(datagram),
-                    );
-                }
-                None
-            }
-            CookieCheck::Verified(proven) => self.associate(&door, listener, ends, &proven),
-            CookieCheck::Discard => None,
-        }
-    }
-
-    /// The association of a proven hello. A client that begins anew from the same address has lost the old one (RFC 6347
-    /// §4.2.8); who could pretend that, cookie and all, could as well have taken it over on the way.
-    fn associate(
-        &mut self,
-        door: &DtlsServer,
-        listener: u32,
-        ends: Ends,
-        proven: &VerifiedHello<'_>,
-    ) -> Option<u32> {
-        if let Some(index) = self.egress.associations.find(&ends) {
-            let same = self
-                .egress
-                .associations
-                .get(index)
-                .is_some_and(|entry| entry.association.began_with_hello(proven));
-            if same {
-                return Some(index);
-            }
-            self.part(index);
-        }
-        if !self.egress.associations.has_room() || !self.gate.handshakes.begin(ends.0.ip()) {
-            self.counters.handshakes_refused.add(1);
-            return None;
-        }
-        let Ok(association) = door.accept(proven, self.clock.std(self.now)) else {
-            self.gate.handshakes.end(ends.0.ip());
-            self.counters.handshakes_failed.add(1);
-            return None;
-        };
-        let five_tuple = over_dtls(ends);
-        if let Some(shard) = self.server.owning_shard(&five_tuple) {
-            // The one that it has lost may be another shard's.
-            self.egress.pass(
-                shard,
-                Passed::Gone(Client::new(five_tuple, Way::Listener(listener).link())),
-            );
-        }
-        let index = self
-            .egress
-            .associations
-            .insert(ends, listener, association, self.now);
-        if let Some(entry) = self.egress.associations.get(index) {
-            entry.client.realm = proven
-                .server_name()
-                .and_then(|name| self.gate.policy.realm_of_server_name(name));
-        }
-        self.drain(index, None);
-        // The hello itself has been taken.
-        None
-    }
-
-    /// Does all that an association wants, until it waits. What the client said is put where its datagram was.
-    fn drain(&mut self, index: u32, datagram: Option<&Datagram>) {
-        let arrival = datagram.map_or(Arrival::NOWHERE, Arrival::of);
-        let mut room = datagram.map_or(0..0, Datagram::range);
-        let mut said = std::mem::take(&mut self.said);
-        let mut scratch = std::mem::take(&mut self.egress.associations.scratch);
-        let mut closed = false;
-        while let Some(entry) = self.egress.associations.get(index) {
-            let (client, listener) = (entry.client, entry.listener);
-            match entry.association.poll(&mut scratch) {
-                Event::Send(record) => {
-                    self.egress
-                        .send_record(listener, &client.five_tuple, record, arrival)
-                }
-                Event::Data(data) => {
-                    entry.active = self.now;
-                    said.extend(self.put(data, &mut room));
-                }
-                Event::Connected => {
-                    self.gate.handshakes.end(client.five_tuple.client.ip());
-                    self.counters.dtls_handshakes.add(1);
-                }
-                Event::Closed => {
-                    closed = true;
-                    break;
-                }
-                Event::WaitUntil(until) => {
-                    self.egress
-                        .look_after(index, self.clock.instant(until), self.now);
-                    break;
-                }
-            }
-        }
-        self.egress.associations.scratch = scratch;
-        // Only now: what comes of it may be sealed by the same association.
-        let client = self
-            .egress
-            .associations
-            .get(index)
-            .map(|entry| entry.client);
-        for range in said.drain(..) {
-            let Some(client) = client else { break };
-            let arrival = Arrival {
-                start: range.start,
-                room: 0,
-                ..arrival
-            };
-            self.take(&client, range, arrival);
-        }
-        self.said = said;
-        if closed {
-            self.part(index);
-        }
-    }
-
-    /// Puts octets into the batch, where there was room for them before they were deciphered; else in a slot of their own.
-    fn put(&mut self, data: &[u8], room: &mut Range<usize>) -> Option<Range<usize>> {
-        let start = if data.len() <= room.len() {
-            let start = room.start;
-            room.start += data.len();
-            start
-        } else if self.batch.free() > 0 {
-            self.batch.occupy_slot()
-        } else {
-            self.counters.dtls_unassociated.add(1);
-            return None;
-        };
-        let place = start..start + data.len();
-        self.batch
-            .octets_mut()
-            .get_mut(place.clone())?
-            .copy_from_slice(data);
-        Some(place)
-    }
-
-    /// Ends an association, and with it the allocation.
-    pub(crate) fn part(&mut self, index: u32) {
-        let Some(entry) = self.egress.associations.take(index) else {
-            return;
-        };
-        if !entry.association.is_connected() {
-            self.gate
-                .handshakes
-                .end(entry.client.five_tuple.client.ip());
-            self.counters.handshakes_failed.add(1);
-        }
-        if let Some(home) = self.server.client_disconnected(self.now, &entry.client) {
-            self.egress.pass(home, Passed::Gone(entry.client));
-        }
-        self.perform();
-    }
-
-    /// Says goodbye to a DTLS client, and ends its association.
-    pub(crate) fn dismiss(&mut self, index: u32) {
-        if let Some(entry) = self.egress.associations.get(index) {
-            entry.association.close();
-            self.egress.send_pending(index, Arrival::NOWHERE);
-        }
-        self.part(index);
-    }
-
-    /// Looks after the associations that want it by the clock.
-    pub(crate) fn look_after_associations(&mut self) {
-        let idle = self.egress.clients.limits().idle_timeout;
-        while let Some(index) = self.egress.associations.due(self.now) {
-            let Some(entry) = self.egress.associations.get(index) else {
-                continue;
-            };
-            let silent = entry.association.is_connected() && entry.active + idle <= self.now;
-            if silent && !self.server.is_known_client(&entry.client.five_tuple) {
-                self.counters.connections_idle.add(1);
-                self.dismiss(index);
-                continue;
-            }
-            let ended = entry
-                .association
-                .handle_timeout(self.clock.std(self.now))
-                .is_err();
-            self.drain(index, None);
-            if ended {
-                self.part(index);
-            }
-        }
-    }
+/// All DTLS associations of a shard.
+pub(crate) struct Associations {
+    slab: Slab<Entry>,
+    /// Key: the two addresses of an association, of which the client chose one: keyed hasher. At most `max_connections`
+    /// entries.
+    by_ends: HashMap<ClientEnds, Key, RandomState>,
+    /// Messages that were decrypted into the batch and not processed yet.
+    decrypted: VecDeque<Decrypted>,
+    /// Clients whose association is removed and whose allocation has not been ended yet.
+    disconnected: Vec<Client>,
+    server: Option<Arc<DtlsServer>>,
+    limits: ConnectionLimits,
+    handshakes: HandshakeLimit,
+    shard: u16,
+    clock: Clock,
+    /// The next output of an association.
+    output: Vec<u8>,
+    /// A message before it is encrypted.
+    plaintext: Vec<u8>,
+    counters: Arc<Counters>,
 }
 
-impl Egress {
-    /// Queues a datagram of DTLS records.
-    fn send_record(
-        &mut self,
-        listener: u32,
-        five_tuple: &FiveTuple,
-        record: &[u8],
-        arrival: Arrival,
-    ) {
-        let Some(wildcard) = self.clients.udp(listener).map(|listener| listener.wildcard) else {
-            return self.counters.client_gone.add(1);
-        };
-        let payload = self.outbox.write(record);
-        let outgoing = Transmit {
-            from: source(five_tuple.server, wildcard),
-            traffic_class: arrival.traffic_class,
-            hop_limit: arrival.hop_limit,
-            ..Transmit::new(five_tuple.client, payload)
-        };
-        self.outbox.push(Sender::Listener(listener), outgoing);
+/// What associations receive from and send through.
+pub(crate) struct DtlsIo<'a> {
+    pub(crate) batch: &'a mut Batch,
+    pub(crate) listeners: &'a mut Listeners,
+    pub(crate) queue: &'a mut SendQueue,
+    pub(crate) now: Instant,
+}
+
+struct Entry {
+    association: Association,
+    client: Client,
+    listener: u32,
+    /// When the client last sent a message.
+    active: Instant,
+    /// Held until the handshake is complete.
+    handshake: Option<HandshakePermit>,
+}
+
+/// A message of a DTLS client, in the batch.
+pub(crate) struct Decrypted {
+    pub(crate) client: Client,
+    pub(crate) range: Range<usize>,
+    pub(crate) meta: RecvMeta,
+}
+
+/// What came of DTLS records.
+pub(crate) enum RecordsReceived {
+    /// A response for a client whose address is not verified: answers of this kind are limited.
+    CookieReply(Vec<u8>),
+    /// A new association was created.
+    Accepted {
+        key: Key,
+        client: Client,
+        /// SNI.
+        server_name: Option<String>,
+    },
+    /// The records belong to this association.
+    Association {
+        key: Key,
+        /// It is to be closed once its messages are processed.
+        ended: bool,
+    },
+    /// The records belong to no association of this shard.
+    NoAssociation,
+    /// Refused or discarded, and counted.
+    Discarded,
+}
+
+impl Associations {
+    pub(crate) fn new(
+        server: Option<Arc<DtlsServer>>,
+        limits: ConnectionLimits,
+        handshakes: HandshakeLimit,
+        shard: u16,
+        clock: Clock,
+        counters: Arc<Counters>,
+    ) -> Associations {
+        Associations {
+            slab: Slab::new(),
+            by_ends: HashMap::default(),
+            decrypted: VecDeque::new(),
+            disconnected: Vec::new(),
+            server,
+            limits,
+            handshakes,
+            shard,
+            clock,
+            output: Vec::new(),
+            plaintext: Vec::new(),
+            counters,
+        }
     }
 
-    /// Seals what lies in `associations.plain`, and queues it for the client that a link leads to.
-    pub(crate) fn seal(&mut self, link: crate::turn::Link, arrival: Arrival) {
-        let plain = std::mem::take(&mut self.associations.plain);
-        let place = self.associations.place(link);
-        let sealed = place
-            .and_then(|index| self.associations.get(index))
-            .is_some_and(|entry| entry.association.send(&plain).is_ok());
-        self.associations.plain = plain;
-        match place {
-            Some(index) if sealed => self.send_pending(index, arrival),
-            _ => self.counters.client_gone.add(1),
+    /// Offers DTLS with this server to new clients, or not at all.
+    pub(crate) fn set_server(&mut self, server: Option<Arc<DtlsServer>>) {
+        self.server = server;
+    }
+
+    pub(crate) fn contains(&self, ends: &ClientEnds) -> bool {
+        self.by_ends.contains_key(ends)
+    }
+
+    /// The listener through which a client reached its association.
+    pub(crate) fn listener_of(&self, key: Key) -> Option<u32> {
+        self.slab.get(key).map(|entry| entry.listener)
+    }
+
+    /// Receives a datagram of DTLS records.
+    pub(crate) fn receive(
+        &mut self,
+        listener: u32,
+        ends: ClientEnds,
+        datagram: &Datagram,
+        io: &mut DtlsIo<'_>,
+    ) -> RecordsReceived {
+        let octets = io.batch.payload(datagram);
+        let key = if is_client_hello(octets) {
+            match self.receive_hello(listener, ends, octets, io.now) {
+                HelloReceived::Retransmission(key) => key,
+                HelloReceived::Done(received) => {
+                    if let RecordsReceived::Accepted { key, .. } = &received {
+                        self.poll(*key, None, io);
+                    }
+                    return received;
+                }
+            }
+        } else {
+            match self.by_ends.get(&ends) {
+                Some(key) => *key,
+                None => return RecordsReceived::NoAssociation,
+            }
+        };
+        let now = self.clock.to_std(io.now);
+        let Some(entry) = self.slab.get_mut(key) else {
+            return RecordsReceived::NoAssociation;
+        };
+        let failed = entry.association.receive(octets, now).is_err();
+        let closed = self.poll(key, Some(datagram), io);
+        RecordsReceived::Association {
+            key,
+            ended: failed || closed,
+        }
+    }
+
+    /// Checks the cookie of a ClientHello, and creates an association if it is valid.
+    fn receive_hello(
+        &mut self,
+        listener: u32,
+        ends: ClientEnds,
+        octets: &[u8],
+        now: Instant,
+    ) -> HelloReceived {
+        let Some(server) = self.server.clone() else {
+            return self.discard();
+        };
+        match server.check_cookie(octets, ends.0, ends.1, Duration::from_nanos(now.0)) {
+            CookieCheck::Reply(reply) => HelloReceived::Done(RecordsReceived::CookieReply(reply)),
+            CookieCheck::Verified(hello) => self.accept(&server, listener, ends, &hello, now),
+            CookieCheck::Discard => self.discard(),
+        }
+    }
+
+    /// A client that starts anew from the same address has lost its association (RFC 6347 §4.2.8), which is replaced. An
+    /// attacker who can do that, cookie included, could as well have taken the association over on the path.
+    fn accept(
+        &mut self,
+        server: &DtlsServer,
+        listener: u32,
+        ends: ClientEnds,
+        hello: &VerifiedHello<'_>,
+        now: Instant,
+    ) -> HelloReceived {
+        if let Some(key) = self.by_ends.get(&ends).copied() {
+            let retransmitted = self
+                .slab
+                .get(key)
+                .is_some_and(|entry| entry.association.began_with_hello(hello));
+            if retransmitted {
+                return HelloReceived::Retransmission(key);
+            }
+            self.remove(key);
+        }
+        let has_room = self.slab.len() < self.limits.max_connections;
+        let Some(permit) = self.handshakes.acquire(ends.0.ip()).filter(|_| has_room) else {
+            self.counters.handshakes_refused.add(1);
+            return HelloReceived::Done(RecordsReceived::Discarded);
+        };
+        let Ok(association) = server.accept(hello, self.clock.to_std(now)) else {
+            self.counters.handshakes_failed.add(1);
+            return HelloReceived::Done(RecordsReceived::Discarded);
+        };
+        let shard = self.shard;
+        let client = |key| {
+            Client::new(
+                dtls_tuple(ends),
+                LinkTarget::Association { shard, key }.link(),
+            )
+        };
+        let key = self.slab.insert(|key| Entry {
+            association,
+            client: client(key),
+            listener,
+            active: now,
+            handshake: Some(permit),
+        });
+        self.by_ends.insert(ends, key);
+        HelloReceived::Done(RecordsReceived::Accepted {
+            key,
+            client: client(key),
+            server_name: hello.server_name().map(str::to_owned),
+        })
+    }
+
+    fn discard(&self) -> HelloReceived {
+        self.counters.dtls_unassociated.add(1);
+        HelloReceived::Done(RecordsReceived::Discarded)
+    }
+
+    /// The realm that the client's server name chose.
+    pub(crate) fn set_realm(&mut self, key: Key, realm: Option<RealmId>) {
+        if let Some(entry) = self.slab.get_mut(key) {
+            entry.client.realm = realm;
+        }
+    }
+
+    /// Sends and decrypts what an association has until it waits; returns true if the client closed it. Messages replace
+    /// the datagram that they arrived in, because a message is shorter than its record.
+    fn poll(&mut self, key: Key, datagram: Option<&Datagram>, io: &mut DtlsIo<'_>) -> bool {
+        let meta = datagram.map_or(RecvMeta::ORIGINATED, RecvMeta::of_datagram);
+        let mut space = datagram.map_or(0..0, Datagram::range);
+        while let Some(entry) = self.slab.get_mut(key) {
+            match entry.association.poll(&mut self.output) {
+                Event::Send(record) => {
+                    send_record(entry, record, meta, io.listeners, io.queue, &self.counters);
+                }
+                Event::Data(message) => {
+                    entry.active = io.now;
+                    match place(message, &mut space, io.batch) {
+                        Some(range) => self.decrypted.push_back(Decrypted {
+                            client: entry.client,
+                            meta: RecvMeta {
+                                start: range.start,
+                                headroom: 0,
+                                ..meta
+                            },
+                            range,
+                        }),
+                        None => self.counters.dtls_unassociated.add(1),
+                    }
+                }
+                Event::Connected => {
+                    entry.handshake = None;
+                    self.counters.dtls_handshakes.add(1);
+                }
+                Event::Closed => return true,
+                Event::WaitUntil(until) => {
+                    let idle_check = match entry.active + self.limits.idle_timeout {
+                        at if at > io.now => at,
+                        _ => io.now + self.limits.idle_timeout,
+                    };
+                    let deadline = self.clock.from_std(until).min(idle_check);
+                    self.slab.set_deadline(key, deadline);
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// The next message to process.
+    pub(crate) fn pop_decrypted(&mut self) -> Option<Decrypted> {
+        self.decrypted.pop_front()
+    }
+
+    /// Encrypts the concatenation of `parts` as one message and queues the record.
+    pub(crate) fn send(
+        &mut self,
+        key: Key,
+        parts: &[&[u8]],
+        meta: RecvMeta,
+        listeners: &mut Listeners,
+        queue: &mut SendQueue,
+    ) {
+        self.plaintext.clear();
+        for part in parts {
+            self.plaintext.extend_from_slice(part);
+        }
+        let sent = self
+            .slab
+            .get_mut(key)
+            .is_some_and(|entry| entry.association.send(&self.plaintext).is_ok());
+        if sent {
+            self.send_pending(key, meta, listeners, queue);
+        } else {
+            self.counters.client_gone.add(1);
         }
     }
 
     /// Queues the records that an association has ready.
-    fn send_pending(&mut self, index: u32, arrival: Arrival) {
-        let mut scratch = std::mem::take(&mut self.sealed);
-        while let Some(entry) = self.associations.get(index) {
-            let (five_tuple, listener) = (entry.client.five_tuple, entry.listener);
-            let Event::Send(record) = entry.association.poll(&mut scratch) else {
-                break;
+    fn send_pending(
+        &mut self,
+        key: Key,
+        meta: RecvMeta,
+        listeners: &mut Listeners,
+        queue: &mut SendQueue,
+    ) {
+        while let Some(entry) = self.slab.get_mut(key) {
+            let Event::Send(record) = entry.association.poll(&mut self.output) else {
+                return;
             };
-            self.send_record(listener, &five_tuple, record, arrival);
+            send_record(entry, record, meta, listeners, queue, &self.counters);
         }
-        self.sealed = scratch;
     }
 
-    /// Has an association looked after when it wants that, or when it may have been silent for too long.
-    fn look_after(&mut self, index: u32, wanted: Instant, now: Instant) {
-        let idle = self.clients.limits().idle_timeout;
-        let Some(entry) = self.associations.get(index) else {
+    /// Sends a close_notify and removes the association.
+    fn close(&mut self, key: Key, listeners: &mut Listeners, queue: &mut SendQueue) {
+        if let Some(entry) = self.slab.get_mut(key) {
+            entry.association.close();
+            self.send_pending(key, RecvMeta::ORIGINATED, listeners, queue);
+        }
+        self.remove(key);
+    }
+
+    /// Removes an association that ended.
+    pub(crate) fn remove(&mut self, key: Key) {
+        let Some(entry) = self.slab.remove(key) else {
             return;
         };
-        let silent = entry.active + idle;
-        let check = if silent > now { silent } else { now + idle };
-        self.associations.schedule(index, wanted.min(check));
+        let five_tuple = &entry.client.five_tuple;
+        self.by_ends.remove(&(five_tuple.client, five_tuple.server));
+        if entry.handshake.is_some() {
+            self.counters.handshakes_failed.add(1);
+        }
+        self.disconnected.push(entry.client);
     }
 
-    /// Whether a link leads to a DTLS client, and of which shard.
-    pub(crate) fn association_of(link: crate::turn::Link) -> Option<u16> {
-        match Way::of(link) {
-            Way::Association { shard, .. } => Some(shard),
-            _ => None,
+    /// A client whose association was removed: its allocation is to be ended.
+    pub(crate) fn pop_disconnected(&mut self) -> Option<Client> {
+        self.disconnected.pop()
+    }
+
+    /// Retransmits flights of handshakes, and closes the associations that were idle for too long. A client with an
+    /// allocation may be idle.
+    pub(crate) fn handle_timeouts(
+        &mut self,
+        io: &mut DtlsIo<'_>,
+        has_allocation: impl Fn(&FiveTuple) -> bool,
+    ) {
+        while let Some(key) = self.slab.pop_expired(io.now) {
+            let Some(entry) = self.slab.get_mut(key) else {
+                continue;
+            };
+            let is_idle = entry.association.is_connected()
+                && entry.active + self.limits.idle_timeout <= io.now;
+            if is_idle && !has_allocation(&entry.client.five_tuple) {
+                self.counters.connections_idle.add(1);
+                self.close(key, io.listeners, io.queue);
+                continue;
+            }
+            let failed = entry
+                .association
+                .handle_timeout(self.clock.to_std(io.now))
+                .is_err();
+            if self.poll(key, None, io) || failed {
+                self.remove(key);
+            }
         }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.slab.next_deadline()
     }
 }
 
-/// Whether a datagram begins with a ClientHello in the clear.
-fn is_hello(octets: &[u8]) -> bool {
+/// What came of a ClientHello.
+enum HelloReceived {
+    /// The association exists, and its first flight is to be sent again.
+    Retransmission(Key),
+    Done(RecordsReceived),
+}
+
+/// The five-tuple of an association.
+pub(crate) fn dtls_tuple((client, server): ClientEnds) -> FiveTuple {
+    FiveTuple {
+        client,
+        server,
+        transport: Transport::Dtls,
+    }
+}
+
+fn send_record(
+    entry: &Entry,
+    record: &[u8],
+    meta: RecvMeta,
+    listeners: &mut Listeners,
+    queue: &mut SendQueue,
+    counters: &Counters,
+) {
+    let five_tuple = &entry.client.five_tuple;
+    let ends = (five_tuple.client, five_tuple.server);
+    if !listeners.send(entry.listener, ends, record, meta, queue) {
+        counters.client_gone.add(1);
+    }
+}
+
+/// Copies a decrypted message into the batch: into `space` as long as it lasts, else into a slot of its own. `None` if
+/// the batch is full.
+fn place(message: &[u8], space: &mut Range<usize>, batch: &mut Batch) -> Option<Range<usize>> {
+    let start = if message.len() <= space.len() {
+        let start = space.start;
+        space.start += message.len();
+        start
+    } else if batch.free() > 0 {
+        batch.occupy_slot()
+    } else {
+        return None;
+    };
+    let range = start..start + message.len();
+    batch
+        .octets_mut()
+        .get_mut(range.clone())?
+        .copy_from_slice(message);
+    Some(range)
+}
+
+/// Returns true if a datagram begins with an unencrypted ClientHello.
+fn is_client_hello(octets: &[u8]) -> bool {
     matches!(octets, [22, _, _, 0, 0, _, _, _, _, _, _, _, _, 1, ..])
 }

@@ -1,85 +1,76 @@
-//! How many handshakes are under way: each costs memory and work before anybody has shown who they are.
+//! A limit of TLS and DTLS handshakes in progress: each takes memory and computation before the client is authenticated.
 
 use crate::net::client_prefix::client_prefix;
+use crate::relay::plan::HandshakeLimits;
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bounds of TLS and DTLS handshakes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandshakeLimits {
-    /// One that has taken longer is given up.
-    pub timeout: Duration,
-    /// Octets that a client may send in one over TLS.
-    pub max_octets: usize,
-    /// Of one IPv4 address or IPv6 /64, at the same time, on one shard.
-    pub max_per_address: usize,
-    /// Of all together, at the same time, on one shard.
-    pub max_handshakes: usize,
-}
-
-impl Default for HandshakeLimits {
-    fn default() -> Self {
-        HandshakeLimits {
-            timeout: Duration::from_secs(10),
-            max_octets: 64 << 10,
-            max_per_address: 128,
-            max_handshakes: 4_096,
-        }
-    }
-}
-
-/// Those under way on a shard.
-#[derive(Debug)]
+/// Hands out permits for the handshakes of one shard. All clones count together. Its mutex is only locked by the shard.
+#[derive(Clone, Debug)]
 pub(crate) struct HandshakeLimit {
-    bounds: HandshakeLimits,
-    all: usize,
-    /// Key: an address that a client has, or a prefix that it chooses from: keyed hasher. Bounded by `bounds.max_handshakes`.
-    of: HashMap<IpAddr, usize, RandomState>,
+    limits: HandshakeLimits,
+    in_progress: Arc<Mutex<InProgress>>,
+}
+
+/// The right to one handshake. Dropping it ends the handshake.
+#[derive(Debug)]
+pub(crate) struct HandshakePermit {
+    prefix: IpAddr,
+    in_progress: Arc<Mutex<InProgress>>,
+}
+
+#[derive(Debug, Default)]
+struct InProgress {
+    total: usize,
+    /// Key: a client's IPv4 address or IPv6 /64, which an attacker chooses: keyed hasher. At most `max_handshakes` entries.
+    by_prefix: HashMap<IpAddr, usize, RandomState>,
 }
 
 impl HandshakeLimit {
-    /// None yet.
-    pub(crate) fn new(bounds: HandshakeLimits) -> HandshakeLimit {
+    pub(crate) fn new(limits: HandshakeLimits) -> HandshakeLimit {
         HandshakeLimit {
-            bounds,
-            all: 0,
-            of: HashMap::default(),
+            limits,
+            in_progress: Arc::default(),
         }
     }
 
-    /// The bounds.
-    pub(crate) fn bounds(&self) -> &HandshakeLimits {
-        &self.bounds
+    /// A permit for one more handshake, unless that would exceed a limit.
+    pub(crate) fn acquire(&self, client: IpAddr) -> Option<HandshakePermit> {
+        let mut in_progress = lock(&self.in_progress);
+        if in_progress.total >= self.limits.max_handshakes {
+            return None;
+        }
+        let prefix = client_prefix(client);
+        let count = in_progress.by_prefix.entry(prefix).or_default();
+        if *count >= self.limits.max_per_address {
+            return None;
+        }
+        *count += 1;
+        in_progress.total += 1;
+        Some(HandshakePermit {
+            prefix,
+            in_progress: self.in_progress.clone(),
+        })
     }
+}
 
-    /// Counts one more, unless that is one too many.
-    pub(crate) fn begin(&mut self, address: IpAddr) -> bool {
-        if self.all >= self.bounds.max_handshakes {
-            return false;
+impl Drop for HandshakePermit {
+    fn drop(&mut self) {
+        let mut in_progress = lock(&self.in_progress);
+        in_progress.total -= 1;
+        if let Some(count) = in_progress.by_prefix.get_mut(&self.prefix) {
+            *count -= 1;
+            if *count == 0 {
+                in_progress.by_prefix.remove(&self.prefix);
+            }
         }
-        let of = self.of.entry(client_prefix(address)).or_default();
-        if *of >= self.bounds.max_per_address {
-            return false;
-        }
-        *of += 1;
-        self.all += 1;
-        true
     }
+}
 
-    /// One less, done or failed.
-    pub(crate) fn end(&mut self, address: IpAddr) {
-        let network = client_prefix(address);
-        let Some(of) = self.of.get_mut(&network) else {
-            return;
-        };
-        *of = of.saturating_sub(1);
-        if *of == 0 {
-            self.of.remove(&network);
-        }
-        self.all = self.all.saturating_sub(1);
-    }
+fn lock(in_progress: &Mutex<InProgress>) -> MutexGuard<'_, InProgress> {
+    in_progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -87,21 +78,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_has_its_share_and_leaves_nothing_behind() {
-        let mut handshakes = HandshakeLimit::new(HandshakeLimits {
+    fn handshakes_are_limited_per_prefix_and_in_total() {
+        let limit = HandshakeLimit::new(HandshakeLimits {
             max_per_address: 2,
             max_handshakes: 3,
             ..HandshakeLimits::default()
         });
         let [a, b, c] = ["192.0.2.1", "2001:db8::1", "192.0.2.2"].map(|ip| ip.parse().unwrap());
-        assert!(handshakes.begin(a) && handshakes.begin(a) && !handshakes.begin(a));
-        let neighbour = "2001:db8::ffff".parse().unwrap();
-        assert!(handshakes.begin(b) && !handshakes.begin(c), "three in all");
-        handshakes.end(neighbour);
-        assert!(handshakes.begin(c));
-        for address in [a, a, c, c] {
-            handshakes.end(address);
-        }
-        assert!(handshakes.of.is_empty() && handshakes.all == 0);
+        let of_a = [limit.acquire(a), limit.acquire(a)];
+        assert!(of_a.iter().all(Option::is_some) && limit.acquire(a).is_none());
+        let of_b = limit.acquire("2001:db8::ffff".parse().unwrap());
+        assert!(
+            of_b.is_some() && limit.acquire(b).is_none(),
+            "three in total"
+        );
+        drop(of_b);
+        let of_c = limit.acquire(c);
+        assert!(of_c.is_some());
+        drop((of_a, of_c));
+        let in_progress = lock(&limit.in_progress);
+        assert!(in_progress.by_prefix.is_empty() && in_progress.total == 0);
     }
 }

@@ -1,381 +1,286 @@
-//! The listeners of all shards: bound once for each, added and taken away while the relay runs.
-//!
-//! One that is taken away takes no new clients. Its TCP half closes at once, since connections live without it. Its UDP
-//! sockets stay until the last allocation that came by them has ended: a client is answered from where it wrote to or not
-//! at all.
+//! The listening sockets of one shard, by the number of the listener, which is the same on all shards.
 
-use crate::net;
-use crate::net::{UdpSocket, tcp};
-use crate::relay::plan::{Listener, Plan};
-use crate::relay::shard::mailbox::Letter;
+use crate::net::{
+    Batch, Datagram, PolledSocket, Readiness, Received, Transmit, UdpOptions, UdpSocket,
+};
+use crate::relay::io::ready_queue::{ReadyQueue, Source};
+use crate::relay::io::recv_meta::RecvMeta;
+use crate::relay::io::send_queue::{SendQueue, Sender};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::net::{TcpListener, TcpStream};
 
-/// One listener's sockets of one shard.
-pub(crate) type Pair = (Option<UdpSocket>, Option<TcpListener>);
+/// The UDP and TCP socket of one listener on one shard.
+pub(crate) type ListenerSockets = (Option<UdpSocket>, Option<std::net::TcpListener>);
 
-/// Where a relay listens.
-#[derive(Debug)]
+/// All listeners of a shard.
 pub(crate) struct Listeners {
-    /// By number, which is the same on all shards and never used again.
-    entries: Vec<Entry>,
-    /// The numbers of those that take clients, in the order of the plan.
-    open: Vec<u32>,
-    options: net::UdpOptions,
-    shards: usize,
+    udp: Vec<Option<UdpListener>>,
+    tcp: Vec<Option<(TcpListener, Waker)>>,
+    ready: Arc<ReadyQueue>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    planned: Listener,
-    bound: SocketAddr,
-    state: State,
+/// The UDP socket of a listener.
+pub(crate) struct UdpListener {
+    socket: PolledSocket,
+    address: SocketAddr,
+    is_wildcard: bool,
+    retired: Option<Retired>,
 }
 
+/// State of a UDP listener that accepts no new clients. The clients that it has keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Open,
-    /// It was taken away, and clients that it has keep it.
-    Leaving,
-    Closed,
+pub(crate) struct Retired {
+    /// The listener that sends the responses: itself, or one with the same port on a wildcard address.
+    pub(crate) answering: u32,
+    /// Serve unknown clients too, because `answering` accepts them.
+    pub(crate) accepts_new: bool,
 }
 
-/// What became of the listeners when others were wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListenerChanges {
-    /// Where clients are taken that were not before.
-    pub added: Vec<SocketAddr>,
-    /// Where they are not taken any more.
-    pub removed: Vec<SocketAddr>,
+/// What one receive of a UDP listener returned.
+pub(crate) struct ListenerReceived {
+    pub(crate) received: Received,
+    pub(crate) readiness: Readiness,
+    /// The listener that sends the responses.
+    pub(crate) answering: u32,
+    /// Unknown clients are ignored.
+    pub(crate) known_clients_only: bool,
+    address: SocketAddr,
+    is_wildcard: bool,
+}
+
+impl ListenerReceived {
+    /// The address that the client sent the datagram to.
+    pub(crate) fn server_address(&self, datagram: &Datagram) -> SocketAddr {
+        match datagram.local {
+            Some(local) if self.is_wildcard => SocketAddr::new(local, self.address.port()),
+            _ => self.address,
+        }
+    }
 }
 
 impl Listeners {
-    /// Binds those of a plan; the sockets come shard by shard, in the order of the listeners' numbers.
-    ///
-    /// # Errors
-    /// When one cannot be bound: the error names its address.
-    pub(crate) fn bind(plan: &Plan, shards: usize) -> io::Result<(Listeners, Vec<Vec<Pair>>)> {
-        let options = plan.listener_options(true);
-        let mut listeners = Listeners {
-            entries: Vec::new(),
-            open: Vec::new(),
-            options,
-            shards,
-        };
-        let mut sockets: Vec<Vec<Pair>> = Vec::new();
-        sockets.resize_with(shards, Vec::new);
-        for planned in &plan.listeners {
-            let (bound, all) = listeners.bind_listener(planned, !plan.takes_over)?;
-            listeners.enter(*planned, bound);
-            for (of_shard, pair) in sockets.iter_mut().zip(all) {
-                of_shard.push(pair);
-            }
+    pub(crate) fn new(ready: Arc<ReadyQueue>) -> Listeners {
+        Listeners {
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            ready,
         }
-        Ok((listeners, sockets))
     }
 
-    /// Where clients are taken, in the order of the plan.
-    pub(crate) fn open(&self) -> Vec<SocketAddr> {
-        self.open
-            .iter()
-            .filter_map(|number| self.entry(*number))
-            .map(|entry| entry.bound)
-            .collect()
-    }
-
-    /// Everywhere that has a socket yet.
-    pub(crate) fn bound(&self) -> Vec<SocketAddr> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.state != State::Closed)
-            .map(|entry| entry.bound)
-            .collect()
-    }
-
-    /// How their UDP sockets are made.
-    pub(crate) fn options(&self) -> net::UdpOptions {
-        self.options
-    }
-
-    /// The numbers of those that were taken away and may still have clients.
-    pub(crate) fn leaving(&self) -> Vec<u32> {
-        self.numbered()
-            .filter(|(_, entry)| entry.state == State::Leaving)
-            .map(|(number, _)| number)
-            .collect()
-    }
-
-    /// Has the shards listen where it is wanted and nowhere else: what became of it, and a letter or more for each shard,
-    /// each in a list of its own.
+    /// Opens a listener with these sockets. Without a UDP socket, one that was retired accepts clients again.
     ///
     /// # Errors
-    /// When one cannot be bound: the error names its address, and nothing has changed.
-    pub(crate) fn change(
+    /// The runtime cannot register a socket.
+    pub(crate) fn open(&mut self, number: u32, sockets: ListenerSockets) -> io::Result<()> {
+        let (udp, tcp) = sockets;
+        let index = number as usize;
+        if self.udp.len() <= index {
+            self.udp.resize_with(index + 1, || None);
+            self.tcp.resize_with(index + 1, || None);
+        }
+        if let Some(socket) = udp {
+            let address = socket.local_address();
+            let waker = self.ready.waker(Source::UdpListener(number));
+            let listener = UdpListener {
+                socket: PolledSocket::new(socket, waker)?,
+                address,
+                is_wildcard: address.ip().is_unspecified(),
+                retired: None,
+            };
+            if let Some(slot) = self.udp.get_mut(index) {
+                *slot = Some(listener);
+            }
+        } else if let Some(listener) = self.udp(number) {
+            listener.retired = None;
+        }
+        if let Some(listener) = tcp {
+            let source = Source::TcpListener(number);
+            let listener = (TcpListener::from_std(listener)?, self.ready.waker(source));
+            if let Some(slot) = self.tcp.get_mut(index) {
+                *slot = Some(listener);
+            }
+            // The waker is registered by the first accept.
+            self.ready.push(source);
+        }
+        Ok(())
+    }
+
+    /// Opens a listener on a number of its own for the datagrams of one client.
+    ///
+    /// # Errors
+    /// No socket can be opened.
+    pub(crate) fn open_connected(
         &mut self,
-        wanted: &[Listener],
-    ) -> io::Result<(ListenerChanges, Vec<Vec<Letter>>)> {
-        let mut wants: Vec<Want> = Vec::new();
-        for planned in wanted {
-            let taken = |number: u32| wants.iter().any(|(known, ..)| *known == Some(number));
-            let like = |state| {
-                let found = self
-                    .numbered()
-                    .filter(|(_, entry)| entry.planned == *planned && entry.state == state);
-                found
-                    .map(|(number, _)| number)
-                    .find(|number| !taken(*number))
-            };
-            let (open, leaving) = (like(State::Open), like(State::Leaving));
-            let known = open.or(leaving);
-            let bound = match (open, leaving.and_then(|number| self.entry(number))) {
-                (Some(_), _) => None,
-                (None, Some(entry)) => {
-                    let udpless = Listener {
-                        address: entry.bound,
-                        udp: false,
-                        ..*planned
-                    };
-                    Some((entry.bound, self.bind_listener(&udpless, false)?.1))
-                }
-                (None, None) => Some(self.bind_listener(planned, !self.shares(planned.address))?),
-            };
-            wants.push((known, *planned, bound));
+        client: SocketAddr,
+        server: SocketAddr,
+        answering: u32,
+        options: &UdpOptions,
+    ) -> io::Result<u32> {
+        let socket = UdpSocket::bind(server, options)?;
+        socket.connect(client)?;
+        let number = self.udp.len() as u32;
+        self.open(number, (Some(socket), None))?;
+        if let Some(listener) = self.udp(number) {
+            listener.retired = Some(Retired {
+                answering,
+                accepts_new: false,
+            });
         }
-        Ok(self.commit(wants))
+        Ok(number)
     }
 
-    /// Notes that the last client of a listener that was taken away is gone; tells where it was.
-    pub(crate) fn close(&mut self, number: u32) -> Option<SocketAddr> {
-        let entry = self
-            .entries
-            .get_mut(number as usize)
-            .filter(|entry| entry.state == State::Leaving)?;
-        entry.state = State::Closed;
-        Some(entry.bound)
+    /// Accepts no new clients at a listener. If a `successor` takes its port over, new clients are served in its name.
+    pub(crate) fn retire(&mut self, number: u32, successor: Option<u32>) {
+        self.close_tcp(number);
+        if let Some(listener) = self.udp(number) {
+            listener.retired = Some(Retired {
+                answering: successor.unwrap_or(number),
+                accepts_new: successor.is_some(),
+            });
+        }
     }
 
-    fn commit(&mut self, wants: Vec<Want>) -> (ListenerChanges, Vec<Vec<Letter>>) {
-        let before = std::mem::take(&mut self.open);
-        let mut relistened = ListenerChanges::default();
-        let mut letters: Vec<Vec<Letter>> = Vec::new();
-        letters.resize_with(self.shards, Vec::new);
-        for (known, planned, new) in wants {
-            let Some((bound, sockets)) = new else {
-                self.open.extend(known);
-                continue;
-            };
-            let number = known.unwrap_or_else(|| self.enter(planned, bound));
-            if let Some(entry) = self.entries.get_mut(number as usize) {
-                entry.state = State::Open;
-            }
-            if known.is_some() {
-                self.open.push(number);
-            }
-            relistened.added.push(bound);
-            for (to_shard, (udp, tcp)) in letters.iter_mut().zip(sockets) {
-                to_shard.push(Letter::Listen { number, udp, tcp });
+    /// Accepts no new clients at any UDP listener; returns the numbers of those that did.
+    pub(crate) fn retire_all_udp(&mut self) -> Vec<u32> {
+        let mut retired = Vec::new();
+        for (number, slot) in (0..).zip(&mut self.udp) {
+            if let Some(listener) = slot.as_mut().filter(|listener| listener.retired.is_none()) {
+                listener.retired = Some(Retired {
+                    answering: number,
+                    accepts_new: false,
+                });
+                retired.push(number);
             }
         }
-        for number in before {
-            if !self.open.contains(&number)
-                && let Some(entry) = self.entries.get_mut(number as usize)
-            {
-                entry.state = State::Leaving;
-                relistened.removed.push(entry.bound);
-            }
-        }
-        for number in self.leaving() {
-            let heir = self.heir(number);
-            letters
-                .iter_mut()
-                .for_each(|to_shard| to_shard.push(Letter::Retire { number, heir }));
-        }
-        (relistened, letters)
+        retired
     }
 
-    /// The open wildcard listener that would get a leaving one's clients if that were closed already.
-    fn heir(&self, number: u32) -> Option<u32> {
-        let leaving = self.entry(number)?.bound;
-        let inherits = |number: &u32| {
-            self.entry(*number).is_some_and(|entry| {
-                let (heir, udp) = (entry.bound, entry.planned.udp);
-                udp && heir.ip().is_unspecified()
-                    && heir.is_ipv4() == leaving.is_ipv4()
-                    && heir.port() == leaving.port()
+    /// Accepts new clients again at a retired UDP listener.
+    pub(crate) fn resume_udp(&mut self, number: u32) {
+        if let Some(listener) = self.udp(number) {
+            listener.retired = None;
+        }
+    }
+
+    pub(crate) fn close_udp(&mut self, number: u32) {
+        if let Some(slot) = self.udp.get_mut(number as usize) {
+            *slot = None;
+        }
+    }
+
+    fn close_tcp(&mut self, number: u32) {
+        if let Some(slot) = self.tcp.get_mut(number as usize) {
+            *slot = None;
+        }
+    }
+
+    pub(crate) fn close_all_tcp(&mut self) {
+        self.tcp.iter_mut().for_each(|slot| *slot = None);
+    }
+
+    /// The open UDP listeners and their numbers.
+    pub(crate) fn udp_listeners(&mut self) -> impl Iterator<Item = (u32, &mut UdpListener)> {
+        (0..)
+            .zip(&mut self.udp)
+            .filter_map(|(number, slot)| Some((number, slot.as_mut()?)))
+    }
+
+    pub(crate) fn udp(&mut self, number: u32) -> Option<&mut UdpListener> {
+        self.udp.get_mut(number as usize)?.as_mut()
+    }
+
+    /// Receives at a UDP listener; `None` if it is closed or not ready.
+    ///
+    /// # Errors
+    /// The socket fails; it stays ready.
+    pub(crate) fn receive(
+        &mut self,
+        number: u32,
+        batch: &mut Batch,
+    ) -> io::Result<Option<ListenerReceived>> {
+        let Some(listener) = self.udp(number) else {
+            return Ok(None);
+        };
+        let Some((received, readiness)) = listener.socket.receive(batch)? else {
+            return Ok(None);
+        };
+        Ok(Some(ListenerReceived {
+            received,
+            readiness,
+            answering: listener.retired.map_or(number, |retired| retired.answering),
+            known_clients_only: listener.retired.is_some_and(|retired| !retired.accepts_new),
+            address: listener.address,
+            is_wildcard: listener.is_wildcard,
+        }))
+    }
+
+    /// Accepts one connection; `None` if the listener is closed or nothing waits.
+    ///
+    /// # Errors
+    /// Those of `accept`.
+    pub(crate) fn accept(&mut self, number: u32) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        let Some(Some((listener, waker))) = self.tcp.get(number as usize) else {
+            return Ok(None);
+        };
+        match listener.poll_accept(&mut Context::from_waker(waker)) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(accepted) => accepted.map(Some),
+        }
+    }
+
+    /// The UDP listener on this address, or on the wildcard address with its port.
+    pub(crate) fn number_of(&self, address: SocketAddr) -> Option<u32> {
+        let listens = |listener: &Option<UdpListener>| {
+            listener.as_ref().is_some_and(|listener| {
+                listener.address == address
+                    || (listener.is_wildcard
+                        && listener.address.port() == address.port()
+                        && listener.address.is_ipv4() == address.is_ipv4())
             })
         };
-        self.open.iter().copied().find(inherits)
+        let index = self.udp.iter().position(listens)?;
+        u32::try_from(index).ok()
     }
 
-    /// Whether sockets of ours have that port already, so that nobody else can have it.
-    fn shares(&self, address: SocketAddr) -> bool {
-        address.port() != 0
-            && self
-                .bound()
-                .iter()
-                .any(|bound| bound.port() == address.port())
-    }
-
-    fn enter(&mut self, planned: Listener, bound: SocketAddr) -> u32 {
-        let number = self.entries.len() as u32;
-        self.entries.push(Entry {
-            planned,
-            bound,
-            state: State::Open,
-        });
-        self.open.push(number);
-        number
-    }
-
-    fn entry(&self, number: u32) -> Option<&Entry> {
-        self.entries.get(number as usize)
-    }
-
-    fn numbered(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        (0..).zip(&self.entries)
-    }
-
-    /// Binds a listener once for each shard; `alone`, when nobody else has the port. Where the system chooses the port, UDP
-    /// and TCP get the same one.
-    fn bind_listener(
-        &self,
-        listener: &Listener,
-        alone: bool,
-    ) -> io::Result<(SocketAddr, Vec<Pair>)> {
-        let tries = if listener.address.port() == 0 {
-            TRIES
-        } else {
-            1
+    /// Queues octets that the server made, for a client of a UDP listener. False if the listener is closed.
+    pub(crate) fn send(
+        &mut self,
+        number: u32,
+        (client, server): (SocketAddr, SocketAddr),
+        octets: &[u8],
+        meta: RecvMeta,
+        queue: &mut SendQueue,
+    ) -> bool {
+        let Some(listener) = self.udp(number) else {
+            return false;
         };
-        let mut failure = io::Error::from(io::ErrorKind::InvalidInput);
-        for _ in 0..tries {
-            match self.bind_once(listener, alone) {
-                Ok(bound) => return Ok(bound),
-                Err(error) => failure = error,
-            }
-        }
-        Err(io::Error::new(
-            failure.kind(),
-            format!("{}: {failure}", listener.address),
-        ))
-    }
-
-    fn bind_once(&self, listener: &Listener, alone: bool) -> io::Result<(SocketAddr, Vec<Pair>)> {
-        let mut address = listener.address;
-        // SocketOptions that share a port would be bound beside those of another server without an error: ask first.
-        if listener.udp && alone {
-            let options = net::UdpOptions {
-                reuse_port: false,
-                ..self.options
-            };
-            address = UdpSocket::bind(address, &options)?.local_address();
-        }
-        if listener.tcp && alone {
-            address = tcp::listen(address, tcp::PortSharing::Exclusive)?.local_addr()?;
-        }
-        let mut all = Vec::new();
-        for _ in 0..self.shards {
-            let udp = listener
-                .udp
-                .then(|| UdpSocket::bind(address, &self.options))
-                .transpose()?;
-            let tcp = listener
-                .tcp
-                .then(|| tcp::listen(address, tcp::PortSharing::Shared))
-                .transpose()?;
-            all.push((udp, tcp));
-        }
-        Ok((address, all))
+        let payload = queue.copy(octets);
+        let transmit = Transmit {
+            from: listener.source_for(server),
+            traffic_class: meta.traffic_class,
+            hop_limit: meta.hop_limit,
+            ..Transmit::new(client, payload)
+        };
+        queue.push(Sender::Listener(number), transmit);
+        true
     }
 }
 
-/// A listener that is wanted: its number where it has one, and what was bound for it where something was missing.
-type Want = (Option<u32>, Listener, Option<(SocketAddr, Vec<Pair>)>);
-
-/// Ports that the system chose for UDP and that may be taken for TCP.
-const TRIES: usize = 16;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::turn::policy::Policy;
-    use crate::turn::policy::realm::Realm;
-
-    fn listeners(addresses: &[&str]) -> Listeners {
-        let addresses = addresses.iter().map(|address| address.parse().unwrap());
-        let plan = Plan::new(addresses, Policy::new(Realm::new("r"), Vec::new()));
-        Listeners::bind(&plan, 2).unwrap().0
+impl UdpListener {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
-    fn change(listeners: &mut Listeners, wanted: &[SocketAddr]) -> io::Result<ListenerChanges> {
-        let wanted: Vec<Listener> = wanted.iter().copied().map(Listener::new).collect();
-        listeners.change(&wanted).map(|(relistened, _)| relistened)
+    pub(crate) fn socket(&mut self) -> &mut UdpSocket {
+        self.socket.socket()
     }
 
-    #[test]
-    fn what_is_wanted_is_bound_and_the_rest_leaves() {
-        let mut listeners = listeners(&["127.0.0.1:0"]);
-        let first = listeners.open()[0];
-        let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        assert_eq!(
-            change(&mut listeners, &[anywhere]).unwrap(),
-            ListenerChanges::default()
-        );
-        let second = UdpSocket::bind(anywhere, &net::UdpOptions::default())
-            .unwrap()
-            .local_address();
-        assert_eq!(
-            change(&mut listeners, &[second]).unwrap(),
-            ListenerChanges {
-                added: vec![second],
-                removed: vec![first]
-            }
-        );
-        assert_eq!(
-            (listeners.open(), listeners.leaving()),
-            (vec![second], vec![0])
-        );
-        let back = change(&mut listeners, &[second, anywhere]).unwrap();
-        assert_eq!(
-            back,
-            ListenerChanges {
-                added: vec![first],
-                removed: vec![]
-            },
-            "it comes back where it was"
-        );
-        assert_eq!(listeners.open(), [second, first]);
-        change(&mut listeners, &[second]).unwrap();
-        assert_eq!(listeners.close(0), Some(first));
-        assert_eq!(
-            (listeners.bound(), listeners.close(0)),
-            (vec![second], None)
-        );
-    }
-
-    #[test]
-    fn a_port_that_somebody_else_has_changes_nothing() {
-        let mut listeners = listeners(&["127.0.0.1:0"]);
-        let (first, foreign) = (
-            listeners.open(),
-            UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &net::UdpOptions::default()),
-        );
-        let foreign = foreign.unwrap();
-        let error = change(&mut listeners, &[foreign.local_address()]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains(&foreign.local_address().to_string()),
-            "{error}"
-        );
-        assert_eq!((listeners.open(), listeners.leaving()), (first, vec![]));
-    }
-
-    #[test]
-    fn a_wildcard_inherits_what_its_own_port_is_taken_from() {
-        let mut listeners = listeners(&["127.0.0.1:0"]);
-        let wildcard = SocketAddr::from(([0, 0, 0, 0], listeners.open()[0].port()));
-        change(&mut listeners, &[wildcard]).unwrap();
-        assert_eq!((listeners.leaving(), listeners.heir(0)), (vec![0], Some(1)));
+    /// The source address to set on datagrams to a client that wrote to `server`: a wildcard socket has several, and
+    /// the kernel would choose one by the route.
+    pub(crate) fn source_for(&self, server: SocketAddr) -> Option<IpAddr> {
+        (self.is_wildcard && !server.ip().is_unspecified()).then(|| server.ip())
     }
 }

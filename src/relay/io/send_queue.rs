@@ -1,32 +1,38 @@
-//! What this turn sends, grouped by the socket that sends it.
+//! What an iteration sends over UDP, grouped by the socket that sends it.
 
-use crate::net::{Batch, BufferRange, Buffers, Transmit};
+use crate::net::{Batch, BufferRange, Buffers, SendCounts, SendScratch, Transmit, UdpSocket};
+use crate::relay::observe::counters::Counters;
 use crate::turn::PayloadHeader;
-use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A UDP socket that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
-    /// A listener, by its place among the shard's.
+    /// By the number of the listener.
     Listener(u32),
-    /// A relay socket, by its place among the shard's.
+    /// By the number of the relayed address.
     Relay(u32),
 }
 
-/// Datagrams in the order they were decided on, chained by sender, and the arena for headers that found no room in front
-/// of their payload. Emptied every turn, so it is bounded by what one turn can receive.
-pub(crate) struct Outbox {
+/// Datagrams in the order in which they were pushed, chained by sender, and an arena for octets that are not in the
+/// batch. Emptied in every iteration, so its size is bounded by what one iteration receives.
+pub(crate) struct SendQueue {
     entries: Vec<Entry>,
     arena: Vec<u8>,
     listeners: Vec<Chain>,
     relays: Vec<Chain>,
-    touched: Vec<Sender>,
-    /// Scratch of [`gather`].
+    /// Senders with datagrams.
+    active: Vec<Sender>,
+    /// Buffer of [`group_by_destination`].
     order: Vec<u64>,
+    scratch: SendScratch,
+    decrements_hop_limit: bool,
+    counters: Arc<Counters>,
 }
 
 struct Entry {
-    outgoing: Transmit,
+    transmit: Transmit,
     next: u32,
 }
 
@@ -37,40 +43,74 @@ struct Chain {
     last: u32,
 }
 
-/// A payload in a batch, and what may be written over in front of it.
+/// A payload in the batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Payload {
-    /// Where it begins in the batch.
     pub(crate) start: usize,
-    /// Octets.
     pub(crate) length: usize,
-    /// Octets in front of it that nobody needs any more.
-    pub(crate) room: usize,
+    /// Octets in front of it that may be overwritten.
+    pub(crate) headroom: usize,
 }
 
-impl Outbox {
-    /// An empty one.
-    pub(crate) fn new() -> Outbox {
-        Outbox {
+impl Payload {
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.start..self.start + self.length
+    }
+}
+
+/// The parts of the message that carries `payload` behind `header`.
+pub(crate) fn message_parts<'a>(
+    header: &'a PayloadHeader,
+    payload: Payload,
+    batch: &'a Batch,
+) -> [&'a [u8]; 3] {
+    let payload = batch.octets().get(payload.range()).unwrap_or_default();
+    let padding = ZEROS
+        .get(..usize::from(header.padding()))
+        .unwrap_or_default();
+    [header.octets(), payload, padding]
+}
+
+impl SendQueue {
+    /// With `decrements_hop_limit`, forwarded datagrams leave with a hop limit of one less than they arrived with.
+    pub(crate) fn new(decrements_hop_limit: bool, counters: Arc<Counters>) -> SendQueue {
+        SendQueue {
             entries: Vec::new(),
             arena: Vec::new(),
             listeners: Vec::new(),
             relays: Vec::new(),
-            touched: Vec::new(),
+            active: Vec::new(),
             order: Vec::new(),
+            scratch: SendScratch::default(),
+            decrements_hop_limit,
+            counters,
         }
     }
 
-    /// Adds a datagram whose payload lies in the batch as it is.
-    pub(crate) fn push(&mut self, sender: Sender, outgoing: Transmit) {
-        let place = self.entries.len() as u32;
+    /// The hop limit of a datagram that arrived with another one; `None` if it must not be forwarded. 0 stands for
+    /// unknown, and for the default of the socket.
+    pub(crate) fn forwarded_hop_limit(&self, received: u8) -> Option<u8> {
+        match received {
+            0 => Some(0),
+            _ if !self.decrements_hop_limit => Some(0),
+            1 => {
+                self.counters.hop_limit_exceeded.add(1);
+                None
+            }
+            more => Some(more - 1),
+        }
+    }
+
+    /// Appends a datagram.
+    pub(crate) fn push(&mut self, sender: Sender, transmit: Transmit) {
+        let new = self.entries.len() as u32;
         self.entries.push(Entry {
-            outgoing,
+            transmit,
             next: NONE,
         });
         let (chains, index) = match sender {
-            Sender::Listener(index) => (&mut self.listeners, index as usize),
-            Sender::Relay(index) => (&mut self.relays, index as usize),
+            Sender::Listener(number) => (&mut self.listeners, number as usize),
+            Sender::Relay(number) => (&mut self.relays, number as usize),
         };
         if index >= chains.len() {
             chains.resize(index + 1, Chain::EMPTY);
@@ -79,119 +119,135 @@ impl Outbox {
             return;
         };
         if chain.first == NONE {
-            chain.first = place;
-            self.touched.push(sender);
+            chain.first = new;
+            self.active.push(sender);
         } else if let Some(last) = self.entries.get_mut(chain.last as usize) {
-            last.next = place;
+            last.next = new;
         }
-        chain.last = place;
+        chain.last = new;
     }
 
-    /// The pieces of `header` and `payload`: one, written in place, where there is room.
-    pub(crate) fn wrap(
+    /// Puts `header` in front of `payload`: in place if there is headroom, else in the arena. Returns both ranges; the
+    /// first is empty if the second covers all.
+    pub(crate) fn prepend(
         &mut self,
         header: &PayloadHeader,
         payload: Payload,
         batch: &mut Batch,
     ) -> (BufferRange, BufferRange) {
         let octets = header.octets();
-        if octets.len() <= payload.room {
+        if octets.len() <= payload.headroom {
             let start = payload.start - octets.len();
-            if let Some(place) = batch.octets_mut().get_mut(start..payload.start) {
-                place.copy_from_slice(octets);
-                return (
-                    BufferRange::EMPTY,
-                    BufferRange::received(start, octets.len() + payload.length),
-                );
+            if let Some(headroom) = batch.octets_mut().get_mut(start..payload.start) {
+                headroom.copy_from_slice(octets);
+                let whole = BufferRange::received(start, octets.len() + payload.length);
+                return (BufferRange::EMPTY, whole);
             }
         }
-        (
-            self.write(octets),
-            BufferRange::received(payload.start, payload.length),
-        )
+        let payload = BufferRange::received(payload.start, payload.length);
+        (self.copy(octets), payload)
     }
 
     /// Copies octets into the arena.
-    pub(crate) fn write(&mut self, octets: &[u8]) -> BufferRange {
+    pub(crate) fn copy(&mut self, octets: &[u8]) -> BufferRange {
         let start = self.arena.len();
         self.arena.extend_from_slice(octets);
         BufferRange::written(start, octets.len())
     }
 
-    /// Nothing waits to be sent.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.touched.is_empty()
-    }
-
-    /// Gives each sender its datagrams, those to one place side by side, and is empty.
-    pub(crate) fn drain(
+    /// Hands each sender its datagrams, those to one destination next to each other, and empties the queue.
+    pub(crate) fn flush(
         &mut self,
-        received: &[u8],
-        mut send: impl FnMut(Sender, Chained<'_>, Buffers<'_>),
+        batch: &Batch,
+        mut send: impl FnMut(Sender, QueuedDatagrams<'_>) -> SendCounts,
     ) {
-        for sender in self.touched.drain(..) {
+        if self.active.is_empty() {
+            return;
+        }
+        let mut total = SendCounts::default();
+        for sender in self.active.drain(..) {
             let chain = match sender {
-                Sender::Listener(index) => self.listeners.get_mut(index as usize),
-                Sender::Relay(index) => self.relays.get_mut(index as usize),
+                Sender::Listener(number) => self.listeners.get_mut(number as usize),
+                Sender::Relay(number) => self.relays.get_mut(number as usize),
             };
             let Some(chain) = chain else { continue };
             let first = std::mem::replace(chain, Chain::EMPTY).first;
-            let at = gather(&mut self.entries, &mut self.order, first);
-            send(
-                sender,
-                Chained {
-                    entries: &self.entries,
-                    at,
-                },
-                Buffers {
-                    received,
+            let datagrams = QueuedDatagrams {
+                next: group_by_destination(&mut self.entries, &mut self.order, first),
+                entries: &self.entries,
+                buffers: Buffers {
+                    received: batch.octets(),
                     written: &self.arena,
                 },
-            );
+                scratch: &mut self.scratch,
+            };
+            total += send(sender, datagrams);
         }
         self.entries.clear();
         self.arena.clear();
+        self.counters.send_calls.add(total.calls);
+        self.counters.sent_datagrams.add(total.datagrams);
+        self.counters.send_dropped.add(total.buffer_full);
+        self.counters.send_failed.add(total.failed);
     }
 }
 
-/// Links the chain that starts at `first` anew, so that datagrams to one place stand side by side and can leave as one
-/// GSO message; their order among themselves stays. The new first one. Ports tell places apart well enough: where two
-/// hosts use the same port, some neighbours do not match, and leave one by one.
-fn gather(entries: &mut [Entry], order: &mut Vec<u64>, first: u32) -> u32 {
+/// Relinks the chain that starts at `first`, so that datagrams to one destination are neighbors and leave as one GSO
+/// message; their order among themselves stays. Returns the new first entry. Sorting by port alone is enough: if two
+/// hosts use the same port, some neighbors differ and leave one by one.
+fn group_by_destination(entries: &mut [Entry], order: &mut Vec<u64>, first: u32) -> u32 {
     order.clear();
-    let mut at = first;
-    while let Some(entry) = entries.get(at as usize) {
-        order.push(u64::from(entry.outgoing.to.port()) << 32 | u64::from(at));
-        at = entry.next;
+    let mut index = first;
+    while let Some(entry) = entries.get(index as usize) {
+        order.push(u64::from(entry.transmit.to.port()) << 32 | u64::from(index));
+        index = entry.next;
     }
-    if order.len() < 3 || order.is_sorted_by_key(|place| place >> 32) {
+    if order.len() < 3 || order.is_sorted_by_key(|entry| entry >> 32) {
         return first;
     }
     order.sort_unstable();
     let mut next = NONE;
-    for place in order.iter().rev() {
-        let at = *place as u32;
-        if let Some(entry) = entries.get_mut(at as usize) {
+    for entry in order.iter().rev() {
+        let index = *entry as u32;
+        if let Some(entry) = entries.get_mut(index as usize) {
             entry.next = next;
         }
-        next = at;
+        next = index;
     }
     next
 }
 
-/// The datagrams of one sender, in order.
-pub(crate) struct Chained<'a> {
+/// The datagrams of one sender.
+pub(crate) struct QueuedDatagrams<'a> {
     entries: &'a [Entry],
-    at: u32,
+    next: u32,
+    buffers: Buffers<'a>,
+    scratch: &'a mut SendScratch,
 }
 
-impl<'a> Iterator for Chained<'a> {
+impl QueuedDatagrams<'_> {
+    pub(crate) fn send(self, socket: &mut UdpSocket) -> SendCounts {
+        let chain = ChainIter {
+            entries: self.entries,
+            next: self.next,
+        };
+        socket.send(self.scratch, chain, self.buffers)
+    }
+}
+
+/// The transmits of one chain.
+struct ChainIter<'a> {
+    entries: &'a [Entry],
+    next: u32,
+}
+
+impl<'a> Iterator for ChainIter<'a> {
     type Item = &'a Transmit;
 
     fn next(&mut self) -> Option<&'a Transmit> {
-        let entry = self.entries.get(self.at as usize)?;
-        self.at = entry.next;
-        Some(&entry.outgoing)
+        let entry = self.entries.get(self.next as usize)?;
+        self.next = entry.next;
+        Some(&entry.transmit)
     }
 }
 
@@ -202,105 +258,106 @@ impl Chain {
     };
 }
 
-/// The address to send a client's datagrams from, where a listener has several.
-pub(crate) fn source(server: SocketAddr, wildcard: bool) -> Option<std::net::IpAddr> {
-    (wildcard && !server.ip().is_unspecified()).then(|| server.ip())
-}
-
 /// No entry.
 const NONE: u32 = u32::MAX;
+static ZEROS: [u8; 3] = [0; 3];
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::turn::{Framer, Framing};
+    use std::net::SocketAddr;
 
-    fn to(port: u16) -> Transmit {
-        Transmit::new(SocketAddr::from(([192, 0, 2, 1], port)), BufferRange::EMPTY)
+    fn queue() -> SendQueue {
+        SendQueue::new(true, Arc::default())
     }
 
-    fn drained(outbox: &mut Outbox) -> Vec<(Sender, Vec<u16>)> {
+    fn to(port: u16) -> Transmit {
+        let address = SocketAddr::from(([192, 0, 2, 1], port));
+        Transmit::new(address, BufferRange::EMPTY)
+    }
+
+    /// What each sender sends, as port and hop limit.
+    fn flush(queue: &mut SendQueue) -> Vec<(Sender, Vec<(u16, u8)>)> {
         let mut all = Vec::new();
-        outbox.drain(&[], |sender, chained, _| {
-            all.push((sender, chained.map(|o| o.to.port()).collect()))
+        queue.flush(&Batch::new(1), |sender, datagrams| {
+            let chain = ChainIter {
+                entries: datagrams.entries,
+                next: datagrams.next,
+            };
+            let sent = chain.map(|transmit| (transmit.to.port(), transmit.hop_limit));
+            all.push((sender, sent.collect()));
+            SendCounts::default()
         });
         all
     }
 
     #[test]
     fn datagrams_are_grouped_by_sender_and_keep_their_order() {
-        let mut outbox = Outbox::new();
+        let mut queue = queue();
+        let (first, second, third) = (Sender::Relay(3), Sender::Listener(0), Sender::Relay(0));
         for round in 0..2 {
-            for (n, sender) in [
-                Sender::Relay(3),
-                Sender::Listener(0),
-                Sender::Relay(3),
-                Sender::Relay(0),
-            ]
-            .iter()
-            .enumerate()
-            {
-                outbox.push(*sender, to(n as u16 + round));
+            for (n, sender) in (0..).zip([first, second, first, third]) {
+                queue.push(sender, to(n + round));
             }
-            assert!(!outbox.is_empty());
             let expected = [
-                (Sender::Relay(3), vec![round, 2 + round]),
-                (Sender::Listener(0), vec![1 + round]),
-                (Sender::Relay(0), vec![3 + round]),
+                (first, vec![(round, 0), (2 + round, 0)]),
+                (second, vec![(1 + round, 0)]),
+                (third, vec![(3 + round, 0)]),
             ];
-            assert_eq!(drained(&mut outbox), expected);
-            assert!(outbox.is_empty() && drained(&mut outbox).is_empty());
+            assert_eq!(flush(&mut queue), expected);
+            assert_eq!(flush(&mut queue), []);
         }
     }
 
     #[test]
-    fn datagrams_to_one_place_stand_side_by_side_in_their_order() {
-        let mut outbox = Outbox::new();
-        for (n, port) in [7, 9, 7, 8, 9, 7].into_iter().enumerate() {
-            outbox.push(
-                Sender::Listener(0),
-                Transmit {
-                    hop_limit: n as u8,
-                    ..to(port)
-                },
-            );
+    fn datagrams_to_one_destination_are_neighbors_and_keep_their_order() {
+        let mut queue = queue();
+        for (hop_limit, port) in (0..).zip([7, 9, 7, 8, 9, 7]) {
+            let transmit = Transmit {
+                hop_limit,
+                ..to(port)
+            };
+            queue.push(Sender::Listener(0), transmit);
         }
-        let mut all = Vec::new();
-        outbox.drain(&[], |_, chained, _| {
-            all.extend(chained.map(|o| (o.to.port(), o.hop_limit)))
-        });
-        assert_eq!(all, [(7, 0), (7, 2), (7, 5), (8, 3), (9, 1), (9, 4)]);
+        let expected = vec![(7, 0), (7, 2), (7, 5), (8, 3), (9, 1), (9, 4)];
+        assert_eq!(flush(&mut queue), [(Sender::Listener(0), expected)]);
     }
 
     #[test]
-    fn a_header_goes_where_there_is_room_and_else_into_the_arena() {
-        let mut outbox = Outbox::new();
+    fn a_header_is_written_in_place_if_there_is_headroom_and_else_into_the_arena() {
+        let mut queue = queue();
         let mut batch = Batch::new(1);
         let start = batch.occupy_slot();
         batch.octets_mut()[start..start + 5].copy_from_slice(b"voice");
         let header = Framer::new(1).header(Framing::Channel(0x4001), 5).unwrap();
-        let roomy = Payload {
+        let payload = |headroom| Payload {
             start,
             length: 5,
-            room: 48,
+            headroom,
         };
-        let (none, whole) = outbox.wrap(&header, roomy, &mut batch);
-        let octets = Buffers {
+        let (first, second) = queue.prepend(&header, payload(48), &mut batch);
+        let buffers = Buffers {
             received: batch.octets(),
             written: &[],
         };
-        assert_eq!(
-            (none, octets.get(whole)),
-            (BufferRange::EMPTY, &b"\x40\x01\0\x05voice"[..])
-        );
-        let (head, payload) = outbox.wrap(&header, Payload { room: 3, ..roomy }, &mut batch);
-        let octets = Buffers {
+        assert_eq!(first, BufferRange::EMPTY);
+        assert_eq!(buffers.get(second), b"\x40\x01\0\x05voice");
+        let (first, second) = queue.prepend(&header, payload(3), &mut batch);
+        let buffers = Buffers {
             received: batch.octets(),
-            written: &outbox.arena,
+            written: &queue.arena,
         };
-        assert_eq!(
-            (octets.get(head), octets.get(payload)),
-            (&b"\x40\x01\0\x05"[..], &b"voice"[..])
-        );
+        assert_eq!(buffers.get(first), b"\x40\x01\0\x05");
+        assert_eq!(buffers.get(second), b"voice");
+    }
+
+    #[test]
+    fn the_hop_limit_is_decremented_and_a_packet_with_the_last_hop_is_dropped() {
+        let queue = queue();
+        assert_eq!(queue.forwarded_hop_limit(64), Some(63));
+        assert_eq!(queue.forwarded_hop_limit(1), None);
+        assert_eq!(queue.forwarded_hop_limit(0), Some(0), "unknown");
+        assert_eq!(queue.counters.hop_limit_exceeded.get(), 1);
     }
 }

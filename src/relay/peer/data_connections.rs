@@ -1,64 +1,202 @@
-//! What a shard does about TCP relays: peers' connections are taken, made, joined to clients', and forgotten. RFC 6062.
+//! Data connections that are bound: each is spliced from a client's connection and a peer's. RFC 6062 §5.5.
+//!
+//! A data connection lives on the shard of the client's connection, which need not be the shard of the allocation, its
+//! owner. Traffic is reported to the owner at once on the same shard, and in portions of [`REPORT_OCTETS`] across
+//! shards.
 
-use crate::relay::io::ready_queue::Source;
-use crate::relay::shard::event_loop::Shard;
-use crate::turn::{Client, ConnectionId, RelayedId};
-use std::io;
+use crate::relay::io::ready_queue::{ReadyQueue, Source};
+use crate::relay::io::stream::Stream;
+use crate::relay::observe::counters::Counters;
+use crate::relay::peer::splice::{Progress, Splice, StreamTraffic};
+use crate::relay::peer::unbound::UnboundConnection;
+use crate::turn::{ConnectionId, Instant, Meter};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
 
-impl Shard {
-    /// Joins a client's connection to the peer's that it asked for.
-    pub(crate) fn join(&mut self, client: &Client, connection: ConnectionId) {
-        let index = self.egress.clients.place(client.link);
-        if let Some(conn) = index.and_then(|index| self.egress.clients.take(index)) {
-            let (stream, owed) = conn.into_parts();
-            self.joined = self.tcp_relays.join(connection, stream, owed);
+/// All bound data connections of a shard.
+pub(crate) struct DataConnections {
+    connections: HashMap<ConnectionId, DataConnection>,
+    /// The connections that rest, and until when. All rest equally long, so the earliest is first.
+    resting: VecDeque<(Instant, ConnectionId)>,
+    scratch: Vec<u8>,
+    shard: u16,
+    ready: Arc<ReadyQueue>,
+    counters: Arc<Counters>,
+}
+
+struct DataConnection {
+    splice: Box<Splice>,
+    /// The shard of the allocation.
+    owner: u16,
+    /// The bandwidth limit of the allocation, if any.
+    meter: Option<Meter>,
+    is_resting: bool,
+    /// What the owner has not been told yet.
+    unreported: StreamTraffic,
+}
+
+/// What the owner of a data connection is to be told.
+pub(crate) struct Report {
+    /// The shard of the allocation.
+    pub(crate) owner: u16,
+    pub(crate) traffic: Option<StreamTraffic>,
+    /// The connection ended and is to be closed, after the owner was told: the client may ask for the next connection as
+    /// soon as it sees the end of this one.
+    pub(crate) ended: Option<Box<Splice>>,
+}
+
+/// What came of a client's connection that was to be spliced with a peer's.
+pub(crate) enum Bound {
+    Spliced,
+    /// No connection of a peer waits under this id.
+    NoPeer,
+    /// The peer's connection failed; its owner is to be told.
+    Failed {
+        owner: u16,
+    },
+}
+
+impl DataConnections {
+    pub(crate) fn new(
+        shard: u16,
+        ready: Arc<ReadyQueue>,
+        counters: Arc<Counters>,
+    ) -> DataConnections {
+        DataConnections {
+            connections: HashMap::new(),
+            resting: VecDeque::new(),
+            scratch: Vec::new(),
+            shard,
+            ready,
+            counters,
         }
     }
 
-    /// A connection to a peer was made, or was not.
-    pub(crate) fn connected(&mut self, connection: ConnectionId, succeeded: bool) {
-        self.server.connected(self.now, connection, succeeded);
-        self.perform();
+    /// Splices a client's connection, to which `output` is still to be written, with a peer's.
+    pub(crate) fn bind(
+        &mut self,
+        id: ConnectionId,
+        client: Stream,
+        output: Vec<u8>,
+        peer: UnboundConnection,
+    ) -> Bound {
+        let UnboundConnection {
+            owner,
+            stream,
+            meter,
+        } = peer;
+        let Ok(peer) = TcpStream::from_std(stream) else {
+            return Bound::Failed { owner };
+        };
+        let source = Source::DataConnection(id);
+        let waker = self.ready.waker(source);
+        let connection = DataConnection {
+            splice: Box::new(Splice::new(client, Stream::Tcp(peer), output, waker)),
+            owner,
+            meter,
+            is_resting: false,
+            unreported: StreamTraffic::default(),
+        };
+        self.connections.insert(id, connection);
+        self.counters.data_connections.add(1);
+        self.ready.push(source);
+        Bound::Spliced
     }
 
-    /// A data connection is over.
-    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
-        self.server.connection_closed(connection);
-        self.perform();
-    }
-
-    /// Carries what a pair of connections has, as far as its allocation's limits go.
-    pub(crate) fn serve_pair(&mut self, number: u32) {
-        let unix = self.server.unix_time(self.now);
-        let pumped = self.tcp_relays.pump(number, self.now, unix);
-        if let Some((connection, up, down)) = pumped.carried {
-            self.server.record_stream_traffic(connection, up, down);
+    /// Queues octets that the client sent before its connection was spliced.
+    pub(crate) fn queue_to_peer(&mut self, id: ConnectionId, octets: &[u8]) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.splice.queue_to_peer(octets);
         }
-        if let Some(connection) = pumped.over {
-            self.connection_closed(connection);
+    }
+
+    /// Carries octets both ways, unless the bandwidth limit of the allocation is exhausted.
+    pub(crate) fn pump(
+        &mut self,
+        id: ConnectionId,
+        now: Instant,
+        unix: Duration,
+    ) -> Option<Report> {
+        self.scratch.resize(SCRATCH_OCTETS, 0);
+        let connection = self.connections.get_mut(&id)?;
+        let meter = connection.meter.as_ref();
+        if meter.is_some_and(|meter| !meter.is_open(now, unix)) {
+            self.rest(id, now);
+            return None;
+        }
+        let progress = connection.splice.pump(&mut self.scratch);
+        let traffic = connection.splice.take_traffic();
+        if let Some(meter) = meter {
+            meter.charge(now, unix, traffic.total());
+        }
+        self.counters.data_bytes_to_peers.add(traffic.to_peer);
+        self.counters.data_bytes_to_clients.add(traffic.to_client);
+        let unreported = &mut connection.unreported;
+        unreported.to_peer += traffic.to_peer;
+        unreported.to_client += traffic.to_client;
+        let is_due = connection.owner == self.shard
+            || progress == Progress::Ended
+            || traffic.total() == 0
+            || unreported.total() >= REPORT_OCTETS;
+        let mut report = Report {
+            owner: connection.owner,
+            traffic: (is_due && unreported.total() > 0).then(|| std::mem::take(unreported)),
+            ended: None,
+        };
+        match progress {
+            // If the connection falls silent, the next pump reports what remains.
+            Progress::Blocked if unreported.total() > 0 => self.rest(id, now),
+            Progress::Blocked => {}
+            Progress::Unfinished => self.ready.push(Source::DataConnection(id)),
+            Progress::Ended => report.ended = self.remove(id).map(|connection| connection.splice),
+        }
+        Some(report)
+    }
+
+    /// Pumps a connection again after [`REST`].
+    fn rest(&mut self, id: ConnectionId, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !connection.is_resting
+        {
+            connection.is_resting = true;
+            self.resting.push_back((now + REST, id));
         }
     }
 
-    /// Takes the peers that connected to a relayed address, up to some.
-    pub(crate) fn serve_tcp_relay(&mut self, index: u32) -> io::Result<()> {
-        for _ in 0..ACCEPTS {
-            let Some((stream, peer)) = self.tcp_relays.accept(index)? else {
-                return Ok(());
-            };
-            if let Some(connection) = self.server.accepted(self.now, RelayedId(index), peer)
-                && !self
-                    .tcp_relays
-                    .keep(connection, stream, self.server.meter(connection))
-            {
-                self.perform();
-                self.connection_closed(connection);
+    /// Makes the connections ready that rested long enough.
+    pub(crate) fn end_rests(&mut self, now: Instant) {
+        while let Some((at, id)) = self.resting.front().copied()
+            && at <= now
+        {
+            self.resting.pop_front();
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.is_resting = false;
+                self.ready.push(Source::DataConnection(id));
             }
-            self.perform();
         }
-        self.again.push(Source::RelayTcp(index));
-        Ok(())
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.resting.front().map(|(at, _)| *at)
+    }
+
+    /// Closes a data connection; false if it is not on this shard.
+    pub(crate) fn close(&mut self, id: ConnectionId) -> bool {
+        self.remove(id).is_some()
+    }
+
+    fn remove(&mut self, id: ConnectionId) -> Option<DataConnection> {
+        let connection = self.connections.remove(&id)?;
+        self.counters.data_connections.subtract(1);
+        Some(connection)
     }
 }
 
-/// Peers' connections taken at once before others have their turn.
-const ACCEPTS: usize = 16;
+/// How long a connection rests whose bandwidth limit is exhausted: as long as a burst that the limit allows.
+const REST: Duration = Duration::from_millis(100);
+/// Octets after which traffic is reported to another shard.
+const REPORT_OCTETS: u64 = 256 << 10;
+/// Octets of one read.
+const SCRATCH_OCTETS: usize = 64 << 10;

@@ -1,113 +1,126 @@
-//! Two streams joined: what one end sends the other gets, as fast as it takes it and no faster. RFC 6062 §5.5.
+//! Two streams spliced: each receives what the other one sends, no faster than it reads. RFC 6062 §5.5.
 
-use crate::relay::client::stream::Stream;
+use crate::relay::io::stream::Stream;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A client's connection and a peer's, joined. An end that stops sending stops one direction only.
-pub(crate) struct Pair {
+/// A client's connection and a peer's. If one end shuts down its sending side, only that direction ends.
+pub(crate) struct Splice {
     client: Stream,
     peer: Stream,
-    to_peer: Half,
-    to_client: Half,
+    to_peer: Direction,
+    to_client: Direction,
     waker: Waker,
 }
 
-/// One direction. It holds octets only while its reader takes none, and reads no more meanwhile.
+/// One direction. It buffers octets only while the receiver blocks, and reads nothing meanwhile.
 #[derive(Default)]
-struct Half {
-    waiting: Vec<u8>,
+struct Direction {
+    buffer: Vec<u8>,
+    /// Octets of `buffer` that are written already.
     written: usize,
     /// The sender will send no more.
-    ended: bool,
-    /// So it is, and all that it sent has left.
-    done: bool,
-    /// The receiver has been told so.
-    shut: bool,
-    /// Octets carried since they were last asked for.
+    at_end: bool,
+    /// At the end, and everything was written and flushed.
+    is_complete: bool,
+    /// The receiver's connection is shut down for writing.
+    is_shut_down: bool,
+    /// Octets carried since the traffic was last taken.
     carried: u64,
-    /// Octets of what waits that are an answer of this server's, and so are not carried.
-    answer: usize,
+    /// Octets of the buffer that are a response of this server, and not traffic.
+    response: usize,
 }
 
-/// What a pair came to.
+/// Octets that a data connection carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamTraffic {
+    pub(crate) to_peer: u64,
+    pub(crate) to_client: u64,
+}
+
+impl StreamTraffic {
+    pub(crate) fn total(&self) -> u64 {
+        self.to_peer + self.to_client
+    }
+}
+
+/// What a pump came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Nothing more for now; the waker will tell.
-    Idle,
-    /// There may be more, and the waker will not tell.
-    More,
-    /// Both directions have ended, or an end has failed: it is to be closed, once whoever has to know does.
-    Over,
+    /// Both directions wait for a stream; the waker is registered.
+    Blocked,
+    /// There may be more, and no waker is registered.
+    Unfinished,
+    /// Both directions have ended, or a stream failed.
+    Ended,
 }
 
-impl Pair {
-    /// Joins the two; `to_client` is what the client is owed already.
-    pub(crate) fn new(client: Stream, peer: Stream, to_client: Vec<u8>, waker: Waker) -> Pair {
-        let owed = Half {
-            answer: to_client.len(),
-            waiting: to_client,
-            ..Half::default()
-        };
-        Pair {
+impl Splice {
+    /// `response` is still to be written to the client.
+    pub(crate) fn new(client: Stream, peer: Stream, response: Vec<u8>, waker: Waker) -> Splice {
+        Splice {
             client,
             peer,
-            to_peer: Half::default(),
-            to_client: owed,
+            to_peer: Direction::default(),
+            to_client: Direction {
+                response: response.len(),
+                buffer: response,
+                ..Direction::default()
+            },
             waker,
         }
     }
 
-    /// What the client sent before it was joined.
-    pub(crate) fn owe_peer(&mut self, octets: &[u8]) {
-        self.to_peer.waiting.extend_from_slice(octets);
+    /// Queues octets that were read from the client before.
+    pub(crate) fn queue_to_peer(&mut self, octets: &[u8]) {
+        self.to_peer.buffer.extend_from_slice(octets);
     }
 
-    /// Carries what can be carried, by way of `scratch`.
+    /// Carries octets both ways through `scratch`.
     pub(crate) fn pump(&mut self, scratch: &mut [u8]) -> Progress {
         let mut cx = Context::from_waker(&self.waker);
-        let up = self
+        let to_peer = self
             .to_peer
             .pump(&mut cx, &mut self.client, &mut self.peer, scratch);
-        let down = self
+        let to_client = self
             .to_client
             .pump(&mut cx, &mut self.peer, &mut self.client, scratch);
-        let (Ok(up), Ok(down)) = (up, down) else {
-            return Progress::Over;
+        let (Ok(to_peer), Ok(to_client)) = (to_peer, to_client) else {
+            return Progress::Ended;
         };
-        if self.to_peer.done && self.to_client.done {
-            return Progress::Over;
+        if self.to_peer.is_complete && self.to_client.is_complete {
+            return Progress::Ended;
         }
         self.to_peer.shut_down(&mut cx, &mut self.peer);
         self.to_client.shut_down(&mut cx, &mut self.client);
-        if up == Progress::Idle && down == Progress::Idle {
-            Progress::Idle
+        if to_peer == Progress::Blocked && to_client == Progress::Blocked {
+            Progress::Blocked
         } else {
-            Progress::More
+            Progress::Unfinished
         }
     }
 
-    /// Tells both ends that it is over.
+    /// Shuts both streams down.
     pub(crate) fn close(mut self) {
-        // What has not left by now belongs to an end that has failed.
+        // Only a stream that failed has output left by now.
         let mut cx = Context::from_waker(Waker::noop());
-        for end in [&mut self.client, &mut self.peer] {
-            let _ = Pin::new(end).poll_shutdown(&mut cx);
+        for stream in [&mut self.client, &mut self.peer] {
+            let _ = Pin::new(stream).poll_shutdown(&mut cx);
         }
     }
 
-    /// Octets carried to the peer and to the client since this was last asked.
-    pub(crate) fn take_carried(&mut self) -> (u64, u64) {
-        (
-            std::mem::take(&mut self.to_peer.carried),
-            std::mem::take(&mut self.to_client.carried),
-        )
+    /// The octets carried since the last call.
+    pub(crate) fn take_traffic(&mut self) -> StreamTraffic {
+        StreamTraffic {
+            to_peer: std::mem::take(&mut self.to_peer.carried),
+            to_client: std::mem::take(&mut self.to_client.carried),
+        }
     }
 }
 
-impl Half {
+impl Direction {
     fn pump(
         &mut self,
         cx: &mut Context<'_>,
@@ -115,13 +128,13 @@ impl Half {
         to: &mut Stream,
         scratch: &mut [u8],
     ) -> io::Result<Progress> {
-        for _ in 0..ROUNDS {
-            if !self.write_waiting(cx, to)? {
-                return Ok(Progress::Idle);
+        for _ in 0..MAX_READS {
+            if !self.write_buffer(cx, to)? {
+                return Ok(Progress::Blocked);
             }
-            if self.ended {
-                self.done = Pin::new(&mut *to).poll_flush(cx)?.is_ready();
-                return Ok(Progress::Idle);
+            if self.at_end {
+                self.is_complete = Pin::new(&mut *to).poll_flush(cx)?.is_ready();
+                return Ok(Progress::Blocked);
             }
             let mut buffer = ReadBuf::new(scratch);
             if Pin::new(&mut *from)
@@ -129,18 +142,18 @@ impl Half {
                 .is_pending()
             {
                 let _ = Pin::new(&mut *to).poll_flush(cx)?;
-                return Ok(Progress::Idle);
+                return Ok(Progress::Blocked);
             }
-            self.ended = buffer.filled().is_empty();
-            self.carry(cx, to, buffer.filled())?;
+            self.at_end = buffer.filled().is_empty();
+            self.write_through(cx, to, buffer.filled())?;
         }
-        Ok(Progress::More)
+        Ok(Progress::Unfinished)
     }
 
-    /// Writes what waits; `false` when the receiver takes no more for now.
-    fn write_waiting(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> io::Result<bool> {
+    /// Writes the buffer; false if the receiver blocks.
+    fn write_buffer(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> io::Result<bool> {
         while let Some(rest) = self
-            .waiting
+            .buffer
             .get(self.written..)
             .filter(|rest| !rest.is_empty())
         {
@@ -149,21 +162,21 @@ impl Half {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(count) => {
                     self.written += count;
-                    let answered = count.min(self.answer);
-                    self.answer -= answered;
-                    self.carried += (count - answered) as u64;
+                    let of_response = count.min(self.response);
+                    self.response -= of_response;
+                    self.carried += (count - of_response) as u64;
                 }
             }
         }
-        if self.waiting.capacity() > 0 {
-            self.waiting = Vec::new();
+        if self.buffer.capacity() > 0 {
+            self.buffer = Vec::new();
             self.written = 0;
         }
         Ok(true)
     }
 
-    /// Writes what was just read, and keeps what the receiver does not take.
-    fn carry(
+    /// Writes what was just read, and buffers the rest if the receiver blocks.
+    fn write_through(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut Stream,
@@ -172,7 +185,7 @@ impl Half {
         while !octets.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, octets)? {
                 Poll::Pending => {
-                    self.waiting.extend_from_slice(octets);
+                    self.buffer.extend_from_slice(octets);
                     return Ok(());
                 }
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -185,14 +198,14 @@ impl Half {
         Ok(())
     }
 
-    /// Tells the receiver that nothing more will come, if so it is.
+    /// Shuts the receiver's connection down for writing once this direction is complete.
     fn shut_down(&mut self, cx: &mut Context<'_>, to: &mut Stream) {
-        // An end that is gone already needs not be told.
-        if self.done && !self.shut && Pin::new(to).poll_shutdown(cx).is_ready() {
-            self.shut = true;
+        // An error means that the receiver closed the connection, which is as good.
+        if self.is_complete && !self.is_shut_down && Pin::new(to).poll_shutdown(cx).is_ready() {
+            self.is_shut_down = true;
         }
     }
 }
 
-/// Reads of one direction before others have their turn.
-const ROUNDS: usize = 4;
+/// Reads of one direction in one pump.
+const MAX_READS: usize = 4;

@@ -1,40 +1,40 @@
-//! Peers' connections that wait for a client to bind them, of all shards: ConnectionBind may arrive on another shard than
-//! the allocation's. RFC 6062 §5.2 to §5.4. Nothing reads from them meanwhile, so the kernel holds the peer back.
+//! Connections of peers that no client has bound yet (RFC 6062 §5.2 to §5.4), of all shards: the ConnectionBind request
+//! may arrive on another shard than the allocation's. Nothing reads from such a connection, so the kernel's receive
+//! buffer bounds what its peer can send.
 
 use crate::turn::{ConnectionId, Meter};
 use std::collections::HashMap;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One for all shards; its lock is taken when a data connection is made, bound or given up.
+/// One for all shards. Locked when a data connection is established, bound or closed.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    streams: Mutex<HashMap<ConnectionId, Kept>>,
+pub(crate) struct UnboundConnections {
+    connections: Mutex<HashMap<ConnectionId, UnboundConnection>>,
 }
 
-/// A peer's connection, out of any runtime.
+/// A connection of a peer. It is registered with no runtime, because any shard may take it.
 #[derive(Debug)]
-pub(crate) struct Kept {
-    /// The shard of its allocation.
+pub(crate) struct UnboundConnection {
+    /// The shard of the allocation.
     pub(crate) owner: u16,
-    /// The connection.
     pub(crate) stream: TcpStream,
-    /// What it draws from, where its allocation is limited.
+    /// The bandwidth limit of the allocation, if any.
     pub(crate) meter: Option<Meter>,
 }
 
-impl Waiting {
-    /// Keeps a connection.
-    pub(crate) fn keep(&self, connection: ConnectionId, kept: Kept) {
-        self.lock().insert(connection, kept);
+impl UnboundConnections {
+    pub(crate) fn insert(&self, id: ConnectionId, connection: UnboundConnection) {
+        self.lock().insert(id, connection);
     }
 
-    /// Gives it up to who asks first.
-    pub(crate) fn take(&self, connection: ConnectionId) -> Option<Kept> {
-        self.lock().remove(&connection)
+    pub(crate) fn remove(&self, id: ConnectionId) -> Option<UnboundConnection> {
+        self.lock().remove(&id)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Kept>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, UnboundConnection>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,80 +1,84 @@
-//! What a shard does when its core has little left: it lets packets gather, so that those to one place leave together
-//! (GSO), which takes a third of the time that they take one by one. That costs each at most [`PAUSE`], which no call
-//! hears, and only where a queue would soon take longer; below that load every packet leaves as soon as it can.
+//! Coalescing: a busy shard lets packets gather before the next iteration, so that packets to one destination leave
+//! together as one GSO message, which takes a third of the CPU time of sending them one by one.
+//!
+//! The shard gathers by sleeping after each iteration. That delays each packet by at most [`PAUSE`], and only happens
+//! when the core is nearly exhausted and a queue would soon delay packets for longer; below that load every packet leaves
+//! at once. A shard that gathers works less, so its load then says nothing: it is measured in windows between gathering.
 
 use crate::turn::Instant;
 use std::time::Duration;
 
-/// How busy a shard was lately, and whether it pauses after its turns.
+/// Measures the load of a shard and decides when it gathers packets.
 #[derive(Debug)]
 pub(crate) struct Coalesce {
-    /// When the current look at the load began.
-    began: Instant,
-    /// Nanoseconds of work since.
+    window_start: Instant,
+    /// Nanoseconds of work in the current window.
     busy: u64,
-    /// Until when packets gather.
-    until: Instant,
+    gather_until: Instant,
 }
 
 impl Coalesce {
-    /// Not busy yet.
     pub(crate) fn new(now: Instant) -> Coalesce {
         Coalesce {
-            began: now,
+            window_start: now,
             busy: 0,
-            until: now,
+            gather_until: now,
         }
     }
 
-    /// Notes a turn, and says for how long to let packets gather before the next. What gathers takes less work, so the load
-    /// is only looked at while nothing does: now and then for a moment.
-    pub(crate) fn after(&mut self, began: Instant, ended: Instant) -> Option<Duration> {
-        if ended < self.until {
-            (self.began, self.busy) = (ended, 0);
+    /// Records an iteration; returns how long to sleep before the next one.
+    pub(crate) fn pause_after(&mut self, began: Instant, ended: Instant) -> Option<Duration> {
+        if ended < self.gather_until {
+            self.start_window(ended);
             return Some(PAUSE);
         }
         self.busy += ended.0.saturating_sub(began.0);
-        let looked = ended.0.saturating_sub(self.began.0);
-        if looked >= LOOK {
-            if self.busy.saturating_mul(100) / looked >= MUCH {
-                self.until = ended + TERM;
+        let elapsed = ended.0.saturating_sub(self.window_start.0);
+        if elapsed >= WINDOW {
+            if self.busy.saturating_mul(100) / elapsed >= BUSY_PERCENT {
+                self.gather_until = ended + GATHER_TIME;
             }
-            (self.began, self.busy) = (ended, 0);
+            self.start_window(ended);
         }
         None
     }
+
+    fn start_window(&mut self, now: Instant) {
+        (self.window_start, self.busy) = (now, 0);
+    }
 }
 
-/// How long packets gather: a fiftieth of what one packet of speech holds (20 ms).
+/// A fiftieth of the 20 ms of sound in a packet of speech.
 const PAUSE: Duration = Duration::from_micros(400);
-/// Nanoseconds of one look at the load.
-const LOOK: u64 = 4_000_000;
-/// For how long one look is good.
-const TERM: Duration = Duration::from_millis(100);
-/// Percent of a core from which packets gather.
-const MUCH: u64 = 85;
+/// Nanoseconds over which the load is measured.
+const WINDOW: u64 = 4_000_000;
+/// How long packets gather before the load is measured again.
+const GATHER_TIME: Duration = Duration::from_millis(100);
+/// The load from which packets gather.
+const BUSY_PERCENT: u64 = 85;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Turns of 50 µs that take so many percent of the time, for a second from `from` on; how many percent of them were
-    /// followed by a pause, and when the last one was.
-    fn load(coalesce: &mut Coalesce, from: Instant, percent: u64) -> (u64, Instant) {
-        let (mut at, mut turns, mut pauses) = (from, 0, 0);
-        while at < from + Duration::from_secs(1) {
-            turns += 1;
-            pauses += u64::from(coalesce.after(at, at + Duration::from_micros(50)).is_some());
-            at = at + Duration::from_nanos(50_000 * 100 / percent);
+    /// Runs iterations of 50 µs for a second from `start` on, at a load of `percent`. Returns how many percent of the
+    /// iterations were followed by a pause, and the end.
+    fn run(coalesce: &mut Coalesce, start: Instant, percent: u64) -> (u64, Instant) {
+        let (mut now, mut iterations, mut pauses) = (start, 0, 0);
+        while now < start + Duration::from_secs(1) {
+            let ended = now + Duration::from_micros(50);
+            iterations += 1;
+            pauses += u64::from(coalesce.pause_after(now, ended).is_some());
+            now = now + Duration::from_nanos(50_000 * 100 / percent);
         }
-        (pauses * 100 / turns, at)
+        (pauses * 100 / iterations, now)
     }
 
     #[test]
-    fn packets_gather_while_a_core_has_little_left_and_no_longer() {
+    fn packets_gather_only_while_the_load_is_high() {
         let mut coalesce = Coalesce::new(Instant(0));
-        let mut at = Instant(0);
-        for (percent, expected) in [
+        let mut now = Instant(0);
+        for (load, expected) in [
             (10, 0..=0),
             (70, 0..=0),
             (95, 90..=99),
@@ -82,24 +86,22 @@ mod tests {
             (70, 0..=0),
             (99, 90..=99),
         ] {
-            let (pauses, ended) = load(&mut coalesce, at, percent);
+            let (pauses, ended) = run(&mut coalesce, now, load);
             assert!(
                 expected.contains(&pauses),
-                "after {pauses} % of the turns at a load of {percent} %"
+                "a pause after {pauses} % of the iterations at a load of {load} %"
             );
-            at = ended;
+            now = ended;
         }
     }
 
     #[test]
-    fn after_a_silence_nothing_gathers() {
+    fn nothing_gathers_after_silence() {
         let mut coalesce = Coalesce::new(Instant(0));
-        let (pauses, ended) = load(&mut coalesce, Instant(0), 95);
+        let (pauses, ended) = run(&mut coalesce, Instant(0), 95);
         assert!(pauses > 90);
-        let later = ended + Duration::from_secs(1);
-        assert_eq!(
-            coalesce.after(later, later + Duration::from_micros(50)),
-            None
-        );
+        let began = ended + Duration::from_secs(1);
+        let ended = began + Duration::from_micros(50);
+        assert_eq!(coalesce.pause_after(began, ended), None);
     }
 }

@@ -1,130 +1,115 @@
-//! Clients whose allocation lives on another shard: mobility (RFC 8016) may bring a client to a five-tuple that hashes to
-//! another shard than its old one did, and sockets that come or go at a listener's address change the hash. Their packets are
-//! passed home, and what home writes to their connection comes back.
+//! Messages between shards.
+//!
+//! # Why shards talk at all
+//!
+//! The kernel spreads a listener's datagrams over the shards by a hash of addresses and ports, and accepts a TCP
+//! connection on any of them. Nearly always a client stays on one shard, which has its allocation. Four things break
+//! this:
+//!
+//! * The hash changes when sockets of a port come or go, because another process takes the port over or a reload changes
+//!   the listeners. From one datagram to the next a client arrives on another shard.
+//! * A client moves to another five-tuple with a mobility ticket (RFC 8016), which hashes to another shard.
+//! * A DTLS or TCP client sends from a five-tuple whose association or connection another shard holds.
+//! * ConnectionBind (RFC 6062) arrives on a connection of its own, accepted by another shard than the allocation's.
+//!
+//! # Who owns what
+//!
+//! Which shard owns a client, a relayed address, a data connection or a reservation is answered by the tables in
+//! [`Shared`](crate::turn::Shared), which the protocol maintains; a [`Link`] contains the shard of its connection. This
+//! module only carries the messages:
+//!
+//! ```text
+//!   reader of a socket                              owner of the allocation
+//!     Packet ──────────────────────────────────────▶ Server::from_shard
+//!     ReturnedPacket ◀────────────────────────────── the owner no longer has the client
+//!     DtlsRecords ─────────────────────────────────▶ decrypted by the shard of the association
+//!     Framed ◀────────────────────────────────────── written to the connection that the reader holds
+//!     ClientDisconnected ──────────────────────────▶ ends the allocation
+//!
+//!   holder of a spliced connection                  owner of the allocation
+//!     DataConnectionTraffic, DataConnectionClosed ─▶ counted, freed
+//!     CloseDataConnection ◀───────────────────────── sent to all shards: the owner does not know the holder
+//! ```
+//!
+//! # What it costs
+//!
+//! A forwarded packet is copied once and passes a bounded channel. When the channel is full the packet is dropped, as a
+//! full socket buffer would drop it; messages about connections wait instead, because nobody would repeat them.
 
-use crate::net::{Datagram, HEADROOM};
-use crate::relay::client::associations::Ends;
-use crate::relay::shard::egress::{Arrival, Egress};
-use crate::relay::shard::event_loop::Shard;
-use crate::relay::shard::messages::Passed;
-use crate::turn::{Client, Forward};
+use crate::turn::{Client, ConnectionId, Link};
+use std::net::SocketAddr;
+use tokio::sync::mpsc;
 
-impl Shard {
-    /// Passes a packet home, where the protocol says so; gives back what the protocol said.
-    pub(crate) fn pass_on(&self, onward: Forward, client: &Client, octets: &[u8]) -> Forward {
-        if let Forward::ToShard { shard } = onward {
-            self.egress.pass(
-                shard,
-                Passed::Packet(*client, octets.to_vec(), self.egress.clients.shard()),
-            );
-        }
-        onward
+/// A message from one shard to another.
+#[derive(Debug)]
+pub(crate) enum ShardMessage {
+    /// A packet of a client whose allocation the receiving shard has.
+    Packet {
+        client: Client,
+        octets: Vec<u8>,
+        /// The shard that read it.
+        reader: u16,
+    },
+    /// The receiving shard forwarded this packet to a shard that no longer has the client. It decides again.
+    ReturnedPacket { client: Client, octets: Vec<u8> },
+    /// DTLS records for an association of the receiving shard.
+    DtlsRecords {
+        listener: u32,
+        client: SocketAddr,
+        server: SocketAddr,
+        octets: Vec<u8>,
+    },
+    /// A complete message for a connection or association of the receiving shard.
+    Framed { link: Link, octets: Vec<u8> },
+    /// A client's connection or association is gone.
+    ClientDisconnected(Client),
+    /// An allocation is done with a data connection, which may be spliced on the receiving shard.
+    CloseDataConnection(ConnectionId),
+    /// A data connection carried octets for an allocation of the receiving shard.
+    DataConnectionTraffic {
+        connection: ConnectionId,
+        to_peer: u64,
+        to_client: u64,
+    },
+    /// A data connection of an allocation of the receiving shard is closed.
+    DataConnectionClosed(ConnectionId),
+}
+
+/// The channels to all shards, by their numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardSenders(Vec<mpsc::Sender<ShardMessage>>);
+
+pub(crate) type ShardReceiver = mpsc::Receiver<ShardMessage>;
+
+/// Creates the channels of `count` shards.
+pub(crate) fn channels(count: usize) -> (ShardSenders, Vec<ShardReceiver>) {
+    let (senders, receivers) = (0..count).map(|_| mpsc::channel(MAX_MESSAGES)).unzip();
+    (ShardSenders(senders), receivers)
+}
+
+impl ShardSenders {
+    /// Sends a message that may be lost; false if the channel is full or the shard has stopped.
+    pub(crate) fn try_send(&self, shard: u16, message: ShardMessage) -> bool {
+        self.0
+            .get(usize::from(shard))
+            .is_some_and(|sender| sender.try_send(message).is_ok())
     }
 
-    /// Takes what another shard said.
-    pub(crate) fn hear(&mut self, passed: Passed) {
-        match passed {
-            Passed::Packet(client, octets, from) => self.hear_packet(&client, &octets, Some(from)),
-            Passed::Records {
-                listener,
-                client,
-                server,
-                octets,
-            } => self.hear_records(listener, (client, server), &octets),
-            Passed::Back(client, octets) => {
-                self.server.remove_foreign_client(&client);
-                self.hear_packet(&client, &octets, None);
-            }
-            Passed::Output(link, octets) => self.hear_output(link, &octets),
-            Passed::Hangup(connection) => {
-                self.tcp_relays.hang_up_here(connection);
-            }
-            Passed::Carried(connection, up, down) => {
-                self.server.record_stream_traffic(connection, up, down)
-            }
-            Passed::Closed(connection) => self.connection_closed(connection),
-            Passed::Gone(client) => {
-                let _ = self.server.client_disconnected(self.now, &client);
-                self.perform();
-            }
-        }
-    }
-
-    /// Takes a packet that another shard read; without one, a packet of this shard's own.
-    fn hear_packet(&mut self, client: &Client, octets: &[u8], from: Option<u16>) {
-        let Some(start) = self.lay_down(octets) else {
+    /// Sends a message that must not be lost. If the channel is full, a task waits until there is room.
+    pub(crate) fn send(&self, shard: u16, message: ShardMessage) {
+        let Some(sender) = self.0.get(usize::from(shard)) else {
             return;
         };
-        let onward = match from {
-            None => {
-                let onward = self.server.from_client(self.now, client, octets);
-                self.pass_on(onward, client, octets)
-            }
-            Some(from) => {
-                let onward = self.server.from_shard(self.now, client, octets);
-                if let Forward::ToShard { .. } = onward {
-                    self.egress
-                        .pass(from, Passed::Back(*client, octets.to_vec()));
-                }
-                onward
-            }
-        };
-        let arrival = Arrival {
-            start,
-            room: HEADROOM,
-            traffic_class: 0,
-            hop_limit: 0,
-        };
-        self.egress.forward(onward, arrival, &mut self.batch);
-        self.perform();
+        if let Err(mpsc::error::TrySendError::Full(message)) = sender.try_send(message) {
+            let sender = sender.clone();
+            tokio::spawn(async move { sender.send(message).await });
+        }
     }
 
-    /// Takes records that another shard read, unless the association has gone meanwhile.
-    fn hear_records(&mut self, listener: u32, (client, server): Ends, octets: &[u8]) {
-        if self.egress.associations.find(&(client, server)).is_none() {
-            return self.counters.dtls_unassociated.add(1);
-        }
-        let Some(start) = self.lay_down(octets) else {
-            return;
-        };
-        let (local, length, room) = (Some(server.ip()), octets.len(), HEADROOM);
-        let datagram = Datagram {
-            source: client,
-            local,
-            start,
-            length,
-            headroom: room,
-            traffic_class: 0,
-            hop_limit: 0,
-        };
-        self.take_records(listener, server, &datagram);
-    }
-
-    /// Puts what another shard read into the batch; tells where.
-    fn lay_down(&mut self, octets: &[u8]) -> Option<usize> {
-        if self.batch.free() == 0 {
-            self.finish();
-        }
-        self.batch
-            .free_slot()
-            .get_mut(..octets.len())?
-            .copy_from_slice(octets);
-        Some(self.batch.occupy_slot())
-    }
-
-    fn hear_output(&mut self, link: crate::turn::Link, octets: &[u8]) {
-        if let Some(_shard) = Egress::association_of(link) {
-            self.egress.associations.plain.clear();
-            self.egress.associations.plain.extend_from_slice(octets);
-            return self.egress.seal(link, Arrival::NOWHERE);
-        }
-        let limit = self.egress.clients.limits().max_output;
-        let place = self.egress.clients.place(link);
-        let taken = place
-            .and_then(|index| self.egress.clients.output(index))
-            .map(|(conn, pool)| conn.answer(octets, limit, pool));
-        if taken != Some(crate::relay::client::connection::Room::Taken) {
-            self.counters.stream_dropped.add(1);
-        }
+    /// The numbers of all shards but `this`.
+    pub(crate) fn others(&self, this: u16) -> impl Iterator<Item = u16> {
+        (0..self.0.len() as u16).filter(move |shard| *shard != this)
     }
 }
+
+const MAX_MESSAGES: usize = 1024;

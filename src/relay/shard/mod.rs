@@ -1,13 +1,13 @@
 //! One shard: an event loop on one core.
+//!
+//! [`EventLoop`](event_loop::EventLoop) decides *when*: it waits, collects the sources that are ready, and runs timers.
+//! [`Relay`](relay::Relay) decides *what*: it owns the protocol and the two sides of sockets, and carries what one of them
+//! returns to the next.
 
-pub(crate) mod admission;
 pub(crate) mod coalesce;
-pub(crate) mod commands;
-pub(crate) mod demux;
-pub(crate) mod egress;
+pub(crate) mod command;
 pub(crate) mod event_loop;
 pub(crate) mod forwarding;
-pub(crate) mod handover;
-pub mod mailbox;
-pub(crate) mod messages;
-pub(crate) mod timeouts;
+pub(crate) mod inbox;
+pub(crate) mod relay;
+pub(crate) mod timer;

@@ -1,5 +1,6 @@
 //! Who is at the other end of the client's side. RFC 8656 §2.
 
+use crate::turn::ids::realm::RealmId;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
@@ -91,12 +92,8 @@ pub struct Client {
     /// The caller's own word for the socket or connection.
     pub link: Link,
     /// The realm that the TLS server name chose, where there is one.
-    pub realm: Option<RealmIndex>,
+    pub realm: Option<RealmId>,
 }
-
-/// Which of a policy's realms: see [`crate::turn::Policy::realm_of_server_name`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RealmIndex(pub u16);
 
 impl Client {
     /// A client without a server name.

@@ -2,6 +2,7 @@
 
 pub(crate) mod five_tuple;
 pub(crate) mod random;
+pub(crate) mod realm;
 pub(crate) mod relayed;
 pub(crate) mod time;
 pub(crate) mod traffic;

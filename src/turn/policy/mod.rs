@@ -9,7 +9,6 @@ pub mod opaque;
 pub mod realm;
 pub mod reject;
 
-use crate::turn::ids::five_tuple::{Client, RealmIndex};
 use crate::turn::policy::acl::OwnAddresses;
 use crate::turn::policy::limits::Limits;
 use crate::turn::policy::realm::Realm;
@@ -151,24 +150,23 @@ impl Policy {
             .find(|discovery| discovery.listeners().contains(&to))
     }
 
-    /// The realm that a client without one is offered: the first whose origins, server names or listeners ask for it,
-    /// else the first of all.
-    pub fn realm_for(&self, client: &Client, origin: Option<&str>) -> Option<&Arc<Realm>> {
+    /// The realm of a challenge: the first of these that exists. The realm that claims the request's ORIGIN, the realm with
+    /// the name that a TLS server name chose, the realm of the listener at `server`, the first realm.
+    pub fn realm_for(
+        &self,
+        server: SocketAddr,
+        named: Option<&str>,
+        origin: Option<&str>,
+    ) -> Option<&Arc<Realm>> {
         let by_origin = |realm: &&Arc<Realm>| {
             origin.is_some_and(|origin| realm.origins.iter().any(|o| o == origin))
         };
-        let by_name = |realm: &&Arc<Realm>| {
-            client
-                .realm
-                .and_then(|index| self.realm_at(index))
-                .is_some_and(|named| Arc::ptr_eq(named, realm))
-        };
-        let by_listener = |realm: &&Arc<Realm>| realm.listens(client.five_tuple.server);
+        let by_name = |realm: &&Arc<Realm>| named == Some(&*realm.name);
         let realms = || self.realms.iter();
         realms()
             .find(by_origin)
             .or_else(|| realms().find(by_name))
-            .or_else(|| realms().find(by_listener))
+            .or_else(|| realms().find(|realm| realm.listens(server)))
             .or_else(|| self.realms.first())
     }
 
@@ -183,23 +181,13 @@ impl Policy {
         known.cloned().unwrap_or_else(|| Arc::new(Realm::new(name)))
     }
 
-    /// Which realm a TLS server name chooses, for [`Client::realm`].
-    pub fn realm_of_server_name(&self, name: &str) -> Option<RealmIndex> {
-        let chosen = |realm: &Arc<Realm>| {
-            realm
-                .server_names
-                .iter()
-                .any(|n| n.eq_ignore_ascii_case(name))
+    /// The realm that a TLS server name chooses.
+    pub fn realm_of_server_name(&self, server_name: &str) -> Option<&Arc<Realm>> {
+        let is_chosen = |realm: &&Arc<Realm>| {
+            let mut names = realm.server_names.iter();
+            names.any(|name| name.eq_ignore_ascii_case(server_name))
         };
-        self.realms
-            .iter()
-            .position(chosen)
-            .and_then(|index| u16::try_from(index).ok())
-            .map(RealmIndex)
-    }
-
-    fn realm_at(&self, index: RealmIndex) -> Option<&Arc<Realm>> {
-        self.realms.get(usize::from(index.0))
+        self.realms.iter().find(is_chosen)
     }
 
     /// Whether a user is kept out at a time of day.

@@ -4,6 +4,7 @@ pub(crate) mod connection_ids;
 pub(crate) mod hairpin_routes;
 pub(crate) mod homes;
 pub(crate) mod mobility_ticket;
+pub(crate) mod realm_ids;
 pub(crate) mod relays;
 
 use crate::turn::allocation::reservation::Reservations;
@@ -15,6 +16,7 @@ use crate::turn::shared::connection_ids::Connections;
 use crate::turn::shared::hairpin_routes::HairpinRoutes;
 use crate::turn::shared::homes::Homes;
 use crate::turn::shared::mobility_ticket::TicketKey;
+use crate::turn::shared::realm_ids::RealmIds;
 use crate::turn::shared::relays::Relays;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub struct Shared {
     pub ports: Arc<Ports>,
     /// Which relayed transport addresses are live, and whose.
     pub relays: Relays,
+    /// Ids of the realms that TLS server names chose.
+    pub realm_ids: RealmIds,
     /// Which data connections of TCP relays wait to be bound.
     pub connections: Connections,
     /// Ways into allocations for other shards.
@@ -59,6 +63,7 @@ impl Shared {
             reservations: Reservations::new(ports.clone()),
             ports,
             relays: Relays::default(),
+            realm_ids: RealmIds::default(),
             answer_rate: AnswerRate::new(answer_rate, seed),
             nonce_key: NonceKey::new(seed),
             ticket_key: TicketKey::new(seed),

@@ -1,4 +1,4 @@
-//! What carries a connection's octets.
+//! The byte stream of a connection.
 
 use crate::net::tls::server::{TlsHandshake, TlsStream};
 use std::io;
@@ -7,16 +7,14 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A client's or a peer's stream.
+/// The stream of a client's or a peer's connection.
 pub(crate) enum Stream {
-    /// The connection itself.
     Tcp(TcpStream),
-    /// TLS that is still being negotiated: nothing can be read or written yet.
+    /// TLS handshake in progress: nothing can be read or written yet.
     Handshake(Box<TlsHandshake>),
-    /// TLS.
     Tls(Box<TlsStream>),
-    /// It has failed.
-    Gone,
+    /// Failed.
+    Closed,
 }
 
 impl AsyncRead for Stream {
@@ -29,7 +27,7 @@ impl AsyncRead for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, into),
             Stream::Handshake(_) => Poll::Pending,
-            Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }
@@ -44,14 +42,14 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, octets),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, octets),
             Stream::Handshake(_) => Poll::Pending,
-            Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Stream::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tcp(_) | Stream::Handshake(_) | Stream::Gone => Poll::Ready(Ok(())),
+            Stream::Tcp(_) | Stream::Handshake(_) | Stream::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -59,7 +57,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Handshake(_) | Stream::Gone => Poll::Ready(Ok(())),
+            Stream::Handshake(_) | Stream::Closed => Poll::Ready(Ok(())),
         }
     }
 }
