@@ -1,8 +1,10 @@
-//! Debian's coturn tools: `turnutils_uclient` with `turnutils_peer`, `turnutils_stunclient`.
+//! coturn's tools as clients: `turnutils_uclient` with `turnutils_peer`, `turnutils_oauth`, `turnutils_stunclient` and
+//! `turnutils_natdiscovery`.
 
-use crate::is_installed;
 use crate::support::client::{PASSWORD, USER};
 use crate::support::codec::*;
+use crate::support::directory::Directory;
+use crate::support::missing::is_installed;
 use crate::support::process::{SECRET, Server, Setup, free_ports};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -10,91 +12,105 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// UDP to the server, channels, RTP and RTCP pairs (EVEN-PORT and RESERVATION-TOKEN) toward a peer that echoes.
+/// `turnutils_uclient` gets back every message that it sends, through a relay with these flags.
 #[test]
-fn udp() {
-    relays(&[]);
+fn uclient_relays_without_loss() {
+    if !is_installed("turnutils_uclient") {
+        return;
+    }
+    // Each run waits most of its time, so several run at once.
+    for runs in RUNS.chunks(6) {
+        std::thread::scope(|scope| {
+            for run in runs {
+                scope.spawn(|| relay_without_loss(run));
+            }
+        });
+    }
 }
 
-/// Without the RTCP pair.
-#[test]
-fn udp_without_rtcp() {
-    relays(&["-c"]);
+/// One run of the tool: its flags, the server's address, and the address of the peer that echoes, unless the tool's ends reach each other.
+struct Run {
+    flags: &'static [&'static str],
+    server: &'static str,
+    peer: Option<&'static str>,
 }
 
-/// `-t`: TCP to the server.
-#[test]
-fn tcp() {
-    relays(&["-t"]);
+const V4: &str = "127.0.0.1";
+const V6: &str = "::1";
+
+const fn to_peer(flags: &'static [&'static str]) -> Run {
+    between(flags, V4, V4)
 }
 
-/// `-s`: Send indications in place of channels.
-#[test]
-fn send_indications() {
-    relays(&["-s"]);
-    relays(&["-s", "-t"]);
+const fn between(flags: &'static [&'static str], server: &'static str, peer: &'static str) -> Run {
+    Run {
+        flags,
+        server,
+        peer: Some(peer),
+    }
 }
 
-/// `-y`: client to client, both ends relayed here.
-#[test]
-fn client_to_client() {
-    relays(&["-y"]);
-    relays(&["-y", "-c", "-s"]);
-    relays(&["-y", "-t"]);
+const fn to_each_other(flags: &'static [&'static str]) -> Run {
+    Run {
+        flags,
+        server: V4,
+        peer: None,
+    }
 }
 
-/// `-D`: ChannelData padded over UDP as well, as pjnath does.
-#[test]
-fn padded_channels() {
-    relays(&["-D"]);
+const RUNS: &[Run] = &[
+    // UDP, channels, pairs for RTP and RTCP (EVEN-PORT and RESERVATION-TOKEN).
+    to_peer(&[]),
+    // Without RTCP.
+    to_peer(&["-c"]),
+    // TCP to the server.
+    to_peer(&["-t"]),
+    // Send indications.
+    to_peer(&["-s"]),
+    to_peer(&["-s", "-t"]),
+    // Client to client, both relayed here.
+    to_each_other(&["-y"]),
+    to_each_other(&["-y", "-c", "-s"]),
+    to_each_other(&["-y", "-t"]),
+    // ChannelData padded over UDP too, as pjnath does.
+    to_peer(&["-D"]),
+    // DONT-FRAGMENT.
+    to_peer(&["-g", "-s"]),
+    // Redundant CreatePermission and ChannelBind requests, for several peers at once.
+    to_peer(&["-G"]),
+    // REQUESTED-ADDRESS-FAMILY: IPv4 (`-X`) or IPv6 (`-x`), from clients of both.
+    to_peer(&["-X"]),
+    between(&["-x"], V4, V6),
+    between(&["-x"], V6, V6),
+    between(&["-X"], V6, V4),
+    between(&["-x", "-t"], V6, V6),
+    // TCP allocations (RFC 6062).
+    to_each_other(&["-T"]),
+    // Mobility (RFC 8016): the five-tuple changes in the middle.
+    to_each_other(&["-M", "-y"]),
+    to_each_other(&["-M", "-y", "-s"]),
+    // Many large messages.
+    to_peer(&["-l", "1300", "-n", "200", "-z", "2"]),
+    to_peer(&["-l", "1300", "-n", "200", "-z", "2", "-t"]),
+];
+
+fn relay_without_loss(case: &Run) {
+    let server = Server::shared();
+    let peer = case.peer.map(|ip| EchoPeer::start(ip.parse().unwrap()));
+    let flags = [&["-u", USER, "-w", PASSWORD], case.flags].concat();
+    let address = peer.as_ref().map(|peer| peer.address);
+    run(server, &flags, case.server.parse().unwrap(), address)
+        .unwrap()
+        .assert_lossless();
 }
 
-/// `-g`: DONT-FRAGMENT.
+/// `-P`: the peer connects to a TCP allocation. The tool's own peer does not answer, so it receives half of the messages that it counts
+/// as sent, from coturn's server as well.
 #[test]
-fn dont_fragment() {
-    relays(&["-g", "-s"]);
-}
-
-/// `-G`: extra CreatePermission and ChannelBind requests, several peers at once.
-#[test]
-fn extra_requests() {
-    relays(&["-G"]);
-}
-
-/// `-X`: REQUESTED-ADDRESS-FAMILY IPv4.
-#[test]
-fn explicit_ipv4_relay() {
-    relays(&["-X"]);
-}
-
-/// `-x`: an IPv6 relay for a client on IPv4, toward an IPv6 peer.
-#[test]
-fn ipv6_relay() {
-    relays_over(&["-x"], "127.0.0.1", "::1");
-}
-
-/// IPv6 to the server, and IPv6 or IPv4 behind it.
-#[test]
-fn ipv6_client() {
-    relays_over(&["-x"], "::1", "::1");
-    relays_over(&["-X"], "::1", "127.0.0.1");
-    relays_over(&["-x", "-t"], "::1", "::1");
-}
-
-/// `-T`: TCP relays (RFC 6062), client to client.
-#[test]
-fn tcp_relays() {
-    relays(&["-T"]);
-}
-
-/// `-P`: TCP relays to which the peer connects. The tool's own peer answers nothing, so half of what it counts as sent comes back, with
-/// coturn's server as well.
-#[test]
-fn tcp_relays_that_peers_connect_to() {
+fn uclients_peer_connects_to_a_tcp_allocation() {
     let server = Server::shared();
     if let Some(uclient) = run(
         server,
@@ -124,18 +140,18 @@ fn large_messages() {
     relays(&["-l", "1300", "-n", "200", "-z", "2", "-t"]);
 }
 
-/// `-W`: time-limited names from the shared secret.
+/// `-W`: time-limited credentials from a shared secret.
 #[test]
-fn rest_secret() {
+fn uclient_uses_time_limited_credentials() {
     let server = Server::shared();
     if let Some(uclient) = run(server, &["-W", SECRET, "-y"], server.v4.ip(), None) {
         uclient.assert_lossless();
     }
 }
 
-/// `-R`, `-N`, `-B`: the tool's own negative tests, which end when they like; the server survives them and relays on.
+/// `-R`, `-N`, `-B`: the tool's negative tests, which run until they are stopped. The server relays afterwards.
 #[test]
-fn negative_tests_do_no_harm() {
+fn uclients_negative_tests_do_no_harm() {
     let server = Server::shared();
     for flag in ["-R", "-N", "-B"] {
         let flags = ["-u", USER, "-w", PASSWORD, "-y", flag];
@@ -143,30 +159,30 @@ fn negative_tests_do_no_harm() {
             return;
         }
     }
-    relays(&["-y"]);
+    relay_without_loss(&to_each_other(&["-y"]));
 }
 
-/// `-S -E`: TLS and DTLS, and the server's certificate checked against an authority, which the tool does when it shows one of its own
-/// (`-i`, `-k`). Against another authority it does not get through.
+/// `-S -E`: TLS and DTLS. The tool verifies the server's certificate if it has one of its own (`-i`, `-k`), and refuses that of another
+/// authority.
 #[test]
-fn certificates_are_checked() {
+fn uclient_verifies_the_servers_certificate() {
     if !is_installed("turnutils_uclient") {
         return;
     }
-    let folder = Folder::new("authority");
-    let (certificate, key) = (folder.path("server.pem"), folder.path("server.key"));
-    folder.write_chain();
+    let directory = Directory::new("authority");
+    let (certificate, key) = (directory.text("server.pem"), directory.text("server.key"));
+    write_certificates(&directory);
     let server = Setup::new()
         .flag("--certificate", &certificate)
         .flag("--private-key", &key)
         .start();
-    let (own, own_key) = (folder.path("other.pem"), folder.path("other.key"));
+    let (own, own_key) = (directory.text("other.pem"), directory.text("other.key"));
     for transport in [&["-S", "-t"][..], &["-S"]] {
         let common = [
             "-u", USER, "-w", PASSWORD, "-y", "-c", "-i", &own, "-k", &own_key,
         ];
         let checked = |authority: &str, most| {
-            let authority = folder.path(authority);
+            let authority = directory.text(authority);
             let flags = [transport, &common, &["-E", &authority]].concat();
             run_for(
                 Duration::from_secs(most),
@@ -183,9 +199,9 @@ fn certificates_are_checked() {
     }
 }
 
-/// `-J`: access tokens (RFC 7635) under one of three keys, another with each Refresh, over UDP and TCP, with mobility.
+/// `-J`: access tokens (RFC 7635) under one of three keys, another one for each Refresh, over UDP and TCP, with mobility.
 #[test]
-fn oauth() {
+fn uclient_uses_access_tokens() {
     let server = with_tokens("turn.example.org");
     for flags in [
         &["-J", "-y"][..],
@@ -207,10 +223,10 @@ fn oauth() {
     );
 }
 
-/// `turnutils_oauth`: a token that it seals is good here, and one that is sealed as RFC 7635 §6.2 has it is read by it the same; neither
-/// is good for another server's name.
+/// The server accepts a token from `turnutils_oauth`, and the tool decrypts a token of RFC 7635 §6.2; both only under the right server
+/// name.
 #[test]
-fn tokens_of_others() {
+fn tokens_are_interchangeable_with_turnutils_oauth() {
     if !is_installed("turnutils_oauth") {
         return;
     }
@@ -236,7 +252,7 @@ fn tokens_of_others() {
             "a token for {SERVER_NAME} at {name}"
         );
     }
-    let ours = BASE64.encode(token_as_the_rfc_has_it(mac_key));
+    let ours = BASE64.encode(token_of_the_rfc(mac_key));
     let read = oauth_tool(&["-d", "-v", "-t", &ours], SERVER_NAME);
     let read_whole = ["Valid token", "mac key: 01234567890123456789\n", "600"]
         .iter()
@@ -249,9 +265,8 @@ fn tokens_of_others() {
     );
 }
 
-/// `turnutils_stunclient`: a Binding transaction.
 #[test]
-fn stunclient() {
+fn stunclient_learns_its_address() {
     if !is_installed("turnutils_stunclient") {
         return;
     }
@@ -265,9 +280,9 @@ fn stunclient() {
     assert!(text.contains("UDP reflexive addr: 127.0.0.1"), "{text}");
 }
 
-/// `turnutils_natdiscovery`: mapping and filtering tests of RFC 5780 against two addresses and two ports.
+/// The mapping and filtering tests of RFC 5780, with two addresses and two ports.
 #[test]
-fn natdiscovery() {
+fn natdiscovery_finds_no_nat() {
     if !is_installed("turnutils_natdiscovery") {
         return;
     }
@@ -296,14 +311,14 @@ fn natdiscovery() {
     assert!(text.contains("Endpoint Independent Filtering"), "{text}");
 }
 
-/// A server that takes tokens under the keys that are built into `turnutils_uclient`, for a server of this name.
+/// A server of this name that accepts tokens under the keys that are built into `turnutils_uclient`.
 fn with_tokens(server_name: &str) -> Server {
     let keys = [
         ("north", NORTH),
         ("union", &b"1234567890123456"[..]),
         ("oldempire", b"12345678901234567890123456789012"),
     ];
-    // No port of which is any program's that lets the system choose: the tool takes a reserved one that is gone for the end.
+    // Ports that the kernel gives to no other program: a reserved port that another program has taken fails the run.
     let first = free_ports(300);
     let setup = Setup::new().flag("--token-server", server_name);
     let setup = setup.flag("--relay-ports", &format!("{first}-{}", first + 299));
@@ -314,7 +329,7 @@ fn with_tokens(server_name: &str) -> Server {
         .start()
 }
 
-/// What `turnutils_oauth` prints, under the key `north`.
+/// The output of `turnutils_oauth` with the key `north`.
 fn oauth_tool(arguments: &[&str], server_name: &str) -> String {
     let now = seconds().to_string();
     let key = [
@@ -339,8 +354,8 @@ fn oauth_tool(arguments: &[&str], server_name: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// A token for 600 seconds from now, under the key `north`. RFC 7635 §6.2.
-fn token_as_the_rfc_has_it(mac_key: &[u8]) -> Vec<u8> {
+/// A token of RFC 7635 §6.2 for 600 seconds from now, under the key `north`.
+fn token_of_the_rfc(mac_key: &[u8]) -> Vec<u8> {
     let mut block = (mac_key.len() as u16).to_be_bytes().to_vec();
     block.extend(mac_key);
     block.extend((seconds() << 16).to_be_bytes());
@@ -364,84 +379,31 @@ fn seconds() -> u64 {
         .as_secs()
 }
 
-/// A folder of certificates, which goes with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Folder(folder)
-    }
-
-    fn path(&self, file: &str) -> String {
-        self.0.join(file).to_str().unwrap().to_owned()
-    }
-
-    /// `ca.pem`, `server.pem` and `server.key` of that authority, and `other.pem` and `other.key` of nobody's.
-    fn write_chain(&self) {
-        let write = |file: &str, text: String| std::fs::write(self.path(file), text).unwrap();
-        let authority = |name: &str| {
-            let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            parameters.distinguished_name.push(DnType::CommonName, name);
-            parameters
-        };
-        let (key, other_key, server_key) = (
-            KeyPair::generate().unwrap(),
-            KeyPair::generate().unwrap(),
-            KeyPair::generate().unwrap(),
-        );
-        write(
-            "ca.pem",
-            authority("authority").self_signed(&key).unwrap().pem(),
-        );
-        write(
-            "other.pem",
-            authority("nobody").self_signed(&other_key).unwrap().pem(),
-        );
-        write("other.key", other_key.serialize_pem());
-        let issuer = Issuer::new(authority("authority"), key);
-        let server = CertificateParams::new(["relay.example".to_owned()])
-            .unwrap()
-            .signed_by(&server_key, &issuer)
-            .unwrap();
-        write("server.pem", server.pem());
-        write("server.key", server_key.serialize_pem());
-    }
+/// Writes `ca.pem`, with `server.pem` and `server.key` of this authority, and `other.pem` and `other.key` of another one.
+fn write_certificates(directory: &Directory) {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let key = || KeyPair::generate().unwrap();
+    let (ca_key, other_key, server_key) = (key(), key(), key());
+    let ca = authority("authority").self_signed(&ca_key).unwrap();
+    let other = authority("another").self_signed(&other_key).unwrap();
+    let issuer = Issuer::new(authority("authority"), ca_key);
+    let server = CertificateParams::new(["relay.example".to_owned()])
+        .unwrap()
+        .signed_by(&server_key, &issuer)
+        .unwrap();
+    directory.write("ca.pem", &ca.pem());
+    directory.write("other.pem", &other.pem());
+    directory.write("other.key", &other_key.serialize_pem());
+    directory.write("server.pem", &server.pem());
+    directory.write("server.key", &server_key.serialize_pem());
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-fn relays(flags: &[&str]) {
-    relays_over(flags, "127.0.0.1", "127.0.0.1");
-}
-
-/// Runs the tool with these flags from one address toward a peer, which it starts unless the ends meet each other.
-fn relays_over(flags: &[&str], server_ip: &str, peer_ip: &str) {
-    if !is_installed("turnutils_peer") {
-        return;
-    }
-    let server = Server::shared();
-    let peer = (!["-y", "-T", "-P"].iter().any(|f| flags.contains(f)))
-        .then(|| EchoPeer::start(peer_ip.parse().unwrap()));
-    let all = [&["-u", USER, "-w", PASSWORD], flags].concat();
-    if let Some(uclient) = run(
-        server,
-        &all,
-        server_ip.parse().unwrap(),
-        peer.as_ref().map(|p| p.address),
-    ) {
-        uclient.assert_lossless();
-    }
-}
-
-/// What the tool printed, and the totals it counted.
+/// The output of the tool, and its totals.
 struct Uclient {
     text: String,
     sent: u64,
@@ -449,7 +411,7 @@ struct Uclient {
 }
 
 impl Uclient {
-    /// Its exit code is 0 even with loss: the counts tell.
+    /// The exit code is 0 even if messages were lost.
     fn assert_lossless(&self) {
         assert!(
             self.sent > 0 && self.sent == self.received,
@@ -495,7 +457,7 @@ fn run_for(
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let output = bounded(child, most);
+    let output = output_within(child, most);
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     let last = |key: &str| {
@@ -517,8 +479,8 @@ fn run_for(
     })
 }
 
-/// Its output once it ends, by itself or because it has had its time.
-fn bounded(mut child: Child, most: Duration) -> std::process::Output {
+/// Waits until the child has ended, and stops it after `most`.
+fn output_within(mut child: Child, most: Duration) -> std::process::Output {
     let pid = child.id();
     let end = Instant::now() + most;
     let watch = std::thread::spawn(move || {
@@ -542,7 +504,7 @@ fn bounded(mut child: Child, most: Duration) -> std::process::Output {
     }
 }
 
-/// `turnutils_peer` on a port and its successor, since the tool sends RTCP one port higher.
+/// `turnutils_peer` on two ports, because the tool sends RTCP to the second one.
 struct EchoPeer {
     child: Child,
     address: SocketAddr,
@@ -585,6 +547,6 @@ impl Drop for EchoPeer {
     }
 }
 
-/// The key that `turnutils_uclient` calls so.
+/// The key of that name in `turnutils_uclient`.
 const NORTH: &[u8] = b"01234567890123456789012345678901";
 const SERVER_NAME: &str = "turn.example.org";

@@ -1,60 +1,63 @@
-//! The ICE libraries libnice (of GStreamer and many softphones) and aioice (aiortc's), each in a script beside this file.
+//! The ICE libraries libnice (GStreamer, many softphones) and aioice (aiortc), each driven by a script in this folder.
 
-use crate::skipped;
 use crate::support::client::{PASSWORD, USER};
+use crate::support::missing::skipped;
 use crate::support::process::Server;
 use std::process::{Command, Stdio};
 
-/// Two agents of libnice that may use relayed candidates only find each other through us, over UDP, TCP, and one over each.
+/// Two agents that may use relayed candidates only connect over UDP, over TCP, and over one of each.
 #[test]
-fn libnice() {
-    for reach in [["udp", "udp"], ["tcp", "udp"], ["tcp", "tcp"]] {
-        let Some(printed) = run(
+fn libnice_agents_connect_through_the_relay() {
+    for transports in [["udp", "udp"], ["tcp", "udp"], ["tcp", "tcp"]] {
+        expect_lines(
             "libnice.py",
             "import gi; gi.require_version('Nice', '0.1'); from gi.repository import Nice",
-            &reach,
-        ) else {
-            return;
-        };
-        for line in [
-            "both ends have relayed candidates and no others",
-            "both ends are ready",
-            "100 datagrams went there and came back",
-            "done",
-        ] {
-            assert!(
-                printed.lines().any(|printed| printed == line),
-                "{reach:?}: no {line:?} in\n{printed}"
-            );
-        }
+            &transports,
+            &[
+                "both ends have relayed candidates and no others",
+                "both ends are ready",
+                "100 datagrams went there and came back",
+                "done",
+            ],
+        );
     }
 }
 
-/// The TURN client of aioice over UDP and TCP: channels, a hairpin, a refusal.
+/// Channels, two allocations that reach each other, and a wrong password.
 #[test]
-fn aioice() {
+fn aioices_turn_client_relays_over_udp_and_tcp() {
     for transport in ["udp", "tcp"] {
-        let Some(printed) = run("aioice_turn.py", "import aioice.turn", &[transport]) else {
-            return;
-        };
-        for line in [
-            "it has an allocation",
-            "100 datagrams went there and came back",
-            "two of its allocations reach each other",
-            "a wrong password is refused",
-            "done",
-        ] {
-            assert!(
-                printed.lines().any(|printed| printed == line),
-                "{transport}: no {line:?} in\n{printed}"
-            );
-        }
+        expect_lines(
+            "aioice_turn.py",
+            "import aioice.turn",
+            &[transport],
+            &[
+                "it has an allocation",
+                "100 datagrams went there and came back",
+                "two of its allocations reach each other",
+                "a wrong password is refused",
+                "done",
+            ],
+        );
     }
 }
 
-/// What a script prints, where Python has what it needs.
+/// Runs a script, which must print these lines; skips it if Python cannot execute `needs`.
+fn expect_lines(script: &str, needs: &str, arguments: &[&str], lines: &[&str]) {
+    let Some(printed) = run(script, needs, arguments) else {
+        return;
+    };
+    for line in lines {
+        assert!(
+            printed.lines().any(|printed| printed == *line),
+            "{arguments:?}: no {line:?} in\n{printed}"
+        );
+    }
+}
+
+/// The output of a script; `None` if Python cannot execute `needs`.
 fn run(script: &str, needs: &str, arguments: &[&str]) -> Option<String> {
-    // Debian's own, which Debian's modules belong to.
+    // The Python that the modules of Debian's packages belong to.
     const PYTHON: &str = "/usr/bin/python3";
     let probe = Command::new(PYTHON)
         .args(["-c", needs])

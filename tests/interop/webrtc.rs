@@ -1,16 +1,16 @@
 //! The client of the crate `turn` 0.17.2.
 
+use crate::support::TIMEOUT;
 use crate::support::client::{PASSWORD, USER};
 use crate::support::process::{REALM_NAME, Server};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 use turn::client::{Client, ClientConfig};
 use webrtc_util::Conn;
 
-/// It learns its address, allocates, permits and talks to a peer both ways, and binds a channel behind the scenes.
+/// The client learns its address, allocates, and exchanges data with a peer, at first by indications and then on a channel.
 #[test]
 fn the_turn_crate_relays() {
     let server = Server::shared();
@@ -50,16 +50,15 @@ fn the_turn_crate_relays() {
     });
 }
 
-/// Two of its clients reach each other through their relayed addresses.
 #[test]
-fn two_turn_crate_clients_meet() {
+fn two_turn_crate_clients_reach_each_other() {
     let server = Server::shared();
     block_on(async {
         let (one, two) = (connect(server).await, connect(server).await);
         let (a, b) = (one.allocate().await.unwrap(), two.allocate().await.unwrap());
         let (a_address, b_address) = (a.local_addr().unwrap(), b.local_addr().unwrap());
         let mut buffer = [0; 2048];
-        // Sending permits: what comes before the other side has sent may be lost.
+        // Sending installs a permission; a datagram that arrives before that is lost.
         a.send_to(&u32::MAX.to_be_bytes(), b_address).await.unwrap();
         b.send_to(&u32::MAX.to_be_bytes(), a_address).await.unwrap();
         for round in 0..100_u32 {
@@ -79,9 +78,8 @@ fn two_turn_crate_clients_meet() {
     });
 }
 
-/// A wrong password is an error of its `allocate`, not a hang.
 #[test]
-fn the_turn_crate_understands_a_refusal() {
+fn a_wrong_password_is_an_error_of_the_turn_crates_allocate() {
     let server = Server::shared();
     block_on(async {
         let client = connect_as(server.v4, USER, "wrong").await;
@@ -90,7 +88,6 @@ fn the_turn_crate_understands_a_refusal() {
     });
 }
 
-/// The crate `stun`'s own Binding client.
 #[test]
 fn the_stun_crate_learns_its_address() {
     use stun::message::{BINDING_REQUEST, Message};
@@ -148,5 +145,3 @@ fn block_on(work: impl Future<Output = ()>) {
         .unwrap()
         .block_on(work);
 }
-
-const TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,9 +8,10 @@ use crate::calls::{Way, agreed_one, start_peer};
 use crate::firefox::{Firefox, PROGRAM};
 use crate::lab::{Lab, Side, Wiring};
 use crate::nat::{Nat, Router};
-use crate::report::{Report, in_ci};
+use crate::report::Report;
 use crate::serving::Serving;
 use crate::support::browser::{Browser, Page, chromium};
+use crate::support::missing::must_run_all;
 
 /// Calls between pages, then between a page and a peer.
 pub fn run(report: &mut Report) {
@@ -94,7 +95,7 @@ pub fn run(report: &mut Report) {
 /// Says aloud what is skipped; with CI=true it is a failure.
 fn missing(report: &mut Report, group: &'static str, program: &str) {
     eprintln!("SKIPPED: {group} in the NAT lab: {program} is not installed");
-    if in_ci() {
+    if must_run_all() {
         report.scenario(group, program, "installed", || {
             Ok("not installed, and CI=true".into())
         });

@@ -156,11 +156,6 @@ fn attempt(work: &mut impl FnMut() -> Result<String, String>) -> Result<String, 
 /// What a call without any way is expected to be.
 pub const NOT_CONNECTED: &str = "not connected";
 
-/// Whether a missing tool is a failure.
-pub fn in_ci() -> bool {
-    std::env::var("CI").is_ok_and(|ci| ci == "true")
-}
-
 impl Row {
     fn passed(&self) -> bool {
         self.seen.as_ref().is_ok_and(|seen| *seen == self.expected)

@@ -5,6 +5,7 @@ use crate::command;
 use crate::support::TIMEOUT;
 use crate::support::client::{PASSWORD, USER};
 use crate::support::codec::{Attribute, Outgoing};
+use crate::support::missing::skipped;
 use crate::support::namespace::Namespace;
 use crate::support::operator::until;
 use crate::support::process::Setup;
@@ -77,7 +78,7 @@ fn relay_addresses_add_up() {
 #[test]
 fn auto_asks_the_clouds_metadata_service() {
     if Command::new("ip").arg("-V").output().is_err() || !is_root() {
-        return eprintln!("SKIPPED: network namespaces need root and iproute2");
+        return skipped("network namespaces need root and iproute2");
     }
     for (cloud, path, header) in CLOUDS {
         let space = Namespace::new("metadata");
@@ -100,7 +101,7 @@ fn auto_asks_the_clouds_metadata_service() {
 #[test]
 fn addresses_that_the_host_gets_are_its_own() {
     if !is_root() {
-        return eprintln!("SKIPPED: network namespaces need root and iproute2");
+        return skipped("network namespaces need root and iproute2");
     }
     let space = Namespace::new("floating");
     space.ip("address add 5.5.5.5/32 dev lo");
@@ -152,7 +153,7 @@ fn auto_without_an_answer_may_be_tried_again() {
 #[test]
 fn check_warns_of_a_relay_that_refuses_public_peers() {
     if Command::new("ip").arg("-V").output().is_err() || !is_root() {
-        return eprintln!("SKIPPED: network namespaces need root and iproute2");
+        return skipped("network namespaces need root and iproute2");
     }
     let space = Namespace::new("refused");
     space.ip("addr add 203.0.113.1/32 dev lo\naddr add 203.0.113.2/32 dev lo");

@@ -2,6 +2,7 @@
 //! the server in the box that unit and image put it in, without systemd and without a container engine.
 
 use crate::support::directory::Directory;
+use crate::support::missing::skipped;
 use crate::support::operator::until;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -57,7 +58,7 @@ impl Boxed {
             .args(["--mount", "--net", "setpriv", "--version"])
             .output();
         if !possible.is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: a box wants root, unshare and setpriv");
+            skipped("a sandbox needs root, unshare and setpriv");
             return None;
         }
         let directory = Directory::temporary("service");

