@@ -1,4 +1,4 @@
-//! RFC 8656 §7.2: what an Allocate request gets.
+//! RFC 8656 §7.2: Allocate requests.
 
 use crate::support::client::{Client, PASSWORD, Packet, Peer, USER};
 use crate::support::codec::*;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 /// RFC 8656 §7.2: the success response contains XOR-RELAYED-ADDRESS, LIFETIME and "An XOR-MAPPED-ADDRESS attribute containing the
 /// client's IP address and port (from the 5-tuple)."
 #[test]
-fn success_tells_relayed_and_mapped_address_and_lifetime() {
+fn a_success_response_has_relayed_and_mapped_address_and_lifetime() {
     for mut client in Server::shared().each() {
         client.login(USER, PASSWORD);
         let answer = client.ask(Outgoing::allocate());
@@ -26,9 +26,9 @@ fn success_tells_relayed_and_mapped_address_and_lifetime() {
     }
 }
 
-/// The relayed address is real: a datagram sent to it reaches the client. (RFC 8656 §11.3)
+/// RFC 8656 §11.3: the socket is bound before the success response is sent.
 #[test]
-fn the_relayed_address_is_open_when_the_answer_comes() {
+fn the_relayed_address_receives_as_soon_as_the_client_knows_it() {
     for mut client in Server::shared().each() {
         let relayed = client.allocate();
         let peer = Peer::v4();
@@ -38,10 +38,10 @@ fn the_relayed_address_is_open_when_the_answer_comes() {
     }
 }
 
-/// RFC 8656 §7.2: the server "can stop parsing the request and immediately generate a success response" to a retransmission; issue 2:
-/// "A retransmitted Allocate gets the same answer."
+/// RFC 8656 §7.2: the server "can stop parsing the request and immediately generate a success
+/// response" to a retransmission.
 #[test]
-fn a_retransmitted_allocate_gets_the_same_answer() {
+fn a_retransmitted_allocate_gets_the_same_response() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
     let octets = Outgoing::allocate()
@@ -159,8 +159,8 @@ fn an_unsupported_transport_gets_442() {
     }
 }
 
-/// RFC 8656 §7.2: a proposed lifetime counts when it is longer than the default, up to the maximum; issue 2: "LifetimeHistogram default 600
-/// s, at most 3600 s".
+/// RFC 8656 §7.2: a proposed lifetime counts if it is longer than the default of 600 s, up to the
+/// maximum of 3600 s.
 #[test]
 fn lifetimes_lie_between_the_default_and_the_maximum() {
     let server = Server::shared();
@@ -180,7 +180,7 @@ fn lifetimes_lie_between_the_default_and_the_maximum() {
     }
 }
 
-/// RFC 8489 §6.3.1: what is malformed is a 400.
+/// RFC 8489 §6.3.1: a malformed attribute is a bad request.
 #[test]
 fn malformed_attributes_get_400() {
     let mut client = Server::shared().udp();
@@ -197,7 +197,7 @@ fn malformed_attributes_get_400() {
     }
 }
 
-/// RFC 8656 §7.2: a server that can set the DF bit knows DONT-FRAGMENT.
+/// RFC 8656 §7.2: a server that can set the DF bit accepts DONT-FRAGMENT.
 #[test]
 fn dont_fragment_is_understood() {
     let mut client = Server::shared().udp();
@@ -206,7 +206,7 @@ fn dont_fragment_is_understood() {
 
 /// RFC 8656 §7.2: EVEN-PORT with R=0: "the server allocates a relayed transport address with an even port number."
 #[test]
-fn even_port_is_even() {
+fn even_port_gets_an_even_port() {
     let server = Server::shared();
     for _ in 0..8 {
         let mut client = server.udp();
@@ -223,8 +223,9 @@ fn even_port_is_even() {
     }
 }
 
-/// RFC 8656 §7.2: EVEN-PORT with R=1: "Port N is used in the current allocation, while the relayed transport address with port N+1
-/// is assigned a token and reserved for a future allocation", on any 5-tuple and transport; issue 3: "used once".
+/// RFC 8656 §7.2: EVEN-PORT with R=1: "Port N is used in the current allocation, while the relayed
+/// transport address with port N+1 is assigned a token and reserved for a future allocation", on
+/// any five-tuple and transport. A token is valid once.
 #[test]
 fn a_reservation_token_gets_the_next_port_once() {
     let server = Server::shared();
@@ -250,7 +251,7 @@ fn a_reservation_token_gets_the_next_port_once() {
 
 /// RFC 8656 §7.2: "If the token is not valid for some reason, the server rejects the request with a 508 (Insufficient Capacity) error."
 #[test]
-fn a_made_up_reservation_token_gets_508() {
+fn an_invalid_reservation_token_gets_508() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
     let request = Outgoing::allocate().with(Attribute::plain(RESERVATION_TOKEN, b"12345678"));
@@ -259,7 +260,7 @@ fn a_made_up_reservation_token_gets_508() {
 
 /// RFC 8656 §7.2: a RESERVATION-TOKEN beside "an EVEN-PORT or REQUESTED-ADDRESS-FAMILY or ADDITIONAL-ADDRESS-FAMILY attribute" gets 400.
 #[test]
-fn a_reservation_token_stands_alone() {
+fn a_reservation_token_excludes_even_port_and_families() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
     for other in [
@@ -275,10 +276,10 @@ fn a_reservation_token_stands_alone() {
     }
 }
 
-/// RFC 8656 §7.2: REQUESTED-ADDRESS-FAMILY chooses the family; absent, "the server MUST allocate an IPv4 relayed transport address",
-/// also for a client that came over IPv6.
+/// RFC 8656 §7.2: REQUESTED-ADDRESS-FAMILY selects the family; without it, "the server MUST
+/// allocate an IPv4 relayed transport address", to a client on IPv6 too.
 #[test]
-fn the_requested_family_is_given() {
+fn the_requested_family_is_allocated() {
     let server = Server::shared();
     for (family, is_v6) in [(None, false), (Some(1), false), (Some(2), true)] {
         for mut client in server.each() {
@@ -338,7 +339,7 @@ fn a_family_without_a_relay_address_gets_440() {
 
 /// RFC 8656 §7.2: both family attributes together get 400, ADDITIONAL-ADDRESS-FAMILY with IPv4 gets 400, and with EVEN-PORT's R bit 400.
 #[test]
-fn additional_family_is_checked() {
+fn additional_family_is_for_ipv6_and_stands_alone() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
     let requests = [
@@ -375,7 +376,7 @@ fn a_dual_allocation_has_two_working_addresses() {
 /// RFC 8656 §7.2: "if it can only allocate one relayed transport address of a specific address type, then it includes
 /// ADDRESS-ERROR-CODE attribute in the success response".
 #[test]
-fn half_a_dual_allocation_says_why() {
+fn half_a_dual_allocation_carries_the_error_of_the_other_half() {
     let server = Setup::new()
         .without_relay_addresses()
         .flag("--relay-address", "127.0.0.1")
@@ -394,8 +395,8 @@ fn half_a_dual_allocation_says_why() {
     assert!(std::str::from_utf8(&value[4..]).unwrap().chars().count() < 128);
 }
 
-/// RFC 8656 §6: "The relayed transport address MUST be unique across all allocations"; issue 2: "Relay ports are unpredictable, from
-/// a configured range."
+/// RFC 8656 §6: "The relayed transport address MUST be unique across all allocations". Ports come
+/// in random order from the configured range.
 #[test]
 fn relay_ports_are_unique_in_range_and_unpredictable() {
     let first = free_ports(1000);
@@ -414,8 +415,8 @@ fn relay_ports_are_unique_in_range_and_unpredictable() {
     assert!(small_steps < 10 && (5..35).contains(&rising), "{ports:?}");
 }
 
-/// RFC 8656 §7.2: "If the server cannot satisfy the request, then the server rejects the request with a 508 (Insufficient Capacity)
-/// error"; a port that is given back can be had again.
+/// RFC 8656 §7.2: "If the server cannot satisfy the request, then the server rejects the request
+/// with a 508 (Insufficient Capacity) error". A freed port can be allocated again.
 #[test]
 fn exhausted_ports_get_508_until_one_is_free() {
     let first = free_ports(2);
@@ -427,7 +428,7 @@ fn exhausted_ports_get_508_until_one_is_free() {
     let ports: HashSet<u16> = (0..2).map(|i| clients[i].allocate().port()).collect();
     assert_eq!(ports, HashSet::from([first, first + 1]));
     assert_eq!(clients[2].ask(Outgoing::allocate()).error(), Some(508));
-    // What one gives up another has at once, whichever shards they are on.
+    // A freed port is available to every shard at once.
     for round in 0..30 {
         let (old, new) = (round % 3, (round + 2) % 3);
         assert_eq!(clients[new].ask(Outgoing::allocate()).error(), Some(508));
@@ -439,9 +440,9 @@ fn exhausted_ports_get_508_until_one_is_free() {
     }
 }
 
-/// The design: "Allocate succeeds after `bind` did; on failure another port is tried, at last 508."
+/// If `bind` fails, the server tries another port.
 #[test]
-fn a_port_that_another_program_has_is_passed_over() {
+fn a_port_of_another_program_is_skipped() {
     let first = free_ports(2);
     let taken = std::net::UdpSocket::bind(("127.0.0.1", first)).unwrap();
     let server = Setup::new()
@@ -455,9 +456,9 @@ fn a_port_that_another_program_has_is_passed_over() {
     drop(taken);
 }
 
-/// Issue 2: "`--external-address` what clients are told (for 1:1 NAT clouds)".
+/// `--external-address`, for 1:1 NAT as in clouds, replaces the local address in responses.
 #[test]
-fn clients_are_told_the_external_address() {
+fn xor_relayed_address_is_the_external_address() {
     let server = Setup::new()
         .without_relay_addresses()
         .flag("--relay-address", "127.0.0.1")
@@ -478,7 +479,7 @@ fn clients_are_told_the_external_address() {
 /// RFC 8656 §5: "if the 5-tuple does not identify an existing allocation, then the message MUST either be rejected with a 437
 /// Allocation Mismatch error (if it is a request) or be silently ignored (if it is an indication or a ChannelData message)."
 #[test]
-fn without_an_allocation_requests_get_437_and_the_rest_silence() {
+fn without_an_allocation_requests_get_437_and_data_is_ignored() {
     for mut client in Server::shared().each() {
         client.login(USER, PASSWORD);
         let peer = Peer::v4();
@@ -486,8 +487,8 @@ fn without_an_allocation_requests_get_437_and_the_rest_silence() {
         assert_eq!(client.refresh(0).error(), Some(437));
         assert_eq!(client.try_permit(peer.address).error(), Some(437));
         assert_eq!(client.try_bind(0x4000, peer.address).error(), Some(437));
-        client.send_to(peer.address, b"nobody");
-        client.send_channel(0x4000, b"nobody");
+        client.send_to(peer.address, b"no allocation");
+        client.send_channel(0x4000, b"no allocation");
         assert!(
             client
                 .fence()
@@ -497,9 +498,9 @@ fn without_an_allocation_requests_get_437_and_the_rest_silence() {
     }
 }
 
-/// RFC 8656 §3.2: a five-tuple is one allocation: the same source port over UDP and TCP are two clients.
+/// RFC 8656 §3.2: the transport belongs to the five-tuple.
 #[test]
-fn five_tuples_do_not_mix() {
+fn one_port_over_udp_and_tcp_is_two_clients() {
     let server = Server::shared();
     let mut one = server.udp();
     let mut two = server.udp();

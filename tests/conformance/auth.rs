@@ -1,4 +1,4 @@
-//! RFC 8489 §9.2: long-term credentials, as every client since RFC 5389 knows them, and the time-limited names of TURN REST.
+//! RFC 8489 §9.2: long-term credentials as in RFC 5389, and time-limited credentials of the TURN REST convention.
 
 use crate::support::client::{Client, PASSWORD, USER};
 use crate::support::codec::*;
@@ -28,7 +28,7 @@ fn a_request_without_integrity_is_challenged() {
 
 /// RFC 8489 §9.2.4: "The response SHOULD NOT contain a USERNAME, USERHASH, MESSAGE-INTEGRITY, or MESSAGE-INTEGRITY-SHA256 attribute."
 #[test]
-fn a_challenge_carries_no_identity() {
+fn a_challenge_has_no_username_and_no_integrity() {
     let mut client = Server::shared().udp();
     let answer = client.exchange(&Outgoing::allocate());
     for kind in [
@@ -95,7 +95,7 @@ fn an_unknown_user_gets_401() {
 
 /// RFC 8489 §14.3: "A compliant implementation MUST be able to parse a UTF-8-encoded sequence of 763 or fewer octets".
 #[test]
-fn a_very_long_name_is_an_unknown_user() {
+fn a_username_of_763_octets_gets_401() {
     let mut client = Server::shared().udp();
     for length in [509, 512, 513, 762, 763] {
         client.login(&"ü".repeat(length / 2), PASSWORD);
@@ -104,9 +104,9 @@ fn a_very_long_name_is_an_unknown_user() {
     }
 }
 
-/// A wrong password must not be told from an unknown user: the answers have the same attributes, and no more.
+/// The responses have the same attributes, so that they do not reveal which usernames exist.
 #[test]
-fn a_wrong_password_looks_like_an_unknown_user() {
+fn a_wrong_password_gets_the_same_response_as_an_unknown_user() {
     let mut client = Server::shared().udp();
     let mut shape = |name: &str| {
         client.login(name, "guess");
@@ -120,7 +120,7 @@ fn a_wrong_password_looks_like_an_unknown_user() {
 /// RFC 8489 §9.2.4: integrity without "either the USERNAME or USERHASH, REALM, or NONCE attribute" gets 400, and "This response
 /// SHOULD NOT include a USERNAME, USERHASH, NONCE, or REALM".
 #[test]
-fn integrity_without_its_companions_gets_400() {
+fn integrity_without_name_realm_or_nonce_gets_400() {
     for mut client in Server::shared().both() {
         client.login(USER, PASSWORD);
         let credentials = client.credentials.clone().unwrap();
@@ -151,7 +151,7 @@ fn integrity_without_its_companions_gets_400() {
 /// RFC 8489 §9.2.4: "If the NONCE is no longer valid, the server MUST generate an error response with an error code of 438 (Stale
 /// Nonce). This response MUST include NONCE, REALM"; the new one works.
 #[test]
-fn a_made_up_nonce_gets_438_with_a_good_one() {
+fn an_invalid_nonce_gets_438_with_a_valid_one() {
     for mut client in Server::shared().both() {
         client.login(USER, PASSWORD);
         let good = client.credentials.clone().unwrap();
@@ -178,9 +178,9 @@ fn a_made_up_nonce_gets_438_with_a_good_one() {
     }
 }
 
-/// Issue 2: nonces are "bound to the client address".
+/// A nonce is bound to the address and port of the client that received it.
 #[test]
-fn a_nonce_of_another_client_is_stale() {
+fn a_nonce_of_another_address_gets_438() {
     let server = Server::shared();
     let mut one = server.udp();
     let mut two = server.udp();
@@ -207,7 +207,7 @@ fn a_wrong_password_with_a_stale_nonce_gets_401() {
 /// RFC 8489 §9.2.4: "In that case, the MESSAGE-INTEGRITY attribute MUST be used [...] and the REALM, NONCE, USERNAME, and USERHASH
 /// attributes SHOULD NOT be included."
 #[test]
-fn answers_to_authenticated_requests_carry_integrity() {
+fn responses_to_authenticated_requests_have_integrity() {
     for mut client in Server::shared().both() {
         client.login(USER, PASSWORD);
         let key = client.credentials.as_ref().unwrap().key();
@@ -251,7 +251,7 @@ fn the_owner_with_a_wrong_password_gets_401() {
     assert_eq!(client.refresh(0).error(), Some(401));
 }
 
-/// The user's key binds the realm: another realm in the request is not ours.
+/// The key includes the realm, and the server has keys for its own realms only.
 #[test]
 fn another_realm_gets_401() {
     let mut client = Server::shared().udp();
@@ -260,10 +260,10 @@ fn another_realm_gets_401() {
     assert_eq!(client.ask(Outgoing::allocate()).error(), Some(401));
 }
 
-/// Issue 2: "time-limited ones from a shared secret (the TURN REST convention: username `expiry:name` or `expiry`, password
-/// base64(HMAC-SHA1(secret, username))".
+/// The TURN REST convention: username `expiry:name` or `expiry`, password base64(HMAC-SHA1(secret,
+/// username)).
 #[test]
-fn time_limited_credentials_work_until_they_expire() {
+fn time_limited_credentials_are_accepted_until_they_expire() {
     for name in [
         format!("{}:carol", in_seconds(60)),
         in_seconds(60).to_string(),
@@ -274,7 +274,6 @@ fn time_limited_credentials_work_until_they_expire() {
     }
 }
 
-/// Issue 2: "expired means 401".
 #[test]
 fn expired_credentials_get_401() {
     for name in [
@@ -293,9 +292,8 @@ fn expired_credentials_get_401() {
     }
 }
 
-/// Issue 2: "two secrets may be valid at once for rotation"; a third is not.
 #[test]
-fn both_secrets_work_during_rotation_and_no_other() {
+fn two_shared_secrets_are_valid_at_once_and_no_third() {
     let name = format!("{}:carol", in_seconds(60));
     for (secret, outcome) in [
         (SECRET, None),
@@ -312,9 +310,10 @@ fn both_secrets_work_during_rotation_and_no_other() {
     }
 }
 
-/// A name that is no expiry is no time-limited name, whatever password is computed for it; nor is one whose number overflows.
+/// A username whose first part is not a number, or overflows, is refused even with the password
+/// that the secret gives it.
 #[test]
-fn a_name_without_an_expiry_is_not_minted() {
+fn a_username_without_a_valid_expiry_is_not_time_limited() {
     for name in [
         "carol",
         "carol:99999999999",
@@ -330,10 +329,9 @@ fn a_name_without_an_expiry_is_not_minted() {
     }
 }
 
-/// A name whose time has come after the allocation was made can still end it, so that nothing is left behind; whatever the answer,
-/// the same name makes no new allocation.
+/// An expired username may still delete its allocation, so that nothing stays behind.
 #[test]
-fn a_name_expires_for_new_allocations() {
+fn an_expired_username_makes_no_new_allocation() {
     let server = Server::shared();
     let name = format!("{}:dora", in_seconds(2));
     let mut client = server.udp();
@@ -347,18 +345,18 @@ fn a_name_expires_for_new_allocations() {
     assert_eq!(late.ask(Outgoing::allocate()).error(), Some(401));
 }
 
-/// Issue 2: "two sources: static users, and time-limited ones": both on one server.
 #[test]
-fn static_users_work_beside_secrets() {
+fn static_users_and_shared_secrets_work_together() {
     let mut client = Server::shared().udp();
     client.login(OTHER_USER, OTHER_PASSWORD);
     assert!(client.ask(Outgoing::allocate()).is_success());
 }
 
-/// RFC 8489 §9.2.2, §14.3, §14.4, §14.9: names, realms and passwords count as the profile OpaqueString (RFC 8265 §4.2) prepares them:
-/// characters composed, other spaces made ASCII's. Who prepares nothing, as browsers do, is served as well; nobody else is.
+/// RFC 8489 §9.2.2, §14.3, §14.4, §14.9: usernames, realms and passwords are prepared by the
+/// profile OpaqueString (RFC 8265 §4.2), which composes characters and replaces spaces by the
+/// ASCII one. A client that prepares nothing, as browsers do, is accepted too.
 #[test]
-fn names_realms_and_passwords_are_prepared() {
+fn usernames_realms_and_passwords_are_prepared_as_opaque_strings() {
     let server = Setup::new()
         .without_users()
         .replace("--realm", "re\u{301}alm")
@@ -390,9 +388,9 @@ fn names_realms_and_passwords_are_prepared() {
     assert!(hidden.ask(Outgoing::allocate()).is_success());
 }
 
-/// A password may hold a colon; only the first one ends the name.
+/// Only the first colon of `--user` separates.
 #[test]
-fn a_password_may_hold_a_colon() {
+fn a_password_may_contain_a_colon() {
     let server = Setup::new()
         .without_users()
         .flag("--user", "eve:se:cr:et")
@@ -402,9 +400,9 @@ fn a_password_may_hold_a_colon() {
     assert!(client.ask(Outgoing::allocate()).is_success());
 }
 
-/// Issue 2: "an unauthenticated packet makes the server remember *nothing*": thousands of sources leave its memory where it was.
+/// Packets from thousands of sources do not grow the process.
 #[test]
-fn unauthenticated_packets_leave_nothing_behind() {
+fn unauthenticated_packets_take_no_memory() {
     let server = Setup::new().start();
     let flood = |sources: usize| {
         for _ in 0..sources {
@@ -422,7 +420,7 @@ fn unauthenticated_packets_leave_nothing_behind() {
 }
 
 impl Client {
-    /// Other credentials with the nonce that is there: a challenge would need an anonymous request.
+    /// Replaces the credentials but keeps the nonce, so that no challenge is needed.
     pub fn login_without_allocating(&mut self, username: &str, password: &str) {
         let challenge = self.exchange(&Outgoing::request(REFRESH));
         assert_eq!(challenge.error(), Some(401));
@@ -431,12 +429,12 @@ impl Client {
     }
 }
 
-/// The password that the TURN REST convention gives this name.
+/// The password of a username under the TURN REST convention.
 pub fn rest_password(secret: &str, name: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(hmac_sha1(secret.as_bytes(), name.as_bytes()))
 }
 
-/// Unix time so many seconds from now.
+/// The Unix time in this many seconds.
 pub fn in_seconds(seconds: i64) -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! RFC 8656 §12: channels. Their expiry and cooling-off are in `virtual_time`.
+//! RFC 8656 §12: channels. Their expiry is tested in `virtual_time`.
 
 use crate::support::client::Peer;
 use crate::support::codec::*;
@@ -7,7 +7,7 @@ use crate::support::process::{Server, Setup};
 /// RFC 8656 §12.6: "the server relays the application data to the peer by forming a UDP datagram"; §12.5: "The server, on the other
 /// hand, MUST use the ChannelData message if a channel has been bound to the peer."
 #[test]
-fn channel_data_goes_both_ways() {
+fn channel_data_is_relayed_both_ways() {
     for mut client in Server::shared().each() {
         let relayed = client.allocate();
         let peer = Peer::v4();
@@ -22,9 +22,9 @@ fn channel_data_goes_both_ways() {
     }
 }
 
-/// The same with an IPv6 relay.
+/// With an IPv6 relayed address and peer.
 #[test]
-fn channel_data_over_an_ipv6_relay() {
+fn channel_data_is_relayed_over_ipv6() {
     for mut client in Server::shared().each() {
         let relayed = client.allocate_v6();
         let peer = Peer::v6();
@@ -38,7 +38,7 @@ fn channel_data_over_an_ipv6_relay() {
 
 /// RFC 8656 §12.2: "The channel number is in the range 0x4000 through 0x4FFF (inclusive)"; else 400.
 #[test]
-fn channel_numbers_have_a_range() {
+fn a_channel_number_outside_its_range_gets_400() {
     for mut client in Server::shared().both() {
         client.allocate();
         for number in [0x0000, 0x3fff, 0x5000, 0x7fff, 0xffff] {
@@ -54,10 +54,11 @@ fn channel_numbers_have_a_range() {
     }
 }
 
-/// RFC 5766 §11 allowed numbers up to 0x7FFF, and coturn's library draws them at random: a client that is seen to be that old (it seals
-/// with FINGERPRINT and ignores what RFC 8489 offers) keeps its range; nobody gets more.
+/// RFC 5766 §11 allowed numbers up to 0x7FFF, and coturn's library draws them at random. A client
+/// is recognized as that old if it sends FINGERPRINT and ignores what RFC 8489 offers; other
+/// clients get 400.
 #[test]
-fn old_clients_keep_their_channel_numbers() {
+fn clients_of_rfc_5766_may_use_channel_numbers_up_to_7fff() {
     for mut client in Server::shared().both() {
         let relayed = client.allocate();
         let peer = Peer::v4();
@@ -75,7 +76,7 @@ fn old_clients_keep_their_channel_numbers() {
 
 /// RFC 8656 §12.2: "The request contains both a CHANNEL-NUMBER and an XOR-PEER-ADDRESS attribute"; else 400.
 #[test]
-fn channel_bind_needs_number_and_peer() {
+fn channel_bind_without_number_or_peer_gets_400() {
     for mut client in Server::shared().both() {
         client.allocate();
         let peer = Attribute::peer(Peer::v4().address);
@@ -99,7 +100,7 @@ fn channel_bind_needs_number_and_peer() {
 
 /// RFC 8656 §12.2: "The channel number is not currently bound to a different transport address (same transport address is OK)".
 #[test]
-fn a_channel_is_bound_to_one_peer() {
+fn a_bound_channel_cannot_be_bound_to_another_peer() {
     for mut client in Server::shared().both() {
         client.allocate();
         let (one, two) = (Peer::v4(), Peer::v4());
@@ -113,7 +114,7 @@ fn a_channel_is_bound_to_one_peer() {
 
 /// RFC 8656 §12.2: "The transport address is not currently bound to a different channel number."
 #[test]
-fn a_peer_is_bound_to_one_channel() {
+fn a_bound_peer_cannot_be_bound_to_another_channel() {
     for mut client in Server::shared().both() {
         let relayed = client.allocate();
         let (one, two) = (Peer::v4(), Peer::v4());
@@ -187,7 +188,7 @@ fn reserved_first_octets_are_discarded() {
 /// RFC 8656 §12.6: "if the UDP datagram is too short to contain the claimed length of the ChannelData message [...] then the message
 /// is silently discarded"; padding over UDP "is not required but MAY be included" (§12.5).
 #[test]
-fn channel_data_length_over_udp_is_checked() {
+fn truncated_channel_data_over_udp_is_discarded_and_padding_allowed() {
     let mut client = Server::shared().udp();
     client.allocate();
     let peer = Peer::v4();
@@ -238,7 +239,7 @@ fn a_refused_peer_gets_403_and_no_permission() {
 
 /// RFC 8656 §12.2: "Retransmitted ChannelBind requests will simply refresh the channel binding and the corresponding permission."
 #[test]
-fn a_retransmitted_channel_bind_gets_the_same_answer() {
+fn a_retransmitted_channel_bind_gets_the_same_response() {
     let mut client = Server::shared().udp();
     client.allocate();
     let request = Outgoing::request(CHANNEL_BIND)
@@ -250,9 +251,9 @@ fn a_retransmitted_channel_bind_gets_the_same_answer() {
     assert_eq!(client.ask_raw(&octets).octets, first.octets);
 }
 
-/// RFC 8656 §12: 4096 possible values; every one of them can be in use at once.
+/// RFC 8656 §12: 4096 numbers, all of which may be bound at once.
 #[test]
-fn many_channels_on_one_allocation() {
+fn an_allocation_may_have_all_4096_channels() {
     let mut client = Server::shared().udp();
     let relayed = client.allocate();
     let peers: Vec<Peer> = (0..200).map(|_| Peer::v4()).collect();

@@ -1,7 +1,7 @@
-//! Corners of the rules that no other test looks into: each fails when its rule is turned around.
+//! Corner cases that other tests do not cover; each of these tests fails if its rule is inverted.
 
 use crate::support::codec::*;
-use crate::world::{Arrival, UNIX, World};
+use crate::world::{CLIENT, Destination, OTHER_CLIENT, PEER, PEER_V6, UNIX, World};
 use hairpin::turn::policy::Discovery;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Discard, Effect, Transport};
@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// RFC 8656 §7.2 (note): a retransmission is of the same client: the same transaction of another user is a second Allocate (437).
+/// RFC 8656 §7.2 (note): it is a second Allocate, not a retransmission.
 #[test]
-fn a_retransmission_is_of_the_same_user() {
+fn the_same_transaction_of_another_user_gets_437() {
     let mut world = World::new();
     let caller = world.alice(CLIENT);
     let request = Outgoing::allocate();
@@ -34,9 +34,10 @@ fn a_retransmission_is_of_the_same_user() {
     assert_eq!(world.try_ask(&bob, request).unwrap().error(), Some(437));
 }
 
-/// RFC 8656 §7.2: the answer to a retransmission has "the current value of the time-to-expiry timer": of two halves the one that ends first.
+/// RFC 8656 §7.2: the response has "the current value of the time-to-expiry timer": that of the
+/// address that expires first.
 #[test]
-fn a_retransmission_tells_what_is_left_of_the_shorter_half() {
+fn a_retransmitted_dual_allocate_gets_the_shorter_remaining_lifetime() {
     let mut world = World::new();
     let caller = world.alice(CLIENT);
     let octets = Outgoing::allocate()
@@ -56,9 +57,10 @@ fn a_retransmission_tells_what_is_left_of_the_shorter_half() {
     );
 }
 
-/// RFC 8656 §7.2: what an Allocate with EVEN-PORT reserved is free again at once when its own port could not be had (508).
+/// RFC 8656 §7.2: if the port of the allocation itself cannot be bound (508), the port reserved by
+/// EVEN-PORT is free again.
 #[test]
-fn a_failed_allocate_reserves_nothing() {
+fn a_failed_allocate_reserves_no_port() {
     let mut world = World::with(|_| {}, 50_000..=50_001, 0);
     world.taken = vec![50_000, 50_001];
     let mut first = world.alice(CLIENT);
@@ -78,9 +80,10 @@ fn a_failed_allocate_reserves_nothing() {
     }
 }
 
-/// RFC 8656 §8.2 and §12: a channel that was bound when the allocation had less left than it carries on after a Refresh.
+/// RFC 8656 §8.2 and §12: the channel is bound while the allocation has less time left than the
+/// channel.
 #[test]
-fn channels_follow_a_refresh() {
+fn a_channel_outlives_the_lifetime_that_it_was_bound_in_after_a_refresh() {
     let mut world = World::new();
     let (mut caller, relayed) = world.allocated(CLIENT);
     world.pass_seconds(400.0);
@@ -88,29 +91,29 @@ fn channels_follow_a_refresh() {
     world.pass_seconds(150.0);
     assert!(world.refresh(&mut caller, 600).is_success());
     world.pass_seconds(100.0);
-    let to_peer = Arrival::Peer {
+    let to_peer = Destination::Peer {
         from: relayed,
         to: PEER.parse().unwrap(),
     };
     assert_eq!(world.channel_data(&caller, 0x4000), to_peer);
-    assert_eq!(world.datagram(PEER, relayed), Arrival::Channel(0x4000));
+    assert_eq!(world.datagram(PEER, relayed), Destination::Channel(0x4000));
 }
 
-/// RFC 8656 §11.2: a Send indication whose peer has port 0 is invalid, whatever is permitted.
+/// RFC 8656 §11.2: the peer address is invalid, whatever is permitted.
 #[test]
-fn nothing_is_sent_to_port_0() {
+fn a_send_indication_to_port_0_is_discarded() {
     let mut world = World::new();
     let (mut caller, _) = world.allocated(CLIENT);
     assert!(world.permit(&mut caller, PEER).is_success());
     assert_eq!(
         world.send(&caller, "8.8.8.8:0"),
-        Arrival::Dropped(Discard::BadIndication)
+        Destination::Dropped(Discard::BadIndication)
     );
 }
 
-/// RFC 6062: where the operator has no TCP relays, Connect and ConnectionBind are methods that nobody knows.
+/// RFC 6062: if the policy disables TCP allocations.
 #[test]
-fn without_tcp_relays_their_methods_are_unknown() {
+fn without_tcp_allocations_connect_and_connection_bind_are_unknown_methods() {
     let mut world = World::with(|policy| policy.tcp_relays = false, 49_152..=65_535, 0);
     let mut caller = world.caller_over(CLIENT, Transport::Tcp);
     world.login(&mut caller, "alice", "wonderland");
@@ -124,9 +127,8 @@ fn without_tcp_relays_their_methods_are_unknown() {
     assert_eq!(world.ask(&mut caller, relay).error(), Some(442));
 }
 
-/// A user whom the operator keeps out gets 403, and is served again when that ends.
 #[test]
-fn a_blocked_user_gets_403_for_a_while() {
+fn a_blocked_user_gets_403_until_the_block_ends() {
     let mut world = World::new();
     let until = Duration::from_secs(UNIX + 100);
     world.change_policy(|policy| policy.blocked = vec![("alice".into(), until)]);
@@ -139,9 +141,9 @@ fn a_blocked_user_gets_403_for_a_while() {
     assert!(world.ask(&mut caller, Outgoing::allocate()).is_success());
 }
 
-/// RFC 8489 §9.2.4: REALM counts by itself: with another's name and the right key the user is unknown (401).
+/// RFC 8489 §9.2.4: REALM is checked by itself.
 #[test]
-fn a_realm_that_is_not_ours_gets_401_with_any_key() {
+fn a_foreign_realm_gets_401_even_with_the_right_key() {
     let mut world = World::new();
     let mut caller = world.alice(CLIENT);
     let credentials = caller.credentials.as_mut().unwrap();
@@ -153,9 +155,9 @@ fn a_realm_that_is_not_ours_gets_401_with_any_key() {
     );
 }
 
-/// RFC 8489 §9.2.4: the key of an allocation is its owner's alone: another name with it is a wrong password (401).
+/// RFC 8489 §9.2.4: the key belongs to the username.
 #[test]
-fn the_key_of_an_allocation_is_its_owners() {
+fn another_username_with_the_key_of_the_allocation_gets_401() {
     let mut world = World::new();
     let (mut caller, _) = world.allocated(CLIENT);
     let credentials = caller.credentials.as_mut().unwrap();
@@ -164,9 +166,9 @@ fn the_key_of_an_allocation_is_its_owners() {
     assert_eq!(world.refresh(&mut caller, 600).error(), Some(401));
 }
 
-/// RFC 8656 §5: whoever has an owner's name in another realm of the server is another user (441).
+/// RFC 8656 §5: it is another user.
 #[test]
-fn an_owner_is_of_one_realm() {
+fn the_same_username_in_another_realm_gets_441() {
     let mut world = World::new();
     world.change_policy(|policy| {
         let mut realm = Realm::new("test.net");
@@ -185,9 +187,9 @@ fn an_owner_is_of_one_realm() {
     assert!(world.refresh(&mut caller, 600).is_success());
 }
 
-/// RFC 8656 §8.1: what a half permitted ends with it when it is deleted alone, and makes room for others.
+/// RFC 8656 §8.1: and they no longer count for the limit.
 #[test]
-fn permissions_end_with_the_half_of_their_family() {
+fn deleting_one_address_removes_the_permissions_of_its_family() {
     let mut world = World::with(|policy| policy.limits.permissions = 2, 49_152..=65_535, 0);
     let mut caller = world.alice(CLIENT);
     assert!(
@@ -219,10 +221,10 @@ fn permissions_end_with_the_half_of_their_family() {
     assert!(world.permit(&mut caller, OTHER_PEER_V6).is_success());
 }
 
-/// RFC 8489 §9.2.4: once algorithms were agreed, "Any response generated by the server MUST include the MESSAGE-INTEGRITY-SHA256
-/// attribute", also to a request that is sealed with MESSAGE-INTEGRITY.
+/// RFC 8489 §9.2.4: "Any response generated by the server MUST include the
+/// MESSAGE-INTEGRITY-SHA256 attribute", also to a request with MESSAGE-INTEGRITY.
 #[test]
-fn agreed_algorithms_are_answered_with_sha256() {
+fn with_agreed_algorithms_every_response_has_sha256_integrity() {
     let mut world = World::new();
     let mut caller = world.alice(CLIENT);
     let credentials = caller.credentials.as_mut().unwrap();
@@ -236,9 +238,9 @@ fn agreed_algorithms_are_answered_with_sha256() {
     );
 }
 
-/// RFC 5780 §7.5: RESPONSE-PORT chooses where a datagram goes; what came over a connection is answered to its own client.
+/// RFC 5780 §7.5: the response to a request over a connection goes to the client.
 #[test]
-fn response_port_is_for_datagrams() {
+fn response_port_is_ignored_over_connections() {
     let server: SocketAddr = "192.0.2.1:3478".parse().unwrap();
     let discovery = Discovery {
         primary: server,
@@ -271,9 +273,9 @@ fn response_port_is_for_datagrams() {
     }
 }
 
-/// RFC 8489 §14.13: an attribute that is not understood is listed, once however often it came.
+/// RFC 8489 §14.13.
 #[test]
-fn unknown_attributes_are_listed_once() {
+fn an_unknown_attribute_is_listed_once_however_often_it_is_sent() {
     let mut world = World::new();
     let mut caller = world.caller(CLIENT);
     let unknown = || Attribute::plain(0x7ff1, b"");
@@ -284,8 +286,4 @@ fn unknown_attributes_are_listed_once() {
     assert_eq!(world.ask(&mut caller, request).unknown(), [0x7ff1, 0x7ff2]);
 }
 
-const CLIENT: &str = "192.0.2.10:5000";
-const OTHER_CLIENT: &str = "192.0.2.11:5000";
-const PEER: &str = "8.8.8.8:7000";
-const PEER_V6: &str = "[2606:4700::1]:7000";
 const OTHER_PEER_V6: &str = "[2606:4700::2]:7000";

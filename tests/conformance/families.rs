@@ -1,23 +1,23 @@
-//! RFC 8656 §13 and §21.4: what the address families at both ends change.
+//! RFC 8656 §13 and §21.4: rules that depend on the address families of both ends.
 
 use crate::support::codec::*;
-use crate::world::{Caller, World};
+use crate::world::{PEER, PEER_V6, VirtualClient, World};
 use hairpin::turn::{Forward, Transport};
 
 /// RFC 8656 §13.1 to §13.3: "For both preferred and alternate behavior, the DONT-FRAGMENT attribute MUST be ignored by the server", which
 /// is "only applicable for UDP-to-UDP relay and not for TCP-to-UDP relay" (§13); §14: from IPv4 to IPv4 it counts.
 #[test]
-fn dont_fragment_counts_within_ipv4_and_from_streams() {
+fn dont_fragment_applies_within_ipv4_and_from_streams() {
     for (client, transport, peer, heeded) in [
-        (V4, Transport::Udp, PEER_V4, true),
+        (V4, Transport::Udp, PEER, true),
         (V4, Transport::Udp, PEER_V6, false),
-        (V6, Transport::Udp, PEER_V4, false),
+        (V6, Transport::Udp, PEER, false),
         (V6, Transport::Udp, PEER_V6, false),
-        (V4, Transport::Dtls, PEER_V4, true),
-        (V6, Transport::Dtls, PEER_V4, false),
-        (V4, Transport::Tcp, PEER_V4, true),
+        (V4, Transport::Dtls, PEER, true),
+        (V6, Transport::Dtls, PEER, false),
+        (V4, Transport::Tcp, PEER, true),
         (V4, Transport::Tcp, PEER_V6, true),
-        (V6, Transport::Tcp, PEER_V4, true),
+        (V6, Transport::Tcp, PEER, true),
         (V6, Transport::Tls, PEER_V6, true),
     ] {
         let mut world = World::new();
@@ -30,9 +30,9 @@ fn dont_fragment_counts_within_ipv4_and_from_streams() {
                 .attributes
                 .extend(asked.then(|| Attribute::plain(DONT_FRAGMENT, b"")));
             let octets = message.with(Attribute::data(b"data")).encode(None);
-            let onward = world.server.from_client(world.now, &caller.client, &octets);
-            let Forward::ToPeer { dont_fragment, .. } = onward else {
-                panic!("{onward:?}")
+            let forward = world.server.from_client(world.now, &caller.client, &octets);
+            let Forward::ToPeer { dont_fragment, .. } = forward else {
+                panic!("{forward:?}")
             };
             assert_eq!(
                 dont_fragment, expected,
@@ -41,10 +41,10 @@ fn dont_fragment_counts_within_ipv4_and_from_streams() {
         }
         assert!(world.bind(&mut caller, 0x4000, peer).is_success());
         let octets = channel_data(0x4000, b"data", false);
-        let onward = world.server.from_client(world.now, &caller.client, &octets);
+        let forward = world.server.from_client(world.now, &caller.client, &octets);
         assert!(
             matches!(
-                onward,
+                forward,
                 Forward::ToPeer {
                     dont_fragment: false,
                     ..
@@ -58,7 +58,7 @@ fn dont_fragment_counts_within_ipv4_and_from_streams() {
 /// RFC 8656 §21.4: "It is RECOMMENDED that TURN servers not accept allocation or channel-binding requests from addresses known to be
 /// tunneled [...] In particular, a TURN server MUST NOT accept Teredo or 6to4 addresses in these requests."
 #[test]
-fn clients_behind_tunnels_get_no_allocation() {
+fn tunneled_client_addresses_get_no_allocation() {
     for (client, outcome) in [
         ("[2001:0:4136:e378:8000:63bf:3fff:fdd2]:5000", Some(403)),
         ("[2001::1]:5000", Some(403)),
@@ -79,8 +79,8 @@ fn clients_behind_tunnels_get_no_allocation() {
     }
 }
 
-/// A caller with a relayed address of each family.
-fn dual(world: &mut World, client: &str, transport: Transport) -> Caller {
+/// A client with a relayed address of each family.
+fn dual(world: &mut World, client: &str, transport: Transport) -> VirtualClient {
     let mut caller = world.caller_over(client, transport);
     world.login(&mut caller, "alice", "wonderland");
     let answer = world.ask(
@@ -93,5 +93,3 @@ fn dual(world: &mut World, client: &str, transport: Transport) -> Caller {
 
 const V4: &str = "192.0.2.10:5000";
 const V6: &str = "[2a00::10]:5000";
-const PEER_V4: &str = "8.8.8.8:7000";
-const PEER_V6: &str = "[2606:4700::1]:7000";

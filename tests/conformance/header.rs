@@ -1,4 +1,4 @@
-//! RFC 8656 §13 to §16: what the relay does with the IP header: traffic class, TTL and hop limit, the bit DF.
+//! RFC 8656 §13 to §16: fields of the IP header: traffic class, TTL and hop limit, DF bit.
 
 use crate::support::client::{Client, Peer};
 use crate::support::codec::*;
@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 /// RFC 8656 §14: DSCP and ECN: "Preferred Behavior: Set the outgoing value to the incoming value"; §13.1 to §13.3: between families as
 /// RFC 7915 has it, which copies them as well, and takes one off TTL or hop limit.
 #[test]
-fn class_and_hop_limit_cross_the_relay_within_and_between_families() {
+fn traffic_class_and_hop_limit_are_copied_within_and_between_families() {
     let server = Server::shared();
     for (client_v6, peer_v6) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut client = if client_v6 {
@@ -54,7 +54,7 @@ fn class_and_hop_limit_cross_the_relay_within_and_between_families() {
 /// RFC 8656 §15: from a stream the class is fixed and ECN is "Not-ECT (=0b00)", whatever the connection has; §16: toward a stream the
 /// datagram's are ignored, and it arrives.
 #[test]
-fn a_stream_has_no_class_of_its_datagrams() {
+fn a_stream_does_not_copy_the_traffic_class() {
     let server = Server::shared();
     let mut client = server.tcp();
     let relayed = client.allocate();
@@ -70,11 +70,12 @@ fn a_stream_has_no_class_of_its_datagrams() {
     assert_eq!(client.channel_data(), (0x4000, b"back".to_vec()));
 }
 
-/// RFC 8656 §14 and §15: "When the server sends a packet to a peer in response to a Send indication containing the DONT-FRAGMENT
-/// attribute, then set the outgoing UDP packet to not fragment", and in no other case; §13.3: "the DONT-FRAGMENT attribute MUST be
-/// ignored by the server" where a datagram comes over IPv6, but not where a stream does.
+/// RFC 8656 §14 and §15: "When the server sends a packet to a peer in response to a Send
+/// indication containing the DONT-FRAGMENT attribute, then set the outgoing UDP packet to not
+/// fragment", and in no other case. §13.3: "the DONT-FRAGMENT attribute MUST be ignored by the
+/// server" if the datagram arrived over IPv6.
 #[test]
-fn dont_fragment_sets_the_bit_where_it_counts() {
+fn dont_fragment_sets_df_except_for_udp_clients_on_ipv6() {
     let Some(tap) = tap() else { return };
     let server = Server::shared();
     let clients = [
@@ -116,9 +117,10 @@ fn dont_fragment_sets_the_bit_where_it_counts() {
     }
 }
 
-/// RFC 8656 §14: towards the client DF is clear too, where the incoming one is not known: "always assume the incoming DF bit is 0".
+/// RFC 8656 §14: toward the client DF is clear too, because the incoming bit is not known: "always
+/// assume the incoming DF bit is 0".
 #[test]
-fn what_comes_back_may_be_fragmented() {
+fn datagrams_to_the_client_may_be_fragmented() {
     let Some(tap) = tap() else { return };
     let mut client = Server::shared().udp();
     let relayed = client.allocate();
@@ -133,9 +135,8 @@ fn what_comes_back_may_be_fragmented() {
     assert!(!whole);
 }
 
-/// Neighbours in one batch keep their own class each.
 #[test]
-fn classes_do_not_mix_in_a_burst() {
+fn each_datagram_of_a_batch_keeps_its_traffic_class() {
     let mut client = Server::shared().udp();
     client.allocate();
     let peer = Peer::v4();
@@ -154,7 +155,7 @@ fn classes_do_not_mix_in_a_burst() {
     }
 }
 
-/// What came with a datagram.
+/// Received header fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Header {
     /// DSCP and ECN.
@@ -220,9 +221,9 @@ fn receive(socket: &UdpSocket) -> (Vec<u8>, Header) {
     )
 }
 
-/// The octets of a buffer that was made of zeros, and is initialised therefore.
+/// The octets of a buffer that was created from zeros.
 fn octets(part: &[MaybeUninit<u8>]) -> Vec<u8> {
-    // SAFETY: every buffer in this file starts as zeros.
+    // SAFETY: every buffer in this file is initialized with zeros.
     part.iter()
         .map(|octet| unsafe { octet.assume_init() })
         .collect()
@@ -250,7 +251,7 @@ fn read_header(mut control: &[u8]) -> Header {
     read
 }
 
-/// Sees every datagram to 127.0.0.1 with its IP header, which only root may.
+/// A raw socket that receives every datagram to 127.0.0.1 with its IP header; only root may open one.
 fn tap() -> Option<Socket> {
     let tap = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP));
     let Ok(tap) = tap else {
@@ -264,7 +265,7 @@ fn tap() -> Option<Socket> {
     Some(tap)
 }
 
-/// The next datagram to that port, and whether it may not be fragmented.
+/// The next datagram to this port, and its DF bit.
 fn tapped(tap: &Socket, port: u16) -> (Vec<u8>, bool) {
     loop {
         let mut buffer = [MaybeUninit::new(0_u8); 2048];

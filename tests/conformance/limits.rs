@@ -1,11 +1,11 @@
-//! Issue 2: amplification: what an unauthenticated packet can make the server send.
+//! Amplification: the size of responses to unauthenticated packets.
 
 use crate::support::codec::*;
 use crate::support::process::Server;
 
-/// Issue 2: "Binding at most 32 bytes for IPv4 and 44 for IPv6", whatever the request carries.
+/// Whatever the request contains.
 #[test]
-fn binding_answers_are_small() {
+fn binding_responses_have_at_most_32_octets_or_44_for_ipv6() {
     let server = Server::shared();
     for (address, most) in [(server.v4, 32), (server.v6, 44)] {
         let mut client = crate::support::client::Client::udp(address);
@@ -20,9 +20,9 @@ fn binding_answers_are_small() {
     }
 }
 
-/// Issue 2: "a 401 at most 72 (88 once it carries what RFC 8489 adds) for realms up to 8 bytes".
+/// 72 octets, or 88 with the attributes of RFC 8489, for realms of up to 8 octets.
 #[test]
-fn challenges_are_small() {
+fn challenges_have_at_most_88_octets() {
     let server = Server::shared();
     for address in [server.v4, server.v6] {
         let mut client = crate::support::client::Client::udp(address);
@@ -42,9 +42,9 @@ fn challenges_are_small() {
     }
 }
 
-/// RFC 8489 §6.3.1: all of them are listed, however many; each once, so that the answer is no larger than what came in.
+/// RFC 8489 §6.3.1: all unknown attributes are listed, each once.
 #[test]
-fn unknown_attribute_answers_do_not_amplify() {
+fn a_list_of_unknown_attributes_is_no_longer_than_the_request() {
     let mut client = Server::shared().udp();
     let mut request = Outgoing::request(BINDING);
     request
@@ -61,9 +61,8 @@ fn unknown_attribute_answers_do_not_amplify() {
     assert_eq!(answer.unknown(), (0x7000..0x70c8).collect::<Vec<u16>>());
 }
 
-/// Every unauthenticated answer over UDP, whatever the request, stays within three times the request.
 #[test]
-fn no_anonymous_request_is_amplified_much() {
+fn unauthenticated_responses_over_udp_have_at_most_three_times_the_request() {
     let mut client = Server::shared().udp();
     for method in [
         BINDING,

@@ -1,6 +1,5 @@
-//! Black-box conformance: one test per rule of the RFCs, against the built binary, with a codec and a client of its own.
-//!
-//! `requirements.tsv` lists the rules and names the test of each.
+//! Conformance to the RFCs: each test proves one rule, against the built binary with the client of `support`, or against
+//! `turn::Server` in virtual time. `requirements.tsv` lists the rules and their tests.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,9 +11,11 @@ mod corners;
 mod families;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod header;
+mod icmp;
 mod limits;
 mod peers;
 mod permission;
+mod policy;
 mod refresh;
 mod relay;
 mod requirements;

@@ -1,14 +1,14 @@
-//! Issue 2: which peers a relay must never reach, in every disguise, and what the operator can change about it.
+//! Peers that a relay must not reach, in every notation, and the options that change these rules.
 
 use crate::support::client::{Client, Peer};
 use crate::support::codec::*;
 use crate::support::process::{Server, Setup, free_ports};
 use std::net::SocketAddr;
 
-/// Issue 2: refused by default: "loopback, unspecified, private, link-local and metadata, shared (CGN), multicast, broadcast,
-/// documentation, benchmarking, reserved"; "The answer is 403."
+/// Refused by default: loopback, unspecified, private, link-local and metadata, shared (CGN),
+/// multicast, broadcast, documentation, benchmarking, reserved.
 #[test]
-fn special_ipv4_ranges_are_refused() {
+fn special_ipv4_ranges_get_403() {
     let mut client = Server::shared_strict().udp();
     client.allocate();
     for address in [
@@ -44,9 +44,8 @@ fn special_ipv4_ranges_are_refused() {
     }
 }
 
-/// The ranges end where they end: the addresses beside them are ordinary peers.
 #[test]
-fn ordinary_ipv4_peers_are_permitted() {
+fn addresses_next_to_special_ipv4_ranges_are_permitted() {
     let mut client = Server::shared_strict().udp();
     client.allocate();
     for address in [
@@ -73,9 +72,8 @@ fn ordinary_ipv4_peers_are_permitted() {
     }
 }
 
-/// Issue 2: "IPv6 likewise".
 #[test]
-fn special_ipv6_ranges_are_refused() {
+fn special_ipv6_ranges_get_403() {
     let mut client = Server::shared_strict().udp();
     client.allocate_v6();
     for address in [
@@ -102,10 +100,10 @@ fn special_ipv6_ranges_are_refused() {
     }
 }
 
-/// Issue 2: "every way of hiding an IPv4 address in an IPv6 one (mapped, compatible, 6to4, Teredo, NAT64)"; RFC 8656 §21.4: "a TURN
-/// server MUST NOT accept Teredo or 6to4 addresses in these requests."
+/// IPv4-mapped, IPv4-compatible, 6to4, Teredo and NAT64 addresses. RFC 8656 §21.4: "a TURN server
+/// MUST NOT accept Teredo or 6to4 addresses in these requests."
 #[test]
-fn ipv4_addresses_hidden_in_ipv6_are_refused() {
+fn ipv6_addresses_that_embed_an_ipv4_address_get_403() {
     let mut client = Server::shared_strict().udp();
     client.allocate_v6();
     for address in [
@@ -133,9 +131,8 @@ fn ipv4_addresses_hidden_in_ipv6_are_refused() {
     }
 }
 
-/// Ordinary IPv6 peers are permitted.
 #[test]
-fn ordinary_ipv6_peers_are_permitted() {
+fn other_ipv6_peers_are_permitted() {
     let mut client = Server::shared_strict().udp();
     client.allocate_v6();
     for address in [
@@ -150,9 +147,9 @@ fn ordinary_ipv6_peers_are_permitted() {
     }
 }
 
-/// An IPv4-mapped peer must not slip past an IPv4 allocation either: it is of the other family, or forbidden.
+/// An IPv4-mapped peer gets 443 for its family, or 403.
 #[test]
-fn mapped_addresses_do_not_reach_an_ipv4_relay() {
+fn an_ipv4_allocation_refuses_ipv4_mapped_peers() {
     let mut client = Server::shared_strict().udp();
     client.allocate();
     for address in ["::ffff:127.0.0.1", "::ffff:8.8.8.8"] {
@@ -166,9 +163,9 @@ fn mapped_addresses_do_not_reach_an_ipv4_relay() {
     }
 }
 
-/// Allowing loopback allows it in its own clothes only: other servers fell here (CVE-2020-26262, CVE-2026-27624).
+/// Other servers failed here (CVE-2020-26262, CVE-2026-27624).
 #[test]
-fn allowing_a_range_does_not_allow_its_disguises() {
+fn an_allowed_ipv4_range_does_not_allow_ipv6_addresses_that_embed_it() {
     let mut client = Server::shared().udp();
     client.allocate_v6();
     for address in [
@@ -180,9 +177,8 @@ fn allowing_a_range_does_not_allow_its_disguises() {
     }
 }
 
-/// Issue 2: "`--allow-peer CIDR` and `--deny-peer CIDR` change it."
 #[test]
-fn the_operator_changes_the_rules() {
+fn allow_peer_and_deny_peer_change_the_rules() {
     let server = Setup::strict()
         .flag("--allow-peer", "10.0.0.0/8")
         .flag("--deny-peer", "10.9.0.0/16")
@@ -219,9 +215,8 @@ fn the_operator_changes_the_rules() {
     }
 }
 
-/// Issue 2: refused: "this server's own listeners".
 #[test]
-fn the_servers_own_listeners_are_refused() {
+fn the_servers_own_listeners_get_403() {
     let server = Server::shared();
     let mut client = server.udp();
     client.allocate();
@@ -236,7 +231,7 @@ fn the_servers_own_listeners_are_refused() {
     assert_eq!(client.try_bind(0x4000, server.v6).error(), Some(403));
 }
 
-/// Issue 2: "A live relayed address of this server is always a permitted peer, whatever range it lies in".
+/// In whatever range the address lies.
 #[test]
 fn a_live_relayed_address_is_a_permitted_peer() {
     let server = Server::shared_strict();
@@ -255,9 +250,9 @@ fn a_live_relayed_address_is_a_permitted_peer() {
     }
 }
 
-/// Issue 2: "it reaches only another allocation, under that one's own permissions. No other port of that address is."
+/// Packets to the address reach another allocation only, under the permissions of that allocation.
 #[test]
-fn no_other_port_of_a_relayed_address_is_a_permitted_peer() {
+fn a_relayed_address_gives_no_access_to_other_ports_of_its_host() {
     let server = Server::shared_strict();
     let (mut one, mut two) = (server.udp(), server.udp());
     let (a, b) = (one.allocate(), two.allocate());
@@ -279,9 +274,9 @@ fn no_other_port_of_a_relayed_address_is_a_permitted_peer() {
     assert_eq!(one.data(), (b, b"marker".to_vec()));
 }
 
-/// The same when the allocation behind the relayed address has ended: its port may be any program's tomorrow.
+/// Another program may use the port next.
 #[test]
-fn a_dead_relayed_address_is_no_permitted_peer() {
+fn the_address_of_a_deleted_allocation_is_not_permitted() {
     let first = free_ports(4);
     let server = Setup::strict()
         .flag("--relay-ports", &format!("{first}-{}", first + 3))
@@ -322,7 +317,7 @@ fn a_dead_relayed_address_is_no_permitted_peer() {
     assert_eq!(one.try_permit(b).error(), Some(403));
 }
 
-/// 403 for every method that names a peer.
+/// Every method that contains a peer address gets 403.
 fn refused(client: &mut Client, address: &str) {
     let peer = SocketAddr::new(address.parse().unwrap(), 3478);
     let permit = client.try_permit(peer);

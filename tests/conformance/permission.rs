@@ -1,4 +1,4 @@
-//! RFC 8656 §§9-10: permissions. Their expiry is in `virtual_time`.
+//! RFC 8656 §9 and §10: permissions. Their expiry is tested in `virtual_time`.
 
 use crate::allocate::dual;
 use crate::support::client::Peer;
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 /// RFC 8656 §9: "If no match is found, relaying is not permitted and the server silently discards the UDP datagram."
 #[test]
-fn a_peer_without_permission_is_not_heard() {
+fn datagrams_of_a_peer_without_permission_are_dropped() {
     for mut client in Server::shared().each() {
         let relayed = client.allocate();
         let stranger = Peer::at("127.0.0.2".parse().unwrap());
@@ -39,7 +39,7 @@ fn a_permission_is_for_an_address_whatever_the_port() {
 /// RFC 8656 §10.2: "The CreatePermission request MUST contain at least one XOR-PEER-ADDRESS attribute and MAY contain multiple such
 /// attributes. If no such attribute exists, or if any of these attributes are invalid, then a 400 (Bad Request) error is returned."
 #[test]
-fn peer_addresses_are_required_and_checked() {
+fn create_permission_without_a_valid_peer_address_gets_400() {
     for mut client in Server::shared().both() {
         let relayed = client.allocate();
         assert_eq!(
@@ -126,7 +126,7 @@ fn a_peer_of_another_family_gets_443() {
 
 /// RFC 8656 §10.1: "For dual allocations [...] the client MAY include XOR-PEER-ADDRESS attributes with addresses of IPv4 and IPv6".
 #[test]
-fn a_dual_allocation_takes_peers_of_both_families() {
+fn a_dual_allocation_accepts_peers_of_both_families() {
     let mut client = Server::shared().udp();
     let relayed = dual(&mut client);
     let peers = [Peer::v4(), Peer::v6()];
@@ -157,9 +157,9 @@ fn permissions_belong_to_one_allocation() {
     assert!(peer.socket.recv(&mut [0; 32]).is_err());
 }
 
-/// RFC 8656 §10.2: a retransmitted CreatePermission simply refreshes; the answer is the same.
+/// RFC 8656 §10.2: the retransmission only refreshes the permission.
 #[test]
-fn a_retransmitted_permission_is_granted_again() {
+fn a_retransmitted_create_permission_succeeds_again() {
     let mut client = Server::shared().udp();
     client.allocate();
     let request = Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(Peer::v4().address));

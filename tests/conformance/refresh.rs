@@ -1,4 +1,4 @@
-//! RFC 8656 §8.2: refreshing and deleting.
+//! RFC 8656 §8: refreshing and deleting allocations.
 
 use crate::allocate::dual;
 use crate::support::client::{PASSWORD, Peer, USER};
@@ -7,7 +7,7 @@ use crate::support::process::Server;
 
 /// RFC 8656 §8.2: the "desired lifetime" lies between the default and the maximum, or is zero.
 #[test]
-fn refresh_grants_what_the_rule_says() {
+fn refresh_grants_zero_or_a_lifetime_between_default_and_maximum() {
     for mut client in Server::shared().both() {
         client.allocate();
         for (asked, granted) in [
@@ -31,7 +31,7 @@ fn refresh_grants_what_the_rule_says() {
 
 /// RFC 8656 §8.2: "If the "desired lifetime" is zero, then the request succeeds and the allocation is deleted"; a retransmission gets 437.
 #[test]
-fn refresh_zero_deletes() {
+fn refresh_with_lifetime_zero_deletes_the_allocation() {
     for mut client in Server::shared().each() {
         let relayed = client.allocate();
         let peer = Peer::v4();
@@ -48,9 +48,10 @@ fn refresh_zero_deletes() {
     }
 }
 
-/// RFC 8656 §6: permissions and channels go with their allocation: "If an allocation expires, all its permissions expire with it" (§9).
+/// RFC 8656 §9: "If an allocation expires, all its permissions expire with it"; §6: so do its
+/// channels.
 #[test]
-fn a_new_allocation_on_the_five_tuple_starts_empty() {
+fn a_new_allocation_on_the_five_tuple_has_no_permissions_or_channels() {
     let mut client = Server::shared().udp();
     client.allocate();
     let (old, new) = (Peer::v4(), Peer::v4());
@@ -134,7 +135,7 @@ fn a_dual_allocation_is_refreshed_and_deleted_as_one() {
     assert_eq!(client.refresh(600).error(), Some(437));
 }
 
-/// A connection's end is its allocation's end: the five-tuple cannot come back. (RFC 8656 §7.2 knows no other owner.)
+/// No client can have the five-tuple again (RFC 8656 §7.2).
 #[test]
 fn closing_the_connection_frees_the_relayed_address() {
     let server = Server::shared();
@@ -148,9 +149,9 @@ fn closing_the_connection_frees_the_relayed_address() {
     }
 }
 
-/// RFC 8656 §8.2 and RFC 8489 §9.2.4: Refresh is authenticated like everything else.
+/// RFC 8656 §8.2 and RFC 8489 §9.2.4.
 #[test]
-fn refresh_needs_authentication() {
+fn refresh_requires_authentication() {
     let mut client = Server::shared().udp();
     client.allocate();
     let bare = client.exchange(&Outgoing::request(REFRESH).with(Attribute::lifetime(0)));

@@ -7,7 +7,7 @@ use crate::support::process::Server;
 /// RFC 8656 §11.2: "the source transport address is the relayed transport address of the allocation"; §11.3: "The Data indication
 /// MUST contain both an XOR-PEER-ADDRESS and a DATA attribute."
 #[test]
-fn send_and_data_carry_payloads_both_ways() {
+fn send_and_data_indications_relay_both_ways() {
     for mut client in Server::shared().each() {
         let relayed = client.allocate();
         let peer = Peer::v4();
@@ -22,9 +22,10 @@ fn send_and_data_carry_payloads_both_ways() {
     }
 }
 
-/// The same with an IPv6 relay and peer (RFC 8656 §5: "TURN, as defined in this specification, supports both IPv4 and IPv6").
+/// With an IPv6 relayed address and peer (RFC 8656 §5: "TURN, as defined in this specification,
+/// supports both IPv4 and IPv6").
 #[test]
-fn send_and_data_over_an_ipv6_relay() {
+fn send_and_data_indications_relay_over_ipv6() {
     for mut client in Server::shared().each() {
         let relayed = client.allocate_v6();
         let peer = Peer::v6();
@@ -80,9 +81,9 @@ fn malformed_send_indications_are_discarded() {
     }
 }
 
-/// RFC 8656 §11.2: DONT-FRAGMENT in a Send indication is honoured, not unknown.
+/// RFC 8656 §11.2: DONT-FRAGMENT is known, so it is no reason to drop the indication.
 #[test]
-fn send_with_dont_fragment_is_relayed() {
+fn a_send_indication_with_dont_fragment_is_relayed() {
     for mut client in Server::shared().both() {
         client.allocate();
         let peer = Peer::v4();
@@ -98,7 +99,7 @@ fn send_with_dont_fragment_is_relayed() {
 
 /// RFC 8656 §11.1: "A client may use a Send indication even if a channel is bound to that peer."
 #[test]
-fn send_works_beside_a_channel() {
+fn a_send_indication_is_relayed_although_a_channel_is_bound() {
     let mut client = Server::shared().udp();
     client.allocate();
     let peer = Peer::v4();
@@ -109,9 +110,10 @@ fn send_works_beside_a_channel() {
     assert_eq!(peer.receive().1, b"channel");
 }
 
-/// Datagrams up to the largest that UDP carries pass; one that a Data indication cannot hold on UDP is dropped without harm.
+/// Up to the largest that UDP carries. A datagram that is too large for a Data indication over UDP
+/// is dropped without harm.
 #[test]
-fn large_datagrams_pass() {
+fn datagrams_of_every_size_are_relayed() {
     for mut client in Server::shared().both() {
         let relayed = client.allocate();
         let peer = Peer::v4();
@@ -133,7 +135,7 @@ fn large_datagrams_pass() {
     }
 }
 
-/// Two clients of this server reach each other through their relayed addresses, in every pair of transports (a hairpin turn).
+/// Over every pair of transports, through their relayed addresses (a hairpin turn).
 #[test]
 fn two_allocations_reach_each_other() {
     let server = Server::shared();
@@ -156,10 +158,10 @@ fn two_allocations_reach_each_other() {
     }
 }
 
-/// RFC 8656 §9: a hairpin turn is relayed under both ends' own permissions: the sender's for the other's relayed address, and the
-/// receiver's for the sender's.
+/// RFC 8656 §9: the sender must have a permission for the other's relayed address, and the
+/// receiver one for the sender's.
 #[test]
-fn a_hairpin_needs_the_permissions_of_both() {
+fn a_hairpin_requires_the_permissions_of_both_ends() {
     let server = Server::shared();
     for _ in 0..4 {
         for (mut one, mut two) in [
@@ -170,7 +172,7 @@ fn a_hairpin_needs_the_permissions_of_both() {
             let (a, b) = (one.allocate(), two.allocate());
             let marker = Peer::at("127.0.0.2".parse().unwrap());
             two.permit(marker.address);
-            // All that came to a relayed address before the marker has been judged when the marker is there.
+            // The server handles the datagrams of a relayed address in order, so everything before the marker has been handled.
             let nothing_but_the_marker = |one: &mut Client, two: &mut Client| {
                 assert!(one.fence().is_empty());
                 marker.send(b, b"marker");
@@ -191,9 +193,9 @@ fn a_hairpin_needs_the_permissions_of_both() {
     }
 }
 
-/// The same when only the receiver permits.
+/// If only the receiver has a permission.
 #[test]
-fn a_hairpin_needs_the_permission_of_its_sender() {
+fn a_hairpin_requires_the_permission_of_the_sender() {
     let server = Server::shared();
     let (mut one, mut two) = (server.udp(), server.udp());
     let (a, b) = (one.allocate(), two.allocate());
@@ -204,9 +206,8 @@ fn a_hairpin_needs_the_permission_of_its_sender() {
     assert_eq!(two.data(), (a, b"both do".to_vec()));
 }
 
-/// The same between IPv6 relays, many at once, so that shards differ.
 #[test]
-fn hairpins_work_across_shards_and_families() {
+fn many_ipv6_allocations_reach_each_other_across_shards() {
     let server = Server::shared();
     let mut clients: Vec<(Client, std::net::SocketAddr)> = (0..12)
         .map(|i| {
@@ -237,9 +238,8 @@ fn hairpins_work_across_shards_and_families() {
     }
 }
 
-/// An allocation may send to itself: its own relayed address is a live one.
 #[test]
-fn an_allocation_reaches_itself() {
+fn an_allocation_reaches_its_own_relayed_address() {
     let mut client = Server::shared().udp();
     let relayed = client.allocate();
     client.permit(relayed);
@@ -249,7 +249,7 @@ fn an_allocation_reaches_itself() {
 
 /// RFC 8656 §11.5: an ICMP error from a permitted peer becomes "a Data indication [with] both an XOR-PEER-ADDRESS and an ICMP attribute".
 #[test]
-fn icmp_errors_are_reported() {
+fn an_icmp_error_becomes_a_data_indication() {
     for (mut client, v6) in [
         (Server::shared().udp(), false),
         (Server::shared().tcp(), false),
@@ -288,9 +288,9 @@ fn icmp_errors_are_reported() {
     }
 }
 
-/// RFC 8656 §13: an IPv4 client and an IPv6 peer, and the other way round, over either transport.
+/// RFC 8656 §13: an IPv4 client and an IPv6 peer, and the other way round, over UDP and TCP.
 #[test]
-fn an_ipv4_client_reaches_an_ipv6_peer() {
+fn clients_reach_peers_of_the_other_family() {
     let server = Server::shared();
     for mut client in [server.udp(), server.tcp()] {
         let relayed = client.allocate_v6();
@@ -302,9 +302,10 @@ fn an_ipv4_client_reaches_an_ipv6_peer() {
     }
 }
 
-/// RFC 8656 §13: between families "the DONT-FRAGMENT attribute MUST be ignored by the server": such a message still goes through.
+/// RFC 8656 §13: between families "the DONT-FRAGMENT attribute MUST be ignored by the server", and
+/// the message is relayed.
 #[test]
-fn dont_fragment_does_no_harm_across_families() {
+fn dont_fragment_is_ignored_between_families() {
     let server = Server::shared();
     for (mut client, v6) in [
         (server.udp(), true),

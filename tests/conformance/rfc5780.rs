@@ -7,10 +7,11 @@ use crate::support::process::{Server, Setup, free_port};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::OnceLock;
 
-/// RFC 5780 §6.1: OTHER-ADDRESS is the other address and the other port, RESPONSE-ORIGIN where the answer comes from, and both
-/// MAPPED-ADDRESS and XOR-MAPPED-ADDRESS are there: on each of the four.
+/// RFC 5780 §6.1: on each of the four listeners, OTHER-ADDRESS is the other address and port,
+/// RESPONSE-ORIGIN is the source of the response, and MAPPED-ADDRESS and XOR-MAPPED-ADDRESS are
+/// both there.
 #[test]
-fn each_of_four_listeners_tells_of_its_opposite() {
+fn each_listener_names_the_one_with_other_address_and_port() {
     for from in four() {
         let (answer, source) = exchange(from, &Outgoing::request(BINDING));
         let other = opposite(from);
@@ -24,9 +25,10 @@ fn each_of_four_listeners_tells_of_its_opposite() {
     }
 }
 
-/// RFC 5780 §6.1, table 1: the flags of CHANGE-REQUEST choose the source of the answer; RESPONSE-ORIGIN tells it.
+/// RFC 5780 §6.1, table 1: the flags of CHANGE-REQUEST select the source, and RESPONSE-ORIGIN
+/// names it.
 #[test]
-fn change_request_chooses_the_source() {
+fn change_request_selects_the_source_of_the_response() {
     for to in four() {
         let other = opposite(to);
         for (flags, expected) in [
@@ -49,9 +51,10 @@ fn change_request_chooses_the_source() {
     }
 }
 
-/// RFC 5780 §6.1: without an alternate address the server "MUST generate an error response of type 420", and tells of no other address.
+/// RFC 5780 §6.1: without an alternate address the server "MUST generate an error response of type
+/// 420", and sends no OTHER-ADDRESS.
 #[test]
-fn change_request_without_an_alternate_gets_420() {
+fn change_request_without_an_alternate_address_gets_420() {
     let server = Server::shared();
     let mut client = server.udp();
     let answer = client.exchange(&Outgoing::request(BINDING).with(change(CHANGE_IP)));
@@ -66,11 +69,11 @@ fn change_request_without_an_alternate_gets_420() {
 /// RFC 5780 §7.5: "the Binding Response MUST be transmitted to the source IP address of the Binding Request and the port contained in
 /// RESPONSE-PORT."
 #[test]
-fn response_port_chooses_the_port_of_the_answer() {
+fn response_port_selects_the_destination_port() {
     let to = four()[0];
     let (asking, listening) = (Peer::v4(), Peer::v4());
     let [a, b] = listening.address.port().to_be_bytes();
-    // "A 16-bit unsigned integer in network byte order followed by 2 bytes of padding": counted in the length or not.
+    // "A 16-bit unsigned integer in network byte order followed by 2 bytes of padding": clients differ on whether the length includes it.
     for value in [&[a, b, 0, 0][..], &[a, b]] {
         let request = Outgoing::request(BINDING).with(Attribute::plain(RESPONSE_PORT, value));
         asking.send(to, &request.encode(None));
@@ -85,9 +88,10 @@ fn response_port_chooses_the_port_of_the_answer() {
     }
 }
 
-/// RFC 5780 §6.1: PADDING is answered with PADDING; with RESPONSE-PORT it gets 400, as it would be an amplifier.
+/// RFC 5780 §6.1: PADDING is answered with PADDING. Together with RESPONSE-PORT it gets 400,
+/// because it would amplify.
 #[test]
-fn padding_is_answered_but_not_sent_elsewhere() {
+fn padding_is_returned_but_not_to_a_response_port() {
     let to = four()[0];
     let padding = Attribute::plain(PADDING, &[0x5a; 1500]);
     let request = Outgoing::request(BINDING).with(padding.clone());
@@ -105,14 +109,13 @@ fn padding_is_answered_but_not_sent_elsewhere() {
     let small = Outgoing::request(BINDING).with(Attribute::plain(PADDING, b"1234"));
     assert!(
         exchange(to, &small).0.octets.len() < 200,
-        "nobody gets back much more than was sent"
+        "the response is not much larger than the request"
     );
 }
 
-/// RFC 5780 §7.2 and §7.5: an answer over TCP has no other way than its connection: CHANGE-REQUEST gets 420, and RESPONSE-PORT
-/// changes nothing.
+/// RFC 5780 §7.2 and §7.5: over TCP, CHANGE-REQUEST gets 420 and RESPONSE-PORT changes nothing.
 #[test]
-fn over_tcp_an_answer_stays_on_its_connection() {
+fn over_tcp_the_response_stays_on_its_connection() {
     let mut client = crate::support::client::Client::tcp(four()[0]);
     for flags in [CHANGE_PORT, CHANGE_IP, CHANGE_IP | CHANGE_PORT] {
         let answer = client.exchange(&Outgoing::request(BINDING).with(change(flags)));
@@ -130,9 +133,8 @@ fn over_tcp_an_answer_stays_on_its_connection() {
     assert_eq!(answer.plain_address(RESPONSE_ORIGIN), Some(four()[0]));
 }
 
-/// The alternate listeners are TURN servers like the others.
 #[test]
-fn the_alternate_listeners_relay() {
+fn alternate_listeners_are_turn_servers() {
     for to in four() {
         let mut client = crate::support::client::Client::udp(to);
         client.allocate();
@@ -143,7 +145,7 @@ fn change(flags: u32) -> Attribute {
     Attribute::Plain(CHANGE_REQUEST, flags.to_be_bytes().to_vec())
 }
 
-/// The answer, and where it came from.
+/// The response and its source.
 fn exchange(to: SocketAddr, request: &Outgoing) -> (Incoming, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();

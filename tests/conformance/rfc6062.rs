@@ -1,4 +1,4 @@
-//! RFC 6062: TCP relays. The 30-second limits are in `virtual_time`.
+//! RFC 6062: TCP allocations. The timeouts of 30 seconds are tested in `virtual_time`.
 
 use crate::support::TIMEOUT;
 use crate::support::client::{Client, PASSWORD, Packet, USER};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// RFC 6062 §5.1: "If the client connection transport is not TCP or TLS, the server MUST reject the request with a 400 (Bad Request)
 /// error."
 #[test]
-fn a_tcp_relay_needs_a_tcp_client() {
+fn a_tcp_allocation_over_udp_gets_400() {
     let mut client = Server::shared().udp();
     client.login(USER, PASSWORD);
     assert_eq!(client.ask(Outgoing::allocate_tcp()).error(), Some(400));
@@ -22,7 +22,7 @@ fn a_tcp_relay_needs_a_tcp_client() {
 /// RFC 6062 §5.1: "If the request contains the DONT-FRAGMENT, EVEN-PORT, or RESERVATION-TOKEN attribute, the server MUST reject the
 /// request with a 400 (Bad Request) error."
 #[test]
-fn a_tcp_relay_has_no_datagram_options() {
+fn a_tcp_allocation_with_datagram_options_gets_400() {
     let mut client = Server::shared().tcp();
     client.login(USER, PASSWORD);
     let options = [
@@ -167,7 +167,7 @@ fn a_second_connect_to_the_same_peer_gets_446() {
 
 /// RFC 6062 §5.2: a missing or invalid XOR-PEER-ADDRESS gets 400, no allocation 437, a forbidden peer 403.
 #[test]
-fn connect_is_checked() {
+fn connect_without_allocation_or_to_a_bad_peer_is_refused() {
     let server = Server::shared_strict();
     let mut control = server.tcp();
     control.login(USER, PASSWORD);
@@ -242,7 +242,7 @@ fn a_permitted_peer_may_connect() {
 /// RFC 6062 §5.3: "If no permission for this peer has been installed for this allocation, the server MUST close the connection with the
 /// peer immediately".
 #[test]
-fn a_peer_without_permission_is_turned_away() {
+fn a_connection_from_a_peer_without_permission_is_closed() {
     let mut control = Server::shared().tcp();
     let relayed = control.allocate_with(Outgoing::allocate_tcp());
     let mut peer = TcpStream::connect(relayed).unwrap();
@@ -253,7 +253,7 @@ fn a_peer_without_permission_is_turned_away() {
 
 /// RFC 6062 §5.4: a CONNECTION-ID that is missing or refers to no pending connection gets 400, and so does a connection over UDP.
 #[test]
-fn connection_bind_is_checked() {
+fn connection_bind_without_a_pending_connection_gets_400() {
     let server = Server::shared();
     let mut control = server.tcp();
     control.allocate_with(Outgoing::allocate_tcp());
@@ -300,10 +300,11 @@ fn connection_bind_is_checked() {
     );
 }
 
-/// RFC 6062 §5.5: "When a client data connection is closed, the server MUST close the corresponding peer data connection", and the
-/// other way round; half-closes pass through (issue 3), data first.
+/// RFC 6062 §5.5: "When a client data connection is closed, the server MUST close the
+/// corresponding peer data connection", and the other way round. A half-close is passed on after
+/// the data.
 #[test]
-fn closing_passes_through() {
+fn closing_one_end_closes_the_other() {
     let server = Server::shared();
     for peer_first in [false, true] {
         let mut control = server.tcp();
@@ -315,16 +316,19 @@ fn closing_passes_through() {
         } else {
             (data, peer)
         };
-        one.write_all(b"last words").unwrap();
+        one.write_all(b"last data").unwrap();
         one.shutdown(Shutdown::Write).unwrap();
-        expect(&mut two, b"last words");
+        expect(&mut two, b"last data");
         assert_eq!(two.read(&mut [0; 8]).unwrap(), 0);
-        two.write_all(b"still heard").unwrap();
-        expect(&mut one, b"still heard");
+        two.write_all(b"still open").unwrap();
+        expect(&mut one, b"still open");
         drop(two);
         assert!(matches!(one.read(&mut [0; 8]), Ok(0) | Err(_)));
         let again = control.ask(Outgoing::connect(listener.local_addr().unwrap()));
-        assert!(again.is_success(), "its place is free: {again:?}");
+        assert!(
+            again.is_success(),
+            "the peer may be connected to again: {again:?}"
+        );
     }
 }
 
@@ -349,9 +353,9 @@ fn the_end_of_an_allocation_closes_its_connections() {
     }
 }
 
-/// Several connections of one allocation do not mix, though their ConnectionBinds may come on any shard.
+/// Although their ConnectionBinds arrive on any shard.
 #[test]
-fn connections_do_not_mix() {
+fn connections_of_one_allocation_stay_separate() {
     let server = Server::shared();
     let mut control = server.tcp();
     control.allocate_with(Outgoing::allocate_tcp());

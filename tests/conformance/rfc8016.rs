@@ -1,4 +1,4 @@
-//! RFC 8016: an allocation follows its client to another five-tuple.
+//! RFC 8016: an allocation moves with its client to another five-tuple.
 
 use crate::support::TIMEOUT;
 use crate::support::client::{Client, PASSWORD, Packet, Peer, USER};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// RFC 8016 §3.1.2: the success response to an Allocate with an empty MOBILITY-TICKET "includes a STUN MOBILITY-TICKET attribute".
 #[test]
-fn a_ticket_is_given_where_asked() {
+fn a_mobility_ticket_is_returned_on_request() {
     for mut client in Server::shared().each() {
         client.login(USER, PASSWORD);
         let answer = client.ask(Outgoing::allocate().with(ticket(b"")));
@@ -29,9 +29,8 @@ fn a_ticket_is_given_where_asked() {
     assert!(!client.ask(Outgoing::allocate()).has(MOBILITY_TICKET));
 }
 
-/// RFC 8016 §3.1.2: a retransmitted Allocate has a ticket as well.
 #[test]
-fn a_retransmission_gets_a_ticket_that_works() {
+fn a_retransmitted_allocate_gets_a_valid_ticket() {
     let server = Server::shared();
     let mut client = server.udp();
     client.login(USER, PASSWORD);
@@ -63,8 +62,9 @@ fn allocate_with_a_ticket_gets_400() {
     );
 }
 
-/// RFC 8016 §3.2.2: data goes to the old five-tuple "until it receives a Send Indication or ChannelData message from the client on the new
-/// 5-tuple", and from then on to the new one, over the channels that were bound before; whatever the transports and families.
+/// RFC 8016 §3.2.2: data goes to the old five-tuple "until it receives a Send Indication or
+/// ChannelData message from the client on the new 5-tuple", then to the new one, over the same
+/// channels, for all transports and families.
 #[test]
 fn an_allocation_moves_with_its_channels() {
     let server = Server::shared();
@@ -93,7 +93,7 @@ fn an_allocation_moves_with_its_channels() {
     }
 }
 
-/// RFC 8016 §3.2.2: a Send indication on the new five-tuple completes the move too; the old five-tuple is then nobody's.
+/// RFC 8016 §3.2.2: a Send indication on the new five-tuple completes the move too.
 #[test]
 fn the_old_five_tuple_is_free_after_the_move() {
     let server = Server::shared();
@@ -105,16 +105,16 @@ fn the_old_five_tuple_is_free_after_the_move() {
     take_over(&mut new, &first_ticket);
     new.send_to(peer.address, b"here I am");
     assert_eq!(peer.receive(), (relayed, b"here I am".to_vec()));
-    old.send_to(peer.address, b"nobody");
+    old.send_to(peer.address, b"no allocation");
     assert_eq!(old.refresh(600).error(), Some(437));
     peer.send(relayed, b"for the new");
     assert_eq!(new.data(), (peer.address, b"for the new".to_vec()));
     assert!(old.allocate() != relayed);
 }
 
-/// Issue 3: "data goes on without loss in either direction", through many moves, also to five-tuples of other shards.
+/// In both directions, also when the new five-tuple belongs to another shard.
 #[test]
-fn nothing_is_lost_over_many_moves() {
+fn no_datagram_is_lost_over_many_moves() {
     let server = Server::shared();
     let mut current = server.udp();
     let (relayed, mut held) = mobile(&mut current);
@@ -144,7 +144,7 @@ fn nothing_is_lost_over_many_moves() {
 
 /// RFC 8016 §3.2.2: "If the ticket is invalid, then the server MUST reject the request with a 400 (Bad Request) error."
 #[test]
-fn a_made_up_ticket_gets_400() {
+fn an_invalid_ticket_gets_400() {
     let server = Server::shared();
     let mut owner = server.udp();
     let (_, genuine) = mobile(&mut owner);
@@ -171,9 +171,9 @@ fn a_made_up_ticket_gets_400() {
     assert!(thief.ask(refresh(&genuine)).is_success());
 }
 
-/// RFC 8016 §3.2.2: the same source as the stored five-tuple gets 400; another user gets 441; neither ends anything.
+/// RFC 8016 §3.2.2: the stored five-tuple gets 400, another user 441, and the allocation stays.
 #[test]
-fn a_ticket_is_for_its_owner_elsewhere() {
+fn a_ticket_is_valid_for_its_owner_on_another_five_tuple_only() {
     let server = Server::shared();
     let mut owner = server.udp();
     let (_, genuine) = mobile(&mut owner);
@@ -186,9 +186,8 @@ fn a_ticket_is_for_its_owner_elsewhere() {
     assert!(owner.refresh(600).is_success());
 }
 
-/// RFC 8016 §3.2.2: a ticket whose allocation is gone gets 437.
 #[test]
-fn a_ticket_of_an_ended_allocation_gets_437() {
+fn a_ticket_of_a_deleted_allocation_gets_437() {
     let server = Server::shared();
     let mut owner = server.udp();
     let (_, genuine) = mobile(&mut owner);
@@ -200,7 +199,7 @@ fn a_ticket_of_an_ended_allocation_gets_437() {
 
 /// RFC 8016 §3.2.2: "The old ticket can only be used for the purposes of retransmission."
 #[test]
-fn an_old_ticket_serves_only_retransmissions() {
+fn an_old_ticket_is_valid_for_retransmissions_only() {
     let server = Server::shared();
     let mut owner = server.udp();
     let (_, first_ticket) = mobile(&mut owner);
@@ -217,11 +216,10 @@ fn an_old_ticket_serves_only_retransmissions() {
     assert_eq!(thief.ask(refresh(&first_ticket)).error(), Some(400));
 }
 
-/// A five-tuple that has an allocation of its own cannot take over another.
 #[test]
-fn a_five_tuple_holds_one_allocation() {
+fn a_five_tuple_with_an_allocation_cannot_take_over_another() {
     let server = Server::shared();
-    // So often that both are on one shard and on two.
+    // Often enough for both to be on one shard and on different shards.
     for _ in 0..16 {
         let mut owner = server.udp();
         let (_, genuine) = mobile(&mut owner);
@@ -232,13 +230,13 @@ fn a_five_tuple_holds_one_allocation() {
     }
 }
 
-/// A five-tuple whose allocation has ended is as good as a new one, wherever that allocation was: for other tickets and for Allocate.
+/// For Allocate and for tickets, on whichever shard the allocation was.
 #[test]
-fn a_five_tuple_may_be_moved_to_again() {
+fn a_five_tuple_whose_allocation_was_deleted_is_free() {
     let server = Server::shared();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let client = || Client::from_udp(socket.try_clone().unwrap(), server.v4);
-    // So often that homes on either shard follow each other in every order.
+    // Often enough for every order of the two shards.
     for _ in 0..16 {
         let (relayed, held) = mobile(&mut server.udp());
         let mut new = client();
@@ -254,11 +252,12 @@ fn a_five_tuple_may_be_moved_to_again() {
     assert!(last.refresh(0).is_success());
 }
 
-/// RFC 6062 §5.3 with RFC 8016 §3.2.2: nothing but requests comes over a TCP relay's control connection, so the Refresh that moves
-/// it is all that says so; and the connection may be silent for long, also on another shard than the relay. Here a connection
-/// without an allocation may be for a second.
+/// RFC 6062 §5.3 with RFC 8016 §3.2.2: only requests arrive on the control connection of a TCP
+/// allocation, so the Refresh alone completes the move. The connection may be idle afterwards,
+/// also on another shard than the allocation. In this test an idle connection without an
+/// allocation is closed after one second.
 #[test]
-fn a_tcp_relay_moves_and_is_reached_after_a_silence() {
+fn a_tcp_allocation_moves_by_refresh_and_its_connection_may_stay_idle() {
     let mut realm = Realm::new("test.org");
     realm.credentials.add_user("test.org", USER, PASSWORD);
     realm.peers.allow = vec!["127.0.0.0/8".parse().unwrap()];

@@ -1,4 +1,4 @@
-//! TURN over TCP: framing, and connections that misbehave.
+//! TURN over TCP: framing, garbage, idle and slow connections.
 
 use crate::support::client::{Client, Packet, Peer};
 use crate::support::codec::*;
@@ -8,7 +8,7 @@ use hairpin::turn::Policy;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// RFC 8489 §6.2.2: a stream has no message boundaries but those in the headers: cut at every octet, every message still counts.
+/// RFC 8489 §6.2.2: only the headers mark the boundaries of messages in a stream.
 #[test]
 fn every_message_may_be_cut_anywhere() {
     let server = Server::shared();
@@ -53,9 +53,8 @@ fn every_message_may_be_cut_anywhere() {
     }
 }
 
-/// A whole conversation, octet by octet.
 #[test]
-fn a_conversation_may_come_octet_by_octet() {
+fn a_session_may_arrive_octet_by_octet() {
     let mut client = Server::shared().tcp();
     let relayed = client.allocate();
     let peer = Peer::v4();
@@ -80,9 +79,9 @@ fn a_conversation_may_come_octet_by_octet() {
     }
 }
 
-/// RFC 8489 §6.2.2: several transactions may be under way on one connection; each is answered.
+/// RFC 8489 §6.2.2: several transactions may be pending on a connection.
 #[test]
-fn many_requests_may_come_in_one_segment() {
+fn each_request_of_one_segment_is_answered() {
     let mut client = Server::shared().tcp();
     let requests: Vec<Outgoing> = (0..50).map(|_| Outgoing::request(BINDING)).collect();
     let octets: Vec<u8> = requests.iter().flat_map(|r| r.encode(None)).collect();
@@ -101,7 +100,7 @@ fn the_connection_stays_open_between_requests() {
     client.fence();
 }
 
-/// Issue 2: "A TCP client that sends garbage [...] is closed (after a bounded time)".
+/// After a bounded time at most.
 #[test]
 fn garbage_closes_the_connection() {
     let server = Server::shared();
@@ -126,9 +125,8 @@ fn garbage_closes_the_connection() {
     }
 }
 
-/// What came before the garbage is answered.
 #[test]
-fn garbage_does_not_undo_what_came_before() {
+fn requests_before_garbage_are_answered() {
     let mut client = Server::shared().tcp();
     let request = Outgoing::request(BINDING);
     let mut octets = request.encode(None);
@@ -137,8 +135,9 @@ fn garbage_does_not_undo_what_came_before() {
     assert!(client.answer(request.id).is_success());
 }
 
-/// RFC 8489 §6.2.2: "The server SHOULD NOT close a connection if a request was received over that connection for which a response was
-/// not sent": not even when the client has closed its half behind the request.
+/// RFC 8489 §6.2.2: "The server SHOULD NOT close a connection if a request was received over that
+/// connection for which a response was not sent", also if the client has closed its half after the
+/// request.
 #[test]
 fn a_request_is_answered_before_the_connection_closes() {
     let mut client = Server::shared().tcp();
@@ -149,10 +148,10 @@ fn a_request_is_answered_before_the_connection_closes() {
     assert!(client.is_closed_within(Duration::from_secs(20)));
 }
 
-/// Issue 2: a TCP client that sends "nothing, is closed (after a bounded time)", also one that sends half a message and no more, and one
-/// that pings without ever allocating is not; here with a bound of half a second, in this process.
+/// Also after half a message, and after pings without an allocation. The timeout of this test is
+/// half a second, in this process.
 #[test]
-fn a_silent_connection_is_closed() {
+fn an_idle_connection_is_closed() {
     let realm = hairpin::turn::policy::realm::Realm::new("test.org");
     let mut plan = Plan::new(["127.0.0.1:0".parse().unwrap()], Policy::new(realm, vec![]));
     plan.shards = 1;
@@ -173,10 +172,10 @@ fn a_silent_connection_is_closed() {
     supervisor.stop();
 }
 
-/// Issue 2: "a slow reader is bounded: a relay toward a full TCP connection drops packets, counts them, and never grows without limit";
-/// when it reads again, whole messages come, and the connection is still good.
+/// A full TCP connection drops packets, counts them, and buffers a bounded amount. When the client
+/// reads again, it receives whole messages, and the connection still works.
 #[test]
-fn a_slow_reader_loses_packets_but_not_its_framing() {
+fn a_slow_reader_loses_whole_packets() {
     let server = Server::shared();
     let mut slow = server.tcp();
     let relayed = slow.allocate();
@@ -225,9 +224,8 @@ fn a_slow_reader_loses_packets_but_not_its_framing() {
     assert!((1..20_000).contains(&received), "{received} of 20000");
 }
 
-/// A slow reader does not slow its neighbours.
 #[test]
-fn a_slow_reader_slows_nobody_else() {
+fn a_slow_reader_does_not_delay_other_clients() {
     let server = Server::shared();
     let mut slow = server.tcp();
     let relayed = slow.allocate();
@@ -254,18 +252,17 @@ fn a_slow_reader_slows_nobody_else() {
     assert!(start.elapsed() < Duration::from_secs(30));
 }
 
-/// RFC 8489 §6.2.2: half a message and then nothing is no reason to keep a connection for ever; closing our half ends it at once.
+/// RFC 8489 §6.2.2: also after half a message.
 #[test]
-fn a_half_closed_connection_is_closed() {
+fn a_half_closed_connection_is_closed_at_once() {
     let mut client = Server::shared().tcp();
     client.fence();
     client.stream().shutdown(std::net::Shutdown::Write).unwrap();
     assert!(client.is_closed_within(Duration::from_secs(20)));
 }
 
-/// A connection that is reset in the middle of everything leaves the server as it was.
 #[test]
-fn resets_do_no_harm() {
+fn a_reset_connection_does_no_harm() {
     let server = Server::shared();
     for _ in 0..50 {
         let mut client = server.tcp();

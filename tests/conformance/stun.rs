@@ -1,4 +1,4 @@
-//! RFC 8489: messages, Binding, what is answered and what is not.
+//! RFC 8489: the Binding method, and the rules for every message.
 
 use crate::support::client::{Client, Packet};
 use crate::support::codec::*;
@@ -7,7 +7,7 @@ use crate::support::process::Server;
 /// RFC 8489 §6.3.1.1: "the server adds an XOR-MAPPED-ADDRESS attribute to the response; this attribute contains the source transport
 /// address of the request message."
 #[test]
-fn binding_reports_the_source_address() {
+fn binding_returns_the_source_address() {
     for mut client in Server::shared().each() {
         let request = Outgoing::request(BINDING);
         let answer = client.exchange(&request);
@@ -21,10 +21,10 @@ fn binding_reports_the_source_address() {
 
 /// RFC 8489 §12: "It SHOULD NOT utilize the short-term or long-term credential mechanism."
 #[test]
-fn binding_needs_no_credentials_and_ignores_wrong_ones() {
+fn binding_requires_no_credentials_and_ignores_wrong_ones() {
     for mut client in Server::shared().both() {
         client.credentials = Some(Credentials::legacy(
-            "nobody", "nothing", b"nowhere", b"never",
+            "unknown", "wrong", b"another", b"invalid",
         ));
         assert!(client.ask(Outgoing::request(BINDING)).is_success());
     }
@@ -45,8 +45,7 @@ fn unknown_required_attributes_get_420_and_are_listed() {
     }
 }
 
-/// The same of a TURN request, where authentication comes first (RFC 8489 §9.2.4 follows §6.3.1's check; both orders answer 420 to
-/// an authenticated request).
+/// RFC 8489 §6.3.1 and §9.2.4: for an authenticated request, either order of the checks gives 420.
 #[test]
 fn unknown_required_attributes_in_an_authenticated_request_get_420() {
     for mut client in Server::shared().both() {
@@ -129,7 +128,8 @@ fn requests_of_unknown_methods_are_discarded() {
     assert!(client.fence().is_empty());
 }
 
-/// RFC 8489 §6.3: what is not a whole, well-framed STUN message is silently discarded (RFC 3489 clients, which have no magic cookie, too).
+/// RFC 8489 §6.3: a datagram that is not one whole STUN message. So are messages of RFC 3489,
+/// which have no magic cookie.
 #[test]
 fn malformed_datagrams_are_discarded() {
     let mut client = Server::shared().udp();
@@ -170,7 +170,7 @@ fn malformed_datagrams_are_discarded() {
 
 /// RFC 8489 §14: "The padding bits MUST be set to zero on sending and MUST be ignored by the receiver."
 #[test]
-fn padding_may_hold_anything() {
+fn padding_is_ignored() {
     for mut client in Server::shared().both() {
         client.login(
             crate::support::client::USER,
@@ -200,9 +200,9 @@ fn padding_is_sent_as_zero() {
     }
 }
 
-/// RFC 8489 §14.7: a message whose FINGERPRINT is wrong is not STUN; one whose is right is.
+/// RFC 8489 §14.7: and one with the right value is answered.
 #[test]
-fn a_wrong_fingerprint_is_discarded_and_a_right_one_is_answered() {
+fn a_message_with_a_wrong_fingerprint_is_discarded() {
     for mut client in Server::shared().both() {
         let mut wrong = Outgoing::request(BINDING).fingerprint().encode(None);
         *wrong.last_mut().unwrap() ^= 1;
@@ -216,9 +216,8 @@ fn a_wrong_fingerprint_is_discarded_and_a_right_one_is_answered() {
     }
 }
 
-/// Issue 3: "FINGERPRINT checked where present and answered where asked."
 #[test]
-fn fingerprint_is_answered_where_asked() {
+fn a_request_with_fingerprint_gets_a_response_with_fingerprint() {
     for mut client in Server::shared().both() {
         assert!(
             client
@@ -248,7 +247,7 @@ fn fingerprint_is_answered_where_asked() {
 /// RFC 8489 §9: "agents MUST ignore all attributes that follow MESSAGE-INTEGRITY, with the exception of the
 /// MESSAGE-INTEGRITY-SHA256 and FINGERPRINT attributes."
 #[test]
-fn attributes_behind_the_integrity_are_ignored() {
+fn attributes_after_the_integrity_are_ignored() {
     for mut client in Server::shared().both() {
         client.allocate();
         let answer = client.ask(
@@ -266,7 +265,7 @@ fn attributes_behind_the_integrity_are_ignored() {
 
 /// RFC 8489 §14.7: "When present, the FINGERPRINT attribute MUST be the last attribute in the message".
 #[test]
-fn what_follows_the_fingerprint_is_malformed() {
+fn an_attribute_after_fingerprint_makes_the_message_malformed() {
     let mut client = Server::shared().udp();
     let mut octets = Outgoing::request(BINDING).fingerprint().encode(None);
     octets.extend([0x80, 0x22, 0, 0]);
@@ -325,9 +324,9 @@ fn error_codes_are_well_formed() {
     }
 }
 
-/// RFC 8489 §6.3.1.2: the answer goes to where the request came from, also when many share a server.
+/// RFC 8489 §6.3.1.2: the response goes to the source of the request, also with many clients.
 #[test]
-fn each_client_gets_its_own_answer() {
+fn each_client_gets_its_own_response() {
     let server = Server::shared();
     let mut clients: Vec<Client> = (0..20)
         .map(|i| {
@@ -352,7 +351,7 @@ fn each_client_gets_its_own_answer() {
 
 /// RFC 8489 §6.3.1: a retransmitted Binding request is answered again, with the same answer.
 #[test]
-fn retransmitted_binding_gets_the_same_answer() {
+fn a_retransmitted_binding_gets_the_same_response() {
     let mut client = Server::shared().udp();
     let request = Outgoing::request(BINDING);
     assert_eq!(
@@ -361,10 +360,10 @@ fn retransmitted_binding_gets_the_same_answer() {
     );
 }
 
-/// Issue 2: "A wrong or malformed packet is dropped or answered per the RFC and never logged above debug level", and the design:
-/// "Nothing from the network can panic".
+/// A wrong or malformed packet is dropped or answered, is logged at debug level at most, and never
+/// panics.
 #[test]
-fn garbage_does_no_harm() {
+fn garbage_is_dropped_without_harm() {
     let server = Server::shared();
     let mut client = server.udp();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;

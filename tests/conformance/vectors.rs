@@ -1,4 +1,4 @@
-//! The test vectors of RFC 5769 and of RFC 8489 appendix B.1, against `src/wire` and against the codec of these tests.
+//! The test vectors of RFC 5769 and of RFC 8489 appendix B.1, for `src/wire` and for the codec of these tests.
 
 use crate::support::codec::{self, Incoming};
 use hairpin::wire::integrity;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 /// RFC 5769 §2.1.
 #[test]
-fn sample_request() {
+fn the_sample_request_is_accepted() {
     let octets = hex(REQUEST);
     let message = Message::parse(&octets).unwrap();
     assert_eq!(
@@ -26,13 +26,13 @@ fn sample_request() {
 
 /// RFC 5769 §2.2.
 #[test]
-fn sample_ipv4_response() {
+fn the_sample_ipv4_response_is_accepted() {
     response(IPV4_RESPONSE, "192.0.2.1:32853");
 }
 
 /// RFC 5769 §2.3.
 #[test]
-fn sample_ipv6_response() {
+fn the_sample_ipv6_response_is_accepted() {
     response(
         IPV6_RESPONSE,
         "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
@@ -41,7 +41,7 @@ fn sample_ipv6_response() {
 
 /// RFC 5769 §2.4: the long-term key of a name in Katakana.
 #[test]
-fn sample_request_with_long_term_authentication() {
+fn the_sample_request_with_long_term_credentials_is_accepted() {
     let octets = hex(LONG_TERM);
     let message = Message::parse(&octets).unwrap();
     assert_eq!(message.text(AttributeType::USERNAME), Some(NAME));
@@ -56,10 +56,10 @@ fn sample_request_with_long_term_authentication() {
     assert!(Incoming::parse(&octets).unwrap().verify_sha1(&ours));
 }
 
-/// RFC 8489 appendix B.1: USERHASH and MESSAGE-INTEGRITY-SHA256 under a SHA-256 key. Its header counts itself (0x9c in place of 0x88), and
-/// its integrity was computed so; as printed it is no STUN message, so what it seals is sealed again at the right length.
+/// RFC 8489 appendix B.1: USERHASH and MESSAGE-INTEGRITY-SHA256 under a SHA-256 key. The printed length counts the header too (0x9c
+/// instead of 0x88), and so does the integrity; the test corrects the length and computes the integrity again.
 #[test]
-fn sample_request_with_userhash_and_sha256() {
+fn the_sample_request_with_userhash_and_sha256_is_accepted() {
     let printed = hex(USERHASH_SHA256);
     assert!(Message::parse(&printed).is_err());
     let key = Key::long_term(PasswordAlgorithm::SHA256, NAME, "example.org", "TheMatrIX").unwrap();
@@ -74,9 +74,9 @@ fn sample_request_with_userhash_and_sha256() {
     assert_eq!(codec::userhash(NAME.as_bytes(), b"example.org"), hash);
 }
 
-/// A vector with any one octet changed is refused: by its form, its integrity or its fingerprint.
+/// By the parser, the integrity or the fingerprint.
 #[test]
-fn a_changed_octet_is_noticed() {
+fn a_vector_with_one_changed_octet_is_refused() {
     let key = Key::from_octets(SHORT_TERM).unwrap();
     let octets = hex(REQUEST);
     for at in 0..octets.len() {

@@ -1,4 +1,4 @@
-//! A `turn::Server` in virtual time: the sockets are a table, the clock is a number.
+//! A `turn::Server` in virtual time: its sockets are a table and its clock is a number.
 
 use crate::support::codec::*;
 use hairpin::turn;
@@ -12,33 +12,33 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One server, everything it did, and the time.
+/// A server, the results of its effects, and the time.
 pub struct World {
     pub server: Server,
     pub now: Instant,
-    /// Relay sockets that are open.
+    /// Open relay sockets.
     pub sockets: BTreeMap<RelayedId, SocketAddr>,
-    /// Ports that another program has.
+    /// Ports on which binding fails.
     pub taken: Vec<u16>,
     pub ended: Vec<EndReason>,
-    /// Connections to peers that are under way.
+    /// Pending connections to peers.
     pub connecting: Vec<ConnectionId>,
-    /// Connections that were joined to a client's.
+    /// Connections that were joined to a connection of the client.
     pub spliced: Vec<ConnectionId>,
-    /// Connections that the server hung up.
-    pub hung_up: Vec<ConnectionId>,
+    /// Connections that the server closed.
+    pub closed: Vec<ConnectionId>,
     policy: Policy,
 }
 
-/// A client in that world.
-pub struct Caller {
+/// A client of the server.
+pub struct VirtualClient {
     pub client: turn::Client,
     pub credentials: Option<Credentials>,
 }
 
-/// What became of a payload.
+/// The destination of a payload.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Arrival {
+pub enum Destination {
     Peer { from: SocketAddr, to: SocketAddr },
     Channel(u16),
     Data(SocketAddr),
@@ -46,12 +46,22 @@ pub enum Arrival {
     Nothing,
 }
 
+impl Destination {
+    /// [`PEER`], from this relayed address.
+    pub fn to_peer(relayed: SocketAddr) -> Destination {
+        Destination::Peer {
+            from: relayed,
+            to: PEER.parse().unwrap(),
+        }
+    }
+}
+
 impl World {
     pub fn new() -> World {
-        World::with(|_| {}, 49_152..=65_535, 0)
+        World::with(|_| {}, PORTS, 0)
     }
 
-    /// A world whose policy is changed first, with these relayed ports and answers a second.
+    /// A world with a changed policy, these relayed ports, and this limit of unauthenticated responses per second.
     pub fn with(
         change: impl FnOnce(&mut Policy),
         ports: std::ops::RangeInclusive<u16>,
@@ -90,22 +100,21 @@ impl World {
             ended: vec![],
             connecting: vec![],
             spliced: vec![],
-            hung_up: vec![],
+            closed: vec![],
             policy,
         }
     }
 
-    /// The operator changes his mind.
     pub fn change_policy(&mut self, change: impl FnOnce(&mut Policy)) {
         change(&mut self.policy);
         self.server.replace_policy(Arc::new(self.policy.clone()));
     }
 
-    pub fn caller(&self, address: &str) -> Caller {
+    pub fn caller(&self, address: &str) -> VirtualClient {
         self.caller_over(address, Transport::Udp)
     }
 
-    pub fn caller_over(&self, address: &str, transport: Transport) -> Caller {
+    pub fn caller_over(&self, address: &str, transport: Transport) -> VirtualClient {
         let client: SocketAddr = address.parse().unwrap();
         let server = if client.is_ipv4() {
             "192.0.2.1:3478"
@@ -114,7 +123,7 @@ impl World {
         }
         .parse()
         .unwrap();
-        Caller {
+        VirtualClient {
             client: turn::Client {
                 five_tuple: FiveTuple {
                     client,
@@ -128,22 +137,22 @@ impl World {
         }
     }
 
-    /// A caller that has logged in as alice.
-    pub fn alice(&mut self, address: &str) -> Caller {
+    /// A client that has logged in as alice.
+    pub fn alice(&mut self, address: &str) -> VirtualClient {
         let mut caller = self.caller(address);
         self.login(&mut caller, "alice", "wonderland");
         caller
     }
 
-    /// A caller with an allocation, and its relayed address.
-    pub fn allocated(&mut self, address: &str) -> (Caller, SocketAddr) {
+    /// A client with an allocation, and its relayed address.
+    pub fn allocated(&mut self, address: &str) -> (VirtualClient, SocketAddr) {
         let mut caller = self.alice(address);
         let answer = self.ask(&mut caller, Outgoing::allocate());
         assert!(answer.is_success(), "{answer:?}");
         (caller, answer.address(XOR_RELAYED_ADDRESS).unwrap())
     }
 
-    pub fn login(&mut self, caller: &mut Caller, name: &str, password: &str) {
+    pub fn login(&mut self, caller: &mut VirtualClient, name: &str, password: &str) {
         caller.credentials = None;
         let challenge = self.ask(caller, Outgoing::allocate());
         assert_eq!(challenge.error(), Some(401));
@@ -151,7 +160,7 @@ impl World {
         caller.credentials = Some(Credentials::legacy(name, password, realm, nonce));
     }
 
-    /// Moves the clock on, doing at each due time what is due.
+    /// Advances the clock and runs each timer when it is due.
     pub fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(due) = self.server.next_timeout().filter(|due| *due <= end) {
@@ -168,49 +177,49 @@ impl World {
         self.pass(Duration::from_secs_f64(seconds));
     }
 
-    /// The answer to a request.
-    pub fn ask(&mut self, caller: &mut Caller, message: Outgoing) -> Incoming {
+    /// The response to a request.
+    pub fn ask(&mut self, caller: &mut VirtualClient, message: Outgoing) -> Incoming {
         self.try_ask(caller, message).expect("an answer")
     }
 
-    /// The answer to a request, if it gets one.
-    pub fn try_ask(&mut self, caller: &Caller, message: Outgoing) -> Option<Incoming> {
+    /// The response to a request, if there is one.
+    pub fn try_ask(&mut self, caller: &VirtualClient, message: Outgoing) -> Option<Incoming> {
         self.try_ask_raw(caller, &message.encode(caller.credentials.as_ref()))
     }
 
-    pub fn try_ask_raw(&mut self, caller: &Caller, octets: &[u8]) -> Option<Incoming> {
+    pub fn try_ask_raw(&mut self, caller: &VirtualClient, octets: &[u8]) -> Option<Incoming> {
         self.server.from_client(self.now, &caller.client, octets);
         let mut messages = self.perform();
         assert!(messages.len() <= 1, "{messages:?}");
         messages.pop()
     }
 
-    pub fn permit(&mut self, caller: &mut Caller, peer: &str) -> Incoming {
+    pub fn permit(&mut self, caller: &mut VirtualClient, peer: &str) -> Incoming {
         self.ask(
             caller,
             Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(peer.parse().unwrap())),
         )
     }
 
-    pub fn bind(&mut self, caller: &mut Caller, channel: u16, peer: &str) -> Incoming {
+    pub fn bind(&mut self, caller: &mut VirtualClient, channel: u16, peer: &str) -> Incoming {
         let request = Outgoing::request(CHANNEL_BIND).with(Attribute::channel(channel));
         self.ask(caller, request.with(Attribute::peer(peer.parse().unwrap())))
     }
 
-    pub fn refresh(&mut self, caller: &mut Caller, lifetime: u32) -> Incoming {
+    pub fn refresh(&mut self, caller: &mut VirtualClient, lifetime: u32) -> Incoming {
         self.ask(
             caller,
             Outgoing::request(REFRESH).with(Attribute::lifetime(lifetime)),
         )
     }
 
-    /// A connection to a peer was made, or was not: the answer to the request that waited.
+    /// Reports the outcome of a connection attempt; returns the response to the pending request.
     pub fn connected(&mut self, connection: ConnectionId, succeeded: bool) -> Option<Incoming> {
         self.server.connected(self.now, connection, succeeded);
         self.perform().pop()
     }
 
-    /// A peer connected: its connection, and what its client is told.
+    /// Reports a connection from a peer; returns its id and the indication for the client.
     pub fn accepted(
         &mut self,
         relayed: SocketAddr,
@@ -221,39 +230,39 @@ impl World {
         (connection, self.perform().pop())
     }
 
-    /// Where ChannelData goes.
-    pub fn channel_data(&mut self, caller: &Caller, channel: u16) -> Arrival {
-        let onward = self.server.from_client(
+    /// The destination of ChannelData.
+    pub fn channel_data(&mut self, caller: &VirtualClient, channel: u16) -> Destination {
+        let forward = self.server.from_client(
             self.now,
             &caller.client,
             &channel_data(channel, b"data", false),
         );
-        self.arrival(onward)
+        self.destination(forward)
     }
 
-    /// Where a Send indication's data goes.
-    pub fn send(&mut self, caller: &Caller, peer: &str) -> Arrival {
+    /// The destination of a Send indication's data.
+    pub fn send(&mut self, caller: &VirtualClient, peer: &str) -> Destination {
         let peer = Attribute::peer(peer.parse().unwrap());
         let octets = Outgoing::indication(SEND)
             .with(peer)
             .with(Attribute::data(b"data"))
             .encode(None);
-        let onward = self.server.from_client(self.now, &caller.client, &octets);
-        self.arrival(onward)
+        let forward = self.server.from_client(self.now, &caller.client, &octets);
+        self.destination(forward)
     }
 
-    /// Where a peer's datagram to a relayed address goes.
-    pub fn datagram(&mut self, peer: &str, relayed: SocketAddr) -> Arrival {
+    /// The destination of a peer's datagram to a relayed address.
+    pub fn datagram(&mut self, peer: &str, relayed: SocketAddr) -> Destination {
         let Some(id) = self.socket_at(relayed) else {
-            return Arrival::Nothing;
+            return Destination::Nothing;
         };
-        let onward = self
+        let forward = self
             .server
             .from_peer(self.now, id, peer.parse().unwrap(), 4);
-        self.arrival(onward)
+        self.destination(forward)
     }
 
-    /// The Data indication that an ICMP error becomes.
+    /// The Data indication for an ICMP error.
     pub fn icmp(&mut self, peer: &str, relayed: SocketAddr, icmp: Icmp) -> Option<Incoming> {
         let id = self.socket_at(relayed)?;
         self.server
@@ -268,23 +277,23 @@ impl World {
             .map(|(id, _)| *id)
     }
 
-    fn arrival(&mut self, onward: Forward) -> Arrival {
-        assert!(self.perform().is_empty(), "data is not answered");
-        match onward {
-            Forward::ToPeer { relayed, to, .. } => Arrival::Peer {
+    fn destination(&mut self, forward: Forward) -> Destination {
+        assert!(self.perform().is_empty(), "data has no response");
+        match forward {
+            Forward::ToPeer { relayed, to, .. } => Destination::Peer {
                 from: self.sockets[&relayed],
                 to,
             },
             Forward::ToClient {
                 framing: turn::Framing::Channel(number),
                 ..
-            } => Arrival::Channel(number),
+            } => Destination::Channel(number),
             Forward::ToClient {
                 framing: turn::Framing::Data(peer),
                 ..
-            } => Arrival::Data(peer),
-            Forward::Discarded(discard) => Arrival::Dropped(discard),
-            Forward::Answered => Arrival::Nothing,
+            } => Destination::Data(peer),
+            Forward::Discarded(discard) => Destination::Dropped(discard),
+            Forward::Answered => Destination::Nothing,
             Forward::ToShard { .. } => panic!("there is one shard only"),
         }
     }
@@ -311,7 +320,7 @@ impl World {
                     Effect::Ended(record) => self.ended.push(record.end_reason.unwrap()),
                     Effect::Connect { connection, .. } => self.connecting.push(connection),
                     Effect::Splice { connection, .. } => self.spliced.push(connection),
-                    Effect::CloseConnection { connection } => self.hung_up.push(connection),
+                    Effect::CloseConnection { connection } => self.closed.push(connection),
                     _ => {}
                 }
             }
@@ -335,9 +344,16 @@ impl World {
     }
 }
 
+/// The default range of relayed ports.
+pub const PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+pub const CLIENT: &str = "192.0.2.10:5000";
+pub const OTHER_CLIENT: &str = "192.0.2.11:5000";
+pub const PEER: &str = "8.8.8.8:7000";
+pub const OTHER_PEER: &str = "8.8.4.4:7000";
+pub const PEER_V6: &str = "[2606:4700::1]:7000";
 const REALM_NAME: &str = "test.org";
 pub const SECRET_TEXT: &str = "a shared secret";
 pub const RELAY_V4: &str = "192.0.2.1";
 pub const RELAY_V6: &str = "2001:db8::1";
-/// The time of day when the world's clock is 0.
+/// The Unix time at which the clock of the world is 0.
 pub const UNIX: u64 = 1_800_000_000;

@@ -126,20 +126,6 @@ fn uclients_peer_connects_to_a_tcp_allocation() {
     }
 }
 
-/// `-M`: mobility (RFC 8016): the tool changes its five-tuple in the middle.
-#[test]
-fn mobility() {
-    relays(&["-M", "-y"]);
-    relays(&["-M", "-y", "-s"]);
-}
-
-/// Large messages, many of them.
-#[test]
-fn large_messages() {
-    relays(&["-l", "1300", "-n", "200", "-z", "2"]);
-    relays(&["-l", "1300", "-n", "200", "-z", "2", "-t"]);
-}
-
 /// `-W`: time-limited credentials from a shared secret.
 #[test]
 fn uclient_uses_time_limited_credentials() {
