@@ -1,4 +1,4 @@
-//! Rates on the command line.
+//! The rate of a load.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! `hairpin check`: does my TURN server work, and if not, why?
+//! `hairpin check`: tests STUN and TURN servers, and explains what fails.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,21 +7,21 @@ use clap::Args;
 
 use crate::cli::output::{print_error, print_result};
 use crate::cli::peer::{block_on, progress_line};
+use crate::client::credentials::Credentials;
 use crate::client::uri::ServerUri;
-use crate::peer::check::run::{Credentials, Settings, check};
-use crate::turn::client_state::Login;
+use crate::peer::check::run::{CheckSettings, check};
 
-/// Examines STUN and TURN servers, ours or not: every step in milliseconds, what is wrong in words, and what to do. Exit code: 0 everything
-/// works, 3 something does not, 4 nothing works, 2 usage.
+/// Tests STUN and TURN servers, of any make: every step with its time, what fails, and what to do about it. Exit codes: 0
+/// everything works, 3 something fails, 4 nothing works, 2 usage error.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS); turn: without a transport is tried over UDP and TCP
+    /// Servers: stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS); turn: without a transport is tested over UDP and TCP
     #[arg(required = true, value_name = "URL")]
     urls: Vec<ServerUri>,
-    /// The user name
+    /// Username
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Its password
+    /// Password of --user
     #[arg(
         long,
         value_name = "PASSWORD",
@@ -29,7 +29,7 @@ pub struct Check {
         conflicts_with = "shared_secret"
     )]
     password: Option<String>,
-    /// Mint a time-limited user name from this secret instead
+    /// Create time-limited credentials from a secret shared with the server
     #[arg(
         long,
         value_name = "SECRET",
@@ -37,7 +37,7 @@ pub struct Check {
         hide_env_values = true
     )]
     shared_secret: Option<String>,
-    /// Trust the certificate authorities in this PEM file too
+    /// Also trust the certificate authorities in this PEM file
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Print the report as JSON
@@ -45,45 +45,32 @@ pub struct Check {
     json: bool,
 }
 
-/// Examines what the arguments name, prints the report, and gives its exit code.
-pub fn run(arguments: Check) -> ExitCode {
-    let Check {
-        urls,
-        user,
-        password,
-        shared_secret,
-        ca,
-        json,
-    } = arguments;
-    let credentials = match (user, password, shared_secret) {
-        (name, None, Some(secret)) => Credentials::Secret { secret, name },
-        (Some(username), Some(password), _) => Credentials::Login(Login { username, password }),
-        (Some(_), None, None) => {
-            print_error(&"hairpin check: --user needs --password or --shared-secret");
-            return ExitCode::from(2);
-        }
-        _ => Credentials::None,
+/// Tests the servers, prints the report, and returns its exit code.
+pub fn run(args: Check) -> ExitCode {
+    let credentials = Credentials::from_options(args.user, args.password, args.shared_secret);
+    let credentials = match credentials {
+        Ok(credentials) => credentials,
+        Err(error) => return usage_error(&error),
     };
-    let settings = Settings {
-        urls,
+    let settings = CheckSettings {
+        uris: args.urls,
         credentials,
-        ca,
+        ca_file: args.ca,
     };
     let line = progress_line();
-    let report = block_on(check(&settings, |doing| line.set_message(doing.to_owned())));
+    let report = block_on(check(&settings, |step| line.set_message(step.to_owned())));
     line.finish_and_clear();
-    match report.and_then(|report| report) {
-        Err(error) => {
-            print_error(&format_args!("hairpin check: {error}"));
-            ExitCode::from(2)
+    match report.flatten() {
+        Err(error) => usage_error(&error),
+        Ok(report) if args.json => {
+            let text = serde_json::to_string(&report).unwrap_or_default();
+            print_result(&text, report.exit_code())
         }
-        Ok(report) => {
-            let code = report.exit_code();
-            if json {
-                print_result(&serde_json::to_string(&report).unwrap_or_default(), code)
-            } else {
-                print_result(&report, code)
-            }
-        }
+        Ok(report) => print_result(&report, report.exit_code()),
     }
+}
+
+fn usage_error(error: &dyn std::error::Error) -> ExitCode {
+    print_error(&format_args!("hairpin check: {error}"));
+    ExitCode::from(2)
 }

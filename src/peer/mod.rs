@@ -1,17 +1,16 @@
-//! The other end of a call: a WebRTC peer that says which way it connected and why, and a doctor for TURN servers.
+//! Tools for operators: a WebRTC peer that reports by which path it connected and why, and a test of TURN servers.
 //!
-//! Both are tools for operators, run on any machine against any server. The peer relays through the client of the crate `turn`, an implementation
-//! that is not ours; the doctor speaks through [`crate::turn::client_state`], which shows every code and every step.
+//! Both run on any machine against any server. The peer relays through the client of the crate `turn`, an implementation
+//! independent of ours, so that it does not repeat our errors. The test uses `turn::client_state`, which exposes every
+//! error code and every step.
 //!
 //! ```text
-//!   agent ── negotiation ── rendezvous      who offers; who is there, and a way to tell them
-//!     │  └── exchange, media       numbered messages; frames
-//!     ├── ledger ── verdict        what is known of candidates and pairs; the judgement
-//!     ├── relays                   the allocations that there are, those over UDP first
-//!     └── gather ── relayed ─┐        host, reflexive and relayed addresses
-//!                            ├─ line  one server over UDP, TCP, TLS (secure) or DTLS (dtls), as ice_url names it
-//!   check ── talk ───────────┘        every step by itself, timed
-//!     └── diagnosis ── report         what is wrong, in words
+//!   call/agent ──► rendezvous      the signaling endpoint: who is in the room, offers, candidates
+//!       │   └────► verdict         whether it connected, by which path, and why not by another
+//!       └────────┐
+//!                ├──► client::transport::Connection      one server over UDP, TCP, TLS or DTLS
+//!   check/run ───┘
+//!       └────────► check::report   servers, steps and findings
 //! ```
 #![cfg_attr(
     not(test),
@@ -26,4 +25,5 @@
 pub mod call;
 pub mod check;
 mod rendezvous;
+mod table;
 pub mod verdict;

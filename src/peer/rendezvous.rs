@@ -1,5 +1,7 @@
-//! Where two peers meet: the signaling endpoint, as a client of its WebSocket.
+//! A room of the signaling endpoint, where two peers find each other: the client of its WebSocket.
 
+use std::fmt;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,127 +9,149 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 
 use crate::client::transport::tls;
 use crate::client::uri::ServerUri;
-use crate::peer::call::gather::IceServer;
-use crate::peer::verdict::{Kind, Types};
+use crate::peer::verdict::{CandidateKind, PairTypes};
+use crate::turn::client_state::Login;
 
-/// What the signaling endpoint told us.
+/// An entry of `iceServers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceServer {
+    /// The server.
+    pub uri: ServerUri,
+    /// Its credentials, empty for STUN.
+    pub login: Login,
+}
+
+/// A message from the signaling endpoint.
 #[derive(Debug)]
 pub enum Signal {
-    /// We are in.
+    /// We are in the room.
     Welcome {
-        /// Who else is there.
+        /// The ids of the other peers in the room.
         peers: Vec<String>,
         /// The servers to use.
         servers: Vec<IceServer>,
-        /// Entries of `iceServers` that could not be read, and why.
-        unread: Vec<String>,
+        /// URLs of `iceServers` that cannot be parsed, with the reason.
+        invalid: Vec<String>,
     },
-    /// Somebody came.
+    /// A peer entered the room.
     Joined(String),
-    /// Somebody is gone.
+    /// A peer left the room.
     Left(String),
     /// An offer.
     Offer {
-        /// Whose.
+        /// The sender.
         from: String,
         /// SDP.
         sdp: String,
     },
     /// An answer.
     Answer {
-        /// Whose.
+        /// The sender.
         from: String,
         /// SDP.
         sdp: String,
     },
-    /// A candidate as SDP writes it, or none: the end of candidates.
+    /// A candidate, or the end of candidates.
     Candidate {
-        /// Whose.
+        /// The sender.
         from: String,
-        /// `candidate:…`
+        /// `candidate:…` in the syntax of SDP; `None` is the end of candidates.
         candidate: Option<String>,
     },
-    /// The types of the other's selected pair, as the call page tells them.
+    /// The selected pair of the other peer, as the call page reports it.
     View {
-        /// Whose.
+        /// The sender.
         from: String,
-        /// Its own end, and ours as it sees it.
-        types: Types,
+        /// The types of its candidates.
+        types: PairTypes,
     },
-    /// The other hung up.
+    /// The other peer hung up.
     Bye(String),
-    /// The endpoint refused something.
+    /// The endpoint refused a message.
     Refused {
-        /// Its code.
+        /// The error code.
         code: String,
-        /// Its words.
+        /// The explanation.
         message: String,
     },
-    /// The connection to the endpoint is gone.
-    Gone(String),
+    /// The connection to the endpoint ended, with the reason.
+    Disconnected(String),
 }
 
-/// A connection to the signaling endpoint. Dropped, it is closed.
+/// Why the room cannot be entered.
+#[derive(Debug)]
+pub enum RendezvousError {
+    /// The file of authorities cannot be read.
+    Tls(io::Error),
+    /// The endpoint is not a WebSocket URL.
+    Url(tungstenite::Error),
+    /// No answer within [`CONNECT_TIMEOUT`].
+    NoAnswer,
+    /// The endpoint answered with an HTTP error.
+    Refused(StatusCode, String),
+    /// Connecting failed.
+    Connect(tungstenite::Error),
+}
+
+/// A connection to the signaling endpoint. Dropping it closes it.
 pub struct Rendezvous {
     incoming: mpsc::Receiver<Signal>,
     outgoing: mpsc::UnboundedSender<Value>,
-    writing: tokio::task::JoinHandle<()>,
+    writer: tokio::task::JoinHandle<()>,
 }
 
 impl Rendezvous {
-    /// Enters `room` at `endpoint` (`ws://` or `wss://`), with the room's access token where it asks for one.
+    /// Enters `room` at `endpoint` (`ws://` or `wss://`), with an access token if the endpoint requires one.
     ///
     /// # Errors
-    /// In words: the endpoint cannot be reached, or refuses.
+    /// [`RendezvousError`].
     pub async fn enter(
         endpoint: &str,
         room: &str,
         token: Option<&str>,
-        ca: Option<&Path>,
-    ) -> Result<Rendezvous, String> {
+        ca_file: Option<&Path>,
+    ) -> Result<Rendezvous, RendezvousError> {
         let mut url = format!(
             "{endpoint}{}room={}",
             if endpoint.contains('?') { '&' } else { '?' },
-            percent(room)
+            percent_encode(room)
         );
         if let Some(token) = token {
-            url.push_str(&format!("&token={}", percent(token)));
+            url.push_str(&format!("&token={}", percent_encode(token)));
         }
-        let tls = tls::verifying(ca).map_err(|error| error.to_string())?;
-        let mut request = url
-            .into_client_request()
-            .map_err(|error| error.to_string())?;
-        // We are what the endpoint's own page is: many let only such in, or give only such a relay.
+        let tls = tls::verifying(ca_file).map_err(RendezvousError::Tls)?;
+        let mut request = url.into_client_request().map_err(RendezvousError::Url)?;
+        // Endpoints may admit only their own page, or give only it a relay: its origin is sent.
         if let Some(origin) = origin(endpoint) {
             request.headers_mut().insert("origin", origin);
         }
-        let connecting =
+        let connect =
             connect_async_tls_with_config(request, None, true, Some(Connector::Rustls(tls)));
-        let connected = tokio::time::timeout(PATIENCE, connecting).await;
-        let (socket, _) = connected
-            .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
-            .map_err(refusal)?;
+        let (socket, _) = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+            .await
+            .map_err(|_| RendezvousError::NoAnswer)?
+            .map_err(connect_error)?;
         let (mut sink, mut stream) = socket.split();
         let (outgoing, mut to_send) = mpsc::unbounded_channel::<Value>();
         let (incoming_sender, incoming) = mpsc::channel(64);
-        let writing = tokio::spawn(async move {
+        let writer = tokio::spawn(async move {
             while let Some(message) = to_send.recv().await {
                 if sink.send(Message::text(message.to_string())).await.is_err() {
                     return;
                 }
             }
-            let _gone_already = sink.close().await;
+            let _closed = sink.close().await;
         });
         tokio::spawn(async move {
-            let ending = loop {
+            let reason = loop {
                 let signal = match stream.next().await {
-                    Some(Ok(Message::Text(text))) => Signal::read(text.as_str()),
+                    Some(Ok(Message::Text(text))) => Signal::parse(text.as_str()),
                     Some(Ok(Message::Close(frame))) => {
                         break frame.map_or_else(|| "closed".into(), |frame| frame.to_string());
                     }
@@ -141,23 +165,23 @@ impl Rendezvous {
                     return;
                 }
             };
-            let _nobody_waits = incoming_sender.send(Signal::Gone(ending)).await;
+            let _dropped = incoming_sender.send(Signal::Disconnected(reason)).await;
         });
         Ok(Rendezvous {
             incoming,
             outgoing,
-            writing,
+            writer,
         })
     }
 
-    /// Leaves the room, and waits until that is said: a connection that only breaks keeps its seat for a while, and the next
-    /// who enters meets nobody there.
+    /// Leaves the room, and waits until the close frame is sent. If the connection only broke, the endpoint would keep us in
+    /// the room for a while, and the next peer would wait for us.
     pub async fn leave(self) {
         drop(self.outgoing);
-        let _endpoint_is_deaf = tokio::time::timeout(FAREWELL, self.writing).await;
+        let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.writer).await;
     }
 
-    /// The next signal; `None` after [`Signal::Gone`].
+    /// Receives the next signal; `None` after [`Signal::Disconnected`].
     pub async fn next(&mut self) -> Option<Signal> {
         self.incoming.recv().await
     }
@@ -172,7 +196,7 @@ impl Rendezvous {
         self.send(json!({"type": "answer", "to": to, "sdp": sdp}));
     }
 
-    /// Sends a candidate as `RTCIceCandidate.toJSON` writes it, or `null`.
+    /// Sends a candidate and its mid in the form of `RTCIceCandidate.toJSON`, or `null` for the end of candidates.
     pub fn candidate(&self, to: &str, candidate: Option<(&str, &str)>) {
         let candidate = candidate.map(
             |(candidate, mid)| json!({"candidate": candidate, "sdpMid": mid, "sdpMLineIndex": 0}),
@@ -180,18 +204,18 @@ impl Rendezvous {
         self.send(json!({"type": "candidate", "to": to, "candidate": candidate}));
     }
 
-    /// Says good-bye to a peer.
-    pub fn bye(&self, to: &str) {
+    /// Tells a peer that we hang up.
+    pub fn hang_up(&self, to: &str) {
         self.send(json!({"type": "bye", "to": to}));
     }
 
     fn send(&self, message: Value) {
-        // When the endpoint is gone, the signals have said so.
-        let _gone = self.outgoing.send(message);
+        // If the connection has ended, `Signal::Disconnected` reports it.
+        let _ = self.outgoing.send(message);
     }
 }
 
-/// The origin of a page at the host of a `ws://` or `wss://` URL.
+/// The HTTP origin of the host of a `ws://` or `wss://` URL.
 fn origin(endpoint: &str) -> Option<HeaderValue> {
     let (scheme, rest) = endpoint.split_once("://")?;
     let scheme = if scheme.eq_ignore_ascii_case("wss") {
@@ -204,14 +228,14 @@ fn origin(endpoint: &str) -> Option<HeaderValue> {
 }
 
 impl Signal {
-    /// Reads a message; what is unknown is passed over, as the format may grow.
-    fn read(text: &str) -> Option<Signal> {
+    /// Parses a message; `None` for unknown ones, because the format may grow.
+    fn parse(text: &str) -> Option<Signal> {
         let message: Value = serde_json::from_str(text).ok()?;
-        let word = |key: &str| message.get(key).and_then(Value::as_str).map(str::to_owned);
+        let text = |key: &str| message.get(key).and_then(Value::as_str).map(str::to_owned);
         Some(match message.get("type")?.as_str()? {
             "welcome" => {
-                let (servers, unread) =
-                    read_servers(message.get("iceServers").unwrap_or(&Value::Null));
+                let (servers, invalid) =
+                    parse_servers(message.get("iceServers").unwrap_or(&Value::Null));
                 let peers = message
                     .get("peers")
                     .and_then(Value::as_array)
@@ -221,23 +245,23 @@ impl Signal {
                 Signal::Welcome {
                     peers,
                     servers,
-                    unread,
+                    invalid,
                 }
             }
-            "joined" => Signal::Joined(word("id")?),
-            "left" => Signal::Left(word("id")?),
+            "joined" => Signal::Joined(text("id")?),
+            "left" => Signal::Left(text("id")?),
             "offer" => Signal::Offer {
-                from: word("from")?,
-                sdp: word("sdp")?,
+                from: text("from")?,
+                sdp: text("sdp")?,
             },
             "answer" => Signal::Answer {
-                from: word("from")?,
-                sdp: word("sdp")?,
+                from: text("from")?,
+                sdp: text("sdp")?,
             },
-            "bye" => Signal::Bye(word("from")?),
+            "bye" => Signal::Bye(text("from")?),
             "error" => Signal::Refused {
-                code: word("code")?,
-                message: word("message").unwrap_or_default(),
+                code: text("code")?,
+                message: text("message").unwrap_or_default(),
             },
             "candidate" => {
                 let candidate = message
@@ -247,33 +271,33 @@ impl Signal {
                     .and_then(Value::as_str)
                     .filter(|text| !text.is_empty());
                 Signal::Candidate {
-                    from: word("from")?,
+                    from: text("from")?,
                     candidate: candidate.map(str::to_owned),
                 }
             }
             "message" => Signal::View {
-                from: word("from")?,
-                types: read_view(message.get("path")?)?,
+                from: text("from")?,
+                types: parse_view(message.get("path")?)?,
             },
             _ => return None,
         })
     }
 }
 
-/// Reads `{"local":{"type":"host",…},"remote":{"type":"relay"}}`.
-fn read_view(path: &Value) -> Option<Types> {
-    let kind = |end: &str| Kind::from_name(path.get(end)?.get("type")?.as_str()?);
-    Some(Types {
+/// Parses `{"local":{"type":"host",…},"remote":{"type":"relay"}}`.
+fn parse_view(path: &Value) -> Option<PairTypes> {
+    let kind = |end: &str| CandidateKind::from_name(path.get(end)?.get("type")?.as_str()?);
+    Some(PairTypes {
         local: kind("local")?,
         remote: kind("remote")?,
     })
 }
 
-/// Reads `iceServers`: the servers, and the entries that could not be read.
-fn read_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
-    let (mut servers, mut unread) = (Vec::new(), Vec::new());
+/// Parses `iceServers`: the servers, and the URLs that cannot be parsed with the reason.
+fn parse_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
+    let (mut servers, mut invalid) = (Vec::new(), Vec::new());
     for entry in list.as_array().into_iter().flatten() {
-        let word = |key: &str| {
+        let text = |key: &str| {
             entry
                 .get(key)
                 .and_then(Value::as_str)
@@ -287,38 +311,56 @@ fn read_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
         };
         for url in urls {
             match url.parse::<ServerUri>() {
-                Ok(url) => servers.push(IceServer {
-                    url,
-                    username: word("username"),
-                    credential: word("credential"),
+                Ok(uri) => servers.push(IceServer {
+                    uri,
+                    login: Login {
+                        username: text("username"),
+                        password: text("credential"),
+                    },
                 }),
-                Err(error) => unread.push(format!("{url}: {error}")),
+                Err(error) => invalid.push(format!("{url}: {error}")),
             }
         }
     }
     (servers, unread)
 }
 
-/// What an endpoint said instead of letting us in, in words.
-fn refusal(error: tungstenite::Error) -> String {
+/// The error of a refused handshake, with the `message` of its JSON body or the body itself.
+fn connect_error(error: tungstenite::Error) -> RendezvousError {
     let tungstenite::Error::Http(response) = &error else {
-        return error.to_string();
+        return RendezvousError::Connect(error);
     };
     let body = response
         .body()
         .as_deref()
         .map(String::from_utf8_lossy)
         .unwrap_or_default();
-    let said: Option<Value> = serde_json::from_str(&body).ok();
-    let message = said
+    let json: Option<Value> = serde_json::from_str(&body).ok();
+    let message = json
         .as_ref()
-        .and_then(|said| said.get("message").and_then(Value::as_str))
+        .and_then(|json| json.get("message").and_then(Value::as_str))
         .unwrap_or(body.trim());
-    format!("{} {}", response.status(), message).trim().into()
+    RendezvousError::Refused(response.status(), message.to_owned())
 }
 
-/// Percent-encodes what is not unreserved. RFC 3986 §2.3.
-fn percent(text: &str) -> String {
+impl fmt::Display for RendezvousError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RendezvousError::Tls(error) => error.fmt(f),
+            RendezvousError::Url(error) | RendezvousError::Connect(error) => error.fmt(f),
+            RendezvousError::NoAnswer => {
+                write!(f, "no answer within {} s", CONNECT_TIMEOUT.as_secs())
+            }
+            RendezvousError::Refused(status, message) if message.is_empty() => status.fmt(f),
+            RendezvousError::Refused(status, message) => write!(f, "{status} {message}"),
+        }
+    }
+}
+
+impl std::error::Error for RendezvousError {}
+
+/// Percent-encodes all octets that are not unreserved. RFC 3986 §2.3.
+fn percent_encode(text: &str) -> String {
     let mut out = String::new();
     for octet in text.bytes() {
         match octet {
@@ -331,31 +373,29 @@ fn percent(text: &str) -> String {
     out
 }
 
-/// How long the endpoint may take to let us in.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may take to hear that we leave.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_welcome_brings_the_servers() {
+    fn a_welcome_lists_peers_and_servers() {
         let text = r#"{"type":"welcome","id":"me","peers":["you"],"iceServers":[{"urls":["stun:h"]},
             {"urls":["turn:h?transport=udp","turns:h","http:x"],"username":"u","credential":"c"},{"urls":"stun:i"}]}"#;
         let Some(Signal::Welcome {
             peers,
             servers,
-            unread,
-        }) = Signal::read(text)
+            invalid,
+        }) = Signal::parse(text)
         else {
             panic!()
         };
         assert_eq!(peers, ["you"]);
         let urls: Vec<_> = servers
             .iter()
-            .map(|server| server.url.to_string())
+            .map(|server| server.uri.to_string())
             .collect();
         assert_eq!(
             urls,
@@ -367,14 +407,17 @@ mod tests {
             ]
         );
         assert_eq!(
-            (servers[1].username.as_str(), servers[1].credential.as_str()),
-            ("u", "c")
+            servers[1].login,
+            Login {
+                username: "u".into(),
+                password: "c".into(),
+            }
         );
-        assert_eq!(unread.len(), 1);
+        assert_eq!(invalid.len(), 1);
     }
 
     #[test]
-    fn an_endpoint_has_the_origin_of_its_page() {
+    fn the_origin_is_that_of_the_endpoints_page() {
         for (endpoint, wanted) in [
             ("ws://127.0.0.1:8080/signal", "http://127.0.0.1:8080"),
             ("wss://u:p@call.example?x=://y", "https://call.example"),
@@ -385,27 +428,27 @@ mod tests {
     }
 
     #[test]
-    fn a_page_tells_the_path_that_it_sees() {
+    fn a_page_reports_the_types_of_its_pair() {
         let text = r#"{"type":"message","from":"you","path":{"nat":null,"local":{"type":"relay","relayProtocol":"tls"},"remote":{"type":"srflx"}}}"#;
-        let Some(Signal::View { types, .. }) = Signal::read(text) else {
+        let Some(Signal::View { types, .. }) = Signal::parse(text) else {
             panic!()
         };
         assert_eq!(
             types,
-            Types {
-                local: Kind::Relay,
-                remote: Kind::Srflx
+            PairTypes {
+                local: CandidateKind::Relay,
+                remote: CandidateKind::Srflx
             }
         );
     }
 
     #[test]
-    fn the_end_of_candidates_is_told_in_two_ways() {
+    fn null_and_an_empty_candidate_are_the_end_of_candidates() {
         for text in ["null", r#"{"candidate":"","sdpMid":"0"}"#] {
             let text = format!(r#"{{"type":"candidate","from":"you","candidate":{text}}}"#);
             assert!(
                 matches!(
-                    Signal::read(&text),
+                    Signal::parse(&text),
                     Some(Signal::Candidate {
                         candidate: None,
                         ..
@@ -417,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_passed_over() {
+    fn unknown_and_incomplete_messages_are_ignored() {
         for text in [
             "",
             "[]",
@@ -425,12 +468,12 @@ mod tests {
             r#"{"type":"later"}"#,
             r#"{"type":"offer","sdp":"x"}"#,
         ] {
-            assert!(Signal::read(text).is_none(), "{text}");
+            assert!(Signal::parse(text).is_none(), "{text}");
         }
     }
 
     #[test]
-    fn room_names_are_escaped() {
-        assert_eq!(percent("a b&c=é"), "a%20b%26c%3D%C3%A9");
+    fn room_names_are_percent_encoded() {
+        assert_eq!(percent_encode("a b&c=é"), "a%20b%26c%3D%C3%A9");
     }
 }

@@ -1,12 +1,12 @@
-//! What became of a call: whether it connected, which way it went, and why not another way. For people and as JSON.
+//! The verdict on a call: whether it connected, by which path, and why not by another; as text and as JSON.
 //!
-//! The JSON is one object; members are added, never renamed. Times are milliseconds since both peers were in the room, unless they say otherwise.
+//! The JSON is one object. Members are added, never renamed. Times are milliseconds since both peers were in the room.
 //!
 //! ```json
 //! { "version": 1, "connected": true, "path": "direct" | "relay" | null, "expected": "direct" | "relay" | "any", "as_expected": true,
 //!   "failure": null | { "code": "…", "message": "…" },
-//!   "pair": null | { "local": END, "remote": END },              // the selected pair as we see it
-//!   "theirs": null | { "local": "host", "remote": "relay" },     // the candidate types as the other end sees them, when it is a hairpin peer
+//!   "pair": null | { "local": END, "remote": END },              // the selected pair as this peer sees it
+//!   "theirs": null | { "local": "host", "remote": "relay" },     // the candidate types as the other peer sees them, if it reports them
 //!   "candidates": { "local": [CANDIDATE], "remote": [CANDIDATE] },
 //!   "checks": [ { "local": "192.0.2.1:5", "remote": "192.0.2.2:6", "sent": 3, "answered": 2 } ],
 //!   "steps": { "welcome": 3, "first_candidate": 1, "gathered": 40, "ice": 120, "connected": 180, "channel": 200, "first_message": 210 },
@@ -17,84 +17,86 @@
 //! ```
 //!
 //! END is `{ "type": "host" | "srflx" | "prflx" | "relay", "address": "…", "server": null | "turn:…", "transport": null | "udp" | "tcp" | "tls" }`, the latter two for
-//! our own relayed end; CANDIDATE is `{ "type", "address", "server", "at", "fate": "selected" | "unused" | "unanswered" | "failed", "why": null | "…" }`.
+//! our own relayed candidate; CANDIDATE is `{ "type", "address", "server", "at", "fate": "selected" | "unused" | "unanswered" | "failed", "why": null | "…" }`.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::Table;
 use serde::Serialize;
 
-/// The verdict on one call. See the module's page for the JSON.
+use crate::peer::table::bordered_table;
+
+/// The verdict on one call.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verdict {
-    /// The version of this shape.
+    /// The version of this format.
     pub version: u8,
-    /// Whether a data channel opened.
+    /// A data channel opened, and the call did not fail later.
     pub connected: bool,
-    /// Which way the call went at its end.
-    pub path: Option<Path>,
-    /// Which way it was expected to go.
-    pub expected: Expected,
-    /// Whether it connected, and that way.
+    /// The path at the end of the call.
+    pub path: Option<CallPath>,
+    /// The path that the user expects.
+    pub expected: ExpectedPath,
+    /// The call connected by the expected path.
     pub as_expected: bool,
-    /// Why it did not connect.
+    /// Why the call failed.
     pub failure: Option<Failure>,
     /// The selected pair.
-    pub pair: Option<Pair>,
-    /// The types of the other end's selected pair.
-    pub theirs: Option<Types>,
+    pub pair: Option<SelectedPair>,
+    /// The candidate types of the selected pair as the other peer sees them.
+    pub theirs: Option<PairTypes>,
     /// Every candidate.
     pub candidates: Candidates,
-    /// Every pair on which we sent connectivity checks.
-    pub checks: Vec<Checks>,
+    /// Every pair on which connectivity checks were sent.
+    pub checks: Vec<PairChecks>,
     /// When each step was reached.
     pub steps: Steps,
     /// The numbered messages.
     pub messages: Messages,
-    /// Audio and video, when asked for.
-    pub media: Option<Media>,
-    /// How the path changed during the call.
-    pub moves: Vec<Move>,
+    /// Audio and video frames, if requested.
+    pub media: Option<MediaCounts>,
+    /// Changes of the path during the call.
+    #[serde(rename = "moves")]
+    pub path_changes: Vec<PathChange>,
 }
 
-/// Which way a call goes.
+/// The path of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Path {
-    /// From one to the other.
+pub enum CallPath {
+    /// Between the peers.
     Direct,
-    /// Through a TURN server, at either end.
+    /// Through a TURN server of either peer.
     Relay,
 }
 
-/// Which way a call is expected to go.
+/// The path that the user expects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Expected {
-    /// From one to the other.
+pub enum ExpectedPath {
+    /// Between the peers.
     Direct,
-    /// Through a TURN server.
+    /// Through a TURN server of either peer.
     Relay,
-    /// Any way.
+    /// Either.
     #[default]
     Any,
 }
 
-/// Why a call did not come about.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// A word for programs: `signaling`, `servers`, `nobody`, `left`, `network`, `sdp`, `ice`, `stopped`, `lost`.
-    pub code: &'static str,
-    /// A sentence for people.
+    /// The kind of failure, for programs.
+    pub code: FailureCode,
+    /// What happened.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure with its word and its sentence.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Failure {
+    /// A failure of this kind.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Failure {
         Failure {
             code,
             message: message.into(),
@@ -102,24 +104,48 @@ impl Failure {
     }
 }
 
-/// The two ends of a selected pair.
-#[derive(Clone, Debug, Serialize)]
-pub struct Pair {
-    /// Ours.
-    pub local: End,
-    /// Theirs.
-    pub remote: End,
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailureCode {
+    /// The signaling endpoint cannot be reached, or refuses.
+    Signaling,
+    /// The endpoint offers no usable TURN server, and only relayed candidates are allowed.
+    Servers,
+    /// No other peer entered the room.
+    Nobody,
+    /// The other peer left before the call connected.
+    Left,
+    /// This machine has no usable address or socket, or TLS cannot be configured.
+    Network,
+    /// An offer or an answer cannot be used.
+    Sdp,
+    /// No pair of candidates works.
+    Ice,
+    /// A signal ended the program before the call connected.
+    Stopped,
+    /// The path died and no other was found.
+    Lost,
 }
 
-/// One end of a pair.
+/// The two candidates of a selected pair.
 #[derive(Clone, Debug, Serialize)]
-pub struct End {
-    /// The candidate's type.
+pub struct SelectedPair {
+    /// Our candidate.
+    pub local: PairEnd,
+    /// The candidate of the other peer.
+    pub remote: PairEnd,
+}
+
+/// One candidate of a selected pair.
+#[derive(Clone, Debug, Serialize)]
+pub struct PairEnd {
+    /// Its type.
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: CandidateKind,
     /// Its address.
     pub address: SocketAddr,
-    /// The server that relays for it, where that is ours to know.
+    /// The server that relays for it; only of our own candidate.
     pub server: Option<String>,
     /// The transport to that server.
     pub transport: Option<&'static str>,
@@ -128,111 +154,111 @@ pub struct End {
 /// A candidate's type. RFC 8445 §5.1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum CandidateKind {
     /// An address of the machine.
     Host,
-    /// What a server saw.
+    /// Server reflexive: an address as a server sees it.
     Srflx,
-    /// What the other peer saw.
+    /// Peer reflexive: an address as the other peer sees it.
     Prflx,
     /// A relayed address.
     Relay,
 }
 
-/// The types of a pair's ends.
+/// The types of a pair's candidates as one peer sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Types {
-    /// The other peer's own end.
-    pub local: Kind,
-    /// Our end as it sees it.
-    pub remote: Kind,
+pub struct PairTypes {
+    /// Of its own candidate.
+    pub local: CandidateKind,
+    /// Of the candidate of the other peer.
+    pub remote: CandidateKind,
 }
 
-/// All candidates.
+/// All candidates of a call.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Candidates {
-    /// Ours.
-    pub local: Vec<Candidate>,
-    /// Theirs.
-    pub remote: Vec<Candidate>,
+    /// Our candidates.
+    pub local: Vec<CandidateReport>,
+    /// Those of the other peer.
+    pub remote: Vec<CandidateReport>,
 }
 
-/// A candidate, or what should have become one.
+/// A candidate, or a server that returned none.
 #[derive(Clone, Debug, Serialize)]
-pub struct Candidate {
+pub struct CandidateReport {
     /// Its type.
     #[serde(rename = "type")]
-    pub kind: Kind,
-    /// Its address, unless it failed.
+    pub kind: CandidateKind,
+    /// Its address; `None` if the server returned none.
     pub address: Option<SocketAddr>,
-    /// The server it came from.
+    /// The server that returned it.
     pub server: Option<String>,
-    /// When it was there.
+    /// When it was known.
     pub at: Option<u64>,
-    /// What became of it.
+    /// Whether it was used.
     pub fate: Fate,
-    /// Why.
+    /// Why it was not.
     pub why: Option<String>,
 }
 
-/// What became of a candidate.
+/// Whether a candidate was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
     /// It is in the selected pair.
     Selected,
-    /// It works, or was not tried; another was better.
+    /// It works, or was not tried: another was better.
     Unused,
-    /// Checks from or to it stayed without answer.
+    /// Connectivity checks from or to it were not answered.
     Unanswered,
-    /// It never came to be.
+    /// The server returned no candidate, or we cannot use it.
     Failed,
 }
 
 /// The connectivity checks on one pair.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Checks {
+pub struct PairChecks {
     /// The address that we sent from.
     pub local: SocketAddr,
     /// The address that we sent to.
     pub remote: SocketAddr,
     /// Binding requests sent.
     pub sent: u32,
-    /// Binding successes received.
+    /// Success responses received.
     pub answered: u32,
 }
 
-/// When each step was reached, in milliseconds since both peers were in the room (earlier ones count as 0).
+/// When each step was reached, in milliseconds since both peers were in the room; 0 for earlier steps.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Steps {
-    /// The signaling endpoint let us in.
+    /// The signaling endpoint admitted us to the room.
     pub welcome: Option<u64>,
-    /// The first candidate was there.
+    /// The first candidate was gathered.
     pub first_candidate: Option<u64>,
-    /// All servers had been asked.
+    /// All candidates were gathered.
     pub gathered: Option<u64>,
-    /// ICE had a working pair.
+    /// ICE found a working pair.
     pub ice: Option<u64>,
-    /// DTLS stood.
+    /// The DTLS handshake was complete.
     pub connected: Option<u64>,
     /// The data channel was open.
     pub channel: Option<u64>,
-    /// The first message had come.
+    /// The first message was received.
     pub first_message: Option<u64>,
 }
 
 /// The numbered messages of a call.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Messages {
-    /// Sent by us.
+    /// Messages sent.
     pub sent: u64,
-    /// Answered by the other.
+    /// Messages sent that were answered.
     pub answered: u64,
-    /// Received from the other.
+    /// Messages received.
     pub received: u64,
-    /// The share of ours that got no answer.
+    /// The share of messages sent that were not answered.
     pub lost_percent: f64,
-    /// The longest time between two messages that came in.
+    /// The longest time between two messages received.
     pub longest_silence_ms: u64,
     /// Round trips.
     pub rtt_ms: Option<RoundTrips>,
@@ -249,41 +275,41 @@ pub struct RoundTrips {
     pub most: f64,
 }
 
-/// Frames of both kinds.
+/// Frames of audio and video.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Media {
+pub struct MediaCounts {
     /// Audio frames of 20 ms.
-    pub audio: Frames,
+    pub audio: FrameCounts,
     /// Video frames.
-    pub video: Frames,
+    pub video: FrameCounts,
 }
 
-/// Frames of one kind.
+/// Frames of one track.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Frames {
-    /// Sent.
+pub struct FrameCounts {
+    /// Frames sent.
     pub sent: u64,
-    /// Received whole.
+    /// Frames received completely.
     pub received: u64,
 }
 
-/// A change of path in mid-call.
+/// A change of path during a call.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Move {
-    /// When the new path carried its first message.
+pub struct PathChange {
+    /// When the first packet arrived by the new path.
     pub at: u64,
-    /// The way before.
-    pub from: Path,
-    /// The way after.
-    pub to: Path,
-    /// How long nothing came in.
+    /// The path before.
+    pub from: CallPath,
+    /// The path after.
+    pub to: CallPath,
+    /// Milliseconds without a message before the change.
     pub silent_ms: u64,
-    /// Whether it took an ICE restart.
+    /// ICE was restarted before.
     pub restarted: bool,
 }
 
 impl Verdict {
-    /// 0 connected as expected, 3 connected another way, 4 not connected.
+    /// 0 if connected as expected, 3 if connected by another path, 4 if not connected.
     pub fn exit_code(&self) -> ExitCode {
         match (self.connected, self.as_expected) {
             (true, true) => ExitCode::SUCCESS,
@@ -302,7 +328,7 @@ impl fmt::Display for Verdict {
         if let Some(types) = self.theirs {
             writeln!(
                 f,
-                "  as the other end sees it: {} ⇄ {}",
+                "  as the other peer sees it: {} ⇄ {}",
                 types.local.name(),
                 types.remote.name()
             )?;
@@ -325,27 +351,26 @@ impl fmt::Display for Verdict {
             }
             writeln!(f, "; longest silence {longest_silence_ms} ms")?;
         }
-        if let Some(Media { audio, video }) = self.media {
-            let (to, from) = ((audio.sent, video.sent), (audio.received, video.received));
+        if let Some(MediaCounts { audio, video }) = self.media {
             writeln!(
                 f,
                 "  frames: audio {} sent, {} received; video {} sent, {} received",
-                to.0, from.0, to.1, from.1
+                audio.sent, audio.received, video.sent, video.received
             )?;
         }
-        for moved in &self.moves {
-            let how = if moved.restarted {
+        for change in &self.path_changes {
+            let restart = if change.restarted {
                 " after an ICE restart"
             } else {
                 ""
             };
             writeln!(
                 f,
-                "  {} ms: {} to {}{how}, {} ms of silence",
-                moved.at,
-                moved.from.name(),
-                moved.to.name(),
-                moved.silent_ms
+                "  {} ms: {} to {}{restart}, {} ms of silence",
+                change.at,
+                change.from.name(),
+                change.to.name(),
+                change.silent_ms
             )?;
         }
         let steps: Vec<_> = self
@@ -362,29 +387,26 @@ impl fmt::Display for Verdict {
 impl Verdict {
     fn headline(&self) -> String {
         match (&self.failure, self.path) {
-            (Some(Failure { message, .. }), _) => format!("NOT CONNECTED: {message}"),
-            (None, Some(path)) if self.as_expected => format!("CONNECTED, {}", path.name()),
+            (Some(Failure { message, .. }), _) => format!("not connected: {message}"),
+            (None, Some(path)) if self.as_expected => format!("connected, {}", path.name()),
             (None, Some(path)) => format!(
-                "CONNECTED, {}, but {} was expected",
+                "connected, {}, but {} was expected",
                 path.name(),
                 self.expected.name()
             ),
-            (None, None) => "CONNECTED, by a path that could not be told".into(),
+            (None, None) => "connected, by an unknown path".into(),
         }
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table
-            .load_style(UTF8_BORDERS_ONLY)
-            .set_content_arrangement(ContentArrangement::Dynamic);
+        let mut table = bordered_table();
         table.set_header([
             "",
             "candidate",
             "address",
             "server",
             "ms",
-            "what became of it",
+            "result",
         ]);
         for (side, list) in [
             ("ours", &self.candidates.local),
@@ -412,58 +434,64 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for PairEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.name(), self.address)?;
         match (&self.server, self.transport) {
-            (Some(server), Some(transport)) => write!(f, " (by {server} over {transport})"),
+            (Some(server), Some(transport)) => write!(f, " (relayed by {server} over {transport})"),
             _ => Ok(()),
         }
     }
 }
 
-impl Path {
-    /// `direct`, `relay`.
+impl CallPath {
+    /// The name in reports.
     pub const fn name(self) -> &'static str {
         match self {
-            Path::Direct => "direct",
-            Path::Relay => "relay",
+            CallPath::Direct => "direct",
+            CallPath::Relay => "relay",
         }
     }
 }
 
-impl Expected {
-    /// Whether this way is fine.
-    pub fn admits(self, path: Path) -> bool {
-        matches!(
-            (self, path),
-            (Expected::Any, _) | (Expected::Direct, Path::Direct) | (Expected::Relay, Path::Relay)
-        )
+impl ExpectedPath {
+    /// Returns true if the path is as expected.
+    pub fn accepts(self, path: CallPath) -> bool {
+        match self {
+            ExpectedPath::Any => true,
+            ExpectedPath::Direct => path == CallPath::Direct,
+            ExpectedPath::Relay => path == CallPath::Relay,
+        }
     }
 
     const fn name(self) -> &'static str {
         match self {
-            Expected::Direct => "direct",
-            Expected::Relay => "relay",
-            Expected::Any => "any",
+            ExpectedPath::Direct => "direct",
+            ExpectedPath::Relay => "relay",
+            ExpectedPath::Any => "any",
         }
     }
 }
 
-impl Kind {
-    /// As SDP writes it.
+impl CandidateKind {
+    /// The name in SDP.
     pub const fn name(self) -> &'static str {
         match self {
-            Kind::Host => "host",
-            Kind::Srflx => "srflx",
-            Kind::Prflx => "prflx",
-            Kind::Relay => "relay",
+            CandidateKind::Host => "host",
+            CandidateKind::Srflx => "srflx",
+            CandidateKind::Prflx => "prflx",
+            CandidateKind::Relay => "relay",
         }
     }
 
-    /// The type that SDP writes so.
-    pub fn from_name(name: &str) -> Option<Kind> {
-        [Kind::Host, Kind::Srflx, Kind::Prflx, Kind::Relay]
+    /// The type with this name in SDP.
+    pub fn from_name(name: &str) -> Option<CandidateKind> {
+        [
+            CandidateKind::Host,
+            CandidateKind::Srflx,
+            CandidateKind::Prflx,
+            CandidateKind::Relay,
+        ]
             .into_iter()
             .find(|kind| kind.name() == name)
     }
@@ -494,10 +522,10 @@ impl Steps {
         [
             ("in the room", welcome),
             ("first candidate", first_candidate),
-            ("all gathered", gathered),
+            ("candidates gathered", gathered),
             ("ICE", ice),
             ("DTLS", connected),
-            ("channel", channel),
+            ("data channel", channel),
             ("first message", first_message),
         ]
     }

@@ -2,31 +2,31 @@
 
 use std::time::Duration;
 
-use hairpin::peer::call::agent::{Policy, Settings, call};
-use hairpin::peer::verdict::{Expected, Kind, Path, Verdict};
+use hairpin::peer::call::agent::{CallSettings, CandidatePolicy, call};
+use hairpin::peer::verdict::{CallPath, CandidateKind, ExpectedPath, FailureCode, Verdict};
 use hairpin::turn::Transport;
 use serde_json::json;
 
 use crate::coturn::Coturn;
 use crate::rendezvous;
 
-fn settings(signal: &str) -> Settings {
-    Settings {
+fn settings(signal: &str) -> CallSettings {
+    CallSettings {
         signal: signal.into(),
         room: "a room".into(),
         token: None,
-        policy: Policy::All,
-        expected: Expected::Any,
+        policy: CandidatePolicy::All,
+        expected: ExpectedPath::Any,
         transports: Vec::new(),
         media: false,
         duration: Duration::from_secs(1),
-        patience: Duration::from_secs(20),
-        wait: Duration::from_secs(20),
-        ca: None,
+        connect_timeout: Duration::from_secs(20),
+        join_timeout: Duration::from_secs(20),
+        ca_file: None,
     }
 }
 
-async fn both(one: &Settings, other: &Settings) -> [Verdict; 2] {
+async fn both(one: &CallSettings, other: &CallSettings) -> [Verdict; 2] {
     let (one, other) = tokio::join!(call(one, |_| {}), call(other, |_| {}));
     [one, other]
 }
@@ -34,16 +34,16 @@ async fn both(one: &Settings, other: &Settings) -> [Verdict; 2] {
 #[tokio::test]
 async fn two_peers_connect_directly_and_exchange_messages_and_media() {
     let signal = rendezvous::start(json!([])).await;
-    let settings = Settings {
+    let settings = CallSettings {
         media: true,
-        expected: Expected::Direct,
+        expected: ExpectedPath::Direct,
         ..settings(&signal)
     };
     for verdict in both(&settings, &settings).await {
         assert!(verdict.connected && verdict.as_expected, "{verdict}");
         assert_eq!(
             (verdict.path, verdict.theirs.unwrap().local),
-            (Some(Path::Direct), Kind::Host),
+            (Some(CallPath::Direct), CandidateKind::Host),
             "{verdict}"
         );
         let messages = verdict.messages;
@@ -60,18 +60,18 @@ async fn two_peers_connect_directly_and_exchange_messages_and_media() {
 }
 
 #[tokio::test]
-async fn a_peer_that_may_only_relay_and_has_no_relay_does_not_connect() {
+async fn relay_only_without_a_relay_does_not_connect() {
     let signal = rendezvous::start(json!([])).await;
-    let all = Settings {
-        patience: Duration::from_secs(2),
+    let all = CallSettings {
+        connect_timeout: Duration::from_secs(2),
         ..settings(&signal)
     };
-    let relay = Settings {
-        policy: Policy::Relay,
+    let relay = CallSettings {
+        policy: CandidatePolicy::Relay,
         ..all.clone()
     };
     let [relayed, other] = both(&relay, &all).await;
-    for (verdict, code) in [(relayed, "servers"), (other, "left")] {
+    for (verdict, code) in [(relayed, FailureCode::Servers), (other, FailureCode::Left)] {
         assert!(
             !verdict.connected && !verdict.as_expected && verdict.path.is_none(),
             "{verdict}"
@@ -81,11 +81,11 @@ async fn a_peer_that_may_only_relay_and_has_no_relay_does_not_connect() {
 }
 
 #[tokio::test]
-async fn a_transport_that_no_server_is_reached_over_is_named() {
+async fn a_transport_without_a_server_is_named_in_the_failure() {
     let servers = json!([{"urls": ["turn:127.0.0.1:9?transport=udp"], "username": "user", "credential": "pass"}]);
     let signal = rendezvous::start(servers).await;
-    let tls = Settings {
-        policy: Policy::Relay,
+    let tls = CallSettings {
+        policy: CandidatePolicy::Relay,
         transports: vec![Transport::Tls],
         ..settings(&signal)
     };
@@ -100,10 +100,10 @@ async fn a_transport_that_no_server_is_reached_over_is_named() {
 
 /// The next who comes must not meet a peer that has given up.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_up_leaves_the_room() {
+async fn a_peer_that_gives_up_leaves_the_room() {
     let (signal, mut left) = rendezvous::watched(json!([])).await;
-    let alone = Settings {
-        wait: Duration::from_millis(1),
+    let alone = CallSettings {
+        join_timeout: Duration::from_millis(1),
         ..settings(&signal)
     };
     // As a program does: nothing goes on once the call has returned.
@@ -115,27 +115,27 @@ async fn who_gives_up_leaves_the_room() {
         runtime.block_on(call(&alone, |_| {}))
     };
     let verdict = std::thread::scope(|scope| scope.spawn(program).join().unwrap());
-    assert_eq!(verdict.failure.unwrap().code, "nobody");
+    assert_eq!(verdict.failure.unwrap().code, FailureCode::Nobody);
     assert_eq!(left.recv().await, Some(true), "closed, not broken");
 }
 
 #[tokio::test]
-async fn nobody_in_the_room_and_no_endpoint_are_told_apart() {
+async fn an_empty_room_and_a_missing_endpoint_are_distinguished() {
     let signal = rendezvous::start(json!([])).await;
-    let alone = Settings {
-        wait: Duration::from_millis(300),
+    let alone = CallSettings {
+        join_timeout: Duration::from_millis(300),
         ..settings(&signal)
     };
-    assert_eq!(call(&alone, |_| {}).await.failure.unwrap().code, "nobody");
+    assert_eq!(call(&alone, |_| {}).await.failure.unwrap().code, FailureCode::Nobody);
     let nowhere = settings("ws://127.0.0.1:9/signal");
     assert_eq!(
         call(&nowhere, |_| {}).await.failure.unwrap().code,
-        "signaling"
+        FailureCode::Signaling
     );
 }
 
 #[tokio::test]
-async fn forced_relay_goes_over_the_wanted_transport() {
+async fn a_relayed_call_uses_the_requested_transport() {
     let Some(coturn) = Coturn::start(&STATIC_USER) else {
         return;
     };
@@ -145,9 +145,9 @@ async fn forced_relay_goes_over_the_wanted_transport() {
     let signal = rendezvous::start(servers).await;
     for (transport, name) in [(Transport::Udp, "udp"), (Transport::Tcp, "tcp")] {
         let all = settings(&signal);
-        let relay = Settings {
-            policy: Policy::Relay,
-            expected: Expected::Relay,
+        let relay = CallSettings {
+            policy: CandidatePolicy::Relay,
+            expected: ExpectedPath::Relay,
             transports: vec![transport],
             ..all.clone()
         };
@@ -157,7 +157,7 @@ async fn forced_relay_goes_over_the_wanted_transport() {
             let local = &verdict.pair.as_ref().unwrap().local;
             assert_eq!(
                 (local.kind, local.transport),
-                (Kind::Relay, Some(name)),
+                (CandidateKind::Relay, Some(name)),
                 "{verdict}"
             );
             assert!(verdict.messages.answered > 5, "{verdict}");

@@ -2,23 +2,24 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hairpin::peer::check::report::{Health, Outcome, Report, Severity};
-use hairpin::peer::check::run::{Credentials, Settings, check};
+use hairpin::client::credentials::Credentials;
+use hairpin::peer::check::report::{Health, Report, Severity, Step, StepOutcome};
+use hairpin::peer::check::run::{CheckSettings, check};
 use hairpin::turn::client_state::Login;
 
 use crate::coturn::Coturn;
 
-async fn examine(
+async fn run_check(
     urls: &[String],
     credentials: Credentials,
     ca: Option<&std::path::Path>,
 ) -> Report {
     let urls = urls.iter().map(|url| url.parse().unwrap()).collect();
     check(
-        &Settings {
-            urls,
+        &CheckSettings {
+            uris: urls,
             credentials,
-            ca: ca.map(Into::into),
+            ca_file: ca.map(Into::into),
         },
         |_| {},
     )
@@ -47,7 +48,7 @@ async fn a_healthy_server_passes_every_step_over_udp_and_tcp() {
     let Some(coturn) = Coturn::start(&STATIC_USER) else {
         return;
     };
-    let report = examine(
+    let report = run_check(
         &[format!("turn:127.0.0.1:{}", coturn.port)],
         login("user", "pass"),
         None,
@@ -63,21 +64,21 @@ async fn a_healthy_server_passes_every_step_over_udp_and_tcp() {
             server
                 .steps
                 .iter()
-                .all(|step| step.outcome == Outcome::Done),
+                .all(|step| step.outcome == StepOutcome::Done),
             "{report}"
         );
         for step in [
-            "binding",
-            "allocate",
-            "permission",
-            "echo",
-            "inward",
-            "outward",
-            "channel",
-            "refresh",
-            "release",
+            Step::Binding,
+            Step::Allocate,
+            Step::Permission,
+            Step::Echo,
+            Step::Inward,
+            Step::Outward,
+            Step::Channel,
+            Step::Refresh,
+            Step::Release,
         ] {
-            assert!(server.did(step), "{step}: {report}");
+            assert!(server.passed(step), "{}: {report}", step.name());
         }
         assert!(
             server.relayed.is_some()
@@ -93,7 +94,7 @@ async fn a_healthy_server_passes_every_step_over_udp_and_tcp() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
+async fn a_wrong_password_a_wrong_secret_and_an_expired_username_are_distinguished() {
     let Some(coturn) = Coturn::start(&[
         "--use-auth-secret",
         "--static-auth-secret=north",
@@ -103,9 +104,9 @@ async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
         return;
     };
     let url = [format!("turn:127.0.0.1:{}?transport=udp", coturn.port)];
-    let secret = |secret: &str| Credentials::Secret {
+    let secret = |secret: &str| Credentials::SharedSecret {
         secret: secret.into(),
-        name: Some("me".into()),
+        user: Some("me".into()),
     };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -123,7 +124,7 @@ async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
         (login(&expired, &expired_password), "expired"),
         (Credentials::None, "credentials-needed"),
     ] {
-        let report = examine(&url, credentials, None).await;
+        let report = run_check(&url, credentials, None).await;
         assert_eq!(
             (codes(&report), report.health),
             (vec![code], Health::Dead),
@@ -131,16 +132,16 @@ async fn a_wrong_password_a_wrong_secret_and_an_expired_name_are_told_apart() {
         );
     }
     // Its relay may not reach loopback here: nothing passes, but the secret is right.
-    let report = examine(&url, secret("north"), None).await;
-    assert!(report.servers[0].did("allocate"), "{report}");
+    let report = run_check(&url, secret("north"), None).await;
+    assert!(report.servers[0].passed(Step::Allocate), "{report}");
 }
 
 #[tokio::test]
-async fn udp_that_does_not_pass_is_told_where_tcp_works() {
+async fn blocked_udp_is_reported_if_tcp_works() {
     let Some(coturn) = Coturn::start(&[&STATIC_USER[..], &["--no-udp"]].concat()) else {
         return;
     };
-    let report = examine(
+    let report = run_check(
         &[format!("turn:127.0.0.1:{}", coturn.port)],
         login("user", "pass"),
         None,
@@ -157,7 +158,7 @@ async fn udp_that_does_not_pass_is_told_where_tcp_works() {
 }
 
 #[tokio::test]
-async fn tls_shows_its_version_and_certificate() {
+async fn version_and_certificate_of_tls_are_reported() {
     let directory = std::env::temp_dir().join(format!("hairpin-check-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();
     let (ca, certificate, key) = (
@@ -203,19 +204,19 @@ async fn tls_shows_its_version_and_certificate() {
         return;
     };
     let url = [format!("turns:127.0.0.1:{tls_port}")];
-    let trusted = examine(&url, login("user", "pass"), Some(&ca)).await;
+    let trusted = run_check(&url, login("user", "pass"), Some(&ca)).await;
     assert_eq!(trusted.health, Health::Well, "{trusted}");
     let tls = trusted.servers[0].tls.clone().unwrap();
     assert!(tls.version.unwrap().starts_with("TLS") && tls.problem.is_none());
     assert!((20_000..40_000).contains(&tls.expires_in_days.unwrap()));
-    let unknown = examine(&url, login("user", "pass"), None).await;
+    let unknown = run_check(&url, login("user", "pass"), None).await;
     assert_eq!(
         (codes(&unknown), unknown.health),
         (vec!["certificate"], Health::Ailing),
         "{unknown}"
     );
     // Whether its authority is known cannot be seen over DTLS, whose certificate comes alone; its name and its dates can.
-    let dtls = examine(
+    let dtls = run_check(
         &[format!("turns:127.0.0.1:{tls_port}?transport=udp")],
         login("user", "pass"),
         None,
@@ -232,10 +233,10 @@ async fn tls_shows_its_version_and_certificate() {
         "{dtls}"
     );
     assert!(
-        dtls.servers[0].did("tls") && dtls.servers[0].did("outward"),
+        dtls.servers[0].passed(Step::Tls) && dtls.servers[0].passed(Step::Outward),
         "{dtls}"
     );
-    let other = examine(
+    let other = run_check(
         &[format!("turns:localhost:{tls_port}?transport=udp")],
         login("user", "pass"),
         None,
@@ -246,7 +247,7 @@ async fn tls_shows_its_version_and_certificate() {
 }
 
 #[tokio::test]
-async fn nobody_and_somebody_else_are_told() {
+async fn a_closed_port_and_another_service_are_distinguished() {
     let refused = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -270,7 +271,7 @@ async fn nobody_and_somebody_else_are_told() {
         (format!("turns:127.0.0.1:{refused}?transport=udp"), "dtls"),
         ("stun:no-such-host.invalid".to_owned(), "unresolved"),
     ] {
-        let report = examine(&[url], login("user", "pass"), None).await;
+        let report = run_check(&[url], login("user", "pass"), None).await;
         assert_eq!(
             (codes(&report), report.health),
             (vec![code], Health::Dead),

@@ -15,6 +15,7 @@ use crate::bench::search::{MAX_LOSS, Probe};
 use crate::turn::Transport;
 use serde::Serialize;
 use std::fmt;
+use std::time::Duration;
 
 /// The result of a run. `--json` prints exactly this.
 #[derive(Serialize)]
@@ -421,11 +422,11 @@ impl Latency {
 impl ProcessReport {
     fn of(usage: &UsageInterval) -> ProcessReport {
         let packets = usage.packets.max(1) as f64;
-        let ticks = usage.used.user + usage.used.system;
+        let total = usage.used.user + usage.used.system;
         ProcessReport {
             cpu_ns_per_packet: usage.used.cpu as f64 / packets,
             cores: usage.used.cpu as f64 / 1e9 / usage.seconds.max(1e-9),
-            kernel: (ticks >= MIN_TICKS).then(|| usage.used.system as f64 / ticks as f64),
+            kernel: (total >= MIN_CPU_TIME).then(|| usage.used.system.div_duration_f64(total)),
             resident_octets: usage.used.resident,
             threads: usage.used.threads,
             switches_per_packet: usage.used.switches as f64 / packets,
@@ -505,8 +506,8 @@ fn micro(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 
-/// Ticks of CPU time from which the share of kernel time is computed at least.
-const MIN_TICKS: u64 = 20;
+/// CPU time below which the share of kernel time is unknown: it is measured in steps of 10 ms.
+const MIN_CPU_TIME: Duration = Duration::from_millis(200);
 /// Seconds of silence at the end of a run that mean that the server is gone.
 const MAX_SILENCE: f64 = 1.0;
 /// Answers per second that hairpin gives one network without authentication by default, with a burst of half a second.
@@ -517,7 +518,6 @@ mod tests {
     use super::*;
     use crate::bench::plan::BenchOptions;
     use crate::client::credentials::Credentials;
-    use std::time::Duration;
 
     fn plan(workload: Workload, server: &str, rate: Option<Rate>) -> Plan {
         let options = BenchOptions {

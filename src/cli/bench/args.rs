@@ -2,8 +2,8 @@
 
 use crate::bench::plan::{BenchOptions, Direction, PlanError, Workload};
 use crate::bench::rate::Rate;
+use crate::cli::duration::duration;
 use crate::client::credentials::Credentials;
-use crate::config::value;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ pub struct Bench {
     #[arg(long, value_name = "PPS|max")]
     pub rate: Option<Rate>,
     /// How long to measure
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = value::duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub duration: Duration,
     /// Direction of relayed packets [default: up]
     #[arg(long, value_enum)]

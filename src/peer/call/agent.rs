@@ -11,203 +11,210 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig,
 use tokio::sync::mpsc;
 
 use crate::client::transport::tls;
-use crate::peer::call::candidates::Ledger;
-use crate::peer::call::exchange::{Exchange, Heard};
-use crate::peer::call::gather::Packet;
-use crate::peer::call::gather::{Found, Host, IceServer, gather, keep_allowed};
+use crate::peer::call::allocations::{Allocations, RelayedCandidate};
+use crate::peer::call::candidates::CandidateTable;
+use crate::peer::call::gather::{GatherEvent, NoRelay, gather, retain_allowed};
+use crate::peer::call::host::{Host, IncomingPacket};
 use crate::peer::call::media::Tracks;
+use crate::peer::call::messages::{IncomingMessage, MessageExchange};
 use crate::peer::call::negotiation::{LABEL, Negotiation, channel_config};
-use crate::peer::call::relays::{Ready, Relays};
-use crate::peer::rendezvous::Signal;
-use crate::peer::verdict::{Expected, Failure, Kind, Move, Path, Steps, Types, Verdict};
+use crate::peer::rendezvous::{IceServer, Signal};
+use crate::peer::verdict::{
+    CallPath, CandidateKind, ExpectedPath, Failure, FailureCode, PairTypes, PathChange, Steps,
+    Verdict,
+};
 use crate::turn::Transport;
 
-/// What a call is to be.
+/// What kind of call to make.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CallSettings {
     /// The signaling endpoint: `ws://…/signal` or `wss://…/signal`.
     pub signal: String,
     /// The room.
     pub room: String,
-    /// The room's access token.
+    /// The access token, if the endpoint requires one.
     pub token: Option<String>,
-    /// Which candidates may be used.
-    pub policy: Policy,
-    /// Which way the call should go.
-    pub expected: Expected,
-    /// The transports to TURN servers that may be used; all when empty.
+    /// The candidates that may be used.
+    pub policy: CandidatePolicy,
+    /// The expected path.
+    pub expected: ExpectedPath,
+    /// The transports over which TURN servers may be reached. Empty allows all.
     pub transports: Vec<Transport>,
-    /// Whether audio and video are sent.
+    /// Send audio and video.
     pub media: bool,
     /// How long messages are exchanged.
     pub duration: Duration,
-    /// How long connecting may take, once both peers are in the room.
-    pub patience: Duration,
-    /// How long the other peer is waited for.
-    pub wait: Duration,
-    /// A PEM file of further authorities to trust.
-    pub ca: Option<PathBuf>,
+    /// Time limit of connecting, once both peers are in the room.
+    pub connect_timeout: Duration,
+    /// How long to wait for the other peer.
+    pub join_timeout: Duration,
+    /// A PEM file of additional authorities to trust.
+    pub ca_file: Option<PathBuf>,
 }
 
-/// Which candidates may be used: `iceTransportPolicy`.
+/// The candidates that may be used: `iceTransportPolicy` of browsers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Every kind.
+pub enum CandidatePolicy {
+    /// All kinds.
     #[default]
     All,
-    /// Relayed ones only.
+    /// Relayed candidates only.
     Relay,
 }
 
-/// Makes one call and judges it. `progress` is told what happens now, in a few words.
-pub async fn call(settings: &Settings, mut progress: impl FnMut(&str)) -> Verdict {
-    progress("entering the room");
-    let began = Instant::now();
-    let mut agent = Agent::new(settings, began);
-    let failure = agent.run(&mut progress).await.err();
-    progress("releasing what was allocated");
-    agent.end(failure).await
+/// Makes one call and returns the verdict. Calls `on_progress` with a description of the current step.
+pub async fn call(settings: &CallSettings, mut on_progress: impl FnMut(&str)) -> Verdict {
+    on_progress("entering the room");
+    let mut agent = Agent::new(settings, Instant::now());
+    let failure = agent.run(&mut on_progress).await.err();
+    on_progress("releasing allocations");
+    agent.finish(failure).await
 }
 
 struct Agent<'a> {
-    settings: &'a Settings,
+    settings: &'a CallSettings,
     rtc: Rtc,
     negotiation: Negotiation,
     hosts: Vec<Host>,
-    relays: Relays,
-    ledger: Ledger,
-    exchange: Exchange,
+    allocations: Allocations,
+    candidates: CandidateTable,
+    messages: MessageExchange,
     tracks: Tracks,
-    /// Why nothing can be relayed, where that is known before anything is tried.
-    unreached: Option<String>,
+    /// Why no relayed candidate is possible, if that is known before gathering.
+    no_relay: Option<NoRelay>,
     steps: Steps,
-    moves: Vec<Move>,
-    /// When this program started, and when both peers were in the room.
-    began: Instant,
-    together: Option<Instant>,
-    ours: Vec<Mid>,
+    path_changes: Vec<PathChange>,
+    started: Instant,
+    /// When both peers were in the room.
+    met_at: Option<Instant>,
+    /// Media sections on which to send once connected.
+    pending_media: Vec<Mid>,
     channel: Option<ChannelId>,
-    open_since: Option<Instant>,
+    channel_opened_at: Option<Instant>,
+    /// The local and the remote address of the selected pair.
     selected: Option<(SocketAddr, SocketAddr)>,
-    /// The way that packets last came in.
-    way: Option<Path>,
-    disconnected: bool,
-    restarted: Option<Instant>,
-    other_gone: bool,
+    /// The path by which the last packet arrived.
+    path: Option<CallPath>,
+    is_disconnected: bool,
+    restarted_at: Option<Instant>,
+    has_remote_left: bool,
 }
 
 impl<'a> Agent<'a> {
-    fn new(settings: &'a Settings, began: Instant) -> Agent<'a> {
+    fn new(settings: &'a CallSettings, started: Instant) -> Agent<'a> {
         Agent {
             settings,
-            rtc: build_rtc(began),
+            rtc: build_rtc(started),
             negotiation: Negotiation::default(),
             hosts: Vec::new(),
-            relays: Relays::default(),
-            ledger: Ledger::default(),
-            exchange: Exchange::default(),
-            tracks: Tracks::new(began),
-            unreached: None,
+            allocations: Allocations::default(),
+            candidates: CandidateTable::default(),
+            messages: MessageExchange::default(),
+            tracks: Tracks::new(started),
+            no_relay: None,
             steps: Steps::default(),
-            moves: Vec::new(),
-            began,
-            together: None,
-            ours: Vec::new(),
+            path_changes: Vec::new(),
+            started,
+            met_at: None,
+            pending_media: Vec::new(),
             channel: None,
-            open_since: None,
+            channel_opened_at: None,
             selected: None,
-            way: None,
-            disconnected: false,
-            restarted: None,
-            other_gone: false,
+            path: None,
+            is_disconnected: false,
+            restarted_at: None,
+            has_remote_left: false,
         }
     }
 
-    /// The whole call, until its duration is over, the other has gone, or it cannot be.
-    async fn run(&mut self, progress: &mut impl FnMut(&str)) -> Result<(), Failure> {
-        let Settings {
-            signal,
-            room,
-            token,
-            ca,
-            ..
-        } = self.settings;
+    /// The whole call, until its duration is over, the other peer leaves, or it fails.
+    async fn run(&mut self, on_progress: &mut impl FnMut(&str)) -> Result<(), Failure> {
+        let settings = self.settings;
+        let ca_file = settings.ca_file.as_deref();
         let mut servers = self
             .negotiation
-            .enter(signal, room, token.as_deref(), ca.as_deref())
+            .enter(
+                &settings.signal,
+                &settings.room,
+                settings.token.as_deref(),
+                ca_file,
+            )
             .await?;
         self.steps.welcome = Some(0);
-        self.together = self.negotiation.has_met().then(Instant::now);
-        let relay_only = self.settings.policy == Policy::Relay;
-        self.unreached = keep_allowed(&mut servers, relay_only, &self.settings.transports);
-        if let Some(why) = self.unreached.take_if(|_| relay_only) {
-            return Err(Failure::new("servers", why));
-        }
-        let (packets, mut incoming) = mpsc::channel(1_024);
-        self.hosts = self.open_hosts(&servers, &packets).await?;
-        let tls = tls::verifying(ca.as_deref())
-            .map_err(|error| Failure::new("network", error.to_string()))?;
-        self.relays.expect(&servers);
-        let mut found = gather(&self.hosts, servers, tls, packets);
-        let mut tick = tokio::time::interval(BETWEEN_PINGS);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let interrupted = tokio::signal::ctrl_c();
-        tokio::pin!(interrupted);
-        loop {
-            let timeout = self.drain()?;
-            progress(&self.doing());
-            if let Some(ending) = self.ending() {
-                return ending;
+        self.met_at = self.negotiation.has_remote().then(Instant::now);
+        let relay_only = settings.policy == CandidatePolicy::Relay;
+        match retain_allowed(&mut servers, relay_only, &settings.transports) {
+            Err(error) if relay_only => {
+                return Err(Failure::new(FailureCode::Servers, error.to_string()));
             }
-            let due = self.next_due(timeout);
+            allowed => self.no_relay = allowed.err(),
+        }
+        let (packet_sender, mut packets) = mpsc::channel(PACKET_QUEUE);
+        self.hosts = self.open_hosts(&servers, &packet_sender).await?;
+        let tls = tls::verifying(ca_file).map_err(network_failure)?;
+        self.allocations.expect(&servers);
+        let mut gathered = gather(&self.hosts, servers, tls, packet_sender);
+        let mut ping = tokio::time::interval(PING_INTERVAL);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let interrupt = tokio::signal::ctrl_c();
+        tokio::pin!(interrupt);
+        loop {
+            let rtc_deadline = self.drive_rtc()?;
+            on_progress(&self.status());
+            if let Some(outcome) = self.outcome_if_over() {
+                return outcome;
+            }
+            let deadline = self.next_deadline(rtc_deadline);
             tokio::select! {
-                Some(packet) = incoming.recv() => self.packet(packet)?,
-                Some(what) = found.recv() => self.found(what),
-                signal = self.negotiation.next() => self.signal(signal)?,
-                _ = tick.tick() => self.ping(),
-                () = tokio::time::sleep_until(due.into()) => self.due()?,
-                _ = &mut interrupted => return self.stopped(),
+                Some(packet) = packets.recv() => self.handle_packet(packet)?,
+                Some(event) = gathered.recv() => self.handle_gather_event(event),
+                signal = self.negotiation.next() => self.handle_signal(signal)?,
+                _ = ping.tick() => self.send_ping(),
+                () = tokio::time::sleep_until(deadline.into()) => self.handle_timeout()?,
+                _ = &mut interrupt => return self.outcome(),
             }
         }
     }
 
-    /// Opens our sockets, on the addresses from which the servers and the Internet are reached.
+    /// Opens sockets on the addresses from which the servers and the Internet are reached.
     async fn open_hosts(
         &mut self,
         servers: &[IceServer],
-        packets: &mpsc::Sender<Packet>,
+        packets: &mpsc::Sender<IncomingPacket>,
     ) -> Result<Vec<Host>, Failure> {
-        let mut toward = Vec::new();
+        let mut targets = Vec::new();
         for server in servers {
-            toward.extend(server.url.resolve().await.unwrap_or_default());
+            // A name without an address is reported when the server is asked.
+            targets.extend(server.uri.resolve().await.unwrap_or_default());
         }
-        let hosts = Host::open_all(&toward, packets)
+        let hosts = Host::open_all(&targets, packets)
             .await
-            .map_err(|error| Failure::new("network", error.to_string()))?;
-        if self.settings.policy == Policy::Relay {
+            .map_err(network_failure)?;
+        if self.settings.policy == CandidatePolicy::Relay {
             return Ok(hosts);
         }
         for host in &hosts {
             if let Ok(candidate) = Candidate::host(host.address, "udp") {
-                self.ledger
-                    .local(Kind::Host, host.address, host.address, None, self.now_ms());
-                self.add_local(candidate);
+                let (kind, now) = (CandidateKind::Host, self.now_ms());
+                self.candidates
+                    .add_local(kind, host.address, host.address, None, now);
+                self.add_local_candidate(candidate);
             }
         }
         Ok(hosts)
     }
 
-    /// Lets str0m do everything it can do now; when it wants to be called again. Whatever changed, it acts only once it is told the time.
-    fn drain(&mut self) -> Result<Instant, Failure> {
-        let wrong = |error: RtcError| Failure::new("ice", error.to_string());
+    /// Lets str0m do everything it can do now, and returns its next deadline. str0m acts on changes only when it is told the
+    /// time.
+    fn drive_rtc(&mut self) -> Result<Instant, Failure> {
         self.rtc
             .handle_input(Input::Timeout(Instant::now()))
-            .map_err(wrong)?;
+            .map_err(ice_failure)?;
         loop {
-            match self.rtc.poll_output().map_err(wrong)? {
-                Output::Timeout(at) => return Ok(at),
+            match self.rtc.poll_output().map_err(ice_failure)? {
+                Output::Timeout(deadline) => return Ok(deadline),
                 Output::Transmit(transmit) => self.transmit(&transmit),
-                Output::Event(event) => self.event(event),
+                Output::Event(event) => self.handle_event(event),
             }
         }
     }
@@ -219,8 +226,9 @@ impl<'a> Agent<'a> {
             contents,
             ..
         } = transmit;
-        self.ledger.sent(*source, *destination, contents);
-        if self.relays.send(*source, *destination, contents) {
+        self.candidates
+            .record_sent(*source, *destination, contents);
+        if self.allocations.send(*source, *destination, contents) {
             return;
         }
         if let Some(host) = self.hosts.iter().find(|host| host.address == *source) {
@@ -228,67 +236,69 @@ impl<'a> Agent<'a> {
         }
     }
 
-    fn packet(&mut self, packet: Packet) -> Result<(), Failure> {
-        let Packet {
+    fn handle_packet(&mut self, packet: IncomingPacket) -> Result<(), Failure> {
+        let IncomingPacket {
             source,
             destination,
-            octets,
+            payload,
         } = packet;
-        self.ledger.received(destination, source, &octets);
+        self.candidates
+            .record_received(destination, source, &payload);
         let now = Instant::now();
-        if octets.first().is_some_and(|first| *first > 3) {
-            self.came_by(self.ledger.path(destination, source), now);
+        // RFC 7983: a first octet of 0 to 3 is STUN, which is also sent on pairs that are not selected.
+        if payload.first().is_some_and(|first| *first > 3) {
+            self.record_path(self.candidates.path(destination, source), now);
         }
-        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, &octets) else {
+        let Ok(receive) = Receive::new(Protocol::Udp, source, destination, &payload) else {
             return Ok(());
         };
         let input = Input::Receive(now, receive);
-        if self.rtc.accepts(&input) {
-            self.rtc
-                .handle_input(input)
-                .map_err(|error| Failure::new("ice", error.to_string()))?;
+        match self.rtc.accepts(&input) {
+            true => self.rtc.handle_input(input).map_err(ice_failure),
+            false => Ok(()),
         }
-        Ok(())
     }
 
-    /// Notes the way that DTLS or media came in, and when it changed in mid-call.
-    fn came_by(&mut self, path: Path, now: Instant) {
-        let before = self.way.replace(path);
-        if let Some(from) = before.filter(|from| *from != path && self.exchange.has_heard()) {
-            let silent_ms = self.exchange.silent(now).as_millis() as u64;
-            self.moves.push(Move {
-                at: self.since(now),
+    /// Records the path by which DTLS or media arrived, and its change during the call.
+    fn record_path(&mut self, path: CallPath, now: Instant) {
+        let previous = self.path.replace(path);
+        if let Some(from) = previous.filter(|from| *from != path && self.messages.has_received()) {
+            self.path_changes.push(PathChange {
+                at: self.ms_since_meeting(now),
                 from,
                 to: path,
-                silent_ms,
-                restarted: self.restarted.is_some(),
+                silent_ms: self.messages.silence(now).as_millis() as u64,
+                restarted: self.restarted_at.is_some(),
             });
         }
     }
 
-    fn event(&mut self, event: Event) {
+    fn handle_event(&mut self, event: Event) {
         let now = Instant::now();
-        let at = self.since(now);
+        let at = self.ms_since_meeting(now);
         match event {
             Event::IceConnectionStateChange(state) => {
                 if state.is_connected() {
                     self.steps.ice.get_or_insert(at);
                 }
-                self.disconnected = state == IceConnectionState::Disconnected;
+                self.is_disconnected = state == IceConnectionState::Disconnected;
             }
             Event::Connected => {
                 self.steps.connected.get_or_insert(at);
                 self.start_tracks(now);
             }
             Event::MediaAdded(added) if self.settings.media && added.direction.is_sending() => {
-                self.ours.push(added.mid);
+                self.pending_media.push(added.mid);
                 self.start_tracks(now);
             }
-            Event::MediaData(data) => self.tracks.received(data.params.spec().codec.is_audio()),
-            Event::ChannelOpen(id, label) => self.channel_open(id, &label, now),
+            Event::MediaData(data) => {
+                let is_audio = data.params.spec().codec.is_audio();
+                self.tracks.record_received(is_audio);
+            }
+            Event::ChannelOpen(id, label) => self.handle_channel_open(id, &label, now),
             Event::ChannelData(data) => {
                 self.steps.first_message.get_or_insert(at);
-                if let Heard::Ping(pong) = self.exchange.hear(now, &data.data) {
+                if let IncomingMessage::Ping(pong) = self.messages.receive(now, &data.data) {
                     self.write(data.id, &pong);
                 }
             }
@@ -298,27 +308,31 @@ impl<'a> Agent<'a> {
                     .map(|pair| (pair.local.addr, pair.remote.addr))
                     .or(self.selected);
             }
-            Event::Closed => self.other_gone = true,
+            Event::Closed => self.has_remote_left = true,
             _ => {}
         }
     }
 
-    /// Media begin once there is a way for them.
+    /// Starts the tracks that wait for the connection.
     fn start_tracks(&mut self, now: Instant) {
-        for mid in self.ours.extract_if(.., |_| self.steps.connected.is_some()) {
+        if self.steps.connected.is_none() {
+            return;
+        }
+        for mid in self.pending_media.drain(..) {
             if let Some(kind) = self.rtc.media(mid).map(|media| media.kind()) {
                 self.tracks.add(mid, kind, now);
             }
         }
     }
 
-    /// A browser opens a channel of its own; ours goes beside it.
-    fn channel_open(&mut self, id: ChannelId, label: &str, now: Instant) {
-        self.steps.channel.get_or_insert(self.since(now));
-        self.open_since.get_or_insert(now);
+    fn handle_channel_open(&mut self, id: ChannelId, label: &str, now: Instant) {
+        let at = self.ms_since_meeting(now);
+        self.steps.channel.get_or_insert(at);
+        self.channel_opened_at.get_or_insert(now);
         if label == LABEL {
             self.channel = Some(id);
         } else if self.channel.is_none() && !self.negotiation.is_offerer() {
+            // A browser offered its own channel; ours is opened beside it.
             let mut changes = self.rtc.sdp_api();
             changes.add_channel_with_config(channel_config());
             let _needs_no_offer = changes.apply();
@@ -327,67 +341,68 @@ impl<'a> Agent<'a> {
 
     fn write(&mut self, id: ChannelId, text: &str) {
         if let Some(mut channel) = self.rtc.channel(id)
-            && channel.buffered_amount() < MOST_BUFFERED
+            && channel.buffered_amount() < MAX_BUFFERED
         {
             let _full = channel.write(false, text.as_bytes());
         }
     }
 
-    /// Sends the next numbered message.
-    fn ping(&mut self) {
+    /// Sends the next numbered message, unless the channel is congested.
+    fn send_ping(&mut self) {
         let now = Instant::now();
-        let Some(id) = self.channel.filter(|_| !self.is_over(now)) else {
+        let Some(id) = self.channel.filter(|_| !self.is_exchange_over(now)) else {
             return;
         };
-        if self
-            .rtc
-            .channel(id)
-            .is_none_or(|mut channel| channel.buffered_amount() >= MOST_BUFFERED)
-        {
-            return;
+        let is_writable = |mut channel: str0m::channel::Channel<'_>| {
+            channel.buffered_amount() < MAX_BUFFERED
+        };
+        if self.rtc.channel(id).is_some_and(is_writable) {
+            let ping = self.messages.next_ping(now, self.selected_types());
+            self.write(id, &ping);
         }
-        let text = self.exchange.ping(now, self.view());
-        self.write(id, &text);
     }
 
-    fn found(&mut self, what: Found) {
+    fn handle_gather_event(&mut self, event: GatherEvent) {
         let at = self.now_ms();
-        let candidate = match what {
-            Found::Reflexive { url, address, base } => {
-                self.ledger.local(Kind::Srflx, address, base, Some(url), at);
-                Candidate::server_reflexive(address, base, "udp")
+        match event {
+            GatherEvent::Reflexive { uri, address, base } => {
+                let kind = CandidateKind::Srflx;
+                self.candidates
+                    .add_local(kind, address, base, Some(uri), at);
+                if let Ok(candidate) = Candidate::server_reflexive(address, base, "udp") {
+                    self.add_local_candidate(candidate);
+                }
             }
-            Found::Relayed { url, relayed } => {
-                let ready = self.relays.granted(url, relayed);
-                return self.add_relayed(ready);
+            GatherEvent::Relayed { uri, allocation } => {
+                let ready = self.allocations.add(uri, allocation);
+                self.add_relayed_candidates(ready);
             }
-            Found::Nothing { url, why } => {
-                let ready = self.relays.refused(&url);
-                self.ledger.nothing(url, why, at);
-                return self.add_relayed(ready);
+            GatherEvent::Failed { uri, error } => {
+                let ready = self.allocations.record_failure(&uri);
+                self.candidates.add_failed(uri, error.to_string(), at);
+                self.add_relayed_candidates(ready);
             }
-            Found::End => {
+            GatherEvent::Done => {
                 self.steps.gathered = Some(at);
-                return self.negotiation.trickle(None);
+                self.negotiation.trickle(None);
             }
-        };
-        if let Ok(candidate) = candidate {
-            self.add_local(candidate);
         }
     }
 
-    fn add_relayed(&mut self, ready: Vec<Ready>) {
-        for Ready { url, address, base } in ready {
-            self.ledger
-                .local(Kind::Relay, address, address, Some(url), self.now_ms());
+    fn add_relayed_candidates(&mut self, candidates: Vec<RelayedCandidate>) {
+        for RelayedCandidate { uri, address, base } in candidates {
+            let (kind, now) = (CandidateKind::Relay, self.now_ms());
+            self.candidates
+                .add_local(kind, address, address, Some(uri), now);
             if let Ok(candidate) = Candidate::relayed(address, base, "udp") {
-                self.add_local(candidate);
+                self.add_local_candidate(candidate);
             }
         }
     }
 
-    fn add_local(&mut self, candidate: Candidate) {
-        self.steps.first_candidate.get_or_insert(self.now_ms());
+    fn add_local_candidate(&mut self, candidate: Candidate) {
+        let at = self.now_ms();
+        self.steps.first_candidate.get_or_insert(at);
         let text = self
             .rtc
             .add_local_candidate(candidate)
@@ -397,268 +412,293 @@ impl<'a> Agent<'a> {
         }
     }
 
-    fn signal(&mut self, signal: Signal) -> Result<(), Failure> {
+    fn handle_signal(&mut self, signal: Signal) -> Result<(), Failure> {
         let at = self.now_ms();
         let Agent {
             negotiation,
             rtc,
-            ledger,
+            candidates,
             ..
         } = self;
         match signal {
-            Signal::Joined(id) if !negotiation.has_met() => {
+            Signal::Joined(id) if !negotiation.has_remote() => {
                 self.meet(&id);
-                self.ours = self.negotiation.offer(&mut self.rtc, self.settings.media);
+                let media = self.negotiation.offer(&mut self.rtc, self.settings.media);
+                self.pending_media = media;
             }
-            Signal::Offer { from, sdp } if negotiation.is_them(&from) => {
+            Signal::Offer { from, sdp } if negotiation.may_be_remote(&from) => {
                 self.meet(&from);
                 self.negotiation
-                    .accept_offer(&mut self.rtc, &mut self.ledger, at, &sdp)?;
+                    .accept_offer(&mut self.rtc, &mut self.candidates, at, &sdp)?;
             }
-            Signal::Answer { from, sdp } if negotiation.is_them(&from) => {
-                negotiation.accept_answer(rtc, ledger, at, &sdp)?
+            Signal::Answer { from, sdp } if negotiation.may_be_remote(&from) => {
+                negotiation.accept_answer(rtc, candidates, at, &sdp)?;
             }
             Signal::Candidate {
                 from,
                 candidate: Some(text),
-            } if negotiation.is_them(&from) => {
-                negotiation.remote_candidate(rtc, ledger, at, &text);
+            } if negotiation.may_be_remote(&from) => {
+                negotiation.add_remote_candidate(rtc, candidates, at, &text);
             }
-            Signal::View { from, types } if negotiation.is_them(&from) => {
-                self.exchange.theirs = Some(types)
+            Signal::View { from, types } if negotiation.may_be_remote(&from) => {
+                self.messages.remote_view = Some(types);
             }
-            Signal::Bye(from) | Signal::Left(from) if negotiation.is_them(&from) => {
-                self.other_gone = true
+            Signal::Bye(from) | Signal::Left(from) if negotiation.may_be_remote(&from) => {
+                self.has_remote_left = true;
             }
             Signal::Refused { code, message } => tracing::warn!("signaling: {code}: {message}"),
-            Signal::Gone(why) if self.open_since.is_none() => {
-                return Err(Failure::new("signaling", why));
+            Signal::Disconnected(reason) if self.channel_opened_at.is_none() => {
+                return Err(Failure::new(FailureCode::Signaling, reason));
             }
+            // Signals of a third peer, and the end of candidates.
             _ => {}
         }
         Ok(())
     }
 
     fn meet(&mut self, id: &str) {
-        if !self.negotiation.has_met() {
-            self.negotiation.meet(id, false);
+        if !self.negotiation.has_remote() {
+            self.negotiation.set_remote(id);
         }
-        self.together.get_or_insert_with(Instant::now);
+        self.met_at.get_or_insert_with(Instant::now);
     }
 
-    /// When anything but a packet or a signal calls for us next.
-    fn next_due(&self, timeout: Instant) -> Instant {
-        let Settings {
-            duration,
-            patience,
-            wait,
-            ..
-        } = self.settings;
-        let end = match (self.open_since, self.together) {
-            (Some(open), _) if self.is_over(Instant::now()) => open + *duration + GRACE,
-            (Some(open), _) => open + *duration,
-            (None, Some(together)) => together + *patience,
-            (None, None) => self.began + *wait,
+    /// The next moment at which something other than a packet or a signal needs attention.
+    fn next_deadline(&self, rtc_deadline: Instant) -> Instant {
+        let settings = self.settings;
+        let end = match (self.channel_opened_at, self.met_at) {
+            (Some(opened), _) if self.is_exchange_over(Instant::now()) => {
+                opened + settings.duration + GRACE
+            }
+            (Some(opened), _) => opened + settings.duration,
+            (None, Some(met)) => met + settings.connect_timeout,
+            (None, None) => self.started + settings.join_timeout,
         };
         let others = [
-            self.negotiation.next_due(),
-            self.relays.next_due(),
-            self.tracks.next(),
+            self.negotiation.deadline(),
+            self.allocations.deadline(),
+            self.tracks.deadline(),
         ];
         others
             .into_iter()
             .flatten()
-            .fold(timeout.min(end), Instant::min)
+            .fold(rtc_deadline.min(end), Instant::min)
     }
 
-    fn due(&mut self) -> Result<(), Failure> {
+    fn handle_timeout(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
-        let at = self.since(now);
-        let ours =
-            self.negotiation
-                .due(&mut self.rtc, &mut self.ledger, at, self.settings.media)?;
-        self.ours.extend(ours);
-        let ready = self.relays.let_go(now);
-        self.add_relayed(ready);
-        self.tracks.send(&mut self.rtc, now);
-        self.restart_if_dead(now);
+        let media = self.negotiation.handle_timeout(
+            &mut self.rtc,
+            &mut self.candidates,
+            self.ms_since_meeting(now),
+            self.settings.media,
+        )?;
+        self.pending_media.extend(media);
+        let ready = self.allocations.take_ready(now);
+        self.add_relayed_candidates(ready);
+        self.tracks.send_due(&mut self.rtc, now);
+        self.restart_ice_if_dead(now);
         Ok(())
     }
 
-    /// When no pair works any more, the one who offered gathers nothing anew but asks for fresh checks. RFC 8445 §9.
-    fn restart_if_dead(&mut self, now: Instant) {
-        let silent = self.exchange.silent(now) > DEAD;
-        let lately = self
-            .restarted
-            .is_some_and(|at| now.saturating_duration_since(at) < BETWEEN_RESTARTS);
-        let ours_to_do = self.negotiation.is_offerer() && self.open_since.is_some() && !lately;
-        if (silent || self.disconnected) && ours_to_do && self.negotiation.restart(&mut self.rtc) {
-            self.restarted = Some(now);
+    /// Restarts ICE if no pair works any more. Only the offerer does, with the candidates that exist. RFC 8445 §9.
+    fn restart_ice_if_dead(&mut self, now: Instant) {
+        let is_dead = self.is_disconnected || self.messages.silence(now) > DEAD_AFTER;
+        let was_restarted = self
+            .restarted_at
+            .is_some_and(|at| now.saturating_duration_since(at) < RESTART_INTERVAL);
+        let may_restart =
+            self.negotiation.is_offerer() && self.channel_opened_at.is_some() && !was_restarted;
+        if is_dead && may_restart && self.negotiation.restart_ice(&mut self.rtc) {
+            self.restarted_at = Some(now);
         }
     }
 
-    /// Whether the time for messages is over.
-    fn is_over(&self, now: Instant) -> bool {
-        self.other_gone
-            || self
-                .open_since
-                .is_some_and(|open| now >= open + self.settings.duration)
+    /// Returns true once no more messages are to be sent.
+    fn is_exchange_over(&self, now: Instant) -> bool {
+        let is_time_over = |opened| now >= opened + self.settings.duration;
+        self.has_remote_left || self.channel_opened_at.is_some_and(is_time_over)
     }
 
-    /// How the call ends, when it does.
-    fn ending(&self) -> Option<Result<(), Failure>> {
+    /// The outcome of the call once it is over.
+    fn outcome_if_over(&self) -> Option<Result<(), Failure>> {
         let now = Instant::now();
-        if let Some(open) = self.open_since {
-            let late = self.other_gone || now >= open + self.settings.duration + GRACE;
-            return (self.is_over(now) && (late || self.exchange.is_settled()))
-                .then(|| self.stopped());
+        let settings = self.settings;
+        if let Some(opened) = self.channel_opened_at {
+            let is_grace_over =
+                self.has_remote_left || now >= opened + settings.duration + GRACE;
+            let is_over = self.is_exchange_over(now)
+                && (is_grace_over || self.messages.is_all_answered());
+            return is_over.then(|| self.outcome());
         }
-        if self.other_gone {
+        if self.has_remote_left {
             return Some(Err(Failure::new(
-                "left",
-                "the other peer went before the call stood",
+                FailureCode::Left,
+                "the other peer left before the call connected",
             )));
         }
-        match self.together {
-            Some(together) if now >= together + self.settings.patience => {
-                let seconds = self.settings.patience.as_secs();
-                let why = self
-                    .unreached
-                    .as_ref()
-                    .map(|why| format!("; {why}"))
-                    .unwrap_or_default();
+        match self.met_at {
+            Some(met) if now >= met + settings.connect_timeout => {
+                let seconds = settings.connect_timeout.as_secs();
+                let no_relay = match &self.no_relay {
+                    Some(reason) => format!("; {reason}"),
+                    None => String::new(),
+                };
                 Some(Err(Failure::new(
-                    "ice",
-                    format!("no pair of candidates worked within {seconds} s{why}"),
+                    FailureCode::Ice,
+                    format!("no pair of candidates works within {seconds} s{no_relay}"),
                 )))
             }
-            None if now >= self.began + self.settings.wait => Some(Err(Failure::new(
-                "nobody",
-                format!(
-                    "nobody came into the room within {} s",
-                    self.settings.wait.as_secs()
-                ),
-            ))),
-            _ => None,
+            None if now >= self.started + settings.join_timeout => {
+                let seconds = settings.join_timeout.as_secs();
+                Some(Err(Failure::new(
+                    FailureCode::Nobody,
+                    format!("no other peer entered the room within {seconds} s"),
+                )))
+            }
+            Some(_) | None => None,
         }
     }
 
-    /// The end of a call that stood, unless it had died.
-    fn stopped(&self) -> Result<(), Failure> {
-        if self.open_since.is_none() {
-            return Err(Failure::new("stopped", "stopped before the call stood"));
+    /// The outcome of a call that ends now.
+    fn outcome(&self) -> Result<(), Failure> {
+        if self.channel_opened_at.is_none() {
+            return Err(Failure::new(
+                FailureCode::Stopped,
+                "interrupted before the call connected",
+            ));
         }
-        match self.disconnected || self.exchange.silent(Instant::now()) > DEAD {
-            true => Err(Failure::new("lost", "the path died and no other was found")),
+        match self.is_disconnected || self.messages.silence(Instant::now()) > DEAD_AFTER {
+            true => Err(Failure::new(
+                FailureCode::Lost,
+                "the path died and no other was found",
+            )),
             false => Ok(()),
         }
     }
 
-    /// Says good-bye, lets go of everything, and judges.
-    async fn end(mut self, failure: Option<Failure>) -> Verdict {
-        self.negotiation.bye();
+    /// Hangs up, releases everything, and judges.
+    async fn finish(mut self, failure: Option<Failure>) -> Verdict {
+        self.negotiation.hang_up();
         let _closed = self.rtc.close();
-        let _drained = self.drain();
+        let _sent = self.drive_rtc();
         let verdict = self.verdict(failure);
         self.negotiation.leave().await;
-        self.relays.release().await;
+        self.allocations.release().await;
         verdict
     }
 
     fn verdict(&self, failure: Option<Failure>) -> Verdict {
-        let connected = self.open_since.is_some() && failure.is_none();
-        let selected = self.selected.filter(|_| self.open_since.is_some());
-        let pair = selected.map(|(local, remote)| self.ledger.pair(local, remote));
-        let theirs = self.exchange.theirs;
-        let relayed = |types: Types| types.local == Kind::Relay || types.remote == Kind::Relay;
-        let path = self.view().map(
-            |types| match relayed(types) || theirs.is_some_and(relayed) {
-                true => Path::Relay,
-                false => Path::Direct,
-            },
-        );
+        let connected = self.channel_opened_at.is_some() && failure.is_none();
+        let selected = self.selected.filter(|_| self.channel_opened_at.is_some());
+        let theirs = self.messages.remote_view;
+        let is_relayed = |types: PairTypes| {
+            types.local == CandidateKind::Relay || types.remote == CandidateKind::Relay
+        };
+        let path = self.selected_types().map(|types| {
+            match is_relayed(types) || theirs.is_some_and(is_relayed) {
+                true => CallPath::Relay,
+                false => CallPath::Direct,
+            }
+        });
+        let path = path.filter(|_| connected);
+        let expected = self.settings.expected;
         Verdict {
             version: 1,
             connected,
-            path: path.filter(|_| connected),
-            expected: self.settings.expected,
-            as_expected: connected && path.is_some_and(|path| self.settings.expected.admits(path)),
+            path,
+            expected,
+            as_expected: path.is_some_and(|path| expected.accepts(path)),
             failure,
-            pair,
+            pair: selected.map(|(local, remote)| self.candidates.pair(local, remote)),
             theirs,
             candidates: self
-                .ledger
-                .candidates(selected, |local, peer| self.relays.refusal(local, peer)),
-            checks: self.ledger.checks(),
+                .candidates
+                .candidates(selected, |relayed, peer| {
+                    self.allocations.refusal(relayed, peer)
+                }),
+            checks: self.candidates.checks(),
             steps: self.steps,
-            messages: self.exchange.messages(),
-            media: self.settings.media.then_some(self.tracks.counted),
-            moves: self.moves.clone(),
+            messages: self.messages.messages(),
+            media: self.settings.media.then(|| self.tracks.counts()),
+            path_changes: self.path_changes.clone(),
         }
     }
 
-    /// The types of the selected pair's ends.
-    fn view(&self) -> Option<Types> {
+    /// The types of the selected pair.
+    fn selected_types(&self) -> Option<PairTypes> {
         let (local, remote) = self.selected?;
-        let pair = self.ledger.pair(local, remote);
-        Some(Types {
+        let pair = self.candidates.pair(local, remote);
+        Some(PairTypes {
             local: pair.local.kind,
             remote: pair.remote.kind,
         })
     }
 
-    /// What happens now, for the progress line.
-    fn doing(&self) -> String {
-        match (self.open_since, self.together) {
+    /// The current step, for the progress line.
+    fn status(&self) -> String {
+        match (self.channel_opened_at, self.met_at) {
             (Some(_), _) => {
-                let messages = self.exchange.messages();
-                let way = self.way.map_or("", Path::name);
+                let messages = self.messages.messages();
                 format!(
-                    "connected {way}: {} messages out, {} answered, {} in",
-                    messages.sent, messages.answered, messages.received
+                    "connected {}: {} messages sent, {} answered, {} received",
+                    self.path.map_or("", CallPath::name),
+                    messages.sent,
+                    messages.answered,
+                    messages.received
                 )
             }
             (None, Some(_)) => "connecting".into(),
             (None, None) => format!(
-                "waiting for somebody to enter the room {}",
+                "waiting for another peer in the room {}",
                 self.settings.room
             ),
         }
     }
 
     fn now_ms(&self) -> u64 {
-        self.since(Instant::now())
+        self.ms_since_meeting(Instant::now())
     }
 
-    /// Milliseconds since both were in the room.
-    fn since(&self, now: Instant) -> u64 {
-        self.together.map_or(0, |together| {
-            now.saturating_duration_since(together).as_millis() as u64
+    /// Milliseconds since both peers were in the room; zero before.
+    fn ms_since_meeting(&self, now: Instant) -> u64 {
+        self.met_at.map_or(0, |met| {
+            now.saturating_duration_since(met).as_millis() as u64
         })
     }
 }
 
+fn network_failure(error: std::io::Error) -> Failure {
+    Failure::new(FailureCode::Network, error.to_string())
+}
+
+fn ice_failure(error: RtcError) -> Failure {
+    Failure::new(FailureCode::Ice, error.to_string())
+}
+
 fn build_rtc(now: Instant) -> Rtc {
     let mut config = RtcConfig::new()
-        .set_stats_interval(Some(BETWEEN_LOOKS))
+        .set_stats_interval(Some(STATS_INTERVAL))
         .clear_codecs()
         .enable_opus(true, false)
         .enable_vp8(true);
     config = config.set_crypto_provider(std::sync::Arc::new(str0m::crypto::from_feature_flags()));
-    // A pair is given up after about five seconds without an answer, and its successor is known to work by then.
+    // A pair fails after about five seconds without a response. By then its successor is known to work.
     config.set_initial_stun_rto(Duration::from_millis(250));
     config.set_max_stun_rto(Duration::from_secs(1));
     config.set_max_stun_retransmits(6);
     config.build(now)
 }
 
-const BETWEEN_PINGS: Duration = Duration::from_millis(50);
-/// How often the selected pair is looked at.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// Octets that may wait in a data channel before further messages are not sent.
-const MOST_BUFFERED: usize = 4_096;
-/// Silence after which a path counts as dead.
-const DEAD: Duration = Duration::from_secs(6);
-const BETWEEN_RESTARTS: Duration = Duration::from_secs(10);
-/// How long after the call's end the last answers are waited for.
+const PING_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the selected pair is read.
+const STATS_INTERVAL: Duration = Duration::from_millis(200);
+/// Octets buffered in a data channel from which on messages are skipped.
+const MAX_BUFFERED: usize = 4_096;
+/// Packets received and not yet handled.
+const PACKET_QUEUE: usize = 1_024;
+/// Time without a message after which a path counts as dead.
+const DEAD_AFTER: Duration = Duration::from_secs(6);
+const RESTART_INTERVAL: Duration = Duration::from_secs(10);
+/// How long the last pongs are waited for at the end of the call.
 const GRACE: Duration = Duration::from_millis(500);

@@ -1,86 +1,94 @@
-//! What is known of every candidate and pair of a call: where it came from, what was sent and answered on it, and so why it was taken or not.
+//! The candidates and pairs of a call: where each comes from, which connectivity checks were sent and answered, and so why
+//! it was selected or not.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::client::uri::ServerUri;
-use crate::peer::verdict::{Candidate, Candidates, Checks, End, Fate, Kind, Pair, Path};
+use crate::peer::verdict::{
+    CallPath, CandidateKind, CandidateReport, Candidates, Fate, PairChecks, PairEnd, SelectedPair,
+};
 use crate::wire::{AttributeType, Class, Message, Method, attribute};
 
 /// All candidates and checks of one call.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct CandidateTable {
     local: Vec<Entry>,
     remote: Vec<Entry>,
-    checks: BTreeMap<(SocketAddr, SocketAddr), Count>,
+    /// Key: the local and the remote address of the pair.
+    checks: BTreeMap<(SocketAddr, SocketAddr), CheckCount>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    kind: Kind,
+    kind: CandidateKind,
     address: Option<SocketAddr>,
-    /// The address that packets of it leave from: itself, or the host address of a reflexive one.
+    /// The source address of its packets: its own, or the host address of a reflexive candidate.
     base: Option<SocketAddr>,
-    url: Option<ServerUri>,
+    server: Option<ServerUri>,
     at: Option<u64>,
-    why: Option<String>,
+    /// Why it cannot be used.
+    failure: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
+struct CheckCount {
     sent: u32,
     answered: u32,
-    /// Our address as the other end saw it.
+    /// Our address as the other peer sees it.
     mapped: Option<SocketAddr>,
 }
 
-impl Ledger {
-    /// Notes a candidate of ours: its type, its address, the address it sends from, and the server it came from.
-    pub fn local(
+impl CandidateTable {
+    /// Adds a candidate of ours.
+    pub fn add_local(
         &mut self,
-        kind: Kind,
+        kind: CandidateKind,
         address: SocketAddr,
         base: SocketAddr,
-        url: Option<ServerUri>,
+        server: Option<ServerUri>,
         at: u64,
     ) {
         self.local.push(Entry {
             kind,
             address: Some(address),
             base: Some(base),
-            url,
+            server,
             at: Some(at),
-            why: None,
+            failure: None,
         });
     }
 
-    /// Notes a server that gave no candidate.
-    pub fn nothing(&mut self, url: ServerUri, why: String, at: u64) {
-        let kind = if url.relays { Kind::Relay } else { Kind::Srflx };
+    /// Adds a server that returned no candidate.
+    pub fn add_failed(&mut self, server: ServerUri, failure: String, at: u64) {
+        let kind = match server.relays {
+            true => CandidateKind::Relay,
+            false => CandidateKind::Srflx,
+        };
         self.local.push(Entry {
             kind,
             address: None,
             base: None,
-            url: Some(url),
+            server: Some(server),
             at: Some(at),
-            why: Some(why),
+            failure: Some(failure),
         });
     }
 
-    /// Notes a candidate of theirs, as SDP writes it; `why` says that we cannot use it.
-    pub fn remote(&mut self, text: &str, at: u64, why: Option<String>) {
-        let words: Vec<&str> = text.split_whitespace().collect();
+    /// Adds a candidate of the other peer in the syntax of SDP; `failure` is why we cannot use it.
+    pub fn add_remote(&mut self, text: &str, at: u64, failure: Option<String>) {
+        let fields: Vec<&str> = text.split_whitespace().collect();
         let address = |host: Option<&&str>, port: Option<&&str>| {
             Some(SocketAddr::new(
                 host?.parse::<IpAddr>().ok()?,
                 port?.parse().ok()?,
             ))
         };
-        let address = address(words.get(4), words.get(5));
-        let kind = words
+        let address = address(fields.get(4), fields.get(5));
+        let kind = fields
             .get(7)
-            .and_then(|kind| Kind::from_name(kind))
-            .unwrap_or(Kind::Host);
+            .and_then(|kind| CandidateKind::from_name(kind))
+            .unwrap_or(CandidateKind::Host);
         if address.is_some()
             && self
                 .remote
@@ -93,14 +101,14 @@ impl Ledger {
             kind,
             address,
             base: None,
-            url: None,
+            server: None,
             at: Some(at),
-            why,
+            failure,
         });
     }
 
-    /// Notes what leaves, if it is a connectivity check.
-    pub fn sent(&mut self, local: SocketAddr, remote: SocketAddr, octets: &[u8]) {
+    /// Counts a sent packet if it is a connectivity check.
+    pub fn record_sent(&mut self, local: SocketAddr, remote: SocketAddr, octets: &[u8]) {
         if let Ok(message) = Message::parse(octets)
             && (message.class(), message.method()) == (Class::Request, Method::BINDING)
         {
@@ -108,8 +116,8 @@ impl Ledger {
         }
     }
 
-    /// Notes what came in, if it is the answer to a check.
-    pub fn received(&mut self, local: SocketAddr, remote: SocketAddr, octets: &[u8]) {
+    /// Counts a received packet if it answers a connectivity check.
+    pub fn record_received(&mut self, local: SocketAddr, remote: SocketAddr, octets: &[u8]) {
         let Ok(message) = Message::parse(octets) else {
             return;
         };
@@ -123,54 +131,54 @@ impl Ledger {
             mapped.and_then(|value| attribute::read_xor_address(value, &message.transaction()));
     }
 
-    /// Which way packets between these two addresses go.
-    pub fn path(&self, local: SocketAddr, remote: SocketAddr) -> Path {
+    /// The path between these two addresses.
+    pub fn path(&self, local: SocketAddr, remote: SocketAddr) -> CallPath {
         let relayed = |entries: &[Entry], address| {
             entries
                 .iter()
-                .any(|entry| entry.kind == Kind::Relay && entry.address == Some(address))
+                .any(|entry| entry.kind == CandidateKind::Relay && entry.address == Some(address))
         };
         if relayed(&self.local, local) || relayed(&self.remote, remote) {
-            Path::Relay
+            CallPath::Relay
         } else {
-            Path::Direct
+            CallPath::Direct
         }
     }
 
-    /// The two ends of the pair between these addresses, `local` being the address that packets leave from. RFC 8445 §7.2.5.3: our end's type is that
-    /// of the address that the other end saw.
-    pub fn pair(&self, local: SocketAddr, remote: SocketAddr) -> Pair {
+    /// The pair of these addresses, of which `local` is the source of our packets. The type of our candidate is that of the
+    /// address that the other peer sees, RFC 8445 §7.2.5.3.
+    pub fn pair(&self, local: SocketAddr, remote: SocketAddr) -> SelectedPair {
         let seen = self
             .checks
             .get(&(local, remote))
             .and_then(|count| count.mapped)
             .unwrap_or(local);
         let ours = self.local.iter().filter(|entry| entry.base == Some(local));
-        let (mut kind, mut url, mut address) = (Kind::Prflx, None, seen);
+        let (mut kind, mut server, mut address) = (CandidateKind::Prflx, None, seen);
         for entry in ours {
-            if entry.kind == Kind::Relay {
-                (kind, url, address) = (Kind::Relay, entry.url.as_ref(), local);
+            if entry.kind == CandidateKind::Relay {
+                (kind, server, address) = (entry.kind, entry.server.as_ref(), local);
                 break;
             }
-            if entry.address == Some(seen) && kind != Kind::Host {
+            if entry.address == Some(seen) && kind != CandidateKind::Host {
                 kind = entry.kind;
             }
         }
-        let theirs = self
+        let remote_kind = self
             .remote
             .iter()
             .find(|entry| entry.address == Some(remote))
-            .map_or(Kind::Prflx, |entry| entry.kind);
-        let local = End {
+            .map_or(CandidateKind::Prflx, |entry| entry.kind);
+        let local = PairEnd {
             kind,
             address,
-            server: url.map(ToString::to_string),
-            transport: url.map(|url| url.transport_or_udp().name()),
+            server: server.map(ToString::to_string),
+            transport: server.map(|uri| uri.transport_or_udp().name()),
         };
-        Pair {
+        SelectedPair {
             local,
-            remote: End {
-                kind: theirs,
+            remote: PairEnd {
+                kind: remote_kind,
                 address: remote,
                 server: None,
                 transport: None,
@@ -178,35 +186,36 @@ impl Ledger {
         }
     }
 
-    /// Every candidate with its fate. `selected` are the addresses of the selected pair, `refusal` what a server said to a peer's address.
+    /// Every candidate with its fate. `selected` are the addresses of the selected pair; `refusal` returns the error response
+    /// of the server at a relayed address for a peer.
     pub fn candidates(
         &self,
         selected: Option<(SocketAddr, SocketAddr)>,
         refusal: impl Fn(SocketAddr, IpAddr) -> Option<String>,
     ) -> Candidates {
-        let ends = selected.map(|(local, remote)| self.pair(local, remote));
+        let pair = selected.map(|(local, remote)| self.pair(local, remote));
         let local = self.local.iter().map(|entry| {
-            let is_selected = ends.as_ref().is_some_and(|pair| {
+            let is_selected = pair.as_ref().is_some_and(|pair| {
                 entry.base == selected.map(|(local, _)| local)
                     && (entry.kind == pair.local.kind
-                        || pair.local.kind == Kind::Prflx && entry.kind == Kind::Host)
+                        || pair.local.kind == CandidateKind::Prflx
+                            && entry.kind == CandidateKind::Host)
             });
             let pairs = self
                 .checks
                 .iter()
                 .filter(|((local, _), _)| entry.base == Some(*local));
-            let mut told = entry.tell(is_selected, pairs.clone().map(|(_, count)| *count));
+            let mut report = entry.report(is_selected, pairs.clone().map(|(_, count)| *count));
             let refused = pairs.filter_map(|((local, remote), _)| {
-                refusal(*local, remote.ip()).map(|why| (remote.ip(), why))
+                let peer = remote.ip();
+                refusal(*local, peer).map(|reason| format!("{reason} for {peer}"))
             });
-            let mut refused: Vec<String> = refused
-                .map(|(peer, why)| format!("{why} for {peer}"))
-                .collect();
+            let mut refused: Vec<String> = refused.collect();
             refused.dedup();
-            if told.fate != Fate::Selected && !refused.is_empty() {
-                told.why = Some(refused.join(", "));
+            if report.fate != Fate::Selected && !refused.is_empty() {
+                report.why = Some(refused.join(", "));
             }
-            told
+            report
         });
         let remote = self.remote.iter().map(|entry| {
             let is_selected =
@@ -215,7 +224,7 @@ impl Ledger {
                 .checks
                 .iter()
                 .filter(|((_, remote), _)| entry.address == Some(*remote));
-            entry.tell(is_selected, pairs.map(|(_, count)| *count))
+            entry.report(is_selected, pairs.map(|(_, count)| *count))
         });
         Candidates {
             local: local.collect(),
@@ -224,10 +233,10 @@ impl Ledger {
     }
 
     /// All pairs that were checked.
-    pub fn checks(&self) -> Vec<Checks> {
-        let check = |(&(local, remote), count): (&(SocketAddr, SocketAddr), &Count)| {
-            let Count { sent, answered, .. } = *count;
-            Checks {
+    pub fn checks(&self) -> Vec<PairChecks> {
+        let check = |(&(local, remote), count): (&(SocketAddr, SocketAddr), &CheckCount)| {
+            let CheckCount { sent, answered, .. } = *count;
+            PairChecks {
                 local,
                 remote,
                 sent,
@@ -239,23 +248,27 @@ impl Ledger {
 }
 
 impl Entry {
-    fn tell(&self, selected: bool, pairs: impl Iterator<Item = Count>) -> Candidate {
+    fn report(
+        &self,
+        is_selected: bool,
+        pairs: impl Iterator<Item = CheckCount>,
+    ) -> CandidateReport {
         let (sent, answered) = pairs.fold((0, 0), |(sent, answered), count| {
             (sent + count.sent, answered + count.answered)
         });
-        let fate = match self.why {
+        let fate = match self.failure {
             Some(_) => Fate::Failed,
-            None if selected => Fate::Selected,
+            None if is_selected => Fate::Selected,
             None if sent > 0 && answered == 0 => Fate::Unanswered,
             None => Fate::Unused,
         };
-        Candidate {
+        CandidateReport {
             kind: self.kind,
             address: self.address,
-            server: self.url.as_ref().map(ToString::to_string),
+            server: self.server.as_ref().map(ToString::to_string),
             at: self.at,
             fate,
-            why: self.why.clone(),
+            why: self.failure.clone(),
         }
     }
 }
@@ -274,86 +287,86 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn ledger() -> Ledger {
-        let mut ledger = Ledger::default();
-        ledger.local(Kind::Host, address(HOST), address(HOST), None, 1);
-        ledger.local(
-            Kind::Srflx,
+    fn table() -> CandidateTable {
+        let mut table = CandidateTable::default();
+        table.add_local(CandidateKind::Host, address(HOST), address(HOST), None, 1);
+        table.add_local(
+            CandidateKind::Srflx,
             address(MAPPED),
             address(HOST),
             "stun:h".parse().ok(),
             2,
         );
-        ledger.local(
-            Kind::Relay,
+        table.add_local(
+            CandidateKind::Relay,
             address(RELAYED),
             address(RELAYED),
             "turn:h?transport=tcp".parse().ok(),
             3,
         );
-        ledger.remote(
+        table.add_remote(
             "candidate:1 1 udp 1 198.18.2.2 6000 typ srflx raddr 0.0.0.0 rport 9",
             4,
             None,
         );
-        ledger
+        table
     }
 
-    fn check(ledger: &mut Ledger, local: &str, mapped: Option<&str>) {
+    fn check(table: &mut CandidateTable, local: &str, mapped: Option<&str>) {
         let mut out = Vec::new();
         Writer::new(&mut out, Class::Request, Method::BINDING, &[1; 12]).finish();
-        ledger.sent(address(local), address(THEM), &out);
+        table.record_sent(address(local), address(THEM), &out);
         if let Some(mapped) = mapped {
             let mut out = Vec::new();
             let mut writer = Writer::new(&mut out, Class::Success, Method::BINDING, &[1; 12]);
             writer.xor_address(AttributeType::XOR_MAPPED_ADDRESS, address(mapped));
-            ledger.received(address(local), address(THEM), &out);
+            table.record_received(address(local), address(THEM), &out);
         }
     }
 
     #[test]
-    fn our_end_is_of_the_type_that_the_other_saw() {
+    fn our_candidate_has_the_type_of_the_address_that_the_other_peer_sees() {
         for (mapped, kind) in [
-            (HOST, Kind::Host),
-            (MAPPED, Kind::Srflx),
-            ("198.18.1.2:7", Kind::Prflx),
+            (HOST, CandidateKind::Host),
+            (MAPPED, CandidateKind::Srflx),
+            ("198.18.1.2:7", CandidateKind::Prflx),
         ] {
-            let mut ledger = ledger();
-            check(&mut ledger, HOST, Some(mapped));
-            let pair = ledger.pair(address(HOST), address(THEM));
+            let mut table = table();
+            check(&mut table, HOST, Some(mapped));
+            let pair = table.pair(address(HOST), address(THEM));
             assert_eq!(
                 (pair.local.kind, pair.remote.kind),
-                (kind, Kind::Srflx),
+                (kind, CandidateKind::Srflx),
                 "{mapped}"
             );
-            assert_eq!(ledger.path(address(HOST), address(THEM)), Path::Direct);
+            assert_eq!(table.path(address(HOST), address(THEM)), CallPath::Direct);
         }
     }
 
     #[test]
-    fn a_relayed_end_names_its_server() {
-        let ledger = ledger();
-        let pair = ledger.pair(address(RELAYED), address(THEM));
+    fn a_relayed_candidate_names_its_server() {
+        let table = table();
+        let pair = table.pair(address(RELAYED), address(THEM));
         assert_eq!(
             (pair.local.kind, pair.local.transport),
-            (Kind::Relay, Some("tcp"))
+            (CandidateKind::Relay, Some("tcp"))
         );
         assert_eq!(
             pair.local.server.as_deref(),
             Some("turn:h:3478?transport=tcp")
         );
-        assert_eq!(ledger.path(address(RELAYED), address(THEM)), Path::Relay);
+        assert_eq!(table.path(address(RELAYED), address(THEM)), CallPath::Relay);
     }
 
     #[test]
-    fn fates_tell_why() {
-        let mut ledger = ledger();
-        ledger.nothing("turn:i".parse().unwrap(), "401 Unauthenticated".into(), 5);
-        check(&mut ledger, HOST, None);
-        check(&mut ledger, RELAYED, Some(RELAYED));
+    fn a_candidate_that_is_not_selected_has_a_reason() {
+        let mut table = table();
+        table.add_failed("turn:i".parse().unwrap(), "401 Unauthenticated".into(), 5);
+        check(&mut table, HOST, None);
+        check(&mut table, RELAYED, Some(RELAYED));
         let selected = Some((address(RELAYED), address(THEM)));
-        let told = ledger.candidates(selected, |_, _| None);
-        let fates: Vec<_> = told.local.iter().map(|candidate| candidate.fate).collect();
+        let candidates = table.candidates(selected, |_, _| None);
+        let fates: Vec<_> = candidates.local.iter().map(|candidate| candidate.fate).collect();
         assert_eq!(
             fates,
             [
@@ -363,12 +376,12 @@ mod tests {
                 Fate::Failed
             ]
         );
-        assert_eq!(told.remote[0].fate, Fate::Selected);
-        let told = ledger.candidates(None, |local, _| {
+        assert_eq!(candidates.remote[0].fate, Fate::Selected);
+        let candidates = table.candidates(None, |local, _| {
             (local == address(RELAYED)).then(|| "403 Forbidden".to_owned())
         });
         assert_eq!(
-            told.local[2].why.as_deref(),
+            candidates.local[2].why.as_deref(),
             Some("403 Forbidden for 198.18.2.2")
         );
     }

@@ -1,4 +1,4 @@
-//! Synthetic audio and video: silence in Opus, a still picture in VP8. Enough for the other end to decode and count.
+//! Synthetic audio and video: silence in Opus, a still picture in VP8. The other peer can decode and count the frames.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,14 @@ use str0m::Rtc;
 use str0m::format::Codec;
 use str0m::media::{MediaKind, MediaTime, Mid};
 
-use crate::peer::verdict::Media;
+use crate::peer::verdict::MediaCounts;
 
-/// The tracks of a call, and when each sends its next frame.
+/// The tracks that we send, and the frames of both peers.
 #[derive(Debug)]
 pub struct Tracks {
-    began: Instant,
+    started: Instant,
     tracks: Vec<Track>,
-    /// What was sent and received.
-    pub counted: Media,
+    counts: MediaCounts,
 }
 
 #[derive(Debug)]
@@ -25,16 +24,21 @@ struct Track {
 }
 
 impl Tracks {
-    /// No tracks yet.
-    pub fn new(began: Instant) -> Tracks {
+    /// No tracks; timestamps count from `started`.
+    pub fn new(started: Instant) -> Tracks {
         Tracks {
-            began,
+            started,
             tracks: Vec::new(),
-            counted: Media::default(),
+            counts: MediaCounts::default(),
         }
     }
 
-    /// Sends on this medium from now on.
+    /// The frames sent and received so far.
+    pub fn counts(&self) -> MediaCounts {
+        self.counts
+    }
+
+    /// Starts a track.
     pub fn add(&mut self, mid: Mid, kind: MediaKind, now: Instant) {
         if !self.tracks.iter().any(|track| track.mid == mid) {
             self.tracks.push(Track {
@@ -45,23 +49,22 @@ impl Tracks {
         }
     }
 
-    /// Counts a frame that came.
-    pub fn received(&mut self, audio: bool) {
-        let frames = if audio {
-            &mut self.counted.audio
-        } else {
-            &mut self.counted.video
+    /// Counts a received frame.
+    pub fn record_received(&mut self, is_audio: bool) {
+        let frames = match is_audio {
+            true => &mut self.counts.audio,
+            false => &mut self.counts.video,
         };
         frames.received += 1;
     }
 
     /// When the next frame is due.
-    pub fn next(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         self.tracks.iter().map(|track| track.next).min()
     }
 
     /// Sends every frame that is due.
-    pub fn send(&mut self, rtc: &mut Rtc, now: Instant) {
+    pub fn send_due(&mut self, rtc: &mut Rtc, now: Instant) {
         for track in &mut self.tracks {
             if track.next > now {
                 continue;
@@ -71,9 +74,9 @@ impl Tracks {
                     Codec::Opus,
                     &SILENCE[..],
                     AUDIO_INTERVAL,
-                    &mut self.counted.audio,
+                    &mut self.counts.audio,
                 ),
-                MediaKind::Video => (Codec::Vp8, PICTURE, VIDEO_INTERVAL, &mut self.counted.video),
+                MediaKind::Video => (Codec::Vp8, PICTURE, VIDEO_INTERVAL, &mut self.counts.video),
             };
             track.next = (track.next + interval).max(now);
             let Some(writer) = rtc.writer(track.mid) else {
@@ -86,7 +89,7 @@ impl Tracks {
                 continue;
             };
             let (pt, rate) = (format.pt(), format.spec().clock_rate);
-            let time = MediaTime::from(now.saturating_duration_since(self.began)).rebase(rate);
+            let time = MediaTime::from(now.saturating_duration_since(self.started)).rebase(rate);
             if writer.write(pt, now, time, frame).is_ok() {
                 frames.sent += 1;
             }
@@ -94,9 +97,9 @@ impl Tracks {
     }
 }
 
-/// One Opus frame of 20 ms in which nothing is heard.
+/// One Opus frame: 20 ms of silence.
 const SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
-/// One VP8 key frame, 64 × 48: every frame can be decoded by itself.
+/// One VP8 key frame of 64 × 48 pixels.
 const PICTURE: &[u8] = include_bytes!("picture.vp8");
 const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 const VIDEO_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,4 +1,8 @@
-//! Offers, answers and trickled candidates between us and the other peer: who offers, what happens when offers cross, and what must wait for what.
+//! Offers, answers and trickled candidates between this peer and the other.
+//!
+//! The peer that was in the room first makes the offer. If none comes, the newcomer makes one after a second, because browsers
+//! may have the opposite custom. If both offer at once (glare), this peer waits briefly for an answer to its own offer;
+//! then it gives way and answers the other.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,77 +13,79 @@ use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::Protocol;
 use str0m::{Candidate, Rtc};
 
-use crate::peer::call::candidates::Ledger;
-use crate::peer::call::gather::IceServer;
-use crate::peer::rendezvous::{Rendezvous, Signal};
-use crate::peer::verdict::Failure;
+use crate::peer::call::candidates::CandidateTable;
+use crate::peer::rendezvous::{IceServer, Rendezvous, Signal};
+use crate::peer::verdict::{Failure, FailureCode};
 
 /// The negotiation with one other peer.
 #[derive(Default)]
 pub struct Negotiation {
     rendezvous: Option<Rendezvous>,
-    them: Option<String>,
-    /// When the newcomer offers if the other has not.
+    /// The id of the other peer.
+    remote: Option<String>,
+    /// When to make an offer if the other peer has made none.
     offer_at: Option<Instant>,
-    /// Whether the standing offer was ours: then it is we who restart ICE, too.
-    offered: bool,
+    /// The current offer is ours. The offerer also restarts ICE.
+    is_offerer: bool,
+    /// Our offer without an answer.
     pending: Option<SdpPendingOffer>,
-    /// Their offer that crossed ours, and until when an answer to ours may still come.
-    crossed: Option<(String, Instant)>,
-    /// Whether their description is known, so that their candidates may be added.
-    described: bool,
-    held: Vec<Candidate>,
-    /// The medium that our candidates belong to, once we have described ourselves.
+    /// The offer of the other peer that crossed ours, and when to answer it.
+    glare: Option<(String, Instant)>,
+    /// The description of the other peer is known, so that its candidates may be added.
+    is_remote_described: bool,
+    /// Candidates of the other peer that arrived before its description.
+    early_candidates: Vec<Candidate>,
+    /// The media section to which our candidates belong, once our description is sent.
     mid: Option<String>,
-    gathered: bool,
+    is_gathered: bool,
 }
 
 impl Negotiation {
-    /// Enters the room at a signaling endpoint. Who is there already is the other peer; the servers that the endpoint hands out.
+    /// Enters a room of the signaling endpoint, and returns the servers that the endpoint offers. A peer that is in the room
+    /// already becomes the other peer.
     ///
     /// # Errors
-    /// `signaling`: the endpoint cannot be reached, refuses, or does not speak as it should.
+    /// [`FailureCode::Signaling`].
     pub async fn enter(
         &mut self,
         endpoint: &str,
         room: &str,
         token: Option<&str>,
-        ca: Option<&Path>,
+        ca_file: Option<&Path>,
     ) -> Result<Vec<IceServer>, Failure> {
-        let refused = |why: String| Failure::new("signaling", format!("{endpoint}: {why}"));
-        self.rendezvous = Some(
-            Rendezvous::enter(endpoint, room, token, ca)
-                .await
-                .map_err(refused)?,
-        );
-        let (peers, servers, unread) = match tokio::time::timeout(WELCOME, self.next()).await {
+        let failure = |reason: String| {
+            Failure::new(FailureCode::Signaling, format!("{endpoint}: {reason}"))
+        };
+        let rendezvous = Rendezvous::enter(endpoint, room, token, ca_file)
+            .await
+            .map_err(|error| failure(error.to_string()))?;
+        self.rendezvous = Some(rendezvous);
+        match tokio::time::timeout(WELCOME_TIMEOUT, self.next()).await {
             Ok(Signal::Welcome {
                 peers,
                 servers,
-                unread,
-            }) => (peers, servers, unread),
-            Ok(Signal::Refused { code, message }) => {
-                return Err(refused(format!("{code}: {message}")));
+                invalid,
+            }) => {
+                for url in invalid {
+                    tracing::warn!("skipped an ICE server: {url}");
+                }
+                if let Some(first) = peers.first() {
+                    self.set_remote(first);
+                    self.offer_at = Some(Instant::now() + NEWCOMER_OFFER_DELAY);
+                }
+                Ok(servers)
             }
-            Ok(Signal::Gone(why)) => return Err(refused(why)),
-            Ok(_) => return Err(refused("the endpoint does not speak as it should".into())),
+            Ok(Signal::Refused { code, message }) => Err(failure(format!("{code}: {message}"))),
+            Ok(Signal::Disconnected(reason)) => Err(failure(reason)),
+            Ok(_) => Err(failure("unexpected message before the welcome".into())),
             Err(_) => {
-                return Err(refused(format!(
-                    "no welcome within {} s",
-                    WELCOME.as_secs()
-                )));
+                let seconds = WELCOME_TIMEOUT.as_secs();
+                Err(failure(format!("no welcome within {seconds} s")))
             }
-        };
-        for why in unread {
-            tracing::warn!("a server was passed over: {why}");
         }
-        if let Some(first) = peers.first() {
-            self.meet(first, true);
-        }
-        Ok(servers)
     }
 
-    /// The next signal; none ever once the endpoint is gone: a call that stands needs it no more.
+    /// Waits for the next signal; forever once the endpoint has disconnected, because an established call does not need it.
     pub async fn next(&mut self) -> Signal {
         if let Some(rendezvous) = &mut self.rendezvous
             && let Some(signal) = rendezvous.next().await
@@ -90,71 +96,70 @@ impl Negotiation {
         std::future::pending().await
     }
 
-    /// Whether `from` is the other peer; the first one we hear of is.
-    pub fn is_them(&self, from: &str) -> bool {
-        self.them.as_deref().is_none_or(|them| them == from)
+    /// Returns true if `id` is the other peer, or the other peer is not known yet.
+    pub fn may_be_remote(&self, id: &str) -> bool {
+        self.remote.as_deref().is_none_or(|remote| remote == id)
     }
 
-    /// Whether the other peer is known.
-    pub fn has_met(&self) -> bool {
-        self.them.is_some()
+    /// Returns true if the other peer is known.
+    pub fn has_remote(&self) -> bool {
+        self.remote.is_some()
     }
 
-    /// From now on `id` is the other peer. When we are the newcomer, it offers; we do after a while, in case it has the opposite custom.
-    pub fn meet(&mut self, id: &str, newcomer: bool) {
-        self.them = Some(id.into());
-        self.offer_at = newcomer.then(|| Instant::now() + NEWCOMER_OFFERS);
+    /// Sets the other peer.
+    pub fn set_remote(&mut self, id: &str) {
+        self.remote = Some(id.into());
+        self.offer_at = None;
     }
 
-    /// Whether the standing offer was ours.
+    /// Returns true if the current offer is ours.
     pub fn is_offerer(&self) -> bool {
-        self.offered
+        self.is_offerer
     }
 
-    /// When [`Negotiation::due`] wants to be called.
-    pub fn next_due(&self) -> Option<Instant> {
-        let crossed = self.crossed.as_ref().map(|(_, until)| *until);
-        crossed.into_iter().chain(self.offer_at).min()
+    /// When [`Negotiation::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let glare = self.glare.as_ref().map(|(_, deadline)| *deadline);
+        glare.into_iter().chain(self.offer_at).min()
     }
 
-    /// What time alone brings: an offer by the newcomer, or giving way to the offer that crossed ours. The media of our own offer.
+    /// Makes the newcomer's offer, or answers the offer that crossed ours, if it is time. Returns the media sections of our
+    /// own offer.
     ///
     /// # Errors
     /// As [`Negotiation::accept_offer`].
-    pub fn due(
+    pub fn handle_timeout(
         &mut self,
         rtc: &mut Rtc,
-        ledger: &mut Ledger,
+        candidates: &mut CandidateTable,
         at: u64,
-        media: bool,
+        with_media: bool,
     ) -> Result<Vec<Mid>, Failure> {
         let now = Instant::now();
-        if let Some((sdp, _)) = self.crossed.take_if(|(_, until)| *until <= now) {
-            // Nobody has answered our offer: the other waits for us to give way.
+        if let Some((sdp, _)) = self.glare.take_if(|(_, deadline)| *deadline <= now) {
+            // Our offer was not answered: the other peer waits for us to give way.
             self.pending = None;
-            self.offered = false;
-            self.accept_offer(rtc, ledger, at, &sdp)?;
+            self.is_offerer = false;
+            self.accept_offer(rtc, candidates, at, &sdp)?;
         }
-        Ok(if self.offer_at.is_some_and(|at| at <= now) {
-            self.offer(rtc, media)
-        } else {
-            Vec::new()
-        })
+        match self.offer_at.is_some_and(|offer_at| offer_at <= now) {
+            true => Ok(self.offer(rtc, with_media)),
+            false => Ok(Vec::new()),
+        }
     }
 
-    /// Makes the first offer, with a data channel and perhaps media, whose identifiers it gives.
-    pub fn offer(&mut self, rtc: &mut Rtc, media: bool) -> Vec<Mid> {
+    /// Makes the first offer: a data channel, and audio and video if wanted. Returns their media sections.
+    pub fn offer(&mut self, rtc: &mut Rtc, with_media: bool) -> Vec<Mid> {
         self.offer_at = None;
-        if self.described || self.pending.is_some() {
+        if self.is_remote_described || self.pending.is_some() {
             return Vec::new();
         }
-        self.offered = true;
+        self.is_offerer = true;
         let mut changes = rtc.sdp_api();
         changes.add_channel_with_config(channel_config());
-        let kinds: &[MediaKind] = if media {
-            &[MediaKind::Audio, MediaKind::Video]
-        } else {
-            &[]
+        let kinds: &[MediaKind] = match with_media {
+            true => &[MediaKind::Audio, MediaKind::Video],
+            false => &[],
         };
         let mids = kinds
             .iter()
@@ -165,8 +170,8 @@ impl Negotiation {
         mids
     }
 
-    /// Asks for fresh checks between the candidates that there are. RFC 8445 §9. False while another offer is open.
-    pub fn restart(&mut self, rtc: &mut Rtc) -> bool {
+    /// Restarts ICE with the existing candidates. RFC 8445 §9. Returns false while an offer is pending.
+    pub fn restart_ice(&mut self, rtc: &mut Rtc) -> bool {
         if self.pending.is_some() {
             return false;
         }
@@ -177,19 +182,19 @@ impl Negotiation {
         true
     }
 
-    /// Answers their offer; one that crossed ours waits, since an answer to ours may be on its way.
+    /// Answers an offer. One that crosses ours waits, because the answer to ours may be on its way.
     ///
     /// # Errors
-    /// `sdp`: the offer cannot be used.
+    /// [`FailureCode::Sdp`].
     pub fn accept_offer(
         &mut self,
         rtc: &mut Rtc,
-        ledger: &mut Ledger,
+        candidates: &mut CandidateTable,
         at: u64,
         sdp: &str,
     ) -> Result<(), Failure> {
         if self.pending.is_some() {
-            self.crossed = Some((sdp.into(), Instant::now() + CROSSED));
+            self.glare = Some((sdp.into(), Instant::now() + GLARE_DELAY));
             return Ok(());
         }
         self.offer_at = None;
@@ -198,67 +203,80 @@ impl Negotiation {
         let answer = rtc
             .sdp_api()
             .accept_offer(offer)
-            .map_err(|error| unusable("their offer", error))?;
-        let answer = answer.to_sdp_string();
-        if let (Some(rendezvous), Some(them)) = (&self.rendezvous, &self.them) {
-            rendezvous.answer(them, &answer);
+            .map_err(|error| unusable("their offer", error))?
+            .to_sdp_string();
+        if let (Some(rendezvous), Some(remote)) = (&self.rendezvous, &self.remote) {
+            rendezvous.answer(remote, &answer);
         }
-        self.described_by(rtc, ledger, at, sdp);
-        self.described_ourselves(&answer);
+        self.set_remote_description(rtc, candidates, at, sdp);
+        self.set_local_description(&answer);
         Ok(())
     }
 
-    /// Takes their answer to our offer.
+    /// Accepts the answer to our offer.
     ///
     /// # Errors
-    /// `sdp`: the answer cannot be used.
+    /// [`FailureCode::Sdp`].
     pub fn accept_answer(
         &mut self,
         rtc: &mut Rtc,
-        ledger: &mut Ledger,
+        candidates: &mut CandidateTable,
         at: u64,
         sdp: &str,
     ) -> Result<(), Failure> {
         let Some(pending) = self.pending.take() else {
             return Ok(());
         };
-        self.crossed = None;
+        self.glare = None;
         let answer =
             SdpAnswer::from_sdp_string(sdp).map_err(|error| unusable("their answer", error))?;
         rtc.sdp_api()
             .accept_answer(pending, answer)
             .map_err(|error| unusable("their answer", error))?;
-        self.described_by(rtc, ledger, at, sdp);
+        self.set_remote_description(rtc, candidates, at, sdp);
         Ok(())
     }
 
-    /// Takes a candidate of theirs, and notes it; what cannot be used with the reason.
-    pub fn remote_candidate(&mut self, rtc: &mut Rtc, ledger: &mut Ledger, at: u64, text: &str) {
+    /// Adds a candidate of the other peer; one that cannot be used is recorded with the reason.
+    pub fn add_remote_candidate(
+        &mut self,
+        rtc: &mut Rtc,
+        candidates: &mut CandidateTable,
+        at: u64,
+        text: &str,
+    ) {
         let text = text.strip_prefix("a=").unwrap_or(text);
-        let candidate = match Candidate::from_sdp_string(text) {
-            Ok(candidate) if candidate.proto() == Protocol::Udp => candidate,
-            Ok(_) => {
-                return ledger.remote(text, at, Some("ICE over TCP is not spoken here".into()));
+        let unusable = match Candidate::from_sdp_string(text) {
+            Ok(candidate) if candidate.proto() == Protocol::Udp => {
+                candidates.add_remote(text, at, None);
+                match self.is_remote_described {
+                    true => drop(rtc.add_remote_candidate(candidate)),
+                    false => self.early_candidates.push(candidate),
+                }
+                return;
             }
-            Err(_) if text.contains(".local ") => {
-                return ledger.remote(text, at, Some("hidden behind a multicast DNS name".into()));
-            }
-            Err(error) => return ledger.remote(text, at, Some(error.to_string())),
+            Ok(_) => "ICE over TCP is not supported".to_owned(),
+            Err(_) if text.contains(".local ") => "hidden behind a multicast DNS name".to_owned(),
+            Err(error) => error.to_string(),
         };
-        ledger.remote(text, at, None);
-        if self.described {
-            rtc.add_remote_candidate(candidate);
-        } else {
-            self.held.push(candidate);
+        candidates.add_remote(text, at, Some(unusable));
+    }
+
+    /// Sends a candidate of ours, unless our description is still to be sent and will contain it. `None` is the end of
+    /// candidates.
+    pub fn trickle(&mut self, candidate: Option<&str>) {
+        self.is_gathered |= candidate.is_none();
+        if let (Some(rendezvous), Some(remote), Some(mid)) =
+            (&self.rendezvous, &self.remote, &self.mid)
+        {
+            rendezvous.candidate(remote, candidate.map(|candidate| (candidate, mid.as_str())));
         }
     }
 
-    /// Tells the other of a candidate, unless our description will; `None` is the end of candidates.
-    pub fn trickle(&mut self, candidate: Option<&str>) {
-        self.gathered |= candidate.is_none();
-        if let (Some(rendezvous), Some(them), Some(mid)) = (&self.rendezvous, &self.them, &self.mid)
-        {
-            rendezvous.candidate(them, candidate.map(|candidate| (candidate, mid.as_str())));
+    /// Tells the other peer that we hang up.
+    pub fn hang_up(&self) {
+        if let (Some(rendezvous), Some(remote)) = (&self.rendezvous, &self.remote) {
+            rendezvous.hang_up(remote);
         }
     }
 
@@ -269,56 +287,55 @@ impl Negotiation {
         }
     }
 
-    /// Says good-bye.
-    pub fn bye(&self) {
-        if let (Some(rendezvous), Some(them)) = (&self.rendezvous, &self.them) {
-            rendezvous.bye(them);
-        }
-    }
-
     fn send_offer(&mut self, offer: Option<(SdpOffer, SdpPendingOffer)>) {
-        let (Some((offer, pending)), Some(rendezvous), Some(them)) =
-            (offer, &self.rendezvous, &self.them)
+        let (Some((offer, pending)), Some(rendezvous), Some(remote)) =
+            (offer, &self.rendezvous, &self.remote)
         else {
             return;
         };
         let sdp = offer.to_sdp_string();
-        rendezvous.offer(them, &sdp);
+        rendezvous.offer(remote, &sdp);
         self.pending = Some(pending);
-        self.described_ourselves(&sdp);
+        self.set_local_description(&sdp);
     }
 
-    /// After our description: candidates belong to its first medium, and what is found from now on is trickled.
-    fn described_ourselves(&mut self, sdp: &str) {
+    /// After our description is sent: candidates belong to its first media section, and later ones are trickled.
+    fn set_local_description(&mut self, sdp: &str) {
         self.mid = sdp
             .lines()
             .find_map(|line| line.strip_prefix("a=mid:"))
             .map(|mid| mid.trim().to_owned());
-        if self.gathered {
+        if self.is_gathered {
             self.trickle(None);
         }
     }
 
-    /// After their description: the candidates in it are known, and those that came before it may be used.
-    fn described_by(&mut self, rtc: &mut Rtc, ledger: &mut Ledger, at: u64, sdp: &str) {
-        self.described = true;
+    /// After their description is applied: records the candidates in it, and adds those that arrived before it.
+    fn set_remote_description(
+        &mut self,
+        rtc: &mut Rtc,
+        candidates: &mut CandidateTable,
+        at: u64,
+        sdp: &str,
+    ) {
+        self.is_remote_described = true;
         for line in sdp
             .lines()
             .filter_map(|line| line.trim().strip_prefix("a=candidate:"))
         {
-            ledger.remote(&format!("candidate:{line}"), at, None);
+            candidates.add_remote(&format!("candidate:{line}"), at, None);
         }
-        for candidate in std::mem::take(&mut self.held) {
+        for candidate in std::mem::take(&mut self.early_candidates) {
             rtc.add_remote_candidate(candidate);
         }
     }
 }
 
 fn unusable(what: &str, error: impl std::fmt::Display) -> Failure {
-    Failure::new("sdp", format!("{what}: {error}"))
+    Failure::new(FailureCode::Sdp, format!("{what}: {error}"))
 }
 
-/// Our data channel: messages are not repeated, so that loss shows.
+/// The configuration of our data channel: messages are not retransmitted, so that loss is visible.
 pub fn channel_config() -> ChannelConfig {
     ChannelConfig {
         label: LABEL.into(),
@@ -328,11 +345,10 @@ pub fn channel_config() -> ChannelConfig {
     }
 }
 
-/// The name of our data channel.
+/// The label of our data channel.
 pub const LABEL: &str = "hairpin";
-/// How long the endpoint may take to say welcome.
-const WELCOME: Duration = Duration::from_secs(10);
-/// Who was in the room first offers; the newcomer does after this time.
-const NEWCOMER_OFFERS: Duration = Duration::from_secs(1);
-/// How long, when two offers crossed, an answer to ours is waited for before we give way.
-const CROSSED: Duration = Duration::from_millis(700);
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the newcomer waits for an offer before it makes one.
+const NEWCOMER_OFFER_DELAY: Duration = Duration::from_secs(1);
+/// How long, if two offers crossed, a peer waits for the answer to its own before it gives way.
+const GLARE_DELAY: Duration = Duration::from_millis(700);

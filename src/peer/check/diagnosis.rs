@@ -1,216 +1,192 @@
-//! From what was seen to what is wrong, in words, and what to do.
+//! From observations to findings: what is wrong, and what to do about it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::client::transport::ConnectError;
-use crate::peer::check::report::{Examined, Finding, Severity};
-use crate::peer::check::talk::Trouble;
+use crate::client::uri::ResolveError;
+use crate::peer::check::report::{Finding, ServerReport, Severity, Step};
+use crate::peer::check::session::RequestError;
 use crate::turn::client_state::{Login, Refusal};
 use crate::turn::policy::credentials;
 use crate::wire::ErrorCode;
 
-/// One thing that was seen at a server.
+/// What was observed at a server.
 #[derive(Debug)]
-pub enum Clue<'a> {
-    /// This machine has no route there.
+pub enum Observation<'a> {
+    /// The host name has no address.
+    Unresolved(&'a ResolveError),
+    /// This machine has no route to the address.
     NoRoute,
-    /// TCP or TLS failed.
-    Closed(&'a ConnectError),
-    /// TCP or TLS came to nothing in time.
-    ConnectSilent,
-    /// Binding was not answered as it should.
-    Binding(&'a Trouble),
-    /// The first connection opened, the second did not.
-    SecondLine,
-    /// A success without an address.
-    NoRelayed,
+    /// Connecting failed.
+    ConnectFailed(&'a ConnectError),
+    /// Connecting was not answered.
+    ConnectTimedOut,
+    /// Binding was not granted.
+    BindingFailed(&'a RequestError),
+    /// A second connection could not be opened beside the first.
+    SecondConnectionFailed,
+    /// Allocate succeeded without XOR-RELAYED-ADDRESS.
+    NoRelayedAddress,
     /// Allocate was not granted.
-    Allocate {
-        /// Why.
-        trouble: &'a Trouble,
-        /// What was shown.
+    AllocateFailed {
+        /// The error.
+        error: &'a RequestError,
+        /// The credentials shown.
         login: Option<&'a Login>,
-        /// A name that is good for years was granted.
-        skewed: bool,
+        /// Credentials that expire in ten years were granted.
+        is_far_expiry_granted: bool,
     },
-    /// What is sent to the relayed address from outside does not arrive.
-    RangeClosed(SocketAddr),
-    /// The relay sends from another address than it told.
-    OtherSource {
-        /// What it told.
+    /// Packets sent to the relayed address from outside do not arrive.
+    RelayPortClosed(SocketAddr),
+    /// The relay sends from another address than the relayed one.
+    OtherSourceAddress {
+        /// The relayed address.
         relayed: SocketAddr,
-        /// What it sends from.
+        /// The source address of its packets.
         source: SocketAddr,
     },
-    /// Peers that no relay should reach are permitted.
-    PrivatePeers {
-        /// Which.
-        list: &'a str,
+    /// Permissions for private addresses were granted.
+    PrivatePeersPermitted {
+        /// The addresses, comma separated.
+        peers: &'a str,
         /// The server's own address.
-        beside: SocketAddr,
+        server: SocketAddr,
     },
 }
 
-/// What a clue means.
-pub fn finding(server: &Examined, clue: Clue) -> Finding {
-    let (severity, code, message, advice) = match clue {
-        Clue::NoRoute => note(
-            "no-route",
-            "this machine has no route to that address; it was passed over",
-            "",
+/// The finding of an observation.
+pub fn diagnose(server: &ServerReport, observation: Observation) -> Finding {
+    let finding = match observation {
+        Observation::Unresolved(error) => Finding::problem(
+            "unresolved",
+            format!("the host name has no address: {error}"),
+            "check the spelling and the DNS records",
         ),
-        Clue::Closed(closed) => not_opened(closed),
-        Clue::ConnectSilent if server.transport == "dtls" => problem(
+        Observation::NoRoute => Finding {
+            advice: None,
+            ..Finding::problem(
+                "no-route",
+                "this machine has no route to that address; it was skipped",
+                "",
+            )
+            .with_severity(Severity::Note)
+        },
+        Observation::ConnectFailed(error) => connect_failed(error),
+        Observation::ConnectTimedOut if server.transport == "dtls" => Finding::problem(
             "dtls",
-            "no answer to a DTLS handshake: it is blocked on the way, or nothing there speaks DTLS",
+            "no answer to a DTLS handshake: UDP is blocked on the path, or nothing there speaks DTLS",
             DTLS_ADVICE,
         ),
-        Clue::ConnectSilent => problem(
+        Observation::ConnectTimedOut => Finding::problem(
             "closed",
-            "no connection comes about: a firewall drops it, or the address is wrong",
-            "open the TCP port in every firewall on the way, and look at the name's address",
+            "connecting timed out: a firewall drops it, or the address is wrong",
+            "open the TCP port in every firewall on the path, and check the address of the host name",
         ),
-        Clue::Binding(trouble) => binding(trouble, server),
-        Clue::SecondLine => problem(
+        Observation::BindingFailed(error) => binding_failed(error, server),
+        Observation::SecondConnectionFailed => Finding::problem(
             "connections",
-            "only one connection at a time is let in",
+            "only one connection at a time is accepted",
             "raise the limit of connections per client",
         ),
-        Clue::NoRelayed => problem(
+        Observation::NoRelayedAddress => Finding::problem(
             "protocol",
-            "Allocate is granted without a relayed address",
-            "this is no TURN server as RFC 8656 has it",
+            "Allocate succeeds without a relayed address",
+            "this is no TURN server by RFC 8656",
         ),
-        Clue::Allocate {
-            trouble,
+        Observation::AllocateFailed {
+            error,
             login,
-            skewed,
-        } => allocate(trouble, login, skewed),
-        Clue::RangeClosed(relayed) => problem(
+            is_far_expiry_granted,
+        } => allocate_failed(error, login, is_far_expiry_granted),
+        Observation::RelayPortClosed(relayed) => Finding::problem(
             "range-closed",
             format!("packets from outside to the relayed address {relayed} do not arrive"),
-            "open the relay's whole port range for UDP in the server's firewall or security group; behind 1:1 NAT look at the external address too",
+            "open the relay's whole port range for UDP in the server's firewall or security group; behind 1:1 NAT also check the external address",
         ),
-        Clue::OtherSource { relayed, source } => problem(
+        Observation::OtherSourceAddress { relayed, source } => Finding::problem(
             "external-address",
-            format!("the relay tells peers {relayed} but sends from {source}"),
-            "set the external address to the one that the server's packets leave with",
+            format!("the relayed address is {relayed}, but its packets come from {source}"),
+            "set the external address to the source address of the server's packets",
         ),
-        Clue::PrivatePeers { list, beside } => (
-            Severity::Warning,
+        Observation::PrivatePeersPermitted { peers, server } => Finding::problem(
             "private-peers",
             format!(
-                "whoever has credentials may relay to {list}: internal networks and cloud metadata are open to them"
+                "every user may relay to {peers}: internal networks and cloud metadata are reachable through this server"
             ),
-            if is_private(beside.ip()) {
-                "on a public server deny these ranges; here the server itself is in one".into()
-            } else {
-                "deny private, loopback, link-local and multicast peers (hairpin does so by default; coturn: denied-peer-ip)".into()
+            match is_private(server.ip()) {
+                true => {
+                    "on a public server deny these ranges; this server is in a private network itself"
+                }
+                false => {
+                    "deny private, loopback, link-local and multicast peers (hairpin: the default; coturn: denied-peer-ip)"
+                }
             },
-        ),
+        )
+        .with_severity(Severity::Warning),
     };
-    Finding {
-        severity,
-        code,
-        place: Some(server.place()),
-        message,
-        advice: (!advice.is_empty()).then_some(advice),
-    }
+    finding.about(server)
 }
 
-/// A name without an address.
-pub fn unresolved(server: &Examined, why: &str) -> Finding {
-    let (severity, code, message, advice) = problem(
-        "unresolved",
-        format!("the name has no address: {why}"),
-        "look at the spelling and at the DNS records",
-    );
-    Finding {
-        severity,
-        code,
-        place: Some(server.place()),
-        message,
-        advice: Some(advice),
-    }
-}
-
-/// What it means that this machine may not be a peer: nothing where it is one that a relay had better not reach, or the relay's
-/// own host.
-pub fn refused_peer(server: &Examined, peer: IpAddr, trouble: &Trouble) -> Option<Finding> {
-    let Trouble::Refused(Refusal {
+/// The finding of a permission for this machine that was refused; `None` if the peer is the server's host or has an address
+/// that a relay should refuse.
+pub fn refused_peer(server: &ServerReport, peer: IpAddr, error: &RequestError) -> Option<Finding> {
+    let RequestError::Refused(Refusal {
         code: ErrorCode::FORBIDDEN,
         ..
-    }) = trouble
+    }) = error
     else {
         return None;
     };
-    let own = server.address.is_some_and(|address| address.ip() == peer);
-    (!own && !is_private(peer)).then(|| Finding {
-        severity: Severity::Warning,
-        code: "public-peers",
-        place: Some(server.place()),
-        message: format!("the server refuses a public peer, {peer}: relayed calls to such peers fail"),
-        advice: Some(
-            "unless only certain peers are meant, permit public ones (hairpin: deny_peer; coturn: denied-peer-ip)"
-                .into(),
-        ),
+    let is_server = server.address.is_some_and(|address| address.ip() == peer);
+    (!is_server && !is_private(peer)).then(|| {
+        Finding::problem(
+            "public-peers",
+            format!("the server refuses the public peer {peer}: relayed calls to such peers fail"),
+            "permit public peers unless only certain peers are intended (hairpin: deny_peer; coturn: denied-peer-ip)",
+        )
+        .with_severity(Severity::Warning)
+        .about(server)
     })
 }
 
-/// What the certificate shows.
-pub fn certificate(server: &Examined) -> Option<Finding> {
+/// The finding of the server's certificate.
+pub fn certificate(server: &ServerReport) -> Option<Finding> {
     let tls = server.tls.as_ref()?;
     let days = tls.expires_in_days.unwrap_or(i64::MAX);
-    let (severity, code, message, advice) = match &tls.problem {
-        Some(_) if days < 0 => problem(
+    let finding = match &tls.problem {
+        Some(_) if days < 0 => Finding::problem(
             "certificate-expired",
-            // Whole days: one that ended this morning has -1 left.
+            // Days are rounded down: of a certificate that expired this morning -1 are left.
             format!("the certificate expired {} days ago", -days - 1),
-            "renew it; clients refuse the connection until then",
+            "renew it; until then clients refuse the connection",
         ),
-        Some(why) => problem(
+        Some(problem) => Finding::problem(
             "certificate",
-            format!("the certificate does not verify: {why}"),
-            "serve the whole chain, for the name in the URL, from an authority that clients trust (--ca trusts one more here)",
+            format!("the certificate does not verify: {problem}"),
+            "serve the whole chain, for the name in the URL, from an authority that clients trust (--ca adds one here)",
         ),
-        None if days < SOON => {
-            let message = format!("the certificate expires in {days} days");
-            (
-                Severity::Warning,
-                "certificate-expires",
-                message,
-                "renew it".to_owned(),
-            )
-        }
+        None if days < EXPIRES_SOON => Finding::problem(
+            "certificate-expires",
+            format!("the certificate expires in {days} days"),
+            "renew it",
+        )
+        .with_severity(Severity::Warning),
         None => return None,
     };
-    Some(Finding {
-        severity,
-        code,
-        place: Some(server.place()),
-        message,
-        advice: Some(advice),
-    })
+    Some(finding.about(server))
 }
 
-/// What an allocation that could be used shows as a whole.
-pub fn relay(server: &Examined) -> Vec<Finding> {
+/// The findings of an allocation that was tested.
+pub fn allocation(server: &ServerReport) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut add = |(severity, code, message, advice): Said| {
-        findings.push(Finding {
-            severity,
-            code,
-            place: Some(server.place()),
-            message,
-            advice: Some(advice),
-        });
-    };
     let (Some(address), Some(relayed)) = (server.address, server.relayed) else {
         return findings;
     };
+    let is_other_address =
+        address.ip() != relayed.ip() && address.is_ipv4() == relayed.is_ipv4();
     if is_private(relayed.ip()) && !is_private(address.ip()) {
-        add(problem(
+        findings.push(Finding::problem(
             "external-address",
             format!(
                 "the relayed address {} is private, but the server's is public: peers cannot reach it",
@@ -218,231 +194,223 @@ pub fn relay(server: &Examined) -> Vec<Finding> {
             ),
             "behind 1:1 NAT set the external address (hairpin: --external-address; coturn: external-ip)",
         ));
+    } else if !server.works && is_other_address {
+        findings.push(Finding::problem(
+            "external-address",
+            format!(
+                "the relay forwards nothing, and its address {} is not the server's",
+                relayed.ip()
+            ),
+            RELAY_ADVICE,
+        ));
     } else if !server.works {
-        let (code, message) =
-            if address.ip() != relayed.ip() && address.is_ipv4() == relayed.is_ipv4() {
-                (
-                    "external-address",
-                    format!(
-                        "nothing passes the relay, and its address {} is not the server's",
-                        relayed.ip()
-                    ),
-                )
-            } else {
-                (
-                    "no-data",
-                    "an allocation is granted, but nothing passes through it".to_owned(),
-                )
-            };
-        add(problem(
-            code,
-            message,
-            "open the relay's port range for UDP, and look at relay and external address",
+        findings.push(Finding::problem(
+            "no-data",
+            "Allocate succeeds, but the relay forwards nothing",
+            RELAY_ADVICE,
         ));
     }
-    for step in ["channel", "refresh", "release"] {
-        if server.works && !server.did(step) {
-            let advice = "browsers need it; look at the server's log".to_owned();
-            add((
-                Severity::Problem,
+    for step in [Step::Channel, Step::Refresh, Step::Release] {
+        if server.works && !server.passed(step) {
+            findings.push(Finding::problem(
                 "step",
-                format!("the step {step} fails"),
-                advice,
+                format!("the step {} fails", step.name()),
+                "browsers need it; check the server's log",
             ));
         }
     }
     findings
+        .into_iter()
+        .map(|finding| finding.about(server))
+        .collect()
 }
 
-/// What only the comparison of servers shows.
-pub fn compare(servers: &[Examined]) -> Option<Finding> {
-    let over = |udp: bool| {
-        servers
-            .iter()
-            .filter(move |server| ["udp", "dtls"].contains(&server.transport) == udp)
-    };
-    let udp_dead = over(true).count() > 0 && over(true).all(|server| !server.did("binding"));
-    let works = over(false).find(|server| server.works)?;
-    udp_dead.then(|| Finding {
-        severity: Severity::Warning,
-        code: "udp-blocked",
-        place: None,
-        message: format!(
-            "UDP is blocked between here and every server, but {} over {} works",
-            works.url, works.transport
-        ),
-        advice: Some("calls from this network need that URL in iceServers; keep it there".into()),
-    })
+/// The finding of a network that blocks UDP, which only the comparison of servers shows.
+pub fn blocked_udp(servers: &[ServerReport]) -> Option<Finding> {
+    let is_udp = |server: &&ServerReport| ["udp", "dtls"].contains(&server.transport);
+    let mut over_udp = servers.iter().filter(is_udp).peekable();
+    let works = servers
+        .iter()
+        .find(|server| !is_udp(server) && server.works)?;
+    over_udp.peek()?;
+    over_udp
+        .all(|server| !server.passed(Step::Binding))
+        .then(|| {
+            Finding::problem(
+                "udp-blocked",
+                format!(
+                    "UDP is blocked between this machine and every server, but {} over {} works",
+                    works.url, works.transport
+                ),
+                "calls from this network need that URL: keep it in iceServers",
+            )
+            .with_severity(Severity::Warning)
+        })
 }
 
-type Said = (Severity, &'static str, String, String);
-
-fn not_opened(closed: &ConnectError) -> Said {
-    match closed {
-        ConnectError::Socket(error) => problem(
+fn connect_failed(error: &ConnectError) -> Finding {
+    match error {
+        ConnectError::Socket(error) => Finding::problem(
             "refused",
-            format!("the port cannot be connected to: {error}"),
+            format!("cannot connect to the port: {error}"),
             "start the server, let it listen on this address and port, and open both in the firewall",
         ),
-        ConnectError::Tls(error) => problem(
+        ConnectError::Tls(error) => Finding::problem(
             "tls",
-            format!("TCP connects, TLS does not: {error}"),
-            "look whether this port speaks TLS, and at the server's certificate and key",
+            format!("TCP connects, the TLS handshake fails: {error}"),
+            "check that this port speaks TLS, and the server's certificate and key",
         ),
-        ConnectError::Dtls(error) => problem(
+        ConnectError::Dtls(error) => Finding::problem(
             "dtls",
-            format!("no DTLS handshake comes about: {error}"),
+            format!("the DTLS handshake fails: {error}"),
             DTLS_ADVICE,
         ),
     }
 }
 
-fn binding(trouble: &Trouble, server: &Examined) -> Said {
-    match trouble {
-        Trouble::Silent if server.transport == "udp" => problem(
+fn binding_failed(error: &RequestError, server: &ServerReport) -> Finding {
+    match error {
+        RequestError::NoAnswer if server.transport == "udp" => Finding::problem(
             "udp-silent",
-            "no answer over UDP: it is blocked on the way, or nothing listens there",
-            "open the UDP port in the server's firewall; where this network blocks UDP, offer turns: on port 443",
+            "no answer over UDP: it is blocked on the path, or nothing listens there",
+            "open the UDP port in the server's firewall; if this network blocks UDP, offer turns: on port 443",
         ),
-        Trouble::Silent => problem(
+        RequestError::NoAnswer => Finding::problem(
             "silent",
-            "the connection stands, but STUN gets no answer",
-            "look whether another service owns this port",
+            "the connection is open, but STUN gets no answer",
+            "check whether another service uses this port",
         ),
-        Trouble::Broken(error) if server.transport == "udp" => problem(
+        RequestError::Connection(error) if server.transport == "udp" => Finding::problem(
             "udp-refused",
             format!(
-                "UDP is refused, by a firewall on the way or because nothing listens there: {error}"
+                "UDP is refused, by a firewall on the path or because nothing listens there: {error}"
             ),
-            "open the UDP port and start the server; where this network blocks UDP, offer turns: on port 443",
+            "open the UDP port and start the server; if this network blocks UDP, offer turns: on port 443",
         ),
-        Trouble::Broken(error) => problem(
+        RequestError::Connection(error) => Finding::problem(
             "not-stun",
             format!("no STUN server answers here: {error}"),
-            "look at the address, the port, and whether the server runs",
+            "check the address, the port, and whether the server runs",
         ),
-        Trouble::Refused(refusal) => (
-            Severity::Note,
+        RequestError::Refused(refusal) => Finding::problem(
             "binding-refused",
             format!("Binding is refused: {refusal}"),
-            "clients get no server-reflexive address here".into(),
-        ),
+            "clients get no server-reflexive address here",
+        )
+        .with_severity(Severity::Note),
     }
 }
 
-fn allocate(trouble: &Trouble, login: Option<&Login>, skewed: bool) -> Said {
-    let refusal = match trouble {
-        Trouble::Refused(refusal) => refusal,
-        Trouble::Silent => {
-            return problem(
+fn allocate_failed(
+    error: &RequestError,
+    login: Option<&Login>,
+    is_far_expiry_granted: bool,
+) -> Finding {
+    let refusal = match error {
+        RequestError::Refused(refusal) => refusal,
+        RequestError::NoAnswer => {
+            return Finding::problem(
                 "allocate-silent",
                 "Binding is answered, Allocate is not",
-                "look whether TURN is switched on, and at rate limits",
+                "check that TURN is enabled, and the rate limits",
             );
         }
-        Trouble::Broken(error) => {
-            return problem(
+        RequestError::Connection(error) => {
+            return Finding::problem(
                 "allocate-broken",
-                format!("the connection ends at Allocate: {error}"),
-                "look at the server's log",
+                format!("the connection breaks at Allocate: {error}"),
+                "check the server's log",
             );
         }
     };
     match refusal.code {
-        ErrorCode::UNAUTHENTICATED | ErrorCode::WRONG_CREDENTIALS => unauthenticated(login, skewed),
-        ErrorCode::ALLOCATION_QUOTA_REACHED => problem(
+        ErrorCode::UNAUTHENTICATED | ErrorCode::WRONG_CREDENTIALS => {
+            unauthenticated(login, is_far_expiry_granted)
+        }
+        ErrorCode::ALLOCATION_QUOTA_REACHED => Finding::problem(
             "quota",
             "the user's quota of allocations is used up",
             "wait until old ones expire, or raise the quota per user",
         ),
-        ErrorCode::INSUFFICIENT_CAPACITY => problem(
+        ErrorCode::INSUFFICIENT_CAPACITY => Finding::problem(
             "capacity",
-            "the server takes no more allocations: no relayed port is left, or it is draining",
-            "widen the port range or add a server; where this one is being replaced, check its sibling",
+            "the server accepts no more allocations: it has no free relay port, or it is draining",
+            "widen the port range or add a server; if this one is being replaced, check its successor",
         ),
-        ErrorCode::FORBIDDEN => problem(
+        ErrorCode::FORBIDDEN => Finding::problem(
             "forbidden",
-            "the server refuses relaying to this user or address",
-            "look at its policy",
+            "the server does not relay for this user or address",
+            "check its policy",
         ),
-        ErrorCode::TRY_ALTERNATE => alternate(refusal),
-        ErrorCode::STALE_NONCE => problem(
+        ErrorCode::TRY_ALTERNATE => {
+            let alternate = match refusal.alternate {
+                Some(address) => address.to_string(),
+                None => "another server".to_owned(),
+            };
+            Finding::problem(
+                "redirect",
+                format!("the server sends its clients to {alternate}"),
+                "check that server",
+            )
+        }
+        ErrorCode::STALE_NONCE => Finding::problem(
             "nonce",
-            "the server calls every nonce stale",
-            "look at its clock, and whether several servers share one address",
+            "the server rejects every nonce as stale",
+            "check its clock, and whether several servers share one address",
         ),
-        ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED => problem(
+        ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED => Finding::problem(
             "family",
             "the server has no relay address of this family",
-            "give it one, or take the URL away",
+            "add one, or remove the URL",
         ),
         ErrorCode::UNSUPPORTED_TRANSPORT
         | ErrorCode::UNKNOWN_ATTRIBUTE
-        | ErrorCode::BAD_REQUEST => problem(
+        | ErrorCode::BAD_REQUEST => Finding::problem(
             "not-turn",
-            format!("the server does not relay UDP as RFC 8656 has it: {refusal}"),
-            "look whether this is a STUN server without TURN",
+            format!("the server does not relay UDP by RFC 8656: {refusal}"),
+            "check whether this is a STUN server without TURN",
         ),
-        _ => problem(
+        _ => Finding::problem(
             "allocate",
             format!("Allocate is refused: {refusal}"),
-            "look at the server's log",
+            "check the server's log",
         ),
     }
 }
 
-fn unauthenticated(login: Option<&Login>, skewed: bool) -> Said {
+fn unauthenticated(login: Option<&Login>, is_far_expiry_granted: bool) -> Finding {
     let Some(login) = login else {
-        return problem(
+        return Finding::problem(
             "credentials-needed",
-            "the server asks for credentials",
+            "the server requires credentials",
             "give --user and --password, or --shared-secret",
         );
     };
-    if skewed {
-        return problem(
+    if is_far_expiry_granted {
+        return Finding::problem(
             "clock-skew",
-            "a name that expires in a day is refused, one that expires in ten years is not: the clocks disagree",
-            "set the clocks of the server and of whoever mints credentials by NTP",
+            "credentials that expire in a day are refused, those that expire in ten years are not: the clocks differ",
+            "synchronize the clocks of the server and of the service that makes credentials by NTP",
         );
     }
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     match credentials::expiry(&login.username).filter(|expiry| *expiry < now) {
-        Some(expiry) => problem(
+        Some(expiry) => Finding::problem(
             "expired",
-            format!("the time-limited name expired {} s ago", now - expiry),
-            "mint a new one; if it is new, the clock that minted it is wrong",
+            format!("the time-limited username expired {} s ago", now - expiry),
+            "create a new one; if it is new, the clock of the service that made it is wrong",
         ),
-        None => problem(
+        None => Finding::problem(
             "wrong-credentials",
-            "the server does not take these credentials",
-            "compare user name, password and realm; with a shared secret compare the secret on both sides, letter by letter",
+            "the server rejects these credentials",
+            "compare username, password and realm; with a shared secret compare the secret on both sides",
         ),
     }
 }
 
-fn alternate(refusal: &Refusal) -> Said {
-    let to = refusal
-        .alternate
-        .map_or("another server".to_owned(), |address| address.to_string());
-    problem(
-        "redirect",
-        format!("the server sends its clients to {to}"),
-        "check that one",
-    )
-}
-
-fn problem(code: &'static str, message: impl Into<String>, advice: &str) -> Said {
-    (Severity::Problem, code, message.into(), advice.into())
-}
-
-fn note(code: &'static str, message: &str, advice: &str) -> Said {
-    (Severity::Note, code, message.into(), advice.into())
-}
-
-/// Whether an address is of no use outside a network.
+/// Returns true for an address that only its own network can reach.
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -461,23 +429,26 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Days before its expiry from which on a certificate is warned of.
-const SOON: i64 = 14;
-const DTLS_ADVICE: &str = "look whether this port speaks DTLS, with an ECDSA key (this check knows no other), and is open for UDP";
+/// Days left from which on the expiry of a certificate is a warning.
+const EXPIRES_SOON: i64 = 14;
+const DTLS_ADVICE: &str = "check that this port speaks DTLS with an ECDSA key (this check supports no other), and is open for UDP";
+const RELAY_ADVICE: &str =
+    "open the relay's port range for UDP, and check the relay and external addresses";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::Transport;
 
-    fn server(address: &str, relayed: &str) -> Examined {
-        let mut server = Examined::new("turn:h".into(), "udp");
+    fn server(address: &str, relayed: &str) -> ServerReport {
+        let mut server = ServerReport::new("turn:h".into(), Transport::Udp);
         server.address = address.parse().ok();
         server.relayed = relayed.parse().ok();
         server
     }
 
-    fn refused(code: ErrorCode) -> Trouble {
-        Trouble::Refused(Refusal {
+    fn refused(code: ErrorCode) -> RequestError {
+        RequestError::Refused(Refusal {
             code,
             reason: String::new(),
             alternate: None,
@@ -486,32 +457,25 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_only_years_help_means_that_clocks_disagree() {
+    fn clocks_differ_if_only_a_far_expiry_is_granted() {
         let login = Login {
             username: "9999999999:me".into(),
             password: "p".into(),
         };
-        let trouble = refused(ErrorCode::UNAUTHENTICATED);
-        let told = |skewed| {
-            finding(
-                &server("192.0.2.1:3478", ""),
-                Clue::Allocate {
-                    trouble: &trouble,
-                    login: Some(&login),
-                    skewed,
-                },
-            )
-            .code
-        };
-        assert_eq!(
-            (told(true), told(false)),
-            ("clock-skew", "wrong-credentials")
-        );
+        let error = refused(ErrorCode::UNAUTHENTICATED);
+        for (is_far_expiry_granted, code) in [(true, "clock-skew"), (false, "wrong-credentials")] {
+            let observation = Observation::AllocateFailed {
+                error: &error,
+                login: Some(&login),
+                is_far_expiry_granted,
+            };
+            assert_eq!(diagnose(&server("192.0.2.1:3478", ""), observation).code, code);
+        }
     }
 
     #[test]
-    fn every_refusal_has_words_of_its_own() {
-        for (code, word) in [
+    fn each_error_code_of_allocate_has_its_own_finding() {
+        for (code, finding) in [
             (ErrorCode::ALLOCATION_QUOTA_REACHED, "quota"),
             (ErrorCode::INSUFFICIENT_CAPACITY, "capacity"),
             (ErrorCode::TRY_ALTERNATE, "redirect"),
@@ -519,57 +483,47 @@ mod tests {
             (ErrorCode::BAD_REQUEST, "not-turn"),
             (ErrorCode::SERVER_ERROR, "allocate"),
         ] {
-            let trouble = refused(code);
-            let clue = Clue::Allocate {
-                trouble: &trouble,
+            let error = refused(code);
+            let observation = Observation::AllocateFailed {
+                error: &error,
                 login: None,
-                skewed: false,
+                is_far_expiry_granted: false,
             };
-            assert_eq!(finding(&server("192.0.2.1:3478", ""), clue).code, word);
+            let server = server("192.0.2.1:3478", "");
+            assert_eq!(diagnose(&server, observation).code, finding);
         }
     }
 
     #[test]
-    fn a_public_peer_that_is_refused_is_warned_of() {
-        let told = |peer: &str, code| {
-            refused_peer(
-                &server("192.0.2.1:3478", "192.0.2.1:50000"),
-                peer.parse().unwrap(),
-                &refused(code),
-            )
+    fn only_a_refused_public_peer_is_a_warning() {
+        let find = |peer: &str, code| {
+            let server = server("192.0.2.1:3478", "192.0.2.1:50000");
+            refused_peer(&server, peer.parse().unwrap(), &refused(code))
         };
-        let warned = told("198.51.100.7", ErrorCode::FORBIDDEN).unwrap();
-        assert_eq!(
-            (warned.severity, warned.code),
-            (Severity::Warning, "public-peers")
-        );
-        assert!(
-            warned.message.contains("198.51.100.7"),
-            "{}",
-            warned.message
-        );
+        let finding = find("198.51.100.7", ErrorCode::FORBIDDEN).unwrap();
+        assert_eq!(finding.severity, Severity::Warning);
+        assert_eq!(finding.code, "public-peers");
+        assert!(finding.message.contains("198.51.100.7"), "{finding}");
         for (peer, code) in [
             ("10.0.0.7", ErrorCode::FORBIDDEN),
             ("127.0.0.1", ErrorCode::FORBIDDEN),
             ("192.0.2.1", ErrorCode::FORBIDDEN),
             ("198.51.100.7", ErrorCode::INSUFFICIENT_CAPACITY),
         ] {
-            assert_eq!(told(peer, code), None, "{peer}");
+            assert_eq!(find(peer, code), None, "{peer}");
         }
     }
 
     #[test]
     fn a_private_relayed_address_of_a_public_server_is_a_missing_external_address() {
-        for (relayed, codes) in [
-            ("10.0.0.7:50000", vec!["external-address"]),
-            ("192.0.2.99:50000", vec!["external-address"]),
-            ("192.0.2.1:50000", vec!["no-data"]),
+        for (relayed, code) in [
+            ("10.0.0.7:50000", "external-address"),
+            ("192.0.2.99:50000", "external-address"),
+            ("192.0.2.1:50000", "no-data"),
         ] {
-            let found: Vec<_> = relay(&server("192.0.2.1:3478", relayed))
-                .iter()
-                .map(|finding| finding.code)
-                .collect();
-            assert_eq!(found, codes, "{relayed}");
+            let findings = allocation(&server("192.0.2.1:3478", relayed));
+            let codes: Vec<_> = findings.iter().map(|finding| finding.code).collect();
+            assert_eq!(codes, [code], "{relayed}");
         }
     }
 }

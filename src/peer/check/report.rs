@@ -1,6 +1,6 @@
-//! What the doctor found: every server, every step, and what is wrong in words. For people and as JSON.
+//! The report of `hairpin check`: every server, every step, and the findings, as text and as JSON.
 //!
-//! The JSON is one object; members are added, never renamed.
+//! The JSON is one object. Members are added, never renamed.
 //!
 //! ```json
 //! { "version": 1, "health": "well" | "ailing" | "dead",
@@ -9,144 +9,174 @@
 //!                  "steps": [ { "step": "allocate", "outcome": "done" | "failed" | "skipped", "ms": 1.2 | null, "detail": "…" | null } ] } ],
 //!   "findings": [ { "severity": "problem" | "warning" | "note", "code": "wrong-credentials", "where": "turn:… over udp" | null, "message": "…", "advice": "…" | null } ] }
 //! ```
-//!
-//! Steps, in their order: `resolve`, `connect`, `tls` (or DTLS), `binding`, `allocate`, `permission`, `echo` (through the relay to itself), `inward` and `outward` (between the
-//! relay and a plain socket of this machine), `channel`, `refresh`, `private-peers`, `release`.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
-/// The whole report. See the module's page for the JSON.
+use crate::peer::table::bordered_table;
+use crate::turn::Transport;
+
+/// The whole report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The version of this shape.
+    /// The version of this format.
     pub version: u8,
-    /// The judgement.
+    /// The overall result.
     pub health: Health,
-    /// Each URL over each transport at each address.
-    pub servers: Vec<Examined>,
-    /// What is wrong, worst first.
+    /// Every URI over every transport at every address.
+    pub servers: Vec<ServerReport>,
+    /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
 }
 
-/// How well the servers are.
+/// The overall result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// Everything that was tried works.
+    /// Everything that was tested works.
     Well,
-    /// Something works, something has a problem.
+    /// Some servers work, and there are problems.
     Ailing,
-    /// Nothing works.
+    /// No server works.
     Dead,
 }
 
 /// One server over one transport at one address.
 #[derive(Clone, Debug, Serialize)]
-pub struct Examined {
-    /// Its URL.
+pub struct ServerReport {
+    /// The URI.
     pub url: String,
-    /// Its address, once known.
+    /// The address, once resolved.
     pub address: Option<SocketAddr>,
-    /// How it was reached.
+    /// The name of the transport.
     pub transport: &'static str,
-    /// Whether it does what its URL promises: relays, or answers Binding.
+    /// The server does what its URI promises: it relays, or answers Binding.
     pub works: bool,
-    /// Our address as it sees us.
+    /// Our address as the server sees it.
     pub reflexive: Option<SocketAddr>,
-    /// The relayed address that it gave.
+    /// The relayed address that it allocated.
     pub relayed: Option<SocketAddr>,
-    /// Its realm.
+    /// The realm of its challenge.
     pub realm: Option<String>,
-    /// What it says it is.
+    /// Its SOFTWARE attribute.
     pub software: Option<String>,
-    /// Its certificate.
-    pub tls: Option<Tls>,
-    /// What was done.
-    pub steps: Vec<Step>,
+    /// The TLS or DTLS handshake.
+    pub tls: Option<TlsReport>,
+    /// Every step, in order.
+    pub steps: Vec<StepReport>,
 }
 
-/// What TLS showed.
+/// A TLS or DTLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Tls {
-    /// The version that was settled on.
+pub struct TlsReport {
+    /// The negotiated version.
     pub version: Option<String>,
-    /// Days until the certificate expires; negative when it has.
+    /// Days until the certificate expires, negative after that.
     pub expires_in_days: Option<i64>,
     /// Why the certificate does not verify.
     pub problem: Option<String>,
 }
 
-/// One step of an examination.
+/// What is tested, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The host name is resolved.
+    Resolve,
+    /// TCP connects.
+    Connect,
+    /// TLS or DTLS shakes hands.
+    Tls,
+    /// A Binding request is answered.
+    Binding,
+    /// An allocation is created.
+    Allocate,
+    /// A permission for the relayed address itself is installed.
+    Permission,
+    /// A packet sent through the relay to the relayed address returns.
+    Echo,
+    /// A packet from a plain socket of this machine reaches us through the relayed address.
+    Inward,
+    /// A packet sent through the relay reaches that socket.
+    Outward,
+    /// A packet sent on a channel to the relayed address returns.
+    Channel,
+    /// The allocation is refreshed.
+    Refresh,
+    /// Permissions for private addresses are requested: a public relay should refuse them.
+    PrivatePeers,
+    /// The allocation is deleted.
+    Release,
+}
+
+/// The result of one step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Step {
-    /// Its name.
-    pub step: &'static str,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// How long it took.
+pub struct StepReport {
+    /// The step.
+    pub step: Step,
+    /// Whether it worked.
+    pub outcome: StepOutcome,
+    /// Milliseconds that it took.
     pub ms: Option<f64>,
-    /// What it said.
+    /// What it returned, or why it failed.
     pub detail: Option<String>,
 }
 
-/// What came of a step.
+/// Whether a step worked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Outcome {
+pub enum StepOutcome {
     /// It worked.
     Done,
-    /// It did not.
+    /// It failed.
     Failed,
-    /// It could not be tried here.
+    /// It could not be tested here.
     Skipped,
 }
 
-/// Something worth saying.
+/// Something to know about the servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad.
+    /// How bad it is.
     pub severity: Severity,
-    /// A word for programs.
+    /// A stable name for programs.
     pub code: &'static str,
-    /// At which server.
+    /// The server; `None` if the finding concerns all of them.
     #[serde(rename = "where")]
-    pub place: Option<String>,
+    pub server: Option<String>,
     /// What is the case.
     pub message: String,
     /// What to do.
-    pub advice: Option<String>,
+    pub advice: Option<&'static str>,
 }
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Calls fail for it.
+    /// Calls fail.
     Problem,
-    /// Calls work, but it should be looked at.
+    /// Calls work, but something should be changed.
     Warning,
     /// Good to know.
     Note,
 }
 
 impl Report {
-    /// The report of these examinations.
-    pub fn new(servers: Vec<Examined>, mut findings: Vec<Finding>) -> Report {
+    /// Sorts the findings and judges.
+    pub fn new(servers: Vec<ServerReport>, mut findings: Vec<Finding>) -> Report {
         findings.sort_by_key(|finding| finding.severity);
         findings.dedup();
-        let problem = findings
+        let has_problem = findings
             .iter()
             .any(|finding| finding.severity == Severity::Problem);
         let health = match servers.iter().any(|server| server.works) {
             false => Health::Dead,
-            true if problem => Health::Ailing,
+            true if has_problem => Health::Ailing,
             true => Health::Well,
         };
         Report {
@@ -157,7 +187,7 @@ impl Report {
         }
     }
 
-    /// 0 everything works, 3 something does, 4 nothing does.
+    /// 0 if everything works, 3 if something does, 4 if nothing does.
     pub fn exit_code(&self) -> ExitCode {
         match self.health {
             Health::Well => ExitCode::SUCCESS,
@@ -167,13 +197,13 @@ impl Report {
     }
 }
 
-impl Examined {
-    /// Nothing has been done yet.
-    pub fn new(url: String, transport: &'static str) -> Examined {
-        Examined {
+impl ServerReport {
+    /// A report without any step.
+    pub fn new(url: String, transport: Transport) -> ServerReport {
+        ServerReport {
             url,
             address: None,
-            transport,
+            transport: transport.name(),
             works: false,
             reflexive: None,
             relayed: None,
@@ -184,46 +214,45 @@ impl Examined {
         }
     }
 
-    /// A step that worked.
-    pub fn done(&mut self, step: &'static str, took: Duration, detail: Option<String>) {
-        let ms = Some((took.as_secs_f64() * 1e6).round() / 1e3);
-        self.steps.push(Step {
+    /// Records a step that worked.
+    pub fn record_done(&mut self, step: Step, took: Duration, detail: Option<String>) {
+        self.steps.push(StepReport {
             step,
-            outcome: Outcome::Done,
-            ms,
+            outcome: StepOutcome::Done,
+            ms: Some((took.as_secs_f64() * 1e6).round() / 1e3),
             detail,
         });
     }
 
-    /// A step that did not.
-    pub fn failed(&mut self, step: &'static str, why: impl fmt::Display) {
-        self.steps.push(Step {
+    /// Records a step that failed.
+    pub fn record_failed(&mut self, step: Step, reason: impl fmt::Display) {
+        self.steps.push(StepReport {
             step,
-            outcome: Outcome::Failed,
+            outcome: StepOutcome::Failed,
             ms: None,
-            detail: Some(why.to_string()),
+            detail: Some(reason.to_string()),
         });
     }
 
-    /// A step that could not be tried.
-    pub fn skipped(&mut self, step: &'static str, why: impl fmt::Display) {
-        self.steps.push(Step {
+    /// Records a step that could not be tested.
+    pub fn record_skipped(&mut self, step: Step, reason: impl fmt::Display) {
+        self.steps.push(StepReport {
             step,
-            outcome: Outcome::Skipped,
+            outcome: StepOutcome::Skipped,
             ms: None,
-            detail: Some(why.to_string()),
+            detail: Some(reason.to_string()),
         });
     }
 
-    /// Whether a step worked.
-    pub fn did(&self, step: &str) -> bool {
+    /// Returns true if the step was tested and worked.
+    pub fn passed(&self, step: Step) -> bool {
         self.steps
             .iter()
-            .any(|done| done.step == step && done.outcome == Outcome::Done)
+            .any(|result| result.step == step && result.outcome == StepOutcome::Done)
     }
 
-    /// Where a finding about it is placed.
-    pub fn place(&self) -> String {
+    /// The server in a finding: URI, transport and address.
+    pub fn label(&self) -> String {
         match self.address {
             Some(address) => format!("{} over {} at {}", self.url, self.transport, address.ip()),
             None => self.url.clone(),
@@ -231,77 +260,123 @@ impl Examined {
     }
 }
 
+impl Finding {
+    /// A problem of no particular server.
+    pub fn problem(code: &'static str, message: impl Into<String>, advice: &'static str) -> Finding {
+        Finding {
+            severity: Severity::Problem,
+            code,
+            server: None,
+            message: message.into(),
+            advice: Some(advice),
+        }
+    }
+
+    /// The same with another severity.
+    pub fn with_severity(self, severity: Severity) -> Finding {
+        Finding { severity, ..self }
+    }
+
+    /// The same about one server.
+    pub fn about(self, server: &ServerReport) -> Finding {
+        Finding {
+            server: Some(server.label()),
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for server in &self.servers {
-            writeln!(
-                f,
-                "{}: {}",
-                server.place(),
-                if server.works {
-                    "works"
-                } else {
-                    "DOES NOT WORK"
-                }
-            )?;
-            if let Some(tls) = &server.tls {
-                let version = tls.version.as_deref().unwrap_or("TLS");
-                let expires = tls
-                    .expires_in_days
-                    .map_or("unknown".to_owned(), |days| format!("in {days} days"));
-                writeln!(f, "  {version}, certificate expires {expires}")?;
-            }
-            let mut table = Table::new();
-            table
-                .load_style(UTF8_BORDERS_ONLY)
-                .set_content_arrangement(ContentArrangement::Dynamic);
-            for step in &server.steps {
-                let ms = step.ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
-                table.add_row([
-                    step.step,
-                    step.outcome.name(),
-                    &ms,
-                    step.detail.as_deref().unwrap_or_default(),
-                ]);
-            }
-            writeln!(f, "{table}")?;
+            write!(f, "{server}")?;
         }
-        for Finding {
-            severity,
-            place,
-            message,
-            advice,
-            ..
-        } in &self.findings
-        {
-            write!(f, "{}: {message}", severity.name())?;
-            if let Some(place) = place {
-                write!(f, " ({place})")?;
-            }
-            writeln!(f)?;
-            if let Some(advice) = advice {
-                writeln!(f, "  → {advice}")?;
-            }
+        for finding in &self.findings {
+            write!(f, "{finding}")?;
         }
-        let warned = self
+        let has_warning = self
             .findings
             .iter()
             .any(|finding| finding.severity == Severity::Warning);
         f.write_str(match self.health {
-            Health::Well if warned => "WELL: everything that was tried works; see the warnings",
-            Health::Well => "WELL: everything that was tried works",
-            Health::Ailing => "AILING: something works, something does not",
-            Health::Dead => "DEAD: nothing works",
+            Health::Well if has_warning => "everything that was tested works; see the warnings",
+            Health::Well => "everything that was tested works",
+            Health::Ailing => "some of it works; see the problems",
+            Health::Dead => "nothing works",
         })
     }
 }
 
-impl Outcome {
+impl fmt::Display for ServerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let result = match self.works {
+            true => "works",
+            false => "does not work",
+        };
+        writeln!(f, "{}: {result}", self.label())?;
+        if let Some(tls) = &self.tls {
+            let version = tls.version.as_deref().unwrap_or("TLS");
+            let expires = match tls.expires_in_days {
+                Some(days) => format!("in {days} days"),
+                None => "at an unknown date".to_owned(),
+            };
+            writeln!(f, "  {version}, certificate expires {expires}")?;
+        }
+        let mut table = bordered_table();
+        for step in &self.steps {
+            let ms = step.ms.map_or_else(String::new, |ms| format!("{ms:.1} ms"));
+            table.add_row([
+                step.step.name(),
+                step.outcome.name(),
+                &ms,
+                step.detail.as_deref().unwrap_or_default(),
+            ]);
+        }
+        writeln!(f, "{table}")
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.severity.name(), self.message)?;
+        if let Some(server) = &self.server {
+            write!(f, " ({server})")?;
+        }
+        writeln!(f)?;
+        match self.advice {
+            Some(advice) => writeln!(f, "  → {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Step {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Step::Resolve => "resolve",
+            Step::Connect => "connect",
+            Step::Tls => "tls",
+            Step::Binding => "binding",
+            Step::Allocate => "allocate",
+            Step::Permission => "permission",
+            Step::Echo => "echo",
+            Step::Inward => "inward",
+            Step::Outward => "outward",
+            Step::Channel => "channel",
+            Step::Refresh => "refresh",
+            Step::PrivatePeers => "private-peers",
+            Step::Release => "release",
+        }
+    }
+}
+
+impl StepOutcome {
     const fn name(self) -> &'static str {
         match self {
-            Outcome::Done => "ok",
-            Outcome::Failed => "FAILED",
-            Outcome::Skipped => "skipped",
+            StepOutcome::Done => "ok",
+            StepOutcome::Failed => "failed",
+            StepOutcome::Skipped => "skipped",
         }
     }
 }
@@ -309,8 +384,8 @@ impl Outcome {
 impl Severity {
     const fn name(self) -> &'static str {
         match self {
-            Severity::Problem => "PROBLEM",
-            Severity::Warning => "WARNING",
+            Severity::Problem => "problem",
+            Severity::Warning => "warning",
             Severity::Note => "note",
         }
     }
