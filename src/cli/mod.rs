@@ -7,6 +7,7 @@ pub mod check;
 mod command;
 mod config;
 mod credentials;
+mod duration;
 mod flags;
 mod ice_servers;
 mod logs;

@@ -322,7 +322,7 @@ fn parse_servers(list: &Value) -> (Vec<IceServer>, Vec<String>) {
             }
         }
     }
-    (servers, unread)
+    (servers, invalid)
 }
 
 /// The error of a refused handshake, with the `message` of its JSON body or the body itself.

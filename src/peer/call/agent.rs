@@ -487,10 +487,11 @@ impl<'a> Agent<'a> {
 
     fn handle_timeout(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
+        let at = self.ms_since_meeting(now);
         let media = self.negotiation.handle_timeout(
             &mut self.rtc,
             &mut self.candidates,
-            self.ms_since_meeting(now),
+            at,
             self.settings.media,
         )?;
         self.pending_media.extend(media);

@@ -73,7 +73,7 @@ impl GuardedConn {
             Packet::Message(message) => self.is_acceptable(&message).then_some(octets),
             Packet::ChannelData(data) => {
                 let peer = *self.state.lock().ok()?.channels.get(&data.number)?;
-                let (header, length) = data_indication(peer, data.payload.len(), &[0; 12])?;
+                let (header, length) = data_indication::header(peer, data.payload.len(), &[0; 12])?;
                 let mut indication = header.get(..length)?.to_vec();
                 indication.extend_from_slice(data.payload);
                 indication.resize(length + padded(data.payload.len()), 0);
