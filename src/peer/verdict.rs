@@ -400,14 +400,7 @@ impl Verdict {
 
     fn table(&self) -> Table {
         let mut table = bordered_table();
-        table.set_header([
-            "",
-            "candidate",
-            "address",
-            "server",
-            "ms",
-            "result",
-        ]);
+        table.set_header(["", "candidate", "address", "server", "ms", "result"]);
         for (side, list) in [
             ("ours", &self.candidates.local),
             ("theirs", &self.candidates.remote),
@@ -492,8 +485,8 @@ impl CandidateKind {
             CandidateKind::Prflx,
             CandidateKind::Relay,
         ]
-            .into_iter()
-            .find(|kind| kind.name() == name)
+        .into_iter()
+        .find(|kind| kind.name() == name)
     }
 }
 

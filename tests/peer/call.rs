@@ -126,7 +126,10 @@ async fn an_empty_room_and_a_missing_endpoint_are_distinguished() {
         join_timeout: Duration::from_millis(300),
         ..settings(&signal)
     };
-    assert_eq!(call(&alone, |_| {}).await.failure.unwrap().code, FailureCode::Nobody);
+    assert_eq!(
+        call(&alone, |_| {}).await.failure.unwrap().code,
+        FailureCode::Nobody
+    );
     let nowhere = settings("ws://127.0.0.1:9/signal");
     assert_eq!(
         call(&nowhere, |_| {}).await.failure.unwrap().code,

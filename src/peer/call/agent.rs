@@ -226,8 +226,7 @@ impl<'a> Agent<'a> {
             contents,
             ..
         } = transmit;
-        self.candidates
-            .record_sent(*source, *destination, contents);
+        self.candidates.record_sent(*source, *destination, contents);
         if self.allocations.send(*source, *destination, contents) {
             return;
         }
@@ -353,9 +352,8 @@ impl<'a> Agent<'a> {
         let Some(id) = self.channel.filter(|_| !self.is_exchange_over(now)) else {
             return;
         };
-        let is_writable = |mut channel: str0m::channel::Channel<'_>| {
-            channel.buffered_amount() < MAX_BUFFERED
-        };
+        let is_writable =
+            |mut channel: str0m::channel::Channel<'_>| channel.buffered_amount() < MAX_BUFFERED;
         if self.rtc.channel(id).is_some_and(is_writable) {
             let ping = self.messages.next_ping(now, self.selected_types());
             self.write(id, &ping);
@@ -526,10 +524,9 @@ impl<'a> Agent<'a> {
         let now = Instant::now();
         let settings = self.settings;
         if let Some(opened) = self.channel_opened_at {
-            let is_grace_over =
-                self.has_remote_left || now >= opened + settings.duration + GRACE;
-            let is_over = self.is_exchange_over(now)
-                && (is_grace_over || self.messages.is_all_answered());
+            let is_grace_over = self.has_remote_left || now >= opened + settings.duration + GRACE;
+            let is_over =
+                self.is_exchange_over(now) && (is_grace_over || self.messages.is_all_answered());
             return is_over.then(|| self.outcome());
         }
         if self.has_remote_left {
@@ -613,11 +610,9 @@ impl<'a> Agent<'a> {
             failure,
             pair: selected.map(|(local, remote)| self.candidates.pair(local, remote)),
             theirs,
-            candidates: self
-                .candidates
-                .candidates(selected, |relayed, peer| {
-                    self.allocations.refusal(relayed, peer)
-                }),
+            candidates: self.candidates.candidates(selected, |relayed, peer| {
+                self.allocations.refusal(relayed, peer)
+            }),
             checks: self.candidates.checks(),
             steps: self.steps,
             messages: self.messages.messages(),

@@ -155,7 +155,11 @@ impl AllocationTask {
         ));
         while let Some(OutgoingPacket { peer, payload }) = self.to_send.recv().await {
             let is_refused = |refused: &HashMap<_, _>| refused.contains_key(&peer.ip());
-            if self.refused.lock().is_ok_and(|refused| is_refused(&refused)) {
+            if self
+                .refused
+                .lock()
+                .is_ok_and(|refused| is_refused(&refused))
+            {
                 continue;
             }
             if let Err(error) = self.relay.send_to(&payload, peer).await {

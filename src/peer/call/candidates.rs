@@ -366,7 +366,11 @@ mod tests {
         check(&mut table, RELAYED, Some(RELAYED));
         let selected = Some((address(RELAYED), address(THEM)));
         let candidates = table.candidates(selected, |_, _| None);
-        let fates: Vec<_> = candidates.local.iter().map(|candidate| candidate.fate).collect();
+        let fates: Vec<_> = candidates
+            .local
+            .iter()
+            .map(|candidate| candidate.fate)
+            .collect();
         assert_eq!(
             fates,
             [

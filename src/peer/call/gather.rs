@@ -178,8 +178,7 @@ async fn gather_reflexive(uri: ServerUri, hosts: Vec<Host>, events: mpsc::Sender
     };
     let mut requests = JoinSet::new();
     for host in hosts {
-        let is_same_family =
-            |address: &&SocketAddr| address.is_ipv4() == host.address.is_ipv4();
+        let is_same_family = |address: &&SocketAddr| address.is_ipv4() == host.address.is_ipv4();
         if let Some(address) = addresses.iter().find(is_same_family).copied() {
             requests.spawn(async move {
                 let reflexive = host.reflexive_address(address).await;

@@ -136,7 +136,11 @@ impl MessageExchange {
         };
         let round_trip = now.saturating_duration_since(sent);
         self.answered += 1;
-        self.round_trips.least = Some(self.round_trips.least.map_or(round_trip, |least| least.min(round_trip)));
+        self.round_trips.least = Some(
+            self.round_trips
+                .least
+                .map_or(round_trip, |least| least.min(round_trip)),
+        );
         self.round_trips.most = self.round_trips.most.max(round_trip);
         self.round_trips.total += round_trip;
         self.round_trips.count += 1;
@@ -174,10 +178,14 @@ mod tests {
             if lost {
                 continue;
             }
-            let IncomingMessage::Ping(pong) = other.receive(at(n * 1000 + 5), ping.as_bytes()) else {
+            let IncomingMessage::Ping(pong) = other.receive(at(n * 1000 + 5), ping.as_bytes())
+            else {
                 panic!("{ping}")
             };
-            assert_eq!(one.receive(at(n * 1000 + 10), pong.as_bytes()), IncomingMessage::Pong);
+            assert_eq!(
+                one.receive(at(n * 1000 + 10), pong.as_bytes()),
+                IncomingMessage::Pong
+            );
         }
         let messages = one.messages();
         assert_eq!(
@@ -191,7 +199,10 @@ mod tests {
             ),
             (2000, 10.0)
         );
-        assert_eq!((other.messages().received, other.remote_view), (3, Some(view)));
+        assert_eq!(
+            (other.messages().received, other.remote_view),
+            (3, Some(view))
+        );
         assert!(!one.is_all_answered() && other.is_all_answered());
     }
 
@@ -203,6 +214,9 @@ mod tests {
         one.receive(Instant::now(), pong);
         one.receive(Instant::now(), pong);
         assert_eq!(one.messages().answered, 1);
-        assert_eq!(one.receive(Instant::now(), b"hello"), IncomingMessage::Other);
+        assert_eq!(
+            one.receive(Instant::now(), b"hello"),
+            IncomingMessage::Other
+        );
     }
 }

@@ -53,9 +53,8 @@ impl Negotiation {
         token: Option<&str>,
         ca_file: Option<&Path>,
     ) -> Result<Vec<IceServer>, Failure> {
-        let failure = |reason: String| {
-            Failure::new(FailureCode::Signaling, format!("{endpoint}: {reason}"))
-        };
+        let failure =
+            |reason: String| Failure::new(FailureCode::Signaling, format!("{endpoint}: {reason}"));
         let rendezvous = Rendezvous::enter(endpoint, room, token, ca_file)
             .await
             .map_err(|error| failure(error.to_string()))?;

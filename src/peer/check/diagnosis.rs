@@ -183,8 +183,7 @@ pub fn allocation(server: &ServerReport) -> Vec<Finding> {
     let (Some(address), Some(relayed)) = (server.address, server.relayed) else {
         return findings;
     };
-    let is_other_address =
-        address.ip() != relayed.ip() && address.is_ipv4() == relayed.is_ipv4();
+    let is_other_address = address.ip() != relayed.ip() && address.is_ipv4() == relayed.is_ipv4();
     if is_private(relayed.ip()) && !is_private(address.ip()) {
         findings.push(Finding::problem(
             "external-address",
@@ -469,7 +468,10 @@ mod tests {
                 login: Some(&login),
                 is_far_expiry_granted,
             };
-            assert_eq!(diagnose(&server("192.0.2.1:3478", ""), observation).code, code);
+            assert_eq!(
+                diagnose(&server("192.0.2.1:3478", ""), observation).code,
+                code
+            );
         }
     }
 

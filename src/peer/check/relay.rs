@@ -33,8 +33,8 @@ pub async fn test_allocation(
         Ok(Granted { took, .. }) => report.record_done(Step::Release, took, None),
         Err(error) => report.record_failed(Step::Release, error),
     }
-    report.works = report.passed(Step::Echo)
-        || report.passed(Step::Inward) && report.passed(Step::Outward);
+    report.works =
+        report.passed(Step::Echo) || report.passed(Step::Inward) && report.passed(Step::Outward);
     findings
 }
 
@@ -105,13 +105,14 @@ async fn test_plain_peer(
     }
     let started = Instant::now();
     let Some(peer) = send_inward(&socket, session, relayed).await else {
-        report.record_failed(
-            Step::Inward,
-            format!("packets to {relayed} do not arrive"),
-        );
+        report.record_failed(Step::Inward, format!("packets to {relayed} do not arrive"));
         return Some(diagnose(report, Observation::RelayPortClosed(relayed)));
     };
-    report.record_done(Step::Inward, started.elapsed(), Some(format!("from {peer}")));
+    report.record_done(
+        Step::Inward,
+        started.elapsed(),
+        Some(format!("from {peer}")),
+    );
     let started = Instant::now();
     let Some(source) = send_outward(&socket, session, peer).await else {
         report.record_failed(
@@ -176,8 +177,7 @@ async fn test_private_peers(
 ) -> Option<Finding> {
     let started = Instant::now();
     let mut permitted = Vec::new();
-    let is_candidate =
-        |peer: &IpAddr| peer.is_ipv4() == relayed.is_ipv4() && *peer != relayed.ip();
+    let is_candidate = |peer: &IpAddr| peer.is_ipv4() == relayed.is_ipv4() && *peer != relayed.ip();
     for peer in PRIVATE_PEERS.into_iter().filter(is_candidate) {
         match session
             .request(permission(SocketAddr::new(peer, DISCARD_PORT)))

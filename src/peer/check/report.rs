@@ -262,7 +262,11 @@ impl ServerReport {
 
 impl Finding {
     /// A problem of no particular server.
-    pub fn problem(code: &'static str, message: impl Into<String>, advice: &'static str) -> Finding {
+    pub fn problem(
+        code: &'static str,
+        message: impl Into<String>,
+        advice: &'static str,
+    ) -> Finding {
         Finding {
             severity: Severity::Problem,
             code,
