@@ -1,4 +1,4 @@
-//! An allocation's life: lines of the log, and records for whoever keeps accounts.
+//! Start and end of allocations: lines of the log, usage records, and a histogram of durations.
 
 use crate::relay::observe::escaped::Escaped;
 use crate::turn::{AllocationRecord, EndReason};
@@ -8,23 +8,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
-/// Where the lives of allocations are told.
+/// Records start and end of allocations.
 #[derive(Clone, Debug, Default)]
 pub struct AllocationLog {
-    /// The log says only the network of a client, an IPv4 /24 or an IPv6 /48.
+    /// Logs a client's network, an IPv4 /24 or an IPv6 /48, instead of its address.
     pub anonymous: bool,
-    /// Who gets the records besides the log.
+    /// Receives a usage record for each line of the log; `None` if usage is not recorded.
     pub usage: Option<UsageSender>,
-    /// How long allocations lived.
+    /// Durations of ended allocations.
     pub lifetimes: LifetimeHistogram,
 }
 
-/// A histogram of allocations' lifetimes, in seconds.
+/// A histogram of the durations of allocations, in seconds.
 #[derive(Clone, Debug)]
 pub struct LifetimeHistogram(Option<Histogram>);
 
 impl LifetimeHistogram {
-    /// The histogram, for whoever shows it.
+    /// The histogram, to be registered with a metrics registry; `None` if its options were invalid.
     pub fn histogram(&self) -> Option<Histogram> {
         self.0.clone()
     }
@@ -42,11 +42,12 @@ impl Default for LifetimeHistogram {
             "hairpin_allocation_duration_seconds",
             "Time from the start to the end of an allocation.",
         );
-        LifetimeHistogram(Histogram::with_opts(options.buckets(LIFETIMES.to_vec())).ok())
+        LifetimeHistogram(Histogram::with_opts(options.buckets(BUCKETS.to_vec())).ok())
     }
 }
 
-/// The shards' end of the way to whoever keeps accounts. A shard never waits: what finds no room is counted as lost.
+/// Sends usage records to the usage service. A shard never waits for the service: a record is dropped, and counted, if the
+/// queue is full.
 #[derive(Clone, Debug)]
 pub struct UsageSender {
     records: mpsc::Sender<AllocationRecord>,
@@ -54,24 +55,24 @@ pub struct UsageSender {
 }
 
 impl UsageSender {
-    /// Both ends; so many records may wait in between.
-    pub fn channel(waiting: usize) -> (UsageSender, mpsc::Receiver<AllocationRecord>) {
-        let (records, kept) = mpsc::channel(waiting);
+    /// Creates a queue of `capacity` records.
+    pub fn channel(capacity: usize) -> (UsageSender, mpsc::Receiver<AllocationRecord>) {
+        let (records, receiver) = mpsc::channel(capacity);
         (
             UsageSender {
                 records,
                 lost: Arc::default(),
             },
-            kept,
+            receiver,
         )
     }
 
-    /// How many records found no room, now and later.
+    /// The counter of dropped records, which stays current.
     pub fn lost(&self) -> Arc<AtomicU64> {
         self.lost.clone()
     }
 
-    fn keep(&self, record: AllocationRecord) {
+    fn send(&self, record: AllocationRecord) {
         if self.records.try_send(record).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -79,30 +80,30 @@ impl UsageSender {
 }
 
 impl AllocationLog {
-    /// An allocation began.
+    /// Records the start of an allocation.
     pub(crate) fn started(&self, record: AllocationRecord) {
         tracing::info!(
             id = record.id,
             user = %Escaped(&record.user),
             realm = %Escaped(&record.realm),
-            client = %self.shown(record.client.client),
+            client = %self.client_name(record.client.client),
             transport = record.client.transport.name(),
             relayed = ?record.relayed,
             "allocation started"
         );
         if let Some(usage) = &self.usage {
-            usage.keep(record);
+            usage.send(record);
         }
     }
 
-    /// An allocation ended.
+    /// Records the end of an allocation.
     pub(crate) fn ended(&self, record: AllocationRecord) {
         self.lifetimes.observe(&record);
         tracing::info!(
             id = record.id,
             user = %Escaped(&record.user),
             realm = %Escaped(&record.realm),
-            client = %self.shown(record.client.client),
+            client = %self.client_name(record.client.client),
             transport = record.client.transport.name(),
             relayed = ?record.relayed,
             to_peers_bytes = record.traffic.to_peers.octets,
@@ -112,11 +113,12 @@ impl AllocationLog {
             "allocation ended"
         );
         if let Some(usage) = &self.usage {
-            usage.keep(record);
+            usage.send(record);
         }
     }
 
-    fn shown(&self, client: SocketAddr) -> String {
+    /// The client as the log names it.
+    fn client_name(&self, client: SocketAddr) -> String {
         match (self.anonymous, client.ip().to_canonical()) {
             (false, _) => client.to_string(),
             (true, IpAddr::V4(ip)) => {
@@ -131,8 +133,8 @@ impl AllocationLog {
     }
 }
 
-/// Upper ends of the histogram's buckets: from a check to a day's call.
-const LIFETIMES: [f64; 10] = [
+/// Upper bounds of the histogram's buckets, from a connectivity check to a call of a day.
+const BUCKETS: [f64; 10] = [
     1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 86_400.0,
 ];
 
@@ -141,25 +143,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_anonymous_journal_tells_networks() {
+    fn an_anonymous_log_names_networks_instead_of_addresses() {
         let allocation_log = AllocationLog {
             anonymous: true,
             ..AllocationLog::default()
         };
         assert_eq!(
-            allocation_log.shown("192.0.2.77:5000".parse().unwrap()),
+            allocation_log.client_name("192.0.2.77:5000".parse().unwrap()),
             "192.0.2.0/24"
         );
         assert_eq!(
-            allocation_log.shown("[2001:db8:1:2::3]:5000".parse().unwrap()),
+            allocation_log.client_name("[2001:db8:1:2::3]:5000".parse().unwrap()),
             "2001:db8:1::/48"
         );
         assert_eq!(
-            allocation_log.shown("[::ffff:192.0.2.77]:5000".parse().unwrap()),
+            allocation_log.client_name("[::ffff:192.0.2.77]:5000".parse().unwrap()),
             "192.0.2.0/24"
         );
         assert_eq!(
-            AllocationLog::default().shown("192.0.2.77:5000".parse().unwrap()),
+            AllocationLog::default().client_name("192.0.2.77:5000".parse().unwrap()),
             "192.0.2.77:5000"
         );
     }

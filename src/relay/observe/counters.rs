@@ -1,4 +1,5 @@
-//! What a shard counts beside the protocol: one writer, any reader, no lock. Every counter stands here once.
+//! Counters of a shard other than the protocol's. One shard writes them, any thread reads them without a lock. The table
+//! below is the only place that lists them: fields, metrics and help texts come from it.
 
 use crate::net::TlsServer;
 use crate::relay::observe::request_duration::RequestDurations;
@@ -13,7 +14,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = concat!($help, "." $(, " Label: ", $value)?)] pub $field: Counter,)+)*
-            /// How long requests took.
+            /// Durations of requests.
             pub request_durations: RequestDurations,
         }
 
@@ -121,28 +122,28 @@ pub enum Kind {
     Gauge,
 }
 
-/// Everything that one shard counts.
+/// All counters of one shard.
 #[derive(Clone, Debug)]
 pub struct ShardStatistics {
-    /// Its sockets.
+    /// Counters of sockets and the event loop.
     pub relay: Arc<Counters>,
-    /// Its protocol.
+    /// Counters of the protocol.
     pub turn: Arc<turn::Counters>,
 }
 
-/// Everything that a supervisor can tell at once, without asking a shard.
+/// The statistics of a supervisor, which can be read without a message to the shards.
 #[derive(Clone, Debug)]
 pub struct Statistics {
-    /// One for each shard.
+    /// Statistics of each shard.
     pub shards: Vec<ShardStatistics>,
-    /// Since the supervisor started.
+    /// Time since the supervisor started.
     pub uptime: std::time::Duration,
-    /// Allocations alive.
+    /// Number of allocations.
     pub allocations: u32,
-    /// Relayed ports taken.
+    /// Number of relayed ports in use.
     pub ports_taken: u64,
-    /// Relayed ports there are, on all relay addresses.
+    /// Number of relayed ports on all relay addresses.
     pub ports: u64,
-    /// What TLS shows, and how often it could not be replaced; `None` where TLS is not spoken.
+    /// The TLS server, for its certificates and the number of failures to replace them; `None` if TLS is not served.
     pub tls: Option<Arc<TlsServer>>,
 }

@@ -1,24 +1,24 @@
-//! Texts that strangers chose, fit for a log and a terminal.
+//! Texts from the network, made safe for a log and a terminal.
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// A text with what could begin a line, move a terminal's cursor or turn the order of letters around written as Rust
-/// writes it (`\n`, `\u{1b}`): a user name must not look like a line of the log.
+/// Displays a text with control characters and characters that change the writing direction as Rust escapes (`\n`,
+/// `\u{1b}`). Otherwise a client could choose a user name that looks like another line of the log.
 pub struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.0
             .chars()
-            .try_for_each(|character| match is_odd(character) {
+            .try_for_each(|character| match is_unsafe(character) {
                 true => write!(f, "{}", character.escape_default()),
                 false => f.write_char(character),
             })
     }
 }
 
-/// Control characters, separators of lines and paragraphs, and what embeds or overrides a direction.
-fn is_odd(character: char) -> bool {
+/// Returns true for control characters, line and paragraph separators, and characters that embed or override a direction.
+fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_and_escape_sequences_become_text() {
+    fn line_breaks_and_escape_sequences_are_escaped() {
         for (text, shown) in [
             ("1700000000:ann", "1700000000:ann"),
             ("Zoë \"the\" CORP\\ann", "Zoë \"the\" CORP\\ann"),

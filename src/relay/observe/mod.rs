@@ -1,4 +1,4 @@
-//! What a shard counts and logs.
+//! Counters, histograms, and the allocation log of a shard.
 
 pub mod allocation_log;
 pub mod counters;

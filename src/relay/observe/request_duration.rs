@@ -1,4 +1,5 @@
-//! How long requests took, by method: histograms that one shard writes and anybody reads. What is only relayed is not timed.
+//! Histograms of the durations of requests, by method. One shard writes them, any thread reads them. Relayed packets are not
+//! measured, because reading the clock for each would cost too much.
 
 use crate::turn::counters::Counter;
 use crate::wire::Method;
@@ -7,10 +8,10 @@ use std::time::Duration;
 /// One histogram for each method.
 #[derive(Debug, Default)]
 pub struct RequestDurations {
-    rows: [DurationHistogram; Method::ALL.len()],
+    histograms: [DurationHistogram; Method::ALL.len()],
 }
 
-/// The times of one method.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct DurationHistogram {
     counts: [Counter; BUCKETS.len() + 1],
@@ -18,36 +19,38 @@ pub struct DurationHistogram {
 }
 
 impl RequestDurations {
-    /// Notes a request of the method that took so long.
-    pub(crate) fn observe(&self, method: Method, took: Duration) {
-        let Some(row) = self.of(method) else { return };
-        let at = BUCKETS.partition_point(|bound| *bound < took);
-        if let Some(count) = row.counts.get(at) {
+    /// Records a request.
+    pub(crate) fn observe(&self, method: Method, duration: Duration) {
+        let Some(histogram) = self.of(method) else {
+            return;
+        };
+        let bucket = BUCKETS.partition_point(|bound| *bound < duration);
+        if let Some(count) = histogram.counts.get(bucket) {
             count.add(1);
         }
-        row.nanoseconds.add(took.as_nanos() as u64);
+        histogram.nanoseconds.add(duration.as_nanos() as u64);
     }
 
-    /// The times of a method.
+    /// The histogram of a method; `None` for an unknown method.
     pub fn of(&self, method: Method) -> Option<&DurationHistogram> {
-        self.rows
+        self.histograms
             .get(Method::ALL.iter().position(|known| *known == method)?)
     }
 }
 
 impl DurationHistogram {
-    /// How many took no longer than each of [`BUCKETS`] and longer than the one before; the last took longer than all.
+    /// Number of requests in each of [`BUCKETS`], and in the bucket above the last bound.
     pub fn counts(&self) -> impl Iterator<Item = u64> {
         self.counts.iter().map(Counter::get)
     }
 
-    /// How long all took together, in nanoseconds.
+    /// Sum of all durations in nanoseconds.
     pub fn nanoseconds(&self) -> u64 {
         self.nanoseconds.get()
     }
 }
 
-/// Upper ends of the buckets: from what a Binding takes to what somebody notices.
+/// Upper bounds of the buckets, from a typical Binding request to a delay that users notice.
 pub const BUCKETS: [Duration; 12] = [
     Duration::from_micros(10),
     Duration::from_micros(25),
@@ -68,17 +71,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_falls_into_the_first_bucket_that_holds_it() {
-        let times = RequestDurations::default();
+    fn a_duration_is_counted_in_the_first_bucket_with_a_bound_not_below_it() {
+        let durations = RequestDurations::default();
         for micros in [10, 11, 25, 1_000_000] {
-            times.observe(Method::BINDING, Duration::from_micros(micros));
+            durations.observe(Method::BINDING, Duration::from_micros(micros));
         }
-        let row = times.of(Method::BINDING).unwrap();
+        let binding = durations.of(Method::BINDING).unwrap();
         assert_eq!(
-            row.counts().collect::<Vec<_>>(),
+            binding.counts().collect::<Vec<_>>(),
             [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
         );
-        assert_eq!(row.nanoseconds(), 1_000_046_000);
-        assert_eq!(times.of(Method::ALLOCATE).unwrap().counts().sum::<u64>(), 0);
+        assert_eq!(binding.nanoseconds(), 1_000_046_000);
+        assert_eq!(
+            durations
+                .of(Method::ALLOCATE)
+                .unwrap()
+                .counts()
+                .sum::<u64>(),
+            0
+        );
     }
 }
