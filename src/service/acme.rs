@@ -1,17 +1,17 @@
-//! Certificates by themselves: ordered from an ACME server (RFC 8555), which finds out by TLS-ALPN-01 (RFC 8737), on the
-//! port that clients use, that the name is ours.
+//! Certificates ordered from an ACME server (RFC 8555). The server validates the names by TLS-ALPN-01 (RFC 8737) on the port that
+//! clients use.
 //!
-//! Everything that has to outlive the process lies in a state directory: `account.json`, and for the names the chain
-//! and its key as `acme.pem` and `acme.key`, readable by the owner alone.
+//! The state directory holds what has to survive a restart, readable by its owner only: `account.json`, and the chain and
+//! key of the last certificate as `acme.pem` and `acme.key`.
 
 use crate::net::Certificate;
-use crate::service::certificates::{Certificates, Pair, read};
-use crate::service::http_client;
-use axum::body::Body;
+use crate::service::certificates::{CertificateFiles, CertificateStore, load, with_path};
+use crate::service::http_client::HttpClient;
+use axum::body::{Body, Bytes};
 use axum::http::Request;
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, BodyWrapper, BytesResponse, ChallengeType,
-    HttpClient, Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::aws_lc_rs;
@@ -24,77 +24,80 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-/// What is ordered, and from whom.
+/// The certificate to order and the ACME server.
 #[derive(Clone, Debug)]
 pub struct Acme {
-    /// The names that the certificate is to be for.
+    /// DNS names of the certificate.
     pub names: Vec<String>,
-    /// The ACME server's directory URL.
+    /// The directory URL of the ACME server.
     pub directory: String,
-    /// Whom the ACME server may write to, as `mailto:…`.
+    /// The contact of the account, as `mailto:…`.
     pub contact: Option<String>,
-    /// Authorities that the ACME server's own certificate may come from besides the well-known ones.
+    /// Authorities, besides the public ones, that may have issued the certificate of the ACME server.
     pub authorities: Vec<CertificateDer<'static>>,
-    /// Where account and certificates are kept.
-    pub state: PathBuf,
+    /// The directory of account and certificate.
+    pub state_directory: PathBuf,
 }
 
 impl Acme {
-    /// What was ordered before and is still in the state directory.
-    pub fn kept(&self) -> Option<Arc<Certificate>> {
-        let kept = read(&self.pair()).ok()?;
-        let wanted = self.names.iter().all(|name| kept.matches_name(name));
-        wanted.then_some(kept)
+    /// The certificate in the state directory, if it is for all names.
+    pub fn stored_certificate(&self) -> Option<Arc<Certificate>> {
+        let stored = load(&self.certificate_files()).ok()?;
+        self.names
+            .iter()
+            .all(|name| stored.matches_name(name))
+            .then_some(stored)
     }
 
-    /// Keeps the certificate fresh, for ever: orders one when there is none, and the next when a third of its time is left.
-    /// After a failure it is tried again, ever more rarely up to once an hour, and whenever an operator asks for a reload.
-    pub async fn renew(self, certificates: Certificates) -> io::Result<()> {
-        let mut current = self.kept();
-        let mut pause = FIRST_PAUSE;
+    /// Orders a certificate if there is none, and the next one when a third of its lifetime is left. A failure is retried at
+    /// growing intervals of up to an hour, and after each reload of the configuration. Never returns.
+    pub async fn renew(self, store: CertificateStore) -> io::Result<()> {
+        let mut current = self.stored_certificate();
+        let mut retry = MIN_RETRY;
         loop {
             let wait = current
                 .as_ref()
-                .map_or(Duration::ZERO, |current| due(current));
-            tokio::time::sleep(wait).await;
+                .map_or(Duration::ZERO, |current| time_to_renewal(current));
             if !wait.is_zero() {
-                // Long waits are cut into shorter ones: the system's clock may be set meanwhile.
+                // Sleeps at most an hour at a time, because the system clock may be set meanwhile.
+                tokio::time::sleep(wait.min(MAX_SLEEP)).await;
                 continue;
             }
-            match self.obtain(&certificates).await {
-                Ok(new) => {
-                    tracing::info!(names = %self.names.join(", "), serial = new.serial(), "certificate obtained by ACME");
-                    current = Some(new);
-                    pause = FIRST_PAUSE;
+            match self.order_certificate(&store).await {
+                Ok(issued) => {
+                    let names = self.names.join(", ");
+                    tracing::info!(%names, serial = issued.serial(), "certificate issued by ACME");
+                    current = Some(issued);
+                    retry = MIN_RETRY;
                 }
                 Err(error) => {
-                    certificates.tls().count_failure();
-                    let seconds = pause.as_secs();
-                    tracing::error!(directory = %self.directory, seconds, "no certificate by ACME, tried again: {error}");
+                    store.tls().count_failure();
+                    let (directory, retry_seconds) = (&self.directory, retry.as_secs());
+                    tracing::error!(%directory, retry_seconds, "no certificate by ACME: {error}");
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                        () = certificates.reloaded() => pause = FIRST_PAUSE,
+                        () = tokio::time::sleep(retry) => retry = (retry * 2).min(MAX_RETRY),
+                        () = store.reload_requested() => retry = MIN_RETRY,
                     }
                 }
             }
         }
     }
 
-    /// Orders a certificate, keeps it, and shows it.
-    async fn obtain(&self, certificates: &Certificates) -> io::Result<Arc<Certificate>> {
-        let created = fs::DirBuilder::new()
+    /// Orders a certificate, stores it and adds it to the store.
+    async fn order_certificate(&self, store: &CertificateStore) -> io::Result<Arc<Certificate>> {
+        fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.state);
-        created.map_err(|error| named(&self.state, &error))?;
-        let mut order = self.order().await?;
-        let proven = prove(&mut order, certificates).await;
+            .create(&self.state_directory)
+            .map_err(|error| with_path(&self.state_directory, &error))?;
+        let mut order = self.create_order().await?;
+        let validated = validate(&mut order, store).await;
         for name in &self.names {
-            certificates.tls().set_acme_challenge(name, None);
+            store.tls().set_acme_challenge(name, None);
         }
-        proven?;
+        validated?;
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let mut params = CertificateParams::new(self.names.clone()).map_err(io::Error::other)?;
         params.distinguished_name = DistinguishedName::new();
@@ -104,29 +107,29 @@ impl Acme {
             .await
             .map_err(io::Error::other)?;
         let chain = order
-            .poll_certificate(&patience())
+            .poll_certificate(&retry_policy())
             .await
             .map_err(io::Error::other)?;
         let key = key.serialize_pem();
         let certificate = Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes())?);
-        let pair = self.pair();
-        let kept = write_private(&pair.private_key, key.as_bytes());
-        let kept = kept.and_then(|()| write_private(&pair.certificate, chain.as_bytes()));
-        // One that could not be kept is shown all the same.
-        certificates.add(certificate.clone())?;
-        kept.map(|()| certificate)
+        let files = self.certificate_files();
+        let stored = write_private(&files.private_key, key.as_bytes())
+            .and_then(|()| write_private(&files.chain, chain.as_bytes()));
+        // Presented even if it could not be stored.
+        store.add_issued(certificate.clone())?;
+        stored.map(|()| certificate)
     }
 
-    /// Begins an order. An account that the server has forgotten is no reason to be without a certificate.
-    async fn order(&self) -> io::Result<Order> {
-        let identifiers: Vec<Identifier> =
-            self.names.iter().cloned().map(Identifier::Dns).collect();
-        let new = NewOrder::new(&identifiers);
+    /// Creates an order, with a new account if the server does not know the stored one any more.
+    async fn create_order(&self) -> io::Result<Order> {
+        let names: Vec<Identifier> = self.names.iter().cloned().map(Identifier::Dns).collect();
+        let new = NewOrder::new(&names);
         match self.account().await?.new_order(&new).await {
             Err(instant_acme::Error::Api(problem))
-                if problem.r#type.as_deref() == Some(FORGOTTEN) =>
+                if problem.r#type.as_deref() == Some(ACCOUNT_DOES_NOT_EXIST) =>
             {
-                tracing::warn!(directory = %self.directory, "the ACME server has forgotten the account: a new one is made");
+                let directory = &self.directory;
+                tracing::warn!(%directory, "ACME account no longer exists; creating a new one");
                 fs::remove_file(self.account_file())?;
                 self.account()
                     .await?
@@ -138,20 +141,16 @@ impl Acme {
         }
     }
 
-    /// The account, as it was kept, or a new one. With an account of another server nothing can be ordered here.
+    /// The stored account, or a new one if none is stored or it belongs to another server.
     async fn account(&self) -> io::Result<Account> {
+        let client = Box::new(AcmeHttp(HttpClient::new(&self.authorities)?));
+        let builder = Account::builder_with_http(client);
         let path = self.account_file();
-        let builder = || {
-            Ok::<_, io::Error>(Account::builder_with_http(Box::new(AcmeClient(
-                http_client::HttpClient::new(&self.authorities)?,
-            ))))
-        };
-        let kept = fs::read(&path)
-            .ok()
-            .and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
-        if let Some(kept) = kept.filter(|kept| kept.directory == self.directory) {
-            return builder()?
-                .from_credentials(kept.credentials)
+        let stored = fs::read(&path).ok();
+        let stored = stored.and_then(|text| serde_json::from_slice::<StoredAccount>(&text).ok());
+        if let Some(stored) = stored.filter(|stored| stored.directory == self.directory) {
+            return builder
+                .from_credentials(stored.credentials)
                 .await
                 .map_err(io::Error::other);
         }
@@ -161,37 +160,40 @@ impl Acme {
             terms_of_service_agreed: true,
             only_return_existing: false,
         };
-        let created = builder()?.create(&new, self.directory.clone(), None).await;
+        let created = builder.create(&new, self.directory.clone(), None).await;
         let (account, credentials) = created.map_err(io::Error::other)?;
-        let kept = Kept {
+        let stored = StoredAccount {
             directory: self.directory.clone(),
             credentials,
         };
-        write_private(&path, &serde_json::to_vec(&kept).map_err(io::Error::other)?)?;
+        write_private(
+            &path,
+            &serde_json::to_vec(&stored).map_err(io::Error::other)?,
+        )?;
         Ok(account)
     }
 
     fn account_file(&self) -> PathBuf {
-        self.state.join("account.json")
+        self.state_directory.join("account.json")
     }
 
-    fn pair(&self) -> Pair {
-        Pair {
-            certificate: self.state.join("acme.pem"),
-            private_key: self.state.join("acme.key"),
+    fn certificate_files(&self) -> CertificateFiles {
+        CertificateFiles {
+            chain: self.state_directory.join("acme.pem"),
+            private_key: self.state_directory.join("acme.key"),
         }
     }
 }
 
-/// An account as it is kept.
+/// The content of `account.json`.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Kept {
+struct StoredAccount {
     directory: String,
     credentials: AccountCredentials,
 }
 
-/// Proves each name of an order.
-async fn prove(order: &mut Order, certificates: &Certificates) -> io::Result<()> {
+/// Answers the challenge of each name and waits until the server has validated them.
+async fn validate(order: &mut Order, store: &CertificateStore) -> io::Result<()> {
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization.map_err(io::Error::other)?;
@@ -204,28 +206,30 @@ async fn prove(order: &mut Order, certificates: &Certificates) -> io::Result<()>
             ));
         };
         let name = challenge.identifier().to_string();
-        let answer = answer(&name, challenge.key_authorization().digest().as_ref())?;
-        certificates
+        let digest = challenge.key_authorization().digest();
+        let certificate = challenge_certificate(&name, digest.as_ref())?;
+        store
             .tls()
-            .set_acme_challenge(&name, Some(Arc::new(answer)));
+            .set_acme_challenge(&name, Some(Arc::new(certificate)));
         challenge.set_ready().await.map_err(io::Error::other)?;
     }
-    let outcome = order.poll_ready(&patience()).await;
+    let outcome = order.poll_ready(&retry_policy()).await;
     if matches!(outcome, Ok(OrderStatus::Ready)) {
         return Ok(());
     }
-    let refused = refusals(order).await.join("; ");
-    let why = outcome
-        .err()
-        .map_or_else(|| "the order is invalid".into(), |error| error.to_string());
-    let why = if refused.is_empty() { why } else { refused };
+    let problems = problems(order).await.join("; ");
+    let reason = match outcome {
+        _ if !problems.is_empty() => problems,
+        Ok(status) => format!("the order is {status:?}"),
+        Err(error) => error.to_string(),
+    };
     Err(io::Error::other(format!(
-        "{why}. Port 443 of each name has to lead to this server"
+        "{reason}; port 443 of each name must lead to this server"
     )))
 }
 
-/// What the ACME server says of the names that it could not validate.
-async fn refusals(order: &mut Order) -> Vec<String> {
+/// The reasons of the ACME server why it could not validate names.
+async fn problems(order: &mut Order) -> Vec<String> {
     let mut all = Vec::new();
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
@@ -233,17 +237,18 @@ async fn refusals(order: &mut Order) -> Vec<String> {
         let Ok(state) = authorization.refresh().await else {
             continue;
         };
-        let problems = state
+        let errors = state
             .challenges
             .iter()
-            .filter_map(|challenge| challenge.error.as_ref()?.detail.as_deref());
-        all.extend(problems.map(|detail| format!("{name}: {detail}")));
+            .filter_map(|challenge| challenge.error.as_ref());
+        let details = errors.filter_map(|error| error.detail.as_deref());
+        all.extend(details.map(|detail| format!("{name}: {detail}")));
     }
     all
 }
 
-/// What is shown to who validates a name. RFC 8737 §3.
-fn answer(name: &str, digest: &[u8]) -> io::Result<CertifiedKey> {
+/// The certificate that answers a challenge (RFC 8737, section 3).
+fn challenge_certificate(name: &str, digest: &[u8]) -> io::Result<CertifiedKey> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let mut params = CertificateParams::new([name.to_owned()]).map_err(io::Error::other)?;
     params
@@ -251,87 +256,82 @@ fn answer(name: &str, digest: &[u8]) -> io::Result<CertifiedKey> {
         .push(CustomExtension::new_acme_identifier(digest));
     let certificate = params.self_signed(&key).map_err(io::Error::other)?;
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
-    let key = aws_lc_rs::default_provider()
+    let provider = aws_lc_rs::default_provider();
+    let key = provider
         .key_provider
         .load_private_key(key)
         .map_err(io::Error::other)?;
-    // Not compared with the certificate: nobody reads that but who asked for it, as its extension is critical.
+    // `CertifiedKey::from_der` would parse the certificate and fail at its critical extension.
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
-/// How long a certificate may still be shown before the next is ordered, at most an hour: until a third of its time is left.
-fn due(certificate: &Certificate) -> Duration {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let (begins, expires) = (certificate.not_before(), certificate.not_after());
-    let renewal = expires.saturating_sub(expires.saturating_sub(begins) / 3);
-    renewal.saturating_sub(now).min(LONGEST_PAUSE)
+/// The time until a third of the lifetime of a certificate is left.
+fn time_to_renewal(certificate: &Certificate) -> Duration {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    let (start, end) = (certificate.not_before(), certificate.not_after());
+    end.saturating_sub(end.saturating_sub(start) / 3)
+        .saturating_sub(now)
 }
 
-fn patience() -> RetryPolicy {
-    RetryPolicy::default().timeout(ORDER)
+fn retry_policy() -> RetryPolicy {
+    RetryPolicy::default().timeout(ORDER_TIMEOUT)
 }
 
-/// Writes a file that only its owner reads, whole or not at all.
+/// Writes a file that only its owner may read, completely or not at all.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let written = OpenOptions::new()
+    let temporary = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let opened = options
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&beside);
-    let written =
-        written.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()));
-    written
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|error| named(path, &error))
+        .open(&temporary);
+    opened
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path))
+        .map_err(|error| with_path(path, &error))
 }
 
-/// An error with the file that it is about.
-fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
+/// Sends the requests of the ACME library.
+struct AcmeHttp(HttpClient);
 
-/// The HTTP client for the ACME library. RFC 8555 section 6.1 requires `https`.
-struct AcmeClient(http_client::HttpClient);
-
-type PendingResponse =
+type ResponseFuture =
     Pin<Box<dyn Future<Output = Result<BytesResponse, instant_acme::Error>> + Send>>;
 
-impl HttpClient for AcmeClient {
-    fn request(&self, request: Request<BodyWrapper<axum::body::Bytes>>) -> PendingResponse {
+impl instant_acme::HttpClient for AcmeHttp {
+    fn request(&self, request: Request<BodyWrapper<Bytes>>) -> ResponseFuture {
         let client = self.0.clone();
         Box::pin(async move {
-            let response = if request.uri().scheme_str() == Some("https") {
-                client
-                    .send(request.map(Body::new), LONGEST_ANSWER, REQUEST)
-                    .await
-            } else {
-                let message = "the URL of an ACME server must start with https://";
-                Err(io::Error::new(io::ErrorKind::InvalidInput, message))
-            };
-            let (parts, body) = response
-                .map_err(|error| instant_acme::Error::Other(Box::new(error)))?
-                .into_parts();
-            Ok(BytesResponse {
-                parts,
-                body: Box::new(body),
-            })
+            let response = send(&client, request.map(Body::new)).await;
+            response.map_err(|error| instant_acme::Error::Other(Box::new(error)))
         })
     }
 }
 
-/// After the first failure.
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-/// After many of them.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
-/// How long one request may take.
-const REQUEST: Duration = Duration::from_secs(30);
-/// How long an ACME server may take to validate, or to issue.
-const ORDER: Duration = Duration::from_secs(120);
-/// Octets of the longest answer that is read.
-const LONGEST_ANSWER: usize = 1 << 20;
-/// The problem of who has no account. RFC 8555 §6.7.
-const FORGOTTEN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+async fn send(client: &HttpClient, request: Request<Body>) -> io::Result<BytesResponse> {
+    if request.uri().scheme_str() != Some("https") {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the URL of an ACME server must begin with https (RFC 8555, section 6.1)",
+        ));
+    }
+    let response = client
+        .send(request, MAX_RESPONSE_BYTES, REQUEST_TIMEOUT)
+        .await?;
+    let (parts, body) = response.into_parts();
+    Ok(BytesResponse {
+        parts,
+        body: Box::new(body),
+    })
+}
+
+const MIN_RETRY: Duration = Duration::from_secs(30);
+const MAX_RETRY: Duration = Duration::from_secs(3_600);
+const MAX_SLEEP: Duration = Duration::from_secs(3_600);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Limit for the ACME server to validate the names, and to issue the certificate.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
+/// RFC 8555, section 6.7.
+const ACCOUNT_DOES_NOT_EXIST: &str = "urn:ietf:params:acme:error:accountDoesNotExist";

@@ -1,20 +1,23 @@
-//! Certificates from files, watched: what is written there is shown to whoever comes next, and nobody is disconnected.
+//! The certificates that TLS and DTLS present: from files, which are watched, and from ACME. New connections use new
+//! certificates; established ones are not affected.
 
-use crate::net::{Certificate, TlsError, TlsServer};
+use crate::net::{Certificate, TlsServer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 
-/// A certificate chain and its key, each a PEM file.
+/// The PEM files of a certificate chain and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
+pub struct CertificateFiles {
     /// The chain, the server's own certificate first.
-    pub certificate: PathBuf,
-    /// The key.
+    pub chain: PathBuf,
+    /// The private key.
     pub private_key: PathBuf,
 }
 
@@ -35,182 +38,183 @@ pub fn expiries(tls: &TlsServer) -> BTreeMap<String, Duration> {
 
 /// Seconds until the certificates of `tls` expire, by first name; negative for one that has expired.
 pub fn seconds_left(tls: &TlsServer) -> BTreeMap<String, i64> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs() as i64;
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() as i64;
     let expiries = expiries(tls).into_iter();
     expiries
         .map(|(name, expiry)| (name, expiry.as_secs() as i64 - now))
         .collect()
 }
 
-/// The certificates of a running server. Cloning it shares it.
+/// The certificates of a running server. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Certificates {
+pub struct CertificateStore {
     tls: Arc<TlsServer>,
-    state: Arc<Mutex<State>>,
-    reloaded: Arc<Notify>,
+    sources: Arc<Mutex<Sources>>,
+    reload_requested: Arc<Notify>,
 }
 
+/// Where the certificates come from.
 #[derive(Debug)]
-struct State {
-    pairs: Vec<Pair>,
-    /// What the files looked like when they were last read.
-    read: Vec<Stamp>,
-    /// What they looked like at the last look.
-    seen: Vec<Stamp>,
-    /// From the files.
-    filed: Vec<Arc<Certificate>>,
-    /// From elsewhere (ACME).
-    ordered: Vec<Arc<Certificate>>,
+struct Sources {
+    files: Vec<CertificateFiles>,
+    /// Versions of the files when they were loaded.
+    loaded_versions: Vec<FileVersion>,
+    /// Versions of the files at the last check.
+    seen_versions: Vec<FileVersion>,
+    /// Loaded from the files.
+    from_files: Vec<Arc<Certificate>>,
+    /// Issued by ACME.
+    issued: Vec<Arc<Certificate>>,
 }
 
-/// What tells a file from another, or from itself at another time.
+/// Modification time, size and inode; `None` if the file does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(Option<(SystemTime, u64, u64)>);
+struct FileVersion(Option<(SystemTime, u64, u64)>);
 
-impl Certificates {
-    /// Keeps `tls`, which shows the certificates of `pairs` now, up to date.
-    pub fn new(tls: Arc<TlsServer>, pairs: Vec<Pair>) -> Certificates {
-        let stamps = stamps(&pairs);
-        let filed = tls.certificates();
-        let state = State {
-            pairs,
-            read: stamps.clone(),
-            seen: stamps,
-            filed,
-            ordered: Vec::new(),
+impl CertificateStore {
+    /// Manages the certificates of `tls`, which were loaded from `files`.
+    pub fn new(tls: Arc<TlsServer>, files: Vec<CertificateFiles>) -> CertificateStore {
+        let versions = versions(&files);
+        let sources = Sources {
+            files,
+            loaded_versions: versions.clone(),
+            seen_versions: versions,
+            from_files: tls.certificates(),
+            issued: Vec::new(),
         };
-        Certificates {
+        CertificateStore {
             tls,
-            state: Arc::new(Mutex::new(state)),
-            reloaded: Arc::default(),
+            sources: Arc::new(Mutex::new(sources)),
+            reload_requested: Arc::default(),
         }
     }
 
-    /// Looks at the files every second, for ever, and reads them again when they have changed and then kept still for one.
+    /// Reloads the files when they have changed. Never returns; abort the task to end it.
     pub async fn watch(self) -> io::Result<()> {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut interval = tokio::time::interval(CHECK_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            look.tick().await;
-            if self.has_changed() {
+            interval.tick().await;
+            if self.files_have_changed() {
                 self.reload();
             }
         }
     }
 
-    /// Goes by other files from here on.
-    pub fn follow(&self, pairs: Vec<Pair>) {
-        let mut state = self.lock();
-        if state.pairs != pairs {
-            state.pairs = pairs;
-            drop(state);
+    /// Replaces the list of files, and loads them if it differs.
+    pub fn set_files(&self, files: Vec<CertificateFiles>) {
+        let mut sources = self.lock();
+        if sources.files != files {
+            sources.files = files;
+            drop(sources);
             self.reload();
         }
     }
 
-    /// Reads the files now. Where one of them is bad, everything stays as it is, and that is said and counted. Tells
-    /// whether all were good.
+    /// Loads the files and requests an ACME retry. If a file is invalid, all certificates stay, and the failure is logged
+    /// and counted. Returns true if all files are valid.
     pub fn reload(&self) -> bool {
-        self.reloaded.notify_waiters();
-        let mut state = self.lock();
-        // Before reading: what changes meanwhile is read again.
-        state.read = stamps(&state.pairs);
-        state.seen = state.read.clone();
-        let before = serials(&state.filed);
-        let read = state.pairs.iter().map(read).collect::<io::Result<Vec<_>>>();
-        let outcome = read.and_then(|filed| {
-            self.publish(&filed, &state.ordered)?;
-            state.filed = filed;
+        self.reload_requested.notify_waiters();
+        let mut sources = self.lock();
+        // Before loading, so that a change in between is noticed at the next check.
+        sources.loaded_versions = versions(&sources.files);
+        sources.seen_versions = sources.loaded_versions.clone();
+        let before = serials(&sources.from_files);
+        let loaded = sources
+            .files
+            .iter()
+            .map(load)
+            .collect::<io::Result<Vec<_>>>();
+        let applied = loaded.and_then(|loaded| {
+            self.apply(&loaded, &sources.issued)?;
+            sources.from_files = loaded;
             Ok(())
         });
-        match outcome {
-            Ok(()) if serials(&state.filed) == before => true,
+        match applied {
             Ok(()) => {
-                let serials = serials(&state.filed).join(", ");
-                tracing::info!(%serials, "certificates replaced; established connections keep theirs");
+                let after = serials(&sources.from_files);
+                if after != before {
+                    let serials = after.join(", ");
+                    tracing::info!(%serials, "certificates replaced for new connections");
+                }
                 true
             }
             Err(error) => {
                 self.tls.count_failure();
-                tracing::error!("certificates not replaced, the old ones stay: {error}");
+                tracing::error!(%error, "certificates not replaced: fix the file; the old ones stay");
                 false
             }
         }
     }
 
-    /// Counts a failure when the files could not be used now; whoever read them too has said why.
-    pub fn note_bad_files(&self) {
-        if self.lock().pairs.iter().any(|pair| read(pair).is_err()) {
+    /// Counts a failure if a file is invalid. For a reload of the configuration that failed, which has logged the reason.
+    pub fn count_invalid_files(&self) {
+        if self.lock().files.iter().any(|files| load(files).is_err()) {
             self.tls.count_failure();
         }
     }
 
     /// Waits for the next reload.
-    pub async fn reloaded(&self) {
-        self.reloaded.notified().await;
+    pub async fn reload_requested(&self) {
+        self.reload_requested.notified().await;
     }
 
-    /// Shows a certificate that came from elsewhere, in place of one with the same names.
+    /// Adds a certificate that ACME issued; it replaces the one with the same names.
     ///
     /// # Errors
-    /// As [`TlsServer::replace`].
-    pub fn add(&self, certificate: Arc<Certificate>) -> io::Result<()> {
-        let mut state = self.lock();
-        let mut ordered = state.ordered.clone();
-        ordered.retain(|old| old.names() != certificate.names());
-        ordered.push(certificate);
-        self.publish(&state.filed, &ordered)?;
-        state.ordered = ordered;
+    /// Errors of [`TlsServer::replace`].
+    pub fn add_issued(&self, certificate: Arc<Certificate>) -> io::Result<()> {
+        let mut sources = self.lock();
+        let mut issued = sources.issued.clone();
+        issued.retain(|old| old.names() != certificate.names());
+        issued.push(certificate);
+        self.apply(&sources.from_files, &issued)?;
+        sources.issued = issued;
         Ok(())
     }
 
-    /// What the handshakes go by.
+    /// The TLS server that presents the certificates.
     pub fn tls(&self) -> &Arc<TlsServer> {
         &self.tls
     }
 
-    fn publish(&self, filed: &[Arc<Certificate>], ordered: &[Arc<Certificate>]) -> io::Result<()> {
-        Ok(self
-            .tls
-            .replace(filed.iter().chain(ordered).cloned().collect())?)
+    fn apply(&self, files: &[Arc<Certificate>], issued: &[Arc<Certificate>]) -> io::Result<()> {
+        let certificates = files.iter().chain(issued).cloned().collect();
+        self.tls.replace(certificates).map_err(io::Error::from)
     }
 
-    /// Whether the files differ from what was read, and have not changed since the last look.
-    fn has_changed(&self) -> bool {
-        let mut state = self.lock();
-        let now = stamps(&state.pairs);
-        let still = now == state.seen;
-        let differs = now != state.read;
-        state.seen = now;
-        still && differs
+    /// Returns true if the files differ from the loaded ones but not from those of the last check. Chain and key are
+    /// written one after the other: after a second without a change both are complete.
+    fn files_have_changed(&self) -> bool {
+        let mut sources = self.lock();
+        let now = versions(&sources.files);
+        let is_stable = now == sources.seen_versions;
+        let differs = now != sources.loaded_versions;
+        sources.seen_versions = now;
+        is_stable && differs
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads a pair of files.
+/// Loads a certificate and its key.
 ///
 /// # Errors
-/// A sentence that names the file.
-pub fn read(pair: &Pair) -> io::Result<Arc<Certificate>> {
-    let content = |path: &Path| {
-        fs::read(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-    };
-    let (chain, key) = (content(&pair.certificate)?, content(&pair.private_key)?);
+/// A file that cannot be read or is invalid; the error names it.
+pub fn load(files: &CertificateFiles) -> io::Result<Arc<Certificate>> {
+    let read = |path: &Path| fs::read(path).map_err(|error| with_path(path, &error));
+    let (chain, key) = (read(&files.chain)?, read(&files.private_key)?);
     let certificate = Certificate::from_pem(&chain, &key);
-    let named = |error: TlsError| {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{}: {error}", pair.certificate.display()),
-        )
-    };
-    certificate.map(Arc::new).map_err(named)
+    certificate
+        .map(Arc::new)
+        .map_err(|error| with_path(&files.chain, &error.into()))
+}
+
+/// Adds the path of the file to an error.
+pub(super) fn with_path(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 fn serials(certificates: &[Arc<Certificate>]) -> Vec<String> {
@@ -220,24 +224,20 @@ fn serials(certificates: &[Arc<Certificate>]) -> Vec<String> {
         .collect()
 }
 
-fn stamps(pairs: &[Pair]) -> Vec<Stamp> {
-    pairs
+fn versions(files: &[CertificateFiles]) -> Vec<FileVersion> {
+    files
         .iter()
-        .flat_map(|pair| [&pair.certificate, &pair.private_key])
-        .map(|path| stamp(path))
+        .flat_map(|files| [&files.chain, &files.private_key])
+        .map(|path| version(path))
         .collect()
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let stamp = fs::metadata(path).ok().and_then(|data| {
-        let inode = std::os::unix::fs::MetadataExt::ino(&data);
-        Some((data.modified().ok()?, data.len(), inode))
-    });
-    Stamp(stamp)
+fn version(path: &Path) -> FileVersion {
+    let metadata = fs::metadata(path).ok();
+    FileVersion(metadata.and_then(|data| Some((data.modified().ok()?, data.len(), data.ino()))))
 }
 
-/// Between two looks at the files.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -245,65 +245,62 @@ mod tests {
     use crate::net::tls::server::TlsOptions;
     use rcgen::{CertificateParams, KeyPair};
 
-    fn write(pair: &Pair, name: &str) -> String {
+    fn write(files: &CertificateFiles, name: &str) -> String {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new([name.to_owned()])
             .unwrap()
             .self_signed(&key)
             .unwrap();
-        fs::write(&pair.certificate, certificate.pem()).unwrap();
-        fs::write(&pair.private_key, key.serialize_pem()).unwrap();
-        read(pair).unwrap().serial().to_owned()
+        fs::write(&files.chain, certificate.pem()).unwrap();
+        fs::write(&files.private_key, key.serialize_pem()).unwrap();
+        load(files).unwrap().serial().to_owned()
     }
 
     #[test]
-    fn files_are_read_again_once_they_keep_still_and_a_bad_one_changes_nothing() {
-        let folder =
+    fn changed_files_are_loaded_once_stable_and_an_invalid_one_changes_nothing() {
+        let directory =
             std::env::temp_dir().join(format!("hairpin-certificates-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let pair = Pair {
-            certificate: folder.join("chain.pem"),
-            private_key: folder.join("key.pem"),
+        fs::create_dir_all(&directory).unwrap();
+        let files = CertificateFiles {
+            chain: directory.join("chain.pem"),
+            private_key: directory.join("key.pem"),
         };
-        write(&pair, "one.example");
+        write(&files, "one.example");
         let tls =
-            Arc::new(TlsServer::new(vec![read(&pair).unwrap()], TlsOptions::default()).unwrap());
-        let certificates = Certificates::new(tls.clone(), vec![pair.clone()]);
-        assert!(!certificates.has_changed());
-        let second = write(&pair, "two.example");
+            Arc::new(TlsServer::new(vec![load(&files).unwrap()], TlsOptions::default()).unwrap());
+        let store = CertificateStore::new(tls.clone(), vec![files.clone()]);
+        assert!(!store.files_have_changed());
+        let second = write(&files, "two.example");
         assert!(
-            !certificates.has_changed() && certificates.has_changed(),
+            !store.files_have_changed() && store.files_have_changed(),
             "seen once, then still"
         );
-        assert!(certificates.reload() && !certificates.has_changed());
+        assert!(store.reload() && !store.files_have_changed());
         assert_eq!(tls.certificates()[0].serial(), second);
 
-        fs::write(&pair.private_key, "no key").unwrap();
-        assert!(!certificates.has_changed() && certificates.has_changed());
-        assert!(
-            !certificates.reload() && !certificates.has_changed(),
-            "tried once"
-        );
+        fs::write(&files.private_key, "no key").unwrap();
+        assert!(!store.files_have_changed() && store.files_have_changed());
+        assert!(!store.reload() && !store.files_have_changed(), "tried once");
         assert_eq!(
             (tls.certificates()[0].serial(), tls.failures()),
             (second.as_str(), 1)
         );
 
-        let ordered = KeyPair::generate().unwrap();
+        let issued = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["three.example".to_owned()]).unwrap();
-        let ordered = Certificate::from_pem(
-            params.self_signed(&ordered).unwrap().pem().as_bytes(),
-            ordered.serialize_pem().as_bytes(),
+        let issued = Certificate::from_pem(
+            params.self_signed(&issued).unwrap().pem().as_bytes(),
+            issued.serialize_pem().as_bytes(),
         );
-        certificates.add(Arc::new(ordered.unwrap())).unwrap();
-        write(&pair, "four.example");
-        assert!(certificates.reload());
+        store.add_issued(Arc::new(issued.unwrap())).unwrap();
+        write(&files, "four.example");
+        assert!(store.reload());
         let names: Vec<_> = tls
             .certificates()
             .iter()
             .flat_map(|c| c.names().to_vec())
             .collect();
         assert_eq!(names, ["four.example", "three.example"]);
-        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -135,7 +135,7 @@ fn a_refused_order_keeps_the_old_certificate_is_logged_and_is_tried_again_on_a_r
         line.contains(SERVER_NAME) && line.contains("Failed to connect to 127.0.0.9"),
         "{line}"
     );
-    server.wait_for_line("has forgotten the account");
+    server.wait_for_line("ACME account no longer exists");
     assert_eq!(shown_serial(relay, SERVER_NAME), Some(expired));
     Client::tls(relay).allocate_and_exchange(1);
     let metric = |name: &str| server.metric(name, &[]);

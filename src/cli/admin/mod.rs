@@ -1,23 +1,24 @@
-//! `hairpin admin`: looks after a running server through its operators' listener.
+//! `hairpin admin`: requests to the admin listener of a running server, and their responses as tables or JSON.
 
-mod ask;
-mod show;
+mod request;
+mod table;
 
 use crate::cli::output::{failure, print_result, usage_error};
 use crate::config::value;
 use crate::config::value::AdminAddress;
 use clap::{Args, Subcommand};
 use hyper::Method;
+use request::{AdminRequest, RequestError, percent_encode};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Look after a running server: who relays, what it does, drain, reload
+/// Inspect and control a running server: allocations, users, drain, reload
 #[derive(Args, Clone, Debug)]
 pub struct Admin {
-    /// The server's operators' listener: IP:PORT or unix:PATH
-    #[arg(long, global = true, value_name = "PLACE", env = "HAIRPIN_ADMIN", default_value = "127.0.0.1:9641", value_parser = admin_address)]
+    /// Admin listener of the server: IP:PORT or unix:PATH
+    #[arg(long, global = true, value_name = "ADDRESS", env = "HAIRPIN_ADMIN", default_value = "127.0.0.1:9641", value_parser = admin_address)]
     admin: AdminAddress,
-    /// The token that the server wants
+    /// Token of the admin listener
     #[arg(
         long,
         global = true,
@@ -26,85 +27,85 @@ pub struct Admin {
         hide_env_values = true
     )]
     admin_token: Option<String>,
-    /// Print the answer as JSON
+    /// Print the response as JSON
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    verb: Verb,
+    command: AdminVerb,
 }
 
 #[derive(Subcommand, Clone, Debug)]
-enum Verb {
+enum AdminVerb {
     /// List allocations, the oldest first
     List {
-        /// Only this user's
+        /// Only allocations of this user
         #[arg(long)]
         user: Option<String>,
-        /// Only this realm's
+        /// Only allocations of this realm
         #[arg(long)]
         realm: Option<String>,
-        /// Only from this IP address
+        /// Only allocations of clients at this IP address
         #[arg(long)]
         client: Option<String>,
-        /// Only over udp, tcp, tls or dtls
+        /// Only allocations over udp, tcp, tls or dtls
         #[arg(long)]
         transport: Option<String>,
-        /// How many at most
+        /// Maximum number of allocations
         #[arg(long, default_value_t = 100)]
         limit: usize,
-        /// How many to pass over
+        /// Number of allocations to skip
         #[arg(long, default_value_t = 0)]
         offset: usize,
     },
-    /// Show one allocation
+    /// Show an allocation with its permissions, channels and throughput
     Show {
-        /// Its id, as the list and the log say it
+        /// Allocation id, as in the list and in the log
         id: u64,
     },
-    /// End an allocation, or all of a user
+    /// End an allocation, or all allocations of a user
     Close {
-        /// The allocation's id
+        /// Allocation id
         #[arg(required_unless_present = "user", conflicts_with = "user")]
         id: Option<u64>,
-        /// All of this user
+        /// End all allocations of this user
         #[arg(long)]
         user: Option<String>,
     },
-    /// List users by what they relay, and those that are kept out
+    /// List users by relayed bytes, and blocked users
     Users,
-    /// Refuse new allocations to a user for a time, and end those that live
+    /// Reject new allocations of a user for a time, and end the current ones
     Block {
-        /// Whom
+        /// User name
         user: String,
-        /// For how long
+        /// Duration of the block
         #[arg(long = "for", value_name = "DURATION", default_value = "1h", value_parser = value::duration)]
         time: Duration,
     },
-    /// Let a user in again
+    /// End the block of a user
     Unblock {
-        /// Whom
+        /// User name
         user: String,
     },
-    /// Show what was written and where
+    /// Show the configuration and where each value was given
     Plan,
-    /// Show the server's numbers
+    /// Show the numbers of the status page
     Status,
-    /// Show what is logged, or log as a filter says
+    /// Show or replace the log filter
     LogLevel {
-        /// The filter: info, or info,hairpin::relay=debug
+        /// New filter, such as info or info,hairpin::relay=debug
         filter: Option<String>,
     },
-    /// Leave: take no new allocations, end with the last or at the deadline
+    /// Reject new allocations, and exit after the last one ended or at the deadline
     Drain {
-        /// How long allocations may live on [default: the server's drain_timeout]
+        /// Time until allocations are ended [default: the server's drain_timeout]
         #[arg(long, value_name = "DURATION", value_parser = value::duration)]
         deadline: Option<Duration>,
     },
-    /// Read the configuration again; all or nothing
+    /// Reload the configuration; all of it is applied or nothing
     Reload,
 }
 
-/// Runs it.
+/// Runs the command. Exit codes: 0 success, 1 failure, 2 refused request.
 pub fn run(args: &Admin) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -113,100 +114,92 @@ pub fn run(args: &Admin) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error),
     };
-    // As the server reads its own variable.
+    // The server ignores line breaks at the end of its own variable too.
     let token = args
         .admin_token
         .as_deref()
         .map(|token| token.trim_end_matches(['\r', '\n']));
-    match runtime.block_on(ask::ask(&args.admin, token, &request(&args.verb))) {
-        Err(ask::Failure::Refused(sentence)) => usage_error(&sentence),
-        Err(ask::Failure::Missing(sentence) | ask::Failure::Unreachable(sentence)) => {
-            failure(&sentence)
+    match runtime.block_on(request::send(&args.admin, token, &args.command.request())) {
+        Ok(response) if args.json => {
+            let text = serde_json::to_string_pretty(&response).unwrap_or_default();
+            print_result(&text, ExitCode::SUCCESS)
         }
-        Ok(answer) if args.json => print_result(
-            &serde_json::to_string_pretty(&answer).unwrap_or_default(),
-            ExitCode::SUCCESS,
-        ),
-        Ok(answer) => print_result(&show::table(&answer), ExitCode::SUCCESS),
+        Ok(response) => print_result(&table::render(&response), ExitCode::SUCCESS),
+        Err(RequestError::Refused(message)) => usage_error(&message),
+        Err(error) => failure(&error),
     }
 }
 
-fn request(verb: &Verb) -> ask::Request {
-    let one = |method: Method, path: String| ask::Request {
-        method,
-        path,
-        body: String::new(),
-    };
-    match verb {
-        Verb::List {
-            user,
-            realm,
-            client,
-            transport,
-            limit,
-            offset,
-        } => {
-            let filters = [
-                ("user", user),
-                ("realm", realm),
-                ("client", client),
-                ("transport", transport),
-            ];
-            let filters = filters
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value.as_ref()?)));
-            let query: String = filters
-                .map(|(name, value)| format!("&{name}={}", ask::escaped(value)))
-                .collect();
-            one(
-                Method::GET,
-                format!("/allocations?limit={limit}&offset={offset}{query}"),
-            )
-        }
-        Verb::Show { id } => one(Method::GET, format!("/allocations/{id}")),
-        Verb::Close { id: Some(id), .. } => one(Method::DELETE, format!("/allocations/{id}")),
-        Verb::Close { user, .. } => {
-            let user = user.as_deref().unwrap_or_default();
-            one(
+impl AdminVerb {
+    fn request(&self) -> AdminRequest {
+        let request = |method, path| AdminRequest {
+            method,
+            path,
+            body: String::new(),
+        };
+        match self {
+            AdminVerb::List {
+                user,
+                realm,
+                client,
+                transport,
+                limit,
+                offset,
+            } => {
+                let mut path = format!("/allocations?limit={limit}&offset={offset}");
+                let filters = [
+                    ("user", user),
+                    ("realm", realm),
+                    ("client", client),
+                    ("transport", transport),
+                ];
+                for (name, value) in filters {
+                    if let Some(value) = value {
+                        path.push_str(&format!("&{name}={}", percent_encode(value)));
+                    }
+                }
+                request(Method::GET, path)
+            }
+            AdminVerb::Show { id } => request(Method::GET, format!("/allocations/{id}")),
+            AdminVerb::Close { id: Some(id), .. } => {
+                request(Method::DELETE, format!("/allocations/{id}"))
+            }
+            AdminVerb::Close { id: None, user } => {
+                let user = percent_encode(user.as_deref().unwrap_or_default());
+                request(Method::DELETE, format!("/users/{user}/allocations"))
+            }
+            AdminVerb::Users => request(Method::GET, "/users".into()),
+            AdminVerb::Block { user, time } => {
+                let (user, time) = (percent_encode(user), time.as_millis());
+                request(Method::PUT, format!("/users/{user}/block?for={time}ms"))
+            }
+            AdminVerb::Unblock { user } => request(
                 Method::DELETE,
-                format!("/users/{}/allocations", ask::escaped(user)),
-            )
-        }
-        Verb::Users => one(Method::GET, "/users".into()),
-        Verb::Block { user, time } => one(
-            Method::PUT,
-            format!(
-                "/users/{}/block?for={}ms",
-                ask::escaped(user),
-                time.as_millis()
+                format!("/users/{}/block", percent_encode(user)),
             ),
-        ),
-        Verb::Unblock { user } => one(
-            Method::DELETE,
-            format!("/users/{}/block", ask::escaped(user)),
-        ),
-        Verb::Plan => one(Method::GET, "/plan".into()),
-        Verb::Status => one(Method::GET, "/status".into()),
-        Verb::LogLevel { filter: None } => one(Method::GET, "/log-level".into()),
-        Verb::LogLevel {
-            filter: Some(filter),
-        } => ask::Request {
-            method: Method::PUT,
-            path: "/log-level".into(),
-            body: filter.clone(),
-        },
-        Verb::Drain { deadline } => {
-            let query = deadline
-                .map(|time| format!("?deadline={}ms", time.as_millis()))
-                .unwrap_or_default();
-            one(Method::POST, format!("/drain{query}"))
+            AdminVerb::Plan => request(Method::GET, "/plan".into()),
+            AdminVerb::Status => request(Method::GET, "/status".into()),
+            AdminVerb::LogLevel { filter: None } => request(Method::GET, "/log-level".into()),
+            AdminVerb::LogLevel {
+                filter: Some(filter),
+            } => AdminRequest {
+                method: Method::PUT,
+                path: "/log-level".into(),
+                body: filter.clone(),
+            },
+            AdminVerb::Drain { deadline: None } => request(Method::POST, "/drain".into()),
+            AdminVerb::Drain {
+                deadline: Some(deadline),
+            } => request(
+                Method::POST,
+                format!("/drain?deadline={}ms", deadline.as_millis()),
+            ),
+            AdminVerb::Reload => request(Method::POST, "/reload".into()),
         }
-        Verb::Reload => one(Method::POST, "/reload".into()),
     }
 }
 
 fn admin_address(text: &str) -> Result<AdminAddress, String> {
-    value::admin_address(text)
-        .map_err(|error| error.to_string())?
-        .ok_or_else(|| "a server whose listener is off cannot be looked after".into())
+    let address = value::admin_address(text).map_err(|error| error.to_string())?;
+    address.ok_or_else(|| "give the address of a listener, not off".into())
 }

@@ -33,7 +33,7 @@ use crate::service::admin;
 use crate::service::admin::{
     AccessControl, AdminListener, AdminState, CommandSender, DrainState, Exposure,
 };
-use crate::service::certificates::Certificates;
+use crate::service::certificates::CertificateStore;
 use crate::service::usage;
 use crate::service::web::{ConnectionInfo, Web};
 use clap::Args;
@@ -251,7 +251,7 @@ fn serve_web(
 }
 
 /// What handshakes show from the first on, where there are any: the files' certificates, and what was ordered by ACME before.
-fn certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
+fn certificates(settings: &Settings) -> std::io::Result<Option<CertificateStore>> {
     let Some(tls) = settings.plan.secure.tls.clone() else {
         return Ok(None);
     };
@@ -260,15 +260,20 @@ fn certificates(settings: &Settings) -> std::io::Result<Option<Certificates>> {
             "DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384"
         );
     }
-    let certificates = Certificates::new(tls, settings.tls.pairs.clone());
-    if let Some(kept) = settings.tls.acme.as_ref().and_then(Acme::kept) {
-        certificates.add(kept)?;
+    let certificates = CertificateStore::new(tls, settings.tls.pairs.clone());
+    if let Some(kept) = settings
+        .tls
+        .acme
+        .as_ref()
+        .and_then(Acme::stored_certificate)
+    {
+        certificates.add_issued(kept)?;
     }
     Ok(Some(certificates))
 }
 
 /// Watches the certificates' files, and orders by ACME what comes next. Neither has an end to wait for.
-fn keep(certificates: Certificates, settings: &Settings) -> WatchedCertificates {
+fn keep(certificates: CertificateStore, settings: &Settings) -> WatchedCertificates {
     if let Some(acme) = settings.tls.acme.clone() {
         tokio::spawn(acme.renew(certificates.clone()));
     }

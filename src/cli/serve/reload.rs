@@ -7,7 +7,7 @@ use crate::config::schema::AnyKey;
 use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, schema};
 use crate::relay::ListenerChanges;
 use crate::service::admin::{ListenerReport, ReloadReport};
-use crate::service::certificates::Certificates;
+use crate::service::certificates::CertificateStore;
 use serde_json::json;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ impl RunningServer {
                 self.parts
                     .certificates
                     .iter()
-                    .for_each(|watched| watched.certificates.note_bad_files());
+                    .for_each(|watched| watched.certificates.count_invalid_files());
             }
         }
         read
@@ -140,14 +140,15 @@ impl RunningServer {
             (Some(watched), Some(_)) => {
                 // What ACME ordered is known to what runs, and to nobody else.
                 settings.plan.secure.tls = before;
-                watched.certificates.follow(pairs);
+                watched.certificates.set_files(pairs);
                 watched.certificates.reload();
                 self.parts.certificates = Some(watched);
             }
             (Some(watched), None) => watched.watching.abort(),
             (None, Some(tls)) => {
-                self.parts.certificates =
-                    Some(WatchedCertificates::watch(Certificates::new(tls, pairs)));
+                self.parts.certificates = Some(WatchedCertificates::watch(CertificateStore::new(
+                    tls, pairs,
+                )));
             }
             (None, None) => {}
         }

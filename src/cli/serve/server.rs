@@ -12,7 +12,7 @@ use crate::service::admin::{
     AdminCommand, ApiError, BlockedUntil, BlockedUser, DrainReport, DrainState, LogLevel, PlanKey,
     PlanReport, Unblocked,
 };
-use crate::service::certificates::Certificates;
+use crate::service::certificates::CertificateStore;
 use crate::service::web::Web;
 use crate::turn::policy::credentials::account;
 use std::sync::Arc;
@@ -49,14 +49,14 @@ pub struct Parts {
 /// Certificates, and the task that looks at their files.
 pub struct WatchedCertificates {
     /// The certificates.
-    pub certificates: Certificates,
+    pub certificates: CertificateStore,
     /// Ends the looking.
     pub watching: AbortHandle,
 }
 
 impl WatchedCertificates {
     /// Begins to look at the files of `certificates`.
-    pub fn watch(certificates: Certificates) -> WatchedCertificates {
+    pub fn watch(certificates: CertificateStore) -> WatchedCertificates {
         let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
         WatchedCertificates {
             certificates,

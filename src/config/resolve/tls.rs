@@ -7,7 +7,7 @@ use crate::net::tls::server::{TlsOptions, parse_authorities};
 use crate::net::{Certificate, TlsServer};
 use crate::relay::{HandshakeLimits, SecureTransports};
 use crate::service::acme::Acme;
-use crate::service::certificates::Pair;
+use crate::service::certificates::CertificateFiles;
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct TlsSettings {
     /// The part that the relay needs.
     pub plan: SecureTransports,
     /// The files of the certificates.
-    pub pairs: Vec<Pair>,
+    pub pairs: Vec<CertificateFiles>,
     /// The certificates that are ordered by ACME.
     pub acme: Option<Acme>,
 }
@@ -58,7 +58,10 @@ pub(super) fn settings(resolver: &mut Resolver, http: bool) -> TlsSettings {
 }
 
 /// The certificates and the paths of their files; `None` if one of them is unusable.
-fn certificates(resolver: &mut Resolver, pairs: &mut Vec<Pair>) -> Option<Vec<Arc<Certificate>>> {
+fn certificates(
+    resolver: &mut Resolver,
+    pairs: &mut Vec<CertificateFiles>,
+) -> Option<Vec<Arc<Certificate>>> {
     let chains = resolver.files(&schema::CERTIFICATE);
     let keys = resolver.files(&schema::PRIVATE_KEY);
     if chains.len() != keys.len() {
@@ -83,8 +86,8 @@ fn certificates(resolver: &mut Resolver, pairs: &mut Vec<Pair>) -> Option<Vec<Ar
                 resolver.error_at(&chain.source, &schema::CERTIFICATE, message);
             }
         }
-        pairs.push(Pair {
-            certificate: chain.path.into(),
+        pairs.push(CertificateFiles {
+            chain: chain.path.into(),
             private_key: key.path.into(),
         });
     }
@@ -108,7 +111,7 @@ fn acme(resolver: &mut Resolver) -> Option<Acme> {
             .get_optional(&schema::ACME_CONTACT)
             .map(|address| format!("mailto:{address}")),
         authorities: authority_certificates(resolver, &schema::ACME_AUTHORITY),
-        state: resolver.get(&schema::STATE_DIRECTORY),
+        state_directory: resolver.get(&schema::STATE_DIRECTORY),
     };
     (!acme.names.is_empty()).then_some(acme)
 }
