@@ -51,12 +51,12 @@ fn interleaved(bencher: Bencher, size: usize) {
     Wire::new(UdpOptions::default(), PACKETS).measure(bencher, size);
 }
 
-/// One sending socket and the sockets that receive from it.
+/// A sending socket and the sockets that receive from it.
 struct Wire {
     from: UdpSocket,
     to: Vec<UdpSocket>,
     batch: Batch,
-    messages: SendScratch,
+    scratch: SendScratch,
 }
 
 impl Wire {
@@ -73,22 +73,22 @@ impl Wire {
             from: bind(),
             to,
             batch: Batch::new(PACKETS),
-            messages: SendScratch::default(),
+            scratch: SendScratch::default(),
         }
     }
 
     fn measure(mut self, bencher: Bencher, size: usize) {
         let octets = vec![7; size * PACKETS];
         let to: Vec<_> = self.to.iter().map(UdpSocket::local_address).collect();
-        let outgoing: Vec<_> = (0..PACKETS)
+        let transmits: Vec<_> = (0..PACKETS)
             .map(|at| Transmit::new(to[at % to.len()], BufferRange::written(at * size, size)))
             .collect();
         bencher
             .counter(ItemsCount::new(PACKETS))
             .bench_local(move || {
                 let sent = self.from.send(
-                    &mut self.messages,
-                    &outgoing,
+                    &mut self.scratch,
+                    &transmits,
                     Buffers {
                         received: &[],
                         written: &octets,
