@@ -1,4 +1,4 @@
-//! Parses the command line, dispatches, and turns the outcome into an exit code.
+//! The `hairpin` binary.
 
 use clap::Parser;
 use hairpin::cli::Command;

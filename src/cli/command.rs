@@ -1,4 +1,4 @@
-//! What can be said, and who does it.
+//! The commands of `hairpin`.
 
 use crate::cli::{admin, bench, config, credentials, serve};
 #[cfg(feature = "peer")]
@@ -6,28 +6,28 @@ use crate::cli::{check, peer};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Hairpin: a STUN/TURN relay server, and the tools around one.
+/// Hairpin: a STUN/TURN relay server, and tools for STUN and TURN servers
 #[derive(Parser, Debug)]
 #[command(name = "hairpin", version, about)]
 pub struct Command {
     #[command(subcommand)]
-    verb: Verb,
+    subcommand: Subcommands,
 }
 
 #[derive(Subcommand, Debug)]
-enum Verb {
+enum Subcommands {
     /// Run the server
     Serve(serve::Serve),
-    /// Make a username and a password that expire, from a shared secret
-    Credentials(credentials::Credentials),
-    /// Look after a running server
+    /// Create time-limited credentials from a shared secret
+    Credentials(credentials::CredentialsArgs),
+    /// Inspect and control a running server
     Admin(admin::Admin),
     /// Check, print or convert a configuration file
     Config(config::Config),
-    /// Call another peer and say which way the call went
+    /// Call another peer and report the path that the call took
     #[cfg(feature = "peer")]
     Peer(peer::Peer),
-    /// Say whether a STUN or TURN server works, and if not, why
+    /// Diagnose a STUN or TURN server
     #[cfg(feature = "peer")]
     Check(check::Check),
     /// Measure a STUN or TURN server
@@ -35,18 +35,18 @@ enum Verb {
 }
 
 impl Command {
-    /// Does what was said. The code is 0 when it went well, 1 when it did not, 2 when it was said wrong.
+    /// Runs the command. Exit codes: 0 success, 1 failure, 2 usage error.
     pub fn run(self) -> ExitCode {
-        match self.verb {
-            Verb::Serve(serve) => serve::run(&serve),
-            Verb::Credentials(credentials) => credentials::run(&credentials),
-            Verb::Admin(admin) => admin::run(&admin),
-            Verb::Config(config) => config::run(&config),
+        match self.subcommand {
+            Subcommands::Serve(args) => serve::run(&args),
+            Subcommands::Credentials(args) => credentials::run(&args),
+            Subcommands::Admin(args) => admin::run(&args),
+            Subcommands::Config(args) => config::run(&args),
             #[cfg(feature = "peer")]
-            Verb::Peer(peer) => peer::run(peer),
+            Subcommands::Peer(args) => peer::run(args),
             #[cfg(feature = "peer")]
-            Verb::Check(check) => check::run(check),
-            Verb::Bench(bench) => bench::run(&bench),
+            Subcommands::Check(args) => check::run(args),
+            Subcommands::Bench(args) => bench::run(&args),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a browser's `RTCPeerConnection` takes, as `serve` and `credentials` print it.
+//! The `iceServers` object that `serve` and `credentials` print, and the URLs in it.
 
 use crate::config::CredentialSource;
 use crate::service::ice_servers::IceServer;
@@ -8,18 +8,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A username and its password.
+/// A user name and its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserCredentials {
-    /// The username.
-    pub username: String,
-    /// The password.
-    pub password: String,
+pub(crate) struct UserCredentials {
+    pub(crate) username: String,
+    pub(crate) password: String,
 }
 
 impl UserCredentials {
-    /// Credentials that expire after `ttl`, for `user` or nobody in particular.
-    pub fn time_limited(secret: &str, user: Option<&str>, ttl: Duration) -> UserCredentials {
+    /// Credentials that expire after `ttl`.
+    pub(crate) fn time_limited(
+        secret: &str,
+        user: Option<&str>,
+        ttl: Duration,
+    ) -> UserCredentials {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
@@ -28,11 +30,11 @@ impl UserCredentials {
         UserCredentials { username, password }
     }
 
-    /// Credentials that a server with this login takes; they last for a day where they expire.
-    pub fn from_source(login: &CredentialSource) -> UserCredentials {
-        match login {
+    /// Credentials that the server accepts: those of a static user, or time-limited ones for a day.
+    pub(crate) fn from_source(source: &CredentialSource) -> UserCredentials {
+        match source {
             CredentialSource::Secret { secret, .. } => {
-                UserCredentials::time_limited(secret, Some(SOMEBODY), DAY)
+                UserCredentials::time_limited(secret, Some(STARTUP_USER), DAY)
             }
             CredentialSource::User { name, password } => UserCredentials {
                 username: name.clone(),
@@ -42,56 +44,57 @@ impl UserCredentials {
     }
 }
 
-/// The object to paste into `new RTCPeerConnection(…)`, on one line; each server is `HOST:PORT`, those of `secure` by TLS.
-pub fn json(servers: &[String], secure: &[String], pair: &UserCredentials) -> String {
-    let stun = servers
-        .iter()
-        .map(|server| format!("stun:{server}"))
-        .collect();
-    let turn = turn_urls(servers, secure).collect();
-    let entries = [
-        IceServer {
-            urls: stun,
-            username: None,
-            credential: None,
-        },
-        IceServer {
-            urls: turn,
-            username: Some(pair.username.clone()),
-            credential: Some(pair.password.clone()),
-        },
-    ];
-    serde_json::to_string(&Configuration {
-        ice_servers: entries,
-    })
-    .unwrap_or_default()
+/// The argument of `new RTCPeerConnection(…)` on one line. Servers are `HOST:PORT`; those of `tls_servers` speak TLS.
+pub(crate) fn json(
+    servers: &[String],
+    tls_servers: &[String],
+    credentials: &UserCredentials,
+) -> String {
+    let stun = IceServer {
+        urls: stun_urls(servers).collect(),
+        username: None,
+        credential: None,
+    };
+    let turn = IceServer {
+        urls: turn_urls(servers, tls_servers).collect(),
+        username: Some(credentials.username.clone()),
+        credential: Some(credentials.password.clone()),
+    };
+    let configuration = RtcConfiguration {
+        ice_servers: [stun, turn],
+    };
+    serde_json::to_string(&configuration).unwrap_or_default()
 }
 
-/// An `RTCConfiguration`.
 #[derive(Serialize)]
-struct Configuration {
+struct RtcConfiguration {
     #[serde(rename = "iceServers")]
     ice_servers: [IceServer; 2],
 }
 
-/// The URLs for the web listener, which fills in the host that the asker used where any host leads here.
-pub fn urls(servers: &[String], secure: &[String]) -> Vec<String> {
-    let stun = servers.iter().map(|server| format!("stun:{server}"));
-    stun.chain(turn_urls(servers, secure)).collect()
+/// The URLs that the web listener hands out.
+pub(crate) fn urls(servers: &[String], tls_servers: &[String]) -> Vec<String> {
+    stun_urls(servers)
+        .chain(turn_urls(servers, tls_servers))
+        .collect()
 }
 
-fn turn_urls(servers: &[String], secure: &[String]) -> impl Iterator<Item = String> {
-    let each = |server: &String| {
+fn stun_urls(servers: &[String]) -> impl Iterator<Item = String> {
+    servers.iter().map(|server| format!("stun:{server}"))
+}
+
+fn turn_urls(servers: &[String], tls_servers: &[String]) -> impl Iterator<Item = String> {
+    let plain = servers.iter().flat_map(|server| {
         ["udp", "tcp"].map(|transport| format!("turn:{server}?transport={transport}"))
-    };
-    let secure = secure
+    });
+    let secure = tls_servers
         .iter()
         .map(|server| format!("turns:{server}?transport=tcp"));
-    servers.iter().flat_map(each).chain(secure)
+    plain.chain(secure)
 }
 
-/// A secret that nobody can guess: 192 random bits as text; empty, and so refused, where there is no randomness.
-pub fn random_secret() -> String {
+/// A secret of 192 random bits as text. Empty, and so refused by the configuration, if the system has no randomness.
+pub(crate) fn random_secret() -> String {
     let mut octets = [0; 24];
     match getrandom::fill(&mut octets) {
         Ok(()) => URL_SAFE_NO_PAD.encode(octets),
@@ -99,6 +102,6 @@ pub fn random_secret() -> String {
     }
 }
 
-/// The user in whose name credentials are printed at a server's start.
-const SOMEBODY: &str = "hairpin";
+/// The user in the credentials of the startup report.
+const STARTUP_USER: &str = "hairpin";
 const DAY: Duration = Duration::from_secs(86_400);

@@ -1,10 +1,11 @@
 //! LogSettings go to standard error, as lines or as objects; how much can change while the server runs.
 //!
 //! ```text
-//!   shard, service ──line──► queue ──► a thread of its own ──► standard error
+//!   shards, services ──line──► bounded queue ──► log thread ──► standard error
 //! ```
 //!
-//! Whoever reads standard error may be slow or not read at all: then lines are lost, and packets are not.
+//! A slow reader of standard error, or one that reads nothing, must not delay packets: if the queue is full, lines are dropped
+//! and counted.
 
 use crate::config::schema::LogFormat;
 use crate::config::{LogSettings, value};
@@ -18,19 +19,19 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-/// How much is logged, to be changed at will.
+/// The filter of the log.
 #[derive(Clone, Debug)]
-pub struct LogFilter {
+pub(super) struct LogFilter {
     handle: reload::Handle<EnvFilter, Registry>,
     filter: Arc<Mutex<String>>,
 }
 
-/// Keeps the lines flowing; when it is dropped, those that wait are written first.
+/// Writes the queued lines when it is dropped.
 #[derive(Debug)]
-pub struct LogGuard(LogQueue);
+pub(super) struct LogGuard(LogQueue);
 
 /// Starts logging.
-pub fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
+pub(super) fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
     let queue = LogQueue::new(io::stderr());
     let (filter, handle) = reload::Layer::new(EnvFilter::new(&logs.level));
     let lines = fmt::layer()
@@ -41,7 +42,7 @@ pub fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
     } else {
         lines.boxed()
     };
-    // Somebody who embeds the command line may log already.
+    // Fails if a program that embeds the command line has installed a subscriber.
     let _ = tracing_subscriber::registry()
         .with(filter)
         .with(lines)
@@ -58,17 +59,15 @@ pub fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
 impl LogFilter {
     /// LogSettings as much as the filter says from here on; one that is none changes nothing.
     pub fn set(&self, filter: &str) -> bool {
-        let sound = value::log_filter(filter).is_ok();
-        let set = sound
+        let is_set = value::log_filter(filter).is_ok()
             && EnvFilter::try_new(filter).is_ok_and(|filter| self.handle.reload(filter).is_ok());
-        if set {
+        if is_set {
             *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.to_owned();
         }
-        set
+        is_set
     }
 
-    /// The filter.
-    pub fn get(&self) -> String {
+    pub(super) fn get(&self) -> String {
         self.filter
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -78,74 +77,76 @@ impl LogFilter {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.0.drain(PATIENCE);
+        self.0.flush(FLUSH_TIMEOUT);
     }
 }
 
-/// What waits to be written.
 #[derive(Clone, Debug)]
 struct LogQueue {
-    waiting: SyncSender<Item>,
-    lost: Arc<AtomicU64>,
+    sender: SyncSender<Item>,
+    dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 enum Item {
     Line(Vec<u8>),
-    /// Tells that all before it has been written.
-    Mark(SyncSender<()>),
+    /// Acknowledged when all lines before it have been written.
+    Flush(SyncSender<()>),
 }
 
 impl LogQueue {
-    /// A queue that a thread of its own writes to `to`.
-    fn new(to: impl Write + Send + 'static) -> LogQueue {
-        let (waiting, queued) = mpsc::sync_channel(LINES);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counted = lost.clone();
-        // Without the thread nothing is logged, which is no reason not to serve.
+    /// Starts the thread that writes the queue to `output`.
+    fn new(output: impl Write + Send + 'static) -> LogQueue {
+        let (sender, receiver) = mpsc::sync_channel(CAPACITY);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counter = dropped.clone();
+        // A server without a log is better than none, so a failure is ignored.
         let _ = std::thread::Builder::new()
             .name("logs".into())
-            .spawn(move || write(&queued, to, &counted));
-        LogQueue { waiting, lost }
+            .spawn(move || run(&receiver, output, &counter));
+        LogQueue { sender, dropped }
     }
 
-    /// Waits until all has been written, but not for ever.
-    fn drain(&self, patience: Duration) {
-        let end = Instant::now() + patience;
-        let (written, told) = mpsc::sync_channel(1);
-        let mut mark = Item::Mark(written);
-        while let Err(TrySendError::Full(back)) = self.waiting.try_send(mark) {
-            if Instant::now() >= end {
+    /// Waits until all queued lines have been written, at most for `limit`.
+    fn flush(&self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        let (sender, flushed) = mpsc::sync_channel(1);
+        let mut request = Item::Flush(sender);
+        while let Err(TrySendError::Full(returned)) = self.sender.try_send(request) {
+            if Instant::now() >= deadline {
                 return;
             }
-            mark = back;
+            request = returned;
             std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = told.recv_timeout(end.saturating_duration_since(Instant::now()));
+        let _ = flushed.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write(queued: &Receiver<Item>, mut to: impl Write, lost: &AtomicU64) {
-    while let Ok(item) = queued.recv() {
-        put(item, &mut to);
-        queued.try_iter().for_each(|item| put(item, &mut to));
-        match lost.swap(0, Ordering::Relaxed) {
+fn run(receiver: &Receiver<Item>, mut output: impl Write, dropped: &AtomicU64) {
+    while let Ok(item) = receiver.recv() {
+        write_item(item, &mut output);
+        receiver
+            .try_iter()
+            .for_each(|item| write_item(item, &mut output));
+        match dropped.swap(0, Ordering::Relaxed) {
             0 => {}
-            lines => tracing::warn!(lines, "nobody read the log in time: lines are lost"),
+            lines => tracing::warn!(lines, "log lines dropped: standard error was not read in time"),
         }
-        // Whoever logs meanwhile need not wake this thread, which would take a shard longer than the line itself.
-        std::thread::sleep(GATHER);
+        // A send to a waiting receiver wakes its thread, which costs a shard more than the line itself. Meanwhile sends
+        // only queue.
+        std::thread::sleep(BATCH_INTERVAL);
     }
 }
 
-fn put(item: Item, to: &mut impl Write) {
+fn write_item(item: Item, output: &mut impl Write) {
     match item {
-        // Where nothing can be written, nothing can be said about it either.
+        // An error of standard error cannot be reported anywhere.
         Item::Line(line) => {
-            let _ = to.write_all(&line);
+            let _ = output.write_all(&line);
         }
-        Item::Mark(told) => {
-            let _ = told.send(());
+        Item::Flush(flushed) => {
+            let _ = flushed.send(());
         }
     }
 }
@@ -159,10 +160,10 @@ impl<'a> MakeWriter<'a> for LogQueue {
 }
 
 impl Write for &LogQueue {
-    /// Takes a whole line, or loses it.
+    /// Queues a whole line or drops it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.waiting.try_send(Item::Line(line.to_vec())).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        if self.sender.try_send(Item::Line(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }
@@ -172,21 +173,20 @@ impl Write for &LogQueue {
     }
 }
 
-/// The most lines that wait.
-const LINES: usize = 4096;
-/// How late a line may be, so that many lines take one wake-up.
-const GATHER: Duration = Duration::from_millis(5);
-/// How long the last lines may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// In lines.
+const CAPACITY: usize = 4096;
+/// Longest delay of a line. All lines of that time take one wake-up.
+const BATCH_INTERVAL: Duration = Duration::from_millis(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Takes nothing before it is told to.
-    struct Slow(Receiver<()>, Arc<Mutex<Vec<u8>>>);
+    /// Blocks each write until the sender is dropped.
+    struct BlockedOutput(Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Slow {
+    impl Write for BlockedOutput {
         fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
             let _ = self.0.recv();
             self.1.lock().unwrap().extend_from_slice(octets);
@@ -199,18 +199,18 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_holds_nobody_up_and_loses_lines() {
+    fn a_full_queue_drops_lines_and_does_not_block() {
         let (go, wait) = mpsc::channel();
         let read = Arc::new(Mutex::new(Vec::new()));
-        let queue = LogQueue::new(Slow(wait, read.clone()));
-        for _ in 0..LINES + 10 {
+        let queue = LogQueue::new(BlockedOutput(wait, read.clone()));
+        for _ in 0..CAPACITY + 10 {
             (&queue).write_all(b"a line\n").unwrap();
         }
-        let lost = queue.lost.load(Ordering::Relaxed);
-        // One may be in the writer's hands.
-        assert!((9..=10).contains(&lost), "{lost}");
+        let dropped = queue.dropped.load(Ordering::Relaxed);
+        // The log thread may have taken one line already.
+        assert!((9..=10).contains(&dropped), "{dropped}");
         drop(go);
-        queue.drain(Duration::from_secs(20));
-        assert_eq!(read.lock().unwrap().len(), (LINES + 10 - lost as usize) * 7);
+        queue.flush(Duration::from_secs(20));
+        assert_eq!(read.lock().unwrap().len(), (CAPACITY + 10 - dropped as usize) * 7);
     }
 }

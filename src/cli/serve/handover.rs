@@ -1,15 +1,20 @@
-//! One server takes over from another on the same ports, by a UNIX socket between them.
+//! Handover: a new server process takes over the ports of a running one, and no call is dropped. The two talk over a UNIX
+//! socket, one word per line.
 //!
 //! ```text
-//!   the new one                    the old one
-//!   connects ──────────────────▶   steps aside: keeps its clients, takes no others
-//!            ◀──────────── ready
-//!   listens on the same ports
-//!   here ──────────────────────▶   leaves the ports, and drains
-//!            ◀───────────── gone
+//!   new process                     running process
+//!   connects ───────────────────►   prepares: its shards keep their clients and stop taking new ones
+//!            ◄─────────────ready
+//!   binds the same ports
+//!   here     ───────────────────►   commits: closes its listeners and drains
+//!            ◄──────────────gone
 //! ```
+//!
+//! Both processes have the ports bound between `ready` and `gone`, so that no packet of a new client is lost. If the new
+//! process fails, or stays silent, the running one aborts the handover and serves as before.
 
-use crate::cli::serve::listeners::in_place;
+use crate::cli::serve::error::HandoverError;
+use crate::cli::serve::listeners::replace_socket;
 use crate::relay::Supervisor;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,125 +24,116 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-/// The server that runs already, and has stepped aside.
-pub struct Predecessor(BufReader<UnixStream>);
+/// A running server that has prepared to hand over.
+pub(super) struct Predecessor(BufReader<UnixStream>);
 
 impl Predecessor {
-    /// Asks the server behind a socket to step aside; `None` when there is none.
-    ///
-    /// # Errors
-    /// Why it does not.
-    pub async fn knock(path: Option<&Path>) -> Result<Option<Predecessor>, String> {
+    /// Asks the server behind a socket to prepare; `None` if there is none.
+    pub(super) async fn connect(path: Option<&Path>) -> Result<Option<Predecessor>, HandoverError> {
         let Some(path) = path else { return Ok(None) };
         let Ok(stream) = UnixStream::connect(path).await else {
             return Ok(None);
         };
         let mut stream = BufReader::new(stream);
-        let why = match hear(&mut stream).await {
-            Ok(word) if word == READY => return Ok(Some(Predecessor(stream))),
-            Ok(why) => why,
-            Err(error) => error.to_string(),
-        };
-        Err(format!(
-            "the server at {} does not give way: {why}",
-            path.display()
-        ))
+        match receive_line(&mut stream).await {
+            Ok(line) if line == READY => Ok(Some(Predecessor(stream))),
+            Ok(reason) => Err(HandoverError::Refused {
+                path: path.into(),
+                reason,
+            }),
+            Err(error) => Err(HandoverError::NoAnswer {
+                path: path.into(),
+                error,
+            }),
+        }
     }
 
-    /// Tells it that its ports are listened on, and waits until it has left them.
-    pub async fn relieve(mut self) {
-        let left = async {
-            say(&mut self.0, HERE).await?;
-            hear(&mut self.0).await
+    /// Reports that the ports are bound, and waits until the other server has closed its listeners.
+    pub(super) async fn complete(mut self) {
+        let answer = async {
+            send_line(&mut self.0, HERE).await?;
+            receive_line(&mut self.0).await
         };
-        match left.await {
-            Ok(word) if word == GONE => tracing::info!("taken over from the server that was here"),
-            Ok(word) => {
-                tracing::warn!(%word, "the server that was here may not have left its ports")
+        match answer.await {
+            Ok(line) if line == GONE => tracing::info!("took over from the running server"),
+            Ok(answer) => {
+                tracing::warn!(%answer, "the server that handed over may still listen")
             }
-            Err(error) => {
-                tracing::warn!(%error, "the server that was here may not have left its ports")
-            }
+            Err(error) => tracing::warn!(%error, "the server that handed over may still listen"),
         }
     }
 }
 
-/// Opens the socket at which the next server knocks, in place of the last server's.
-///
-/// # Errors
-/// A sentence that says what to write instead.
-pub fn open(path: Option<&Path>) -> Result<Option<UnixListener>, String> {
+/// Opens the socket for the next server, replacing the socket of the last one.
+pub(super) fn open_socket(path: Option<&Path>) -> Result<Option<UnixListener>, HandoverError> {
     let Some(path) = path else { return Ok(None) };
-    let opened = || {
-        let door = in_place(path)?;
+    let open = || {
+        let socket = replace_socket(path)?;
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-        Ok(door)
+        Ok(socket)
     };
-    let named = |error: io::Error| {
-        format!(
-            "{} cannot be opened for --handover: {error}",
-            path.display()
-        )
-    };
-    opened().map(Some).map_err(named)
+    open().map(Some).map_err(|error| HandoverError::Socket {
+        path: path.into(),
+        error,
+    })
 }
 
-/// The next server that knocks.
-pub async fn next(door: &Option<UnixListener>) -> UnixStream {
-    let Some(door) = door else {
+/// Waits for the next server to connect. Without a socket it waits forever.
+pub(super) async fn accept(socket: &Option<UnixListener>) -> UnixStream {
+    let Some(socket) = socket else {
         return std::future::pending().await;
     };
     loop {
-        match door.accept().await {
+        match socket.accept().await {
             Ok((stream, _)) => return stream,
-            Err(_) => tokio::time::sleep(PAUSE).await,
+            // Without a pause, an error that persists, such as EMFILE, would spin.
+            Err(_) => tokio::time::sleep(ACCEPT_RETRY_PAUSE).await,
         }
     }
 }
 
-/// Leaves the ports to who knocked; when this succeeds, there is another server.
+/// Hands over to the server that connected.
 ///
 /// # Errors
-/// Somebody else's process, too few sockets, or a server that did not come up; then everything is as before.
-pub async fn give_way(stream: UnixStream, relay: &Supervisor) -> io::Result<()> {
-    let own = std::fs::metadata("/proc/self")?.uid();
+/// A process of another user, a relay that cannot prepare, or a new server that did not start. The relay then serves as
+/// before.
+pub(super) async fn hand_over(stream: UnixStream, relay: &Supervisor) -> io::Result<()> {
+    let own_user = std::fs::metadata("/proc/self")?.uid();
     let mut stream = BufReader::new(stream);
-    if stream.get_ref().peer_cred()?.uid() != own {
-        say(&mut stream, "it runs as another user").await?;
+    if stream.get_ref().peer_cred()?.uid() != own_user {
+        send_line(&mut stream, "it runs as another user").await?;
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     if let Err(error) = relay.prepare_handover().await {
-        say(&mut stream, &error.to_string()).await?;
+        send_line(&mut stream, &error.to_string()).await?;
         return Err(error);
     }
-    let came = async {
-        say(&mut stream, READY).await?;
-        hear(&mut stream).await
+    let answer = async {
+        send_line(&mut stream, READY).await?;
+        receive_line(&mut stream).await
     };
-    match came.await {
-        Ok(word) if word == HERE => {
+    let error = match answer.await {
+        Ok(line) if line == HERE => {
             relay.commit_handover().await;
-            // It is there, whether it hears this or not.
-            let _ = say(&mut stream, GONE).await;
-            Ok(())
+            // The new server listens even if it does not receive this.
+            let _ = send_line(&mut stream, GONE).await;
+            return Ok(());
         }
-        other => {
-            relay.abort_handover().await;
-            Err(other
-                .err()
-                .unwrap_or_else(|| io::Error::other("the next server did not come up")))
-        }
-    }
+        Ok(_) => io::Error::other("the new server did not start"),
+        Err(error) => error,
+    };
+    relay.abort_handover().await;
+    Err(error)
 }
 
-async fn say(stream: &mut BufReader<UnixStream>, word: &str) -> io::Result<()> {
-    stream.write_all(format!("{word}\n").as_bytes()).await?;
+async fn send_line(stream: &mut BufReader<UnixStream>, line: &str) -> io::Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes()).await?;
     stream.flush().await
 }
 
-async fn hear(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
+async fn receive_line(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
     let mut line = String::new();
-    match timeout(PATIENCE, stream.read_line(&mut line)).await {
+    match timeout(ANSWER_TIMEOUT, stream.read_line(&mut line)).await {
         Ok(read) => read?,
         Err(_) => return Err(io::ErrorKind::TimedOut.into()),
     };
@@ -147,7 +143,6 @@ async fn hear(stream: &mut BufReader<UnixStream>) -> io::Result<String> {
 const READY: &str = "ready";
 const HERE: &str = "here";
 const GONE: &str = "gone";
-/// How long the other one may take: a new one may have to ask what it is called from outside.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// After a connection that could not be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Long enough for a new server that has to discover its public address first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);

@@ -1,6 +1,8 @@
-//! Opens what the services listen on, with sentences for whoever has to choose another address.
+//! Binds the listeners of the services: admin and web.
 
+use crate::cli::serve::error::{ListenError, ServeError};
 use crate::config::value::AdminAddress;
+use crate::config::{Layer, Settings, schema};
 use crate::net;
 use crate::service::admin::AdminListener;
 use crate::service::web;
@@ -10,157 +12,144 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 
-/// Whether another server has the same addresses for a while.
+/// Whether another server process binds the same ports for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// None has, now or later.
-    Alone,
-    /// The next one will.
-    WithNext,
-    /// The last one does.
+pub(super) enum PortSharing {
+    /// No other process does.
+    Exclusive,
+    /// The process that takes over from this one will.
+    WithSuccessor,
+    /// The process that this one takes over from does.
     WithPredecessor,
 }
 
-impl Sharing {
-    /// With a way to hand over, and with a server that hands over.
-    pub fn of(handover: bool, predecessor: bool) -> Sharing {
-        match (handover, predecessor) {
-            (_, true) => Sharing::WithPredecessor,
-            (true, false) => Sharing::WithNext,
-            (false, false) => Sharing::Alone,
-        }
-    }
-
+impl PortSharing {
     fn bind(self, address: SocketAddr) -> io::Result<TcpListener> {
-        if self == Sharing::WithPredecessor {
+        if self == PortSharing::WithPredecessor {
             return TcpListener::from_std(net::tcp::listen_dual_stack(address)?);
         }
-        let alone = std::net::TcpListener::bind(address)?;
-        if self == Sharing::WithNext {
-            // Only once it is known that nobody has it: a socket that shares would be bound beside anybody's who does.
-            drop(alone);
+        let exclusive = std::net::TcpListener::bind(address)?;
+        if self == PortSharing::WithSuccessor {
+            // SO_REUSEPORT would bind beside any other process that shares the port, so an exclusive bind proves first
+            // that there is none.
+            drop(exclusive);
             return TcpListener::from_std(net::tcp::listen_dual_stack(address)?);
         }
-        alone.set_nonblocking(true)?;
-        TcpListener::from_std(alone)
+        exclusive.set_nonblocking(true)?;
+        TcpListener::from_std(exclusive)
     }
 }
 
-/// Opens the operators' listener. One that nobody asked for is done without when its port is taken.
-pub fn operators(
-    place: Option<&AdminAddress>,
-    asked: bool,
-    sharing: Sharing,
-) -> Result<Option<AdminListener>, String> {
-    match place {
-        None => Ok(None),
-        Some(AdminAddress::Tcp(address)) => {
-            Ok(tcp("admin", *address, asked, sharing)?.map(AdminListener::Tcp))
-        }
-        Some(AdminAddress::Unix(path)) => unix(path, sharing).map(AdminListener::Unix).map(Some),
-    }
+/// The listeners of the services.
+pub(super) struct ServiceListeners {
+    pub(super) admin: Option<AdminListener>,
+    pub(super) web: Option<TcpListener>,
 }
 
-/// Opens the web listener, in the same way.
-pub fn people(
-    address: Option<SocketAddr>,
-    asked: bool,
-    sharing: Sharing,
-) -> Result<Option<TcpListener>, String> {
-    match address {
-        None => Ok(None),
-        Some(address) => tcp("web", address, asked, sharing),
+impl ServiceListeners {
+    /// Binds the listeners. A default port that is in use is skipped with a warning; a configured one is an error.
+    pub(super) fn bind(
+        settings: &Settings,
+        layer: &Layer,
+        sharing: PortSharing,
+    ) -> Result<ServiceListeners, ListenError> {
+        let bind_tcp = |flag, address, is_configured| match sharing.bind(address) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) => {
+                let error = ListenError::Tcp {
+                    flag,
+                    address,
+                    error,
+                };
+                if is_configured {
+                    return Err(error);
+                }
+                tracing::warn!("{error}");
+                Ok(None)
+            }
+        };
+        let admin = match &settings.admin {
+            None => None,
+            Some(AdminAddress::Tcp(address)) => {
+                bind_tcp("admin", *address, layer.has(&schema::ADMIN))?.map(AdminListener::Tcp)
+            }
+            Some(AdminAddress::Unix(path)) => {
+                Some(AdminListener::Unix(bind_admin_socket(path, sharing)?))
+            }
+        };
+        let web = match settings.web.address {
+            None => None,
+            Some(address) => bind_tcp("web", address, layer.has(&schema::WEB))?,
+        };
+        Ok(ServiceListeners { admin, web })
     }
-}
 
-/// The addresses that the services listen on, which no relay may reach.
-pub fn addresses(
-    operators: Option<&AdminListener>,
-    people: Option<&TcpListener>,
-) -> Vec<SocketAddr> {
-    let operators = match operators {
-        Some(AdminListener::Tcp(listener)) => Some(listener),
-        _ => None,
-    };
-    [operators, people]
+    /// The addresses of the listeners, which no relay may reach.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let admin = match &self.admin {
+            Some(AdminListener::Tcp(listener)) => Some(listener),
+            Some(AdminListener::Unix(_)) | None => None,
+        };
+        admin
+            .into_iter()
+            .chain(&self.web)
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    /// The lines of the startup report: a name and a URL for each listener, and a link to the call page.
+    pub(super) fn report(&self) -> Vec<(&'static str, String)> {
+        let admin = match &self.admin {
+            Some(AdminListener::Tcp(listener)) => http_url(listener),
+            Some(AdminListener::Unix(listener)) => socket_url(listener),
+            None => None,
+        };
+        let web = self.web.as_ref().and_then(http_url);
+        let call = self.web.as_ref().and_then(call_url);
+        [
+            ("listening admin", admin),
+            ("listening web", web),
+            ("call", call),
+        ]
         .into_iter()
-        .flatten()
-        .filter_map(|listener| listener.local_addr().ok())
+        .filter_map(|(name, url)| Some((name, url?)))
         .collect()
-}
-
-/// Where operators find the listener.
-pub fn url(listener: Option<&AdminListener>) -> Option<String> {
-    match listener? {
-        AdminListener::Tcp(listener) => tcp_url(Some(listener)),
-        AdminListener::Unix(listener) => {
-            let address = listener.local_addr().ok()?;
-            Some(format!("unix:{}", address.as_pathname()?.display()))
-        }
     }
 }
 
-/// Where browsers find a listener.
-pub fn tcp_url(listener: Option<&TcpListener>) -> Option<String> {
-    Some(format!("http://{}/", listener?.local_addr().ok()?))
+fn http_url(listener: &TcpListener) -> Option<String> {
+    Some(format!("http://{}/", listener.local_addr().ok()?))
 }
 
-/// A link that two people can open to call each other.
-pub fn call_url(listener: Option<&TcpListener>) -> Option<String> {
-    web::new_call_url(listener?.local_addr().ok()?).ok()
+fn socket_url(listener: &UnixListener) -> Option<String> {
+    let address = listener.local_addr().ok()?;
+    Some(format!("unix:{}", address.as_pathname()?.display()))
 }
 
-fn tcp(
-    flag: &str,
-    address: SocketAddr,
-    asked: bool,
-    sharing: Sharing,
-) -> Result<Option<TcpListener>, String> {
-    match sharing.bind(address) {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error) if asked => Err(format!(
-            "{address} cannot be opened for --{flag}: {}; write another with --{flag}, or --{flag} off",
-            reason(&error)
-        )),
-        Err(error) => {
-            tracing::warn!(
-                "{address} is not opened for --{flag}: {}; choose another with --{flag}",
-                reason(&error)
-            );
-            Ok(None)
-        }
+fn call_url(listener: &TcpListener) -> Option<String> {
+    web::new_call_url(listener.local_addr().ok()?).ok()
+}
+
+/// Binds the admin socket. The socket file of a server that has ended is replaced; a live server's is an error.
+fn bind_admin_socket(path: &Path, sharing: PortSharing) -> Result<UnixListener, ListenError> {
+    let is_live = || std::os::unix::net::UnixStream::connect(path).is_ok();
+    if sharing != PortSharing::WithPredecessor && is_live() {
+        return Err(ListenError::SocketInUse(path.into()));
     }
+    replace_socket(path).map_err(|error| ListenError::Socket {
+        path: path.into(),
+        error,
+    })
 }
 
-/// A socket file that a server left behind is in nobody's way; one that a server listens on is.
-fn unix(path: &Path, sharing: Sharing) -> Result<UnixListener, String> {
-    let named = |error: io::Error| {
-        format!(
-            "the socket {} cannot be opened for --admin: {error}",
-            path.display()
-        )
-    };
-    if sharing != Sharing::WithPredecessor && std::os::unix::net::UnixStream::connect(path).is_ok()
-    {
-        return Err(format!(
-            "the socket {} is in use; write another with --admin",
-            path.display()
-        ));
-    }
-    in_place(path).map_err(named)
-}
-
-/// Listens on a UNIX socket, in place of one that is there.
-///
-/// # Errors
-/// Those of the system; another kind of file that is there is left alone.
-pub fn in_place(path: &Path) -> io::Result<UnixListener> {
+/// Binds a UNIX socket, replacing a socket that exists. Any other kind of file is left alone.
+pub(super) fn replace_socket(path: &Path) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
         Ok(_) => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "there is a file that is no socket",
+                "the file exists and is not a socket",
             ));
         }
         Err(_) => {}
@@ -168,34 +157,10 @@ pub fn in_place(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-/// Whether relay sockets can be bound to an address at all: clients would hear of it as 508 only.
-pub fn bindable(address: IpAddr) -> Result<(), String> {
-    let bound = std::net::UdpSocket::bind((address, 0));
-    bound.map(drop).map_err(|error| {
-        format!(
-            "the relay address {address} cannot be used: {error}; write an address of this host with --relay-address"
-        )
-    })
-}
-
-/// What an error of the relay's start means to whoever started it.
-pub fn cannot_listen(error: &io::Error) -> String {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; end the other server, or choose another address or port with --listen"
-        }
-        io::ErrorKind::AddrNotAvailable => "; write an address of this host with --listen",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "",
-    };
-    format!("the server cannot start: {error}{advice}")
-}
-
-fn reason(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "it is in use",
-        io::ErrorKind::AddrNotAvailable => "it is no address of this host",
-        io::ErrorKind::PermissionDenied => "that is not permitted",
-        _ => "the system refuses",
+/// Checks that relay sockets can be bound to an address. Otherwise every Allocate request would fail with 508.
+pub(super) fn check_relay_address(address: IpAddr) -> Result<(), ServeError> {
+    match std::net::UdpSocket::bind((address, 0)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(ServeError::RelayAddress { address, error }),
     }
 }

@@ -1,9 +1,12 @@
 //! `hairpin serve`: the server, from its configuration to its end.
 //!
 //! ```text
-//!   flags ─► Layer ─► Settings ─► services listen ─► Supervisor starts ─► announce ─► RunningServer: signals, orders, the end
+//!   flags ─► Layer ─► Settings ─► predecessor prepares ─► listeners ─► relay ─► startup report
+//!                                                                                    │
+//!   usage records written ◄── services stop ◄── drained ◄── RunningServer: signals, admin commands, handover
 //! ```
 
+mod error;
 mod handover;
 mod listeners;
 mod reload;
@@ -14,29 +17,29 @@ mod systemd;
 
 use crate::cli::flags::Flags;
 use crate::cli::output::{config_error, failure};
+use crate::cli::serve::error::ServeError;
 use crate::cli::serve::handover::Predecessor;
-use crate::cli::serve::listeners::{Sharing, bindable, cannot_listen};
-use crate::cli::serve::server::{RunningServer, WatchedCertificates};
+use crate::cli::serve::listeners::{PortSharing, ServiceListeners, check_relay_address};
+use crate::cli::serve::server::{RunningServer, ServerParts, WatchedCertificates};
 use crate::cli::serve::signals::Signals;
+use crate::cli::serve::startup_report::{print_report, web_settings};
 use crate::cli::serve::systemd::notify;
 use crate::cli::{ice_servers, logs};
-use crate::config;
-use crate::config::resolve;
-use crate::config::schema;
+use crate::config::layer::misspelled_variables;
 use crate::config::value::AdminAddress;
-use crate::config::{HostInfo, Settings};
+use crate::config::{HostInfo, Settings, resolve};
 use crate::net::host::fd_limit;
 use crate::relay::observe::allocation_log::UsageSender;
 use crate::relay::{Supervisor, WebConnection};
 use crate::service::acme::Acme;
-use crate::service::admin;
 use crate::service::admin::{
-    AccessControl, AdminListener, AdminState, CommandSender, DrainState, Exposure,
+    self, AccessControl, AdminState, CommandSender, DrainState, Exposure,
 };
 use crate::service::certificates::CertificateStore;
-use crate::service::usage;
+use crate::service::usage::{self, UsageCounters};
 use crate::service::web::{ConnectionInfo, Web};
 use clap::Args;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,275 +47,169 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// Runs a STUN and TURN server
+/// Run a STUN and TURN server
 ///
-/// Without any option it listens on port 3478, draws a secret, and prints an iceServers object to paste into
-/// new RTCPeerConnection(…). Every option is an environment variable too, and a key of the configuration file.
+/// Without any option the server listens on port 3478, generates a shared secret, and prints an iceServers object for new
+/// RTCPeerConnection(…). Every option is an environment variable and a key of the configuration file too.
 #[derive(Args, Clone, Debug)]
-pub struct Serve {
+pub(super) struct Serve {
     #[command(flatten)]
     flags: Flags,
 }
 
-/// Why there is no server.
-enum ServeError {
-    /// Somebody has to write something else.
-    Usage(config::Error),
-    /// Something is not as it should be.
-    Io(String),
-}
-
-impl From<config::Error> for ServeError {
-    fn from(error: config::Error) -> ServeError {
-        ServeError::Usage(error)
-    }
-}
-
-impl From<String> for ServeError {
-    fn from(sentence: String) -> ServeError {
-        ServeError::Io(sentence)
-    }
-}
-
-/// Runs it until a signal or an order ends it.
-pub fn run(args: &Serve) -> ExitCode {
-    // Every allocation is a socket.
+/// Runs the server until a signal or an admin command stops it.
+pub(super) fn run(args: &Serve) -> ExitCode {
+    // Every allocation has a socket, so the soft limit of file descriptors is raised to the hard limit.
     fd_limit::raise(0);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let served = match runtime {
+    let result = match runtime {
         Ok(runtime) => runtime.block_on(serve(args)),
-        Err(error) => Err(ServeError::Io(error.to_string())),
+        Err(error) => Err(ServeError::Runtime(error)),
     };
-    match served {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(ServeError::Usage(error)) => config_error(&error),
-        Err(ServeError::Io(sentence)) => failure(&sentence),
+        Err(ServeError::Config(error)) => config_error(&error),
+        Err(error) => failure(&error),
     }
 }
 
 async fn serve(args: &Serve) -> Result<(), ServeError> {
-    let written = args.flags.load()?;
-    let host = HostInfo::detect(ice_servers::random_secret()).with_public_addresses(&written);
-    let mut settings = resolve(&written, &host)?;
-    let (level, _writing) = logs::start(&settings.logs);
-    warn(&settings);
-    // Before anything listens: a signal that comes from here on is not missed.
-    let signals = Signals::new().map_err(|error| format!("signals cannot be caught: {error}"))?;
-    let predecessor = Predecessor::knock(settings.handover.as_deref()).await?;
-    let sharing = Sharing::of(settings.handover.is_some(), predecessor.is_some());
+    let layer = args.flags.load()?;
+    let host = HostInfo::detect(ice_servers::random_secret()).with_public_addresses(&layer);
+    let mut settings = resolve(&layer, &host)?;
+    let (log_filter, _log_guard) = logs::start(&settings.logs);
+    log_warnings(&settings);
+    // Before anything listens, so that no signal is missed from then on.
+    let signals = Signals::new().map_err(ServeError::Signals)?;
+
+    let predecessor = Predecessor::connect(settings.handover.as_deref()).await?;
     settings.plan.takes_over = predecessor.is_some();
-    let operators = listeners::operators(
-        settings.admin.as_ref(),
-        written.has(&schema::ADMIN),
-        sharing,
-    )?;
-    let people = listeners::people(settings.web.address, written.has(&schema::WEB), sharing)?;
-    settings.plan.policy.own_addresses.listeners =
-        listeners::addresses(operators.as_ref(), people.as_ref());
-    settings
-        .plan
-        .policy
-        .relay_addresses
-        .iter()
-        .try_for_each(|relay| bindable(relay.local))?;
-    let (keeper, records) = UsageSender::channel(RECORDS);
-    let counts = Arc::new(usage::UsageCounters::new(keeper.lost()));
-    settings.plan.allocation_log.usage = settings.usage.is_enabled().then_some(keeper);
-    let (visitors, visiting) = mpsc::channel(VISITORS);
-    settings.plan.secure.web_connections = settings.web.address.is_some().then_some(visitors);
-    // Before anything listens: clients of the server before come back at once.
-    let certificates = certificates(&settings).map_err(|error| error.to_string())?;
-    let relay =
-        Arc::new(Supervisor::start(settings.plan.clone()).map_err(|error| cannot_listen(&error))?);
-    let door = handover::open(settings.handover.as_deref())?;
-    if let Some(predecessor) = predecessor {
-        predecessor.relieve().await;
+    let sharing = match (&predecessor, &settings.handover) {
+        (Some(_), _) => PortSharing::WithPredecessor,
+        (None, Some(_)) => PortSharing::WithSuccessor,
+        (None, None) => PortSharing::Exclusive,
+    };
+    let listeners = ServiceListeners::bind(&settings, &layer, sharing)?;
+    settings.plan.policy.own_addresses.listeners = listeners.addresses();
+    for relay in &settings.plan.policy.relay_addresses {
+        check_relay_address(relay.local)?;
     }
-    let certificates = certificates.map(|certificates| keep(certificates, &settings));
-    startup_report::print(
-        &settings,
-        &relay,
-        &host,
-        &places(operators.as_ref(), people.as_ref()),
-    )?;
+
+    let (usage_sender, usage_records) = UsageSender::channel(USAGE_QUEUE);
+    let usage_counters = Arc::new(UsageCounters::new(usage_sender.lost()));
+    if settings.usage.is_enabled() {
+        settings.plan.allocation_log.usage = Some(usage_sender);
+    }
+    let (web_sender, web_connections) = mpsc::channel(WEB_QUEUE);
+    if settings.web.address.is_some() {
+        settings.plan.secure.web_connections = Some(web_sender);
+    }
+    // Before anything listens: the predecessor's clients reconnect at once, and need a certificate.
+    let certificates = certificates(&settings).map_err(ServeError::Certificates)?;
+    let relay = Supervisor::start(settings.plan.clone()).map_err(ServeError::Relay)?;
+    let relay = Arc::new(relay);
+    let handover_socket = handover::open_socket(settings.handover.as_deref())?;
+    if let Some(predecessor) = predecessor {
+        predecessor.complete().await;
+    }
+    let certificates = certificates.map(|certificates| {
+        if let Some(acme) = settings.tls.acme.clone() {
+            tokio::spawn(acme.renew(certificates.clone()));
+        }
+        WatchedCertificates::watch(certificates)
+    });
+    print_report(&settings, &relay, &host, &listeners.report()).map_err(ServeError::Print)?;
     notify("READY=1");
 
-    let (stop, stopped) = watch::channel(false);
+    let (stop_services, stopped) = watch::channel(false);
     let mut services = JoinSet::new();
+    // The plan must not keep a sender: the records end when the last shard has dropped its own.
+    let usage_task = settings.plan.allocation_log.usage.take().map(|_| {
+        let relay = Arc::downgrade(&relay);
+        let counters = usage_counters.clone();
+        tokio::spawn(usage::run(settings.usage.clone(), relay, usage_records, counters))
+    });
     let drain = Arc::new(DrainState::default());
-    let (commands, received) = CommandSender::channel();
-    let keeping = settings.plan.allocation_log.usage.take();
-    let keep = |_| {
-        tokio::spawn(usage::run(
-            settings.usage.clone(),
-            Arc::downgrade(&relay),
-            records,
-            counts.clone(),
-        ))
-    };
-    let kept = keeping.map(keep);
-    if let Some(listener) = operators {
-        let (relay, drain, access) = (relay.clone(), drain.clone(), access_control(&settings));
-        let lifetimes = settings.plan.allocation_log.lifetimes.clone();
+    let (commands, received_commands) = CommandSender::channel();
+    if let Some(listener) = listeners.admin {
         let admin = AdminState {
-            relay,
-            drain,
-            usage: counts,
-            lifetimes,
+            relay: relay.clone(),
+            drain: drain.clone(),
+            usage: usage_counters,
+            lifetimes: settings.plan.allocation_log.lifetimes.clone(),
             commands,
-            access,
+            access: access_control(&settings),
         };
-        services.spawn(admin::serve(admin, listener, wait(stopped.clone())));
+        services.spawn(admin::serve(admin, listener, wait_for_stop(stopped.clone())));
     }
     let web = match settings.web.address {
         Some(_) => {
-            let web = Web::new(startup_report::web_settings(&settings, &relay, &host))
-                .map_err(|error| error.to_string())?;
-            serve_web(&mut services, &web, (people, visiting), stopped);
+            let web = Web::new(web_settings(&settings, &relay, &host)).map_err(ServeError::Web)?;
+            services.spawn(serve_web_connections(web_connections, web.clone(), stopped.clone()));
+            services.spawn(serve_web(listeners.web, web.clone(), stopped));
             Some(web)
         }
         None => None,
     };
-    let (flags, services_end) = (args.flags.clone(), stop.clone());
-    let parts = server::Parts {
-        flags,
+    let server = RunningServer::new(ServerParts {
+        flags: args.flags.clone(),
         host,
-        written,
+        layer,
         settings,
         relay,
         web,
         certificates,
-        level,
+        log_filter,
         drain,
-        services_end,
-    };
-    let relay = RunningServer::new(parts).run(signals, received, door).await;
+        stop_services: stop_services.clone(),
+    });
+    let relay = server.run(signals, received_commands, handover_socket).await;
+
     notify("STOPPING=1");
-    let _ = stop.send(true);
-    end(services).await;
+    let _ = stop_services.send(true);
+    stop(services).await;
+    // Stops the shards, which ends the usage records.
     drop(relay);
-    let Some(kept) = kept else { return Ok(()) };
-    kept.await
-        .map_err(|error| error.to_string())?
-        .map_err(|error| ServeError::Io(error.to_string()))
+    match usage_task {
+        Some(task) => task
+            .await
+            .map_err(ServeError::UsageTask)?
+            .map_err(ServeError::Usage),
+        None => Ok(()),
+    }
 }
 
-/// Where the services are, by what each is called.
-fn places(
-    operators: Option<&AdminListener>,
-    people: Option<&TcpListener>,
-) -> [(&'static str, Option<String>); 3] {
-    [
-        ("listening admin", listeners::url(operators)),
-        ("listening web", listeners::tcp_url(people)),
-        ("call", listeners::call_url(people)),
-    ]
-}
-
-/// Says in the log what holds but cannot be meant, and what had better be known.
-fn warn(settings: &Settings) {
+/// Logs probable mistakes and notable settings.
+fn log_warnings(settings: &Settings) {
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for (name, meant) in config::layer::misspelled_variables(variables) {
-        tracing::warn!("{name} in the environment means nothing; the nearest that does is {meant}");
+    for (name, nearest) in misspelled_variables(variables) {
+        tracing::warn!("unknown environment variable {name} is ignored; the nearest is {nearest}");
     }
     for warning in settings.warnings.iter().chain(&settings.advice) {
         tracing::warn!("{warning}");
     }
 }
 
-/// Ends the services: a client that keeps a connection open does not keep the server.
-async fn end(mut services: JoinSet<std::io::Result<()>>) {
-    let ended = async { while services.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(FAREWELL, ended).await;
-    services.shutdown().await;
-}
-
-/// Serves the web's own listener, where it could be opened, and who came for it elsewhere.
-fn serve_web(
-    services: &mut JoinSet<std::io::Result<()>>,
-    web: &Web,
-    (listener, visiting): (Option<TcpListener>, mpsc::Receiver<WebConnection>),
-    stopped: watch::Receiver<bool>,
-) {
-    services.spawn(receive(visiting, web.clone(), stopped.clone()));
-    let web = web.clone();
-    services.spawn(async move {
-        match listener {
-            Some(listener) => web.serve(listener, wait(stopped)).await,
-            None => {
-                wait(stopped).await;
-                web.stop().await;
-            }
-        }
-        Ok(())
-    });
-}
-
-/// What handshakes show from the first on, where there are any: the files' certificates, and what was ordered by ACME before.
-fn certificates(settings: &Settings) -> std::io::Result<Option<CertificateStore>> {
+/// The certificates for the first handshakes: those of the files, and the one that ACME ordered in an earlier run.
+fn certificates(settings: &Settings) -> io::Result<Option<CertificateStore>> {
     let Some(tls) = settings.plan.secure.tls.clone() else {
         return Ok(None);
     };
     if !tls.certificates().is_empty() && tls.dtls_certificate(None).is_none() {
         tracing::warn!(
-            "DTLS shows a certificate of its own: it knows only ECDSA keys, over P-256 and P-384"
+            "DTLS uses a self-signed certificate: it supports only ECDSA keys over P-256 and P-384"
         );
     }
     let certificates = CertificateStore::new(tls, settings.tls.pairs.clone());
-    if let Some(kept) = settings
-        .tls
-        .acme
-        .as_ref()
-        .and_then(Acme::stored_certificate)
-    {
-        certificates.add_issued(kept)?;
+    if let Some(stored) = settings.tls.acme.as_ref().and_then(Acme::stored_certificate) {
+        certificates.add_issued(stored)?;
     }
     Ok(Some(certificates))
 }
 
-/// Watches the certificates' files, and orders by ACME what comes next. Neither has an end to wait for.
-fn keep(certificates: CertificateStore, settings: &Settings) -> WatchedCertificates {
-    if let Some(acme) = settings.tls.acme.clone() {
-        tokio::spawn(acme.renew(certificates.clone()));
-    }
-    WatchedCertificates::watch(certificates)
-}
-
-/// Serves those who came for the web to a port of the relay, until the services stop: the relay, which has the other end
-/// of the way here, outlives them.
-async fn receive(
-    mut visiting: mpsc::Receiver<WebConnection>,
-    web: Web,
-    stopped: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    let serving = async {
-        while let Some(WebConnection {
-            stream,
-            client,
-            server,
-        }) = visiting.recv().await
-        {
-            web.serve_stream(
-                stream,
-                ConnectionInfo {
-                    client,
-                    local: server,
-                    secure: true,
-                },
-            )
-            .await;
-        }
-    };
-    tokio::select! {
-        () = serving => {}
-        () = wait(stopped) => {}
-    }
-    Ok(())
-}
-
-/// Without a token only loopback and UNIX sockets are trusted.
+/// Without a token the admin API trusts loopback and UNIX sockets only.
 fn access_control(settings: &Settings) -> AccessControl {
     let exposure = match &settings.admin {
         Some(AdminAddress::Tcp(address)) if !address.ip().is_loopback() => Exposure::AnyHost,
@@ -322,37 +219,79 @@ fn access_control(settings: &Settings) -> AccessControl {
     AccessControl::new(settings.admin_token.clone(), exposure)
 }
 
-async fn wait(mut stopped: watch::Receiver<bool>) {
-    // An error means that whoever could say so is gone.
+/// Serves the web listener. Its default port may be in use; then only the relay's TLS listeners serve the page.
+async fn serve_web(
+    listener: Option<TcpListener>,
+    web: Web,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    match listener {
+        Some(listener) => web.serve(listener, wait_for_stop(stopped)).await,
+        None => {
+            wait_for_stop(stopped).await;
+            web.stop().await;
+        }
+    }
+    Ok(())
+}
+
+/// Serves web connections that arrive at the relay's TLS listeners until the services stop. The shards hold the senders and
+/// outlive the services, so the channel does not close by then.
+async fn serve_web_connections(
+    mut connections: mpsc::Receiver<WebConnection>,
+    web: Web,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let serve = async {
+        while let Some(connection) = connections.recv().await {
+            let info = ConnectionInfo {
+                client: connection.client,
+                local: connection.server,
+                secure: true,
+            };
+            web.serve_stream(connection.stream, info).await;
+        }
+    };
+    tokio::select! {
+        () = serve => {}
+        () = wait_for_stop(stopped) => {}
+    }
+    Ok(())
+}
+
+async fn wait_for_stop(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which means stop too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Connections that may wait for the web service: it takes them at once, unless it has as many as it serves.
-const VISITORS: usize = 256;
-/// How long the services may take to answer what was asked before the end.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// Records that may wait for whoever keeps accounts: a second of them at ten thousand allocations a second.
-const RECORDS: usize = 10_000;
+/// Waits for the services to answer open requests. A client that keeps its connection open does not keep the server alive.
+async fn stop(mut services: JoinSet<io::Result<()>>) {
+    let all = async { while services.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
+    services.shutdown().await;
+}
+
+/// Web connections that may wait. The web service takes them at once unless it is at its limit.
+const WEB_QUEUE: usize = 256;
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Usage records that may wait: one second of 10,000 allocations per second.
+const USAGE_QUEUE: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::web;
+    use crate::service::web::WebSettings;
 
-    /// Each shard holds a sender until the relay ends, which is after the services.
     #[tokio::test]
-    async fn visitors_are_received_no_longer_than_the_services_run() {
-        let (_visitors, visiting) = mpsc::channel(1);
+    async fn web_connections_are_served_until_the_services_stop() {
+        let (_sender, connections) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(false);
-        let receiving = tokio::spawn(receive(
-            visiting,
-            Web::new(web::WebSettings::default()).unwrap(),
-            stopped,
-        ));
+        let web = Web::new(WebSettings::default()).unwrap();
+        let task = tokio::spawn(serve_web_connections(connections, web, stopped));
         stop.send(true).unwrap();
-        tokio::time::timeout(Duration::from_secs(30), receiving)
+        tokio::time::timeout(Duration::from_secs(30), task)
             .await
-            .expect("an end")
+            .expect("the task ends")
             .unwrap()
             .unwrap();
     }

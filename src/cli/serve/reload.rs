@@ -1,161 +1,150 @@
-//! Reading the configuration again: all of it counts, or nothing does.
+//! Reloads the configuration: all of it takes effect, or nothing does.
 
 use crate::cli::serve::server::{RunningServer, WatchedCertificates};
 use crate::cli::serve::startup_report::web_settings;
-use crate::config::resolve;
 use crate::config::schema::AnyKey;
-use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, schema};
+use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, resolve, schema};
+use crate::net::TlsServer;
 use crate::relay::ListenerChanges;
 use crate::service::admin::{ListenerReport, ReloadReport};
-use crate::service::certificates::CertificateStore;
+use crate::service::certificates::{CertificateStore, Pair};
 use serde_json::json;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 impl RunningServer {
-    /// Reads the configuration again and goes by it, and says in the log what came of it; what needs a restart stays as it
-    /// is.
+    /// Reloads the configuration and logs the result. Keys that need a restart keep their values.
     ///
     /// # Errors
-    /// Everything that is wrong with it; nothing has changed then.
-    pub(super) async fn reload(&mut self, by: &str) -> Result<ReloadReport, Error> {
-        let read = self.read_again().await;
-        match &read {
+    /// Everything that is wrong with the configuration. Nothing has changed then.
+    pub(super) async fn reload(&mut self, trigger: &str) -> Result<ReloadReport, Error> {
+        let result = self.try_reload().await;
+        match &result {
             Ok(report) => {
                 let report = json!(report);
-                tracing::info!(%report, "{by}: configuration read again");
+                tracing::info!(%report, "{trigger}: configuration reloaded");
             }
             Err(error) => {
-                tracing::error!("{by}: nothing has changed: {error}");
-                self.parts
-                    .certificates
-                    .iter()
-                    .for_each(|watched| watched.certificates.count_invalid_files());
+                tracing::error!("{trigger}: configuration refused, nothing has changed: {error}");
+                if let Some(watched) = &self.parts.certificates {
+                    watched.certificates.count_invalid_files();
+                }
             }
         }
-        read
+        result
     }
 
-    async fn read_again(&mut self) -> Result<ReloadReport, Error> {
-        let fresh = self.parts.flags.load()?;
-        let known = &self.parts.host;
+    async fn try_reload(&mut self) -> Result<ReloadReport, Error> {
+        let loaded = self.parts.flags.load()?;
         let host = HostInfo {
-            public: known.public,
-            ..HostInfo::detect(known.secret.clone())
+            public: self.parts.host.public,
+            ..HostInfo::detect(self.parts.host.secret.clone())
         };
-        // The whole must be right, also what only a restart would bring.
-        resolve(&fresh, &host)?;
-        let (mut live, restart) = self.changes(&fresh);
-        if self.parts.written.realms != fresh.realms {
-            live.push("realms");
-        }
-        let written = fresh.keep(&self.parts.written, |key| key.info().restart);
-        let mut settings = resolve(&written, &self.parts.host)?;
-        let relistened = self.reach_out(&written, &mut settings).await?;
-        let warnings: Vec<String> = settings
-            .warnings
-            .iter()
-            .chain(&settings.advice)
-            .map(ToString::to_string)
-            .collect();
+        // The whole file must be valid, also the keys that take effect after a restart only.
+        resolve(&loaded, &host)?;
+        let (restart, changed): (Vec<_>, Vec<_>) = self
+            .parts
+            .layer
+            .changed_keys(&loaded)
+            .map(AnyKey::info)
+            .partition(|info| info.restart);
+        let realms_changed = self.parts.layer.realms != loaded.realms;
+        let layer = loaded.keep(&self.parts.layer, |key| key.info().restart);
+        let mut settings = resolve(&layer, &self.parts.host)?;
+        let changes = self.apply_listeners(&layer, &mut settings).await?;
+
+        // Nothing can fail from here on.
         if self.parts.settings.logs.level != settings.logs.level {
-            self.parts.level.set(&settings.logs.level);
+            self.parts.log_filter.set(&settings.logs.level);
         }
         settings.plan.policy.own_addresses = self.parts.settings.plan.policy.own_addresses.clone();
-        self.parts.written = written;
+        self.parts.layer = layer;
         self.parts.settings = settings;
         self.apply().await;
+        let settings = &self.parts.settings;
         if let Some(web) = &self.parts.web {
-            web.replace_settings(web_settings(
-                &self.parts.settings,
-                &self.parts.relay,
-                &self.parts.host,
-            ));
+            web.replace_settings(web_settings(settings, &self.parts.relay, &self.parts.host));
         }
-        let texts = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
-        let addresses =
-            |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
-        let listeners = (relistened != ListenerChanges::default()).then(|| ListenerReport {
-            added: addresses(&relistened.added),
-            removed: addresses(&relistened.removed),
-        });
+        let warnings = settings.warnings.iter().chain(&settings.advice);
+        let names = |infos: Vec<&schema::KeyInfo>| -> Vec<String> {
+            infos.iter().map(|info| info.name.to_owned()).collect()
+        };
+        let mut changed = names(changed);
+        if realms_changed {
+            changed.push("realms".into());
+        }
         Ok(ReloadReport {
-            changed: texts(live),
-            restart: texts(restart),
-            warnings,
-            listeners,
+            changed,
+            restart: names(restart),
+            warnings: warnings.map(Diagnostic::to_string).collect(),
+            listeners: listener_report(&changes),
         })
     }
 
-    /// The keys that changed: those that a reload changes, and those that need a restart.
-    fn changes(&self, fresh: &Layer) -> (Vec<&'static str>, Vec<&'static str>) {
-        let (mut live, mut restart) = (Vec::new(), Vec::new());
-        for key in self.parts.written.changed_keys(fresh) {
-            if key.info().restart {
-                restart.push(key.info().name)
-            } else {
-                live.push(key.info().name)
-            }
-        }
-        (live, restart)
-    }
-
-    /// Changes what may fail: where the relay listens, and whether it speaks TLS.
-    async fn reach_out(
+    /// Applies the parts that can fail: the listeners, and whether they speak TLS.
+    async fn apply_listeners(
         &mut self,
-        written: &Layer,
+        layer: &Layer,
         settings: &mut Settings,
     ) -> Result<ListenerChanges, Error> {
-        if self.replaced {
-            // The ports are another server's.
+        if self.handed_over {
+            // The ports belong to another server process.
             return Ok(ListenerChanges::default());
         }
         let relay = self.parts.relay.clone();
-        let (before, after) = (
-            self.parts.settings.plan.secure.tls.clone(),
-            settings.plan.secure.tls.clone(),
-        );
-        let turns = before.is_some() != after.is_some();
-        if turns {
+        let old_tls = self.parts.settings.plan.secure.tls.clone();
+        let new_tls = settings.plan.secure.tls.clone();
+        let toggles_tls = old_tls.is_some() != new_tls.is_some();
+        if toggles_tls {
             relay
-                .set_tls(after.clone())
+                .set_tls(new_tls.clone())
                 .await
-                .map_err(|error| error_at_key(written, &schema::CERTIFICATE, &error))?;
+                .map_err(|error| error_of_key(layer, &schema::CERTIFICATE, &error))?;
         }
-        let relistened = match relay.set_listeners(&settings.plan.listeners).await {
-            Ok(relistened) => relistened,
+        let changes = match relay.set_listeners(&settings.plan.listeners).await {
+            Ok(changes) => changes,
             Err(error) => {
-                if turns && let Err(error) = relay.set_tls(before).await {
-                    tracing::error!(%error, "TLS is not as it was");
+                if toggles_tls && let Err(error) = relay.set_tls(old_tls).await {
+                    tracing::error!(%error, "TLS could not be restored after a refused reload");
                 }
-                return Err(error_at_key(
-                    written,
-                    &schema::LISTEN,
-                    &format_args!("a listener cannot be opened: {error}"),
-                ));
+                let message = format_args!("a listener cannot be opened: {error}");
+                return Err(error_of_key(layer, &schema::LISTEN, &message));
             }
         };
-        let pairs = settings.tls.pairs.clone();
-        match (self.parts.certificates.take(), after) {
+        if old_tls.is_some() && new_tls.is_some() {
+            // The running TLS server has the certificate that ACME ordered, the new one does not.
+            settings.plan.secure.tls = old_tls;
+        }
+        self.apply_certificates(new_tls, settings.tls.pairs.clone());
+        Ok(changes)
+    }
+
+    fn apply_certificates(&mut self, new_tls: Option<Arc<TlsServer>>, pairs: Vec<Pair>) {
+        let certificates = &mut self.parts.certificates;
+        match (certificates.take(), new_tls) {
             (Some(watched), Some(_)) => {
-                // What ACME ordered is known to what runs, and to nobody else.
-                settings.plan.secure.tls = before;
                 watched.certificates.set_files(pairs);
                 watched.certificates.reload();
-                self.parts.certificates = Some(watched);
+                *certificates = Some(watched);
             }
-            (Some(watched), None) => watched.watching.abort(),
+            (Some(watched), None) => watched.watcher.abort(),
             (None, Some(tls)) => {
-                self.parts.certificates = Some(WatchedCertificates::watch(CertificateStore::new(
-                    tls, pairs,
-                )));
+                *certificates = Some(WatchedCertificates::watch(CertificateStore::new(tls, pairs)));
             }
             (None, None) => {}
         }
-        Ok(relistened)
     }
 }
 
-fn error_at_key(layer: &Layer, key: &dyn AnyKey, message: &dyn Display) -> Error {
+fn listener_report(changes: &ListenerChanges) -> Option<ListenerReport> {
+    let texts = |addresses: &[SocketAddr]| addresses.iter().map(SocketAddr::to_string).collect();
+    (*changes != ListenerChanges::default()).then(|| ListenerReport {
+        added: texts(&changes.added),
+        removed: texts(&changes.removed),
+    })
+}
+
+fn error_of_key(layer: &Layer, key: &dyn AnyKey, message: &dyn Display) -> Error {
     Diagnostic::new(&layer.source(key), message.to_string()).into()
 }

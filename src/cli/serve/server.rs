@@ -1,4 +1,4 @@
-//! A server that runs: what signals and operators ask of it, one thing at a time.
+//! The running server: executes signals and admin commands one at a time, drains, and hands over.
 
 use crate::cli::flags::Flags;
 use crate::cli::logs::LogFilter;
@@ -23,30 +23,27 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// What a running server consists of.
-pub struct Parts {
-    /// The command line, which is read again with the file.
+pub(super) struct ServerParts {
+    /// The command line. A reload merges its flags with the file as it is then.
     pub flags: Flags,
-    /// The host at the start.
+    /// The host as it was at the start.
     pub host: HostInfo,
-    /// What was written.
-    pub written: Layer,
-    /// What it means.
+    /// The configuration that is in effect.
+    pub layer: Layer,
+    /// The configuration that is in effect, resolved.
     pub settings: Settings,
-    /// The relay.
     pub relay: Arc<Supervisor>,
-    /// The web service.
     pub web: Option<Web>,
-    /// The certificates, where TLS is spoken.
+    /// The certificates, if there is TLS.
     pub certificates: Option<WatchedCertificates>,
-    /// How much is logged.
-    pub level: LogFilter,
-    /// Whether the server drains, for the admin listener.
+    pub log_filter: LogFilter,
+    /// Shared with the admin API.
     pub drain: Arc<DrainState>,
-    /// Ends the services.
-    pub services_end: watch::Sender<bool>,
+    pub stop_services: watch::Sender<bool>,
 }
 
-/// Certificates, and the task that looks at their files.
+<<<<<<< HEAD
+/// CertificateStore, and the task that looks at their files.
 pub struct WatchedCertificates {
     /// The certificates.
     pub certificates: CertificateStore,
@@ -58,97 +55,123 @@ impl WatchedCertificates {
     /// Begins to look at the files of `certificates`.
     pub fn watch(certificates: CertificateStore) -> WatchedCertificates {
         let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
+=======
+/// CertificateStore, and the task that watches their files.
+pub(super) struct WatchedCertificates {
+    pub certificates: CertificateStore,
+    pub watcher: AbortHandle,
+}
+
+impl WatchedCertificates {
+    pub(super) fn watch(certificates: CertificateStore) -> WatchedCertificates {
+        let watcher = tokio::spawn(certificates.clone().watch()).abort_handle();
+>>>>>>> a37454e (cli: errors with causes, name serve's parts in the field's words)
         WatchedCertificates {
             certificates,
-            watching,
+            watcher,
         }
     }
 }
 
-/// A server that runs.
-pub struct RunningServer {
-    pub(super) parts: Parts,
-    leaving: Option<Leaving>,
-    /// Another server has the ports.
-    pub(super) replaced: bool,
-    /// Users that are kept out, and until when in Unix time.
-    blocked: Vec<(String, Duration)>,
+/// The running server.
+pub(super) struct RunningServer {
+    pub(super) parts: ServerParts,
+    draining: Option<Draining>,
+    /// Another server process has taken over the ports.
+    pub(super) handed_over: bool,
+    blocked: Vec<Block>,
 }
 
-/// How far a server is that leaves.
-struct Leaving {
-    /// Until when allocations may live on.
-    until: Instant,
-    /// How many there were when that was last told, and when.
-    told: (u32, Instant),
+/// A user who gets no allocations for a while.
+struct Block {
+    user: String,
+    /// End of the block, in Unix time.
+    until: Duration,
+}
+
+struct Draining {
+    deadline: Instant,
+    /// The last report of the progress.
+    reported_allocations: u32,
+    reported_at: Instant,
 }
 
 impl RunningServer {
-    /// A server that has just started.
-    pub fn new(parts: Parts) -> RunningServer {
+    pub(super) fn new(parts: ServerParts) -> RunningServer {
         RunningServer {
             parts,
-            leaving: None,
-            replaced: false,
+            draining: None,
+            handed_over: false,
             blocked: Vec::new(),
         }
     }
 
-    /// Does what signals and operators ask until the end; gives the relay back to be stopped.
-    pub async fn run(
+    /// Runs until a signal stops the server or it has drained. Returns the relay, which the caller stops.
+    pub(super) async fn run(
         mut self,
         mut signals: Signals,
         mut commands: mpsc::Receiver<AdminCommand>,
-        mut door: Option<UnixListener>,
+        mut handover_socket: Option<UnixListener>,
     ) -> Arc<Supervisor> {
-        let mut look = tokio::time::interval(LOOK);
-        let mut tidy = tokio::time::interval(TIDY);
+        let mut drain_check = tokio::time::interval(DRAIN_CHECK_INTERVAL);
+        let mut maintenance = tokio::time::interval(MAINTENANCE_INTERVAL);
         loop {
-            tokio::select! {
-                signal = signals.next() => if self.minds(signal).await {
-                    break;
-                },
-                Some(command) = commands.recv() => self.execute(command).await,
-                _ = look.tick() => if self.is_over() {
-                    break;
-                },
-                _ = tidy.tick() => self.tidy().await,
-                stream = handover::next(&door) => if self.hand_over(stream).await {
-                    door = None;
-                },
+            let stops = tokio::select! {
+                signal = signals.next() => self.handle_signal(signal).await,
+                Some(command) = commands.recv() => {
+                    self.execute(command).await;
+                    false
+                }
+                _ = drain_check.tick() => self.is_drained(),
+                _ = maintenance.tick() => {
+                    self.maintain().await;
+                    false
+                }
+                stream = handover::accept(&handover_socket) => {
+                    if self.hand_over(stream).await {
+                        handover_socket = None;
+                    }
+                    false
+                }
+            };
+            if stops {
+                break;
             }
         }
         if let Some(watched) = &self.parts.certificates {
-            watched.watching.abort();
+            watched.watcher.abort();
         }
         self.parts.relay
     }
 
-    /// Whether a signal ends the server now.
-    async fn minds(&mut self, signal: Signal) -> bool {
+    /// Returns true if the server stops now.
+    async fn handle_signal(&mut self, signal: Signal) -> bool {
         match signal {
-            Signal::Interrupt => tracing::info!("SIGINT: stopping"),
-            Signal::Terminate if self.leaving.is_some() => {
-                tracing::info!("a second SIGTERM: stopping at once")
+            Signal::Interrupt => {
+                tracing::info!("SIGINT: stopping");
+                true
+            }
+            Signal::Terminate if self.draining.is_some() => {
+                tracing::info!("second SIGTERM: stopping at once");
+                true
             }
             Signal::Terminate => {
                 self.drain(self.parts.settings.drain_timeout).await;
-                return self.is_over();
+                self.is_drained()
             }
             Signal::HangUp => {
-                // The log says what came of it.
+                // `reload` logs its result.
                 let _ = self.reload("SIGHUP").await;
-                return false;
+                false
             }
         }
-        true
     }
 
     /// Executes a command. A reply is not sent if the client of the request has disconnected.
     async fn execute(&mut self, command: AdminCommand) {
         match command {
             AdminCommand::Reload(reply) => {
-                let report = self.reload("an operator").await;
+                let report = self.reload("admin API").await;
                 let report = report.map_err(|error| ApiError::BadRequest(error.to_string()));
                 let _ = reply.send(report);
             }
@@ -157,7 +180,7 @@ impl RunningServer {
                 let _ = reply.send(Ok(self.drain(time).await));
             }
             AdminCommand::SetLogLevel { filter, reply } => {
-                let _ = reply.send(match self.parts.level.set(&filter) {
+                let _ = reply.send(match self.parts.log_filter.set(&filter) {
                     true => Ok(LogLevel { filter }),
                     false => Err(ApiError::BadRequest(format!(
                         "`{filter}` is not a log filter; write info or info,hairpin::relay=debug"
@@ -166,7 +189,7 @@ impl RunningServer {
             }
             AdminCommand::GetLogLevel(reply) => {
                 let _ = reply.send(Ok(LogLevel {
-                    filter: self.parts.level.get(),
+                    filter: self.parts.log_filter.get(),
                 }));
             }
             AdminCommand::Block { user, time, reply } => {
@@ -176,26 +199,26 @@ impl RunningServer {
                 let _ = reply.send(self.unblock(&user).await);
             }
             AdminCommand::ListBlocked(reply) => {
-                let now = unix();
-                let left = self.blocked.iter().map(|(user, until)| BlockedUser {
-                    user: user.clone(),
-                    seconds_left: until.saturating_sub(now).as_secs(),
+                let now = unix_time();
+                let users = self.blocked.iter().map(|block| BlockedUser {
+                    user: block.user.clone(),
+                    seconds_left: block.until.saturating_sub(now).as_secs(),
                 });
-                let _ = reply.send(Ok(left
+                let _ = reply.send(Ok(users
                     .filter(|blocked| blocked.seconds_left > 0)
                     .collect()));
             }
             AdminCommand::DescribePlan(reply) => {
                 let keys = self
                     .parts
-                    .written
+                    .layer
                     .describe()
                     .into_iter()
-                    .map(|described| PlanKey {
-                        key: described.key,
-                        values: described.values,
-                        origins: described.origins,
-                        default: described.default,
+                    .map(|description| PlanKey {
+                        key: description.key,
+                        values: description.values,
+                        origins: description.origins,
+                        default: description.default,
                     });
                 let _ = reply.send(Ok(PlanReport {
                     keys: keys.collect(),
@@ -207,9 +230,12 @@ impl RunningServer {
     async fn block(&mut self, user: &str, time: Duration) -> BlockedUntil {
         // Quotas count a user without the expiry of a time-limited name; so do blocks.
         let user = account(user).to_owned();
-        let until = unix().saturating_add(time);
-        self.blocked.retain(|(blocked, _)| *blocked != user);
-        self.blocked.push((user.clone(), until));
+        let until = unix_time().saturating_add(time);
+        self.blocked.retain(|block| block.user != user);
+        self.blocked.push(Block {
+            user: user.clone(),
+            until,
+        });
         self.apply().await;
         tracing::info!(user = %Escaped(&user), seconds = time.as_secs(), "user blocked");
         BlockedUntil { user, until }
@@ -218,7 +244,7 @@ impl RunningServer {
     async fn unblock(&mut self, user: &str) -> Result<Unblocked, ApiError> {
         let user = account(user).to_owned();
         let before = self.blocked.len();
-        self.blocked.retain(|(blocked, _)| *blocked != user);
+        self.blocked.retain(|block| block.user != user);
         if self.blocked.len() == before {
             return Err(ApiError::NotFound(format!("user {user} is not blocked")));
         }
@@ -226,57 +252,58 @@ impl RunningServer {
         Ok(Unblocked { unblocked: user })
     }
 
-    /// Makes the relay go by the settings, and by what operators said since.
+    /// Replaces the relay's policy by the settings, with the drain and the blocks that came since.
     pub(super) async fn apply(&mut self) {
-        let now = unix();
-        self.blocked.retain(|(_, until)| *until > now);
+        let now = unix_time();
+        self.blocked.retain(|block| block.until > now);
         let parts = &self.parts;
         let mut policy = parts.settings.plan.policy.clone();
-        policy.draining = self.leaving.is_some();
+        policy.draining = self.draining.is_some();
         policy.blocked = self
             .blocked
             .iter()
-            .map(|(user, until)| (user.as_str().into(), *until))
+            .map(|block| (block.user.as_str().into(), block.until))
             .collect();
         parts.relay.set_answer_rate(parts.settings.plan.answer_rate);
         parts.relay.replace_policy(policy).await;
     }
 
-    /// Leaves the ports to the next server, and drains; tells whether there is one.
+    /// Hands the ports over to the server that connected, and drains. Returns false if the handover failed.
     async fn hand_over(&mut self, stream: UnixStream) -> bool {
-        if let Err(error) = handover::give_way(stream, &self.parts.relay).await {
+        if let Err(error) = handover::hand_over(stream, &self.parts.relay).await {
             tracing::warn!(%error, "another server did not take over");
             return false;
         }
-        tracing::info!("another server has the ports and takes new clients");
-        self.replaced = true;
-        let _ = self.parts.services_end.send(true);
+        tracing::info!("another server has taken over the ports and serves new clients");
+        self.handed_over = true;
+        let _ = self.parts.stop_services.send(true);
         self.drain(self.parts.settings.drain_timeout).await;
         true
     }
 
-    /// Closes what nobody uses any more, and keeps relays away from addresses that the host has got since.
-    async fn tidy(&mut self) {
+    /// Closes unused listeners, and denies peers at addresses that the host has acquired since.
+    async fn maintain(&mut self) {
         if self.parts.relay.host_addresses_changed() {
             self.apply().await;
         }
-        if self.replaced {
+        if self.handed_over {
             return self.parts.relay.close_unused_client_sockets().await;
         }
         for address in self.parts.relay.close_unused_listeners().await {
-            tracing::info!(%address, "a listener that was taken away has lost its last allocation and is closed");
+            tracing::info!(%address, "a removed listener has lost its last allocation and is closed");
         }
     }
 
-    /// Leaves: from here on new allocations are refused; those that live may do so for `time`.
+    /// Refuses new allocations from now on. Those that exist may live on for `time`.
     async fn drain(&mut self, time: Duration) -> DrainReport {
         let now = Instant::now();
-        // Before anything else: who looks at it must not send anybody here from now on.
+        // First of all: a load balancer that asks /readyz must stop sending clients here.
         self.parts.drain.start(time);
         let allocations = self.parts.relay.statistics().allocations;
-        self.leaving = Some(Leaving {
-            until: now + time,
-            told: (allocations, now),
+        self.draining = Some(Draining {
+            deadline: now + time,
+            reported_allocations: allocations,
+            reported_at: now,
         });
         self.apply().await;
         tracing::info!(
@@ -284,7 +311,7 @@ impl RunningServer {
             seconds = time.as_secs_f64(),
             "draining: no new allocations"
         );
-        still_leaving(allocations);
+        notify_draining(allocations);
         DrainReport {
             draining: true,
             allocations,
@@ -292,57 +319,55 @@ impl RunningServer {
         }
     }
 
-    /// Whether a leaving server has nobody left to wait for.
-    fn is_over(&mut self) -> bool {
-        let Some(leaving) = &mut self.leaving else {
+    /// Returns true if the server drains and has no allocations left, or no time. Reports the progress otherwise.
+    fn is_drained(&mut self) -> bool {
+        let Some(draining) = &mut self.draining else {
             return false;
         };
         let (now, allocations) = (Instant::now(), self.parts.relay.statistics().allocations);
-        let left = leaving.until.saturating_duration_since(now);
+        let left = draining.deadline.saturating_duration_since(now);
         if allocations == 0 {
             tracing::info!("drained: stopping");
-        } else if left.is_zero() {
-            tracing::warn!(allocations, "the time to drain is over: stopping");
-        }
-        if allocations == 0 || left.is_zero() {
             return true;
         }
-        let (before, at) = leaving.told;
-        let pause = if before == allocations {
-            PROGRESS
-        } else {
-            TIDY
+        if left.is_zero() {
+            tracing::warn!(allocations, "drain timeout expired: stopping");
+            return true;
+        }
+        let interval = match draining.reported_allocations == allocations {
+            true => MAX_REPORT_INTERVAL,
+            false => MAINTENANCE_INTERVAL,
         };
-        if now >= at + pause {
-            leaving.told = (allocations, now);
+        if now >= draining.reported_at + interval {
+            draining.reported_allocations = allocations;
+            draining.reported_at = now;
             tracing::info!(
                 allocations,
                 seconds_left = left.as_secs_f64().round(),
                 "draining"
             );
-            still_leaving(allocations);
+            notify_draining(allocations);
         }
         false
     }
 }
 
-/// Tells the service manager that the server is on its way, so that it has patience (`EXTEND_TIMEOUT_USEC`).
-fn still_leaving(allocations: u32) {
-    let patience = (PROGRESS * 3).as_micros();
+/// Reports the progress of draining to the service manager, and extends its stop timeout (`EXTEND_TIMEOUT_USEC`).
+fn notify_draining(allocations: u32) {
+    let timeout = (MAX_REPORT_INTERVAL * 3).as_micros();
     notify(&format!(
-        "STOPPING=1\nSTATUS=Draining: {allocations} allocations live\nEXTEND_TIMEOUT_USEC={patience}"
+        "STOPPING=1\nSTATUS=Draining: {allocations} allocations live\nEXTEND_TIMEOUT_USEC={timeout}"
     ));
 }
 
-fn unix() -> Duration {
+fn unix_time() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
 }
 
-/// Between two looks at whether a leaving server is empty.
-const LOOK: Duration = Duration::from_millis(200);
-/// Between two looks at what is not needed any more, and between two lines about a number that changes.
-const TIDY: Duration = Duration::from_secs(1);
-/// Between two lines about a leaving server at most.
-const PROGRESS: Duration = Duration::from_secs(10);
+const DRAIN_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Also the interval of drain reports while the number of allocations changes.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of drain reports while the number of allocations does not change.
+const MAX_REPORT_INTERVAL: Duration = Duration::from_secs(10);

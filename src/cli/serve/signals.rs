@@ -1,32 +1,27 @@
-//! The signals that a server minds.
+//! The signals that control a server.
 
 use std::io;
 use tokio::signal::unix::{self, SignalKind, signal};
 
-/// What somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGINT: the end, now.
+pub(super) enum Signal {
+    /// SIGINT: stop at once.
     Interrupt,
-    /// SIGTERM: the end, once nobody relays any more.
+    /// SIGTERM: drain, then stop.
     Terminate,
-    /// SIGHUP: read the configuration again.
+    /// SIGHUP: reload the configuration.
     HangUp,
 }
 
-/// Catches them from its making on.
-pub struct Signals {
+/// Catches the signals from its creation on.
+pub(super) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hang_up: unix::Signal,
 }
 
 impl Signals {
-    /// Catches signals.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn new() -> io::Result<Signals> {
+    pub(super) fn new() -> io::Result<Signals> {
         Ok(Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -34,8 +29,7 @@ impl Signals {
         })
     }
 
-    /// The next.
-    pub async fn next(&mut self) -> Signal {
+    pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,

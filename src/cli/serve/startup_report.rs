@@ -1,146 +1,110 @@
-//! Says on standard output, for people and for scripts, where the server is and how a client gets in.
+//! The report on standard output when the server has started: where it listens, and how a client connects. People read it,
+//! and scripts parse it.
 
-use crate::cli::{ice_servers, output};
+use crate::cli::ice_servers;
+use crate::cli::ice_servers::UserCredentials;
+use crate::cli::output::{PrintError, print};
 use crate::config::{CredentialSource, HostInfo, Settings};
 use crate::relay::Supervisor;
 use crate::service::ice_servers::HOST_PLACEHOLDER;
-use crate::service::web;
-use std::fmt::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use crate::service::web::WebSettings;
+use std::net::SocketAddr;
 
-/// Prints a line for each listener, relay address and service, and the `iceServers` object on the last. Nobody has to read it.
-///
-/// # Errors
-/// Any other reason why it is not written, as a sentence.
-pub fn print(
+/// Prints a line for each listener, relay address and service, and the `iceServers` object last.
+pub(super) fn print_report(
     settings: &Settings,
     relay: &Supervisor,
     host: &HostInfo,
-    services: &[(&str, Option<String>)],
-) -> Result<(), String> {
-    let text = text(settings, relay, host, services).map_err(|error| error.to_string())?;
-    output::print(&text.trim_end()).map_err(|error| error.to_string())
-}
-
-fn text(
-    settings: &Settings,
-    relay: &Supervisor,
-    host: &HostInfo,
-    services: &[(&str, Option<String>)],
-) -> Result<String, fmt::Error> {
-    let mut out = String::new();
-    for address in relay.listener_addresses() {
-        writeln!(out, "listening udp {address}")?;
-        writeln!(out, "listening tcp {address}")?;
+    services: &[(&str, String)],
+) -> Result<(), PrintError> {
+    let listeners = relay.listener_addresses();
+    let mut lines = Vec::new();
+    for address in &listeners {
+        lines.push(format!("listening udp {address}"));
+        lines.push(format!("listening tcp {address}"));
         if settings.plan.secure.tls.is_some() {
-            writeln!(out, "listening tls {address}")?;
-            writeln!(out, "listening dtls {address}")?;
+            lines.push(format!("listening tls {address}"));
+            lines.push(format!("listening dtls {address}"));
         }
     }
     for relay in &settings.plan.policy.relay_addresses {
-        writeln!(out, "relaying {}", Relaying(relay.local, relay.external))?;
+        lines.push(match relay.local == relay.external {
+            true => format!("relaying {}", relay.local),
+            false => format!("relaying {} as {}", relay.local, relay.external),
+        });
     }
     for (name, url) in services {
-        if let Some(url) = url {
-            writeln!(out, "{name} {url}")?;
-        }
+        lines.push(format!("{name} {url}"));
     }
     if let CredentialSource::Secret {
         secret,
         generated: true,
     } = &settings.credentials
     {
-        writeln!(out, "shared-secret {secret}")?;
+        lines.push(format!("shared-secret {secret}"));
     }
-    let reached = settings.advertised_addresses(&relay.listener_addresses(), host);
-    let servers: Vec<String> = reached.iter().map(SocketAddr::to_string).collect();
-    let secure = secure_servers(settings, &reached);
-    writeln!(
-        out,
-        "{}",
-        ice_servers::json(
-            &servers,
-            &secure,
-            &ice_servers::UserCredentials::from_source(&settings.credentials)
-        )
-    )?;
-    Ok(out)
+    let addresses = settings.advertised_addresses(&listeners, host);
+    let servers: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    lines.push(ice_servers::json(
+        &servers,
+        &tls_servers(settings, &addresses),
+        &UserCredentials::from_source(&settings.credentials),
+    ));
+    print(&lines.join("\n"))
 }
 
-/// The web listener's settings with the relay's URLs: under the host that a browser reached this one by where the relay
-/// listens everywhere and stands behind no NAT that maps addresses.
-pub fn web_settings(settings: &Settings, relay: &Supervisor, host: &HostInfo) -> web::WebSettings {
-    let mapped = settings
+/// The settings of the web service, completed with the relay's URLs. The URL of a relay that listens on every address and is
+/// not behind 1:1 NAT contains a placeholder for the host name that the browser used.
+pub(super) fn web_settings(
+    settings: &Settings,
+    relay: &Supervisor,
+    host: &HostInfo,
+) -> WebSettings {
+    let is_mapped = settings
         .plan
         .policy
         .relay_addresses
         .iter()
         .any(|relay| relay.local != relay.external);
-    let (anywhere, named): (Vec<SocketAddr>, Vec<SocketAddr>) = relay
-        .listener_addresses()
-        .into_iter()
-        .partition(|address| address.ip().is_unspecified() && !mapped);
-    let mut servers: Vec<String> = anywhere
+    let listeners = relay.listener_addresses();
+    let (wildcards, named): (Vec<SocketAddr>, Vec<SocketAddr>) = listeners
         .iter()
-        .map(|address| format!("{HOST_PLACEHOLDER}:{}", address.port()))
+        .partition(|address| address.ip().is_unspecified() && !is_mapped);
+    let wildcards = wildcards
+        .iter()
+        .map(|address| format!("{HOST_PLACEHOLDER}:{}", address.port()));
+    let named = settings.advertised_addresses(&named, host);
+    let mut servers: Vec<String> = wildcards
+        .chain(named.iter().map(SocketAddr::to_string))
         .collect();
-    servers.extend(
-        settings
-            .advertised_addresses(&named, host)
-            .iter()
-            .map(SocketAddr::to_string),
-    );
     servers.dedup();
     let mut web = settings.web.settings.clone();
-    web.ice.urls = ice_servers::urls(
-        &servers,
-        &secure_servers(settings, &relay.listener_addresses()),
-    );
+    web.ice.urls = ice_servers::urls(&servers, &tls_servers(settings, &listeners));
     web
 }
 
-/// Where clients come in by TLS, as `NAME:PORT`: under a name that the certificate bears, or will once it has been ordered, by the
-/// port that gets through most firewalls.
-fn secure_servers(settings: &Settings, reached: &[SocketAddr]) -> Vec<String> {
+/// The servers for `turns:` URLs, `HOST:PORT`: a name in the certificate, and the port that passes most firewalls.
+fn tls_servers(settings: &Settings, addresses: &[SocketAddr]) -> Vec<String> {
     let Some(tls) = &settings.plan.secure.tls else {
         return Vec::new();
     };
-    let port = |wanted: u16| {
-        reached
-            .iter()
-            .map(SocketAddr::port)
-            .find(|port| *port == wanted)
-    };
-    let Some(port) = port(443)
-        .or_else(|| port(5349))
-        .or_else(|| reached.first().map(SocketAddr::port))
-    else {
+    let has_port = |port: &u16| addresses.iter().any(|address| address.port() == *port);
+    let first = addresses.first().map(SocketAddr::port);
+    let Some(port) = [443, 5349].into_iter().find(has_port).or(first) else {
         return Vec::new();
     };
     let certificates = tls.certificates();
-    let ordered = settings.tls.acme.iter().flat_map(|acme| &acme.names);
+    let acme_names = settings.tls.acme.iter().flat_map(|acme| &acme.names);
     let mut names = certificates
         .iter()
         .flat_map(|certificate| certificate.names())
-        .chain(ordered);
+        .chain(acme_names);
     match names.find(|name| !name.starts_with('*')) {
         Some(name) => vec![format!("{name}:{port}")],
-        None => reached
+        None => addresses
             .iter()
             .filter(|address| address.port() == port)
             .map(SocketAddr::to_string)
             .collect(),
-    }
-}
-
-/// A relay address, and what clients are told instead.
-struct Relaying(IpAddr, IpAddr);
-
-impl fmt::Display for Relaying {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 == self.1 {
-            true => write!(f, "{}", self.0),
-            false => write!(f, "{} as {}", self.0, self.1),
-        }
     }
 }
