@@ -1,4 +1,4 @@
-//! LogSettings go to standard error, as lines or as objects; how much can change while the server runs.
+//! The log on standard error: lines of text or JSON, with a filter that can change while the server runs.
 //!
 //! ```text
 //!   shards, services ──line──► bounded queue ──► log thread ──► standard error
@@ -57,8 +57,8 @@ pub(super) fn start(logs: &LogSettings) -> (LogFilter, LogGuard) {
 }
 
 impl LogFilter {
-    /// LogSettings as much as the filter says from here on; one that is none changes nothing.
-    pub fn set(&self, filter: &str) -> bool {
+    /// Replaces the filter. Returns false, and changes nothing, if it is invalid.
+    pub(super) fn set(&self, filter: &str) -> bool {
         let is_set = value::log_filter(filter).is_ok()
             && EnvFilter::try_new(filter).is_ok_and(|filter| self.handle.reload(filter).is_ok());
         if is_set {

@@ -77,7 +77,7 @@ fn the_old_server_ends_with_its_last_call_and_its_client_reaches_the_new_one() {
     let (relayed, peer) = (client.allocate(), Peer::v4());
     client.bind(0x4000, peer.address);
     let new = setup.start_in_place_of(&old);
-    old.wait_for_line("another server has the ports");
+    old.wait_for_line("another server has taken over the ports");
     assert!(new.get("/readyz").0.contains("200"));
     let mut late = new.udp();
     late.allocate();
@@ -105,7 +105,7 @@ fn calls_of_the_new_server_outlive_the_old_one() {
     let old = setup.start();
     let earlier: Vec<Calling> = (0..6).map(|_| Calling::at(old.v4)).collect();
     let new = setup.start_in_place_of(&old);
-    old.wait_for_line("another server has the ports");
+    old.wait_for_line("another server has taken over the ports");
     let mut later: Vec<Calling> = (0..16).map(|_| Calling::at(new.v4)).collect();
     for mut call in earlier {
         call.goes_on();

@@ -218,7 +218,7 @@ fn a_dtls_record_is_accepted_on_whichever_shard_receives_it() {
     };
     let earlier = connect(4);
     let new = setup.start_in_place_of(&old);
-    old.wait_for_line("another server has the ports");
+    old.wait_for_line("another server has taken over the ports");
     let mut later = connect(12);
     for mut client in earlier {
         client.assert_allocated();

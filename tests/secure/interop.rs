@@ -161,7 +161,7 @@ fn clients_must_show_a_certificate_if_an_authority_is_configured() {
     }
 }
 
-/// With an RSA certificate alone, DTLS shows a generated one and the log says so; with an ECDSA certificate beside it, each client is
+/// With an RSA certificate alone, DTLS uses a generated one and the log says so; with an ECDSA certificate beside it, each client is
 /// shown the one that it can verify.
 #[test]
 fn rsa_serves_tls_only_and_the_log_names_the_certificate_that_dtls_shows() {
@@ -189,7 +189,7 @@ fn rsa_serves_tls_only_and_the_log_names_the_certificate_that_dtls_shows() {
             .flag("--private-key", &key)
     };
     let server = rsa().start();
-    let warning = server.wait_for_line("DTLS shows a certificate of its own");
+    let warning = server.wait_for_line("DTLS uses a self-signed certificate");
     assert!(warning.contains("ECDSA"), "{warning}");
     let rsa_serial = shown_serial(server.v4, SERVER_NAME).unwrap();
     Client::tls(server.v4).allocate_and_exchange(2);
@@ -202,7 +202,7 @@ fn rsa_serves_tls_only_and_the_log_names_the_certificate_that_dtls_shows() {
         .flag("--private-key", &directory.write("ecdsa.key", &ecdsa.key))
         .start();
     assert!(
-        !server.printed().contains("DTLS shows"),
+        !server.printed().contains("DTLS uses"),
         "{}",
         server.printed()
     );
