@@ -1,31 +1,43 @@
 //! Hairpin: a STUN/TURN relay server.
 //!
 //! ```text
-//!                cli        serve, check, peer, bench, credentials
-//!               /    \
-//!          config    peer   a file, resolved into a Plan | the test peer: signals, connects, says which path it got
-//!              |
-//!           service         web page, signaling, ICE servers, metrics, admin
-//!              |
-//!            relay          shards: one core, one turn::Server, its sockets
-//!            /   \
-//!         turn    net       the protocol without sockets | the sockets without protocol (all unsafe)
-//!           |
-//!         wire              octets and messages
+//!                 cli          serve, check, peer, bench, credentials, config, admin
+//!          ┌───────┼────────┐
+//!       config   peer     bench    a file → a Plan | a WebRTC test peer, the doctor | a load generator and its report
+//!          │        └───┬───┘
+//!       service       client       page, signaling, ICE servers, metrics, admin | a TURN client over UDP, TCP, TLS, DTLS
+//!          │            │
+//!        relay          │          shards: one core, one turn::Server, its sockets
+//!        /   \          │
+//!     turn    net ──────┘          the protocol without sockets | the sockets without protocol (all unsafe)
+//!       |
+//!     wire                         octets and messages
 //! ```
 //!
-//! Imports go down only; `turn` and `net` do not know each other. `tests/architecture.rs` keeps it so.
+//! Each line is a floor. Imports go down only, and `turn` and `net` do not know each other; `tests/architecture.rs` enforces
+//! both. The `mod.rs` of a floor explains it.
 //!
-//! Each floor's `mod.rs` opens with an essay and a drawing; `ls src/turn` reads like the index of RFC 8656. Where the code
-//! taught better than the plan: what all shards share (ledger, live relays, reservations, doors for the hairpin across
-//! shards) is lock-free and lives in `turn`; DSCP, TTL and DF never enter the protocol, `relay` carries them; a mobile
-//! client (RFC 8016) that lands on another shard is passed home through a mailbox instead of moving its sockets.
+//! # Words
 //!
-//! The command line is one user of the relay; another Rust program is one in ten lines:
+//! The names are those of the RFCs, of Linux and of tokio. Eight words are this server's own:
+//!
+//! * **Shard**: a core with its thread, its [`turn::Server`] and its sockets. Shards share nothing on the packet path.
+//! * **Route**: the next hop of a channel or a permission, the only thing that the packet path looks up.
+//! * **Effect**: what the protocol asks of its caller, as a value: bind a socket, send a message, add a route.
+//! * **Grant**: the rights that an allocation got from the policy when it was created. It keeps them through every reload.
+//! * **Policy**: what the operator decided: realms, users, limits, peer rules. A reload replaces it whole.
+//! * **Plan**: a resolved configuration: what a relay listens on, and its policy.
+//! * **Reject**: the error response to a request, which the handlers return as their error.
+//! * **Discard**: the reason why a packet is dropped without an answer. Each is counted.
+//!
+//! # Example
+//!
+//! A relay in another program:
 //!
 //! ```
-//! use crate::relay::{Plan, Supervisor};
-//! use crate::turn::{Policy, RelayAddress, auth::Realm};
+//! use hairpin::relay::{Plan, Supervisor};
+//! use hairpin::turn::policy::realm::Realm;
+//! use hairpin::turn::{Policy, RelayAddress};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut realm = Realm::new("example.org");
@@ -33,8 +45,8 @@
 //! let address = "127.0.0.1".parse()?;
 //! let policy = Policy::new(realm, vec![RelayAddress { local: address, external: address }]);
 //! let relay = Supervisor::start(Plan::new(["127.0.0.1:0".parse()?], policy))?;
-//! println!("clients are served on {:?}", relay.addresses());
-//! println!("{} allocations live", relay.statistics().allocations);
+//! println!("clients connect to {:?}", relay.listener_addresses());
+//! println!("{} allocations", relay.statistics().allocations);
 //! relay.stop();
 //! # Ok(())
 //! # }

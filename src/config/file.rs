@@ -220,12 +220,12 @@ mod tests {
     #[test]
     fn values_keep_their_line_and_column() {
         let text = "listen = [\"127.0.0.1:1\",\n  \"[::1]:2\"]\nshards = 1_0\nsha1 = false\nadmin = \"off\"\n";
-        let written = parse(Path::new("f"), text).unwrap();
-        let listen = written.get(&schema::LISTEN);
+        let layer = parse(Path::new("f"), text).unwrap();
+        let listen = layer.get(&schema::LISTEN);
         assert_eq!(listen[1].text, "[::1]:2");
         assert_eq!(listen[1].source.to_string(), "f:2:3");
-        assert_eq!(written.get(&schema::SHARDS)[0].text, "10");
-        assert_eq!(written.get(&schema::SHA1)[0].text, "false");
+        assert_eq!(layer.get(&schema::SHARDS)[0].text, "10");
+        assert_eq!(layer.get(&schema::SHA1)[0].text, "false");
     }
 
     #[test]
@@ -241,14 +241,14 @@ mod tests {
 
     #[test]
     fn realms_are_tables_with_their_own_keys() {
-        let written = parse(
+        let layer = parse(
             Path::new("f"),
             "[[realms]]\nname = 'a'\nuser = ['x:y']\n[[realms]]\nname = 'b'",
         )
         .unwrap();
-        assert_eq!(written.realms.len(), 2);
+        assert_eq!(layer.realms.len(), 2);
         assert_eq!(
-            written.realms[0].get(&schema::USER)[0].source.to_string(),
+            layer.realms[0].get(&schema::USER)[0].source.to_string(),
             "f:3:9"
         );
         assert_eq!(

@@ -108,15 +108,15 @@ mod tests {
             secret: "a generated secret".into(),
             ..HostInfo::default()
         };
-        let written = file::parse(Path::new("f"), &super::file()).unwrap();
-        assert_eq!(written, crate::config::Layer::default());
+        let layer = file::parse(Path::new("f"), &super::file()).unwrap();
+        assert_eq!(layer, crate::config::Layer::default());
         let defaults = file::parse(
             Path::new("f"),
             &uncommented(|key| !key.default_in_file().is_empty()),
         )
         .unwrap();
         let (plain, spelled) = (
-            resolve(&written, &host).unwrap(),
+            resolve(&layer, &host).unwrap(),
             resolve(&defaults, &host).unwrap(),
         );
         assert_eq!(format!("{plain:?}"), format!("{spelled:?}"));

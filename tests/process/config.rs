@@ -1,4 +1,4 @@
-//! Issue 8: "Config file (TOML, `--config` [...]): every flag and more; flags and environment override it."
+//! The configuration: file, environment and flags, and `hairpin config`.
 
 use crate::support::directory::Directory;
 use crate::{command, hairpin, stderr, stdout};
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 #[test]
-fn check_says_line_and_column_and_the_nearest_key() {
+fn check_reports_line_column_and_the_nearest_key() {
     let directory = Directory::new("config-check");
     let file = directory.write(
         "wrong.toml",
@@ -31,7 +31,7 @@ fn check_says_line_and_column_and_the_nearest_key() {
 }
 
 #[test]
-fn check_finds_contradictions_that_serve_would_run_with() {
+fn check_fails_for_probable_mistakes_that_serve_accepts() {
     let directory = Directory::new("config-contradictions");
     for (text, word) in [
         (
@@ -62,7 +62,7 @@ fn check_finds_contradictions_that_serve_would_run_with() {
 }
 
 #[test]
-fn print_is_what_is_deployed_and_checks_out() {
+fn print_writes_the_deployed_file_and_it_is_valid() {
     let directory = Directory::new("config-print");
     let printed = stdout(&hairpin(&["config", "print"]));
     assert_eq!(printed, include_str!("../../deploy/hairpin.toml"));
@@ -71,7 +71,7 @@ fn print_is_what_is_deployed_and_checks_out() {
 }
 
 #[test]
-fn serve_refuses_a_wrong_file_and_names_the_place() {
+fn serve_refuses_an_invalid_file_with_its_place() {
     let directory = Directory::new("config-serve");
     let file = directory.write("hairpin.toml", "shards = \"many\"\n");
     let output = hairpin(&["serve", "--config", &file]);
@@ -92,20 +92,19 @@ fn serve_refuses_a_wrong_file_and_names_the_place() {
     );
 }
 
-/// What the help calls a default can be written.
 #[test]
-fn defaults_are_shown_as_they_are_written() {
+fn the_help_shows_defaults_as_values_are_written() {
     let help = stdout(&hairpin(&["serve", "--help"]));
     assert!(
         help.contains("[default: 0.0.0.0:3478, [::]:3478]"),
         "{help}"
     );
-    let said = stderr(&hairpin(&["serve", "--admin", "nowhere"]));
-    assert!(said.contains("unix:/run/hairpin/admin.sock"), "{said}");
+    let error = stderr(&hairpin(&["serve", "--admin", "nowhere"]));
+    assert!(error.contains("unix:/run/hairpin/admin.sock"), "{error}");
 }
 
 #[test]
-fn flags_beat_the_environment_which_beats_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let directory = Directory::new("config-layers");
     let file = directory.write(
         "hairpin.toml",
@@ -123,8 +122,7 @@ fn flags_beat_the_environment_which_beats_the_file() {
     assert!(text.contains("hairpin.toml:3:10: shards: `file`"), "{text}");
 }
 
-/// "migration from coturn (every common option and its equivalent)": what coturn itself lists is known here, and what the operator's
-/// guide has an equivalent for is converted.
+/// The converter knows every option of coturn's own help, and converts those that the operator's guide has an equivalent for.
 #[test]
 fn every_option_of_coturn_is_known() {
     let directory = Directory::new("config-options");
@@ -183,7 +181,7 @@ fn every_option_of_coturn_is_known() {
     assert!(theirs.len() > 80, "{theirs:?}");
     let left = convert(&theirs);
     for line in left.lines().filter(|line| line.contains("no such option")) {
-        // What only its command line has, and a slip of its pen.
+        // Options of its command line only, and a typo in its help.
         assert!(
             ["version:", "help:", "no_dtls:"]
                 .iter()
@@ -193,7 +191,7 @@ fn every_option_of_coturn_is_known() {
     }
 }
 
-/// A value that coturn would take.
+/// A value that coturn accepts.
 fn example(option: &str) -> &'static str {
     match option {
         "listening-ip" | "relay-ip" | "external-ip" | "denied-peer-ip" | "allowed-peer-ip" => {
@@ -211,7 +209,7 @@ fn example(option: &str) -> &'static str {
 }
 
 #[test]
-fn a_coturn_file_is_converted_and_what_is_left_is_listed() {
+fn a_coturn_file_is_converted_and_the_rest_is_listed() {
     let directory = Directory::new("config-coturn");
     let coturn = "listening-port=3479\nlistening-ip=10.0.0.5\nmin-port=50000\nmax-port=50999\nexternal-ip=20.30.40.50/10.0.0.5\n\
                   realm=example.org\nuse-auth-secret\nstatic-auth-secret=a secret of some length\nuser=ann:password\n\

@@ -1,5 +1,4 @@
-//! Issue 2: "`hairpin credentials --shared-secret S [--user NAME] [--ttl 24h]` mints a username and password and prints them as
-//! `iceServers` JSON too."
+//! `hairpin credentials`.
 
 use crate::support::codec::{Outgoing, hmac_sha1};
 use crate::support::process::{SECRET, Server};
@@ -8,7 +7,7 @@ use base64::Engine;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 #[test]
-fn minted_credentials_follow_the_convention() {
+fn credentials_are_expiry_and_name_with_an_hmac_as_password() {
     for (flags, name, lifetime) in [
         (&[][..], None, 86_400),
         (&["--user", "carol"], Some("carol"), 86_400),
@@ -42,9 +41,9 @@ fn minted_credentials_follow_the_convention() {
     }
 }
 
-/// The variable is the server's own: commas belong to the secret, and of several, one a line, the first counts.
+/// The variable is the server's: commas belong to the secret, and the first of several lines is used.
 #[test]
-fn the_secret_of_the_environment_is_what_the_server_reads() {
+fn the_environment_variable_is_read_as_the_server_reads_it() {
     let mut command = command(&["credentials"]);
     let output = command
         .env("HAIRPIN_SHARED_SECRET", "one, with a comma\nanother\n")
@@ -63,7 +62,7 @@ fn the_secret_of_the_environment_is_what_the_server_reads() {
 }
 
 #[test]
-fn minted_credentials_work() {
+fn a_server_accepts_the_credentials() {
     let output = hairpin(&[
         "credentials",
         "--shared-secret",

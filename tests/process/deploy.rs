@@ -1,5 +1,4 @@
-//! Issue 8: "`deploy/grafana.json` and `deploy/alerts.yaml` use only metrics that exist (tested)"; "units, chart and dashboards linted
-//! by their own tools where a registry carries them; metrics parsed by a Prometheus parser".
+//! The files of `deploy/`: they name only metrics and keys that exist, and their own tools accept them.
 
 use crate::support::directory::Directory;
 use crate::support::process::{Server, Setup};
@@ -34,7 +33,7 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
     }
 }
 
-/// Every metric once, with help and type, samples below it, and names and units as Prometheus' conventions have them.
+/// Every metric once, with help and type and then its samples; names and units follow Prometheus' conventions.
 #[test]
 fn the_metrics_page_is_well_formed() {
     let (_files, server) = server("page");
@@ -73,9 +72,8 @@ fn the_metrics_page_is_well_formed() {
     std::fs::remove_file(&file).unwrap();
 }
 
-/// The alerts are well formed, and fire when their examples say so.
 #[test]
-fn alerts_fire_when_they_should() {
+fn alerts_fire_as_their_examples_expect() {
     let Some(mut promtool) = tools::installed("promtool") else {
         return;
     };
@@ -94,9 +92,9 @@ fn alerts_fire_when_they_should() {
     );
 }
 
-/// Every expression of the dashboard is one for Prometheus; its panels do not cover one another.
+/// Every expression is valid PromQL, and panels do not overlap.
 #[test]
-fn the_dashboard_asks_what_prometheus_understands() {
+fn the_dashboard_is_valid() {
     let dashboard: Value = serde_json::from_str(&read("grafana.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut taken = BTreeSet::new();
@@ -133,7 +131,7 @@ fn the_dashboard_asks_what_prometheus_understands() {
     std::fs::remove_file(&file).unwrap();
 }
 
-/// "`systemd-analyze security` under 2.0 where the tool is there".
+/// `systemd-analyze security` rates the exposure below 2.0.
 #[test]
 fn the_unit_is_sandboxed() {
     let Some(mut analyze) = tools::installed("systemd-analyze") else {
@@ -147,7 +145,7 @@ fn the_unit_is_sandboxed() {
     );
 }
 
-/// systemd understands every line of the unit, when the program is where it says.
+/// With the program at the path in the unit.
 #[test]
 fn the_unit_is_well_formed() {
     let Some(mut analyze) = tools::installed("systemd-analyze") else {
@@ -164,9 +162,9 @@ fn the_unit_is_well_formed() {
     assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
 }
 
-/// "Helm chart: host-network DaemonSet or a load balancer per pod, readiness, drain hook, PodDisruptionBudget".
+/// A host-network DaemonSet or a load balancer per pod, readiness, drain hook, PodDisruptionBudget.
 #[test]
-fn the_chart_makes_what_kubernetes_takes() {
+fn the_chart_renders_valid_manifests() {
     let directory = Directory::new("chart");
     assert!(read("kubernetes/hairpin/Chart.yaml").contains(concat!(
         "appVersion: \"",
@@ -227,16 +225,16 @@ fn the_chart_makes_what_kubernetes_takes() {
 }
 
 #[test]
-fn the_container_file_is_linted() {
+fn the_container_file_passes_the_linter() {
     let Some(mut hadolint) = tools::hadolint() else {
         return;
     };
     tools::content(hadolint.arg(deploy().join("container/Containerfile")));
 }
 
-/// What `cargo deb` packs is there, and the file with secrets is a configuration file that not everybody reads.
+/// Every file that `cargo deb` packs exists, and the file with secrets is a conffile that is not world-readable.
 #[test]
-fn the_debian_package_is_whole() {
+fn the_debian_package_is_complete() {
     let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))
         .unwrap()
         .parse()
@@ -282,7 +280,7 @@ fn the_debian_package_is_whole() {
     }
 }
 
-/// A server that counts all there is to count, also what only TLS and accounts have.
+/// A server with TLS and usage records, so that every metric exists.
 fn server(name: &str) -> (Directory, Server) {
     let files = Directory::new(name);
     let (chain, key) = crate::status::certificate();
@@ -311,7 +309,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(deploy().join(file)).unwrap()
 }
 
-/// The metrics that a text names.
+/// The names of metrics in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words

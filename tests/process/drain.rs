@@ -1,5 +1,5 @@
-//! Issue 8: "Drain (SIGTERM, or `POST /drain` with a deadline): no new allocations (300 Try Alternate to a configured sibling, or
-//! 508), running ones live until they end or the deadline, `/readyz` answers 503 at once; [...] a second SIGTERM ends at once."
+//! Drain by SIGTERM or `POST /drain`: new allocations get 300 or 508, existing ones live until they end or the deadline, and
+//! `/readyz` answers 503 at once.
 
 use crate::command;
 use crate::support::TIMEOUT;
@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
-fn sigterm_lets_calls_end_and_takes_no_new_ones() {
+fn sigterm_lets_allocations_end_and_refuses_new_ones() {
     let server = Setup::new()
         .flag("--drain-timeout", "10m")
         .flag("--web", "off")
@@ -36,9 +36,9 @@ fn sigterm_lets_calls_end_and_takes_no_new_ones() {
     until("the end", || is_gone(&server));
 }
 
-/// "progress in logs and metrics", and readiness that is gone when the answer comes.
+/// `/readyz` fails before the drain request is answered.
 #[test]
-fn progress_is_told_while_calls_end() {
+fn drain_progress_is_in_the_log_and_the_metrics() {
     let server = Setup::new().flag("--web", "off").start();
     let (mut udp, mut tcp) = (server.udp(), server.tcp());
     let relayed = [udp.allocate(), tcp.allocate()];
@@ -61,10 +61,10 @@ fn progress_is_told_while_calls_end() {
     until("one that is left", || {
         server.metric("hairpin_allocations", &[]) == 1.0
     });
-    let told = server.wait_for_line("allocations=1");
+    let line = server.wait_for_line("allocations=1");
     assert!(
-        told.contains("draining") && told.contains("seconds_left="),
-        "{told}"
+        line.contains("draining") && line.contains("seconds_left="),
+        "{line}"
     );
     tcp.send_channel(0x4000, b"still");
     assert_eq!(peers[1].receive(), (relayed[1], b"still".to_vec()));
@@ -74,16 +74,16 @@ fn progress_is_told_while_calls_end() {
     until("the end", || is_gone(&server));
 }
 
-/// systemd waits for a unit that says so: longer than its own TimeoutStopSec.
+/// systemd waits longer than TimeoutStopSec for a unit that extends its timeout.
 #[test]
-fn a_service_manager_is_told() {
+fn the_service_manager_is_notified_of_the_drain() {
     let directory = Directory::new("drain-notify");
     let path = directory.join("notify");
-    let heard = UnixDatagram::bind(&path).unwrap();
-    heard.set_read_timeout(Some(TIMEOUT)).unwrap();
-    let words = || {
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let next_state = || {
         let mut octets = [0; 1000];
-        let length = heard.recv(&mut octets).unwrap();
+        let length = socket.recv(&mut octets).unwrap();
         String::from_utf8(octets[..length].to_vec()).unwrap()
     };
     let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -108,7 +108,7 @@ fn a_service_manager_is_told() {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut child = serve.spawn().unwrap();
-    assert_eq!(words(), "READY=1");
+    assert_eq!(next_state(), "READY=1");
     let mut client = Client::udp(listen);
     client.allocate();
     let kill = |name: &str| {
@@ -118,18 +118,18 @@ fn a_service_manager_is_told() {
             .unwrap()
     };
     assert!(kill("TERM").success());
-    let said = words();
+    let state = next_state();
     assert!(
-        said.starts_with("STOPPING=1\n") && said.contains("\nSTATUS=Draining: 1 "),
-        "{said}"
+        state.starts_with("STOPPING=1\n") && state.contains("\nSTATUS=Draining: 1 "),
+        "{state}"
     );
-    let patience = said
+    let timeout = state
         .lines()
         .find_map(|line| line.strip_prefix("EXTEND_TIMEOUT_USEC="))
         .unwrap();
     assert!(
-        patience.parse::<u64>().unwrap() > 10_000_000,
-        "longer than until it says so again"
+        timeout.parse::<u64>().unwrap() > 10_000_000,
+        "longer than until the next notification"
     );
     assert!(kill("TERM").success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -137,7 +137,7 @@ fn a_service_manager_is_told() {
 }
 
 #[test]
-fn a_sibling_gets_the_new_clients() {
+fn new_clients_are_redirected_to_the_alternate_server() {
     let setup = Setup::new()
         .flag("--drain-timeout", "10m")
         .flag("--alternate-server", "127.0.0.1:9");
@@ -152,7 +152,7 @@ fn a_sibling_gets_the_new_clients() {
 }
 
 #[test]
-fn a_second_sigterm_and_a_deadline_end_it() {
+fn a_second_sigterm_and_the_deadline_end_a_drain() {
     let server = Setup::new()
         .flag("--drain-timeout", "10m")
         .flag("--web", "off")
@@ -174,7 +174,7 @@ fn a_second_sigterm_and_a_deadline_end_it() {
 }
 
 #[test]
-fn an_empty_server_ends_at_once() {
+fn a_server_without_allocations_stops_at_once() {
     let server = Setup::new()
         .flag("--drain-timeout", "10m")
         .flag("--web", "off")
@@ -183,20 +183,20 @@ fn an_empty_server_ends_at_once() {
     until("the end", || is_gone(&server));
 }
 
-/// Services that say farewell to everybody at once have nothing to wait for, whoever holds a connection to them.
+/// Open connections to the services do not delay the stop.
 #[test]
-fn a_server_with_a_page_ends_at_once_too() {
+fn a_server_with_open_web_connections_stops_at_once() {
     let web = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = Setup::new().flag("--web", &web.to_string()).start();
     let _silent = [
         TcpStream::connect(web).unwrap(),
         TcpStream::connect(server.admin).unwrap(),
     ];
-    let asked = Instant::now();
+    let started = Instant::now();
     signal(&server, "TERM");
     until("the end", || is_gone(&server));
-    assert!(asked.elapsed() < FAREWELL, "{:?}", asked.elapsed());
+    assert!(started.elapsed() < SERVICES_STOP_TIMEOUT, "{:?}", started.elapsed());
 }
 
-/// What the services' farewell may take, and would take if something kept them.
-const FAREWELL: Duration = Duration::from_secs(3);
+/// The stop timeout of the services, which would be reached if a connection delayed them.
+const SERVICES_STOP_TIMEOUT: Duration = Duration::from_secs(3);

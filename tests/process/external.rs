@@ -1,5 +1,4 @@
-//! Issue 8: "External addresses: `--external-address auto` asks a given STUN server or the big clouds' metadata endpoints; per relay
-//! address mapping `10.0.0.5=203.0.113.7`; IPv4 and IPv6; several relay addresses are used in turn".
+//! External addresses: per relay address, or discovered by STUN or a cloud's metadata service.
 
 use crate::command;
 use crate::support::TIMEOUT;
@@ -15,7 +14,7 @@ use std::net::{IpAddr, TcpListener};
 use std::process::{Command, Stdio};
 
 #[test]
-fn each_relay_address_has_the_one_that_is_written_for_it() {
+fn each_relay_address_has_its_external_address() {
     let flags = [
         "127.0.0.2=203.0.113.2",
         "127.0.0.1=203.0.113.1",
@@ -44,10 +43,9 @@ fn each_relay_address_has_the_one_that_is_written_for_it() {
     );
 }
 
-/// "several relay addresses are used in turn, so that more than 16,000 allocations fit": here as many as three addresses have of
-/// four ports each.
+/// Three addresses of four ports each take twelve allocations.
 #[test]
-fn relay_addresses_add_up() {
+fn the_ports_of_all_relay_addresses_are_used() {
     let first = crate::support::process::free_ports(4);
     let range = format!("{first}-{}", first + 3);
     let setup = Setup::new()
@@ -74,9 +72,9 @@ fn relay_addresses_add_up() {
     );
 }
 
-/// Every cloud's metadata service as it is documented: paths, headers, and for Amazon's a token that is asked for first.
+/// The metadata services of all clouds as documented: paths, headers, and a token for Amazon's.
 #[test]
-fn auto_asks_the_clouds_metadata_service() {
+fn auto_queries_the_metadata_service() {
     if Command::new("ip").arg("-V").output().is_err() || !is_root() {
         return skipped("network namespaces need root and iproute2");
     }
@@ -97,9 +95,9 @@ fn auto_asks_the_clouds_metadata_service() {
     }
 }
 
-/// No relay reaches what listens on this host, on addresses that it has got since the start either: a floating one has come.
+/// A floating address arrives after the start. No relay may reach what listens on it.
 #[test]
-fn addresses_that_the_host_gets_are_its_own() {
+fn addresses_acquired_after_the_start_are_own_addresses() {
     if !is_root() {
         return skipped("network namespaces need root and iproute2");
     }
@@ -125,9 +123,9 @@ fn addresses_that_the_host_gets_are_its_own() {
     });
 }
 
-/// A STUN server that does not answer is no wrong configuration, after which a service manager would not try again.
+/// After exit code 2 a service manager would not restart the server.
 #[test]
-fn auto_without_an_answer_may_be_tried_again() {
+fn a_failed_discovery_exits_with_1() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = silent.local_addr().unwrap().to_string();
     drop(silent);
@@ -141,15 +139,15 @@ fn auto_without_an_answer_may_be_tried_again() {
         &server,
     ];
     let output = command(&flags).output().unwrap();
-    let said = crate::stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let error = crate::stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(
-        said.contains(&format!("{server}, does not answer")),
-        "{said}"
+        error.contains(&format!("{server} of external_stun does not answer")),
+        "{error}"
     );
 }
 
-/// A relay that reaches no public peer is nobody's relay, although everything that can be tried on it works.
+/// A relay that refuses public peers is useless, although every other check passes.
 #[test]
 fn check_warns_of_a_relay_that_refuses_public_peers() {
     if Command::new("ip").arg("-V").output().is_err() || !is_root() {
@@ -157,7 +155,7 @@ fn check_warns_of_a_relay_that_refuses_public_peers() {
     }
     let space = Namespace::new("refused");
     space.ip("addr add 203.0.113.1/32 dev lo\naddr add 203.0.113.2/32 dev lo");
-    // As if the client were another host.
+    // The client looks like another host.
     space.ip("route change local 203.0.113.1 dev lo src 203.0.113.2 table local");
     let checked = |flags: &[&str]| {
         let fixed = [
@@ -209,7 +207,7 @@ fn check_warns_of_a_relay_that_refuses_public_peers() {
     assert!(!permitted.contains("public-peers"), "{permitted}");
 }
 
-/// What a server that is told `auto` says of its relay address.
+/// The `relaying` line of a server with `external_address = "auto"`.
 fn relaying() -> String {
     let flags = [
         "serve",
@@ -228,13 +226,13 @@ fn relaying() -> String {
     let lines = BufReader::new(child.stdout.take().unwrap())
         .lines()
         .map_while(Result::ok);
-    let said = lines.take(20).find(|line| line.starts_with("relaying"));
+    let line = lines.take(20).find(|line| line.starts_with("relaying"));
     child.kill().unwrap();
     child.wait().unwrap();
-    said.unwrap_or_default()
+    line.unwrap_or_default()
 }
 
-/// Answers one request as a cloud would whose public address is at `path`, for those who send `header`.
+/// Answers one request as a metadata service that requires `header` and has the address at `path`.
 fn answer(mut stream: std::net::TcpStream, path: &str, header: &str) {
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let lines: Vec<String> = BufReader::new(&stream)
@@ -242,9 +240,9 @@ fn answer(mut stream: std::net::TcpStream, path: &str, header: &str) {
         .map_while(Result::ok)
         .take_while(|line| !line.is_empty())
         .collect();
-    let asked = lines.first().cloned().unwrap_or_default();
+    let request_line = lines.first().cloned().unwrap_or_default();
     let has = |header: &str| lines.iter().any(|line| line.eq_ignore_ascii_case(header));
-    let body = match asked.split(' ').collect::<Vec<_>>()[..] {
+    let body = match request_line.split(' ').collect::<Vec<_>>()[..] {
         ["PUT", "/latest/api/token", _] if path.starts_with("/latest/") => {
             has("X-aws-ec2-metadata-token-ttl-seconds: 60").then_some("a token")
         }
@@ -253,7 +251,7 @@ fn answer(mut stream: std::net::TcpStream, path: &str, header: &str) {
         }
         _ => None,
     };
-    // The connection stays open, as a server's may that does not mind what the client wishes.
+    // The connection stays open, as of a server that ignores Connection: close.
     let (status, body) = body.map_or(("404 Not Found", ""), |body| ("200 OK", body));
     let _ = write!(
         stream,
@@ -270,7 +268,7 @@ fn is_root() -> bool {
         .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// Name, path, and the header that has to come with it.
+/// Name, path, and required header.
 const CLOUDS: [(&str, &str, &str); 5] = [
     (
         "Amazon",

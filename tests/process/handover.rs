@@ -1,4 +1,4 @@
-//! An upgrade in place: the next server takes over the ports of the last one, whose calls go on.
+//! Handover: a new server process takes over the ports, and calls go on.
 
 use crate::listeners::Calling;
 use crate::reload::flow;
@@ -21,9 +21,9 @@ fn has_ended(server: &Server) -> bool {
     !std::path::Path::new(&format!("/proc/{}", server.pid)).exists()
 }
 
-/// Forty calls, half of them over TCP, go on without losing a packet while one server follows the other twice.
+/// Forty calls, half of them over TCP, lose no packet during two handovers.
 #[test]
-fn calls_go_on_while_servers_follow_one_another() {
+fn calls_lose_no_packet_during_handovers() {
     let directory = Directory::new("handover-flows");
     let setup = setup(&directory);
     let first = setup.start();
@@ -59,7 +59,7 @@ fn calls_go_on_while_servers_follow_one_another() {
         }
         (second, third)
     });
-    // Over TCP they end with their connections; over UDP they would live on.
+    // TCP allocations end with their connection. UDP allocations would live on.
     assert!(!has_ended(&first) && !has_ended(&second));
     let (mut udp, mut tcp) = (third.udp(), third.tcp());
     udp.allocate();
@@ -69,7 +69,7 @@ fn calls_go_on_while_servers_follow_one_another() {
 }
 
 #[test]
-fn the_old_server_ends_with_its_last_call_and_its_client_reaches_the_new_one() {
+fn the_old_server_stops_with_its_last_call_and_its_client_reaches_the_new_one() {
     let directory = Directory::new("handover-end");
     let setup = setup(&directory);
     let old = setup.start();
@@ -96,10 +96,10 @@ fn the_old_server_ends_with_its_last_call_and_its_client_reaches_the_new_one() {
     signal(&new, "INT");
 }
 
-/// The kernel spreads datagrams over all sockets of an address: with each call that ends at the old server, the new one's
-/// clients may be heard by another shard.
+/// The kernel distributes datagrams over all sockets of an address, so whenever the old server closes one, another shard may
+/// receive the packets of the new server's clients.
 #[test]
-fn calls_of_the_new_server_outlive_the_old_one() {
+fn calls_of_the_new_server_survive_the_end_of_the_old_one() {
     let directory = Directory::new("handover-outlive");
     let setup = setup(&directory);
     let old = setup.start();
@@ -120,17 +120,17 @@ fn calls_of_the_new_server_outlive_the_old_one() {
 }
 
 #[test]
-fn a_server_that_does_not_come_up_changes_nothing() {
+fn a_new_server_that_fails_to_start_changes_nothing() {
     let directory = Directory::new("handover-failure");
     let setup = setup(&directory);
     let old = setup.start();
     let mut client = old.udp();
     client.allocate();
-    let said = setup
+    let error = setup
         .clone()
         .flag("--relay-address", "192.0.2.1")
         .fail_in_place_of(&old);
-    assert!(said.contains("192.0.2.1"), "{said}");
+    assert!(error.contains("192.0.2.1"), "{error}");
     old.wait_for_line("did not take over");
     assert!(client.ask(Outgoing::request(REFRESH)).is_success());
     let mut late = [old.udp(), old.tcp()];

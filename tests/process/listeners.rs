@@ -1,4 +1,4 @@
-//! Issue 8: "Reload [...]: [...] listeners added and removed; all or nothing; [...] Existing allocations live on".
+//! Listeners that a reload adds and removes, while allocations live on.
 
 use crate::support::client::{Client, PASSWORD, Peer, USER};
 use crate::support::codec::{Attribute, BINDING, Outgoing, REFRESH};
@@ -9,7 +9,7 @@ use serde_json::json;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// A server that listens where its file says.
+/// A server whose file the test rewrites.
 struct World {
     directory: Directory,
     server: Server,
@@ -36,7 +36,7 @@ impl World {
         }
     }
 
-    /// Has the server listen here, besides IPv6's loopback.
+    /// Makes the server listen at these addresses and on IPv6 loopback.
     fn listen(&self, at: &[SocketAddr]) -> serde_json::Value {
         self.directory.write("hairpin.toml", &text(at));
         json(&self.server, "POST", "/reload")
@@ -50,7 +50,7 @@ fn text(at: &[SocketAddr]) -> String {
     format!("listen = [{listed}]\nuser = [\"{USER}:{PASSWORD}\"]\n")
 }
 
-/// Both ways through an allocation's channel.
+/// Sends a packet each way through an allocation's channel.
 pub fn talk(client: &mut Client, relayed: SocketAddr, peer: &Peer) {
     client.send_channel(0x4000, b"there");
     assert_eq!(peer.receive(), (relayed, b"there".to_vec()));
@@ -77,7 +77,7 @@ impl Calling {
         }
     }
 
-    /// Both ways, and Refresh.
+    /// Sends a packet each way, and a Refresh.
     pub fn goes_on(&mut self) {
         talk(&mut self.client, self.relayed, &self.peer);
         assert!(self.client.refresh(600).is_success());
@@ -99,7 +99,7 @@ fn is_silent(at: SocketAddr) -> bool {
 }
 
 #[test]
-fn one_that_is_added_serves_over_udp_and_tcp() {
+fn an_added_listener_serves_udp_and_tcp() {
     let world = World::start("listeners-added");
     let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, world.first.port()));
     let report = world.listen(&[world.first, world.second]);
@@ -132,7 +132,7 @@ fn one_that_is_added_serves_over_udp_and_tcp() {
 }
 
 #[test]
-fn one_that_is_removed_keeps_its_clients_and_takes_no_others() {
+fn a_removed_listener_keeps_its_clients_and_takes_no_new_ones() {
     let world = World::start("listeners-removed");
     world.listen(&[world.first, world.second]);
     let (mut udp, mut tcp) = (Client::udp(world.second), Client::tcp(world.second));
@@ -170,7 +170,7 @@ fn one_that_is_removed_keeps_its_clients_and_takes_no_others() {
 }
 
 #[test]
-fn one_that_comes_back_is_the_same() {
+fn a_listener_that_is_added_again_serves_again() {
     let world = World::start("listeners-back");
     world.listen(&[world.first, world.second]);
     let mut old = Client::udp(world.second);
@@ -185,9 +185,9 @@ fn one_that_comes_back_is_the_same() {
     Client::tcp(world.second).allocate();
 }
 
-/// An address may become a wildcard with its port, and back: the kernel then has other shards hear the clients.
+/// The kernel then delivers the packets of existing clients to other shards.
 #[test]
-fn a_wildcard_takes_over_and_gives_back() {
+fn an_address_can_become_a_wildcard_and_back() {
     let world = World::start("listeners-wildcard");
     let wildcard = SocketAddr::from(([0, 0, 0, 0], world.first.port()));
     let elsewhere = SocketAddr::from(([127, 0, 0, 2], world.first.port()));
@@ -203,7 +203,7 @@ fn a_wildcard_takes_over_and_gives_back() {
     world.listen(&[world.first]);
     enter(world.first);
     world.listen(&[wildcard]);
-    // The address' own sockets go with the last that came by them.
+    // The sockets of the address close with the last allocation of their clients.
     let all = clients.len();
     let mut wild: Vec<Calling> = clients.drain(8..all - 8).collect();
     for mut client in clients {
@@ -217,10 +217,10 @@ fn a_wildcard_takes_over_and_gives_back() {
 }
 
 #[test]
-fn one_that_cannot_be_opened_changes_nothing() {
+fn a_listener_that_cannot_be_opened_changes_nothing() {
     let world = World::start("listeners-taken");
     let holder = TcpListener::bind(world.second).unwrap();
-    let wrong = text(&[world.first, world.second]).replace(USER, "somebody");
+    let wrong = text(&[world.first, world.second]).replace(USER, "bob");
     world.directory.write("hairpin.toml", &wrong);
     let (status, body) = ask(world.server.admin, "POST", "/reload", "", "");
     assert_eq!(status, 400);

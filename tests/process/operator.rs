@@ -1,4 +1,4 @@
-//! What an operator sees: metrics, health, logs.
+//! Metrics, health and the allocation log.
 
 use crate::support::TIMEOUT;
 use crate::support::client::Peer;
@@ -6,7 +6,6 @@ use crate::support::codec::{BINDING, Outgoing};
 use crate::support::process::Setup;
 use std::time::Instant;
 
-/// Issue 2: "`/healthz`".
 #[test]
 fn healthz_is_ok() {
     let server = Setup::new().start();
@@ -15,10 +14,8 @@ fn healthz_is_ok() {
     assert!(server.get("/no-such-page").0.contains("404"));
 }
 
-/// Issue 2: "`/metrics` [...]: allocations, bytes and packets per direction and transport, requests by method and outcome, every
-/// `Discard` by name, per-shard load, build info."
 #[test]
-fn metrics_count_what_happens() {
+fn metrics_count_allocations_traffic_requests_and_discards() {
     let server = Setup::new().start();
     assert!(server.get("/metrics").1.contains("hairpin_build_info"));
     let mut client = server.udp();
@@ -57,9 +54,8 @@ fn metrics_count_what_happens() {
     }
 }
 
-/// Issue 8: "histograms of allocation lifetime and of request time".
 #[test]
-fn histograms_tell_lifetimes_and_request_times() {
+fn histograms_have_lifetimes_and_request_durations() {
     let server = Setup::new().start();
     let mut client = server.udp();
     client.allocate();
@@ -110,7 +106,6 @@ fn histograms_tell_lifetimes_and_request_times() {
     );
 }
 
-/// Issue 2: "a line for an allocation's start and end (user, client transport, relayed address, bytes both ways, duration, reason)."
 #[test]
 fn an_allocation_is_logged_at_its_start_and_end() {
     let server = Setup::new().start();
@@ -147,9 +142,8 @@ fn an_allocation_is_logged_at_its_start_and_end() {
     assert!(ended.contains("alice") && ended.contains("123"), "{ended}");
 }
 
-/// Issue 2: "A wrong or malformed packet is [...] never logged above debug level."
 #[test]
-fn wrong_packets_are_not_logged() {
+fn malformed_packets_are_not_logged_above_debug() {
     let server = Setup::new().start();
     let mut client = server.udp();
     client.fence();

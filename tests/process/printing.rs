@@ -1,4 +1,4 @@
-//! What a command prints may find nobody who reads it, or no room: neither is a fault of the program.
+//! Standard output that is a closed pipe or a full disk.
 
 use crate::support::directory::Directory;
 use crate::support::process::Setup;
@@ -6,7 +6,7 @@ use crate::{command, stderr};
 use std::fs::File;
 use std::process::Stdio;
 
-/// Every kind of command that prints a result and ends.
+/// Every kind of command that prints a result and exits.
 fn commands(directory: &Directory, admin: &str) -> Vec<Vec<String>> {
     let right = directory.write("right.toml", "realm = \"a\"\n");
     let coturn = directory.write("turnserver.conf", "realm=a\n");
@@ -28,7 +28,7 @@ fn commands(directory: &Directory, admin: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn whoever_has_read_enough_may_leave() {
+fn a_closed_pipe_is_not_an_error() {
     let (server, directory) = (Setup::new().start(), Directory::new("printing-left"));
     for words in commands(&directory, &server.admin.to_string()) {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -49,7 +49,7 @@ fn whoever_has_read_enough_may_leave() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_disk_that_is_full_is_told() {
+fn a_full_disk_is_an_error() {
     let (server, directory) = (Setup::new().start(), Directory::new("printing-full"));
     for words in commands(&directory, &server.admin.to_string()) {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -59,11 +59,11 @@ fn a_disk_that_is_full_is_told() {
             .stderr(Stdio::piped())
             .output()
             .unwrap();
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {error}");
         assert!(
-            said.starts_with("error: standard output cannot be written: "),
-            "{words:?}: {said}"
+            error.starts_with("error: standard output cannot be written: "),
+            "{words:?}: {error}"
         );
     }
 }

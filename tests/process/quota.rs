@@ -1,6 +1,4 @@
-//! Issue 8: "Quotas: allocations per user, per realm, per client address, in all; [...] bytes per second per allocation [...]
-//! (token buckets; drops counted [...]); total bytes per user per period; new peer addresses per second per allocation [...].
-//! 486 and 508 as the RFC says."
+//! Quotas: allocations, bandwidth, bytes per period, new peers per second.
 
 use crate::support::TIMEOUT;
 use crate::support::client::{PASSWORD, Peer, USER};
@@ -12,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 #[test]
-fn allocations_are_bounded_with_the_rfcs_codes() {
+fn allocation_limits_answer_486_and_508() {
     for (flag, code) in [
         ("--user-allocations", 486),
         ("--realm-allocations", 486),
@@ -32,12 +30,12 @@ fn allocations_are_bounded_with_the_rfcs_codes() {
         first.ask(Outgoing::request(crate::support::codec::REFRESH).with(Attribute::lifetime(0)));
         assert!(
             second.ask(Outgoing::allocate()).is_success(),
-            "{flag}: the place is free again"
+            "{flag}: the limit has room again"
         );
     }
 }
 
-/// Whoever holds connections open, and does nothing with them, takes no relay away from anybody.
+/// Idle connections must not use up the file descriptors of relay sockets.
 #[test]
 fn connections_leave_descriptors_for_relays() {
     let server = Setup::new()
@@ -79,7 +77,7 @@ fn connections_leave_descriptors_for_relays() {
 }
 
 #[test]
-fn permissions_are_bounded() {
+fn permissions_are_limited() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--permissions", "2")
@@ -99,7 +97,7 @@ fn permissions_are_bounded() {
 }
 
 #[test]
-fn channels_are_bounded() {
+fn channels_are_limited() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--channels", "2")
@@ -113,9 +111,9 @@ fn channels_are_bounded() {
     client.bind(0x4001, peers[1].address);
 }
 
-/// "media bursts of 100 ms pass": a megabyte a second lets a hundred packets of a thousand bytes through at once, and then no more.
+/// A limit of 1 MB/s lets 100 packets of 1,000 bytes through at once, and then no more.
 #[test]
-fn a_burst_passes_whole() {
+fn a_burst_of_100_ms_passes() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--allocation-bandwidth", "1M")
@@ -133,9 +131,9 @@ fn a_burst_passes_whole() {
     assert_eq!(server.metric("hairpin_discards_total", &["bandwidth"]), 0.0);
 }
 
-/// A user's allocations share what the user has, a realm's share the realm's, and other users are not concerned by a user's.
+/// All allocations of a user share the user's bandwidth, all of a realm the realm's. Other users are not affected.
 #[test]
-fn bandwidth_is_shared_by_whom_it_is_set_for() {
+fn users_and_realms_share_their_bandwidth() {
     for (flag, others) in [
         ("--user-bandwidth", 10.0),
         ("--realm-bandwidth", 0.0),
@@ -170,7 +168,7 @@ fn bandwidth_is_shared_by_whom_it_is_set_for() {
             client.fence();
         }
         let of_both = carried(USER);
-        // Ten at once, and a few more for each ten milliseconds that a busy machine takes.
+        // Ten at once, and a few more for every 10 ms that a busy machine takes.
         assert!((10.0..60.0).contains(&of_both), "{flag}: {of_both}");
         for _ in 0..10 {
             clients[2].send_channel(0x4000, &[1; 1000]);
@@ -181,9 +179,8 @@ fn bandwidth_is_shared_by_whom_it_is_set_for() {
     }
 }
 
-/// A new period brings new bytes.
 #[test]
-fn bytes_come_again_with_the_next_period() {
+fn the_next_period_restores_the_bytes() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--user-bytes", "3000")
@@ -207,9 +204,8 @@ fn bytes_come_again_with_the_next_period() {
     });
 }
 
-/// What a TCP relay (RFC 6062) carries is metered too, and counts as the allocation's.
 #[test]
-fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
+fn tcp_relays_are_metered_and_counted() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--allocation-bandwidth", "1M")
@@ -253,9 +249,8 @@ fn tcp_relays_keep_to_the_bandwidth_and_are_accounted_for() {
     );
 }
 
-/// Connecting to peers over TCP is no way around the bound of new peers.
 #[test]
-fn new_peers_are_bounded_over_tcp_too() {
+fn new_peers_are_limited_over_tcp_too() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--new-peers", "5")
@@ -271,7 +266,7 @@ fn new_peers_are_bounded_over_tcp_too() {
 }
 
 #[test]
-fn bandwidth_is_bounded_and_drops_are_counted() {
+fn bandwidth_is_limited_and_drops_are_counted() {
     for flag in [
         "--allocation-bandwidth",
         "--user-bandwidth",
@@ -294,7 +289,7 @@ fn bandwidth_is_bounded_and_drops_are_counted() {
 }
 
 #[test]
-fn bytes_of_a_period_are_bounded() {
+fn bytes_per_period_are_limited() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--user-bytes", "5000")

@@ -1,5 +1,4 @@
-//! Issue 8: "Reload (SIGHUP, or `POST /reload` on the admin listener) [...]; all or nothing; the answer says what changed and
-//! what needs a restart. Existing allocations live on [...]. A file that does not validate changes nothing."
+//! Reload by SIGHUP or `POST /reload`: all or nothing, a report of the changed keys, and allocations that live on.
 
 use crate::support::TIMEOUT;
 use crate::support::client::{Client, PASSWORD, Packet, Peer, USER};
@@ -15,7 +14,7 @@ fn users(more: &str) -> String {
 }
 
 #[test]
-fn a_reload_says_what_changed_and_what_lives_lives_on() {
+fn a_reload_reports_changed_keys_and_keeps_allocations() {
     let directory = Directory::new("reload");
     let file = directory.write("hairpin.toml", &users(""));
     let server = on_file(&file).start();
@@ -47,9 +46,9 @@ fn a_reload_says_what_changed_and_what_lives_lives_on() {
     assert_eq!(gone.ask(Outgoing::allocate()).error(), Some(401));
 }
 
-/// What an allocation was granted stays good, whatever becomes of its realm and of SHA-1; nobody else has them any more.
+/// An allocation keeps its grant when its realm is renamed and SHA-1 is disabled. New allocations are refused.
 #[test]
-fn a_realm_is_renamed_under_its_calls() {
+fn allocations_survive_the_renaming_of_their_realm() {
     let directory = Directory::new("reload-realm");
     let file = directory.write(
         "hairpin.toml",
@@ -75,7 +74,7 @@ fn a_realm_is_renamed_under_its_calls() {
 }
 
 #[test]
-fn a_file_that_is_wrong_changes_nothing() {
+fn an_invalid_file_changes_nothing() {
     let directory = Directory::new("reload-wrong");
     let file = directory.write("hairpin.toml", &users(""));
     let server = on_file(&file).start();
@@ -99,7 +98,7 @@ fn a_file_that_is_wrong_changes_nothing() {
 }
 
 #[test]
-fn sighup_reads_the_files_that_the_file_names_again() {
+fn sighup_reloads_the_files_that_the_configuration_names() {
     let directory = Directory::new("reload-files");
     let list = directory.write("users", &format!("{USER}:{PASSWORD}\n"));
     let file = directory.write("hairpin.toml", &format!("user_file = \"{list}\"\n"));
@@ -114,7 +113,7 @@ fn sighup_reads_the_files_that_the_file_names_again() {
 }
 
 #[test]
-fn peer_rules_and_quotas_change() {
+fn a_reload_changes_peer_rules_and_quotas() {
     let directory = Directory::new("reload-rules");
     let file = directory.write("hairpin.toml", &users(""));
     let server = on_file(&file).start();
@@ -137,8 +136,8 @@ fn peer_rules_and_quotas_change() {
     assert_eq!(first.ask(refused).error(), Some(403));
 }
 
-/// "reload every 100 ms for a minute under 200 live flows with no packet lost": for so many seconds as `HAIRPIN_RELOAD_SECONDS`
-/// says, and for a few without it. Every other reload takes a listener away, or brings it back.
+/// 200 flows while the server reloads every 100 ms, for `HAIRPIN_RELOAD_SECONDS` or a few seconds. Every other reload removes or
+/// adds a listener.
 #[test]
 fn no_packet_is_lost_while_the_server_reloads() {
     let directory = Directory::new("reload-flows");
@@ -187,7 +186,7 @@ fn no_packet_is_lost_while_the_server_reloads() {
     );
 }
 
-/// Sends a packet to the peer and one back at a time, twenty times a second: how many it sent, and how many of them did not come.
+/// Sends a packet to the peer and back twenty times a second. Returns how many it sent and how many were lost.
 pub fn flow(mut client: Client, end: Instant) -> (usize, usize) {
     let relayed = client.allocate();
     let peer = Peer::v4();
@@ -211,5 +210,5 @@ pub fn flow(mut client: Client, end: Instant) -> (usize, usize) {
 }
 
 const FLOWS: usize = 200;
-/// Between two reloads.
+/// Interval of the reloads.
 const PACE: Duration = Duration::from_millis(100);

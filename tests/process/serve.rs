@@ -1,4 +1,4 @@
-//! Starting, running and ending.
+//! `hairpin serve`: start, startup report, signals, exit codes.
 
 use crate::support::TIMEOUT;
 use crate::support::client::{Client, PASSWORD, Peer, USER};
@@ -10,10 +10,8 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Issue 2: "prints what a person needs: the listening addresses, and an `iceServers` JSON that can be pasted [...], with credentials
-/// that work", with no user given.
 #[test]
-fn a_bare_serve_prints_credentials_that_work() {
+fn serve_without_users_prints_credentials_that_work() {
     let (listen, admin) = addresses();
     let process = Running::start(
         command(&[
@@ -46,9 +44,8 @@ fn a_bare_serve_prints_credentials_that_work() {
     );
 }
 
-/// Issue 2: the flags are "each also settable by environment".
 #[test]
-fn the_environment_sets_flags() {
+fn an_environment_variable_sets_a_key() {
     let (listen, admin) = addresses();
     let mut process = command(&["serve"]);
     process
@@ -69,9 +66,8 @@ fn the_environment_sets_flags() {
     client.permit(Peer::v4().address);
 }
 
-/// Several values in one variable are separated by commas.
 #[test]
-fn the_environment_may_hold_lists() {
+fn commas_separate_the_values_of_a_variable() {
     let (listen, admin) = addresses();
     let (second, _) = addresses();
     let mut process = command(&["serve", "--relay-address", "127.0.0.1"]);
@@ -84,9 +80,9 @@ fn the_environment_may_hold_lists() {
     assert!(Client::tcp(second).fence().is_empty());
 }
 
-/// Issue 2: "Stops on SIGINT or SIGTERM with exit code 0", also with clients and allocations.
+/// Also with clients and allocations.
 #[test]
-fn signals_end_it_with_exit_code_0() {
+fn sigint_and_sigterm_stop_the_server_with_exit_code_0() {
     for signal in ["INT", "TERM"] {
         let (listen, admin) = addresses();
         let flags = [
@@ -114,9 +110,8 @@ fn signals_end_it_with_exit_code_0() {
     }
 }
 
-/// Issue 2: "a port in use names the address".
 #[test]
-fn a_port_in_use_is_named() {
+fn a_port_in_use_is_an_error_that_names_the_address() {
     let (listen, admin) = addresses();
     let listen_text = listen.to_string();
     let udp = UdpSocket::bind(listen).unwrap();
@@ -130,7 +125,7 @@ fn a_port_in_use_is_named() {
     drop(busy);
 }
 
-/// Two servers on one port would each get half of the clients.
+/// Otherwise each server would get half of the clients.
 #[test]
 fn a_second_server_on_the_same_port_does_not_start() {
     let server = Setup::new().start();
@@ -141,9 +136,8 @@ fn a_second_server_on_the_same_port_does_not_start() {
     );
 }
 
-/// Binding an address that this machine does not have is an error that names it.
 #[test]
-fn a_foreign_address_is_named() {
+fn an_address_of_another_host_is_an_error_that_names_it() {
     let (listen, admin) = addresses();
     let output = command(&[
         "serve",
@@ -176,9 +170,8 @@ fn a_foreign_address_is_named() {
     );
 }
 
-/// Issue 2: "default 3478 on every address": wildcard listeners answer from the address that was asked.
 #[test]
-fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
+fn a_wildcard_listener_answers_from_the_destination_address_of_the_request() {
     let port = free_port();
     let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
     let admin = format!("127.0.0.1:{}", free_port());
@@ -219,9 +212,8 @@ fn a_wildcard_listener_answers_from_the_address_that_was_asked() {
     }
 }
 
-/// One shard or many: every client is served.
 #[test]
-fn any_number_of_shards_serves_everyone() {
+fn every_client_is_served_with_any_number_of_shards() {
     for shards in ["1", "4"] {
         let server = Setup::new().replace("--shards", shards).start();
         let mut clients: Vec<Client> = (0..24)
@@ -274,9 +266,9 @@ fn refuses_to_start(listen: &str, admin: &str, named: &str) {
     );
 }
 
-/// Every allocation is a socket, and shells give their children 1,024: the soft limit becomes the hard one.
+/// Every allocation has a socket, and the usual soft limit is 1,024.
 #[test]
-fn the_bound_on_sockets_is_raised() {
+fn the_file_descriptor_limit_is_raised_to_the_hard_limit() {
     let (listen, admin) = addresses();
     let mut shell = Command::new("sh");
     shell.args([
@@ -312,7 +304,7 @@ fn addresses() -> (SocketAddr, SocketAddr) {
     )
 }
 
-/// A server that this test started itself, without the fixture's shell between.
+/// A server process without a shell in between, so that its process id is known.
 struct Running {
     child: Child,
     log: std::path::PathBuf,

@@ -1,5 +1,4 @@
-//! Issue 8: "`deploy/systemd/hairpin.service` (`Type=notify`, sandboxed [...])", "`deploy/container/Containerfile` ([...] non-root)":
-//! the server in the box that unit and image put it in, without systemd and without a container engine.
+//! The server in the sandbox of the systemd unit and of the container image, without systemd and without a container engine.
 
 use crate::support::directory::Directory;
 use crate::support::missing::skipped;
@@ -10,10 +9,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Not root, one capability, a root that is read-only, only processes in /proc: it serves on 443, and says how it is.
+/// Not root, one capability, read-only root directory, only processes in /proc.
 #[test]
-fn in_the_box_of_the_unit_it_serves_reloads_and_ends() {
-    let Some(boxed) = Boxed::start(&[
+fn the_server_serves_reloads_and_stops_in_the_sandbox_of_the_unit() {
+    let Some(boxed) = SandboxedServer::start(&[
         "--listen",
         "127.0.0.1:443",
         "--relay-address",
@@ -23,7 +22,7 @@ fn in_the_box_of_the_unit_it_serves_reloads_and_ends() {
     ]) else {
         return;
     };
-    assert!(boxed.hears().contains("READY=1"));
+    assert!(boxed.notification().contains("READY=1"));
     let status = std::fs::read_to_string(format!("/proc/{}/status", boxed.child.id())).unwrap();
     let field = |name: &str| {
         status
@@ -41,19 +40,19 @@ fn in_the_box_of_the_unit_it_serves_reloads_and_ends() {
     );
     assert_eq!(field("NoNewPrivs:"), "1");
     boxed.signal("TERM");
-    while !boxed.hears().contains("STOPPING=1") {}
-    boxed.ends_well();
+    while !boxed.notification().contains("STOPPING=1") {}
+    boxed.stop();
 }
 
-/// A server in its box, and the socket on which it tells its service manager how it is.
-struct Boxed {
+/// A sandboxed server, and its notification socket.
+struct SandboxedServer {
     child: Child,
     manager: UnixDatagram,
     _directory: Directory,
 }
 
-impl Boxed {
-    fn start(flags: &[&str]) -> Option<Boxed> {
+impl SandboxedServer {
+    fn start(flags: &[&str]) -> Option<SandboxedServer> {
         let possible = Command::new("unshare")
             .args(["--mount", "--net", "setpriv", "--version"])
             .output();
@@ -63,7 +62,7 @@ impl Boxed {
         }
         let directory = Directory::temporary("service");
         open_to_all(directory.path());
-        // Where the build lies, others than its owner may not be let in.
+        // Other users may have no access to the build directory.
         let program = directory.join("hairpin");
         std::fs::copy(env!("CARGO_BIN_EXE_hairpin"), &program).unwrap();
         open_to_all(&program);
@@ -83,15 +82,15 @@ impl Boxed {
             .env("NOTIFY_SOCKET", &socket)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        Some(Boxed {
+        Some(SandboxedServer {
             child: command.spawn().unwrap(),
             manager,
             _directory: directory,
         })
     }
 
-    /// The next thing that it says.
-    fn hears(&self) -> String {
+    /// The next notification.
+    fn notification(&self) -> String {
         let mut octets = [0; 1024];
         let length = self.manager.recv(&mut octets).expect("it says something");
         String::from_utf8(octets[..length].to_vec()).unwrap()
@@ -104,7 +103,7 @@ impl Boxed {
         assert!(sent.unwrap().success());
     }
 
-    fn ends_well(mut self) {
+    fn stop(mut self) {
         let mut ended = None;
         until("the end", || {
             ended = self.child.try_wait().unwrap();
@@ -114,7 +113,7 @@ impl Boxed {
     }
 }
 
-impl Drop for Boxed {
+impl Drop for SandboxedServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -125,7 +124,7 @@ fn open_to_all(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
 }
 
-/// What deploy/systemd/hairpin.service asks of systemd, by hand.
+/// Sets up by hand what deploy/systemd/hairpin.service asks of systemd.
 const BOX: &str = "
 set -e
 ip link set lo up

@@ -112,12 +112,12 @@ pub(super) fn refuse_port_conflicts(
                 "{} at {address} and the listener {other} use the same TCP port; change one",
                 key.info().name
             );
-            let written: &dyn AnyKey = if resolver.has(key) {
+            let location: &dyn AnyKey = if resolver.has(key) {
                 key
             } else {
                 &schema::LISTEN
             };
-            resolver.error(written, message);
+            resolver.error(location, message);
         }
     }
     if let (Some(web), Some(admin)) = (web, admin)

@@ -25,10 +25,10 @@ fn settings(text: &str) -> Settings {
 }
 
 fn diagnostics(text: &str) -> Vec<String> {
-    let written = file::parse(std::path::Path::new("f"), text)
+    let layer = file::parse(std::path::Path::new("f"), text)
         .unwrap()
         .read_files();
-    resolve(&written, &host())
+    resolve(&layer, &host())
         .unwrap_err()
         .diagnostics
         .iter()
@@ -81,8 +81,8 @@ fn a_host_without_ipv6_listens_on_ipv4_alone() {
     assert_eq!(settings.plan.listeners.len(), 1);
     assert_eq!(settings.plan.policy.relay_addresses.len(), 1);
     let listeners = |text: &str| -> Vec<String> {
-        let written = file::parse(std::path::Path::new("f"), text).unwrap();
-        let settings = resolve(&written, &host).unwrap();
+        let layer = file::parse(std::path::Path::new("f"), text).unwrap();
+        let settings = resolve(&layer, &host).unwrap();
         settings
             .plan
             .listeners
@@ -239,8 +239,8 @@ fn the_environment_overrides_the_file() {
         "HAIRPIN_SHARDS" => Some(String::new()),
         _ => None,
     });
-    let written = file.overlay(environment);
-    let settings = resolve(&written, &host()).unwrap();
+    let layer = file.overlay(environment);
+    let settings = resolve(&layer, &host()).unwrap();
     assert_eq!(&*settings.plan.policy.realms[0].name, "environment");
     assert_eq!(
         (settings.plan.listeners.len(), settings.plan.shards),
@@ -251,13 +251,13 @@ fn the_environment_overrides_the_file() {
 #[test]
 fn a_secret_in_the_environment_keeps_its_commas() {
     let environment = |user: &'static str, secret: &'static str| {
-        let written = Layer::from_environment(|name| match name {
+        let layer = Layer::from_environment(|name| match name {
             "HAIRPIN_USER" => Some(user.into()),
             "HAIRPIN_SHARED_SECRET" => Some(secret.into()),
             "HAIRPIN_ADMIN_TOKEN" => Some("a, token\n".into()),
             _ => None,
         });
-        resolve(&written, &host()).unwrap()
+        resolve(&layer, &host()).unwrap()
     };
     let settings = environment("zed:pass,word", "first, of two\nsecond, of two\n");
     assert_eq!(
@@ -377,13 +377,13 @@ fn a_realm_inherits_the_limits_that_it_does_not_set() {
 
 #[test]
 fn auto_maps_the_discovered_addresses() {
-    let written = file::parse(std::path::Path::new("f"), "external_address = ['auto']").unwrap();
+    let layer = file::parse(std::path::Path::new("f"), "external_address = ['auto']").unwrap();
     let public = PublicAddresses {
         v4: "203.0.113.7".parse().ok(),
         v6: None,
     };
     let settings = resolve(
-        &written,
+        &layer,
         &HostInfo {
             public: Some(public),
             ..host()
@@ -447,8 +447,8 @@ fn a_failed_discovery_is_transient_and_names_the_server() {
         ..host()
     };
     let error = |text: &str| {
-        let written = file::parse(std::path::Path::new("f"), text).unwrap();
-        resolve(&written, &unreachable).unwrap_err()
+        let layer = file::parse(std::path::Path::new("f"), text).unwrap();
+        resolve(&layer, &unreachable).unwrap_err()
     };
     let cloud = error("external_address = ['auto']");
     assert!(
