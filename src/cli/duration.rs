@@ -1,15 +1,13 @@
 //! Durations on the command lines of the tools.
 
 use crate::config::value;
+use crate::config::value::{ValueError, out_of_range};
 use std::time::Duration;
 
 /// Parses a duration as configuration files write it, up to a week.
-///
-/// # Errors
-/// A sentence for the user.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    match value::duration(text).map_err(|error| error.to_string())? {
-        duration if duration > LONGEST => Err("must be at most 7d".into()),
+pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
+    match value::duration(text)? {
+        duration if duration > LONGEST => Err(out_of_range(text, "7d or less")),
         duration => Ok(duration),
     }
 }

@@ -202,7 +202,7 @@ fn certificates(settings: &Settings) -> io::Result<Option<CertificateStore>> {
             "DTLS uses a self-signed certificate: it supports only ECDSA keys over P-256 and P-384"
         );
     }
-    let certificates = CertificateStore::new(tls, settings.tls.pairs.clone());
+    let certificates = CertificateStore::new(tls, settings.tls.files.clone());
     if let Some(stored) = settings.tls.acme.as_ref().and_then(Acme::stored_certificate) {
         certificates.add_issued(stored)?;
     }

@@ -7,7 +7,7 @@ use crate::config::{Diagnostic, Error, HostInfo, Layer, Settings, resolve, schem
 use crate::net::TlsServer;
 use crate::relay::ListenerChanges;
 use crate::service::admin::{ListenerReport, ReloadReport};
-use crate::service::certificates::{CertificateStore, Pair};
+use crate::service::certificates::{CertificateFiles, CertificateStore};
 use serde_json::json;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -116,21 +116,21 @@ impl RunningServer {
             // The running TLS server has the certificate that ACME ordered, the new one does not.
             settings.plan.secure.tls = old_tls;
         }
-        self.apply_certificates(new_tls, settings.tls.pairs.clone());
+        self.apply_certificates(new_tls, settings.tls.files.clone());
         Ok(changes)
     }
 
-    fn apply_certificates(&mut self, new_tls: Option<Arc<TlsServer>>, pairs: Vec<Pair>) {
+    fn apply_certificates(&mut self, new_tls: Option<Arc<TlsServer>>, files: Vec<CertificateFiles>) {
         let certificates = &mut self.parts.certificates;
         match (certificates.take(), new_tls) {
             (Some(watched), Some(_)) => {
-                watched.certificates.set_files(pairs);
+                watched.certificates.set_files(files);
                 watched.certificates.reload();
                 *certificates = Some(watched);
             }
             (Some(watched), None) => watched.watcher.abort(),
             (None, Some(tls)) => {
-                *certificates = Some(WatchedCertificates::watch(CertificateStore::new(tls, pairs)));
+                *certificates = Some(WatchedCertificates::watch(CertificateStore::new(tls, files)));
             }
             (None, None) => {}
         }

@@ -42,21 +42,7 @@ pub(super) struct ServerParts {
     pub stop_services: watch::Sender<bool>,
 }
 
-<<<<<<< HEAD
-/// CertificateStore, and the task that looks at their files.
-pub struct WatchedCertificates {
-    /// The certificates.
-    pub certificates: CertificateStore,
-    /// Ends the looking.
-    pub watching: AbortHandle,
-}
-
-impl WatchedCertificates {
-    /// Begins to look at the files of `certificates`.
-    pub fn watch(certificates: CertificateStore) -> WatchedCertificates {
-        let watching = tokio::spawn(certificates.clone().watch()).abort_handle();
-=======
-/// CertificateStore, and the task that watches their files.
+/// The certificates, and the task that watches their files.
 pub(super) struct WatchedCertificates {
     pub certificates: CertificateStore,
     pub watcher: AbortHandle,
@@ -65,7 +51,6 @@ pub(super) struct WatchedCertificates {
 impl WatchedCertificates {
     pub(super) fn watch(certificates: CertificateStore) -> WatchedCertificates {
         let watcher = tokio::spawn(certificates.clone().watch()).abort_handle();
->>>>>>> a37454e (cli: errors with causes, name serve's parts in the field's words)
         WatchedCertificates {
             certificates,
             watcher,

@@ -17,7 +17,7 @@ pub struct TlsSettings {
     /// The part that the relay needs.
     pub plan: SecureTransports,
     /// The files of the certificates.
-    pub pairs: Vec<CertificateFiles>,
+    pub files: Vec<CertificateFiles>,
     /// The certificates that are ordered by ACME.
     pub acme: Option<Acme>,
 }
@@ -29,11 +29,11 @@ pub(super) fn settings(resolver: &mut Resolver, http: bool) -> TlsSettings {
             load_balancers: resolver.get_list(&schema::BALANCER),
             ..SecureTransports::default()
         },
-        pairs: Vec::new(),
+        files: Vec::new(),
         acme: acme(resolver),
     };
     let client_authorities = authority_certificates(resolver, &schema::CLIENT_AUTHORITY);
-    let Some(certificates) = certificates(resolver, &mut settings.pairs) else {
+    let Some(certificates) = certificates(resolver, &mut settings.files) else {
         return settings;
     };
     if certificates.is_empty() && settings.acme.is_none() {
@@ -60,7 +60,7 @@ pub(super) fn settings(resolver: &mut Resolver, http: bool) -> TlsSettings {
 /// The certificates and the paths of their files; `None` if one of them is unusable.
 fn certificates(
     resolver: &mut Resolver,
-    pairs: &mut Vec<CertificateFiles>,
+    files: &mut Vec<CertificateFiles>,
 ) -> Option<Vec<Arc<Certificate>>> {
     let chains = resolver.files(&schema::CERTIFICATE);
     let keys = resolver.files(&schema::PRIVATE_KEY);
@@ -86,12 +86,12 @@ fn certificates(
                 resolver.error_at(&chain.source, &schema::CERTIFICATE, message);
             }
         }
-        pairs.push(CertificateFiles {
+        files.push(CertificateFiles {
             chain: chain.path.into(),
             private_key: key.path.into(),
         });
     }
-    (certificates.len() == pairs.len()).then_some(certificates)
+    (certificates.len() == files.len()).then_some(certificates)
 }
 
 pub(super) fn handshake_limits(resolver: &mut Resolver) -> HandshakeLimits {
