@@ -17,11 +17,7 @@ pub(crate) struct UserCredentials {
 
 impl UserCredentials {
     /// Credentials that expire after `ttl`.
-    pub(crate) fn time_limited(
-        secret: &str,
-        user: Option<&str>,
-        ttl: Duration,
-    ) -> UserCredentials {
+    pub(crate) fn time_limited(secret: &str, user: Option<&str>, ttl: Duration) -> UserCredentials {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -131,7 +131,10 @@ fn run(receiver: &Receiver<Item>, mut output: impl Write, dropped: &AtomicU64) {
             .for_each(|item| write_item(item, &mut output));
         match dropped.swap(0, Ordering::Relaxed) {
             0 => {}
-            lines => tracing::warn!(lines, "log lines dropped: standard error was not read in time"),
+            lines => tracing::warn!(
+                lines,
+                "log lines dropped: standard error was not read in time"
+            ),
         }
         // A send to a waiting receiver wakes its thread, which costs a shard more than the line itself. Meanwhile sends
         // only queue.
@@ -211,6 +214,9 @@ mod tests {
         assert!((9..=10).contains(&dropped), "{dropped}");
         drop(go);
         queue.flush(Duration::from_secs(20));
-        assert_eq!(read.lock().unwrap().len(), (CAPACITY + 10 - dropped as usize) * 7);
+        assert_eq!(
+            read.lock().unwrap().len(),
+            (CAPACITY + 10 - dropped as usize) * 7
+        );
     }
 }

@@ -195,7 +195,11 @@ fn a_server_with_open_web_connections_stops_at_once() {
     let started = Instant::now();
     signal(&server, "TERM");
     until("the end", || is_gone(&server));
-    assert!(started.elapsed() < SERVICES_STOP_TIMEOUT, "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < SERVICES_STOP_TIMEOUT,
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 /// The stop timeout of the services, which would be reached if a connection delayed them.

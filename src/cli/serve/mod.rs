@@ -32,9 +32,7 @@ use crate::net::host::fd_limit;
 use crate::relay::observe::allocation_log::UsageSender;
 use crate::relay::{Supervisor, WebConnection};
 use crate::service::acme::Acme;
-use crate::service::admin::{
-    self, AccessControl, AdminState, CommandSender, DrainState, Exposure,
-};
+use crate::service::admin::{self, AccessControl, AdminState, CommandSender, DrainState, Exposure};
 use crate::service::certificates::CertificateStore;
 use crate::service::usage::{self, UsageCounters};
 use crate::service::web::{ConnectionInfo, Web};
@@ -129,7 +127,12 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
     let usage_task = settings.plan.allocation_log.usage.take().map(|_| {
         let relay = Arc::downgrade(&relay);
         let counters = usage_counters.clone();
-        tokio::spawn(usage::run(settings.usage.clone(), relay, usage_records, counters))
+        tokio::spawn(usage::run(
+            settings.usage.clone(),
+            relay,
+            usage_records,
+            counters,
+        ))
     });
     let drain = Arc::new(DrainState::default());
     let (commands, received_commands) = CommandSender::channel();
@@ -142,12 +145,20 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
             commands,
             access: access_control(&settings),
         };
-        services.spawn(admin::serve(admin, listener, wait_for_stop(stopped.clone())));
+        services.spawn(admin::serve(
+            admin,
+            listener,
+            wait_for_stop(stopped.clone()),
+        ));
     }
     let web = match settings.web.address {
         Some(_) => {
             let web = Web::new(web_settings(&settings, &relay, &host)).map_err(ServeError::Web)?;
-            services.spawn(serve_web_connections(web_connections, web.clone(), stopped.clone()));
+            services.spawn(serve_web_connections(
+                web_connections,
+                web.clone(),
+                stopped.clone(),
+            ));
             services.spawn(serve_web(listeners.web, web.clone(), stopped));
             Some(web)
         }
@@ -165,7 +176,9 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
         drain,
         stop_services: stop_services.clone(),
     });
-    let relay = server.run(signals, received_commands, handover_socket).await;
+    let relay = server
+        .run(signals, received_commands, handover_socket)
+        .await;
 
     notify("STOPPING=1");
     let _ = stop_services.send(true);
@@ -203,7 +216,12 @@ fn certificates(settings: &Settings) -> io::Result<Option<CertificateStore>> {
         );
     }
     let certificates = CertificateStore::new(tls, settings.tls.files.clone());
-    if let Some(stored) = settings.tls.acme.as_ref().and_then(Acme::stored_certificate) {
+    if let Some(stored) = settings
+        .tls
+        .acme
+        .as_ref()
+        .and_then(Acme::stored_certificate)
+    {
         certificates.add_issued(stored)?;
     }
     Ok(Some(certificates))

@@ -120,7 +120,11 @@ impl RunningServer {
         Ok(changes)
     }
 
-    fn apply_certificates(&mut self, new_tls: Option<Arc<TlsServer>>, files: Vec<CertificateFiles>) {
+    fn apply_certificates(
+        &mut self,
+        new_tls: Option<Arc<TlsServer>>,
+        files: Vec<CertificateFiles>,
+    ) {
         let certificates = &mut self.parts.certificates;
         match (certificates.take(), new_tls) {
             (Some(watched), Some(_)) => {
@@ -130,7 +134,9 @@ impl RunningServer {
             }
             (Some(watched), None) => watched.watcher.abort(),
             (None, Some(tls)) => {
-                *certificates = Some(WatchedCertificates::watch(CertificateStore::new(tls, files)));
+                *certificates = Some(WatchedCertificates::watch(CertificateStore::new(
+                    tls, files,
+                )));
             }
             (None, None) => {}
         }
