@@ -1,40 +1,40 @@
-//! What the protocol counts: one writer, the shard; any reader, at any time, without a lock.
+//! The counters of a shard's protocol. The shard is the only writer; any thread may read at any time without a lock.
 
-use crate::turn::effect::EndReason;
+use crate::turn::allocation::record::EndReason;
 use crate::turn::ids::five_tuple::Transport;
 use crate::turn::policy::reject::Discard;
 use crate::wire::{ErrorCode, Method};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread writes and others read. Adding is a load and a store, no locked instruction.
+/// A number that one thread writes and any thread reads. Adding is a load and a store, without a locked instruction.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds. Only the one writer may.
+    /// Adds. To be called by the one writer only.
     pub fn add(&self, more: u64) {
         self.0
             .store(self.get().wrapping_add(more), Ordering::Relaxed);
     }
 
-    /// Takes away. Only the one writer may.
+    /// Subtracts. To be called by the one writer only.
     pub fn subtract(&self, less: u64) {
         self.0
             .store(self.get().wrapping_sub(less), Ordering::Relaxed);
     }
 
-    /// The number.
+    /// The current number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Datagrams and octets of payload that were relayed.
+/// Relayed payload.
 #[derive(Debug, Default)]
 pub struct Flow {
-    /// How many datagrams.
+    /// Datagrams.
     pub packets: Counter,
-    /// How many octets of payload.
+    /// Octets of payload.
     pub octets: Counter,
 }
 
@@ -46,35 +46,36 @@ impl Flow {
     }
 }
 
-/// Everything that a shard's protocol counts.
+/// The counters of one shard.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Payload from clients to peers, by the client's transport.
     pub to_peers: [Flow; 4],
     /// Payload from peers to clients, by the client's transport.
     pub to_clients: [Flow; 4],
-    /// Payload whose client and peer are both allocations of this shard, counted in both directions above too.
+    /// Payload between two allocations of this server that did not pass through the kernel. It is counted in both
+    /// directions above as well.
     pub hairpinned: Flow,
-    /// Allocations alive, by the client's transport.
+    /// Living allocations, by the client's transport.
     pub allocations: [Counter; 4],
-    /// Allocations begun.
+    /// Allocations that began.
     pub started: Counter,
-    /// Allocations ended, by reason.
+    /// Allocations that ended, by reason.
     pub ended: [Counter; EndReason::ALL.len()],
-    /// Packets dropped in silence, by reason.
+    /// Dropped packets, by reason.
     pub discards: [Counter; Discard::ALL.len()],
     requests: [[Counter; 1 + ErrorCode::ALL.len()]; Method::ALL.len()],
 }
 
 impl Counters {
-    /// Counts the answer to a request: an error code, or `None` for success.
+    /// Counts the response to a request: an error code, or `None` for success.
     pub fn count_response(&self, method: Method, outcome: Option<ErrorCode>) {
         if let Some(counter) = self.responses(method, outcome) {
             counter.add(1);
         }
     }
 
-    /// How often a method was answered so.
+    /// The counter of a method's responses with an error code, or with success.
     pub fn responses(&self, method: Method, outcome: Option<ErrorCode>) -> Option<&Counter> {
         let row = self
             .requests
@@ -85,14 +86,14 @@ impl Counters {
         }
     }
 
-    /// Counts a silence.
+    /// Counts a dropped packet.
     pub fn count_discard(&self, discard: Discard) {
         if let Some(counter) = self.discards.get(discard.index()) {
             counter.add(1);
         }
     }
 
-    /// The flow of one direction for a client's transport.
+    /// The flow of a client's transport.
     pub fn flow(flows: &[Flow; 4], transport: Transport) -> &Flow {
         let [udp, tcp, tls, dtls] = flows;
         match transport {

@@ -1,73 +1,73 @@
-//! What the protocol asks of its caller. Effects are data: the socket path performs them, an offload may read them too.
+//! Effects: what the protocol asks of its caller. They are data, so that the socket path and a kernel data path can both
+//! read them.
 
+use crate::turn::allocation::record::AllocationRecord;
+use crate::turn::ids::connection_id::ConnectionId;
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::relayed::{Protocol, RelayedId};
 use crate::turn::ids::time::Instant;
-use crate::turn::ids::traffic::Traffic;
-use crate::turn::shared::connection_ids::ConnectionId;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Arc;
 
-/// Something to be done, in order.
+/// One action. Effects must be performed in order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Send a STUN message to a client; [`super::Server::message`] has its octets.
+    /// Send a STUN message to a client.
     Send {
-        /// To whom.
+        /// The client.
         to: Client,
-        /// From which of the server's addresses, where it is not the one that the client wrote to (RFC 5780).
+        /// The server address to send from, if it differs from the one that the client sent to (RFC 5780).
         from: Option<SocketAddr>,
-        /// Which octets.
+        /// The message, for [`super::Server::message`].
         message: Range<usize>,
     },
-    /// Bind a UDP socket, or listen on TCP, and report to [`super::Server::bound`] at once.
+    /// Bind a UDP socket or a TCP listener, and report the outcome to [`super::Server::bound`] at once.
     Bind {
-        /// The new socket's number.
+        /// The new relay socket.
         relayed: RelayedId,
-        /// Where.
+        /// The address to bind.
         local: SocketAddr,
-        /// What for.
+        /// UDP or TCP.
         protocol: Protocol,
     },
-    /// Connect over TCP, from a relayed address that is listened on, and report to [`super::Server::connected`]; give up
-    /// after 30 seconds. RFC 6062 §5.2.
+    /// Close a relay socket.
+    Unbind {
+        /// The relay socket.
+        relayed: RelayedId,
+    },
+    /// Connect to a peer over TCP, and report the outcome to [`super::Server::connected`]; give up after 30 seconds.
+    /// RFC 6062 §5.2.
     Connect {
-        /// The new connection's name.
+        /// The new data connection.
         connection: ConnectionId,
-        /// From where.
+        /// The relayed address to connect from.
         local: SocketAddr,
-        /// To whom.
+        /// The peer.
         peer: SocketAddr,
     },
-    /// From here on a client's connection carries a data connection's octets, both ways and as they are. The data
-    /// connection may be another shard's. When either end closes report to [`super::Server::connection_closed`].
+    /// Join a client's connection to a data connection, which may belong to another shard: from here on octets pass
+    /// unchanged in both directions. When either end closes, report to [`super::Server::connection_closed`].
     Splice {
-        /// The client's connection.
+        /// The client, whose connection it is.
         client: Client,
         /// The data connection.
         connection: ConnectionId,
     },
-    /// Close a data connection, and the client's that it may be joined to.
+    /// Close a data connection, and the client's connection that is joined to it.
     CloseConnection {
-        /// Which.
+        /// The data connection.
         connection: ConnectionId,
     },
-    /// Close a relay socket.
-    Unbind {
-        /// Which.
-        relayed: RelayedId,
-    },
-    /// A channel leads from a client to a peer and back until `expires`. Repeated with a later time when refreshed.
+    /// A channel has a route in both directions until `expires`. Repeated with a later time when it is refreshed.
     Route {
-        /// The channel's ends.
+        /// The ends of the channel.
         path: Box<ChannelPath>,
-        /// When it ends unless refreshed: the earliest of channel, permission and allocation.
+        /// The earliest expiry of channel, permission and allocation.
         expires: Instant,
     },
-    /// A channel leads nowhere any more.
+    /// A channel has no route any more.
     Unroute {
-        /// The channel's ends.
+        /// The ends of the channel.
         path: Box<ChannelPath>,
     },
     /// An allocation began.
@@ -76,115 +76,54 @@ pub enum Effect {
     Ended(Box<AllocationRecord>),
 }
 
-/// The two ends of a channel.
+/// The ends of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelPath {
-    /// The client's end.
+    /// The client.
     pub client: FiveTuple,
-    /// The channel's number there.
+    /// The channel number.
     pub channel: u16,
-    /// The relayed transport address between, as its socket is bound.
+    /// The relayed transport address, as its socket is bound.
     pub local: SocketAddr,
-    /// The peer's end.
+    /// The peer.
     pub peer: SocketAddr,
-}
-
-/// An allocation's life, for logs and usage.
-#[derive(Clone, Debug)]
-pub struct AllocationRecord {
-    /// Unique among this server's allocations since its start.
-    pub id: u64,
-    /// Who.
-    pub user: Arc<str>,
-    /// In which realm.
-    pub realm: Arc<str>,
-    /// From where.
-    pub client: FiveTuple,
-    /// The relayed transport addresses, as clients are told them.
-    pub relayed: Vec<SocketAddr>,
-    /// The addresses that its permissions let reach it, or did when it ended.
-    pub peers: Vec<IpAddr>,
-    /// When it began.
-    pub started: Instant,
-    /// Its lifetime so far.
-    pub elapsed: std::time::Duration,
-    /// What it carried.
-    pub traffic: Traffic,
-    /// Why it ended; `None` while it lives.
-    pub end_reason: Option<EndReason>,
-}
-
-/// One allocation, looked at closely.
-#[derive(Clone, Debug)]
-pub struct AllocationDetail {
-    /// What is told of every allocation.
-    pub record: AllocationRecord,
-    /// How much longer it lives unless refreshed; for a dual one, the half that ends first.
-    pub remaining: std::time::Duration,
-    /// Who may reach it, and for how much longer.
-    pub permissions: Vec<(IpAddr, std::time::Duration)>,
-    /// Number and peer of its channels, and for how much longer; zero while a channel cools off.
-    pub channels: Vec<(u16, SocketAddr, std::time::Duration)>,
-}
-
-/// Why an allocation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndReason {
-    /// Its client deleted it: Refresh with lifetime 0.
-    Deleted,
-    /// Its lifetime ran out.
-    Expired,
-    /// Its client's connection closed.
-    Disconnected,
-    /// The operator closed it.
-    Closed,
-    /// The server stopped.
-    Stopped,
-}
-
-impl EndReason {
-    /// All of them, in the order of [`EndReason::index`].
-    pub const ALL: [EndReason; 5] = [
-        EndReason::Deleted,
-        EndReason::Expired,
-        EndReason::Disconnected,
-        EndReason::Closed,
-        EndReason::Stopped,
-    ];
-
-    /// The lower-case name that logs and metrics use.
-    pub const fn name(self) -> &'static str {
-        match self {
-            EndReason::Deleted => "deleted",
-            EndReason::Expired => "expired",
-            EndReason::Disconnected => "disconnected",
-            EndReason::Closed => "closed",
-            EndReason::Stopped => "stopped",
-        }
-    }
-
-    /// A small number for tables.
-    pub const fn index(self) -> usize {
-        self as usize
-    }
 }
 
 /// Why a relay socket could not be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindError {
-    /// Somebody else has the port: another one is tried.
+    /// Another process uses the port: the server tries another port.
     InUse,
-    /// Nothing can be bound there: out of descriptors, or no such address.
+    /// No port of this address can be bound: no descriptors left, or no such address.
     Failed,
 }
 
-/// An ICMP error about a datagram that a relay socket sent. RFC 8656 §11.5.
+/// An ICMP or ICMPv6 error for a datagram that a relay socket sent. RFC 8656 §11.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Icmp {
-    /// ICMP or ICMPv6 type.
+    /// The type.
     pub kind: u8,
-    /// Its code.
+    /// The code.
     pub code: u8,
-    /// The error's own four octets: the next-hop MTU for "fragmentation needed" and "packet too big".
+    /// The four octets behind the checksum: for "fragmentation needed" and "packet too big" the MTU of the next hop.
     pub data: u32,
+}
+
+impl Icmp {
+    /// Returns true for the types that are reported to clients: destination unreachable, packet too big, time exceeded.
+    pub(super) fn is_reported(self, peer: SocketAddr) -> bool {
+        match peer {
+            SocketAddr::V4(_) => matches!(self.kind, 3 | 11),
+            SocketAddr::V6(_) => matches!(self.kind, 1..=3),
+        }
+    }
+
+    /// The Error Data of the ICMP attribute: the next hop's MTU if the error has one, otherwise zero. RFC 8656 §18.13.
+    pub(super) fn error_data(self, peer: SocketAddr) -> u32 {
+        let has_mtu = match peer {
+            SocketAddr::V4(_) => (self.kind, self.code) == (3, 4),
+            SocketAddr::V6(_) => self.kind == 2,
+        };
+        if has_mtu { self.data } else { 0 }
+    }
 }

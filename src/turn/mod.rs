@@ -1,19 +1,32 @@
-//! The TURN protocol as a value: packets and time go in, effects come out. No socket, no clock, no thread, no `async`:
-//! whatever TURN does can be tried in virtual time, millions of steps a second.
+//! The TURN protocol as a value: packets and time go in, effects come out. There is no socket, no clock, no thread and no
+//! `async`, so everything can be tested in virtual time, millions of steps a second.
 //!
 //! *After every call take the effects; before the next wait ask when.*
 //!
 //! ```text
-//!   from_client ─┬─ ChannelData ── route ─────────────────────────────► Forward::ToPeer, or ToClient (the hairpin)
-//!                ├─ Send indication ── permission ────────────────────► Forward::ToPeer
-//!                └─ request ── auth ── method ── table, quota, ports ─► Effect::Send, Bind, Route, …
-//!   from_peer   ──── route or permission ─────────────────────────────► Forward::ToClient
-//!   bound       ──── the Allocate request that waited ────────────────► Effect::Send
-//!   timeout     ──── what has expired ────────────────────────────────► Effect::Unbind, Unroute, Ended
+//!   from_client ─┬─ ChannelData ───── route ───────────────────────────► Forward::ToPeer, or ToClient (the hairpin)
+//!                ├─ Send indication ─ permission ──────────────────────► Forward::ToPeer
+//!                └─ request ───────── auth ─ method ─ quota ─ table ───► Effect::Send, Bind, Route, …
+//!   from_peer   ────── route or permission ───────────────────────────► Forward::ToClient
+//!   bound       ────── the Allocate request that waits for a socket ──► Effect::Send
+//!   timeout     ────── expired allocations ───────────────────────────► Effect::Unbind, Unroute, Ended
 //! ```
 //!
-//! `ls` reads like the index of RFC 8656: [`allocation`], [`permission`], [`channel`]; `method` has one file for each
-//! STUN method.
+//! The folders build on each other in this order; none imports a later one:
+//!
+//! | folder | content |
+//! |---|---|
+//! | `ids` | five-tuples, numbers, time, randomness |
+//! | [`policy`] | what the operator decided: realms, credentials, peers, limits |
+//! | [`auth`] | who sent a request |
+//! | [`quota`] | how much a user may have: allocations, bandwidth, ports |
+//! | [`allocation`] | one allocation: permissions, channels, connections |
+//! | `shared` | what shards have in common: the directory, hairpin routes, keys |
+//! | `table` | the allocations of a shard, its routes and timers |
+//! | `state` | the parts of a shard's protocol and the rules that span them |
+//! | `method` | one file for each STUN method |
+//!
+//! [`Server`] is the face of all this. [`client_state`] is the other end: a client without sockets, for the tools.
 #![cfg_attr(
     not(test),
     deny(
@@ -30,14 +43,10 @@ pub mod client_state;
 pub mod counters;
 pub mod effect;
 pub mod forward;
-mod hairpin;
 pub mod ids;
 mod method;
-mod moving;
 pub mod policy;
 pub mod quota;
-mod respond;
-mod return_path;
 mod server;
 mod shared;
 mod state;
@@ -45,11 +54,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use crate::turn::allocation::record::{AllocationDetail, AllocationRecord, EndReason};
 pub use crate::turn::counters::Counters;
-pub use crate::turn::effect::{
-    AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Icmp,
-};
+pub use crate::turn::effect::{BindError, Effect, Icmp};
 pub use crate::turn::forward::{Forward, Framer, Framing, PayloadHeader};
+pub use crate::turn::ids::connection_id::ConnectionId;
 pub use crate::turn::ids::five_tuple::{Client, FiveTuple, Link, Transport};
 pub use crate::turn::ids::realm::RealmId;
 pub use crate::turn::ids::relayed::{Protocol, RelayedId};
@@ -62,4 +71,3 @@ pub use crate::turn::quota::meter::Meter;
 pub use crate::turn::quota::ports::Ports;
 pub use crate::turn::server::{Server, Setup};
 pub use crate::turn::shared::Shared;
-pub use crate::turn::shared::connection_ids::ConnectionId;

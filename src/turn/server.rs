@@ -1,33 +1,34 @@
 //! The face of the protocol: every input, every output.
 
 use crate::turn::allocation::Allocation;
-use crate::turn::allocation::channel::Channel;
-use crate::turn::allocation::mobility::ForeignClients;
+use crate::turn::allocation::record::{AllocationDetail, AllocationRecord, EndReason};
 use crate::turn::counters::Counters;
-use crate::turn::effect::{AllocationDetail, AllocationRecord, BindError, Effect, EndReason, Icmp};
+use crate::turn::effect::{BindError, Effect, Icmp};
 use crate::turn::forward::Forward;
+use crate::turn::ids::connection_id::ConnectionId;
 use crate::turn::ids::five_tuple::{Client, FiveTuple};
 use crate::turn::ids::random::Random;
 use crate::turn::ids::realm::RealmId;
 use crate::turn::ids::relayed::RelayedId;
-use crate::turn::ids::time::Instant;
+use crate::turn::ids::return_path::ReturnPath;
+use crate::turn::ids::time::{Instant, WallClock};
 use crate::turn::ids::traffic::Volume;
 use crate::turn::method;
 use crate::turn::policy::Policy;
 use crate::turn::policy::realm::Realm;
 use crate::turn::policy::reject::Discard;
 use crate::turn::quota::meter::Meter;
-use crate::turn::respond::Outcome;
-use crate::turn::return_path::ReturnPath;
 use crate::turn::shared::Shared;
-use crate::turn::shared::connection_ids::ConnectionId;
-use crate::turn::state::{Payload, State};
-use crate::turn::table::Table;
+use crate::turn::state::forwarding::Payload;
+use crate::turn::state::output::Output;
+use crate::turn::state::response::Outcome;
+use crate::turn::state::{SerialNumbers, State, forwarding, lifecycle, mobility, response};
+use crate::turn::table::foreign_clients::ForeignClients;
 use crate::turn::table::route::{PeerRoute, Routes};
 use crate::turn::table::timer::Timers;
+use crate::turn::table::{PublishedClients, Table};
 use crate::wire::{
-    AttributeType, ChannelData, Class, Message, Method, Packet, Writer, attribute, channel_data,
-    integrity,
+    AttributeType, ChannelData, Class, Message, Method, Packet, attribute, channel_data, integrity,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -36,77 +37,73 @@ use std::time::Duration;
 
 /// The protocol of one shard.
 ///
-/// Every call but [`Server::take_effects`], [`Server::message`] and the readers makes new effects and forgets the octets
-/// of old ones: take the effects after each.
+/// Every call that takes `&mut self`, except [`Server::take_effects`], may add effects and discards the message octets of
+/// the previous call: take the effects after each call and send their messages before the next.
 #[derive(Debug)]
 pub struct Server {
     state: State,
 }
 
-/// What a server starts from.
+/// What a server starts with.
 #[derive(Debug)]
 pub struct Setup {
-    /// What the operator decided.
+    /// The operator's decisions.
     pub policy: Arc<Policy>,
-    /// What it has in common with the other shards.
+    /// The state that all shards share.
     pub shared: Arc<Shared>,
-    /// Which shard it is.
+    /// The number of this shard.
     pub shard: u16,
-    /// 32 octets of randomness, of its own.
+    /// 32 octets of randomness, different for each shard.
     pub seed: [u8; 32],
-    /// The time of day, since the Unix epoch, when its [`Instant`] is 0.
+    /// The Unix time at `Instant(0)`.
     pub unix_at_epoch: Duration,
 }
 
 impl Server {
     /// A server without allocations.
     pub fn new(setup: Setup) -> Server {
-        let homes = setup
-            .shared
-            .multiple_shards
-            .then(|| (setup.shared.homes.clone(), setup.shard));
+        let Setup {
+            policy,
+            shared,
+            shard,
+            seed,
+            unix_at_epoch,
+        } = setup;
+        let published = shared.multiple_shards.then(|| PublishedClients {
+            directory: shared.directory.clone(),
+            shard,
+        });
         Server {
             state: State {
-                policy: setup.policy,
-                shared: setup.shared,
-                shard: setup.shard,
-                random: Random::new(setup.seed),
-                unix_at_epoch: setup.unix_at_epoch,
-                table: Table::new(homes),
+                policy,
+                shared,
+                shard,
+                random: Random::new(seed),
+                clock: WallClock::new(unix_at_epoch),
+                serials: SerialNumbers::new(shard, unix_at_epoch),
+                table: Table::new(published),
                 routes: Routes::default(),
                 timers: Timers::default(),
-                guests: ForeignClients::default(),
+                foreign_clients: ForeignClients::default(),
                 counters: Arc::default(),
-                effects: Vec::new(),
-                messages: Vec::new(),
-                // Later than all of an earlier run, unless that made more than 16,000 a second all its life.
-                serial: (setup.unix_at_epoch.as_nanos() / SERIAL_NANOSECONDS) as u64 & SERIALS,
+                output: Output::default(),
             },
         }
     }
 
-    /// A datagram, or one message of a stream, from a client.
+    /// Handles a datagram, or one message of a stream, from a client.
     pub fn from_client(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Forward {
-        self.packet(now, client, octets, Via::Socket)
+        self.packet(now, client, octets, Receiver::ThisShard)
     }
 
-    /// The same from a client whose socket another shard reads, and whose home this is or was: what that shard passed on.
-    /// [`Forward::ToShard`] has to be passed back to it, which forgets its guest and decides again.
+    /// Handles a packet that another shard received and forwarded with [`Forward::ToShard`]. If this returns `ToShard` too,
+    /// the client's allocation is not here: tell that shard to call [`Server::remove_foreign_client`] and to handle the
+    /// packet again.
     pub fn from_shard(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Forward {
-        self.packet(now, client, octets, Via::Shard)
+        self.packet(now, client, octets, Receiver::OtherShard)
     }
 
-    fn packet(&mut self, now: Instant, client: &Client, octets: &[u8], via: Via) -> Forward {
-        self.state.messages.clear();
-        match Packet::classify(octets) {
-            Ok(Packet::ChannelData(data)) => self.channel_data(now, client, data, via),
-            Ok(Packet::Message(message)) => self.message_from_client(now, client, &message, via),
-            Ok(Packet::Dtls) => self.state.discard(Discard::Dtls),
-            Err(_) => self.state.discard(Discard::Malformed),
-        }
-    }
-
-    /// A datagram of `length` octets that a peer sent to a relayed transport address.
+    /// Handles a datagram of `length` octets that a peer sent to a relayed transport address.
     pub fn from_peer(
         &mut self,
         now: Instant,
@@ -114,152 +111,127 @@ impl Server {
         peer: SocketAddr,
         length: usize,
     ) -> Forward {
-        self.state.messages.clear();
-        let peer = self.state.known_as(peer);
-        self.state.forward_to_client(
-            now,
-            relayed,
-            peer,
-            Payload {
-                start: 0,
-                end: length,
-                dont_fragment: false,
-            },
-        )
+        self.state.output.clear_messages();
+        let peer = forwarding::external_peer(&self.state, peer);
+        let payload = Payload {
+            start: 0,
+            end: length,
+            dont_fragment: false,
+        };
+        forwarding::to_client(&mut self.state, now, relayed, peer, payload)
     }
 
-    /// An ICMP error came back for a datagram that a relay socket sent to `peer`: its client is told, if the peer is
-    /// permitted. RFC 8656 §11.5.
+    /// Reports an ICMP error for a datagram from a relay socket to `peer` to the client, if the peer is permitted.
+    /// RFC 8656 §11.5.
     pub fn icmp_error(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, icmp: Icmp) {
-        self.state.messages.clear();
-        let relevant = if peer.is_ipv4() {
-            matches!(icmp.kind, 3 | 11)
-        } else {
-            matches!(icmp.kind, 1..=3)
-        };
-        let Some(id) = self
-            .state
-            .table
-            .relayed(relayed)
-            .map(|relayed| relayed.allocation)
-            .filter(|_| relevant)
-        else {
+        let state = &mut self.state;
+        state.output.clear_messages();
+        if !icmp.is_reported(peer) {
             return;
-        };
-        let peer = self.state.known_as(peer);
-        if !self.state.admits(now, id, peer) {
-            return self.state.counters.count_discard(Discard::NoPermission);
         }
-        let Some(client) = self.state.table.get(id).map(|allocation| allocation.client) else {
+        let Some(id) = state.table.socket(relayed).map(|socket| socket.allocation) else {
             return;
         };
-        // Error Data is the next hop's MTU where the error has one, and zero otherwise (§18.13).
-        let too_big = if peer.is_ipv4() {
-            (icmp.kind, icmp.code) == (3, 4)
-        } else {
-            icmp.kind == 2
+        let peer = forwarding::external_peer(state, peer);
+        if !forwarding::has_permission(state, now, id, peer) {
+            return state.counters.count_discard(Discard::NoPermission);
+        }
+        let Some(client) = state.table.get(id).map(|allocation| allocation.client) else {
+            return;
         };
-        let data = if too_big { icmp.data } else { 0 };
-        let transaction = self.state.random.octets();
-        let mut writer = Writer::new(
-            &mut self.state.messages,
-            Class::Indication,
-            Method::DATA,
-            &transaction,
-        );
+        let transaction = state.random.octets();
+        let mut writer = state
+            .output
+            .message_writer(Class::Indication, Method::DATA, &transaction);
         writer.xor_address(AttributeType::XOR_PEER_ADDRESS, peer);
-        writer.attribute(
-            AttributeType::ICMP,
-            &attribute::icmp(icmp.kind, icmp.code, data.to_be_bytes()),
-        );
+        let value = attribute::icmp(icmp.kind, icmp.code, icmp.error_data(peer).to_be_bytes());
+        writer.attribute(AttributeType::ICMP, &value);
         let message = writer.finish();
-        self.state.effects.push(Effect::Send {
-            to: client,
-            from: None,
-            message,
-        });
+        state.output.send(client, None, message);
     }
 
-    /// How an [`Effect::Bind`] went.
+    /// Handles the outcome of an [`Effect::Bind`].
     pub fn bound(&mut self, now: Instant, relayed: RelayedId, outcome: Result<(), BindError>) {
-        self.state.messages.clear();
+        self.state.output.clear_messages();
         method::allocate::bound(&mut self.state, now, relayed, outcome);
     }
 
-    /// How an [`Effect::Connect`] went. RFC 6062 §5.2.
+    /// Handles the outcome of an [`Effect::Connect`]. RFC 6062 §5.2.
     pub fn connected(&mut self, now: Instant, connection: ConnectionId, succeeded: bool) {
-        self.state.messages.clear();
+        self.state.output.clear_messages();
         method::connect::connected(&mut self.state, now, connection, succeeded);
     }
 
-    /// A peer connected to a relayed address of a TCP relay. `None` when the connection must be closed at once; else it
-    /// is kept, with what it sends unread, until [`Effect::Splice`] or [`Effect::CloseConnection`]. RFC 6062 §5.3.
+    /// Handles a peer's connection to the relayed address of a TCP relay. Returns `None` if the connection must be closed.
+    /// Otherwise keep the connection, without reading from it, until [`Effect::Splice`] or [`Effect::CloseConnection`].
+    /// RFC 6062 §5.3.
     pub fn accepted(
         &mut self,
         now: Instant,
         relayed: RelayedId,
         peer: SocketAddr,
     ) -> Option<ConnectionId> {
-        self.state.messages.clear();
+        self.state.output.clear_messages();
         method::connect::accepted(&mut self.state, now, relayed, peer)
     }
 
-    /// A data connection closed, at either end.
+    /// Handles the close of a data connection at either end.
     pub fn connection_closed(&mut self, connection: ConnectionId) {
-        self.state.messages.clear();
-        self.state.forget_connection(connection);
+        self.state.output.clear_messages();
+        lifecycle::remove_connection(&mut self.state, connection);
     }
 
-    /// Does no longer pass on what a client sends.
-    pub fn remove_foreign_client(&mut self, client: &Client) {
-        self.state.guests.forget(&client.five_tuple);
-    }
-
-    /// A client's connection closed: its allocation ends with it, unless the client may come back with a ticket.
-    /// The shard where its allocation lives, if that is another: it must be told.
+    /// Handles the close of a client's connection. The allocation ends unless the client can return with a ticket. Returns
+    /// the shard that has the client's allocation if it is another one, which must be told.
     pub fn client_disconnected(&mut self, now: Instant, client: &Client) -> Option<u16> {
-        self.state.messages.clear();
-        let home = self.state.guests.home(now, &client.five_tuple);
-        self.state.client_gone(now, &client.five_tuple);
-        home
+        let state = &mut self.state;
+        state.output.clear_messages();
+        let owner = state.foreign_clients.shard_of(now, &client.five_tuple);
+        mobility::disconnect(state, now, &client.five_tuple);
+        owner
     }
 
-    /// Does what is due.
+    /// Stops forwarding what a client sends to another shard.
+    pub fn remove_foreign_client(&mut self, client: &Client) {
+        self.state.foreign_clients.remove(&client.five_tuple);
+    }
+
+    /// Handles the timers that are due.
     pub fn timeout(&mut self, now: Instant) {
-        self.state.messages.clear();
-        self.state.expire(now);
+        self.state.output.clear_messages();
+        lifecycle::expire(&mut self.state, now);
     }
 
-    /// When [`Server::timeout`] is to be called next.
+    /// When [`Server::timeout`] must be called next.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.state.timers.next()
+        self.state.timers.next_due()
     }
 
-    /// Moves the effects of the last call behind those in `into`.
+    /// Appends the effects of the previous calls to `into`.
     pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
-        into.append(&mut self.state.effects);
+        self.state.output.take_effects(into);
     }
 
-    /// The octets of an [`Effect::Send`], until the next call that makes effects.
-    pub fn message(&self, at: &Range<usize>) -> &[u8] {
-        self.state.messages.get(at.clone()).unwrap_or_default()
+    /// The octets of an [`Effect::Send`], valid until the next call that adds effects.
+    pub fn message(&self, range: &Range<usize>) -> &[u8] {
+        self.state.output.message(range)
     }
 
     /// Ends all allocations.
-    pub fn end_all(&mut self, now: Instant, end: EndReason) {
-        self.state.messages.clear();
+    pub fn end_all(&mut self, now: Instant, reason: EndReason) {
+        self.state.output.clear_messages();
         let all: Vec<_> = self.state.table.iter().map(|(id, _)| id).collect();
         for id in all {
-            self.state.end(now, id, end);
+            lifecycle::end(&mut self.state, now, id, reason);
         }
     }
 
     /// Ends the allocation with this [`AllocationRecord::id`]. Returns false if there is none.
     pub fn end_allocation(&mut self, now: Instant, id: u64, reason: EndReason) -> bool {
-        self.state.messages.clear();
+        self.state.output.clear_messages();
         let found = self.state.table.find_serial(id);
         if let Some(found) = found {
-            self.state.end(now, found, reason);
+            lifecycle::end(&mut self.state, now, found, reason);
         }
         found.is_some()
     }
@@ -270,7 +242,7 @@ impl Server {
         let found = table.find_serial(id)?;
         let allocation = table.get(found)?;
         let mut detail = allocation.detail(now, table.externals(found));
-        detail.record.traffic.to_client += self.by_doors(allocation);
+        detail.record.traffic.to_client += self.hairpin_traffic(allocation);
         Some(detail)
     }
 
@@ -288,94 +260,105 @@ impl Server {
         let page = table.iter_after(after).take(limit);
         page.map(|(id, allocation)| {
             let mut record = allocation.record(now, table.externals(id), None);
-            record.traffic.to_client += self.by_doors(allocation);
-            *record
+            record.traffic.to_client += self.hairpin_traffic(allocation);
+            record
         })
         .collect()
     }
 
-    /// Whether the five-tuple has an allocation.
+    /// Traffic that other shards delivered and that is not yet added to the allocation's.
+    fn hairpin_traffic(&self, allocation: &Allocation) -> Volume {
+        let mut traffic = Volume::default();
+        for key in &allocation.hairpin_routes {
+            traffic += self.state.shared.hairpin_routes.traffic(*key);
+        }
+        traffic
+    }
+
+    /// The number of allocations.
+    pub fn allocation_count(&self) -> usize {
+        self.state.table.count()
+    }
+
+    /// Returns true if the five-tuple has an allocation on this shard.
     pub fn has_allocation(&self, client: &FiveTuple) -> bool {
-        self.state.table.of_client(client).is_some()
+        self.state.table.find_client(client).is_some()
     }
 
-    /// The other shard whose client this is, if it is none of this one's.
+    /// The other shard that has the five-tuple's allocation, if this one does not have it.
     pub fn owning_shard(&self, client: &FiveTuple) -> Option<u16> {
-        self.state.table.elsewhere(client)
+        self.state.table.other_shard_of(client)
     }
 
-    /// Whether the five-tuple has an allocation, here or, of a guest, at home.
+    /// Returns true if the five-tuple has an allocation on this shard, or if its packets are forwarded to the shard that
+    /// has it.
     pub fn is_known_client(&self, client: &FiveTuple) -> bool {
-        self.has_allocation(client) || self.state.guests.has(client)
+        self.has_allocation(client) || self.state.foreign_clients.contains(client)
     }
 
-    /// Goes by a new policy from here on. What was granted stays granted, and under the rules of its realm.
+    /// The clients of all allocations, and the five-tuples that they are moving to.
+    pub fn clients(&self) -> impl Iterator<Item = Client> {
+        self.state
+            .table
+            .iter()
+            .flat_map(|(_, allocation)| [Some(allocation.client), allocation.arriving()])
+            .flatten()
+    }
+
+    /// Replaces the policy. Allocations keep what they were granted, and the rules of their realm: a realm that is gone
+    /// from the policy but has allocations is kept in [`Policy::retired`].
     pub fn replace_policy(&mut self, mut policy: Arc<Policy>) {
         let old = &self.state.policy;
-        let kept = |realm: &&Arc<Realm>| policy.realms.iter().any(|other| other.name == realm.name);
-        let lives = |realm: &&Arc<Realm>| {
-            self.state
-                .table
-                .iter()
-                .any(|(_, one)| one.owner.realm == realm.name)
+        let remains =
+            |realm: &Arc<Realm>| policy.realms.iter().any(|other| other.name == realm.name);
+        let has_allocations = |realm: &&Arc<Realm>| {
+            let mut allocations = self.state.table.iter();
+            allocations.any(|(_, allocation)| allocation.owner.realm == realm.name)
         };
-        let gone = old
+        let retired: Vec<_> = old
             .realms
             .iter()
             .chain(&old.retired)
-            .filter(|realm| !kept(realm));
-        let retired: Vec<_> = gone.filter(lives).cloned().collect();
+            .filter(|realm| !remains(realm))
+            .filter(has_allocations)
+            .cloned()
+            .collect();
         if !retired.is_empty() {
             Arc::make_mut(&mut policy).retired = retired;
         }
         self.state.policy = policy;
     }
 
-    /// The realm that a TLS server name chooses by the present policy, for [`Client::realm`].
+    /// The realm that a TLS server name selects under the current policy, for [`Client::realm`].
     pub fn realm_of_server_name(&self, name: &str) -> Option<RealmId> {
         let realm = self.state.policy.realm_of_server_name(name)?;
         self.state.shared.realm_ids.id(&realm.name)
     }
 
-    /// Counts an answer to a client whose address is not verified; returns false if it must not be sent, because its
-    /// source prefix exceeds the limit.
+    /// Takes a permit for a response to a client whose address is not verified. Returns false if the response must not be
+    /// sent, because the source prefix exceeds the limit.
     pub fn allows_unverified_answer(&self, now: Instant, client: IpAddr) -> bool {
         self.state.shared.answer_rate.allows(now, client)
     }
 
-    /// The time of day at the epoch of [`Instant`], when the clock was set.
+    /// Sets the Unix time at `Instant(0)`, after the system's clock was set.
     pub fn set_unix_epoch(&mut self, unix_at_epoch: Duration) {
-        self.state.unix_at_epoch = unix_at_epoch;
+        self.state.clock = WallClock::new(unix_at_epoch);
     }
 
-    /// What has been counted.
+    /// The Unix time at `now`.
+    pub fn unix_time(&self, now: Instant) -> Duration {
+        self.state.clock.unix_time(now)
+    }
+
+    /// The counters of this shard.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.state.counters
     }
 
-    /// The allocations that live.
-    pub fn records(&self, now: Instant) -> impl Iterator<Item = Box<AllocationRecord>> {
-        let table = &self.state.table;
-        table.iter().map(move |(id, allocation)| {
-            let mut record = allocation.record(now, table.externals(id), None);
-            record.traffic.to_client += self.by_doors(allocation);
-            record
-        })
-    }
-
-    /// What other shards brought an allocation's client that the allocation does not know of yet.
-    fn by_doors(&self, allocation: &Allocation) -> Volume {
-        let mut all = Volume::default();
-        allocation
-            .doors
-            .iter()
-            .for_each(|(relayed, peer)| all += self.state.shared.doors.came_in(*relayed, *peer));
-        all
-    }
-
-    /// What a data connection draws from, where its allocation is limited.
+    /// The meter of a data connection, if its allocation has a bandwidth limit.
     pub fn meter(&self, connection: ConnectionId) -> Option<Meter> {
-        let id = self.state.table.of_connection(connection)?;
+        let id = self.state.table.find_connection(connection)?;
         self.state.table.get(id)?.grant.meter().cloned()
     }
 
@@ -386,7 +369,7 @@ impl Server {
         to_peer: u64,
         to_client: u64,
     ) {
-        let Some(id) = self.state.table.of_connection(connection) else {
+        let Some(id) = self.state.table.find_connection(connection) else {
             return;
         };
         let Some(allocation) = self.state.table.get_mut(id) else {
@@ -403,32 +386,30 @@ impl Server {
             .add(to_client);
     }
 
-    /// The time of day.
-    pub fn unix_time(&self, now: Instant) -> Duration {
-        self.state.unix(now)
+    fn packet(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        octets: &[u8],
+        receiver: Receiver,
+    ) -> Forward {
+        self.state.output.clear_messages();
+        match Packet::classify(octets) {
+            Ok(Packet::ChannelData(data)) => self.channel_data(now, client, data, receiver),
+            Ok(Packet::Message(message)) => self.stun_message(now, client, &message, receiver),
+            // The caller decrypts DTLS; a record that arrives here came where DTLS is not spoken.
+            Ok(Packet::Dtls) => forwarding::discard(&self.state, Discard::Dtls),
+            Err(_) => forwarding::discard(&self.state, Discard::Malformed),
+        }
     }
 
-    /// The clients of the allocations that live, and of those that move here.
-    pub fn clients(&self) -> impl Iterator<Item = Client> {
-        self.state
-            .table
-            .iter()
-            .flat_map(|(_, allocation)| [Some(allocation.client), allocation.arriving()])
-            .flatten()
-    }
-
-    /// How many allocations live.
-    pub fn allocation_count(&self) -> usize {
-        self.state.table.count()
-    }
-
-    /// ChannelData from a client: the fast path. RFC 8656 §12.6.
+    /// The fast path. RFC 8656 §12.6.
     fn channel_data(
         &mut self,
         now: Instant,
         client: &Client,
         data: ChannelData,
-        via: Via,
+        receiver: Receiver,
     ) -> Forward {
         let state = &mut self.state;
         let Some(route) = state
@@ -436,111 +417,110 @@ impl Server {
             .to_peer(&client.five_tuple, data.number)
             .filter(|route| now < route.expires)
         else {
-            return self.no_route(now, client, data.number, via);
+            return self.without_route(now, client, data.number, receiver);
         };
         let PeerRoute {
             allocation,
             relayed,
             peer,
-            reach,
+            scope,
             arriving,
             ..
         } = *route;
         if arriving {
-            state.arrive(now, allocation);
+            mobility::complete_move(state, now, allocation);
         }
-        if !state.note_to_peer(now, allocation, client, data.payload.len()) {
-            return state.discard(Discard::Bandwidth);
+        if !forwarding::count_to_peer(state, now, allocation, client, data.payload.len()) {
+            return forwarding::discard(state, Discard::Bandwidth);
         }
-        let (start, end) = (
-            channel_data::HEADER,
-            channel_data::HEADER + data.payload.len(),
-        );
-        state.forward_to_peer(
-            now,
-            relayed,
-            peer,
-            reach,
-            Payload {
-                start,
-                end,
-                dont_fragment: false,
-            },
-        )
+        let payload = Payload {
+            start: channel_data::HEADER,
+            end: channel_data::HEADER + data.payload.len(),
+            dont_fragment: false,
+        };
+        forwarding::to_peer(state, now, relayed, peer, scope, payload)
     }
 
-    /// Says why ChannelData has nowhere to go.
-    fn no_route(&mut self, now: Instant, client: &Client, number: u16, via: Via) -> Forward {
-        if let Some(shard) = self.home(now, client, via) {
+    /// The verdict on ChannelData without a valid route.
+    fn without_route(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        number: u16,
+        receiver: Receiver,
+    ) -> Forward {
+        if let Some(shard) = self.shard_of_foreign_client(now, client, receiver) {
             return Forward::ToShard { shard };
         }
-        let id = self.state.table.of_client(&client.five_tuple);
-        let Some(allocation) = id.and_then(|id| self.state.table.get(id)) else {
-            return self.state.not_here(client);
+        let state = &self.state;
+        let id = state.table.find_client(&client.five_tuple);
+        let Some(allocation) = id.and_then(|id| state.table.get(id)) else {
+            return forwarding::unknown_client(state, client);
         };
-        let bound = |channel: &Channel| channel.number == number;
-        let discard = if allocation.channels.iter().any(bound) {
+        let discard = if allocation.channels.contains(number) {
             Discard::NoPermission
         } else {
             Discard::NoChannel
         };
-        self.state.discard(discard)
+        forwarding::discard(state, discard)
     }
 
-    fn message_from_client(
+    fn stun_message(
         &mut self,
         now: Instant,
         client: &Client,
         message: &Message,
-        via: Via,
+        receiver: Receiver,
     ) -> Forward {
         if !integrity::fingerprint_matches(message) {
-            return self.state.discard(Discard::Fingerprint);
+            return forwarding::discard(&self.state, Discard::Fingerprint);
         }
         if message.method() != Method::BINDING
-            && let Some(shard) = self.home(now, client, via)
+            && let Some(shard) = self.shard_of_foreign_client(now, client, receiver)
         {
             return Forward::ToShard { shard };
         }
+        let state = &mut self.state;
         match (message.class(), message.method()) {
             (Class::Request, _) => {}
             (Class::Indication, Method::SEND) => {
-                return method::send::relay(&mut self.state, now, client, message);
+                return method::send::handle(state, now, client, message);
             }
-            // A keep-alive, which wants nothing but to have passed. RFC 8489 §5.
+            // A keep-alive, which refreshes bindings of NATs by having passed. RFC 8489 §5.
             (Class::Indication, Method::BINDING) => return Forward::Answered,
-            _ => return self.state.discard(Discard::NotForServers),
+            (Class::Indication | Class::Success | Class::Error, _) => {
+                return forwarding::discard(state, Discard::NotForServers);
+            }
         }
-        let mut path = ReturnPath::of(client, message);
-        path.passed = matches!(via, Via::Shard);
-        match method::answer(&mut self.state, now, message, &mut path) {
-            Ok(Outcome::Later) => {}
-            Ok(Outcome::Reply(reply)) => self.state.respond(now, &path, &Ok(reply)),
-            Ok(Outcome::Elsewhere(shard)) => return Forward::ToShard { shard },
-            Err(reject) => self.state.respond(now, &path, &Err(reject)),
+        let mut path = ReturnPath::new(client, message);
+        path.from_shard = receiver == Receiver::OtherShard;
+        match method::handle(state, now, message, &mut path) {
+            Ok(Outcome::Pending) => {}
+            Ok(Outcome::Success(success)) => response::send(state, now, &path, &Ok(success)),
+            Ok(Outcome::OtherShard(shard)) => return Forward::ToShard { shard },
+            Err(reject) => response::send(state, now, &path, &Err(reject)),
         }
         Forward::Answered
     }
 
-    /// The shard to which a client's packets are to be passed.
-    fn home(&mut self, now: Instant, client: &Client, via: Via) -> Option<u16> {
-        match via {
-            Via::Socket => self.state.guests.home(now, &client.five_tuple),
-            Via::Shard => None,
+    /// The shard to forward a client's packet to. A packet that was forwarded already is not forwarded again, or two shards
+    /// could send it back and forth.
+    fn shard_of_foreign_client(
+        &mut self,
+        now: Instant,
+        client: &Client,
+        receiver: Receiver,
+    ) -> Option<u16> {
+        match receiver {
+            Receiver::ThisShard => self.state.foreign_clients.shard_of(now, &client.five_tuple),
+            Receiver::OtherShard => None,
         }
     }
 }
 
-/// Who read a packet.
-#[derive(Clone, Copy)]
-enum Via {
-    /// This shard.
-    Socket,
-    /// Another, which passed it on.
-    Shard,
+/// The shard that received a packet from the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receiver {
+    ThisShard,
+    OtherShard,
 }
-
-/// A new run's serial numbers begin at the time of day in such steps: 16,000 a second.
-const SERIAL_NANOSECONDS: u128 = 62_500;
-/// What a serial number has room for beside the shard.
-const SERIALS: u64 = (1 << 48) - 1;

@@ -1,4 +1,4 @@
-//! The protocol in virtual time: a server and its clients, no socket between them.
+//! The protocol in virtual time: a server and its clients without sockets.
 
 use crate::turn::client_state;
 use crate::turn::client_state::{Answer, Event, Login, Request};
@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A server, the time, and what its relay sockets are bound to.
+/// A server, the time, and its relay sockets.
 struct World {
     server: Server,
     policy: Policy,
@@ -95,9 +95,9 @@ impl World {
     }
 
     fn give(&mut self, from: &Client, octets: &[u8]) -> Forward {
-        let onward = self.server.from_client(self.now, from, octets);
+        let forward = self.server.from_client(self.now, from, octets);
         self.settle();
-        onward
+        forward
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -106,7 +106,7 @@ impl World {
         self.settle();
     }
 
-    /// Asks until the server's last word.
+    /// Sends a request and answers challenges until it is granted or refused.
     fn ask(
         &mut self,
         from: &Client,
@@ -175,7 +175,7 @@ fn allocated() -> (World, Client, client_state::ClientState, SocketAddr) {
 }
 
 #[test]
-fn an_allocation_carries_data_both_ways_and_expires() {
+fn an_allocation_relays_in_both_directions_until_it_expires() {
     let (mut world, here, mut client, relayed) = allocated();
     let peer: SocketAddr = PEER.parse().unwrap();
     let socket = world.socket(relayed);
@@ -244,7 +244,7 @@ fn an_allocation_carries_data_both_ways_and_expires() {
 }
 
 #[test]
-fn two_allocations_meet_without_leaving_the_server() {
+fn data_between_two_allocations_does_not_leave_the_server() {
     let (mut world, here, mut client, relayed) = allocated();
     let (there, mut other) = (at(6000), user());
     let request = Request::Allocate {
@@ -270,7 +270,7 @@ fn two_allocations_meet_without_leaving_the_server() {
     assert_eq!(
         world.give(&here, &message),
         Forward::Discarded(Discard::NoPermission),
-        "the other has not permitted it"
+        "without a permission of the other"
     );
     world
         .ask(
@@ -297,12 +297,12 @@ fn two_allocations_meet_without_leaving_the_server() {
     assert_eq!(
         world.give(&here, &message),
         Forward::Discarded(Discard::PeerRefused),
-        "nobody is there any more"
+        "the other allocation has ended"
     );
 }
 
 #[test]
-fn an_own_address_is_permitted_only_where_a_relayed_one_lives() {
+fn an_own_address_is_permitted_only_if_it_is_a_live_relayed_address() {
     let (mut world, here, mut client, relayed) = allocated();
     let mut permit = |peer: SocketAddr| {
         let peers = vec![peer];
@@ -330,7 +330,7 @@ fn an_own_address_is_permitted_only_where_a_relayed_one_lives() {
 }
 
 #[test]
-fn refreshing_over_and_over_leaves_one_timer() {
+fn repeated_refreshes_leave_one_timer() {
     let (mut world, here, mut client, _) = allocated();
     for _ in 0..100 {
         world.pass(1);
@@ -346,7 +346,7 @@ fn refreshing_over_and_over_leaves_one_timer() {
 }
 
 #[test]
-fn the_last_port_is_followed_by_508_and_comes_back() {
+fn an_allocation_without_a_free_port_gets_508_until_one_is_released() {
     let mut world = World::new();
     let allocate = || Request::Allocate {
         family: None,
@@ -368,7 +368,7 @@ fn the_last_port_is_followed_by_508_and_comes_back() {
     assert!(world.ask(&here, &mut late, allocate()).is_ok());
 }
 
-/// Asks something that the client cannot: any method, any attributes. Meets the challenge by itself.
+/// Sends a request of any method with any attributes, which [`ClientState`] cannot write, and answers its challenge.
 fn ask_raw(
     world: &mut World,
     from: &Client,
@@ -430,7 +430,7 @@ fn find(attributes: &[(AttributeType, Vec<u8>)], kind: AttributeType) -> Vec<u8>
 }
 
 #[test]
-fn an_allocation_follows_its_client_with_the_first_data() {
+fn the_first_data_from_a_new_five_tuple_completes_a_move() {
     let (mut world, old, new) = (World::new(), at(5000), at(5001));
     let peer: SocketAddr = PEER.parse().unwrap();
     let answer = ask_raw(
@@ -490,7 +490,7 @@ fn an_allocation_follows_its_client_with_the_first_data() {
         end: 3,
         framing: Framing::Channel(0x4000),
     };
-    let onward = Forward::ToPeer {
+    let to_peer = Forward::ToPeer {
         relayed: socket,
         to: peer,
         start: 4,
@@ -501,10 +501,10 @@ fn an_allocation_follows_its_client_with_the_first_data() {
     assert_eq!(
         world.server.from_peer(world.now, socket, peer, 3),
         to(old),
-        "until data comes from the new one"
+        "until data comes from the new five-tuple"
     );
-    assert_eq!(world.give(&old, &data), onward);
-    assert_eq!(world.give(&new, &data), onward);
+    assert_eq!(world.give(&old, &data), to_peer);
+    assert_eq!(world.give(&new, &data), to_peer);
     assert_eq!(world.server.from_peer(world.now, socket, peer, 3), to(new));
     assert_eq!(
         world.give(&old, &data),
@@ -520,7 +520,7 @@ fn an_allocation_follows_its_client_with_the_first_data() {
 }
 
 #[test]
-fn a_ticket_of_another_shard_makes_a_guest() {
+fn a_ticket_of_another_shard_makes_a_foreign_client_only_over_a_connection() {
     let mut world = World::new();
     let ticket = crate::turn::shared::mobility_ticket::Ticket {
         shard: 1,
@@ -550,9 +550,10 @@ fn a_ticket_of_another_shard_makes_a_guest() {
     }
 }
 
-/// Who moves, or binds a data connection, writes from where nobody is known: the allocation is known by ticket and number.
+/// A client that moves, or that binds a data connection, sends from a five-tuple without an allocation. The ticket and the
+/// connection number name the owner, whose key stays valid.
 #[test]
-fn a_call_moves_and_connects_after_its_realm_is_gone() {
+fn an_owner_moves_and_binds_connections_after_its_realm_is_removed() {
     let (mut world, old, new) = (World::new(), over_tcp(5000), over_tcp(5001));
     let answer = ask_raw(
         &mut world,
@@ -586,7 +587,7 @@ fn a_call_moves_and_connects_after_its_realm_is_gone() {
     world.settle();
     world.sent.clear();
     let number = connection.0.to_be_bytes();
-    // A nonce is for one address: on the connection of its own the first request meets 438, for the realm that it named.
+    // A nonce is valid for one address. The first request on the new connection gets 438, with the realm that it named.
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Class::Request, Method::CONNECTION_BIND, &[1; 12]);
     writer
@@ -619,7 +620,7 @@ fn over_tcp(port: u16) -> Client {
 }
 
 #[test]
-fn a_tcp_relay_connects_and_is_bound_by_its_user_only_once() {
+fn a_data_connection_is_bound_once_and_ends_with_its_allocation() {
     let mut world = World::new();
     let (control, data) = (over_tcp(5000), over_tcp(5001));
     let peer: SocketAddr = PEER.parse().unwrap();
@@ -662,7 +663,7 @@ fn a_tcp_relay_connects_and_is_bound_by_its_user_only_once() {
 }
 
 #[test]
-fn a_data_connection_that_nobody_binds_is_closed_after_30_seconds() {
+fn an_unbound_data_connection_is_closed_after_30_seconds() {
     let mut world = World::new();
     let control = over_tcp(5000);
     let peer: SocketAddr = PEER.parse().unwrap();
@@ -697,7 +698,7 @@ fn a_data_connection_that_nobody_binds_is_closed_after_30_seconds() {
 }
 
 #[test]
-fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
+fn a_hairpin_route_to_another_shard_obeys_its_permissions() {
     let shared = Arc::new(Shared::new(
         Ports::new(World::addresses(), 50_000..=50_099),
         [7; 32],
@@ -733,7 +734,7 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
     .unwrap();
     let data = [0x40, 0, 0, 2, 1, 2];
     let socket = a.socket(from);
-    let long_way = Forward::ToPeer {
+    let through_the_kernel = Forward::ToPeer {
         relayed: socket,
         to,
         start: 4,
@@ -742,8 +743,8 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
     };
     assert_eq!(
         a.give(&here, &data),
-        long_way,
-        "no door: the other shard decides"
+        through_the_kernel,
+        "without a route the other shard decides"
     );
     b.ask(
         &there,
@@ -781,7 +782,11 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
         )
         .unwrap();
     }
-    assert_eq!(a.give(&here, &data), long_way, "its permission expired");
+    assert_eq!(
+        a.give(&here, &data),
+        through_the_kernel,
+        "its permission expired"
+    );
     b.ask(
         &there,
         &mut bob,
@@ -792,7 +797,7 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
     let record = b.server.records(b.now).next().unwrap();
     assert_eq!(
         record.traffic.to_client.packets, 3,
-        "what came in by the doors, since they were renewed too"
+        "including what was counted in routes that were renewed since"
     );
     b.ask(&there, &mut bob, Request::Refresh { lifetime: 0 })
         .unwrap();
@@ -803,7 +808,7 @@ fn the_hairpin_leads_to_another_shard_and_obeys_its_rules() {
 }
 
 #[test]
-fn more_than_the_bandwidth_is_dropped_and_counted() {
+fn payload_over_the_bandwidth_and_new_peers_over_the_rate_are_dropped() {
     let mut world = World::new();
     let mut policy = world.policy.clone();
     policy.limits.bandwidth.allocation = Some(10_000);
@@ -832,18 +837,18 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
         )
         .unwrap();
     let message = [&[0x40, 0, 0, 100][..], &[0; 100]].concat();
-    let onward = |world: &mut World| {
+    let forwarded = |world: &mut World| {
         (0..20)
             .filter(|_| matches!(world.give(&here, &message), Forward::ToPeer { .. }))
             .count()
     };
-    assert_eq!(onward(&mut world), 10, "100 ms of it");
+    assert_eq!(forwarded(&mut world), 10, "a burst of 100 ms");
     assert_eq!(
         world.give(&here, &message),
         Forward::Discarded(Discard::Bandwidth)
     );
     world.pass(1);
-    assert_eq!(onward(&mut world), 10);
+    assert_eq!(forwarded(&mut world), 10);
     world.pass(1);
     let mut scan = |port| {
         let mut out = Vec::new();
@@ -853,13 +858,13 @@ fn more_than_the_bandwidth_is_dropped_and_counted() {
     let reached = (1..100)
         .filter(|port| matches!(scan(*port), Forward::ToPeer { .. }))
         .count();
-    assert_eq!(reached, 5, "new peers a second");
+    assert_eq!(reached, 5, "new peers per second");
     assert_eq!(scan(99), Forward::Discarded(Discard::PeerRate));
 }
 
-/// "Existing allocations live on under the grant they got": user, realm and SHA-1 may all be taken away.
+/// A reload may remove the user, the realm and SHA-1: existing allocations keep what they were granted.
 #[test]
-fn an_allocation_outlives_its_realm() {
+fn an_allocation_outlives_its_realm_under_the_rules_of_that_realm() {
     let mut world = World::new();
     let (here, mut client) = (at(5000), user());
     world
@@ -885,7 +890,7 @@ fn an_allocation_outlives_its_realm() {
     };
     assert!(
         world.ask(&here, &mut client, foreign).is_err(),
-        "under its own realm's rules"
+        "the rules of its own realm hold"
     );
     let peer: SocketAddr = PEER.parse().unwrap();
     let more = || {
@@ -900,7 +905,7 @@ fn an_allocation_outlives_its_realm() {
     for request in more() {
         world.ask(&here, &mut client, request).unwrap();
     }
-    // The nonce is stale the second time: the challenge names the realm for which the client has the key.
+    // The second time the nonce is stale: the challenge must name the realm for which the client has the key.
     for _ in 0..2 {
         world.pass(3000);
         for request in more() {
@@ -926,7 +931,7 @@ fn an_allocation_outlives_its_realm() {
 }
 
 #[test]
-fn a_ticket_is_not_spent_on_a_refused_request() {
+fn a_rejected_request_does_not_spend_its_ticket() {
     let (mut world, old, new) = (World::new(), at(5000), at(5001));
     let answer = ask_raw(
         &mut world,
@@ -945,7 +950,7 @@ fn a_ticket_is_not_spent_on_a_refused_request() {
 }
 
 #[test]
-fn whoever_comes_where_a_client_went_is_somebody_else() {
+fn a_new_connection_from_the_same_address_is_another_client_until_it_shows_the_ticket() {
     let (mut world, here) = (World::new(), over_tcp(5000));
     let peer: SocketAddr = PEER.parse().unwrap();
     let answer = ask_raw(
@@ -982,7 +987,7 @@ fn whoever_comes_where_a_client_went_is_somebody_else() {
     assert_eq!(
         lost,
         Forward::Discarded(Discard::NoPermission),
-        "there is nobody to take it"
+        "the client is detached"
     );
     ask_raw(
         &mut world,
@@ -991,7 +996,7 @@ fn whoever_comes_where_a_client_went_is_somebody_else() {
         &[(AttributeType::MOBILITY_TICKET, &ticket)],
     )
     .unwrap();
-    let onward = Forward::ToPeer {
+    let to_peer = Forward::ToPeer {
         relayed: socket,
         to: peer,
         start: 4,
@@ -1000,13 +1005,13 @@ fn whoever_comes_where_a_client_went_is_somebody_else() {
     };
     assert_eq!(
         world.give(&again, &data),
-        onward,
-        "it came back, to where it was"
+        to_peer,
+        "with the ticket the allocation is restored"
     );
 }
 
 #[test]
-fn datagrams_do_not_reach_a_tcp_relay() {
+fn a_udp_relay_cannot_reach_the_port_of_a_tcp_relay() {
     let (mut world, control) = (World::new(), over_tcp(7000));
     ask_raw(&mut world, &control, Method::ALLOCATE, &[TCP]).unwrap();
     let listening = world.sockets[0].1;
@@ -1032,7 +1037,7 @@ fn datagrams_do_not_reach_a_tcp_relay() {
     assert_eq!(
         bound,
         Err(ErrorCode::FORBIDDEN),
-        "no datagram socket of ours is there"
+        "no UDP relay has this port"
     );
 }
 
@@ -1053,7 +1058,7 @@ fn pages_list_every_living_allocation_once_in_order_of_id() {
     let [_, cursor] = ids(&first)[..] else {
         panic!()
     };
-    // The allocation at the cursor ends and a new one takes its place in the table.
+    // The allocation at the cursor ends, and a new one reuses its index in the table.
     assert!(
         world
             .server
@@ -1062,7 +1067,7 @@ fn pages_list_every_living_allocation_once_in_order_of_id() {
     world.settle();
     world.ask(&at(7000), &mut user(), allocate()).unwrap();
     let rest = world.server.list_allocations(world.now, cursor, 100);
-    assert_eq!(rest.len(), 4, "the three that were left and the new one");
+    assert_eq!(rest.len(), 4, "the remaining three and the new one");
     assert!(ids(&rest).is_sorted() && ids(&rest)[0] > cursor);
     assert!(
         world
@@ -1097,4 +1102,47 @@ fn an_allocation_is_found_by_its_id_while_it_lives() {
             .server
             .end_allocation(world.now, id, EndReason::Closed)
     );
+}
+
+#[test]
+fn requests_of_unknown_methods_are_discarded() {
+    let (mut world, here, ..) = allocated();
+    let known = [
+        Method::BINDING,
+        Method::ALLOCATE,
+        Method::REFRESH,
+        Method::CREATE_PERMISSION,
+        Method::CHANNEL_BIND,
+        Method::CONNECT,
+        Method::CONNECTION_BIND,
+    ];
+    for method in (0..0x1000).map(Method).filter(|m| !known.contains(m)) {
+        let mut out = Vec::new();
+        Writer::new(&mut out, Class::Request, method, &[1; 12]).finish();
+        let before = discards(&world, Discard::UnknownMethod);
+        assert_eq!(world.give(&here, &out), Forward::Answered);
+        let after = discards(&world, Discard::UnknownMethod);
+        assert_eq!((after - before, world.sent.len()), (1, 0), "{method:?}");
+    }
+}
+
+fn discards(world: &World, discard: Discard) -> u64 {
+    world.server.counters().discards[discard.index()].get()
+}
+
+/// The realm of a connection is known by its name, because a reload may change its position.
+#[test]
+fn a_connection_keeps_its_realm_when_a_reload_inserts_another_in_front() {
+    let realm = |name: &str| {
+        let mut realm = Realm::new(name);
+        realm.server_names = vec![format!("{name}.example")];
+        Arc::new(realm)
+    };
+    let mut policy = World::new().policy;
+    policy.realms = vec![realm("first"), realm("second")];
+    let mut client = over_tcp(5000);
+    client.realm = policy.realm_of_server_name("second.example");
+    policy.realms.insert(0, realm("inserted"));
+    let offered = policy.realm_for(&client, None).unwrap();
+    assert_eq!(&*offered.name, "second");
 }

@@ -2,7 +2,7 @@
 
 use crate::support::codec::*;
 use crate::world::{CLIENT, Destination, OTHER_CLIENT, PEER, PEER_V6, UNIX, World};
-use hairpin::turn::policy::Discovery;
+use hairpin::turn::policy::discovery::Discovery;
 use hairpin::turn::policy::realm::Realm;
 use hairpin::turn::{Discard, Effect, Transport};
 use std::net::SocketAddr;

@@ -703,7 +703,7 @@ impl World {
         self.settle(&mut Seen::default(), Binds(0));
         self.now = self.now + Duration::from_secs(31);
         self.server.timeout(self.now);
-        self.shared.reservations.expire(self.now);
+        self.shared.reservations.release_expired(self.now);
         let left = (
             self.sockets.len(),
             self.shared.ports.taken(),

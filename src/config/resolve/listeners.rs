@@ -5,7 +5,7 @@ use crate::config::resolver::Resolver;
 use crate::config::schema;
 use crate::config::schema::AnyKey;
 use crate::relay::{Listener, Plan};
-use crate::turn::policy::Discovery;
+use crate::turn::policy::discovery::Discovery;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The listeners of `listen`, or the default ones.

@@ -60,7 +60,7 @@ fn private_external_addresses(resolver: &mut Resolver) {
             ExternalAddress::Fixed { external, .. } => external,
             ExternalAddress::Auto => continue,
         };
-        if !default_acl.permits(address, false) {
+        if !default_acl.permits(address) {
             let message =
                 format!("{address} is not a public address; clients elsewhere cannot reach it");
             resolver.error_at(&external.source, &schema::EXTERNAL_ADDRESS, message);

@@ -1,39 +1,39 @@
-//! Channel bindings: a number and a peer that stand for each other. RFC 8656 §12.
+//! Channel bindings. RFC 8656 §12.
 
 use crate::turn::ids::time::Instant;
-use crate::turn::policy::{CHANNEL_COOLING, CHANNEL_LIFETIME};
+use crate::turn::policy::{CHANNEL_COOLDOWN, CHANNEL_LIFETIME};
 use std::net::SocketAddr;
 
-/// One binding: bound until `expires`, then cooling off for five minutes, in which number and peer may be bound to each
-/// other again but to nothing else.
+/// A channel number and the peer that it stands for. The channel is bound until `expires`. For five more minutes number
+/// and peer can only be bound to each other, so that packets in flight do not reach a wrong peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
-    /// 0x4000 to 0x4FFF.
+    /// The channel number: 0x4000 to 0x4FFF.
     pub number: u16,
     /// The peer's transport address.
     pub peer: SocketAddr,
-    /// When it ends unless refreshed.
+    /// When the binding expires unless refreshed.
     pub expires: Instant,
 }
 
-/// The channels of one allocation, bound or cooling off.
+/// The channels of one allocation, including expired ones that are still reserved.
 #[derive(Debug, Default)]
 pub struct Channels(Vec<Channel>);
 
 impl Channels {
-    /// Whether the number and the peer may be bound to each other: neither may be taken by, or cooling off from, another.
-    pub fn may_bind(&self, number: u16, peer: SocketAddr) -> bool {
+    /// Returns true if neither number nor peer belongs to another channel.
+    pub fn can_bind(&self, number: u16, peer: SocketAddr) -> bool {
         self.0
             .iter()
             .all(|channel| (channel.number == number) == (channel.peer == peer))
     }
 
-    /// Whether the number is here, bound or cooling off.
-    pub fn has(&self, number: u16) -> bool {
+    /// Returns true if there is a channel with this number, bound or reserved.
+    pub fn contains(&self, number: u16) -> bool {
         self.0.iter().any(|channel| channel.number == number)
     }
 
-    /// Binds, or refreshes, for ten minutes.
+    /// Binds a channel for ten minutes, or refreshes it.
     pub fn bind(&mut self, now: Instant, number: u16, peer: SocketAddr) {
         let expires = now + CHANNEL_LIFETIME;
         match self.0.iter_mut().find(|channel| channel.number == number) {
@@ -46,24 +46,24 @@ impl Channels {
         }
     }
 
-    /// Forgets what has cooled off, and returns it.
-    pub fn purge(&mut self, now: Instant) -> Vec<Channel> {
-        self.extract(|channel| channel.expires + CHANNEL_COOLING <= now)
+    /// Removes and returns the channels whose reservation is over.
+    pub fn remove_expired(&mut self, now: Instant) -> Vec<Channel> {
+        self.remove_if(|channel| channel.expires + CHANNEL_COOLDOWN <= now)
     }
 
-    /// Removes the channels that `remove` names, and returns them.
-    pub fn extract(&mut self, mut remove: impl FnMut(&Channel) -> bool) -> Vec<Channel> {
-        let (out, kept) = self.0.drain(..).partition(|channel| remove(channel));
+    /// Removes and returns the channels for which `remove` returns true.
+    pub fn remove_if(&mut self, mut remove: impl FnMut(&Channel) -> bool) -> Vec<Channel> {
+        let (removed, kept) = self.0.drain(..).partition(|channel| remove(channel));
         self.0 = kept;
-        out
+        removed
     }
 
-    /// All of them.
+    /// All channels.
     pub fn iter(&self) -> impl Iterator<Item = &Channel> {
         self.0.iter()
     }
 
-    /// How many there are, bound or cooling off.
+    /// The number of channels, bound or reserved.
     pub fn count(&self) -> usize {
         self.0.len()
     }

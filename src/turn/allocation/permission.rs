@@ -1,17 +1,17 @@
-//! Permissions: which addresses may send to an allocation's client, and be sent to. RFC 8656 §9.
+//! Permissions. RFC 8656 §9.
 
 use crate::turn::ids::time::Instant;
 use crate::turn::policy::PERMISSION_LIFETIME;
 use std::net::IpAddr;
 
-/// One permission.
+/// Permission for an address to exchange data with the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permission {
-    /// The address that is permitted, whatever the port.
+    /// The permitted address, with any port.
     pub address: IpAddr,
-    /// When it ends unless refreshed.
+    /// When the permission expires unless refreshed.
     pub expires: Instant,
-    /// Whether the address is one that the operator's rules refuse, so that only live relayed addresses on it count.
+    /// The operator's rules refuse the address, so that only live relayed addresses on it are permitted.
     pub relayed_only: bool,
 }
 
@@ -20,13 +20,15 @@ pub struct Permission {
 pub struct Permissions(Vec<Permission>);
 
 impl Permissions {
-    /// The permission for an address, if it has not expired.
+    /// The permission for an address, unless it has expired.
     pub fn find(&self, address: IpAddr, now: Instant) -> Option<&Permission> {
-        let at = self
+        let index = self
             .0
             .binary_search_by_key(&address, |permission| permission.address)
             .ok()?;
-        self.0.get(at).filter(|permission| now < permission.expires)
+        self.0
+            .get(index)
+            .filter(|permission| now < permission.expires)
     }
 
     /// Installs or refreshes a permission for 300 seconds.
@@ -40,21 +42,21 @@ impl Permissions {
             .0
             .binary_search_by_key(&address, |permission| permission.address)
         {
-            Ok(at) => {
-                if let Some(place) = self.0.get_mut(at) {
-                    *place = permission;
+            Ok(index) => {
+                if let Some(existing) = self.0.get_mut(index) {
+                    *existing = permission;
                 }
             }
-            Err(at) => self.0.insert(at, permission),
+            Err(index) => self.0.insert(index, permission),
         }
     }
 
-    /// Whether these addresses fit beside what is there, of which the expired is forgotten first.
+    /// Removes expired permissions, then returns true if permissions for `addresses` fit below `limit`.
     pub fn has_room_for(
         &mut self,
         now: Instant,
         addresses: impl Iterator<Item = IpAddr>,
-        most: usize,
+        limit: usize,
     ) -> bool {
         self.0.retain(|permission| now < permission.expires);
         let mut new: Vec<IpAddr> = addresses
@@ -62,15 +64,15 @@ impl Permissions {
             .collect();
         new.sort_unstable();
         new.dedup();
-        self.0.len() + new.len() <= most
+        self.0.len() + new.len() <= limit
     }
 
-    /// Forgets the permissions that `keep` does not want kept.
+    /// Removes the permissions for which `keep` returns false.
     pub fn retain(&mut self, keep: impl FnMut(&Permission) -> bool) {
         self.0.retain(keep);
     }
 
-    /// All of them, the expired included.
+    /// All permissions, including expired ones.
     pub fn iter(&self) -> impl Iterator<Item = &Permission> {
         self.0.iter()
     }

@@ -1,5 +1,5 @@
-//! Ports held for a later allocation: what EVEN-PORT with its R bit asks for and RESERVATION-TOKEN redeems, on any shard
-//! and from any five-tuple. RFC 8656 §7.2.
+//! Port reservations: EVEN-PORT with its R bit reserves a port, RESERVATION-TOKEN redeems it on any shard and from any
+//! five-tuple. RFC 8656 §7.2.
 
 use crate::turn::ids::time::Instant;
 use crate::turn::quota::ports::Ports;
@@ -8,69 +8,73 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A reservation's name: RESERVATION-TOKEN's eight octets.
+/// The value of RESERVATION-TOKEN.
 pub type ReservationToken = [u8; 8];
 
-/// The reservations of all shards. A reserved port is claimed but not bound, so it costs no socket; each is good once.
+/// The reserved ports of all shards. A reserved port is claimed but not bound, so it costs no socket. A token is valid once.
 #[derive(Debug)]
 pub struct Reservations {
     ports: Arc<Ports>,
-    /// Key: tokens, which the server draws at random. Read at Allocate; lock-free, the standard library's hasher.
-    held: HashMap<ReservationToken, Held>,
+    /// Key: tokens, which the server draws at random. Reader: Allocate. Hasher: the standard library's. Lock-free.
+    reserved: HashMap<ReservationToken, Reservation>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct Reservation {
     local: SocketAddr,
-    until: Instant,
+    expires: Instant,
 }
 
 impl Reservations {
-    /// None yet; what expires goes back to `ports`.
+    /// No reservations. Expired ones release their port in `ports`.
     pub fn new(ports: Arc<Ports>) -> Reservations {
         Reservations {
             ports,
-            held: HashMap::default(),
+            reserved: HashMap::default(),
         }
     }
 
-    /// Holds a claimed port under a token for [`HOLD`]. False, and nothing held, when there are too many already.
-    pub fn hold(&self, now: Instant, token: ReservationToken, local: SocketAddr) -> bool {
-        self.expire(now);
-        if self.held.len() >= MOST {
+    /// Reserves a claimed port for [`RESERVATION_LIFETIME`]. Returns false if there are too many reservations.
+    pub fn insert(&self, now: Instant, token: ReservationToken, local: SocketAddr) -> bool {
+        self.release_expired(now);
+        if self.reserved.len() >= MAX_RESERVATIONS {
             return false;
         }
-        self.held.pin().insert(
+        self.reserved.pin().insert(
             token,
-            Held {
+            Reservation {
                 local,
-                until: now + HOLD,
+                expires: now + RESERVATION_LIFETIME,
             },
         );
         true
     }
 
-    /// Redeems a token: the port, still claimed, is the caller's from here on, and nobody else's.
+    /// Ends a reservation. The port stays claimed, for the caller alone.
     pub fn redeem(&self, now: Instant, token: &ReservationToken) -> Option<SocketAddr> {
-        self.expire(now);
-        self.held.pin().remove(token).map(|held| held.local)
+        self.release_expired(now);
+        self.reserved
+            .pin()
+            .remove(token)
+            .map(|reservation| reservation.local)
     }
 
-    /// Gives back what nobody redeemed in time.
-    pub fn expire(&self, now: Instant) {
-        let held = self.held.pin();
-        for (token, _) in held
+    /// Releases the ports of expired reservations.
+    pub fn release_expired(&self, now: Instant) {
+        let reserved = self.reserved.pin();
+        for (token, _) in reserved
             .iter()
-            .filter(|(_, reservation)| reservation.until <= now)
+            .filter(|(_, reservation)| reservation.expires <= now)
         {
-            if let Some(reservation) = held.remove(token) {
+            // Another shard may have removed it in the meantime; a port is released once.
+            if let Some(reservation) = reserved.remove(token) {
                 self.ports.release(reservation.local);
             }
         }
     }
 }
 
-/// How long a reservation is held. RFC 8656 §7.2: "at least 30 seconds".
-pub const HOLD: Duration = Duration::from_secs(30);
-/// The most reservations at a time: they are walked whole.
-const MOST: usize = 1024;
+/// RFC 8656 §7.2: "at least 30 seconds".
+pub const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
+/// Bounds the scan for expired reservations.
+const MAX_RESERVATIONS: usize = 1024;

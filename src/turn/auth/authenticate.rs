@@ -1,16 +1,15 @@
-//! Who is asking: a request becomes a [`AuthenticatedUser`], or the challenge that tells how to become one. RFC 8489 §9.2.
+//! Authentication of requests: the result is an [`AuthenticatedUser`] or the challenge to send. RFC 8489 §9.2.
 //!
 //! ```text
-//!   request ──► seal? ──► name, realm, nonce? ──► algorithms agreed? ──► known? ──► seal right? ──► nonce fresh? ──► AuthenticatedUser
-//!                │ 401        │ 400                    │ 400              │ 401        │ 401            │ 438
+//!   request ─► integrity? ─► name, realm, nonce? ─► algorithms agreed? ─► user known? ─► integrity valid? ─► nonce fresh?
+//!                │ 401         │ 400                  │ 400                 │ 401           │ 401               │ 438
 //! ```
 
-use crate::turn::auth::owner::{Identity, Owner};
-use crate::turn::policy::realm::Realm;
-
 use crate::turn::auth::nonce::{NonceKey, SecurityFeatures};
+use crate::turn::auth::owner::{Identity, Owner};
 use crate::turn::ids::time::Instant;
 use crate::turn::policy::Policy;
+use crate::turn::policy::realm::Realm;
 use crate::turn::policy::reject::Reject;
 use crate::wire::integrity;
 use crate::wire::integrity::{Key, Seal, userhash};
@@ -20,68 +19,71 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An authenticated user, and how the answer is to be sealed.
+/// The sender of an authenticated request.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedUser {
-    /// The name that the request bore, or that its USERHASH stands for.
+    /// The name in USERNAME, or the one that USERHASH stands for.
     pub name: Arc<str>,
-    /// The realm in which the name counts.
+    /// The user's realm.
     pub realm: Arc<Realm>,
-    /// What the request was sealed with.
+    /// The key of the request's integrity attribute.
     pub key: Key,
-    /// For how long a third party authorized it, where one did (RFC 7635): no allocation outlives that.
-    pub authorized: Option<Duration>,
-    /// How the answer is sealed: as the request was, and with SHA-256 once algorithms were negotiated (§9.2.4).
+    /// The time left until the access token expires (RFC 7635). No allocation outlives its token.
+    pub token_lifetime: Option<Duration>,
+    /// The integrity attribute of the response: that of the request, or SHA-256 if algorithms were negotiated (§9.2.4).
     pub seal: Seal,
 }
 
 impl AuthenticatedUser {
-    /// The caller as the owner of an allocation.
+    /// The user as the owner of an allocation.
     pub fn owner(&self, now: Instant) -> Owner {
         Owner {
             name: self.name.clone(),
             realm: self.realm.name.clone(),
             key: self.key.clone(),
-            authorized_until: self.authorized.map_or(Instant::NEVER, |left| now + left),
+            authorized_until: self
+                .token_lifetime
+                .map_or(Instant::NEVER, |left| now + left),
         }
     }
 
-    /// Who that is to what others made.
+    /// What identifies the user.
     pub fn identity(&self) -> Identity<'_> {
         Identity {
             name: &self.name,
             realm: &self.realm.name,
-            by_token: self.authorized.is_some(),
+            by_token: self.token_lifetime.is_some(),
         }
     }
 }
 
-/// What the check of a request depends on, besides the request.
+/// What authentication depends on besides the request.
 #[derive(Debug)]
 pub struct Authenticator<'a> {
     /// The operator's decisions.
     pub policy: &'a Policy,
-    /// What nonces are sealed with.
-    pub nonces: &'a NonceKey,
+    /// The key of the nonces.
+    pub nonce_key: &'a NonceKey,
     /// The time.
     pub now: Instant,
-    /// The time of day, since the Unix epoch, for names that expire.
-    pub unix: Duration,
-    /// Who sent the request.
+    /// The Unix time, at which time-limited names and tokens expire.
+    pub unix_time: Duration,
+    /// The source of the request.
     pub client: SocketAddr,
-    /// Who made the client's allocation, or that of the connection which is to be bound: that key stays good while it lives, so
-    /// that a call is not cut when a time-limited name expires under it, or an operator takes away the user, the realm or SHA-1.
-    pub known: Option<&'a Owner>,
+    /// The owner of the client's allocation, or of the data connection to bind. The owner's key stays valid while the
+    /// allocation lives, so that a call is not cut when a time-limited name expires or the operator removes the user, the
+    /// realm or SHA-1.
+    pub owner: Option<&'a Owner>,
 }
 
 impl Authenticator<'_> {
-    /// Checks a request in the RFC's order. RFC 8489 §9.2.4.
+    /// Authenticates a request, with the checks in the order of RFC 8489 §9.2.4.
     ///
     /// # Errors
-    /// 401, 400, or 438, as the drawing above says.
+    /// 400, 401 or 438, as drawn above.
     pub fn authenticate(&self, request: &Message) -> Result<AuthenticatedUser, Reject> {
         let seal = integrity::seal(request).ok_or(Reject::UNAUTHENTICATED)?;
-        let user = User::of(request).ok_or(Reject::BAD_REQUEST)?;
+        let user = ClaimedUser::of(request).ok_or(Reject::BAD_REQUEST)?;
         let realm = request
             .attribute(AttributeType::REALM)
             .ok_or(Reject::BAD_REQUEST)?;
@@ -97,11 +99,11 @@ impl Authenticator<'_> {
             .iter()
             .find(|r| r.name.as_bytes() == realm)
             .cloned();
-        let is_of = |owner: &&Owner| {
-            let known = user.is(owner, named.as_deref()) && realm == owner.realm.as_bytes();
-            known && integrity::verify(request, seal, &owner.key)
+        let is_sealed_by = |owner: &&Owner| {
+            let is_owner = user.is(owner, named.as_deref()) && realm == owner.realm.as_bytes();
+            is_owner && integrity::verify(request, seal, &owner.key)
         };
-        let owner = self.known.filter(|_| token.is_none()).filter(is_of);
+        let owner = self.owner.filter(|_| token.is_none()).filter(is_sealed_by);
         if owner.is_none()
             && !self.policy.sha1
             && (seal == Seal::Sha1 || algorithm == PasswordAlgorithm::MD5)
@@ -111,21 +113,21 @@ impl Authenticator<'_> {
         let realm = named
             .or_else(|| Some(self.policy.realm_named(&owner?.realm)))
             .ok_or(Reject::UNAUTHENTICATED)?;
-        let (name, key, authorized) = match (token, owner) {
-            (Some(token), _) => self.authorized(request, seal, &realm, &user, token)?,
+        let (name, key, token_lifetime) = match (token, owner) {
+            (Some(token), _) => self.authorize_token(request, seal, &realm, &user, token)?,
             (None, Some(owner)) => (owner.name.clone(), owner.key.clone(), None),
             (None, None) => {
                 let name = user.name(&realm).ok_or(Reject::UNAUTHENTICATED)?;
                 let keys = realm
                     .credentials
-                    .keys(&realm.name, &name, algorithm, self.unix);
+                    .keys(&realm.name, &name, algorithm, self.unix_time);
                 let key = keys
                     .into_iter()
                     .find(|key| integrity::verify(request, seal, key));
                 (name, key.ok_or(Reject::UNAUTHENTICATED)?, None)
             }
         };
-        if !self.nonces.is_valid(
+        if !self.nonce_key.is_valid(
             self.now,
             self.client,
             nonce,
@@ -138,32 +140,32 @@ impl Authenticator<'_> {
             name,
             realm,
             key,
-            authorized,
+            token_lifetime,
             seal,
         })
     }
 
-    /// Who a third party says that the caller is. RFC 7635 §7.
-    fn authorized(
+    /// Checks an access token and the integrity that its key must have made. RFC 7635 §7.
+    fn authorize_token(
         &self,
         request: &Message,
         seal: Seal,
         realm: &Realm,
-        user: &User,
+        user: &ClaimedUser,
         token: &[u8],
     ) -> Result<(Arc<str>, Key, Option<Duration>), Reject> {
         if realm.tokens.is_empty() {
-            return Err(Reject::Unknown(vec![AttributeType::ACCESS_TOKEN]));
+            return Err(Reject::UnknownAttributes(vec![AttributeType::ACCESS_TOKEN]));
         }
-        let User::Name(kid) = user else {
+        let ClaimedUser::Name(kid) = user else {
             return Err(Reject::UNAUTHENTICATED);
         };
         let kid = std::str::from_utf8(kid).map_err(|_| Reject::UNAUTHENTICATED)?;
         let token = realm
             .tokens
-            .open(kid, token, self.unix)
+            .open(kid, token, self.unix_time)
             .ok_or(Reject::UNAUTHENTICATED)?;
-        // coturn's library, and so its tools, takes the first 16 octets of the `mac_key` for the key of an HMAC-SHA1.
+        // coturn's client library uses only the first 16 octets of `mac_key` as the key of an HMAC-SHA1.
         let short = token
             .key
             .as_octets()
@@ -174,36 +176,44 @@ impl Authenticator<'_> {
         let key = keys
             .find(|key| integrity::verify(request, seal, key))
             .ok_or(Reject::UNAUTHENTICATED)?;
-        Ok((kid.into(), key, Some(token.left)))
+        Ok((kid.into(), key, Some(token.remaining)))
     }
 }
 
-/// How a request names its user.
-enum User<'a> {
+/// The user that a request claims to come from.
+enum ClaimedUser<'a> {
     Name(&'a [u8]),
     Hash(&'a [u8]),
 }
 
-impl<'a> User<'a> {
-    fn of(request: &Message<'a>) -> Option<User<'a>> {
-        let name = request.attribute(AttributeType::USERNAME).map(User::Name);
-        name.or_else(|| request.attribute(AttributeType::USERHASH).map(User::Hash))
+impl<'a> ClaimedUser<'a> {
+    fn of(request: &Message<'a>) -> Option<ClaimedUser<'a>> {
+        let name = request
+            .attribute(AttributeType::USERNAME)
+            .map(ClaimedUser::Name);
+        name.or_else(|| {
+            request
+                .attribute(AttributeType::USERHASH)
+                .map(ClaimedUser::Hash)
+        })
     }
 
-    /// Whether that is the owner of something; where the owner's realm still has the name, its hash need not be made.
+    /// Returns true if the claimed user is the owner. The realm's table of hashes saves hashing the owner's name.
     fn is(&self, owner: &Owner, realm: Option<&Realm>) -> bool {
         match self {
-            User::Name(name) => *name == owner.name.as_bytes(),
-            User::Hash(hash) => match realm.and_then(|realm| realm.credentials.by_hash(hash)) {
-                Some(name) => *name == owner.name,
-                None => *hash == userhash(&owner.name, &owner.realm),
-            },
+            ClaimedUser::Name(name) => *name == owner.name.as_bytes(),
+            ClaimedUser::Hash(hash) => {
+                match realm.and_then(|realm| realm.credentials.by_hash(hash)) {
+                    Some(name) => *name == owner.name,
+                    None => *hash == userhash(&owner.name, &owner.realm),
+                }
+            }
         }
     }
 
     fn name(&self, realm: &Realm) -> Option<Arc<str>> {
         match self {
-            User::Name(octets) if octets.len() <= LONGEST_NAME => {
+            ClaimedUser::Name(octets) if octets.len() <= MAX_NAME => {
                 let name = std::str::from_utf8(octets).ok()?;
                 Some(
                     realm
@@ -213,17 +223,17 @@ impl<'a> User<'a> {
                         .unwrap_or_else(|| name.into()),
                 )
             }
-            User::Name(_) => None,
-            User::Hash(hash) => realm.credentials.by_hash(hash).cloned(),
+            ClaimedUser::Name(_) => None,
+            ClaimedUser::Hash(hash) => realm.credentials.by_hash(hash).cloned(),
         }
     }
 }
 
-/// The algorithm that a request says was agreed upon; `None` when it says nothing, which stands for MD5.
+/// The password algorithm that a request chose; `None` if it names none, which stands for MD5.
 ///
 /// # Errors
-/// 400 when the nonce tells that algorithms were offered and the request does not repeat the offer and choose from it:
-/// somebody on the way is bidding down. RFC 8489 §9.2.4.
+/// 400 if the nonce says that algorithms were offered but the request does not repeat the offer and choose from it: an
+/// attacker on the path removed the offer (bid-down). RFC 8489 §9.2.4.
 fn agreed_algorithm(request: &Message, nonce: &[u8]) -> Result<Option<PasswordAlgorithm>, Reject> {
     if !SecurityFeatures::of(nonce).is_some_and(|features| features.password_algorithms) {
         return Ok(None);
@@ -245,7 +255,7 @@ fn agreed_algorithm(request: &Message, nonce: &[u8]) -> Result<Option<PasswordAl
     }
 }
 
-/// The features that this policy's nonces announce.
+/// The security features of the nonces under this policy.
 pub fn features(policy: &Policy, realm: &Realm) -> SecurityFeatures {
     SecurityFeatures {
         password_algorithms: policy.password_algorithms,
@@ -253,8 +263,8 @@ pub fn features(policy: &Policy, realm: &Realm) -> SecurityFeatures {
     }
 }
 
-/// PASSWORD-ALGORITHMS as it is offered: SHA-256, then MD5, without parameters. RFC 8489 §14.11.
+/// The offered PASSWORD-ALGORITHMS: SHA-256, then MD5, without parameters. RFC 8489 §14.11.
 pub const PASSWORD_ALGORITHMS: &[u8] = &[0, 2, 0, 0, 0, 1, 0, 0];
 
-/// The longest USERNAME, in octets: RFC 8489 §14.3 allows fewer than 509.
-const LONGEST_NAME: usize = 508;
+/// Octets of the longest USERNAME: RFC 8489 §14.3 allows fewer than 509.
+const MAX_NAME: usize = 508;

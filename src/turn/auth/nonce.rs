@@ -1,8 +1,8 @@
-//! Nonces that nobody has to remember: dated, bound to the client's address and port, and sealed with a key of the
-//! server's. RFC 8489 §9.2.4: the same nonce must not go to two different source addresses and ports.
+//! Stateless nonces. A nonce contains its time of issue and a MAC over the time and the client's address and port, so the
+//! server stores nothing. RFC 8489 §9.2.4: the same nonce must not go to two different source addresses and ports.
 //!
 //! A nonce is the cookie `obMatJos2` and the security features (13 characters, RFC 8489 §9.2), then 12 octets in Base64:
-//! four of issue time and eight of seal.
+//! four of time and eight of MAC.
 
 use crate::turn::ids::time::Instant;
 use base64::Engine;
@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
-/// What nonces are sealed with. The same on all shards, new at every start.
+/// The key of the MAC: the same on all shards, a new one at every start.
 #[derive(Clone)]
 pub struct NonceKey([u8; 32]);
 
@@ -23,7 +23,7 @@ impl std::fmt::Debug for NonceKey {
     }
 }
 
-/// The STUN security features that a nonce announces. RFC 8489 §18.1.
+/// The security features that a nonce announces. RFC 8489 §18.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SecurityFeatures {
     /// Bit 0: PASSWORD-ALGORITHMS is offered.
@@ -41,7 +41,7 @@ impl SecurityFeatures {
         ]
     }
 
-    /// What a nonce announces; `None` when it does not start with a whole cookie.
+    /// The features of a nonce. Returns `None` if the nonce does not begin with a complete cookie.
     pub fn of(nonce: &[u8]) -> Option<SecurityFeatures> {
         let bits = nonce.strip_prefix(COOKIE)?.get(..4)?;
         let [first, ..] = *STANDARD.decode(bits).ok()?.first_chunk::<3>()?;
@@ -64,7 +64,7 @@ impl NonceKey {
         )
     }
 
-    /// A nonce for a client, 29 characters.
+    /// Makes a nonce for a client: 29 characters.
     pub fn issue(&self, now: Instant, client: SocketAddr, features: SecurityFeatures) -> Vec<u8> {
         let time = (now.seconds() as u32).to_be_bytes();
         let mut sealed = [0; 12];
@@ -77,7 +77,7 @@ impl NonceKey {
         nonce
     }
 
-    /// Whether a nonce is one of ours, for this client, and not older than `lifetime`.
+    /// Returns true if the server issued the nonce to this client, at most `lifetime` ago.
     pub fn is_valid(
         &self,
         now: Instant,
@@ -120,7 +120,7 @@ impl NonceKey {
     }
 }
 
-/// What a nonce starts with to say that the server speaks RFC 8489. §9.2.
+/// The beginning of the nonces of a server that supports RFC 8489. §9.2.
 const COOKIE: &[u8] = b"obMatJos2";
 
 #[cfg(test)]
@@ -130,7 +130,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     #[test]
-    fn a_nonce_is_good_for_its_client_until_it_is_old() {
+    fn a_nonce_is_valid_for_its_client_until_it_expires() {
         let key = NonceKey::new([1; 32]);
         let client = "192.0.2.1:5000".parse().unwrap();
         let now = Instant(5_000_000_000_000);

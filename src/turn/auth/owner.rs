@@ -1,24 +1,24 @@
-//! Whether two requests come from the same user: what one user made, no other may use. RFC 8656 §5, RFC 6062 §5.4.
+//! The owner of an allocation or a data connection. Only its owner may use it. RFC 8656 §5, RFC 6062 §5.4.
 
 use crate::turn::ids::time::Instant;
 use crate::wire::integrity::Key;
 use std::sync::Arc;
 
-/// Who made an allocation or a data connection: nobody else may use it (441).
+/// The user that made an allocation. Requests of other users get 441.
 #[derive(Clone, Debug)]
 pub struct Owner {
-    /// The name.
+    /// The user's name.
     pub name: Arc<str>,
-    /// The realm's name.
+    /// The name of the realm.
     pub realm: Arc<str>,
     /// The key that sealed the request.
     pub key: Key,
-    /// Until when a third party authorized it; nothing that it grants lasts longer.
+    /// The expiry of the access token, [`Instant::NEVER`] without one. The allocation lasts no longer.
     pub authorized_until: Instant,
 }
 
 impl Owner {
-    /// Who that is to whoever wants what is theirs.
+    /// What identifies the owner.
     pub fn identity(&self) -> Identity<'_> {
         Identity {
             name: &self.name,
@@ -28,21 +28,21 @@ impl Owner {
     }
 }
 
-/// A user, as far as others tell him apart.
+/// What identifies a user.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// The name.
+    /// The user's name.
     pub name: &'a str,
-    /// The realm in which the name counts.
+    /// The name of the realm.
     pub realm: &'a str,
-    /// A third party's token stood for the name. RFC 7635.
+    /// The user presented an access token. RFC 7635.
     pub by_token: bool,
 }
 
 impl Identity<'_> {
-    /// Whether this is the same user. A token's name is that of the key that it was sealed with, which rotates under those
-    /// who show a new token (RFC 7635 §9).
-    pub fn is(&self, other: &Identity<'_>) -> bool {
+    /// Returns true if both are the same user. The name of a user with an access token is the id of the token's key, which
+    /// changes when the authorization server rotates its keys (RFC 7635 §9), so it is not compared.
+    pub fn is_same_user(&self, other: &Identity<'_>) -> bool {
         self.realm == other.realm && (self.name == other.name || (self.by_token && other.by_token))
     }
 }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_a_name_in_a_realm_or_who_has_a_token_of_it() {
+    fn users_are_the_same_by_name_and_realm_or_by_token_and_realm() {
         let alice = Identity {
             name: "alice",
             realm: "here",
@@ -101,7 +101,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                (one.is(&other), other.is(&one)),
+                (one.is_same_user(&other), other.is_same_user(&one)),
                 (same, same),
                 "{one:?} and {other:?}"
             );

@@ -1,24 +1,24 @@
-//! Who is at the other end of the client's side. RFC 8656 §2.
+//! The identity of a client. RFC 8656 §2.
 
 use crate::turn::ids::realm::RealmId;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-/// How a client reaches the server.
+/// The transport between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
-    /// Datagrams.
+    /// UDP.
     Udp,
-    /// A stream.
+    /// TCP.
     Tcp,
-    /// A stream inside TLS.
+    /// TLS over TCP.
     Tls,
-    /// Datagrams inside DTLS.
+    /// DTLS over UDP.
     Dtls,
 }
 
 impl Transport {
-    /// All of them, in the order of [`Transport::index`].
+    /// All transports, in the order of [`Transport::index`].
     pub const ALL: [Transport; 4] = [
         Transport::Udp,
         Transport::Tcp,
@@ -26,12 +26,12 @@ impl Transport {
         Transport::Dtls,
     ];
 
-    /// Whether messages are cut from a stream, which is reliable and cannot be spoofed.
+    /// Returns true for a byte stream, which is reliable and whose source address cannot be forged.
     pub const fn is_stream(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Tls)
     }
 
-    /// The lower-case name that logs, metrics and URIs use.
+    /// The lower-case name in logs, metrics and URIs.
     pub const fn name(self) -> &'static str {
         match self {
             Transport::Udp => "udp",
@@ -41,21 +41,21 @@ impl Transport {
         }
     }
 
-    /// A small number for tables.
+    /// The position in [`Transport::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
 }
 
-/// The client's and the server's transport address and the transport between them: what identifies an allocation.
-/// RFC 8656 §3.2. On a wildcard listener `server` is the address that the packet was sent to.
+/// What identifies an allocation: the client's and the server's transport address and the transport between them.
+/// RFC 8656 §3.2. On a wildcard listener `server` is the destination address of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FiveTuple {
     /// The client's transport address, as the server sees it.
     pub client: SocketAddr,
     /// The server's transport address, as the client sees it.
     pub server: SocketAddr,
-    /// The transport between them.
+    /// The transport between client and server.
     pub transport: Transport,
 }
 
@@ -67,7 +67,7 @@ impl Hash for FiveTuple {
     }
 }
 
-/// Feeds an address to a hasher in as few words as it has: every packet's lookup goes through here.
+/// Feeds an address to a hasher in as few words as possible, because every packet is looked up by addresses.
 pub fn hash_address<H: Hasher>(address: SocketAddr, state: &mut H) {
     match address.ip() {
         IpAddr::V4(ip) => {
@@ -80,23 +80,23 @@ pub fn hash_address<H: Hasher>(address: SocketAddr, state: &mut H) {
     }
 }
 
-/// Which of the caller's sockets or connections carries a client: the protocol hands it back and never looks inside.
+/// The caller's own number for the socket or connection of a client. The protocol returns it and never interprets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Link(pub u64);
 
-/// A client as the server knows it: its five-tuple and where to send to reach it.
+/// A client: its five-tuple and the link to send on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
     /// What identifies the client's allocation.
     pub five_tuple: FiveTuple,
-    /// The caller's own word for the socket or connection.
+    /// The caller's number for the client's socket or connection.
     pub link: Link,
-    /// The realm that the TLS server name chose, where there is one.
+    /// The realm that the TLS server name of the connection selected.
     pub realm: Option<RealmId>,
 }
 
 impl Client {
-    /// A client without a server name.
+    /// A client without a TLS server name.
     pub const fn new(five_tuple: FiveTuple, link: Link) -> Client {
         Client {
             five_tuple,
@@ -106,11 +106,11 @@ impl Client {
     }
 }
 
-/// A peer as a table's key: its transport address, hashed as [`hash_address`] does.
+/// A transport address as a key, hashed by [`hash_address`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+pub struct AddressKey(pub SocketAddr);
 
-impl Hash for Peer {
+impl Hash for AddressKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         hash_address(self.0, state);
     }

@@ -1,9 +1,9 @@
-//! Randomness as a value: a stream of octets from a seed, unpredictable without it. Ports, tokens and tickets are drawn
-//! from it, so that the whole protocol is a function of its inputs.
+//! Randomness as a value. Ports, tokens and connection numbers come from a seeded stream, so the protocol is a function of
+//! its inputs and every test can be repeated.
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 in counter mode.
+/// A stream of random octets: SHA-256 in counter mode. Without the seed the stream cannot be predicted.
 #[derive(Clone)]
 pub struct Random {
     seed: [u8; 32],
@@ -11,12 +11,12 @@ pub struct Random {
 }
 
 impl Random {
-    /// The stream of a seed.
+    /// The stream that follows from a seed.
     pub const fn new(seed: [u8; 32]) -> Random {
         Random { seed, counter: 0 }
     }
 
-    /// Up to 32 octets.
+    /// The next `N` octets, at most 32.
     pub fn octets<const N: usize>(&mut self) -> [u8; N] {
         self.counter += 1;
         let block = Sha256::new()
@@ -26,7 +26,7 @@ impl Random {
         block.first_chunk().copied().unwrap_or([0; N])
     }
 
-    /// A number.
+    /// The next 32-bit number.
     pub fn number(&mut self) -> u32 {
         u32::from_le_bytes(self.octets())
     }

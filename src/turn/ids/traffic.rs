@@ -1,6 +1,6 @@
-//! What was carried, counted.
+//! Counts of relayed payload.
 
-/// What an allocation carried, in datagrams and in octets of their payload.
+/// The payload that an allocation relayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// From the client to its peers.
@@ -9,17 +9,17 @@ pub struct Traffic {
     pub to_client: Volume,
 }
 
-/// Datagrams and the octets in them.
+/// An amount of relayed payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// How many datagrams.
+    /// Datagrams.
     pub packets: u64,
-    /// How many octets of payload.
+    /// Octets of payload.
     pub octets: u64,
 }
 
 impl Volume {
-    /// Counts one datagram.
+    /// Counts one datagram with `octets` of payload.
     pub fn add(&mut self, octets: usize) {
         self.packets += 1;
         self.octets += octets as u64;

@@ -1,30 +1,26 @@
-//! TCP relays: Connect, what comes of it, and connections that peers make. RFC 6062 §5.2, §5.3.
+//! TCP relays: Connect, its outcome, and connections that peers make. RFC 6062 §5.2, §5.3.
 
+use crate::turn::allocation::connection::{BIND_TIMEOUT, ConnectionStage, DataConnection};
 use crate::turn::allocation::{Allocation, AllocationId};
 use crate::turn::effect::Effect;
+use crate::turn::ids::connection_id::ConnectionId;
 use crate::turn::ids::relayed::{Protocol, RelayedId};
 use crate::turn::ids::time::Instant;
-use crate::turn::method::request::{peer_address, same_family};
-use crate::turn::policy::realm::Realm;
+use crate::turn::method::request::{AuthenticatedRequest, check_family};
 use crate::turn::policy::reject::{Discard, Reject};
-use crate::turn::respond::{Outcome, Reply};
-use crate::turn::return_path::ReturnPath;
-use crate::turn::shared::connection_ids::{Connection, ConnectionId, PATIENCE, Stage};
-use crate::turn::state::State;
+use crate::turn::state::response::{Outcome, Success};
+use crate::turn::state::{State, forwarding, lifecycle, response};
 use crate::wire::attribute::Family;
-use crate::wire::{AttributeType, Class, ErrorCode, Message, Method, Writer};
+use crate::wire::{AttributeType, Class, ErrorCode, Method};
 use std::net::SocketAddr;
 
-/// Starts a connection to a peer; the answer waits for it.
-pub fn answer(
+/// Begins to connect to a peer. The response is sent when the outcome is known.
+pub fn handle(
     state: &mut State,
-    now: Instant,
-    request: &Message,
-    path: &ReturnPath,
+    request: &AuthenticatedRequest,
     id: AllocationId,
-    realm: &Realm,
 ) -> Result<Outcome, Reject> {
-    let peer = peer_address(request)?;
+    let peer = request.peer_address()?;
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
     if allocation.protocol != Protocol::Tcp || peer.port() == 0 {
         return Err(Reject::BAD_REQUEST);
@@ -34,97 +30,99 @@ pub fn answer(
         .iter()
         .find(|connection| connection.peer == peer)
     {
+        let exists = Err(Reject::Code(ErrorCode::CONNECTION_ALREADY_EXISTS));
         return match &connection.stage {
-            Stage::Connecting(first) if first.transaction == path.transaction => Ok(Outcome::Later),
-            _ => Err(Reject::Code(ErrorCode::CONNECTION_ALREADY_EXISTS)),
+            ConnectionStage::Connecting(path) if path.transaction == request.path.transaction => {
+                Ok(Outcome::Pending)
+            }
+            ConnectionStage::Connecting(_)
+            | ConnectionStage::Unbound(_)
+            | ConnectionStage::Bound => exists,
         };
     }
-    same_family(state, id, peer)?;
-    state.reach(realm, peer, Protocol::Tcp)?;
+    check_family(state, id, peer)?;
+    forwarding::peer_scope(state, &request.user.realm, peer, Protocol::Tcp)?;
     let allocation = state.table.get(id).ok_or(Reject::MISMATCH)?;
-    let half = allocation
-        .halves
+    let address = allocation
+        .relayed
         .get(Family::of(peer.ip()))
         .ok_or(Reject::MISMATCH)?;
     let local = state
         .table
-        .relayed(half.relayed)
+        .socket(address.id)
         .ok_or(Reject::MISMATCH)?
         .local;
-    has_room(state, id)?;
+    check_room(state, id)?;
     if state
         .table
         .get_mut(id)
-        .is_some_and(|allocation| !allocation.pace.admits_peer(now, peer))
+        .is_some_and(|allocation| !allocation.new_peer_rate.allows_peer(request.now, peer))
     {
         return Err(Reject::CAPACITY);
     }
     let connection = ConnectionId(state.random.number());
-    enter(
+    insert(
         state,
         id,
-        Connection {
+        DataConnection {
             id: connection,
             peer,
-            stage: Stage::Connecting(Box::new(path.clone())),
+            stage: ConnectionStage::Connecting(Box::new(request.path.clone())),
         },
     );
-    state.effects.push(Effect::Connect {
+    state.output.push(Effect::Connect {
         connection,
         local,
         peer,
     });
-    Ok(Outcome::Later)
+    Ok(Outcome::Pending)
 }
 
-/// How an [`Effect::Connect`] went: the request that waited is answered.
+/// Responds to the Connect request whose [`Effect::Connect`] has an outcome.
 pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succeeded: bool) {
-    let Some(id) = state.table.of_connection(connection) else {
+    let Some(id) = state.table.find_connection(connection) else {
         return;
     };
     let Some(allocation) = state.table.get_mut(id) else {
         return;
     };
-    let connecting =
-        |c: &&mut Connection| c.id == connection && matches!(c.stage, Stage::Connecting(_));
-    let Some(at) = allocation.connections.iter_mut().find(connecting) else {
+    let is_connecting = |c: &&mut DataConnection| {
+        c.id == connection && matches!(c.stage, ConnectionStage::Connecting(_))
+    };
+    let Some(entry) = allocation.connections.iter_mut().find(is_connecting) else {
         return;
     };
-    let Stage::Connecting(path) = std::mem::replace(&mut at.stage, Stage::Pending(now + PATIENCE))
-    else {
+    let unbound = ConnectionStage::Unbound(now + BIND_TIMEOUT);
+    let ConnectionStage::Connecting(path) = std::mem::replace(&mut entry.stage, unbound) else {
         return;
     };
     if succeeded
         && state
             .shared
-            .connections
-            .enter(connection, allocation.owner.clone())
+            .directory
+            .insert_connection(connection, allocation.owner.clone())
     {
-        state.look_in_time(id);
-        return state.respond(now, &path, &Ok(Reply::Connected(connection)));
+        lifecycle::schedule_timer(state, id);
+        return response::send(state, now, &path, &Ok(Success::Connected(connection)));
     }
-    state.forget_connection(connection);
+    lifecycle::remove_connection(state, connection);
     if succeeded {
-        state.effects.push(Effect::CloseConnection { connection });
+        state.output.push(Effect::CloseConnection { connection });
     }
-    state.respond(
-        now,
-        &path,
-        &Err(Reject::Code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)),
-    );
+    let error = Reject::Code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE);
+    response::send(state, now, &path, &Err(error));
 }
 
-/// A peer connected to a relayed address: its client is told, if the peer is permitted. `None` when the connection must
-/// be closed at once.
+/// Tells a client that a permitted peer connected to its relayed address. Returns `None` if the connection must be closed.
 pub fn accepted(
     state: &mut State,
     now: Instant,
     relayed: RelayedId,
     peer: SocketAddr,
 ) -> Option<ConnectionId> {
-    let id = state.table.relayed(relayed)?.allocation;
-    let peer = state.known_as(peer);
-    if !state.admits(now, id, peer) || has_room(state, id).is_err() {
+    let id = state.table.socket(relayed)?.allocation;
+    let peer = forwarding::external_peer(state, peer);
+    if !forwarding::has_permission(state, now, id, peer) || check_room(state, id).is_err() {
         state.counters.count_discard(Discard::NoPermission);
         return None;
     }
@@ -132,58 +130,50 @@ pub fn accepted(
     let allocation = state.table.get(id)?;
     if !state
         .shared
-        .connections
-        .enter(connection, allocation.owner.clone())
+        .directory
+        .insert_connection(connection, allocation.owner.clone())
     {
         return None;
     }
     let client = allocation.client;
-    enter(
+    insert(
         state,
         id,
-        Connection {
+        DataConnection {
             id: connection,
             peer,
-            stage: Stage::Pending(now + PATIENCE),
+            stage: ConnectionStage::Unbound(now + BIND_TIMEOUT),
         },
     );
-    state.look_in_time(id);
+    lifecycle::schedule_timer(state, id);
     let transaction = state.random.octets();
-    let mut writer = Writer::new(
-        &mut state.messages,
-        Class::Indication,
-        Method::CONNECTION_ATTEMPT,
-        &transaction,
-    );
+    let mut writer =
+        state
+            .output
+            .message_writer(Class::Indication, Method::CONNECTION_ATTEMPT, &transaction);
     writer
         .xor_address(AttributeType::XOR_PEER_ADDRESS, peer)
         .number(AttributeType::CONNECTION_ID, connection.0);
     let message = writer.finish();
-    state.effects.push(Effect::Send {
-        to: client,
-        from: None,
-        message,
-    });
+    state.output.send(client, None, message);
     Some(connection)
 }
 
-fn has_room(state: &State, id: AllocationId) -> Result<(), Reject> {
+/// Refuses one more data connection than the limits allow.
+fn check_room(state: &State, id: AllocationId) -> Result<(), Reject> {
     let policy = &state.policy;
-    let room = |allocation: &Allocation| {
-        allocation.connections.len()
-            < policy
-                .limits_of(&policy.realm_named(&allocation.owner.realm))
-                .connections
+    let has_room = |allocation: &Allocation| {
+        let realm = policy.realm_named(&allocation.owner.realm);
+        allocation.connections.len() < policy.limits_of(&realm).connections
     };
-    if state.table.get(id).is_some_and(room) {
-        Ok(())
-    } else {
-        Err(Reject::CAPACITY)
+    match state.table.get(id).is_some_and(has_room) {
+        true => Ok(()),
+        false => Err(Reject::CAPACITY),
     }
 }
 
-fn enter(state: &mut State, id: AllocationId, connection: Connection) {
-    state.table.note_connection(connection.id, id);
+fn insert(state: &mut State, id: AllocationId, connection: DataConnection) {
+    state.table.insert_connection(connection.id, id);
     if let Some(allocation) = state.table.get_mut(id) {
         allocation.connections.push(connection);
     }

@@ -1,61 +1,69 @@
-//! CreatePermission: install or refresh permissions, all that are asked for or none. RFC 8656 §10.2.
+//! CreatePermission: installs or refreshes permissions, either all that are requested or none. RFC 8656 §10.2.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::ids::time::Instant;
-use crate::turn::method::request::same_family;
-use crate::turn::policy::realm::Realm;
+use crate::turn::method::request::{AuthenticatedRequest, check_family};
 use crate::turn::policy::reject::Reject;
-use crate::turn::respond::Reply;
-use crate::turn::state::State;
+use crate::turn::state::response::Success;
+use crate::turn::state::{State, channel_routes, forwarding};
 use crate::turn::table::route::PeerScope;
+use crate::wire::AttributeType;
 use crate::wire::attribute::read_xor_address;
-use crate::wire::{AttributeType, Message};
 use std::net::IpAddr;
 
 /// Installs a permission for each XOR-PEER-ADDRESS.
-pub fn answer(
+pub fn handle(
     state: &mut State,
-    now: Instant,
-    request: &Message,
+    request: &AuthenticatedRequest,
     id: AllocationId,
-    realm: &Realm,
-) -> Result<Reply, Reject> {
+) -> Result<Success, Reject> {
+    let (now, message, realm) = (request.now, request.message, &request.user.realm);
     let protocol = state.table.get(id).ok_or(Reject::MISMATCH)?.protocol;
-    let mut wanted: Vec<(IpAddr, bool)> = Vec::new();
-    let values = request
+    let mut requested: Vec<RequestedPermission> = Vec::new();
+    let values = message
         .attributes()
         .filter(|(kind, _)| *kind == AttributeType::XOR_PEER_ADDRESS);
     for (_, value) in values {
-        let peer = read_xor_address(value, &request.transaction()).ok_or(Reject::BAD_REQUEST)?;
-        same_family(state, id, peer)?;
-        let reach = state.reach(realm, peer, protocol)?;
-        wanted.push((peer.ip(), reach == PeerScope::RelayedOnly));
+        let peer = read_xor_address(value, &message.transaction()).ok_or(Reject::BAD_REQUEST)?;
+        check_family(state, id, peer)?;
+        let scope = forwarding::peer_scope(state, realm, peer, protocol)?;
+        requested.push(RequestedPermission {
+            address: peer.ip(),
+            relayed_only: scope == PeerScope::RelayedOnly,
+        });
     }
-    if wanted.is_empty() {
+    if requested.is_empty() {
         return Err(Reject::BAD_REQUEST);
     }
-    let most = state.policy.limits_of(realm).permissions;
+    let limit = state.policy.limits_of(realm).permissions;
     let allocation = state.table.get_mut(id).ok_or(Reject::MISMATCH)?;
-    if !allocation
-        .permissions
-        .has_room_for(now, wanted.iter().map(|(address, _)| *address), most)
-    {
+    let addresses = requested.iter().map(|permission| permission.address);
+    if !allocation.permissions.has_room_for(now, addresses, limit) {
         return Err(Reject::CAPACITY);
     }
-    let fresh = wanted
-        .iter()
-        .filter(|(address, _)| allocation.permissions.find(*address, now).is_none())
-        .count();
-    if !(0..fresh).all(|_| allocation.pace.admits(now)) {
+    let is_new = |permission: &&RequestedPermission| {
+        allocation
+            .permissions
+            .find(permission.address, now)
+            .is_none()
+    };
+    let new = requested.iter().filter(is_new).count();
+    if !(0..new).all(|_| allocation.new_peer_rate.allows(now)) {
         return Err(Reject::CAPACITY);
     }
-    for &(address, relayed_only) in &wanted {
-        allocation.permissions.install(now, address, relayed_only);
+    for permission in &requested {
+        allocation
+            .permissions
+            .install(now, permission.address, permission.relayed_only);
     }
-    state.renew_routes(now, id, |channel| {
-        wanted
+    channel_routes::renew(state, now, id, |channel| {
+        requested
             .iter()
-            .any(|(address, _)| *address == channel.peer.ip())
+            .any(|permission| permission.address == channel.peer.ip())
     });
-    Ok(Reply::Done)
+    Ok(Success::Empty)
+}
+
+struct RequestedPermission {
+    address: IpAddr,
+    relayed_only: bool,
 }

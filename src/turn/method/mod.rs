@@ -1,5 +1,11 @@
-//! The methods, one file each. A handler reads like the section of the RFC that it follows: one `?` for each rule, and
-//! the error of a rule is the error response.
+//! The STUN methods, one file each. A handler reads like the section of the RFC that it implements: one `?` for each rule,
+//! and the error of a rule is the error response.
+//!
+//! ```text
+//!   Binding ───────────────────────────────────────────────────► binding
+//!   other   ─► owning shard? ─► authenticate ─► attributes ─► one match over the methods
+//!               forward          401, 438, …     420
+//! ```
 
 pub mod allocate;
 mod binding;
@@ -14,140 +20,181 @@ pub mod send;
 use crate::turn::allocation::AllocationId;
 use crate::turn::auth::authenticate::{AuthenticatedUser, Authenticator};
 use crate::turn::ids::five_tuple::Transport;
+use crate::turn::ids::return_path::ReturnPath;
 use crate::turn::ids::time::Instant;
-use crate::turn::method::request::{owned, understood};
+use crate::turn::method::request::{AuthenticatedRequest, check_attributes};
+use crate::turn::policy::Policy;
 use crate::turn::policy::acl::is_tunneled;
 use crate::turn::policy::reject::{Discard, Reject};
-use crate::turn::respond::Outcome;
-use crate::turn::return_path::ReturnPath;
 use crate::turn::shared::mobility_ticket::Ticket;
 use crate::turn::state::State;
+use crate::turn::state::response::Outcome;
 use crate::wire::{AttributeType, ErrorCode, Message, Method, integrity};
 
-/// Decides on a request. RFC 8489 §6.3, RFC 8656 §5.
+/// The methods that require authentication. The numbers of STUN methods are open, so an enumeration makes the dispatch
+/// exhaustive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnMethod {
+    Allocate,
+    Refresh,
+    CreatePermission,
+    ChannelBind,
+    Connect,
+    ConnectionBind,
+}
+
+impl TurnMethod {
+    /// The method with this number, if this server supports it.
+    fn of(method: Method, policy: &Policy) -> Option<TurnMethod> {
+        match method {
+            Method::ALLOCATE => Some(TurnMethod::Allocate),
+            Method::REFRESH => Some(TurnMethod::Refresh),
+            Method::CREATE_PERMISSION => Some(TurnMethod::CreatePermission),
+            Method::CHANNEL_BIND => Some(TurnMethod::ChannelBind),
+            Method::CONNECT => policy.tcp_relays.then_some(TurnMethod::Connect),
+            Method::CONNECTION_BIND => policy.tcp_relays.then_some(TurnMethod::ConnectionBind),
+            _ => None,
+        }
+    }
+}
+
+/// Handles a request. RFC 8489 §6.3, RFC 8656 §5.
 ///
 /// # Errors
-/// The error response, or a silence.
-pub fn answer(
+/// The error response, or the reason for which there is no response.
+pub fn handle(
     state: &mut State,
     now: Instant,
-    request: &Message,
+    message: &Message,
     path: &mut ReturnPath,
 ) -> Result<Outcome, Reject> {
-    let client = path.client;
-    match request.method() {
-        Method::BINDING => {
-            if integrity::seal(request).is_some() {
-                believed(state, now, request, path)?;
-            }
-            return binding::answer(state, request, path).map(Outcome::from);
+    if message.method() == Method::BINDING {
+        if integrity::seal(message).is_some() {
+            seal_if_authentic(state, now, message, path)?;
         }
-        Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {}
-        Method::CONNECT | Method::CONNECTION_BIND if state.policy.tcp_relays => {}
-        _ => return Err(Discard::UnknownMethod.into()),
+        return binding::handle(state, message, path).map(Outcome::from);
     }
-    let existing = state.table.of_client(&client.five_tuple);
-    let ticket = refresh::ticket(state, request);
+    let method = TurnMethod::of(message.method(), &state.policy).ok_or(Discard::UnknownMethod)?;
+    let five_tuple = path.client.five_tuple;
+    let existing = state.table.find_client(&five_tuple);
+    let ticket = refresh::ticket(state, message);
     if existing.is_none()
-        && let Some(shard) = elsewhere(state, now, path, ticket.as_ref())
+        && let Some(shard) = other_shard(state, now, path, ticket.as_ref())
     {
-        return Ok(Outcome::Elsewhere(shard));
+        return Ok(Outcome::OtherShard(shard));
     }
     let moving = ticket
         .as_ref()
-        .and_then(|ticket| refresh::moving(state, ticket));
-    let caller = authenticate(state, now, request, path, existing.or(moving))?;
-    path.sealed = Some((caller.key.clone(), caller.seal));
-    understood(&state.policy, request)?;
-    if matches!(request.method(), Method::ALLOCATE | Method::CHANNEL_BIND)
-        && is_tunneled(client.five_tuple.client.ip())
-    {
-        return Err(Reject::Code(ErrorCode::FORBIDDEN));
-    }
-    match request.method() {
-        Method::ALLOCATE => return allocate::answer(state, now, request, path, &caller, existing),
-        Method::CONNECTION_BIND => {
-            return connection_bind::answer(state, now, request, path, &caller, existing);
+        .and_then(|ticket| refresh::allocation_of(state, ticket));
+    let user = authenticate(state, now, message, path, existing.or(moving))?;
+    path.sealed = Some((user.key.clone(), user.seal));
+    check_attributes(&state.policy, message)?;
+    let request = AuthenticatedRequest {
+        now,
+        message,
+        path,
+        user: &user,
+        existing,
+    };
+    match method {
+        TurnMethod::Allocate => {
+            refuse_tunnel(&request)?;
+            allocate::handle(state, &request)
         }
-        _ => {}
-    }
-    if request.method() == Method::REFRESH && request.has(AttributeType::MOBILITY_TICKET) {
-        return refresh::relocate(state, now, request, ticket, path, &caller, existing);
-    }
-    let id = existing.ok_or(Reject::MISMATCH)?;
-    owned(state, id, &caller)?;
-    match request.method() {
-        Method::CONNECT => return connect::answer(state, now, request, path, id, &caller.realm),
-        Method::REFRESH => refresh::answer(state, now, request, id, &caller),
-        Method::CREATE_PERMISSION => {
-            create_permission::answer(state, now, request, id, &caller.realm)
+        TurnMethod::Refresh if message.has(AttributeType::MOBILITY_TICKET) => {
+            refresh::handle_move(state, &request, ticket)
         }
-        _ => channel_bind::answer(state, now, request, id, &caller.realm),
+        TurnMethod::Refresh => {
+            let id = request.own_allocation(state)?;
+            refresh::handle(state, &request, id).map(Outcome::from)
+        }
+        TurnMethod::CreatePermission => {
+            let id = request.own_allocation(state)?;
+            create_permission::handle(state, &request, id).map(Outcome::from)
+        }
+        TurnMethod::ChannelBind => {
+            refuse_tunnel(&request)?;
+            let id = request.own_allocation(state)?;
+            channel_bind::handle(state, &request, id).map(Outcome::from)
+        }
+        TurnMethod::Connect => {
+            let id = request.own_allocation(state)?;
+            connect::handle(state, &request, id)
+        }
+        TurnMethod::ConnectionBind => connection_bind::handle(state, &request),
     }
-    .map(Outcome::from)
 }
 
-/// Nobody has to say who asks for a Binding (RFC 8489 §12), but who does will believe only a sealed answer (§9.2.5).
-fn believed(
+/// Binding needs no authentication (RFC 8489 §12), but a client that sealed its request accepts only a sealed response
+/// (§9.2.5).
+fn seal_if_authentic(
     state: &State,
     now: Instant,
-    request: &Message,
+    message: &Message,
     path: &mut ReturnPath,
 ) -> Result<(), Reject> {
-    let existing = state.table.of_client(&path.client.five_tuple);
-    match authenticate(state, now, request, path, existing) {
-        Ok(caller) => path.sealed = Some((caller.key, caller.seal)),
+    let existing = state.table.find_client(&path.client.five_tuple);
+    match authenticate(state, now, message, path, existing) {
+        Ok(user) => path.sealed = Some((user.key, user.seal)),
         Err(stale) if stale == Reject::STALE_NONCE => return Err(stale),
         Err(_) => {}
     }
     Ok(())
 }
 
-/// The other shard that answers a request of a client without an allocation here: the one that knows the client, or that made
-/// the ticket which it shows.
-fn elsewhere(
+/// The other shard that must handle a request from a client without an allocation on this one: the shard that has the
+/// client's allocation, or the one that issued the presented ticket.
+fn other_shard(
     state: &mut State,
     now: Instant,
     path: &ReturnPath,
     ticket: Option<&Ticket>,
 ) -> Option<u16> {
     let five_tuple = &path.client.five_tuple;
-    if let Some(shard) = state.table.elsewhere(five_tuple) {
+    if let Some(shard) = state.table.other_shard_of(five_tuple) {
         return Some(shard);
     }
     let shard = ticket
         .map(|ticket| ticket.shard)
         .filter(|shard| *shard != state.shard)?;
-    // A sender of datagrams may be forged, and is found by its five-tuple once it has moved.
-    if !path.passed && five_tuple.transport != Transport::Udp {
-        state.guests.welcome(now, five_tuple, shard);
+    // A datagram may have a forged source; once its client has moved, the directory knows the five-tuple.
+    if !path.from_shard && five_tuple.transport != Transport::Udp {
+        state.foreign_clients.insert(now, five_tuple, shard);
     }
     Some(shard)
 }
 
-/// Who asks; `about` is the allocation that the request is about, whose key is good for it.
+/// Authenticates a request. `allocation` is the one that the request concerns; the key of its owner stays valid.
 fn authenticate(
     state: &State,
     now: Instant,
-    request: &Message,
+    message: &Message,
     path: &mut ReturnPath,
-    about: Option<AllocationId>,
+    allocation: Option<AllocationId>,
 ) -> Result<AuthenticatedUser, Reject> {
-    let owner = about
+    let owner = allocation
         .and_then(|id| state.table.get(id))
         .map(|allocation| &allocation.owner);
-    let waited_for = connection_bind::waits_for(state, request);
-    let desk = Authenticator {
+    let connection_owner = connection_bind::connection_owner(state, message);
+    let authenticator = Authenticator {
         policy: &state.policy,
-        nonces: &state.shared.nonce_key,
+        nonce_key: &state.shared.nonce_key,
         now,
-        unix: state.unix(now),
+        unix_time: state.clock.unix_time(now),
         client: path.client.five_tuple.client,
-        known: owner.or(waited_for.as_ref()),
+        owner: owner.or(connection_owner.as_ref()),
     };
-    desk.authenticate(request).inspect_err(|reject| {
+    authenticator.authenticate(message).inspect_err(|reject| {
         if *reject == Reject::STALE_NONCE {
-            path.proven = request.text(AttributeType::REALM).map(Box::from);
+            path.proven_realm = message.text(AttributeType::REALM).map(Box::from);
         }
     })
+}
+
+/// Refuses a client behind an automatic IPv6 tunnel. RFC 8656 §21.4.
+fn refuse_tunnel(request: &AuthenticatedRequest) -> Result<(), Reject> {
+    match is_tunneled(request.path.client.five_tuple.client.ip()) {
+        true => Err(Reject::Code(ErrorCode::FORBIDDEN)),
+        false => Ok(()),
+    }
 }

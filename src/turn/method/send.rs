@@ -7,48 +7,49 @@ use crate::turn::ids::relayed::Protocol;
 use crate::turn::ids::time::Instant;
 use crate::turn::method::request::unknown_attributes;
 use crate::turn::policy::reject::Discard;
-use crate::turn::state::{Payload, State};
+use crate::turn::state::forwarding::Payload;
+use crate::turn::state::{State, forwarding, mobility};
 use crate::wire::attribute::{Family, read_xor_address};
 use crate::wire::{AttributeType, Message};
 use std::net::SocketAddr;
 
-/// Relays the DATA of a Send indication, or drops it.
-pub fn relay(state: &mut State, now: Instant, client: &Client, indication: &Message) -> Forward {
+/// Forwards the DATA of a Send indication, or drops it.
+pub fn handle(state: &mut State, now: Instant, client: &Client, indication: &Message) -> Forward {
     let Some((peer, payload)) = read(state, &client.five_tuple, indication) else {
-        return state.discard(Discard::BadIndication);
+        return forwarding::discard(state, Discard::BadIndication);
     };
-    let id = state.table.of_client(&client.five_tuple);
-    let of_datagrams = |allocation: &&Allocation| allocation.protocol == Protocol::Udp;
+    let id = state.table.find_client(&client.five_tuple);
+    let relays_udp = |allocation: &&Allocation| allocation.protocol == Protocol::Udp;
     let Some((id, allocation)) =
-        id.and_then(|id| Some((id, state.table.get(id).filter(of_datagrams)?)))
+        id.and_then(|id| Some((id, state.table.get(id).filter(relays_udp)?)))
     else {
-        return state.not_here(client);
+        return forwarding::unknown_client(state, client);
     };
-    let Some(half) = allocation.halves.get(Family::of(peer.ip())) else {
-        return state.discard(Discard::PeerFamily);
+    let Some(address) = allocation.relayed.get(Family::of(peer.ip())) else {
+        return forwarding::discard(state, Discard::PeerFamily);
     };
-    let relayed = half.relayed;
+    let relayed = address.id;
     let Some(permission) = allocation.permissions.find(peer.ip(), now) else {
-        return state.discard(Discard::NoPermission);
+        return forwarding::discard(state, Discard::NoPermission);
     };
-    let reach = state.reach_of_permitted(permission.relayed_only, peer.ip());
-    if state.is_arriving(id, &client.five_tuple) {
-        state.arrive(now, id);
+    let scope = forwarding::permitted_scope(state, permission.relayed_only, peer.ip());
+    if mobility::is_arriving(state, id, &client.five_tuple) {
+        mobility::complete_move(state, now, id);
     }
     if state
         .table
         .get_mut(id)
-        .is_some_and(|allocation| !allocation.pace.admits_peer(now, peer))
+        .is_some_and(|allocation| !allocation.new_peer_rate.allows_peer(now, peer))
     {
-        return state.discard(Discard::PeerRate);
+        return forwarding::discard(state, Discard::PeerRate);
     }
-    if !state.note_to_peer(now, id, client, payload.length()) {
-        return state.discard(Discard::Bandwidth);
+    if !forwarding::count_to_peer(state, now, id, client, payload.length()) {
+        return forwarding::discard(state, Discard::Bandwidth);
     }
-    state.forward_to_peer(now, relayed, peer, reach, payload)
+    forwarding::to_peer(state, now, relayed, peer, scope, payload)
 }
 
-/// The peer and the data, if both are there and nothing is that is not understood.
+/// The peer and the payload, if both are there and the server understands all attributes.
 fn read(state: &State, from: &FiveTuple, indication: &Message) -> Option<(SocketAddr, Payload)> {
     let peer = indication.attribute(AttributeType::XOR_PEER_ADDRESS)?;
     let peer = read_xor_address(peer, &indication.transaction()).filter(|peer| peer.port() != 0)?;
@@ -57,7 +58,7 @@ fn read(state: &State, from: &FiveTuple, indication: &Message) -> Option<(Socket
         return None;
     }
     let dont_fragment =
-        indication.has(AttributeType::DONT_FRAGMENT) && heeds_dont_fragment(from, peer);
+        indication.has(AttributeType::DONT_FRAGMENT) && honors_dont_fragment(from, peer);
     Some((
         peer,
         Payload {
@@ -68,8 +69,8 @@ fn read(state: &State, from: &FiveTuple, indication: &Message) -> Option<(Socket
     ))
 }
 
-/// Where DONT-FRAGMENT counts: from a stream (RFC 8656 §15), and from IPv4 to IPv4 (§14). From datagram to datagram with
-/// IPv6 at either end it "MUST be ignored" (§13.1–13.3).
-fn heeds_dont_fragment(from: &FiveTuple, peer: SocketAddr) -> bool {
+/// DONT-FRAGMENT counts from a stream (RFC 8656 §15) and from IPv4 to IPv4 (§14). From datagram to datagram with IPv6 at
+/// either end it "MUST be ignored" (§13.1 to §13.3).
+fn honors_dont_fragment(from: &FiveTuple, peer: SocketAddr) -> bool {
     from.transport.is_stream() || (from.client.is_ipv4() && peer.is_ipv4())
 }

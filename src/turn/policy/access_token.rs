@@ -1,4 +1,4 @@
-//! Third-party authorization: self-contained access tokens, which an authorization server seals with a key that it
+//! Third-party authorization: self-contained access tokens, which an authorization server encrypts with a key that it
 //! shares with this server. RFC 7635 §6.2, §7.
 
 use crate::wire::integrity::Key;
@@ -9,16 +9,16 @@ use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// The keys that tokens for one realm may be sealed with. Several are valid at once, so that they can be rotated.
+/// The keys of a realm's access tokens. Several are valid at once, so that they can be rotated.
 #[derive(Clone, Debug, Default)]
 pub struct TokenKeys {
-    /// The server's name: THIRD-PARTY-AUTHORIZATION says it, and every token is bound to it.
+    /// The server's name in THIRD-PARTY-AUTHORIZATION. Every token is bound to it.
     pub server_name: String,
-    /// The keys, by the `kid` that USERNAME names.
+    /// The keys; USERNAME names one by its `kid`.
     pub keys: Vec<TokenKey>,
 }
 
-/// One key, shared with an authorization server.
+/// A key that is shared with an authorization server.
 #[derive(Clone)]
 pub struct TokenKey {
     kid: String,
@@ -32,7 +32,7 @@ impl std::fmt::Debug for TokenKey {
 }
 
 impl TokenKey {
-    /// A key for AES-128-GCM (16 octets) or AES-256-GCM (32); `None` for any other length.
+    /// A key for AES-128-GCM (16 octets) or AES-256-GCM (32 octets). Returns `None` for another length.
     pub fn new(kid: &str, octets: Vec<u8>) -> Option<TokenKey> {
         let octets = Zeroizing::new(octets);
         matches!(octets.len(), 16 | 32).then(|| TokenKey {
@@ -64,27 +64,27 @@ impl TokenKey {
     }
 }
 
-/// What a good token yields.
+/// The content of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
-    /// What the request is sealed with: `mac_key`.
+    /// `mac_key`, the key of the request's integrity attribute.
     pub key: Key,
-    /// For how much longer the token is good, the allowed difference of clocks included; never longer than it was made for
-    /// (RFC 7635 §7: what is granted "MUST be less than or equal to the lifetime of the token").
-    pub left: Duration,
+    /// The time to the token's expiry plus the tolerated clock difference, at most the token's lifetime (RFC 7635 §7: the
+    /// granted lifetime "MUST be less than or equal to the lifetime of the token").
+    pub remaining: Duration,
 }
 
 impl TokenKeys {
-    /// Whether tokens are accepted at all.
+    /// Returns true if no tokens are accepted.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Opens a token that `kid` names the key of, at a time of day. `None` for one that is forged, broken, for another
-    /// server, or not good now. RFC 7635 §6.2 has authorization servers hand it out in Base64 and does not say that clients
-    /// decode it: both are understood.
-    pub fn open(&self, kid: &str, token: &[u8], unix: Duration) -> Option<AccessToken> {
-        // No nonce is as long as two characters of Base64 would say.
+    /// Decrypts a token with the key `kid`. Returns `None` if the token is forged, malformed, for another server, expired or
+    /// not valid yet. Authorization servers hand tokens out in Base64 (RFC 7635 §6.2), and the RFC does not say whether
+    /// clients decode them, so both forms are accepted.
+    pub fn open(&self, kid: &str, token: &[u8], unix_time: Duration) -> Option<AccessToken> {
+        // A token in Base64 is not valid undecoded: its first two characters would give a nonce length of thousands.
         let decoded = STANDARD.decode(token).ok();
         let token = decoded.as_deref().unwrap_or(token);
         let (&length, rest) = token.split_first_chunk()?;
@@ -99,23 +99,23 @@ impl TokenKeys {
         let mac_key = rest.get(..usize::from(u16::from_be_bytes(length)))?;
         let (&timestamp, rest) = rest.get(mac_key.len()..)?.split_first_chunk()?;
         let lifetime = u32::from_be_bytes(*rest.first_chunk()?);
-        let made = Duration::from_secs(u64::from_be_bytes(timestamp) >> 16);
+        let issued = Duration::from_secs(u64::from_be_bytes(timestamp) >> 16);
         let lifetime = Duration::from_secs(u64::from(lifetime));
-        let left = (lifetime + CLOCK_DIFFERENCE)
-            .saturating_sub(unix.abs_diff(made))
+        let remaining = (lifetime + MAX_CLOCK_DIFFERENCE)
+            .saturating_sub(unix_time.abs_diff(issued))
             .min(lifetime);
-        if left.is_zero() {
+        if remaining.is_zero() {
             return None;
         }
         Some(AccessToken {
             key: Key::from_octets(mac_key)?,
-            left,
+            remaining,
         })
     }
 }
 
-/// The difference of clocks that is allowed for. RFC 7635 §7: "The RECOMMENDED value for the allowed Delta is 5 seconds."
-const CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
+/// RFC 7635 §7: "The RECOMMENDED value for the allowed Delta is 5 seconds."
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -147,16 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_its_server_its_key_and_its_time() {
+    fn a_token_is_valid_for_its_server_key_and_lifetime() {
         let at = Duration::from_secs;
         let token = sealed(&[2; 32], "turn.example", 1000, 60);
         let opened = keys().open("new", &token, at(1010)).unwrap();
         assert_eq!(
-            (opened.key.as_octets(), opened.left),
+            (opened.key.as_octets(), opened.remaining),
             (&[7; 20][..], at(55))
         );
         let young = keys().open("new", &token, at(1001)).unwrap();
-        assert_eq!(young.left, at(60), "no longer than it was made for");
+        assert_eq!(young.remaining, at(60), "no longer than its lifetime");
         assert!(keys().open("new", &token, at(1064)).is_some());
         assert!(keys().open("new", &token, at(1065)).is_none(), "too old");
         assert!(
@@ -168,12 +168,12 @@ mod tests {
             "another key"
         );
         assert!(keys().open("none", &token, at(1010)).is_none());
-        let elsewhere = sealed(&[2; 32], "other.example", 1000, 60);
-        assert!(keys().open("new", &elsewhere, at(1010)).is_none());
+        let foreign = sealed(&[2; 32], "other.example", 1000, 60);
+        assert!(keys().open("new", &foreign, at(1010)).is_none());
     }
 
     #[test]
-    fn a_token_may_come_in_base64() {
+    fn a_token_is_accepted_in_base64() {
         let token = STANDARD.encode(sealed(&[2; 32], "turn.example", 1000, 60));
         let at = Duration::from_secs(1010);
         assert!(keys().open("new", token.as_bytes(), at).is_some());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_token_is_refused_wherever_it_is_broken() {
+    fn a_truncated_or_changed_token_is_refused() {
         let token = sealed(&[2; 32], "turn.example", 1000, 60);
         for end in 0..token.len() {
             assert!(

@@ -1,49 +1,54 @@
-//! Which peers a relay may reach. A relay sits inside networks that its clients do not; every address that means
-//! something only there is refused unless the operator says otherwise.
+//! Which peers a relay may reach. A relay is inside networks that its clients are not in: addresses with a meaning only
+//! there (loopback, private, link-local, …) are refused unless the operator allows them.
 //!
-//! Explicit rules beat the built-in ones; among explicit rules the longest prefix wins, and of two as long, the denial.
-//! An IPv6 address that carries an IPv4 one is as reachable as the IPv4 address inside it (CVE-2020-26262,
-//! CVE-2026-27624), never more.
+//! Explicit rules override the built-in ones. Among explicit rules the longest prefix wins; of two equally long ones the
+//! denial wins. An IPv6 address that embeds an IPv4 address is permitted only if the IPv4 address is (CVE-2020-26262,
+//! CVE-2026-27624).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// The operator's rules about peers, and this server's own addresses.
+/// The operator's rules about peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acl {
-    /// Ranges that are permitted whatever the built-in rules say.
+    /// Ranges that are permitted even if the built-in rules refuse them.
     pub allow: Vec<Cidr>,
     /// Ranges that are refused.
     pub deny: Vec<Cidr>,
 }
 
-/// What the rules say of a peer.
+/// The verdict on a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may be reached.
+    /// The peer may be reached.
     Permitted,
-    /// It may not.
+    /// The peer may not be reached.
     Refused,
 }
 
 impl Acl {
-    /// Judges an address, whoever's it is.
+    /// The verdict on an address, regardless of whether it is one of the server's own.
     pub fn judge(&self, address: IpAddr) -> Verdict {
         let verdict = match self.explicit(address) {
-            // To the system that is another name of this host.
+            // The kernel connects the unspecified address to this host itself.
             _ if address.is_unspecified() => Verdict::Refused,
             Some(verdict) => verdict,
             None if is_special(address) => Verdict::Refused,
             None => Verdict::Permitted,
         };
-        let refused = carries(address, |ip| self.judge(ip) == Verdict::Refused);
+        let refused = embeds_matching(address, |ip| self.judge(ip) == Verdict::Refused);
         if refused { Verdict::Refused } else { verdict }
     }
 
-    /// Whether an address may be reached; one of the server's own only where an explicit rule says so.
-    pub fn permits(&self, address: IpAddr, own: bool) -> bool {
-        self.judge(address) == Verdict::Permitted && (!own || self.explicit(address).is_some())
+    /// Returns true if an address may be reached that is not one of the server's own.
+    pub fn permits(&self, address: IpAddr) -> bool {
+        self.judge(address) == Verdict::Permitted
+    }
+
+    /// Returns true if one of the server's own addresses may be reached: only if an explicit rule permits it.
+    pub fn permits_own(&self, address: IpAddr) -> bool {
+        self.permits(address) && self.explicit(address).is_some()
     }
 
     fn explicit(&self, address: IpAddr) -> Option<Verdict> {
@@ -62,17 +67,17 @@ impl Acl {
     }
 }
 
-/// This server's own addresses, which a relay must not reach either, but for live relayed addresses.
+/// The server's own addresses. A relay may reach them only where a live relayed address is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnAddresses {
-    /// Where the server listens, for clients or for operators; a wildcard's port counts on every own address.
+    /// The listeners for clients and operators. A wildcard listener counts on every own address.
     pub listeners: Vec<SocketAddr>,
-    /// Every address of this host that is known: relay addresses, external addresses, interfaces.
+    /// The known addresses of this host: relay addresses, external addresses, addresses of interfaces.
     pub addresses: Vec<IpAddr>,
 }
 
 impl OwnAddresses {
-    /// Whether the transport address is one of the server's own listeners.
+    /// Returns true if a transport address is, or embeds, one of the listeners.
     pub fn is_listener(&self, address: SocketAddr) -> bool {
         let at = |ip: IpAddr| {
             self.listeners.iter().any(|listener| {
@@ -80,21 +85,21 @@ impl OwnAddresses {
                 listener.port() == address.port() && here
             })
         };
-        at(address.ip()) || carries(address.ip(), at)
+        at(address.ip()) || embeds_matching(address.ip(), at)
     }
 
-    /// Whether the address is this host's, or carries one that is.
+    /// Returns true if an address is, or embeds, one of this host.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.has(address) || carries(address, |ip| self.has(ip))
+        self.has(address) || embeds_matching(address, |ip| self.has(ip))
     }
 
-    /// All of 127.0.0.0/8 leads to this host, whatever an interface bears.
+    /// All of 127.0.0.0/8 reaches this host, whatever addresses its interfaces have.
     fn has(&self, address: IpAddr) -> bool {
         address.is_loopback() || self.addresses.contains(&address)
     }
 }
 
-/// A range of addresses: an address and how many of its leading bits count.
+/// A range of addresses: an address and a prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: IpAddr,
@@ -102,7 +107,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// A range, or `None` when the prefix is longer than the address. Bits behind the prefix are cleared.
+    /// A range. Returns `None` if the prefix is longer than the address. Bits behind the prefix are cleared.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Cidr> {
         let width = if address.is_ipv4() { 32 } else { 128 };
         (prefix <= width).then(|| Cidr {
@@ -111,35 +116,72 @@ impl Cidr {
         })
     }
 
-    /// Whether the range contains the address. Families never match each other.
+    /// Returns true if the range contains the address. An IPv4 range never contains an IPv6 address, nor the reverse.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.address
     }
 }
 
 impl FromStr for Cidr {
-    type Err = String;
+    type Err = CidrError;
 
-    /// Reads `ADDRESS/PREFIX`, or a single address.
-    fn from_str(text: &str) -> Result<Cidr, String> {
+    /// Parses `ADDRESS/PREFIX`, or a single address.
+    fn from_str(text: &str) -> Result<Cidr, CidrError> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let address: IpAddr = address.parse().map_err(|_| {
-            format!("`{address}` is not an IP address; write 10.0.0.0/8 or fd00::/8")
-        })?;
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| CidrError::Address(address.to_owned()))?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => width,
             Some(text) => text
                 .parse()
-                .map_err(|_| format!("`/{text}` is not a prefix length from 0 to {width}"))?,
+                .ok()
+                .filter(|prefix| *prefix <= width)
+                .ok_or_else(|| CidrError::Prefix {
+                    text: text.to_owned(),
+                    width,
+                })?,
         };
-        Cidr::new(address, prefix)
-            .ok_or_else(|| format!("`{address}/{prefix}` is longer than {width} bits"))
+        Ok(Cidr {
+            address: masked(address, prefix),
+            prefix,
+        })
     }
 }
+
+/// Why a range could not be parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CidrError {
+    /// Not an IP address.
+    Address(String),
+    /// Not a prefix length of the address's family.
+    Prefix {
+        /// What was written.
+        text: String,
+        /// The longest prefix length.
+        width: u8,
+    },
+}
+
+impl fmt::Display for CidrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CidrError::Address(text) => write!(
+                f,
+                "`{text}` is not an IP address; write 10.0.0.0/8 or fd00::/8"
+            ),
+            CidrError::Prefix { text, width } => {
+                write!(f, "`/{text}` is not a prefix length from 0 to {width}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for CidrError {}
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,13 +202,13 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// Whether an address is one end of an automatic tunnel, 6to4 or Teredo, through which a relay's answers could be made
-/// to come back: such a client is not served. RFC 8656 §21.4.
+/// Returns true for the address of an automatic tunnel (6to4, Teredo), which an attacker can use to send a relay's packets
+/// in circles. Such clients are refused. RFC 8656 §21.4.
 pub fn is_tunneled(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(ip) if matches!(ip.segments(), [0x2002, ..] | [0x2001, 0, ..]))
 }
 
-/// Whether an address lies in a range that no relay should reach by default: the IANA special-purpose registries.
+/// Returns true for an address of the IANA special-purpose registries, which a relay does not reach by default.
 fn is_special(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => SPECIAL_V4.iter().any(|&(base, prefix)| {
@@ -180,19 +222,19 @@ fn is_special(address: IpAddr) -> bool {
     }
 }
 
-/// Whether one of the IPv4 addresses that an address carries is such a one.
-fn carries(address: IpAddr, mut such: impl FnMut(IpAddr) -> bool) -> bool {
+/// Returns true if an address embeds an IPv4 address for which `matches` returns true.
+fn embeds_matching(address: IpAddr, mut matches: impl FnMut(IpAddr) -> bool) -> bool {
     match address {
         IpAddr::V4(_) => false,
         IpAddr::V6(ip) => embedded(ip)
             .into_iter()
             .flatten()
-            .any(|ip| such(IpAddr::V4(ip))),
+            .any(|ip| matches(IpAddr::V4(ip))),
     }
 }
 
-/// The IPv4 addresses that an IPv6 address carries: mapped, compatible (`::1` is not one),
-/// translated, NAT64, 6to4, ISATAP, or Teredo, which carries two.
+/// The IPv4 addresses that an IPv6 address embeds: mapped, compatible (`::1` is none), translated, NAT64, 6to4, ISATAP, or
+/// Teredo, which embeds two.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let bits = address.to_bits();
     let at = |shift: u32| Some(Ipv4Addr::from_bits((bits >> shift) as u32));
@@ -258,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn special_addresses_are_refused_however_they_are_written() {
+    fn special_addresses_are_refused_in_every_embedding() {
         for inner in [
             "127.0.0.1",
             "10.1.2.3",
@@ -313,7 +355,7 @@ mod tests {
             assert_eq!(
                 judge(&all, unspecified),
                 Verdict::Refused,
-                "{unspecified}, whatever is permitted"
+                "{unspecified} is refused even if everything is permitted"
             );
         }
     }
@@ -337,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_explicit_rule_wins_and_a_tie_is_a_denial() {
+    fn the_longest_prefix_wins_and_a_tie_is_a_denial() {
         let rules = |texts: &[&str]| texts.iter().map(|t| t.parse().unwrap()).collect();
         let acl = Acl {
             allow: rules(&["10.0.0.0/8", "8.8.8.8"]),
@@ -355,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn permitting_all_of_ipv6_does_not_permit_the_ipv4_inside() {
+    fn permitting_all_of_ipv6_does_not_permit_embedded_ipv4() {
         let acl = Acl {
             allow: vec!["::/0".parse().unwrap()],
             deny: vec![],
@@ -367,16 +409,23 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_with_their_mistakes_named() {
+    fn errors_of_ranges_name_the_mistake() {
         assert_eq!(
             "10.1.2.3/8".parse::<Cidr>().unwrap().to_string(),
             "10.0.0.0/8"
         );
-        assert!("10.0.0.0/33".parse::<Cidr>().unwrap_err().contains("32"));
+        assert!(
+            "10.0.0.0/33"
+                .parse::<Cidr>()
+                .unwrap_err()
+                .to_string()
+                .contains("32")
+        );
         assert!(
             "ten"
                 .parse::<Cidr>()
                 .unwrap_err()
+                .to_string()
                 .contains("not an IP address")
         );
     }
@@ -394,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_address_is_one_however_it_is_written() {
+    fn an_own_address_is_recognized_in_every_embedding() {
         let own = OwnAddresses {
             listeners: vec!["0.0.0.0:3478".parse().unwrap()],
             addresses: vec!["203.0.113.5".parse().unwrap()],

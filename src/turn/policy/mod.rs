@@ -4,12 +4,14 @@
 pub mod access_token;
 pub mod acl;
 pub mod credentials;
+pub mod discovery;
 pub mod limits;
 pub mod opaque;
 pub mod realm;
 pub mod reject;
 
 use crate::turn::policy::acl::OwnAddresses;
+use crate::turn::policy::discovery::Discovery;
 use crate::turn::policy::limits::Limits;
 use crate::turn::policy::realm::Realm;
 use std::net::IpAddr;
@@ -61,45 +63,6 @@ pub struct RelayAddress {
     pub local: IpAddr,
     /// What XOR-RELAYED-ADDRESS says: the same, or the public side of a 1:1 NAT.
     pub external: IpAddr,
-}
-
-/// The four listeners that RFC 5780 needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Discovery {
-    /// The primary address and port.
-    pub primary: SocketAddr,
-    /// The alternate ones: both differ from the primary.
-    pub alternate: SocketAddr,
-}
-
-impl Discovery {
-    /// All four: each address with each port.
-    pub fn listeners(&self) -> [SocketAddr; 4] {
-        let (a, b) = (self.primary, self.alternate);
-        [
-            a,
-            SocketAddr::new(a.ip(), b.port()),
-            SocketAddr::new(b.ip(), a.port()),
-            b,
-        ]
-    }
-
-    /// From where a request that was sent to `to` is answered when its address or its port is to be another; `None`
-    /// when `to` is none of the four. RFC 5780 §6.1, table 1.
-    pub fn changed(&self, to: SocketAddr, address: bool, port: bool) -> Option<SocketAddr> {
-        let (a, b) = (self.primary, self.alternate);
-        let other_ip = if to.ip() == a.ip() { b.ip() } else { a.ip() };
-        let other_port = if to.port() == a.port() {
-            b.port()
-        } else {
-            a.port()
-        };
-        let from = SocketAddr::new(
-            if address { other_ip } else { to.ip() },
-            if port { other_port } else { to.port() },
-        );
-        self.listeners().contains(&to).then_some(from)
-    }
 }
 
 /// Where a client is sent instead: ALTERNATE-SERVER, and for TLS the name that its certificate bears. RFC 8489 §10.
@@ -224,4 +187,4 @@ pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 /// The longest that a channel binding lasts. RFC 8656 §12.
 pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 /// How long an expired channel's number and peer stay reserved for each other. RFC 8656 §12.
-pub const CHANNEL_COOLING: Duration = Duration::from_secs(300);
+pub const CHANNEL_COOLDOWN: Duration = Duration::from_secs(300);

@@ -9,7 +9,7 @@ pub enum Reject {
     /// An error code and nothing more.
     Code(ErrorCode),
     /// 420, with the attributes that were not understood.
-    Unknown(Vec<AttributeType>),
+    UnknownAttributes(Vec<AttributeType>),
     /// 401 or 438, with realm, nonce, and password algorithms.
     Challenge(ErrorCode),
     /// 300, with where to go.
@@ -34,7 +34,7 @@ impl Reject {
     pub const fn code(&self) -> Option<ErrorCode> {
         match self {
             Reject::Code(code) | Reject::Challenge(code) => Some(*code),
-            Reject::Unknown(_) => Some(ErrorCode::UNKNOWN_ATTRIBUTE),
+            Reject::UnknownAttributes(_) => Some(ErrorCode::UNKNOWN_ATTRIBUTE),
             Reject::Alternate(_) => Some(ErrorCode::TRY_ALTERNATE),
             Reject::Silence(_) => None,
         }

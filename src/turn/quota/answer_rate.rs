@@ -1,5 +1,6 @@
-//! How often the unauthenticated are answered. An answer goes wherever a datagram claims to come from; a bound for each
-//! source prefix keeps this server from being anyone's megaphone, and a table of fixed size keeps it from remembering.
+//! The rate of unauthenticated responses. A response goes to the source of the request, which may be forged: a limit for
+//! each source prefix keeps attackers from flooding a third party through this server. The table has a fixed size, so that
+//! it does not grow with forged sources.
 
 use crate::turn::ids::time::Instant;
 use foldhash::quality::FixedState;
@@ -7,19 +8,19 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A token bucket for each IPv4 /24 and IPv6 /48, by keyed hash into a fixed table: two prefixes may share a bucket, and
-/// nobody outside can tell which. Each bucket is one atomic number, the time until which it is paid (GCRA), so shards
+/// A token bucket for each IPv4 /24 and IPv6 /48, found by a keyed hash. Two prefixes may share a bucket, but an attacker
+/// cannot tell which. A bucket is one atomic number, the time until which its responses are paid for (GCRA), so the shards
 /// share it without a lock.
 #[derive(Debug)]
 pub struct AnswerRate {
-    /// Nanoseconds that one answer costs; 0 for no bound.
+    /// Nanoseconds between responses at the configured rate; 0 for no limit.
     interval: AtomicU64,
     hasher: FixedState,
     paid_until: Box<[AtomicU64]>,
 }
 
 impl AnswerRate {
-    /// At most `rate` answers a second for a prefix, in bursts of half a second; 0 for no bound.
+    /// At most `rate` responses per second and prefix, in bursts of half a second; 0 for no limit.
     pub fn new(rate: u32, seed: [u8; 32]) -> AnswerRate {
         let [a, b, c, d, e, f, g, h, ..] = seed;
         AnswerRate {
@@ -29,12 +30,13 @@ impl AnswerRate {
         }
     }
 
-    /// Changes the rate.
+    /// Changes the rate, as [`AnswerRate::new`] sets it.
     pub fn set(&self, rate: u32) {
         self.interval.store(interval(rate), Ordering::Relaxed);
     }
 
-    /// Whether one more answer may go to `source`. Loopback is exempt: nobody is reflected at there.
+    /// Takes a permit for a response to `source`. Returns false if there is none. Loopback is exempt, because no third
+    /// party is there.
     pub fn allows(&self, now: Instant, source: IpAddr) -> bool {
         let interval = self.interval.load(Ordering::Relaxed);
         if interval == 0 || source.to_canonical().is_loopback() {
@@ -65,9 +67,9 @@ fn interval(rate: u32) -> u64 {
     1_000_000_000_u64.checked_div(u64::from(rate)).unwrap_or(0)
 }
 
-/// Half a MiB of them.
+/// Buckets; half a MiB.
 const BUCKETS: usize = 1 << 16;
-/// How far ahead of time a bucket may be paid, in nanoseconds.
+/// Nanoseconds of responses that a full bucket allows at once.
 const BURST: u64 = 500_000_000;
 
 #[cfg(test)]
@@ -76,7 +78,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_prefix_gets_its_rate_and_another_its_own() {
+    fn prefixes_are_limited_separately() {
         let rate = AnswerRate::new(100, [1; 32]);
         let start = Instant(1_000_000_000_000);
         let answered = |source: &str, offset_ms: u64| {
@@ -88,7 +90,7 @@ mod tests {
         let burst = (0..100)
             .filter(|n| answered(&format!("192.0.2.{n}"), 0))
             .count();
-        assert_eq!(burst, 50, "half a second's worth at once");
+        assert_eq!(burst, 50, "half a second at once");
         assert!(answered("198.51.100.1", 0));
         let second = (0..1000)
             .filter(|ms| answered("192.0.2.7", 500 + ms))
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_prefix_has_48_bits() {
+    fn ipv6_sources_are_limited_by_48_bit_prefix() {
         let rate = AnswerRate::new(2, [2; 32]);
         let now = Instant(1_000_000_000_000);
         assert!(rate.allows(now, "2001:db8:1::1".parse().unwrap()));
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_rate_zero_are_unbounded() {
+    fn loopback_and_rate_zero_are_unlimited() {
         let now = Instant(1_000_000_000_000);
         let bounded = AnswerRate::new(1, [3; 32]);
         assert!((0..1000).all(|_| bounded.allows(now, "127.0.0.1".parse().unwrap())));

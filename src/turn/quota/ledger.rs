@@ -1,5 +1,5 @@
-//! How much one user, one address, and all together may have: the [`Ledger`] counts, a [`Grant`] is one allocation's
-//! place in it.
+//! Quotas of allocations. The [`Ledger`] counts the allocations of realms, users and addresses; a [`Grant`] is one
+//! allocation's share and returns it when dropped.
 
 use crate::turn::ids::time::Instant;
 use crate::turn::policy::limits::Limits;
@@ -13,44 +13,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Counts allocations and holds what their users share, across all shards, without a lock.
+/// The counts of allocations and the shared bandwidth limits of a server. Shared by all shards without a lock.
 #[derive(Debug)]
 pub struct Ledger {
     all: AtomicU32,
-    /// Key: realms, of the policy. Read at Allocate; the standard library's keyed hasher, as for all of these.
+    /// Key: names of realms. Reader of all these tables: Allocate. Hasher: the standard library's, which is keyed.
     realms: HashMap<Arc<str>, u32>,
-    /// Key: realm and user, both from authenticated requests.
+    /// Key: realm and user of authenticated requests.
     users: HashMap<UserKey, u32>,
-    /// Key: a client's address, authenticated by then.
+    /// Key: addresses of authenticated clients.
     addresses: HashMap<IpAddr, u32>,
-    /// Key: who shares a bandwidth. Only where bandwidth is limited, and while there are allocations.
-    buckets: HashMap<Sharer, Arc<TokenBucket>>,
-    /// Key: realm and user. Only where octets are limited, and while some were used in the period.
-    allowances: HashMap<UserKey, Arc<OctetQuota>>,
+    /// Key: who shares a bandwidth limit. Holds entries only for limits that the operator set.
+    buckets: HashMap<BandwidthScope, Arc<TokenBucket>>,
+    /// Key: realm and user. Holds entries only if the operator set an octet quota.
+    octet_quotas: HashMap<UserKey, Arc<OctetQuota>>,
 }
 
 /// A realm and a user of it.
 type UserKey = (Arc<str>, Arc<str>);
 
-/// Who shares a bandwidth.
+/// The allocations that share a bandwidth limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Sharer {
+enum BandwidthScope {
     User(UserKey),
     Realm(Arc<str>),
     All,
 }
 
-/// Who asks for an allocation, when.
+/// A request for one allocation.
 #[derive(Debug)]
 pub struct QuotaRequest<'a> {
-    /// The realm.
+    /// The name of the realm.
     pub realm: &'a Arc<str>,
-    /// The user, as quotas count.
+    /// The account of the user, see [`crate::turn::policy::credentials::account`].
     pub user: &'a Arc<str>,
-    /// The client's address.
+    /// The address of the client.
     pub address: IpAddr,
-    /// The time of day.
-    pub unix: Duration,
+    /// The Unix time.
+    pub unix_time: Duration,
 }
 
 impl Default for Ledger {
@@ -61,53 +61,53 @@ impl Default for Ledger {
             users: counts(),
             addresses: counts(),
             buckets: HashMap::default(),
-            allowances: HashMap::default(),
+            octet_quotas: HashMap::default(),
         }
     }
 }
 
-/// An empty table of counts. It is resized at once: in papaya's incremental mode `compute` never helps to move what an
-/// outgrown table held, so that every call walks one more table than the last, for ever.
+/// An empty table of counts. It resizes in one step: in papaya's incremental mode `compute` never helps to move the entries
+/// of an outgrown table, so every call would walk one table more than the last.
 fn counts<K: Hash + Eq>() -> HashMap<K, u32> {
     HashMap::builder().resize_mode(ResizeMode::Blocking).build()
 }
 
 impl Ledger {
-    /// Enters one more allocation.
+    /// Counts one more allocation.
     ///
     /// # Errors
-    /// 486 when the realm, the user or the client's address has as much as the limits allow, 508 when all together have.
+    /// 486 if the realm, the user or the address is at its limit, 508 if the server is.
     pub fn grant(
         self: &Arc<Ledger>,
         limits: &Limits,
-        applicant: &QuotaRequest,
+        request: &QuotaRequest,
     ) -> Result<Grant, Reject> {
         let below = |all: u32| (all < limits.allocations).then_some(all + 1);
         self.all
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
             .map_err(|_| Reject::CAPACITY)?;
-        // What is entered comes out again when a later limit refuses and the grant is dropped.
-        let owner = (applicant.realm.clone(), applicant.user.clone());
-        let address = applicant.address;
+        // If a later limit refuses, dropping the grant decrements what was counted so far.
+        let user = (request.realm.clone(), request.user.clone());
+        let address = request.address;
         let mut grant = Grant {
             ledger: self.clone(),
-            owner: owner.clone(),
+            user: user.clone(),
             address,
-            entered: 0,
+            counted: Counted::Server,
             meter: None,
         };
-        enter(&self.realms, applicant.realm, limits.allocations_per_realm)?;
-        grant.entered = 1;
-        enter(&self.users, &owner, limits.allocations_per_user)?;
-        grant.entered = 2;
-        enter(&self.addresses, &address, limits.allocations_per_address)?;
-        grant.entered = 3;
-        let allowance = limits
+        increment(&self.realms, request.realm, limits.allocations_per_realm)?;
+        grant.counted = Counted::Realm;
+        increment(&self.users, &user, limits.allocations_per_user)?;
+        grant.counted = Counted::User;
+        increment(&self.addresses, &address, limits.allocations_per_address)?;
+        grant.counted = Counted::Address;
+        let octet_quota = limits
             .user_octets
-            .map(|bounds| self.allowance(&owner, bounds, applicant.unix));
-        if allowance
+            .map(|bounds| self.octet_quota(&user, bounds, request.unix_time));
+        if octet_quota
             .as_ref()
-            .is_some_and(|allowance| !allowance.is_left(applicant.unix))
+            .is_some_and(|quota| !quota.has_octets(request.unix_time))
         {
             return Err(QUOTA);
         }
@@ -118,77 +118,91 @@ impl Ledger {
                 .map(|rate| Arc::new(TokenBucket::new(rate))),
             bandwidth
                 .user
-                .map(|rate| self.bucket(Sharer::User(owner), rate)),
+                .map(|rate| self.bucket(BandwidthScope::User(user), rate)),
             bandwidth
                 .realm
-                .map(|rate| self.bucket(Sharer::Realm(applicant.realm.clone()), rate)),
-            bandwidth.all.map(|rate| self.bucket(Sharer::All, rate)),
+                .map(|rate| self.bucket(BandwidthScope::Realm(request.realm.clone()), rate)),
+            bandwidth
+                .all
+                .map(|rate| self.bucket(BandwidthScope::All, rate)),
         ];
-        grant.meter = Meter::new(buckets, allowance);
+        grant.meter = Meter::new(buckets, octet_quota);
         Ok(grant)
     }
 
-    /// How many allocations there are.
+    /// The number of allocations.
     pub fn allocations(&self) -> u32 {
         self.all.load(Ordering::Relaxed)
     }
 
-    /// The bucket of a sharer; a new one when its rate was changed.
-    fn bucket(&self, sharer: Sharer, rate: u64) -> Arc<TokenBucket> {
+    /// The bucket of a scope; a new one if the rate changed.
+    fn bucket(&self, scope: BandwidthScope, rate: u64) -> Arc<TokenBucket> {
         let buckets = self.buckets.pin();
-        if let Some(bucket) = buckets.get(&sharer).filter(|bucket| bucket.rate() == rate) {
+        if let Some(bucket) = buckets.get(&scope).filter(|bucket| bucket.rate() == rate) {
             return bucket.clone();
         }
         let bucket = Arc::new(TokenBucket::new(rate));
-        buckets.insert(sharer, bucket.clone());
+        buckets.insert(scope, bucket.clone());
         bucket
     }
 
-    /// The allowance of a user. When there are many, those that were not used in their period are forgotten first.
-    fn allowance(
+    /// The octet quota of a user; a new one if the limit changed. If there are many, unused ones are removed first.
+    fn octet_quota(
         &self,
-        owner: &UserKey,
-        (most, period): (u64, Duration),
-        unix: Duration,
+        user: &UserKey,
+        (limit, period): (u64, Duration),
+        unix_time: Duration,
     ) -> Arc<OctetQuota> {
-        let allowances = self.allowances.pin();
-        if let Some(allowance) = allowances
-            .get(owner)
-            .filter(|allowance| allowance.is(most, period))
+        let quotas = self.octet_quotas.pin();
+        if let Some(quota) = quotas
+            .get(user)
+            .filter(|quota| quota.has_limit(limit, period))
         {
-            return allowance.clone();
+            return quota.clone();
         }
-        if allowances.len() >= MANY {
-            allowances.retain(|_, allowance| {
-                !allowance.is_fresh(unix) || Arc::strong_count(allowance) > 1
-            });
+        if quotas.len() >= MANY_QUOTAS {
+            quotas.retain(|_, quota| !quota.is_unused(unix_time) || Arc::strong_count(quota) > 1);
         }
-        let allowance = Arc::new(OctetQuota::new(most, period));
-        allowances.insert(owner.clone(), allowance.clone());
-        allowance
+        let quota = Arc::new(OctetQuota::new(limit, period));
+        quotas.insert(user.clone(), quota.clone());
+        quota
     }
 }
 
-/// One allocation's place in the ledger; dropping it gives the place back.
+/// One allocation's share of the quotas. Dropping it decrements the counts.
 #[derive(Debug)]
 pub struct Grant {
     ledger: Arc<Ledger>,
-    owner: UserKey,
+    user: UserKey,
     address: IpAddr,
-    /// In how many of the ledger's counts it is entered: realms, then users, then addresses.
-    entered: u8,
+    counted: Counted,
     meter: Option<Box<Meter>>,
 }
 
+/// The counts in which a grant is included, in the order of counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Counted {
+    Server,
+    Realm,
+    User,
+    Address,
+}
+
 impl Grant {
-    /// Whether a packet of so many octets may be relayed now; `unix` tells the time of day, where that matters.
-    pub fn admits(&self, now: Instant, unix: impl FnOnce() -> Duration, octets: usize) -> bool {
+    /// Takes the octets of a packet from the allocation's limits; returns false if they are exhausted. `unix_time` is called
+    /// only if there are limits.
+    pub fn allows(
+        &self,
+        now: Instant,
+        unix_time: impl FnOnce() -> Duration,
+        octets: usize,
+    ) -> bool {
         self.meter
             .as_ref()
-            .is_none_or(|meter| meter.admits(now, unix(), octets))
+            .is_none_or(|meter| meter.allows(now, unix_time(), octets))
     }
 
-    /// What the allocation's streams draw from, wherever they are carried; `None` where nothing is limited.
+    /// The meter of the allocation; `None` if nothing is limited.
     pub fn meter(&self) -> Option<&Meter> {
         self.meter.as_deref()
     }
@@ -197,30 +211,34 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         self.ledger.all.fetch_sub(1, Ordering::Relaxed);
-        if self.entered > 0 {
-            leave(&self.ledger.realms, &self.owner.0);
+        if self.counted >= Counted::Realm {
+            decrement(&self.ledger.realms, &self.user.0);
         }
-        if self.entered > 1 && leave(&self.ledger.users, &self.owner) {
+        if self.counted >= Counted::User && decrement(&self.ledger.users, &self.user) {
             self.ledger
                 .buckets
                 .pin()
-                .remove(&Sharer::User(self.owner.clone()));
+                .remove(&BandwidthScope::User(self.user.clone()));
         }
-        if self.entered > 2 {
-            leave(&self.ledger.addresses, &self.address);
+        if self.counted >= Counted::Address {
+            decrement(&self.ledger.addresses, &self.address);
         }
     }
 }
 
-/// Counts one more under a key.
+/// Increments the count of a key.
 ///
 /// # Errors
-/// 486 when there are `most`.
-fn enter<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K, most: u32) -> Result<(), Reject> {
+/// 486 if the count is at `limit`.
+fn increment<K: Hash + Eq + Clone>(
+    counts: &HashMap<K, u32>,
+    key: &K,
+    limit: u32,
+) -> Result<(), Reject> {
     let counts = counts.pin();
     let outcome = counts.compute(key.clone(), |entry| match entry {
-        Some((_, count)) if *count >= most => Operation::Abort(()),
-        None if most == 0 => Operation::Abort(()),
+        Some((_, count)) if *count >= limit => Operation::Abort(()),
+        None if limit == 0 => Operation::Abort(()),
         entry => Operation::Insert(entry.map_or(0, |(_, count)| *count) + 1),
     });
     if matches!(outcome, Compute::Aborted(())) {
@@ -230,8 +248,8 @@ fn enter<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K, most: u32) -> 
     }
 }
 
-/// Counts one less; says whether that was the last, and the key is forgotten.
-fn leave<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K) -> bool {
+/// Decrements the count of a key. Returns true if it was the last one, and the key was removed.
+fn decrement<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K) -> bool {
     let counts = counts.pin();
     let outcome = counts.compute(key.clone(), |entry| match entry {
         None => Operation::Abort(()),
@@ -242,8 +260,8 @@ fn leave<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K) -> bool {
 }
 
 const QUOTA: Reject = Reject::Code(ErrorCode::ALLOCATION_QUOTA_REACHED);
-/// With so many allowances those that are not needed are looked for.
-const MANY: usize = 100_000;
+/// At this number of octet quotas unused ones are removed.
+const MANY_QUOTAS: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
@@ -259,13 +277,13 @@ mod tests {
                 realm: &realm,
                 user: &user,
                 address,
-                unix: Duration::ZERO,
+                unix_time: Duration::ZERO,
             },
         )
     }
 
     #[test]
-    fn what_is_granted_comes_back_and_nothing_stays() {
+    fn a_dropped_grant_leaves_no_count() {
         let ledger = Arc::new(Ledger::default());
         let limits = Limits {
             allocations: 3,
@@ -285,12 +303,12 @@ mod tests {
         assert_eq!(
             ledger.users.len(),
             1,
-            "a user without allocations is forgotten"
+            "a user without allocations has no entry"
         );
     }
 
     #[test]
-    fn a_realm_and_an_address_have_their_limits() {
+    fn realms_and_addresses_are_limited() {
         let ledger = Arc::new(Ledger::default());
         for limits in [
             Limits {
@@ -311,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_users_allocations_share_their_bandwidth_and_their_allowance() {
+    fn allocations_of_a_user_share_bandwidth_and_octet_quota() {
         let ledger = Arc::new(Ledger::default());
         let bandwidth = Bandwidth {
             user: Some(10_000),
@@ -330,14 +348,14 @@ mod tests {
         let pass = |grant: &Grant, at_ms: u64| {
             let now = Instant(1_000_000_000) + Duration::from_millis(at_ms);
             (0..100)
-                .filter(|_| grant.admits(now, || Duration::ZERO, 100))
+                .filter(|_| grant.allows(now, || Duration::ZERO, 100))
                 .count()
         };
         assert_eq!((pass(&one, 0), pass(&two, 0), pass(&other, 0)), (10, 0, 10));
         assert_eq!(
             (pass(&two, 1_000), pass(&one, 2_000)),
             (5, 0),
-            "the allowance is used up"
+            "the quota is exhausted"
         );
         assert_eq!(granted(&ledger, &limits, "a").unwrap_err(), QUOTA);
         drop((one, two, other));

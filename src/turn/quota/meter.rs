@@ -1,22 +1,21 @@
-//! How fast: token buckets for what is relayed, shared by whoever shares a limit, across shards and without a lock. None
-//! is asked where the operator set no limit.
+//! Bandwidth limits and octet quotas of relayed payload. Buckets and quotas are shared by all allocations under the same
+//! limit, across shards and without a lock. An allocation without limits has no meter, so its packets pay nothing.
 
 use crate::turn::ids::time::Instant;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A token bucket in octets: one atomic number, the time until which what was taken is paid (GCRA).
+/// A token bucket in octets. It is one atomic number: the time until which the taken octets are paid for (GCRA).
 #[derive(Debug)]
 pub struct TokenBucket {
-    /// Octets a second.
+    /// Octets per second.
     rate: u64,
     paid_until: AtomicU64,
 }
 
 impl TokenBucket {
-    /// A full bucket that fills at `rate` octets a second and holds [`BURST`] of them.
+    /// A full bucket that fills at `rate` octets per second and holds [`BURST`] of it.
     pub const fn new(rate: u64) -> TokenBucket {
         TokenBucket {
             rate,
@@ -24,7 +23,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes octets out, if there are any left: a packet is never cut, so the last may take more than there was.
+    /// Takes octets unless the bucket is empty. A packet is never cut, so the last one may take more than there is.
     pub fn take(&self, now: Instant, octets: usize) -> bool {
         let cost = (octets as u64)
             .saturating_mul(1_000_000_000)
@@ -37,210 +36,142 @@ impl TokenBucket {
             .is_ok()
     }
 
-    /// Whether there is anything left in it.
+    /// Returns true if the bucket is not empty.
     pub fn is_open(&self, now: Instant) -> bool {
         self.paid_until.load(Ordering::Relaxed) < (now + BURST).0
     }
 
-    /// Takes out what was carried already, also more than there is.
+    /// Takes octets that were relayed already, even more than there are.
     pub fn charge(&self, now: Instant, octets: u64) {
         let cost = octets
             .saturating_mul(1_000_000_000)
             .checked_div(self.rate)
             .unwrap_or(u64::MAX);
         let charge = |paid: u64| Some(paid.max(now.0).saturating_add(cost));
-        // It never fails: the closure always gives a number.
+        // Cannot fail, because the closure always returns a number.
         let _ = self
             .paid_until
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
     }
 
-    /// The rate, in octets a second.
+    /// The rate in octets per second.
     pub const fn rate(&self) -> u64 {
         self.rate
     }
 }
 
-/// How much in a period of time: octets that a user relayed, all allocations together. Periods are counted from the Unix
-/// epoch, so that a day begins at midnight UTC.
+/// The octets that all allocations of a user may relay in each period. Periods are counted from the Unix epoch, so a day
+/// begins at midnight UTC.
 #[derive(Debug)]
 pub struct OctetQuota {
-    most: u64,
+    limit: u64,
     period: Duration,
-    /// Which period the octets are of.
-    number: AtomicU64,
+    /// The number of the period that the octets were counted in.
+    current_period: AtomicU64,
     octets: AtomicU64,
 }
 
 impl OctetQuota {
-    /// `most` octets in each `period`, none of them used.
-    pub const fn new(most: u64, period: Duration) -> OctetQuota {
+    /// A quota of `limit` octets in each `period`.
+    pub const fn new(limit: u64, period: Duration) -> OctetQuota {
         OctetQuota {
-            most,
+            limit,
             period,
-            number: AtomicU64::new(0),
+            current_period: AtomicU64::new(0),
             octets: AtomicU64::new(0),
         }
     }
 
-    /// Uses octets, if there are any left in this period: the last packet may use more than there were.
-    pub fn take(&self, unix: Duration, octets: usize) -> bool {
-        self.turn_over(unix);
-        let within = self.octets.load(Ordering::Relaxed) < self.most;
+    /// Uses octets unless the quota is exhausted. The last packet may use more than there are.
+    pub fn take(&self, unix_time: Duration, octets: usize) -> bool {
+        self.advance_period(unix_time);
+        let within = self.octets.load(Ordering::Relaxed) < self.limit;
         if within {
             self.octets.fetch_add(octets as u64, Ordering::Relaxed);
         }
         within
     }
 
-    /// Uses octets that were carried already, also more than are left.
-    pub fn charge(&self, unix: Duration, octets: u64) {
-        self.turn_over(unix);
+    /// Uses octets that were relayed already, even more than there are.
+    pub fn charge(&self, unix_time: Duration, octets: u64) {
+        self.advance_period(unix_time);
         self.octets.fetch_add(octets, Ordering::Relaxed);
     }
 
-    /// Whether octets are left in this period.
-    pub fn is_left(&self, unix: Duration) -> bool {
-        self.turn_over(unix);
-        self.octets.load(Ordering::Relaxed) < self.most
+    /// Returns true if the quota of this period is not exhausted.
+    pub fn has_octets(&self, unix_time: Duration) -> bool {
+        self.advance_period(unix_time);
+        self.octets.load(Ordering::Relaxed) < self.limit
     }
 
-    /// Whether these are the bounds.
-    pub fn is(&self, most: u64, period: Duration) -> bool {
-        self.most == most && self.period == period
+    /// Returns true if the configured limit is unchanged.
+    pub fn has_limit(&self, limit: u64, period: Duration) -> bool {
+        self.limit == limit && self.period == period
     }
 
-    /// Whether nothing was used in this period.
-    pub fn is_fresh(&self, unix: Duration) -> bool {
-        self.turn_over(unix);
+    /// Returns true if nothing was used in this period.
+    pub fn is_unused(&self, unix_time: Duration) -> bool {
+        self.advance_period(unix_time);
         self.octets.load(Ordering::Relaxed) == 0
     }
 
-    fn turn_over(&self, unix: Duration) {
-        let number = unix.as_secs() / self.period.as_secs().max(1);
-        if self.number.swap(number, Ordering::Relaxed) != number {
+    fn advance_period(&self, unix_time: Duration) {
+        let period = unix_time.as_secs() / self.period.as_secs().max(1);
+        if self.current_period.swap(period, Ordering::Relaxed) != period {
             self.octets.store(0, Ordering::Relaxed);
         }
     }
 }
 
-/// What one allocation draws from: buckets of its own, its user's, its realm's and the server's, and its user's allowance,
-/// as far as they are limited.
+/// The limits of one allocation: the token buckets of the allocation, its user, its realm and the server, and the octet
+/// quota of its user, as far as the operator set them.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     buckets: Vec<Arc<TokenBucket>>,
-    allowance: Option<Arc<OctetQuota>>,
+    quota: Option<Arc<OctetQuota>>,
 }
 
 impl Meter {
-    /// A meter; `None` where nothing is limited, so that nothing is asked for each packet.
+    /// A meter, or `None` if nothing is limited.
     pub fn new(
         buckets: impl IntoIterator<Item = Option<Arc<TokenBucket>>>,
-        allowance: Option<Arc<OctetQuota>>,
+        quota: Option<Arc<OctetQuota>>,
     ) -> Option<Box<Meter>> {
         let buckets: Vec<_> = buckets.into_iter().flatten().collect();
-        (!buckets.is_empty() || allowance.is_some()).then(|| Box::new(Meter { buckets, allowance }))
+        (!buckets.is_empty() || quota.is_some()).then(|| Box::new(Meter { buckets, quota }))
     }
 
-    /// Whether a packet of so many octets may pass; each bucket up to the first that is empty is drawn from.
-    pub fn admits(&self, now: Instant, unix: Duration, octets: usize) -> bool {
+    /// Takes the octets of a packet. Returns false if a bucket is empty or the quota is exhausted; buckets in front of that
+    /// one have then been charged.
+    pub fn allows(&self, now: Instant, unix_time: Duration, octets: usize) -> bool {
         self.buckets.iter().all(|bucket| bucket.take(now, octets))
             && self
-                .allowance
+                .quota
                 .as_ref()
-                .is_none_or(|allowance| allowance.take(unix, octets))
+                .is_none_or(|quota| quota.take(unix_time, octets))
     }
 
-    /// Whether anything may pass now. A stream, which cannot lose what is too much, waits until it may, and is then charged
-    /// for what it carried.
-    pub fn is_open(&self, now: Instant, unix: Duration) -> bool {
+    /// Returns true if payload may pass now. A stream, which cannot drop octets, waits for this and is charged afterwards.
+    pub fn is_open(&self, now: Instant, unix_time: Duration) -> bool {
         self.buckets.iter().all(|bucket| bucket.is_open(now))
             && self
-                .allowance
+                .quota
                 .as_ref()
-                .is_none_or(|allowance| allowance.is_left(unix))
+                .is_none_or(|quota| quota.has_octets(unix_time))
     }
 
-    /// Draws what a stream carried from everything.
-    pub fn charge(&self, now: Instant, unix: Duration, octets: u64) {
+    /// Takes the octets that a stream carried from all buckets and the quota.
+    pub fn charge(&self, now: Instant, unix_time: Duration, octets: u64) {
         self.buckets
             .iter()
             .for_each(|bucket| bucket.charge(now, octets));
-        if let Some(allowance) = &self.allowance {
-            allowance.charge(unix, octets);
+        if let Some(quota) = &self.quota {
+            quota.charge(unix_time, octets);
         }
     }
 }
 
-/// How many new peers a second an allocation may have, against port scans through a relay. Most have no bound, so what a
-/// bound takes is boxed.
-#[derive(Clone, Debug, Default)]
-pub struct NewPeerRate(Option<Box<Bound>>);
-
-#[derive(Clone, Debug)]
-struct Bound {
-    /// Peers a second; not 0.
-    rate: u32,
-    paid_until: Instant,
-    /// The peers that datagrams went to last, the newest last.
-    recent: Vec<SocketAddr>,
-}
-
-impl NewPeerRate {
-    /// At most `rate` new peers a second, in bursts of a second's worth; 0 for no bound.
-    pub fn new(rate: u32) -> NewPeerRate {
-        let bound = || {
-            Box::new(Bound {
-                rate,
-                paid_until: Instant::default(),
-                recent: Vec::new(),
-            })
-        };
-        NewPeerRate((rate > 0).then(bound))
-    }
-
-    /// Whether one more may come.
-    pub fn admits(&mut self, now: Instant) -> bool {
-        self.0.as_mut().is_none_or(|bound| bound.admits(now))
-    }
-
-    /// Whether a datagram may go to a peer: one of the last few, or one more.
-    pub fn admits_peer(&mut self, now: Instant, peer: SocketAddr) -> bool {
-        self.0
-            .as_mut()
-            .is_none_or(|bound| bound.admits_peer(now, peer))
-    }
-}
-
-impl Bound {
-    fn admits(&mut self, now: Instant) -> bool {
-        let cost = 1_000_000_000 / u64::from(self.rate.max(1));
-        let next = self.paid_until.max(now) + Duration::from_nanos(cost);
-        let admitted = next <= now + Duration::from_secs(1);
-        if admitted {
-            self.paid_until = next;
-        }
-        admitted
-    }
-
-    fn admits_peer(&mut self, now: Instant, peer: SocketAddr) -> bool {
-        if self.recent.contains(&peer) {
-            return true;
-        }
-        let admitted = self.admits(now);
-        if admitted {
-            if self.recent.len() >= RECENT {
-                self.recent.remove(0);
-            }
-            self.recent.push(peer);
-        }
-        admitted
-    }
-}
-
-/// How many peers are remembered as known.
-const RECENT: usize = 32;
-/// How much a full bucket holds: a burst of media, such as a key frame, passes whole.
+/// The capacity of a bucket, so that a burst of media such as a key frame passes whole.
 pub const BURST: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -248,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_its_rate_and_a_burst() {
+    fn a_bucket_allows_its_rate_after_a_burst() {
         let bucket = TokenBucket::new(1_000_000);
         let start = Instant(1_000_000_000_000);
         let taken = |at_ms: u64| {
@@ -262,21 +193,21 @@ mod tests {
     }
 
     #[test]
-    fn a_meter_is_as_tight_as_its_tightest_bucket() {
+    fn a_meter_allows_what_its_smallest_bucket_allows() {
         let (wide, tight) = (
             Arc::new(TokenBucket::new(1_000_000)),
             Arc::new(TokenBucket::new(10_000)),
         );
         let meter = Meter::new([Some(wide), None, Some(tight)], None).unwrap();
         let passed = (0..100)
-            .filter(|_| meter.admits(Instant(1_000_000_000), Duration::ZERO, 100))
+            .filter(|_| meter.allows(Instant(1_000_000_000), Duration::ZERO, 100))
             .count();
         assert_eq!(passed, 10);
         assert!(Meter::new([None], None).is_none());
     }
 
     #[test]
-    fn a_stream_waits_until_what_it_carried_is_paid() {
+    fn a_charged_stream_waits_until_its_octets_are_paid_for() {
         let meter = Meter::new(
             [Some(Arc::new(TokenBucket::new(1_000_000)))],
             Some(Arc::new(OctetQuota::new(2_000_000, DAY))),
@@ -291,44 +222,24 @@ mod tests {
             "a second's worth, less a burst"
         );
         meter.charge(start, Duration::ZERO, 1_000_000);
-        assert!(!open(10_000), "the allowance is used up");
+        assert!(!open(10_000), "the quota is exhausted");
         assert!(meter.is_open(start + DAY, DAY));
     }
 
     const DAY: Duration = Duration::from_secs(86_400);
 
     #[test]
-    fn an_allowance_begins_anew_with_each_period() {
-        let allowance = OctetQuota::new(1000, Duration::from_secs(60));
+    fn an_octet_quota_starts_anew_with_each_period() {
+        let quota = OctetQuota::new(1000, Duration::from_secs(60));
         let used = |at| {
             (0..20)
-                .filter(|_| allowance.take(Duration::from_secs(at), 100))
+                .filter(|_| quota.take(Duration::from_secs(at), 100))
                 .count()
         };
         assert_eq!((used(60), used(119), used(120)), (10, 0, 10));
         assert!(
-            !allowance.is_left(Duration::from_secs(120))
-                && allowance.is_left(Duration::from_secs(180))
+            !quota.has_octets(Duration::from_secs(120))
+                && quota.has_octets(Duration::from_secs(180))
         );
-    }
-
-    #[test]
-    fn a_pace_lets_a_seconds_worth_through_at_once() {
-        let (mut pace, now) = (NewPeerRate::new(20), Instant(1_000_000_000_000));
-        let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
-        assert_eq!(
-            (0..100)
-                .filter(|port| pace.admits_peer(now, peer(*port)))
-                .count(),
-            20
-        );
-        assert!(pace.admits_peer(now, peer(3)), "it is known");
-        assert_eq!(
-            (0..100)
-                .filter(|_| pace.admits(now + Duration::from_millis(500)))
-                .count(),
-            10
-        );
-        assert!((0..100).all(|port| NewPeerRate::default().admits_peer(now, peer(port))));
     }
 }

@@ -1,8 +1,8 @@
-//! Relayed ports: which are taken, on which address, seen by all shards at once without a lock.
+//! The relayed ports in use on each relay address, shared by all shards without a lock.
 //!
-//! One bit for each port of the range and each relay address. A port is claimed before its socket is bound and released
-//! after its socket is closed, so that two shards never meet in `bind`. Choices start at a random place that the caller
-//! supplies, so that ports are unpredictable (RFC 8656 §7.2 and RFC 6056).
+//! There is one bit for each port and address. A port is claimed before its socket is bound and released after the socket
+//! is closed, so two shards never try to bind the same port. A search starts at a random port that the caller supplies, so
+//! that ports are unpredictable (RFC 8656 §7.2, RFC 6056).
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// All ports of a range, free, on each of these local addresses.
+    /// The ports of `range` on each of these local addresses, all free.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>, range: RangeInclusive<u16>) -> Ports {
         let count = u32::from(*range.end()).saturating_sub(u32::from(*range.start())) + 1;
         let words = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0));
@@ -32,45 +32,49 @@ impl Ports {
         }
     }
 
-    /// How many ports an address has, taken or free.
+    /// Ports of one address, claimed or free.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Claims a free port of `address`: the first from a random place on. `None` when all are taken.
+    /// Claims the first free port of `address` from a random one on.
     pub fn claim(&self, address: IpAddr, random: u32) -> Option<u16> {
-        self.search(address, random, Ports::take)
+        self.search(address, random, Ports::set)
     }
 
-    /// Claims a free even port, and with `next` the odd one above it too, for a reservation. RFC 8656 §7.2.
-    pub fn claim_even(&self, address: IpAddr, random: u32, next: bool) -> Option<u16> {
+    /// Claims a free even port. RFC 8656 §7.2.
+    pub fn claim_even(&self, address: IpAddr, random: u32) -> Option<u16> {
         self.search(address, random, |words, index| {
-            if (u32::from(self.first) + index) % 2 != 0 || (next && index + 1 >= self.count) {
-                return false;
-            }
-            if !Ports::take(words, index) {
-                return false;
-            }
-            if next && !Ports::take(words, index + 1) {
-                Ports::free(words, index);
-                return false;
-            }
-            true
+            self.is_even(index) && Ports::set(words, index)
         })
     }
 
-    /// Gives a port back. One that was never of the range is ignored.
+    /// Claims a free even port and the free port above it. RFC 8656 §7.2.
+    pub fn claim_even_and_next(&self, address: IpAddr, random: u32) -> Option<u16> {
+        self.search(address, random, |words, index| {
+            if !self.is_even(index) || index + 1 >= self.count || !Ports::set(words, index) {
+                return false;
+            }
+            let next = Ports::set(words, index + 1);
+            if !next {
+                Ports::clear(words, index);
+            }
+            next
+        })
+    }
+
+    /// Releases a port. A port outside the range is ignored.
     pub fn release(&self, address: SocketAddr) {
         let index = address.port().checked_sub(self.first).map(u32::from);
         if let (Some(index), Some(words)) = (
             index.filter(|index| *index < self.count),
             self.words(address.ip()),
         ) {
-            Ports::free(words, index);
+            Ports::clear(words, index);
         }
     }
 
-    /// How many ports of all addresses are taken. Walks all words.
+    /// Claimed ports of all addresses. Reads every word.
     pub fn taken(&self) -> u64 {
         let words = self.addresses.iter().flat_map(|(_, words)| words.iter());
         words
@@ -92,6 +96,10 @@ impl Ports {
         u16::try_from(u32::from(self.first) + port).ok()
     }
 
+    fn is_even(&self, index: u32) -> bool {
+        (u32::from(self.first) + index).is_multiple_of(2)
+    }
+
     fn words(&self, address: IpAddr) -> Option<&[AtomicU64]> {
         self.addresses
             .iter()
@@ -99,7 +107,7 @@ impl Ports {
             .map(|(_, words)| &**words)
     }
 
-    fn take(words: &[AtomicU64], index: u32) -> bool {
+    fn set(words: &[AtomicU64], index: u32) -> bool {
         let bit = 1 << (index % 64);
         words.get((index / 64) as usize).is_some_and(|word| {
             word.load(Ordering::Relaxed) & bit == 0
@@ -107,7 +115,7 @@ impl Ports {
         })
     }
 
-    fn free(words: &[AtomicU64], index: u32) {
+    fn clear(words: &[AtomicU64], index: u32) {
         if let Some(word) = words.get((index / 64) as usize) {
             word.fetch_and(!(1 << (index % 64)), Ordering::AcqRel);
         }
@@ -122,7 +130,7 @@ mod tests {
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn every_port_is_claimed_once_and_then_none() {
+    fn every_port_is_claimed_exactly_once() {
         let ports = Ports::new([ADDRESS], 50_000..=50_099);
         let claimed: HashSet<u16> = (0..100)
             .map(|n| ports.claim(ADDRESS, n * 7_919).unwrap())
@@ -135,23 +143,23 @@ mod tests {
     }
 
     #[test]
-    fn even_ports_come_with_their_neighbours() {
+    fn an_even_port_is_claimed_with_the_next_port() {
         let ports = Ports::new([ADDRESS], 50_001..=50_008);
-        let first = ports.claim_even(ADDRESS, 0, true).unwrap();
+        let first = ports.claim_even_and_next(ADDRESS, 0).unwrap();
         assert_eq!(first, 50_002);
-        assert_eq!(ports.claim_even(ADDRESS, 0, false), Some(50_004));
-        assert_eq!(ports.claim_even(ADDRESS, 0, true), Some(50_006));
+        assert_eq!(ports.claim_even(ADDRESS, 0), Some(50_004));
+        assert_eq!(ports.claim_even_and_next(ADDRESS, 0), Some(50_006));
         assert_eq!(
-            ports.claim_even(ADDRESS, 0, true),
+            ports.claim_even_and_next(ADDRESS, 0),
             None,
-            "50,008 has no neighbour in the range"
+            "50,009 is out of range"
         );
-        assert_eq!(ports.claim_even(ADDRESS, 0, false), Some(50_008));
+        assert_eq!(ports.claim_even(ADDRESS, 0), Some(50_008));
         assert_eq!(ports.taken(), 6);
     }
 
     #[test]
-    fn an_address_of_nobody_has_no_ports() {
+    fn an_unknown_address_has_no_ports() {
         let ports = Ports::new([ADDRESS], 1..=10);
         assert_eq!(ports.claim("10.0.0.1".parse().unwrap(), 0), None);
         ports.release("10.0.0.1:5".parse().unwrap());

@@ -1,9 +1,17 @@
-//! Ways into allocations for other shards: the hairpin across shards. Where a peer is a relayed address of another shard,
-//! whoever relays to it finds here what that shard would have found: its client, the channel or permission that lets the
-//! packet in, and until when. Read-mostly and lock-free; a packet that finds no door goes the long way, through the kernel,
-//! and is judged there.
+//! The hairpin across shards: routes by which other shards deliver directly to an allocation's client.
+//!
+//! If a peer is a relayed address of another shard, the packet need not visit the kernel's loopback. The owner publishes
+//! here what it would decide itself: for each permission and each channel whose peer is on one of this server's addresses
+//! the client, the channel number and the expiry. The sending shard looks the route up and sends to the client from its
+//! own listener socket, which is bound to the same address. If there is no route, the packet goes to the owner's relay
+//! socket through the kernel, and the owner decides.
+//!
+//! Only UDP clients have routes, because a connection belongs to one shard; and only allocations without a bandwidth limit,
+//! because the meter is the owner's. Packets and octets are counted in the route and added to the allocation's traffic
+//! when the owner renews or removes the route. The table is read often and written seldom; it is lock-free.
 
-use crate::turn::ids::five_tuple::{Client, Peer};
+use crate::turn::allocation::HairpinKey;
+use crate::turn::ids::five_tuple::{AddressKey, Client};
 use crate::turn::ids::time::Instant;
 use crate::turn::ids::traffic::Volume;
 use foldhash::quality::RandomState;
@@ -12,90 +20,93 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// All doors of a server.
+/// The hairpin routes of all shards.
 #[derive(Debug, Default)]
 pub struct HairpinRoutes {
-    /// Key: a relayed transport address of ours, and the peer that may come in, with port 0 for a permission's address.
-    /// Clients choose both. Read for packets to another shard's relayed addresses. Keyed hasher (foldhash).
-    table: HashMap<(Peer, Peer), Arc<HairpinRoute>, RandomState>,
+    /// Key: a relayed transport address of this server, and a peer, with port 0 for a permission. Clients choose both.
+    /// Reader: packets to relayed addresses of other shards. Hasher: foldhash, seeded at start.
+    table: HashMap<(AddressKey, AddressKey), Arc<HairpinRoute>, RandomState>,
 }
 
-/// One way in.
+/// Where packets from one peer, or from all ports of its address, leave the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HairpinTarget {
+    /// The client.
+    pub client: Client,
+    /// The channel of the peer, `None` for a Data indication.
+    pub channel: Option<u16>,
+    /// When the route expires.
+    pub expires: Instant,
+}
+
 #[derive(Debug)]
 struct HairpinRoute {
-    client: Client,
-    channel: Option<u16>,
-    expires: Instant,
+    target: HairpinTarget,
     packets: AtomicU64,
     octets: AtomicU64,
 }
 
 impl HairpinRoutes {
-    /// Opens a door for a peer, or for all of a peer's address where its port is 0, or renews it; gives back what came in
-    /// by the old one.
-    pub fn open(
-        &self,
-        relayed: SocketAddr,
-        peer: SocketAddr,
-        client: Client,
-        channel: Option<u16>,
-        expires: Instant,
-    ) -> Volume {
-        let door = HairpinRoute {
-            client,
-            channel,
-            expires,
+    /// Inserts or replaces a route. Returns the traffic of the replaced one.
+    pub fn insert(&self, key: HairpinKey, target: HairpinTarget) -> Volume {
+        let route = HairpinRoute {
+            target,
             packets: AtomicU64::new(0),
             octets: AtomicU64::new(0),
         };
         let table = self.table.pin();
         table
-            .insert((Peer(relayed), Peer(peer)), Arc::new(door))
-            .map_or(Volume::default(), |old| old.volume())
+            .insert(table_key(key.relayed, key.peer), Arc::new(route))
+            .map_or(Volume::default(), |old| old.traffic())
     }
 
-    /// Closes a door; gives back what came in by it.
-    pub fn close(&self, relayed: SocketAddr, peer: SocketAddr) -> Volume {
+    /// Removes a route. Returns its traffic.
+    pub fn remove(&self, key: HairpinKey) -> Volume {
         let table = self.table.pin();
         table
-            .remove(&(Peer(relayed), Peer(peer)))
-            .map_or(Volume::default(), |door| door.volume())
+            .remove(&table_key(key.relayed, key.peer))
+            .map_or(Volume::default(), |route| route.traffic())
     }
 
-    /// What came in by a door since it was opened or renewed.
-    pub fn came_in(&self, relayed: SocketAddr, peer: SocketAddr) -> Volume {
+    /// The traffic of a route since it was inserted.
+    pub fn traffic(&self, key: HairpinKey) -> Volume {
         self.table
             .pin()
-            .get(&(Peer(relayed), Peer(peer)))
-            .map_or(Volume::default(), |door| door.volume())
+            .get(&table_key(key.relayed, key.peer))
+            .map_or(Volume::default(), |route| route.traffic())
     }
 
-    /// Where a payload of so many octets from `peer` comes out, if there is a door for it: a client, and the channel that
-    /// leads to it, if it is not to be a Data indication.
-    pub fn enter(
+    /// The target of a datagram from `peer` to the relayed address `relayed`. The datagram is counted.
+    pub fn forward(
         &self,
         now: Instant,
         relayed: SocketAddr,
         peer: SocketAddr,
         octets: usize,
-    ) -> Option<(Client, Option<u16>)> {
+    ) -> Option<HairpinTarget> {
         let table = self.table.pin();
-        let anywhere = SocketAddr::new(peer.ip(), 0);
-        let doors = [peer, anywhere]
+        let any_port = SocketAddr::new(peer.ip(), 0);
+        let routes = [peer, any_port]
             .into_iter()
-            .filter_map(|peer| table.get(&(Peer(relayed), Peer(peer))));
-        let door = doors.into_iter().find(|door| now < door.expires)?;
-        door.packets.fetch_add(1, Ordering::Relaxed);
-        door.octets.fetch_add(octets as u64, Ordering::Relaxed);
-        Some((door.client, door.channel))
+            .filter_map(|peer| table.get(&table_key(relayed, peer)));
+        let route = routes
+            .into_iter()
+            .find(|route| now < route.target.expires)?;
+        route.packets.fetch_add(1, Ordering::Relaxed);
+        route.octets.fetch_add(octets as u64, Ordering::Relaxed);
+        Some(route.target)
     }
 }
 
 impl HairpinRoute {
-    fn volume(&self) -> Volume {
+    fn traffic(&self) -> Volume {
         Volume {
             packets: self.packets.load(Ordering::Relaxed),
             octets: self.octets.load(Ordering::Relaxed),
         }
     }
+}
+
+fn table_key(relayed: SocketAddr, peer: SocketAddr) -> (AddressKey, AddressKey) {
+    (AddressKey(relayed), AddressKey(peer))
 }

@@ -1,14 +1,14 @@
-//! Mobility tickets: which allocation a client may take along to another five-tuple. RFC 8016 §3.1.2.
+//! Mobility tickets: with one a client moves its allocation to another five-tuple. RFC 8016 §3.1.2.
 //!
-//! A ticket is sealed (AES-256-GCM), so that it says nothing to whoever holds it and nobody else can make one. Its nonce
-//! follows from what it says: the same ticket is always written the same, so a repeated answer is the same answer.
+//! A ticket is sealed with AES-256-GCM: its holder can neither read nor forge it. The nonce is derived from the content, so
+//! the same ticket always has the same octets and a retransmitted request gets the same response.
 
 use crate::turn::allocation::AllocationId;
 use aes_gcm::aead::{Aead, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce};
 use sha2::{Digest, Sha256};
 
-/// What tickets are sealed with. The same on all shards, new at every start.
+/// The key that seals tickets: the same on all shards, a new one at every start.
 #[derive(Clone)]
 pub struct TicketKey([u8; 32]);
 
@@ -18,16 +18,16 @@ impl std::fmt::Debug for TicketKey {
     }
 }
 
-/// What a ticket says.
+/// The content of a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The shard that the allocation lives on.
+    /// The shard that owns the allocation.
     pub shard: u16,
-    /// Where in its table.
+    /// The allocation's index in the shard's table.
     pub allocation: AllocationId,
-    /// The allocation's serial number: the place may be another's by now.
+    /// The allocation's serial number, because the index is reused.
     pub serial: u64,
-    /// How many tickets the allocation had before this one.
+    /// The number of tickets that the allocation had before this one.
     pub generation: u32,
 }
 
@@ -43,9 +43,9 @@ impl TicketKey {
         )
     }
 
-    /// Writes a ticket: 46 octets.
+    /// Seals a ticket. Returns 46 octets.
     pub fn seal(&self, ticket: Ticket) -> Vec<u8> {
-        let mut plain = Vec::with_capacity(PLAIN);
+        let mut plain = Vec::with_capacity(CONTENT_LENGTH);
         plain.extend_from_slice(&ticket.shard.to_be_bytes());
         plain.extend_from_slice(&ticket.allocation.0.to_be_bytes());
         plain.extend_from_slice(&ticket.serial.to_be_bytes());
@@ -62,7 +62,7 @@ impl TicketKey {
         [&nonce[..], &sealed].concat()
     }
 
-    /// Reads a ticket of ours; `None` for anything else.
+    /// Opens a ticket. Returns `None` if it was not sealed with this key.
     pub fn open(&self, octets: &[u8]) -> Option<Ticket> {
         let (&nonce, sealed) = octets.split_first_chunk::<12>()?;
         let plain = Aes256Gcm::new_from_slice(&self.0)
@@ -81,15 +81,15 @@ impl TicketKey {
     }
 }
 
-/// Octets of what a ticket says.
-const PLAIN: usize = 18;
+/// Octets of a ticket's content.
+const CONTENT_LENGTH: usize = 18;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_read_as_it_was_written_and_by_nobody_else() {
+    fn a_ticket_opens_only_unchanged_and_with_its_key() {
         let ticket = Ticket {
             shard: 3,
             allocation: AllocationId(7),
@@ -99,11 +99,7 @@ mod tests {
         let key = TicketKey::new([1; 32]);
         let sealed = key.seal(ticket);
         assert_eq!((sealed.len(), key.open(&sealed)), (46, Some(ticket)));
-        assert_eq!(
-            sealed,
-            key.seal(ticket),
-            "the same ticket is written the same"
-        );
+        assert_eq!(sealed, key.seal(ticket), "sealing is deterministic");
         assert_eq!(TicketKey::new([2; 32]).open(&sealed), None);
         for at in 0..sealed.len() {
             let mut flipped = sealed.clone();

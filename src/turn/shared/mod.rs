@@ -1,69 +1,59 @@
-//! What all shards of a server have in common. None of it is on the packet path of an established channel.
+//! What the shards of a server have in common. None of it is on the packet path of an established channel.
 
-pub(crate) mod connection_ids;
+pub(crate) mod directory;
 pub(crate) mod hairpin_routes;
-pub(crate) mod homes;
 pub(crate) mod mobility_ticket;
 pub(crate) mod realm_ids;
-pub(crate) mod relays;
 
 use crate::turn::allocation::reservation::Reservations;
 use crate::turn::auth::nonce::NonceKey;
 use crate::turn::quota::answer_rate::AnswerRate;
 use crate::turn::quota::ledger::Ledger;
 use crate::turn::quota::ports::Ports;
-use crate::turn::shared::connection_ids::Connections;
+use crate::turn::shared::directory::Directory;
 use crate::turn::shared::hairpin_routes::HairpinRoutes;
-use crate::turn::shared::homes::Homes;
 use crate::turn::shared::mobility_ticket::TicketKey;
 use crate::turn::shared::realm_ids::RealmIds;
-use crate::turn::shared::relays::Relays;
 use std::sync::Arc;
 
-/// One for a server, handed to each of its shards.
+/// The shared state of a server; every shard holds a reference.
 #[derive(Debug)]
 pub struct Shared {
-    /// Who has how many allocations.
+    /// Counts of allocations and the bandwidth that users share.
     pub ledger: Arc<Ledger>,
-    /// Which relayed ports are taken.
+    /// The relayed ports in use.
     pub ports: Arc<Ports>,
-    /// Which relayed transport addresses are live, and whose.
-    pub relays: Relays,
-    /// Ids of the realms that TLS server names chose.
+    /// Which shard owns what.
+    pub directory: Arc<Directory>,
+    /// Ids of the realms that TLS server names selected.
     pub realm_ids: RealmIds,
-    /// Which data connections of TCP relays wait to be bound.
-    pub connections: Connections,
-    /// Ways into allocations for other shards.
-    pub doors: HairpinRoutes,
-    /// Which shard's each client is.
-    pub homes: Arc<Homes>,
-    /// Whether there are other shards.
+    /// Routes to clients of other shards.
+    pub hairpin_routes: HairpinRoutes,
+    /// The server has more than one shard.
     pub multiple_shards: bool,
-    /// Ports held for a later allocation.
+    /// The reserved ports.
     pub reservations: Reservations,
-    /// How often the unauthenticated are answered.
+    /// Limits unauthenticated responses.
     pub answer_rate: AnswerRate,
-    /// What nonces are sealed with: a client may meet another shard on its next connection.
+    /// Seals nonces. Shared because the next connection of a client may reach another shard.
     pub nonce_key: NonceKey,
-    /// What mobility tickets are sealed with.
+    /// Seals mobility tickets.
     pub ticket_key: TicketKey,
 }
 
 impl Shared {
-    /// For a server whose relayed ports are `ports`. `seed` is 32 octets of randomness; `answer_rate` is in answers a
-    /// second for a source prefix, 0 for no bound.
+    /// The state of a server with the relayed ports `ports`. `seed` is 32 octets of randomness; `answer_rate` is in
+    /// unauthenticated responses per second and source prefix, 0 for no limit.
     pub fn new(ports: Ports, seed: [u8; 32], answer_rate: u32) -> Shared {
         let ports = Arc::new(ports);
         Shared {
             ledger: Arc::default(),
-            connections: Connections::default(),
-            doors: HairpinRoutes::default(),
-            homes: Arc::default(),
+            directory: Arc::default(),
+            realm_ids: RealmIds::default(),
+            hairpin_routes: HairpinRoutes::default(),
             multiple_shards: true,
             reservations: Reservations::new(ports.clone()),
             ports,
-            relays: Relays::default(),
-            realm_ids: RealmIds::default(),
             answer_rate: AnswerRate::new(answer_rate, seed),
             nonce_key: NonceKey::new(seed),
             ticket_key: TicketKey::new(seed),

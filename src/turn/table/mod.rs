@@ -1,14 +1,14 @@
-//! A shard's allocations and the indices by which they are found.
+//! The allocations of a shard and the indices that find them.
 
+pub(crate) mod foreign_clients;
 pub(crate) mod route;
 pub(crate) mod timer;
 
 use crate::turn::allocation::{Allocation, AllocationId};
-use crate::turn::ids::five_tuple::{FiveTuple, Peer};
+use crate::turn::ids::connection_id::ConnectionId;
+use crate::turn::ids::five_tuple::{AddressKey, FiveTuple};
 use crate::turn::ids::relayed::{Protocol, RelayedId};
-use crate::turn::shared::connection_ids::ConnectionId;
-use crate::turn::shared::homes::Homes;
-use crate::wire::attribute::Family;
+use crate::turn::shared::directory::Directory;
 use foldhash::quality::RandomState;
 use slab::Slab;
 use std::collections::{BTreeMap, HashMap};
@@ -16,77 +16,85 @@ use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// All allocations of a shard.
+/// All allocations of a shard, their relay sockets, and the indices of both.
 #[derive(Debug)]
 pub struct Table {
-    /// Where other shards find this one's clients, and which it is; `None` where there are no others.
-    homes: Option<(Arc<Homes>, u16)>,
+    /// Where other shards look up this shard's clients; `None` if there are no other shards.
+    published: Option<PublishedClients>,
     allocations: Slab<Allocation>,
-    relayed: Slab<Relayed>,
-    /// Key: a client's five-tuple, which anybody can forge. Read for each STUN message that is about an allocation.
-    /// Keyed hasher (foldhash, seeded at start).
+    sockets: Slab<RelaySocket>,
+    /// Key: clients' five-tuples, which anyone can forge. Reader: every STUN message that concerns an allocation.
+    /// Hasher: foldhash, seeded at start.
     by_client: HashMap<FiveTuple, AllocationId, RandomState>,
-    /// Key: live relayed transport addresses, as clients are told them; clients choose which to ask for. Read when a
-    /// peer is one of this server's own addresses. The same hasher.
-    by_external: HashMap<Peer, RelayedId, RandomState>,
-    /// Key: serial numbers, which the server counts up. Read when an operator lists allocations or asks for one; ordered,
-    /// so that a listing can continue after the last serial number of its previous page.
-    by_serial: BTreeMap<u64, AllocationId>,
-    /// Key: numbers that the server draws at random. Read when a data connection changes.
+    /// Key: relayed transport addresses as clients are told them; clients choose what is looked up. Reader: packets to a
+    /// peer on one of the server's own addresses. The same hasher.
+    by_external: HashMap<AddressKey, RelayedId, RandomState>,
+    /// Key: connection numbers, which the server draws at random. Reader: events of a data connection. The same hasher.
     by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
+    /// Key: serial numbers, which the server counts up. Reader: operators that list allocations or ask for one. Ordered, so
+    /// that a listing continues after the last serial number of its previous page.
+    by_serial: BTreeMap<u64, AllocationId>,
 }
 
-impl Drop for Table {
-    /// Nobody is to be sent to a shard that is gone, however it went.
-    fn drop(&mut self) {
-        if let Some((homes, shard)) = &self.homes {
-            self.by_client
-                .keys()
-                .for_each(|client| homes.forget(client, *shard));
-        }
-    }
+/// The directory into which a shard enters its clients.
+#[derive(Debug)]
+pub struct PublishedClients {
+    /// The directory of all shards.
+    pub directory: Arc<Directory>,
+    /// The number of this shard.
+    pub shard: u16,
 }
 
-/// One relayed transport address.
+/// The socket of one relayed transport address.
 #[derive(Clone, Copy, Debug)]
-pub struct Relayed {
-    /// Whose it is.
+pub struct RelaySocket {
+    /// The owning allocation.
     pub allocation: AllocationId,
-    /// What is relayed there.
+    /// What is relayed.
     pub protocol: Protocol,
-    /// What its socket is bound to.
+    /// The address that the socket is bound to.
     pub local: SocketAddr,
-    /// What clients are told.
+    /// The address that clients are told: behind a 1:1 NAT the public one.
     pub external: SocketAddr,
-    /// Whether its socket is bound.
+    /// The socket is bound.
     pub bound: bool,
 }
 
+impl Drop for Table {
+    /// A shard that ends, even by a panic, must not leave entries that make other shards forward packets to it.
+    fn drop(&mut self) {
+        if let Some(published) = &self.published {
+            for client in self.by_client.keys() {
+                published.directory.remove_client(client, published.shard);
+            }
+        }
+    }
+}
+
 impl Table {
-    /// An empty one.
-    pub fn new(homes: Option<(Arc<Homes>, u16)>) -> Table {
+    /// An empty table.
+    pub fn new(published: Option<PublishedClients>) -> Table {
         Table {
-            homes,
+            published,
             allocations: Slab::new(),
-            relayed: Slab::new(),
+            sockets: Slab::new(),
             by_client: HashMap::default(),
             by_external: HashMap::default(),
-            by_serial: BTreeMap::new(),
             by_connection: HashMap::default(),
+            by_serial: BTreeMap::new(),
         }
     }
 
-    /// Enters an allocation, under its client's five-tuple.
+    /// Inserts an allocation, indexed by its client and its serial number.
     pub fn insert(&mut self, allocation: Allocation) -> AllocationId {
-        let five_tuple = allocation.client.five_tuple;
-        let serial = allocation.serial;
+        let (five_tuple, serial) = (allocation.client.five_tuple, allocation.serial);
         let id = AllocationId(self.allocations.insert(allocation) as u32);
         self.by_serial.insert(serial, id);
-        self.add_client(&five_tuple, id);
+        self.insert_client(&five_tuple, id);
         id
     }
 
-    /// Takes an allocation out. Its relayed transport addresses must be out already.
+    /// Removes an allocation. Its relay sockets must have been removed.
     pub fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
         let allocation = self.allocations.try_remove(id.0 as usize)?;
         self.by_serial.remove(&allocation.serial);
@@ -97,126 +105,14 @@ impl Table {
         Some(allocation)
     }
 
-    /// An allocation.
+    /// The allocation with this id.
     pub fn get(&self, id: AllocationId) -> Option<&Allocation> {
         self.allocations.get(id.0 as usize)
     }
 
-    /// An allocation, to change it.
+    /// The allocation with this id, mutable.
     pub fn get_mut(&mut self, id: AllocationId) -> Option<&mut Allocation> {
         self.allocations.get_mut(id.0 as usize)
-    }
-
-    /// Enters another five-tuple of an allocation.
-    pub fn add_client(&mut self, client: &FiveTuple, id: AllocationId) {
-        self.by_client.insert(*client, id);
-        self.homes
-            .iter()
-            .for_each(|(homes, shard)| homes.enter(client, *shard));
-    }
-
-    /// Takes a five-tuple of an allocation out, if it is not another's by now.
-    pub fn remove_client(&mut self, client: &FiveTuple, id: AllocationId) {
-        if self.by_client.get(client) == Some(&id) {
-            self.by_client.remove(client);
-            self.homes
-                .iter()
-                .for_each(|(homes, shard)| homes.forget(client, *shard));
-        }
-    }
-
-    /// The allocation of a five-tuple.
-    pub fn of_client(&self, client: &FiveTuple) -> Option<AllocationId> {
-        self.by_client.get(client).copied()
-    }
-
-    /// The other shard that has an allocation of a five-tuple, if this one has none.
-    pub fn elsewhere(&self, client: &FiveTuple) -> Option<u16> {
-        let (homes, shard) = self
-            .homes
-            .as_ref()
-            .filter(|_| self.of_client(client).is_none())?;
-        homes.find(client).filter(|home| home != shard)
-    }
-
-    /// Enters a relayed transport address that is to be bound.
-    pub fn insert_relayed(&mut self, relayed: Relayed) -> RelayedId {
-        RelayedId(self.relayed.insert(relayed) as u32)
-    }
-
-    /// A relayed transport address.
-    pub fn relayed(&self, id: RelayedId) -> Option<&Relayed> {
-        self.relayed.get(id.0 as usize)
-    }
-
-    /// A relayed transport address, to change it.
-    pub fn relayed_mut(&mut self, id: RelayedId) -> Option<&mut Relayed> {
-        self.relayed.get_mut(id.0 as usize)
-    }
-
-    /// Notes that a relayed transport address is bound, so that others of this server find it.
-    pub fn note_bound(&mut self, id: RelayedId) {
-        if let Some(relayed) = self.relayed.get_mut(id.0 as usize) {
-            relayed.bound = true;
-            self.by_external.insert(Peer(relayed.external), id);
-        }
-    }
-
-    /// Takes a relayed transport address out.
-    pub fn remove_relayed(&mut self, id: RelayedId) -> Option<Relayed> {
-        let relayed = self.relayed.try_remove(id.0 as usize)?;
-        if relayed.bound {
-            self.by_external.remove(&Peer(relayed.external));
-        }
-        Some(relayed)
-    }
-
-    /// The live relayed transport address of this shard that clients know as `external`.
-    pub fn find_relayed(&self, external: SocketAddr) -> Option<RelayedId> {
-        self.by_external.get(&Peer(external)).copied()
-    }
-
-    /// What clients are told of an allocation's half, once it is bound.
-    pub fn external(&self, id: AllocationId, family: Family) -> Option<SocketAddr> {
-        let half = self.get(id)?.halves.get(family)?;
-        self.relayed(half.relayed)
-            .filter(|relayed| relayed.bound)
-            .map(|relayed| relayed.external)
-    }
-
-    /// What clients are told of all of an allocation's halves.
-    pub fn externals(&self, id: AllocationId) -> Vec<SocketAddr> {
-        [Family::V4, Family::V6]
-            .into_iter()
-            .filter_map(|family| self.external(id, family))
-            .collect()
-    }
-
-    /// Notes whose a data connection is.
-    pub fn note_connection(&mut self, connection: ConnectionId, id: AllocationId) {
-        self.by_connection.insert(connection, id);
-    }
-
-    /// Forgets a data connection, and says whose it was.
-    pub fn forget_connection(&mut self, connection: ConnectionId) -> Option<AllocationId> {
-        self.by_connection.remove(&connection)
-    }
-
-    /// Whose a data connection is.
-    pub fn of_connection(&self, connection: ConnectionId) -> Option<AllocationId> {
-        self.by_connection.get(&connection).copied()
-    }
-
-    /// The allocation with this serial number.
-    pub fn find_serial(&self, serial: u64) -> Option<AllocationId> {
-        self.by_serial.get(&serial).copied()
-    }
-
-    /// Allocations with a serial number above `after`, in ascending order.
-    pub fn iter_after(&self, after: u64) -> impl Iterator<Item = (AllocationId, &Allocation)> {
-        self.by_serial
-            .range((Bound::Excluded(after), Bound::Unbounded))
-            .filter_map(|(_, id)| Some((*id, self.get(*id)?)))
     }
 
     /// All allocations.
@@ -226,8 +122,122 @@ impl Table {
             .map(|(index, allocation)| (AllocationId(index as u32), allocation))
     }
 
-    /// How many allocations there are.
+    /// Allocations with a serial number above `after`, in ascending order.
+    pub fn iter_after(&self, after: u64) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        self.by_serial
+            .range((Bound::Excluded(after), Bound::Unbounded))
+            .filter_map(|(_, id)| Some((*id, self.get(*id)?)))
+    }
+
+    /// The number of allocations.
     pub fn count(&self) -> usize {
         self.allocations.len()
+    }
+
+    /// The allocation with this serial number.
+    pub fn find_serial(&self, serial: u64) -> Option<AllocationId> {
+        self.by_serial.get(&serial).copied()
+    }
+
+    /// The allocation of a client.
+    pub fn find_client(&self, client: &FiveTuple) -> Option<AllocationId> {
+        self.by_client.get(client).copied()
+    }
+
+    /// The other shard that has the client's allocation, if this shard does not have it.
+    pub fn other_shard_of(&self, client: &FiveTuple) -> Option<u16> {
+        let published = self
+            .published
+            .as_ref()
+            .filter(|_| self.find_client(client).is_none())?;
+        published
+            .directory
+            .shard_of(client)
+            .filter(|shard| *shard != published.shard)
+    }
+
+    /// Adds a five-tuple to an allocation.
+    pub fn insert_client(&mut self, client: &FiveTuple, id: AllocationId) {
+        self.by_client.insert(*client, id);
+        if let Some(published) = &self.published {
+            published.directory.insert_client(client, published.shard);
+        }
+    }
+
+    /// Removes a five-tuple of an allocation, unless it has become another allocation's.
+    pub fn remove_client(&mut self, client: &FiveTuple, id: AllocationId) {
+        if self.by_client.get(client) == Some(&id) {
+            self.by_client.remove(client);
+            if let Some(published) = &self.published {
+                published.directory.remove_client(client, published.shard);
+            }
+        }
+    }
+
+    /// Inserts a relay socket that is not bound yet.
+    pub fn insert_socket(&mut self, socket: RelaySocket) -> RelayedId {
+        RelayedId(self.sockets.insert(socket) as u32)
+    }
+
+    /// The relay socket with this id.
+    pub fn socket(&self, id: RelayedId) -> Option<&RelaySocket> {
+        self.sockets.get(id.0 as usize)
+    }
+
+    /// The relay socket with this id, mutable.
+    pub fn socket_mut(&mut self, id: RelayedId) -> Option<&mut RelaySocket> {
+        self.sockets.get_mut(id.0 as usize)
+    }
+
+    /// Marks a relay socket as bound, so that [`Table::find_external`] finds it.
+    pub fn set_bound(&mut self, id: RelayedId) {
+        if let Some(socket) = self.sockets.get_mut(id.0 as usize) {
+            socket.bound = true;
+            self.by_external.insert(AddressKey(socket.external), id);
+        }
+    }
+
+    /// Removes a relay socket.
+    pub fn remove_socket(&mut self, id: RelayedId) -> Option<RelaySocket> {
+        let socket = self.sockets.try_remove(id.0 as usize)?;
+        if socket.bound {
+            self.by_external.remove(&AddressKey(socket.external));
+        }
+        Some(socket)
+    }
+
+    /// The bound relay socket of this shard that clients know as `external`.
+    pub fn find_external(&self, external: SocketAddr) -> Option<RelayedId> {
+        self.by_external.get(&AddressKey(external)).copied()
+    }
+
+    /// The bound relayed addresses of an allocation, as clients are told them.
+    pub fn externals(&self, id: AllocationId) -> Vec<SocketAddr> {
+        let Some(allocation) = self.get(id) else {
+            return Vec::new();
+        };
+        let sockets = allocation
+            .relayed
+            .iter()
+            .filter_map(|(_, address)| self.socket(address.id));
+        sockets
+            .filter(|socket| socket.bound)
+            .map(|socket| socket.external)
+            .collect()
+    }
+
+    /// Indexes a data connection of an allocation.
+    pub fn insert_connection(&mut self, connection: ConnectionId, id: AllocationId) {
+        self.by_connection.insert(connection, id);
+    }
+
+    /// Removes a data connection from the index. Returns its allocation.
+    pub fn remove_connection(&mut self, connection: ConnectionId) -> Option<AllocationId> {
+        self.by_connection.remove(&connection)
+    }
+
+    /// The allocation of a data connection.
+    pub fn find_connection(&self, connection: ConnectionId) -> Option<AllocationId> {
+        self.by_connection.get(&connection).copied()
     }
 }

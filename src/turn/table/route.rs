@@ -1,111 +1,117 @@
-//! The fast path: where a packet goes next, in one lookup. A route is valid until the earliest of its channel's, its
-//! permission's and its allocation's expiry, so nothing else has to be asked.
+//! Routes: where a packet goes, in one lookup.
+//!
+//! A channel has two routes, one for each direction. A route holds everything that the packet path needs and expires with
+//! the earliest of channel, permission and allocation, so nothing else is looked up. Whatever changes one of the three
+//! must renew the routes; see [`crate::turn::state::channel_routes`].
+//!
+//! While a client moves to another five-tuple (RFC 8016), a third route leads from the new five-tuple to the peer; the
+//! first packet on it completes the move.
 
 use crate::turn::allocation::AllocationId;
-use crate::turn::ids::five_tuple::{Client, FiveTuple, Peer};
+use crate::turn::ids::five_tuple::{AddressKey, Client, FiveTuple};
 use crate::turn::ids::relayed::RelayedId;
 use crate::turn::ids::time::Instant;
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-/// Both directions of every channel of a shard.
+/// The routes of a shard.
 #[derive(Debug, Default)]
 pub struct Routes {
-    /// Key: a client's five-tuple, which anybody can forge, and a channel's number. Read for each ChannelData message.
-    /// Keyed hasher (foldhash, seeded at start): fast, and its collisions cannot be aimed at.
+    /// Key: a client's five-tuple, which anyone can forge, and a channel number. Reader: every ChannelData message.
+    /// Hasher: foldhash, seeded at start, so that collisions cannot be chosen.
     to_peers: HashMap<(FiveTuple, u16), PeerRoute, RandomState>,
-    /// Key: a relayed address of ours and whoever sends to it. Read for each datagram from a peer. The same hasher.
-    to_clients: HashMap<(RelayedId, Peer), ClientRoute, RandomState>,
+    /// Key: a relayed address and the sender of a datagram. Reader: every datagram from a peer. The same hasher.
+    to_clients: HashMap<(RelayedId, AddressKey), ClientRoute, RandomState>,
 }
 
-/// What is known of a peer's address, and so how it is reached.
+/// Where a peer's address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerScope {
-    /// Somewhere else: the packet goes out on the wire.
+    /// Outside this server: packets leave through the relay socket.
     External,
-    /// On one of this server's own addresses: another allocation may be behind it.
+    /// On an address of this server: another allocation may have it.
     OwnAddress,
-    /// On an address that the operator's rules refuse: only another allocation may be behind it.
+    /// On an address that the operator's rules refuse: only another allocation's relayed address may be reached there.
     RelayedOnly,
 }
 
-/// Where ChannelData goes.
+/// The route of ChannelData from a client.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerRoute {
-    /// Whose traffic it is.
+    /// The allocation that the traffic counts for.
     pub allocation: AllocationId,
-    /// From which relayed transport address it leaves.
+    /// The relayed transport address that packets leave from.
     pub relayed: RelayedId,
-    /// To whom.
+    /// The peer.
     pub peer: SocketAddr,
-    /// What kind of address the peer's is.
-    pub reach: PeerScope,
-    /// Whether the first data that goes this way tells that the client has arrived here (RFC 8016).
+    /// Where the peer is.
+    pub scope: PeerScope,
+    /// The first packet completes the client's move to this five-tuple.
     pub arriving: bool,
-    /// When the route ends.
+    /// When the route expires.
     pub expires: Instant,
 }
 
-/// Where a datagram from a peer goes.
+/// The route of datagrams from a peer.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientRoute {
-    /// Whose traffic it is.
+    /// The allocation that the traffic counts for.
     pub allocation: AllocationId,
-    /// To whom.
+    /// The client.
     pub client: Client,
-    /// On which channel.
+    /// The channel number.
     pub channel: u16,
-    /// What kind of address the peer's is.
-    pub reach: PeerScope,
-    /// When the route ends.
+    /// Where the peer is.
+    pub scope: PeerScope,
+    /// When the route expires.
     pub expires: Instant,
 }
 
 impl Routes {
-    /// Where ChannelData with this number from this client goes.
+    /// The route of ChannelData with this channel number from this client.
     pub fn to_peer(&self, client: &FiveTuple, channel: u16) -> Option<&PeerRoute> {
         self.to_peers.get(&(*client, channel))
     }
 
-    /// Where a datagram from this peer to this relayed transport address goes, if a channel is bound between them.
+    /// The route of a datagram from this peer to this relayed transport address.
     pub fn to_client(&self, relayed: RelayedId, peer: SocketAddr) -> Option<&ClientRoute> {
-        self.to_clients.get(&(relayed, Peer(peer)))
+        self.to_clients.get(&(relayed, AddressKey(peer)))
     }
 
-    /// Lays or renews both directions of a channel.
-    pub fn lay(&mut self, there: PeerRoute, back: ClientRoute) {
+    /// Inserts or replaces both routes of a channel.
+    pub fn insert(&mut self, to_peer: PeerRoute, to_client: ClientRoute) {
         self.to_clients
-            .insert((there.relayed, Peer(there.peer)), back);
-        self.to_peers
-            .insert((back.client.five_tuple, back.channel), there);
+            .insert((to_peer.relayed, AddressKey(to_peer.peer)), to_client);
+        self.insert_to_peer(&to_client.client.five_tuple, to_client.channel, to_peer);
     }
 
-    /// Lays or renews the way to the peer only, from a client that is arriving.
-    pub fn lay_one_way(&mut self, client: &FiveTuple, channel: u16, there: PeerRoute) {
-        self.to_peers.insert((*client, channel), there);
+    /// Inserts or replaces only the route to the peer.
+    pub fn insert_to_peer(&mut self, client: &FiveTuple, channel: u16, route: PeerRoute) {
+        self.to_peers.insert((*client, channel), route);
     }
 
-    /// Takes up the way to the peer only, unless it is another allocation's by now; gives it back.
-    pub fn take_up_one_way(
+    /// Removes only the route to the peer, unless it belongs to another allocation.
+    pub fn remove_to_peer(
         &mut self,
         client: &FiveTuple,
         channel: u16,
-        of: AllocationId,
+        allocation: AllocationId,
     ) -> Option<PeerRoute> {
         let key = (*client, channel);
         self.to_peers
             .get(&key)
-            .filter(|there| there.allocation == of)?;
+            .filter(|route| route.allocation == allocation)?;
         self.to_peers.remove(&key)
     }
 
-    /// Takes up both directions of a channel, unless they are another allocation's by now; tells whether they were there.
-    pub fn take_up(&mut self, client: &FiveTuple, channel: u16, of: AllocationId) -> bool {
-        let there = self.take_up_one_way(client, channel, of);
-        if let Some(there) = &there {
-            self.to_clients.remove(&(there.relayed, Peer(there.peer)));
+    /// Removes both routes of a channel, unless they belong to another allocation. Returns false if there were none.
+    pub fn remove(&mut self, client: &FiveTuple, channel: u16, allocation: AllocationId) -> bool {
+        let route = self.remove_to_peer(client, channel, allocation);
+        if let Some(route) = &route {
+            self.to_clients
+                .remove(&(route.relayed, AddressKey(route.peer)));
         }
-        there.is_some()
+        route.is_some()
     }
 }

@@ -1,31 +1,43 @@
-//! When an allocation has to be looked at. One entry for each counts, its earliest; a later deadline is found out when
-//! the earlier one comes due, so that refreshing costs nothing and nothing is ever scanned.
+//! Timers of allocations. An allocation has one valid timer entry. Refreshing it does not touch the heap: when the entry
+//! is due, the allocation's actual deadline is looked up and a new entry is made. So refreshes cost nothing, and nothing
+//! is ever scanned.
 
 use crate::turn::allocation::AllocationId;
 use crate::turn::ids::time::Instant;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The deadlines of a shard's allocations.
+/// The timers of a shard.
 #[derive(Debug, Default)]
-pub struct Timers(BinaryHeap<Reverse<(Instant, AllocationId, u64)>>);
+pub struct Timers(BinaryHeap<Reverse<Timer>>);
+
+/// A timer entry. The serial number tells whether the allocation's index was reused since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timer {
+    /// When the entry is due. First, so that entries are ordered by it.
+    pub due: Instant,
+    /// The allocation.
+    pub allocation: AllocationId,
+    /// The allocation's serial number.
+    pub serial: u64,
+}
 
 impl Timers {
-    /// Asks for an allocation, known by its serial number too, to be looked at.
-    pub fn set(&mut self, at: Instant, allocation: AllocationId, serial: u64) {
-        self.0.push(Reverse((at, allocation, serial)));
+    /// Adds an entry.
+    pub fn insert(&mut self, timer: Timer) {
+        self.0.push(Reverse(timer));
     }
 
-    /// When the next look is due.
-    pub fn next(&self) -> Option<Instant> {
-        self.0.peek().map(|Reverse((at, _, _))| *at)
+    /// When the next entry is due.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.0.peek().map(|Reverse(timer)| timer.due)
     }
 
-    /// The next allocation whose look is due, with when that was, and the serial number that it had when it was asked for.
-    pub fn due(&mut self, now: Instant) -> Option<(Instant, AllocationId, u64)> {
-        if self.next()? > now {
+    /// Removes and returns the next entry that is due.
+    pub fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        if self.next_due()? > now {
             return None;
         }
-        self.0.pop().map(|Reverse(entry)| entry)
+        self.0.pop().map(|Reverse(timer)| timer)
     }
 }
