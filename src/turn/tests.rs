@@ -1116,7 +1116,8 @@ fn requests_of_unknown_methods_are_discarded() {
         Method::CONNECT,
         Method::CONNECTION_BIND,
     ];
-    for method in (0..0x1000).map(Method).filter(|m| !known.contains(m)) {
+    // Greater numbers do not begin like STUN: RFC 7983 gives their first octet to other protocols.
+    for method in (0..0x100).map(Method).filter(|m| !known.contains(m)) {
         let mut out = Vec::new();
         Writer::new(&mut out, Class::Request, method, &[1; 12]).finish();
         let before = discards(&world, Discard::UnknownMethod);
