@@ -207,7 +207,7 @@ fn deleting_one_address_removes_the_permissions_of_its_family() {
         .with(Attribute::family(1))
         .with(Attribute::lifetime(0));
     assert!(world.ask(&mut caller, only_v4).is_success());
-    let serial = world.server.records(world.now).next().unwrap().id;
+    let serial = world.server.list_allocations(world.now, 0, 1)[0].id;
     let permitted = world
         .server
         .allocation(world.now, serial)
