@@ -1,8 +1,10 @@
 //! Discovers the public addresses of a host behind 1:1 NAT, from a STUN server or from the cloud's metadata service.
 
+use crate::service::http_client::HttpClient;
 use crate::wire::{AttributeType, Class, Message, Method, Writer, attribute};
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
 /// The public addresses of a host, `None` if unknown.
@@ -74,82 +76,67 @@ fn query_stun(server: SocketAddr) -> Option<IpAddr> {
     None
 }
 
-/// The public IPv4 address according to the cloud's metadata service.
+/// Asks the metadata services of the clouds, in a thread because the caller's may be running a runtime already.
 fn query_metadata() -> Option<IpAddr> {
-    let token = get(
-        "PUT",
-        "/latest/api/token",
-        "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n",
-    );
-    let with_token = token
-        .map(|token| format!("X-aws-ec2-metadata-token: {}\r\n", token.trim()))
-        .unwrap_or_default();
-    let amazon = ("/latest/meta-data/public-ipv4", with_token.as_str());
-    std::iter::once(amazon)
-        .chain(OTHER_CLOUDS.iter().copied())
-        .find_map(|(path, head)| get("GET", path, head).and_then(|body| parse_body(&body)))
+    let query = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .ok()?;
+        runtime.block_on(query_clouds(&HttpClient::new(&[]).ok()?))
+    };
+    std::thread::spawn(query).join().ok()?
 }
 
-/// The address in a body. A chunked body has lines with chunk sizes beside it.
-fn parse_body(body: &str) -> Option<IpAddr> {
-    body.lines().find_map(|line| line.trim().parse().ok())
-}
-
-fn get(method: &str, path: &str, head: &str) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&METADATA, TIMEOUT).ok()?;
-    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{head}Content-Length: 0\r\n\r\n",
-        METADATA.ip()
-    );
-    stream.write_all(request.as_bytes()).ok()?;
-    let answer = read_response(stream)?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    (head.starts_with("HTTP/1.") && head.get(8..12) == Some(" 200")).then(|| body.to_owned())
-}
-
-/// Reads a response to the end that Content-Length gives, or until the connection closes.
-fn read_response(mut stream: TcpStream) -> Option<String> {
-    let (mut octets, mut part) = (Vec::new(), [0; 2048]);
-    while octets.len() < MAX_RESPONSE {
-        match stream.read(&mut part).ok()? {
-            0 => break,
-            length => octets.extend_from_slice(part.get(..length)?),
-        }
-        let text = String::from_utf8_lossy(&octets);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else {
-            continue;
-        };
-        let length = |line: &str| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.trim().parse::<usize>().ok())?
-        };
-        if head
-            .lines()
-            .find_map(length)
-            .is_some_and(|length| body.len() >= length)
-        {
-            break;
+async fn query_clouds(client: &HttpClient) -> Option<IpAddr> {
+    let lifetime = ("X-aws-ec2-metadata-token-ttl-seconds", "60");
+    let token = request(client, "PUT", "/latest/api/token", Some(lifetime)).await;
+    let header = token
+        .as_deref()
+        .map(|token| ("X-aws-ec2-metadata-token", token.trim()));
+    let amazon = ("/latest/meta-data/public-ipv4", header);
+    for (path, header) in std::iter::once(amazon).chain(OTHER_CLOUDS.iter().copied()) {
+        let body = request(client, "GET", path, header).await;
+        if let Some(address) = body.and_then(|body| body.trim().parse().ok()) {
+            return Some(address);
         }
     }
-    String::from_utf8(octets).ok()
+    None
+}
+
+/// The body of a response with status 200.
+async fn request(
+    client: &HttpClient,
+    method: &str,
+    path: &str,
+    header: Option<(&str, &str)>,
+) -> Option<String> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("http://{METADATA}{path}"));
+    if let Some((name, value)) = header {
+        request = request.header(name, value);
+    }
+    let request = request.body(Body::empty()).ok()?;
+    let response = client.send(request, MAX_RESPONSE, TIMEOUT).await.ok()?;
+    let body = (response.status() == StatusCode::OK).then(|| response.into_body())?;
+    String::from_utf8(body.to_vec()).ok()
 }
 
 /// The metadata service of every big cloud.
-const METADATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// Path and header of Google, Azure, DigitalOcean, Hetzner.
-const OTHER_CLOUDS: &[(&str, &str)] = &[
+const OTHER_CLOUDS: &[(&str, Option<(&str, &str)>)] = &[
     (
         "/computeMetadata/v1/instance/network-interfaces/0/access-configs/0/external-ip",
-        "Metadata-Flavor: Google\r\n",
+        Some(("Metadata-Flavor", "Google")),
     ),
     (
         "/metadata/instance/network/interface/0/ipv4/ipAddress/0/publicIpAddress?api-version=2021-02-01&format=text",
-        "Metadata: true\r\n",
+        Some(("Metadata", "true")),
     ),
-    ("/metadata/v1/interfaces/public/0/ipv4/address", ""),
-    ("/hetzner/v1/metadata/public-ipv4", ""),
+    ("/metadata/v1/interfaces/public/0/ipv4/address", None),
+    ("/hetzner/v1/metadata/public-ipv4", None),
 ];
 const TIMEOUT: Duration = Duration::from_millis(700);
 const ATTEMPTS: usize = 3;

@@ -31,7 +31,7 @@ pub mod admin;
 pub mod certificates;
 mod exposition;
 mod http;
-mod http_client;
+pub(crate) mod http_client;
 pub mod ice_servers;
 pub mod metrics;
 mod page;
