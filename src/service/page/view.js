@@ -214,10 +214,10 @@ export function enableChat(open) {
   $("chat-input").disabled = $("send").disabled = !open;
 }
 
-export function appendChat(who, words) {
+export function appendChat(sender, text) {
   const log = $("log");
   logEmpty.remove();
-  log.append(make("p", { class: who }, make("span", { class: "visually-hidden" }, `${who}: `), words));
+  log.append(make("p", { class: sender }, make("span", { class: "visually-hidden" }, `${sender}: `), text));
   while (log.children.length > 500) log.firstElementChild.remove();
   log.scrollTop = log.scrollHeight;
 }
