@@ -1,5 +1,5 @@
-//! The HTTP client for URLs that the operator configured: hook, webhook, ACME server. It never visits a URL that a
-//! client sent.
+//! The HTTP client of the server: for URLs that the operator configured (hook, webhook, ACME server) and for the cloud's
+//! metadata service, never for a URL that a client sent.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};

@@ -122,6 +122,22 @@ fn flags_override_the_environment_which_overrides_the_file() {
     assert!(text.contains("hairpin.toml:3:10: shards: `file`"), "{text}");
 }
 
+#[test]
+fn a_removed_key_is_refused_in_a_file_a_flag_and_a_variable() {
+    let directory = Directory::new("config-removed");
+    let file = directory.write("removed.toml", "room_name = 3\n");
+    for output in [
+        hairpin(&["serve", "--config", &file]),
+        hairpin(&["serve", "--room-name", "3"]),
+        hairpin(&["serve", "--room-name"]),
+        command(&["serve"]).env("HAIRPIN_ROOM_NAME", "3").output().unwrap(),
+    ] {
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("removed: a room name has at most 64 characters"), "{text}");
+    }
+}
+
 /// The converter knows every option of coturn's own help, and converts those that the operator's guide has an equivalent for.
 #[test]
 fn every_option_of_coturn_is_known() {
