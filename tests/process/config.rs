@@ -130,11 +130,17 @@ fn a_removed_key_is_refused_in_a_file_a_flag_and_a_variable() {
         hairpin(&["serve", "--config", &file]),
         hairpin(&["serve", "--room-name", "3"]),
         hairpin(&["serve", "--room-name"]),
-        command(&["serve"]).env("HAIRPIN_ROOM_NAME", "3").output().unwrap(),
+        command(&["serve"])
+            .env("HAIRPIN_ROOM_NAME", "3")
+            .output()
+            .unwrap(),
     ] {
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{text}");
-        assert!(text.contains("removed: a room name has at most 64 characters"), "{text}");
+        assert!(
+            text.contains("removed: a room name has at most 64 characters"),
+            "{text}"
+        );
     }
 }
 
