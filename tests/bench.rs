@@ -1,5 +1,5 @@
-//! `hairpin bench` as a process, against our own server in this one: what it reports of a sound server, of one behind a
-//! network that drops, repeats and spoils, of wrong credentials, of a forbidden peer, of silence, of an end in the middle.
+//! `hairpin bench` as a process, against a server in this process: a sound one, one behind a bad network, wrong credentials, a
+//! forbidden peer, no answer, an interruption, a server that exits.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -16,7 +16,7 @@ use support::client::{PASSWORD, USER};
 use support::missing::skipped;
 use support::relay;
 
-/// A server on loopback that permits loopback peers, or does not.
+/// A server on loopback; `permits` loopback peers or not.
 fn server(ip: IpAddr, permits: bool) -> Supervisor {
     changed_server(ip, permits, |_| {})
 }
@@ -40,7 +40,7 @@ fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs it for half a second with the right password and gives its JSON; it must end with `code`.
+/// Runs the command for half a second with the right password, checks its exit code and returns its JSON.
 fn measure(uri: &str, arguments: &[&str], code: i32) -> Value {
     let common = [
         "--server",
@@ -54,13 +54,13 @@ fn measure(uri: &str, arguments: &[&str], code: i32) -> Value {
         "--json",
     ];
     let output = run(&[arguments, &common].concat());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
     serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {said}"))
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {stderr}"))
 }
 
-/// Starts it for a minute, and waits until the server has what `awaited` says.
+/// Starts the command for a minute, and waits until `awaited` holds of the server.
 fn begin(server: &Supervisor, arguments: &[&str], awaited: impl Fn(&Supervisor) -> bool) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
     command.args(
@@ -92,7 +92,7 @@ fn begin(server: &Supervisor, arguments: &[&str], awaited: impl Fn(&Supervisor) 
     child
 }
 
-/// Packets that the server has relayed.
+/// Packets that the server has forwarded to peers.
 fn relayed(server: &Supervisor) -> u64 {
     let shards = server.statistics().shards;
     shards
@@ -191,7 +191,7 @@ fn every_workload_and_direction_reports_sound_packets() {
 }
 
 #[test]
-fn it_speaks_ipv6() {
+fn ipv6_servers_are_measured() {
     if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         return skipped("this host has no IPv6");
     }
@@ -203,7 +203,7 @@ fn it_speaks_ipv6() {
 }
 
 #[test]
-fn allocations_are_counted_and_timed() {
+fn allocations_per_second_and_their_latency_are_reported() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let uri = format!("turn:{}", server.listener_addresses()[0]);
     let outcome = measure(&uri, &["allocate", "--flows", "20", "--rate", "max"], 0);
@@ -220,7 +220,7 @@ fn allocations_are_counted_and_timed() {
 }
 
 #[test]
-fn what_a_bad_network_does_is_told() {
+fn loss_duplicates_reordering_and_corruption_are_counted() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let network = BadNetwork::before(server.listener_addresses()[0]);
     let outcome = measure(
@@ -245,7 +245,7 @@ fn what_a_bad_network_does_is_told() {
 }
 
 #[test]
-fn failures_say_what_to_do() {
+fn an_error_names_the_option_that_fixes_it() {
     let server = server(Ipv4Addr::LOCALHOST.into(), false);
     let uri = format!("turn:{}", server.listener_addresses()[0]);
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -305,7 +305,11 @@ fn failures_say_what_to_do() {
             2,
             "at least 1",
         ),
-        (&["relay", "--server", &uri, "--duration", "1d"], 2, "10s"),
+        (
+            &["relay", "--server", &uri, "--duration", "soon"],
+            2,
+            "is not a duration",
+        ),
         (&["relay", "--server", &uri, "--size", "65508"], 2, "--size"),
         (
             &["relay", "--server", &uri, "--pid", "4294967295"],
@@ -328,7 +332,7 @@ fn failures_say_what_to_do() {
             "no.such.host.invalid",
         ),
         (&["relay", "--server", &closed], 1, "cannot connect"),
-        // Before anything is asked.
+        // Checked before the run.
         (
             &[
                 "binding",
@@ -350,17 +354,17 @@ fn failures_say_what_to_do() {
         page.to_str().unwrap(),
     ]);
     assert!(!page.exists(), "a page about nothing");
-    for (arguments, code, said) in cases {
+    for (arguments, code, message) in cases {
         let output = run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(message), "{arguments:?}: {stderr}");
     }
     server.stop();
 }
 
 #[test]
-fn what_was_granted_before_a_refusal_is_released() {
+fn allocations_granted_before_a_refusal_are_released() {
     let server = changed_server(Ipv4Addr::LOCALHOST.into(), true, |plan| {
         plan.policy.limits.allocations_per_user = 3;
     });
@@ -375,10 +379,10 @@ fn what_was_granted_before_a_refusal_is_released() {
             "--password",
             PASSWORD,
         ]);
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.code() == Some(1) && said.contains("fewer allocations than --flows"),
-            "{said}"
+            output.status.code() == Some(1) && stderr.contains("fewer allocations than --flows"),
+            "{stderr}"
         );
         assert_eq!(server.statistics().allocations, 0);
     }
@@ -386,7 +390,7 @@ fn what_was_granted_before_a_refusal_is_released() {
 }
 
 #[test]
-fn an_interrupt_tells_what_was_measured_and_releases() {
+fn an_interrupted_run_reports_and_releases() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let (udp, tcp) = (
         format!("turn:{}", server.listener_addresses()[0]),
@@ -423,7 +427,7 @@ fn an_interrupt_tells_what_was_measured_and_releases() {
 }
 
 #[test]
-fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
+fn a_server_that_exits_during_a_run_fails_it_with_a_report() {
     for (transport, cause) in [("udp", "nothing came in the last"), ("tcp", "broke")] {
         let server = server(Ipv4Addr::LOCALHOST.into(), true);
         let uri = format!(
@@ -457,10 +461,10 @@ fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
         }
         server.stop();
         let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.code() == Some(1) && said.contains(cause),
-            "{transport}: {said}"
+            output.status.code() == Some(1) && stderr.contains(cause),
+            "{transport}: {stderr}"
         );
         let outcome: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(number(&outcome, "/packets/received") > 0.0, "{outcome}");
@@ -468,10 +472,10 @@ fn a_server_that_ends_in_the_middle_is_told_with_what_was_measured() {
 }
 
 #[test]
-fn the_highest_rate_is_that_of_the_bottleneck() {
+fn rate_max_finds_the_rate_of_the_bottleneck() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let network = BadNetwork::narrow(server.listener_addresses()[0]);
-    // On a machine that does something else meanwhile the loader is now and then the narrower of the two.
+    // If the machine does other work, the load generator may be the bottleneck: three attempts.
     let mut failures = Vec::new();
     while let Err(failure) = search(&network.uri()) {
         failures.push(failure);
@@ -487,7 +491,7 @@ fn the_highest_rate_is_that_of_the_bottleneck() {
     server.stop();
 }
 
-/// Searches for the highest rate; what was found instead of the bottleneck's.
+/// Searches for the highest rate. The error describes a result that is not the bottleneck's.
 fn search(uri: &str) -> Result<(), String> {
     let outcome = measure(
         uri,
@@ -513,7 +517,7 @@ fn search(uri: &str) -> Result<(), String> {
 }
 
 #[test]
-fn the_names_in_the_json_are_these() {
+fn the_json_has_its_documented_keys() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let uri = format!("turn:{}", server.listener_addresses()[0]);
     let pid = std::process::id().to_string();
@@ -558,7 +562,7 @@ fn the_names_in_the_json_are_these() {
 }
 
 #[test]
-fn the_report_is_one_page_that_needs_nothing_else() {
+fn the_html_report_is_self_contained() {
     let server = server(Ipv4Addr::LOCALHOST.into(), true);
     let uri = format!("turn:{}", server.listener_addresses()[0]);
     let path = std::env::temp_dir().join(format!("hairpin-bench-{}.html", std::process::id()));
@@ -587,7 +591,7 @@ fn the_report_is_one_page_that_needs_nothing_else() {
     server.stop();
 }
 
-/// SIGINT, as from a terminal.
+/// Sends SIGINT, as a terminal does, and waits for the end.
 fn interrupt(child: Child) -> Output {
     let sent = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
@@ -597,15 +601,15 @@ fn interrupt(child: Child) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// A network in front of a server, for one client.
+/// A proxy between one client and a server that damages the traffic to the server.
 struct BadNetwork {
     address: SocketAddr,
     over: Arc<AtomicBool>,
 }
 
 impl BadNetwork {
-    /// One that of a hundred ChannelData messages drops five, sends three twice, delays two behind their successor, and
-    /// spoils two.
+    /// Of a hundred ChannelData messages five are dropped, three duplicated, two delayed behind their successor and two
+    /// corrupted.
     fn before(server: SocketAddr) -> BadNetwork {
         let (mut count, mut late) = (0u32, None::<Vec<u8>>);
         BadNetwork::passing(server, move |packet, back| {
@@ -626,7 +630,7 @@ impl BadNetwork {
         })
     }
 
-    /// One that lets [`BOTTLENECK`] packets a second through, fifty milliseconds' worth of them at once.
+    /// [`BOTTLENECK`] packets per second pass, with a burst of 50 ms.
     fn narrow(server: SocketAddr) -> BadNetwork {
         let cost = Duration::from_secs(1).div_f64(BOTTLENECK);
         let mut paid = Instant::now();
@@ -695,5 +699,5 @@ impl Drop for BadNetwork {
     }
 }
 
-/// Packets a second that the narrow network lets through.
+/// Packets per second that [`BadNetwork::narrow`] lets pass.
 const BOTTLENECK: f64 = 2_000.0;

@@ -98,7 +98,7 @@ async fn a_transport_without_a_server_is_named_in_the_failure() {
     );
 }
 
-/// The next who comes must not meet a peer that has given up.
+/// Otherwise the next peer would wait for one that has given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_gives_up_leaves_the_room() {
     let (signal, mut left) = rendezvous::watched(json!([])).await;
@@ -106,7 +106,7 @@ async fn a_peer_that_gives_up_leaves_the_room() {
         join_timeout: Duration::from_millis(1),
         ..settings(&signal)
     };
-    // As a program does: nothing goes on once the call has returned.
+    // With its own runtime, as the program has: no task survives the call.
     let program = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -1,4 +1,4 @@
-//! The doctor against Debian's coturn, in health and in every sickness that loopback can have.
+//! `hairpin check` against coturn: a healthy server, and every fault that loopback can have.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -131,7 +131,7 @@ async fn a_wrong_password_a_wrong_secret_and_an_expired_username_are_distinguish
             "{report}"
         );
     }
-    // Its relay may not reach loopback here: nothing passes, but the secret is right.
+    // The secret is right; this relay may not reach loopback, so that no data passes.
     let report = run_check(&url, secret("north"), None).await;
     assert!(report.servers[0].passed(Step::Allocate), "{report}");
 }
@@ -215,7 +215,7 @@ async fn version_and_certificate_of_tls_are_reported() {
         (vec!["certificate"], Health::Ailing),
         "{unknown}"
     );
-    // Whether its authority is known cannot be seen over DTLS, whose certificate comes alone; its name and its dates can.
+    // The chain is not visible over DTLS, so that an unknown authority is no finding; name and dates are verified.
     let dtls = run_check(
         &[format!("turns:127.0.0.1:{tls_port}?transport=udp")],
         login("user", "pass"),

@@ -1,4 +1,4 @@
-//! `hairpin peer` and `hairpin check` over loopback: real calls, real servers, no lab.
+//! `hairpin peer` and `hairpin check` over loopback: calls between two peers, and tests of coturn.
 
 mod call;
 mod check;

@@ -1,4 +1,5 @@
-//! A signaling endpoint of a few lines, speaking the format of the real one: what the peer is tested against must not be what it was written with.
+//! A minimal signaling endpoint in the format of the real one, so that the peer is tested against an independent
+//! implementation.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -9,15 +10,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite::Message;
 
-/// Who is there: an id and a way to speak to it.
+/// The peers in the room: id and outgoing messages.
 type Room = Arc<Mutex<Vec<(String, UnboundedSender<Value>)>>>;
 
-/// Starts an endpoint with one room that hands out `servers`; its URL.
+/// Starts an endpoint with one room that offers `servers`. Returns its URL.
 pub async fn start(servers: Value) -> String {
     watched(servers).await.0
 }
 
-/// The same, and of everybody who leaves whether that was said.
+/// Like [`start`]; the receiver gets true for each peer that leaves with a close frame, false for a broken connection.
 pub async fn watched(servers: Value) -> (String, UnboundedReceiver<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
@@ -26,7 +27,7 @@ pub async fn watched(servers: Value) -> (String, UnboundedReceiver<bool>) {
     tokio::spawn(async move {
         for number in 0.. {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(seat(
+            tokio::spawn(serve_peer(
                 stream,
                 format!("p{number}"),
                 room.clone(),
@@ -38,7 +39,7 @@ pub async fn watched(servers: Value) -> (String, UnboundedReceiver<bool>) {
     (format!("ws://{address}/signal"), left)
 }
 
-async fn seat(
+async fn serve_peer(
     stream: TcpStream,
     id: String,
     room: Room,
@@ -49,19 +50,19 @@ async fn seat(
         .await
         .unwrap()
         .split();
-    let (say, mut said) = unbounded_channel();
+    let (outgoing, mut to_send) = unbounded_channel();
     let peers: Vec<String> = room
         .lock()
         .unwrap()
         .iter()
         .map(|(id, _)| id.clone())
         .collect();
-    say.send(json!({"type": "welcome", "id": id, "peers": peers, "iceServers": servers}))
+    outgoing.send(json!({"type": "welcome", "id": id, "peers": peers, "iceServers": servers}))
         .unwrap();
-    tell_others(&room, &id, &json!({"type": "joined", "id": id}));
-    room.lock().unwrap().push((id.clone(), say));
+    send_to_others(&room, &id, &json!({"type": "joined", "id": id}));
+    room.lock().unwrap().push((id.clone(), outgoing));
     tokio::spawn(async move {
-        while let Some(message) = said.recv().await {
+        while let Some(message) = to_send.recv().await {
             if sink.send(Message::text(message.to_string())).await.is_err() {
                 return;
             }
@@ -73,16 +74,16 @@ async fn seat(
         if let Message::Text(text) = message {
             let mut message: Value = serde_json::from_str(text.as_str()).unwrap();
             message["from"] = json!(id);
-            tell_others(&room, &id, &message);
+            send_to_others(&room, &id, &message);
         }
     }
-    let _nobody_minds = leaving.send(closed);
+    let _ = leaving.send(closed);
     room.lock().unwrap().retain(|(other, _)| *other != id);
-    tell_others(&room, &id, &json!({"type": "left", "id": id}));
+    send_to_others(&room, &id, &json!({"type": "left", "id": id}));
 }
 
-fn tell_others(room: &Room, id: &str, message: &Value) {
-    for (_, say) in room.lock().unwrap().iter().filter(|(other, _)| other != id) {
-        let _gone = say.send(message.clone());
+fn send_to_others(room: &Room, id: &str, message: &Value) {
+    for (_, outgoing) in room.lock().unwrap().iter().filter(|(other, _)| other != id) {
+        let _left = outgoing.send(message.clone());
     }
 }
