@@ -57,7 +57,8 @@ async fn serve_peer(
         .iter()
         .map(|(id, _)| id.clone())
         .collect();
-    outgoing.send(json!({"type": "welcome", "id": id, "peers": peers, "iceServers": servers}))
+    outgoing
+        .send(json!({"type": "welcome", "id": id, "peers": peers, "iceServers": servers}))
         .unwrap();
     send_to_others(&room, &id, &json!({"type": "joined", "id": id}));
     room.lock().unwrap().push((id.clone(), outgoing));
