@@ -61,8 +61,8 @@ impl<'a> VerifiedHello<'a> {
         }
     }
 
-    /// The datagram with the cookie. Its record number is never 0, which [`VerifiedHello::first_hello`] uses: the
-    /// association would discard a second record of the same number as a replay.
+    /// The datagram with the cookie. Its record number is never 0, because two records of an epoch must not have the same
+    /// number, and [`VerifiedHello::first_hello`] has 0.
     pub(crate) fn second_hello(&self) -> Vec<u8> {
         self.hello.with_record_number_above_0()
     }
