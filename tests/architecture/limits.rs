@@ -14,7 +14,6 @@ fn files_and_functions_are_small() {
         "cli/",
         "config/",
         "peer/",
-        "relay/",
         "turn/state",
         "turn/tests",
     ];
@@ -29,13 +28,13 @@ fn folders_are_small() {
 
 #[test]
 fn a_floor_has_one_type_of_a_name() {
-    let pending = ["bench:", "cli:", "peer:", "relay:", "service:", "turn:"];
+    let pending = ["bench:", "cli:", "peer:", "service:", "turn:"];
     assert_none_but(&pending, type_name_faults(&src()));
 }
 
 #[test]
 fn an_impl_stands_in_the_file_of_its_type() {
-    let pending = ["cli/", "net/", "relay/", "turn/", "wire/"];
+    let pending = ["cli/", "net/", "turn/", "wire/"];
     assert_none_but(&pending, impl_faults(&src()));
 }
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 /// All DTLS associations of a shard.
 pub(crate) struct Associations {
-    slab: Slab<Entry>,
+    slab: Slab<AssociationEntry>,
     /// Key: the two addresses of an association, of which the client chose one: keyed hasher. At most `max_connections`
     /// entries.
     by_ends: HashMap<ClientEnds, Key, RandomState>,
@@ -55,7 +55,7 @@ pub(crate) struct DtlsIo<'a> {
     pub(crate) now: Instant,
 }
 
-struct Entry {
+struct AssociationEntry {
     association: Association,
     client: Client,
     listener: u32,
@@ -225,7 +225,7 @@ impl Associations {
                 LinkTarget::Association { shard, key }.link(),
             )
         };
-        let key = self.slab.insert(|key| Entry {
+        let key = self.slab.insert(|key| AssociationEntry {
             association,
             client: client(key),
             listener,
@@ -418,7 +418,7 @@ pub(crate) fn dtls_tuple((client, server): ClientEnds) -> FiveTuple {
 }
 
 fn send_record(
-    entry: &Entry,
+    entry: &AssociationEntry,
     record: &[u8],
     meta: RecvMeta,
     listeners: &mut Listeners,

@@ -29,11 +29,11 @@ pub(crate) enum Source {
 /// Where wakers append. The mutex is not contended: wakers run on the shard's own thread, when the runtime polls.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
-    state: Mutex<State>,
+    state: Mutex<ReadyState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ReadyState {
     sources: Vec<Source>,
     task: Option<Waker>,
 }
@@ -64,7 +64,7 @@ impl ReadyQueue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ReadyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,7 +18,7 @@ pub(crate) enum Sender {
 /// Datagrams in the order in which they were pushed, chained by sender, and an arena for octets that are not in the
 /// batch. Emptied in every iteration, so its size is bounded by what one iteration receives.
 pub(crate) struct SendQueue {
-    entries: Vec<Entry>,
+    entries: Vec<QueueEntry>,
     arena: Vec<u8>,
     listeners: Vec<Chain>,
     relays: Vec<Chain>,
@@ -31,7 +31,7 @@ pub(crate) struct SendQueue {
     counters: Arc<Counters>,
 }
 
-struct Entry {
+struct QueueEntry {
     transmit: Transmit,
     next: u32,
 }
@@ -104,7 +104,7 @@ impl SendQueue {
     /// Appends a datagram.
     pub(crate) fn push(&mut self, sender: Sender, transmit: Transmit) {
         let new = self.entries.len() as u32;
-        self.entries.push(Entry {
+        self.entries.push(QueueEntry {
             transmit,
             next: NONE,
         });
@@ -195,7 +195,7 @@ impl SendQueue {
 /// Relinks the chain that starts at `first`, so that datagrams to one destination are neighbors and leave as one GSO
 /// message; their order among themselves stays. Returns the new first entry. Sorting by port alone is enough: if two
 /// hosts use the same port, some neighbors differ and leave one by one.
-fn group_by_destination(entries: &mut [Entry], order: &mut Vec<u64>, first: u32) -> u32 {
+fn group_by_destination(entries: &mut [QueueEntry], order: &mut Vec<u64>, first: u32) -> u32 {
     order.clear();
     let mut index = first;
     while let Some(entry) = entries.get(index as usize) {
@@ -219,7 +219,7 @@ fn group_by_destination(entries: &mut [Entry], order: &mut Vec<u64>, first: u32)
 
 /// The datagrams of one sender.
 pub(crate) struct QueuedDatagrams<'a> {
-    entries: &'a [Entry],
+    entries: &'a [QueueEntry],
     next: u32,
     buffers: Buffers<'a>,
     scratch: &'a mut SendScratch,
@@ -237,7 +237,7 @@ impl QueuedDatagrams<'_> {
 
 /// The transmits of one chain.
 struct ChainIter<'a> {
-    entries: &'a [Entry],
+    entries: &'a [QueueEntry],
     next: u32,
 }
 

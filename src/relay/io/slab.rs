@@ -25,10 +25,10 @@ pub(crate) struct Slab<T> {
 
 struct Slot<T> {
     generation: u16,
-    entry: Option<Box<Entry<T>>>,
+    entry: Option<Box<SlabEntry<T>>>,
 }
 
-struct Entry<T> {
+struct SlabEntry<T> {
     value: T,
     deadline: Instant,
     /// The time of the entry's valid timer in the heap.
@@ -59,7 +59,7 @@ impl<T> Slab<T> {
         };
         if let Some(slot) = self.slots.get_mut(index as usize) {
             key.generation = slot.generation;
-            slot.entry = Some(Box::new(Entry {
+            slot.entry = Some(Box::new(SlabEntry {
                 value: make(key),
                 deadline: FOREVER,
                 timer: FOREVER,
@@ -126,7 +126,7 @@ impl<T> Slab<T> {
         None
     }
 
-    fn entry(&mut self, key: Key) -> Option<&mut Entry<T>> {
+    fn entry(&mut self, key: Key) -> Option<&mut SlabEntry<T>> {
         let slot = self.slots.get_mut(key.index as usize)?;
         let entry = slot.entry.as_deref_mut()?;
         (slot.generation == key.generation).then_some(entry)

@@ -36,8 +36,15 @@
 //! A forwarded packet is copied once and passes a bounded channel. When the channel is full the packet is dropped, as a
 //! full socket buffer would drop it; messages about connections wait instead, because nobody would repeat them.
 
-use crate::turn::{Client, ConnectionId, Link};
+use crate::net::{Batch, BufferRange, Transmit};
+use crate::relay::client::clients::Clients;
+use crate::relay::io::recv_meta::RecvMeta;
+use crate::relay::io::send_queue::{Payload, SendQueue, Sender, message_parts};
+use crate::relay::observe::counters::Counters;
+use crate::turn::{Client, ConnectionId, Forward, Framer, Link};
+use crate::wire::padded;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A message from one shard to another.
@@ -87,17 +94,119 @@ pub(crate) fn channels(count: usize) -> (ShardSenders, Vec<ShardReceiver>) {
     (ShardSenders(senders), receivers)
 }
 
-impl ShardSenders {
-    /// Sends a message that may be lost; false if the channel is full or the shard has stopped.
-    pub(crate) fn try_send(&self, shard: u16, message: ShardMessage) -> bool {
-        self.0
-            .get(usize::from(shard))
-            .is_some_and(|sender| sender.try_send(message).is_ok())
+/// Sends each packet to where the server forwards it: to a peer, a client, or another shard.
+pub(crate) struct Forwarder {
+    framer: Framer,
+    shards: ShardSenders,
+    /// The own number.
+    shard: u16,
+    counters: Arc<Counters>,
+}
+
+impl Forwarder {
+    /// `seed` is for transaction ids of Data indications.
+    pub(crate) fn new(
+        shards: ShardSenders,
+        shard: u16,
+        seed: u64,
+        counters: Arc<Counters>,
+    ) -> Forwarder {
+        Forwarder {
+            framer: Framer::new(seed),
+            shards,
+            shard,
+            counters,
+        }
+    }
+
+    /// Queues the payload of a packet, which is in the batch.
+    pub(crate) fn forward(
+        &mut self,
+        forward: Forward,
+        meta: RecvMeta,
+        clients: &mut Clients,
+        batch: &mut Batch,
+        queue: &mut SendQueue,
+    ) {
+        match forward {
+            Forward::ToPeer {
+                relayed,
+                to,
+                start,
+                end,
+                dont_fragment,
+            } => {
+                let Some(hop_limit) = queue.forwarded_hop_limit(meta.hop_limit) else {
+                    return;
+                };
+                let length = end.saturating_sub(start);
+                let transmit = Transmit {
+                    traffic_class: meta.traffic_class,
+                    hop_limit,
+                    dont_fragment,
+                    ..Transmit::new(to, BufferRange::received(meta.start + start, length))
+                };
+                queue.push(Sender::Relay(relayed.0), transmit);
+            }
+            Forward::ToClient {
+                client,
+                start,
+                end,
+                framing,
+            } => {
+                let payload = Payload {
+                    start: meta.start + start,
+                    length: end.saturating_sub(start),
+                    headroom: meta.headroom + start,
+                };
+                let Some(header) = self.framer.header(framing, payload.length) else {
+                    return self.counters.client_gone.add(1);
+                };
+                if let Some(shard) = clients.remote_shard(client.link) {
+                    let mut octets = message_parts(&header, payload, batch).concat();
+                    octets.resize(padded(octets.len()), 0);
+                    let link = client.link;
+                    return self.send(shard, ShardMessage::Framed { link, octets });
+                }
+                clients.send_payload(&client, &header, payload, meta, batch, queue);
+            }
+            // The whole packet goes to another shard, as a message that the caller makes of it.
+            Forward::ToShard { .. } => {}
+            Forward::Discarded(_) | Forward::Answered => {}
+        }
+    }
+
+    /// Queues a response of this server.
+    pub(crate) fn respond(
+        &self,
+        to: &Client,
+        from: Option<SocketAddr>,
+        octets: &[u8],
+        clients: &mut Clients,
+        queue: &mut SendQueue,
+    ) {
+        match clients.remote_shard(to.link) {
+            None => clients.send_response(to, from, octets, queue),
+            Some(shard) => {
+                let (link, octets) = (to.link, octets.to_vec());
+                self.send(shard, ShardMessage::Framed { link, octets });
+            }
+        }
+    }
+
+    /// Sends a message to another shard. It is dropped if the channel is full or the shard has stopped.
+    pub(crate) fn send(&self, shard: u16, message: ShardMessage) {
+        let sender = self.shards.0.get(usize::from(shard));
+        if sender.is_some_and(|sender| sender.try_send(message).is_ok()) {
+            self.counters.forwarded_to_shards.add(1);
+        } else {
+            self.counters.shard_queue_dropped.add(1);
+        }
     }
 
     /// Sends a message that must not be lost. If the channel is full, a task waits until there is room.
-    pub(crate) fn send(&self, shard: u16, message: ShardMessage) {
-        let Some(sender) = self.0.get(usize::from(shard)) else {
+    pub(crate) fn send_reliably(&self, shard: u16, message: ShardMessage) {
+        let Some(sender) = self.shards.0.get(usize::from(shard)) else {
             return;
         };
         if let Err(mpsc::error::TrySendError::Full(message)) = sender.try_send(message) {
@@ -106,9 +215,12 @@ impl ShardSenders {
         }
     }
 
-    /// The numbers of all shards but `this`.
-    pub(crate) fn others(&self, this: u16) -> impl Iterator<Item = u16> {
-        (0..self.0.len() as u16).filter(move |shard| *shard != this)
+    /// Sends a message that must not be lost to all other shards.
+    pub(crate) fn broadcast(&self, message: impl Fn() -> ShardMessage) {
+        let all = 0..self.shards.0.len() as u16;
+        for shard in all.filter(|shard| *shard != self.shard) {
+            self.send_reliably(shard, message());
+        }
     }
 }
 

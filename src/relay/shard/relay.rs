@@ -11,9 +11,7 @@
 //! recursion: what a part reports while one effect is performed may have effects of its own, which are appended.
 
 use crate::net::dtls::DtlsServer;
-use crate::net::{
-    Batch, BufferRange, Datagram, IcmpError, Readiness, SendCounts, Transmit, UdpOptions,
-};
+use crate::net::{Batch, Datagram, IcmpError, Readiness, SendCounts, UdpOptions};
 use crate::relay::client::clients::{ClientSetup, Clients};
 use crate::relay::client::connection::NextMessage;
 use crate::relay::client::connections::StreamRead;
@@ -25,7 +23,7 @@ use crate::relay::client::listeners::ListenerSockets;
 use crate::relay::io::clock::Clock;
 use crate::relay::io::ready_queue::{ReadyQueue, Source};
 use crate::relay::io::recv_meta::RecvMeta;
-use crate::relay::io::send_queue::{Payload, SendQueue, Sender, message_parts};
+use crate::relay::io::send_queue::{SendQueue, Sender};
 use crate::relay::io::slab::Key;
 use crate::relay::observe::allocation_log::AllocationLog;
 use crate::relay::observe::counters::Counters;
@@ -34,13 +32,12 @@ use crate::relay::peer::peers::Peers;
 use crate::relay::peer::unbound::UnboundConnections;
 use crate::relay::plan::{ConnectionLimits, SecureTransports};
 use crate::relay::shard::command::{AfterCommand, Command, send_reply, udp_tuple};
-use crate::relay::shard::forwarding::{ShardMessage, ShardSenders};
+use crate::relay::shard::forwarding::{Forwarder, ShardMessage, ShardSenders};
 use crate::turn;
 use crate::turn::{
-    Client, ConnectionId, Effect, FiveTuple, Forward, Framer, Icmp, Instant, Link, RelayedId,
-    Server, Setup,
+    Client, ConnectionId, Effect, FiveTuple, Forward, Icmp, Instant, Link, RelayedId, Server, Setup,
 };
-use crate::wire::{padded, request_method};
+use crate::wire::request_method;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -55,7 +52,7 @@ pub(crate) struct Relay {
     peers: Peers,
     batch: Batch,
     send_queue: SendQueue,
-    framer: Framer,
+    forwarder: Forwarder,
     /// The effects of the last call of the server.
     new_effects: Vec<Effect>,
     /// Effects that are still to be performed.
@@ -63,7 +60,6 @@ pub(crate) struct Relay {
     icmp_errors: Vec<IcmpError>,
     /// The connection that was spliced last. If octets of it are left in the batch, they are the first data.
     spliced: Option<(Link, ConnectionId)>,
-    shards: ShardSenders,
     shard: u16,
     clock: Clock,
     now: Instant,
@@ -122,12 +118,11 @@ impl Relay {
             peers: Peers::new(relay_options, setup.unbound, shard, ready, &counters)?,
             batch: Batch::new(SLOTS),
             send_queue: SendQueue::new(relay_options.receive_hop_limit, counters.clone()),
-            framer: Framer::new(setup.seed),
+            forwarder: Forwarder::new(setup.shards, shard, setup.seed, counters.clone()),
             new_effects: Vec::new(),
             effects: VecDeque::new(),
             icmp_errors: Vec::new(),
             spliced: None,
-            shards: setup.shards,
             shard,
             clock,
             now,
@@ -257,7 +252,8 @@ impl Relay {
                 self.clients.set_association_realm(key, realm);
                 // The client starts anew. Its lost association may have been another shard's.
                 if let Some(shard) = self.server.owning_shard(&client.five_tuple) {
-                    self.forward_to_shard(shard, ShardMessage::ClientDisconnected(client));
+                    self.forwarder
+                        .send(shard, ShardMessage::ClientDisconnected(client));
                 }
             }
             RecordsReceived::Association { key, ended } => {
@@ -274,7 +270,7 @@ impl Relay {
                         server: ends.1,
                         octets: self.batch.payload(datagram).to_vec(),
                     };
-                    self.forward_to_shard(shard, message);
+                    self.forwarder.send(shard, message);
                 }
                 None => self.counters.dtls_unassociated.add(1),
             },
@@ -432,7 +428,7 @@ impl Relay {
                     to_peer,
                     to_client,
                 };
-                self.shards.send(report.owner, message);
+                self.forwarder.send_reliably(report.owner, message);
             }
         }
         if let Some(splice) = report.ended {
@@ -447,7 +443,7 @@ impl Relay {
             self.take_effects();
         } else {
             let message = ShardMessage::DataConnectionClosed(connection);
-            self.shards.send(owner, message);
+            self.forwarder.send_reliably(owner, message);
         }
     }
 
@@ -462,7 +458,7 @@ impl Relay {
                     octets: octets.to_vec(),
                     reader: self.shard,
                 };
-                self.forward_to_shard(shard, message);
+                self.forwarder.send(shard, message);
             }
             forward => self.forward(forward, meta),
         }
@@ -474,68 +470,10 @@ impl Relay {
         }
     }
 
-    /// Queues a packet for where the server forwards it.
     fn forward(&mut self, forward: Forward, meta: RecvMeta) {
-        match forward {
-            Forward::ToPeer {
-                relayed,
-                to,
-                start,
-                end,
-                dont_fragment,
-            } => {
-                let Some(hop_limit) = self.send_queue.forwarded_hop_limit(meta.hop_limit) else {
-                    return;
-                };
-                let payload = BufferRange::received(meta.start + start, end.saturating_sub(start));
-                let transmit = Transmit {
-                    traffic_class: meta.traffic_class,
-                    hop_limit,
-                    dont_fragment,
-                    ..Transmit::new(to, payload)
-                };
-                self.send_queue.push(Sender::Relay(relayed.0), transmit);
-            }
-            Forward::ToClient {
-                client,
-                start,
-                end,
-                framing,
-            } => {
-                let payload = Payload {
-                    start: meta.start + start,
-                    length: end.saturating_sub(start),
-                    headroom: meta.headroom + start,
-                };
-                let Some(header) = self.framer.header(framing, payload.length) else {
-                    return self.counters.client_gone.add(1);
-                };
-                if let Some(shard) = self.clients.remote_shard(client.link) {
-                    let mut octets = message_parts(&header, payload, &self.batch).concat();
-                    octets.resize(padded(octets.len()), 0);
-                    let link = client.link;
-                    return self.forward_to_shard(shard, ShardMessage::Framed { link, octets });
-                }
-                self.clients.send_payload(
-                    &client,
-                    &header,
-                    payload,
-                    meta,
-                    &mut self.batch,
-                    &mut self.send_queue,
-                );
-            }
-            // A packet that another shard returns here has been forwarded by the caller.
-            Forward::ToShard { .. } | Forward::Discarded(_) | Forward::Answered => {}
-        }
-    }
-
-    fn forward_to_shard(&self, shard: u16, message: ShardMessage) {
-        if self.shards.try_send(shard, message) {
-            self.counters.forwarded_to_shards.add(1);
-        } else {
-            self.counters.shard_queue_dropped.add(1);
-        }
+        let (batch, queue) = (&mut self.batch, &mut self.send_queue);
+        self.forwarder
+            .forward(forward, meta, &mut self.clients, batch, queue);
     }
 
     /// Processes a message of another shard.
@@ -550,7 +488,7 @@ impl Relay {
                     match self.server.from_shard(self.now, &client, &octets) {
                         Forward::ToShard { .. } => {
                             let message = ShardMessage::ReturnedPacket { client, octets };
-                            self.forward_to_shard(reader, message);
+                            self.forwarder.send(reader, message);
                         }
                         forward => self.forward(forward, meta),
                     }
@@ -661,23 +599,9 @@ impl Relay {
             match effect {
                 Effect::Send { to, from, message } => {
                     let octets = self.server.message(&message);
-                    match self.clients.remote_shard(to.link) {
-                        None => {
-                            self.clients
-                                .send_response(&to, from, octets, &mut self.send_queue);
-                        }
-                        Some(shard) => {
-                            let message = ShardMessage::Framed {
-                                link: to.link,
-                                octets: octets.to_vec(),
-                            };
-                            if self.shards.try_send(shard, message) {
-                                self.counters.forwarded_to_shards.add(1);
-                            } else {
-                                self.counters.shard_queue_dropped.add(1);
-                            }
-                        }
-                    }
+                    let queue = &mut self.send_queue;
+                    self.forwarder
+                        .respond(&to, from, octets, &mut self.clients, queue);
                 }
                 // Closed above.
                 Effect::Unbind { .. } => {}
@@ -715,10 +639,8 @@ impl Relay {
             Effect::Splice { client, connection } => self.splice(&client, connection),
             Effect::CloseConnection { connection } => {
                 if !self.peers.close_data_connection(connection) {
-                    for shard in self.shards.others(self.shard) {
-                        let message = ShardMessage::CloseDataConnection(connection);
-                        self.shards.send(shard, message);
-                    }
+                    self.forwarder
+                        .broadcast(|| ShardMessage::CloseDataConnection(connection));
                 }
             }
             Effect::Started(record) => self.allocation_log.started(*record),
@@ -746,7 +668,8 @@ impl Relay {
     /// Ends the allocation of a client whose connection or association is gone.
     fn end_client(&mut self, client: &Client) {
         if let Some(shard) = self.server.client_disconnected(self.now, client) {
-            self.forward_to_shard(shard, ShardMessage::ClientDisconnected(*client));
+            self.forwarder
+                .send(shard, ShardMessage::ClientDisconnected(*client));
         }
     }
 

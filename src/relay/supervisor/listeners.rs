@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub(crate) struct ListenerSet {
     /// By number. Numbers are the same on all shards and never reused.
-    entries: Vec<Entry>,
+    entries: Vec<ListenerEntry>,
     /// The numbers of the open listeners, in the order of the plan.
     open: Vec<u32>,
     options: UdpOptions,
@@ -23,14 +23,14 @@ pub(crate) struct ListenerSet {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ListenerEntry {
     planned: Listener,
     bound: SocketAddr,
-    state: State,
+    state: ListenerState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ListenerState {
     Open,
     /// Accepts no new clients.
     Retired,
@@ -101,7 +101,7 @@ impl ListenerSet {
     pub(crate) fn bound_addresses(&self) -> Vec<SocketAddr> {
         self.entries
             .iter()
-            .filter(|entry| entry.state != State::Closed)
+            .filter(|entry| entry.state != ListenerState::Closed)
             .map(|entry| entry.bound)
             .collect()
     }
@@ -114,7 +114,7 @@ impl ListenerSet {
     /// The numbers of the retired listeners.
     pub(crate) fn retired(&self) -> Vec<u32> {
         self.numbered()
-            .filter(|(_, entry)| entry.state == State::Retired)
+            .filter(|(_, entry)| entry.state == ListenerState::Retired)
             .map(|(number, _)| number)
             .collect()
     }
@@ -136,7 +136,7 @@ impl ListenerSet {
                     .map(|(number, _)| number)
                     .find(|number| !is_taken(*number))
             };
-            let (open, retired) = (find(State::Open), find(State::Retired));
+            let (open, retired) = (find(ListenerState::Open), find(ListenerState::Retired));
             let new = match (open, retired.and_then(|number| self.entry(number))) {
                 (Some(_), _) => None,
                 // Its UDP sockets are still open.
@@ -167,8 +167,8 @@ impl ListenerSet {
         let entry = self
             .entries
             .get_mut(number as usize)
-            .filter(|entry| entry.state == State::Retired)?;
-        entry.state = State::Closed;
+            .filter(|entry| entry.state == ListenerState::Retired)?;
+        entry.state = ListenerState::Closed;
         Some(entry.bound)
     }
 
@@ -190,7 +190,7 @@ impl ListenerSet {
                 None => self.insert(wanted.planned, bound.address),
             };
             if let Some(entry) = self.entries.get_mut(number as usize) {
-                entry.state = State::Open;
+                entry.state = ListenerState::Open;
             }
             changes.added.push(bound.address);
             for (of_shard, sockets) in commands.iter_mut().zip(bound.sockets) {
@@ -201,7 +201,7 @@ impl ListenerSet {
             if !self.open.contains(&number)
                 && let Some(entry) = self.entries.get_mut(number as usize)
             {
-                entry.state = State::Retired;
+                entry.state = ListenerState::Retired;
                 changes.removed.push(entry.bound);
             }
         }
@@ -237,20 +237,20 @@ impl ListenerSet {
 
     fn insert(&mut self, planned: Listener, bound: SocketAddr) -> u32 {
         let number = self.entries.len() as u32;
-        self.entries.push(Entry {
+        self.entries.push(ListenerEntry {
             planned,
             bound,
-            state: State::Open,
+            state: ListenerState::Open,
         });
         self.open.push(number);
         number
     }
 
-    fn entry(&self, number: u32) -> Option<&Entry> {
+    fn entry(&self, number: u32) -> Option<&ListenerEntry> {
         self.entries.get(number as usize)
     }
 
-    fn numbered(&self) -> impl Iterator<Item = (u32, &Entry)> {
+    fn numbered(&self) -> impl Iterator<Item = (u32, &ListenerEntry)> {
         (0..).zip(&self.entries)
     }
 

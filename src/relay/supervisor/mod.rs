@@ -252,21 +252,7 @@ impl Supervisor {
     pub async fn allocations(&self) -> Vec<AllocationRecord> {
         let mut all = Vec::new();
         for shard in &self.commands {
-            let mut after = 0;
-            loop {
-                let (reply, page) = oneshot::channel();
-                let command = Command::ListAllocations {
-                    after,
-                    limit: LISTING_PAGE,
-                    reply,
-                };
-                // A shard that has stopped has no allocations.
-                let sent = shard.send(command).await.is_ok();
-                let page = page.await.ok().filter(|_| sent).unwrap_or_default();
-                let Some(last) = page.last() else { break };
-                after = last.id;
-                all.extend(page);
-            }
+            all.extend(list_allocations(shard).await);
         }
         all
     }
@@ -423,6 +409,25 @@ fn run_shard(setup: RelaySetup, inbox: Inbox, started: &std::sync::mpsc::Sender<
     }
 }
 
+/// The allocations of one shard, none if it has stopped.
+async fn list_allocations(shard: &CommandSender) -> Vec<AllocationRecord> {
+    let mut all: Vec<AllocationRecord> = Vec::new();
+    loop {
+        let (reply, page) = oneshot::channel();
+        let command = Command::ListAllocations {
+            after: all.last().map_or(0, |last| last.id),
+            limit: LISTING_PAGE,
+            reply,
+        };
+        let sent = shard.send(command).await.is_ok();
+        let page = page.await.ok().filter(|_| sent).unwrap_or_default();
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+    }
+}
+
 fn dtls_server(
     tls: Option<Arc<TlsServer>>,
     handshake_timeout: Duration,
@@ -450,3 +455,57 @@ fn random_octets() -> io::Result<[u8; 32]> {
 
 /// Records that a shard builds in one piece when allocations are listed: well below a millisecond of work.
 const LISTING_PAGE: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::{FiveTuple, Instant, Traffic, Transport};
+
+    fn record(id: u64) -> AllocationRecord {
+        let address: SocketAddr = "192.0.2.1:3478".parse().unwrap();
+        AllocationRecord {
+            id,
+            user: "user".into(),
+            realm: "realm".into(),
+            client: FiveTuple {
+                client: address,
+                server: address,
+                transport: Transport::Udp,
+            },
+            relayed: Vec::new(),
+            peers: Vec::new(),
+            started: Instant(0),
+            elapsed: Duration::ZERO,
+            traffic: Traffic::default(),
+            end_reason: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listing_of_many_allocations_asks_a_shard_for_bounded_pages() {
+        let (sender, mut commands) = command::channel();
+        let count = LISTING_PAGE as u64 * 3 + 7;
+        let shard = tokio::spawn(async move {
+            let mut pages = Vec::new();
+            while let Some(command) = commands.recv().await {
+                let Command::ListAllocations {
+                    after,
+                    limit,
+                    reply,
+                } = command
+                else {
+                    panic!("{command:?}");
+                };
+                let page: Vec<_> = (after + 1..=count).take(limit).map(record).collect();
+                pages.push(page.len());
+                reply.send(page).unwrap();
+            }
+            pages
+        });
+        let listed = list_allocations(&sender).await;
+        drop(sender);
+        assert!(listed.iter().map(|record| record.id).eq(1..=count));
+        let pages = shard.await.unwrap();
+        assert_eq!(pages, [LISTING_PAGE, LISTING_PAGE, LISTING_PAGE, 7, 0]);
+    }
+}
