@@ -39,8 +39,8 @@ function plan(width, path, theirs) {
   const ourNat = path !== null && path.nat;
   const theirNat = path !== null && (theirs?.nat ?? ["srflx", "prflx"].includes(path.remote.type));
   const baseline = HEIGHT - 46;
-  const ourProtocol = ours ? (path.local.relayProtocol ?? "") : "";
-  const theirProtocol = their ? (theirs?.local?.relayProtocol ?? "") : "";
+  const ourProtocol = ours ? (path.local.relayProtocol ?? "").toUpperCase() : "";
+  const theirProtocol = their ? String(theirs?.local?.relayProtocol ?? "").toUpperCase() : "";
   const relay = (x, name, protocols) => ({ name, label: name, x, y: 34, kind: "relay", used: relayed, protocols });
   const relays = both
     ? [relay(width * 0.38, "your relay", ourProtocol), relay(width * 0.62, "their relay", theirProtocol)]

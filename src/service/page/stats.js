@@ -56,7 +56,7 @@ export function inWords(path, theirs) {
   const protocols = new Set();
   if (path.local.type === "relay") protocols.add(path.local.relayProtocol ?? path.local.protocol);
   if (path.remote.type === "relay" && theirs?.local?.relayProtocol) protocols.add(theirs.local.relayProtocol);
-  return protocols.size ? `Relayed · ${[...protocols].map((protocol) => protocol.toUpperCase()).join(" and ")}` : "Relayed on their side";
+  return protocols.size ? `Relayed · ${[...protocols].map((protocol) => String(protocol).toUpperCase()).join(" and ")}` : "Relayed on their side";
 }
 
 /** Explanations of candidate types. */

@@ -175,14 +175,14 @@ export function showPath(path, theirs) {
   $("fact-remote").replaceChildren(...end(path.remote));
   const row = $("fact-relay").parentElement;
   row.hidden = path.local.type !== "relay";
-  $("fact-relay").textContent = path.local.type === "relay" ? [path.local.relayProtocol, path.local.url].filter(Boolean).join(", ") : "";
+  $("fact-relay").textContent = path.local.type === "relay" ? [path.local.relayProtocol?.toUpperCase(), path.local.url].filter(Boolean).join(", ") : "";
   $("picture").setAttribute("aria-description", sentence(path, theirs));
 }
 
 function end({ type, address, protocol }) {
   const kind = make("span", { class: "type" }, type);
   kind.title = TYPES[type] ?? "";
-  return [kind, ` ${address ?? "address hidden by the browser"} `, make("span", { class: "soft" }, protocol)];
+  return [kind, ` ${address ?? "address hidden by the browser"} `, make("span", { class: "soft" }, protocol.toUpperCase())];
 }
 
 export function showReading({ roundTrip, received, sent, loss }) {

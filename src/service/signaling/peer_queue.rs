@@ -13,11 +13,11 @@ use crate::service::signaling::refusal::Refusal;
 pub struct PeerQueue {
     messages: Mutex<Messages>,
     not_empty: Notify,
-    status: watch::Sender<Status>,
+    status: watch::Sender<QueueStatus>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Status {
+struct QueueStatus {
     reader: u64,
     ended: Option<Refusal>,
 }
@@ -40,7 +40,7 @@ impl PeerQueue {
                 max_octets,
             }),
             not_empty: Notify::new(),
-            status: watch::Sender::new(Status {
+            status: watch::Sender::new(QueueStatus {
                 reader: 0,
                 ended: None,
             }),

@@ -84,14 +84,14 @@ async fn add_security_headers(mut response: Response) -> Response {
 
 /// The parameters of `/signal` and `/ice-servers`. Unknown ones are ignored, so that newer clients work with older servers.
 #[derive(Deserialize, Default)]
-struct Parameters {
+struct RoomQuery {
     room: Option<String>,
     token: Option<String>,
     peers: Option<String>,
     resume: Option<String>,
 }
 
-impl Parameters {
+impl RoomQuery {
     fn room(&self) -> Result<&str, Refusal> {
         self.room
             .as_deref()
@@ -112,7 +112,7 @@ async fn signal(State(state): State<Arc<AppState>>, request: Request) -> Respons
         Ok(permit) => permit,
         Err(refusal) => return refuse(refusal),
     };
-    let admission = match Query::<Parameters>::try_from_uri(request.uri()) {
+    let admission = match Query::<RoomQuery>::try_from_uri(request.uri()) {
         Ok(Query(parameters)) if wants_upgrade(request.headers()) => {
             admit(&state.signaling, &settings, &source, &parameters).await
         }
@@ -158,7 +158,7 @@ async fn admit(
     signaling: &Signaling,
     settings: &WebSettings,
     source: &RequestSource<'_>,
-    parameters: &Parameters,
+    parameters: &RoomQuery,
 ) -> Result<Admission, Refusal> {
     let room = parameters.room()?;
     let room_size = match parameters.peers.as_deref().map(str::parse) {
@@ -208,7 +208,7 @@ async fn check_access(
 async fn ice_servers(State(state): State<Arc<AppState>>, request: Request) -> Response {
     let settings = state.settings.load_full();
     let source = source_of(request.extensions(), request.headers());
-    let result = match Query::<Parameters>::try_from_uri(request.uri()) {
+    let result = match Query::<RoomQuery>::try_from_uri(request.uri()) {
         Ok(Query(parameters)) => servers_for(&settings, &source, &parameters).await,
         Err(_) => Err(Refusal::BadRequest),
     };
@@ -233,7 +233,7 @@ async fn ice_servers(State(state): State<Arc<AppState>>, request: Request) -> Re
 async fn servers_for(
     settings: &WebSettings,
     source: &RequestSource<'_>,
-    parameters: &Parameters,
+    parameters: &RoomQuery,
 ) -> Result<IceServersResponse, Refusal> {
     if !source.is_allowed(&settings.origins) {
         return Err(Refusal::Origin);
