@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 /// Hairpin: a STUN/TURN relay server, and tools for STUN and TURN servers
 #[derive(Parser, Debug)]
-#[command(name = "hairpin", version, about)]
+#[command(name = "hairpin", version)]
 pub struct Command {
     #[command(subcommand)]
     subcommand: Subcommands,
@@ -16,13 +16,11 @@ pub struct Command {
 
 #[derive(Subcommand, Debug)]
 enum Subcommands {
-    /// Run the server
+    // The help of a command without a comment here is the comment of its arguments.
     Serve(serve::Serve),
-    /// Create time-limited credentials from a shared secret
     Credentials(credentials::CredentialsArgs),
     /// Inspect and control a running server
     Admin(admin::Admin),
-    /// Check, print or convert a configuration file
     Config(config::Config),
     /// Call another peer and report the path that the call took
     #[cfg(feature = "peer")]

@@ -1,9 +1,9 @@
-//! Issue 2: "usage errors exit 2 with a sentence that says what to do".
+//! Usage errors exit with 2 and name the wrong argument.
 
 use crate::{hairpin, stderr, stdout};
 
 #[test]
-fn wrong_arguments_exit_2_and_name_themselves() {
+fn wrong_arguments_exit_with_2_and_are_named() {
     for (arguments, named) in [
         (&["frobnicate"][..], "frobnicate"),
         (&["serve", "--no-such-flag"], "--no-such-flag"),
@@ -55,23 +55,23 @@ fn wrong_arguments_exit_2_and_name_themselves() {
     }
 }
 
-/// A password must not come back in an error message, where logs would keep it.
+/// Logs would keep a password in an error message.
 #[test]
-fn secrets_are_not_echoed() {
+fn secrets_are_not_in_errors() {
     let output = hairpin(&["serve", "--user", "alice:hunter2", "--listen", "nonsense"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(!stderr(&output).contains("hunter2"));
 }
 
 #[test]
-fn no_argument_shows_the_usage() {
+fn no_arguments_show_the_usage() {
     let output = hairpin(&[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("serve"), "{}", stderr(&output));
 }
 
 #[test]
-fn help_lists_every_flag_of_the_contract() {
+fn help_lists_flags_and_variables() {
     let output = hairpin(&["serve", "--help"]);
     assert_eq!(output.status.code(), Some(0));
     let text = stdout(&output);
@@ -96,7 +96,7 @@ fn help_lists_every_flag_of_the_contract() {
 }
 
 #[test]
-fn version_is_the_packages() {
+fn the_version_is_the_version_of_the_package() {
     let output = hairpin(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(stdout(&output).contains(env!("CARGO_PKG_VERSION")));

@@ -13,23 +13,38 @@ use std::time::Duration;
 
 section! { WEB_SECTION = "Web page, signaling, ICE servers";
     WEB: Key<Option<SocketAddr>> = Key::new(
-        KeyInfo::new("web", "IP:PORT", "Address of the web listener: call page, signaling, ICE servers. `off` disables \
-            it. Browsers allow cameras only on localhost and on pages loaded over TLS.").restart(),
+        KeyInfo::new(
+            "web",
+            "IP:PORT",
+            "Address of the web listener: call page, signaling, ICE servers. `off` disables it. \
+             Browsers allow cameras only on localhost and on pages loaded over TLS.",
+        )
+        .restart(),
         ADDRESS_OR_OFF,
         || Some((Ipv4Addr::LOCALHOST, 8080).into()),
     );
     WEB_ORIGIN: ListKey<String> = ListKey::new(
-        KeyInfo::new("web_origin", "ORIGIN", "Other origins whose pages may use the signaling, as scheme://host[:port]; \
-            `any` allows all. Pages of this server are always allowed, with one exception: on loopback, a page loaded \
-            over plain HTTP under a DNS name must be listed, because anyone can point a DNS name at loopback.")
-            .example(r#"["https://app.example.net"]"#),
+        KeyInfo::new(
+            "web_origin",
+            "ORIGIN",
+            "Other origins whose pages may use the signaling, as scheme://host[:port]; `any` \
+             allows all. Pages of this server are always allowed, with one exception: on \
+             loopback, a page loaded over plain HTTP under a DNS name must be listed, because \
+             anyone can point a DNS name at loopback.",
+        )
+        .example(r#"["https://app.example.net"]"#),
         value::web_origin,
     );
     ICE_OPEN: Key<IceAccess> = Key::new(
-        KeyInfo::new("ice_open", "page|loopback|anyone|nobody", "Who may fetch ICE servers and credentials. This \
-            server's own page in a room (and this host), this host alone, anyone, or only back ends with an API key. \
-            With `loopback` and `nobody` the signaling's welcome contains credentials only for clients that may fetch \
-            them, showed a room token, or passed room_hook; other clients get STUN servers only."),
+        KeyInfo::new(
+            "ice_open",
+            "page|loopback|anyone|nobody",
+            "Who may fetch ICE servers and credentials. This server's own page in a room (and \
+             this host), this host alone, anyone, or only back ends with an API key. With \
+             `loopback` and `nobody` the signaling's welcome contains credentials only for \
+             clients that may fetch them, showed a room token, or passed room_hook; other \
+             clients get STUN servers only.",
+        ),
         Format {
             parse: |text| value::choice(text, ICE_ACCESS),
             write: |access| choice_word(access, ICE_ACCESS),
@@ -38,59 +53,104 @@ section! { WEB_SECTION = "Web page, signaling, ICE servers";
         || IceServers::default().access,
     );
     ICE_TTL: Key<Duration> = Key::new(
-        KeyInfo::new("ice_ttl", "DURATION", "Lifetime of credentials that the web listener hands out. An API key may \
-            request another, up to 48h or this value, whichever is longer."),
+        KeyInfo::new(
+            "ice_ttl",
+            "DURATION",
+            "Lifetime of credentials that the web listener hands out. An API key may request \
+             another, up to 48h or this value, whichever is longer.",
+        ),
         duration(value::positive_duration),
         || IceServers::default().ttl,
     );
     ICE_KEY: ListKey<(String, String)> = ListKey::new(
-        KeyInfo::new("ice_key", "KEY:BEARER", "Key and bearer token with which a back end requests ICE servers. It \
-            calls POST /v1/turn/keys/KEY/credentials/generate-ice-servers, the API of hosted TURN services.")
-            .example(r#"["app:a long random text"]"#).secret(),
+        KeyInfo::new(
+            "ice_key",
+            "KEY:BEARER",
+            "Key and bearer token with which a back end requests ICE servers. It calls POST \
+             /v1/turn/keys/KEY/credentials/generate-ice-servers, the API of hosted TURN \
+             services.",
+        )
+        .example(r#"["app:a long random text"]"#)
+        .secret(),
         value::user,
     );
     ICE_KEY_FILE: OptionalKey<PathBuf> = OptionalKey::new(
-        KeyInfo::new("ice_key_file", "FILE", "File of API keys, one KEY:BEARER per line.")
-            .example(r#""/etc/hairpin/ice-keys""#).file(),
+        KeyInfo::new(
+            "ice_key_file",
+            "FILE",
+            "File of API keys, one KEY:BEARER per line.",
+        )
+        .example(r#""/etc/hairpin/ice-keys""#)
+        .file(),
         value::path,
     );
     ROOM_SECRET: OptionalKey<String> = OptionalKey::new(
-        KeyInfo::new("room_secret", "SECRET", "Secret of the room access tokens that the application's back end issues. \
-            Without it anyone who can reach the page may enter any room.")
-            .example(r#""a long random text""#).secret(),
+        KeyInfo::new(
+            "room_secret",
+            "SECRET",
+            "Secret of the room access tokens that the application's back end issues. Without \
+             it anyone who can reach the page may enter any room.",
+        )
+        .example(r#""a long random text""#)
+        .secret(),
         value::non_empty,
     );
     ROOM_SECRET_FILE: OptionalKey<PathBuf> = OptionalKey::new(
-        KeyInfo::new("room_secret_file", "FILE", "File that contains the room secret.")
-            .example(r#""/run/secrets/rooms""#).file(),
+        KeyInfo::new(
+            "room_secret_file",
+            "FILE",
+            "File that contains the room secret.",
+        )
+        .example(r#""/run/secrets/rooms""#)
+        .file(),
         value::path,
     );
     ROOM_HOOK: OptionalKey<String> = OptionalKey::new(
-        KeyInfo::new("room_hook", "URL", "URL that decides who may enter a room. The server sends it a POST with JSON; \
-            a 2xx status admits the client, any other status refuses it.")
-            .example(r#""https://app.example.net/may-enter""#),
+        KeyInfo::new(
+            "room_hook",
+            "URL",
+            "URL that decides who may enter a room. The server sends it a POST with JSON; a 2xx \
+             status admits the client, any other status refuses it.",
+        )
+        .example(r#""https://app.example.net/may-enter""#),
         value::url,
     );
     ROOMS: Key<usize> = Key::new(
-        KeyInfo::new("rooms", "N", "Maximum number of rooms."),
+        KeyInfo::new(
+            "rooms",
+            "N",
+            "Maximum number of rooms.",
+        ),
         Format::number(value::positive_number),
         || Limits::default().rooms,
     );
     ROOM_MOST_PEERS: Key<usize> = Key::new(
-        KeyInfo::new("room_most_peers", "N", "Largest room size a client may request, at least 2. A room holds 2 peers \
-            unless its first peer requests another size."),
+        KeyInfo::new(
+            "room_most_peers",
+            "N",
+            "Largest room size a client may request, at least 2. A room holds 2 peers unless \
+             its first peer requests another size.",
+        ),
         Format::number(room_size),
         || Limits::default().room_size,
     );
     SIGNAL_CONNECTIONS: Key<usize> = Key::new(
-        KeyInfo::new("signal_connections", "N", "Maximum number of WebSocket connections."),
+        KeyInfo::new(
+            "signal_connections",
+            "N",
+            "Maximum number of WebSocket connections.",
+        ),
         Format::number(value::positive_number),
         || Limits::default().connections,
     );
     SIGNAL_ADDRESS_CONNECTIONS: Key<usize> = Key::new(
-        KeyInfo::new("signal_address_connections", "N", "Maximum number of WebSocket connections from one IPv4 address \
-            or IPv6 /64; 0 for no limit. Loopback is exempt because reverse proxies connect from there. Behind a proxy \
-            on another host all clients share the proxy's address."),
+        KeyInfo::new(
+            "signal_address_connections",
+            "N",
+            "Maximum number of WebSocket connections from one IPv4 address or IPv6 /64; 0 for \
+             no limit. Loopback is exempt because reverse proxies connect from there. Behind a \
+             proxy on another host all clients share the proxy's address.",
+        ),
         Format::number(value::number),
         || Limits::default().connections_per_address,
     );
