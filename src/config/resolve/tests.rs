@@ -70,6 +70,15 @@ fn the_defaults_are_safe_and_useful() {
     assert!(settings.warnings.is_empty());
 }
 
+/// A program that embeds the relay gets these defaults from `Plan::new`.
+#[test]
+fn the_schema_has_the_defaults_of_the_plan() {
+    let plan = Plan::new([], Policy::new(Realm::new(""), Vec::new()));
+    assert_eq!(schema::RELAY_PORTS.default(), plan.relay_ports);
+    assert_eq!(schema::ANSWER_RATE.default(), plan.answer_rate);
+    assert_eq!(schema::SOCKETS.default(), plan.path);
+}
+
 #[test]
 fn a_host_without_ipv6_listens_on_ipv4_alone() {
     let host = HostInfo {
