@@ -1,8 +1,8 @@
-//! The other end as a value: a STUN and TURN client without sockets and without a clock. RFC 8489 §9.2.5, RFC 8656 §6.
+//! A STUN and TURN client as a value, without sockets and clock. RFC 8489 §9.2.5, RFC 8656 §6.
 //!
-//! It writes requests, answers challenges (401, 438) by itself, reads answers, and tells data from noise. Whoever owns
-//! the socket sends what it writes, gives it what arrives, and repeats an unanswered request as [`wait_ms`] says. It is
-//! the client of `hairpin bench` and `hairpin check`; it knows no more of the server than any other client.
+//! It writes requests, answers challenges (401, 438), parses responses and data. The owner of the socket sends what it
+//! writes, passes it what arrives, and retransmits requests after [`wait_ms`]. `hairpin bench` and `hairpin check` use it;
+//! it shares nothing with the server but the encoding.
 //!
 //! ```text
 //!   request(..) ──► octets ──► the network ──► receive(..) ──► Granted, Refused
@@ -23,7 +23,7 @@ use crate::wire::{
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 
-/// One client of one server over one five-tuple: its credentials, the server's challenge, and its open transactions.
+/// One client on one five-tuple: its credentials, the server's challenge, and its open transactions.
 #[derive(Debug)]
 pub struct ClientState {
     login: Option<Login>,
@@ -36,16 +36,16 @@ pub struct ClientState {
 /// A username and its password, for the long-term mechanism. RFC 8489 §9.2.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    /// The username, also one minted from a shared secret.
+    /// The username, static or time-limited.
     pub username: String,
-    /// Its password.
+    /// The password.
     pub password: String,
 }
 
-/// What a client can ask for.
+/// A request of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// My address as you see it. RFC 8489 §3.
+    /// The client's address as the server sees it. RFC 8489 §3.
     Binding,
     /// A relayed UDP transport address. RFC 8656 §7.1.
     Allocate {
@@ -54,14 +54,14 @@ pub enum Request {
         /// LIFETIME in seconds; without it the server's default.
         lifetime: Option<u32>,
     },
-    /// The allocation for so many seconds more; zero deletes it. RFC 8656 §8.
+    /// A new lifetime of the allocation; zero deletes it. RFC 8656 §8.
     Refresh {
         /// LIFETIME in seconds.
         lifetime: u32,
     },
-    /// Leave for these peers' IP addresses to send. RFC 8656 §10.
+    /// Permissions for these peer addresses. RFC 8656 §10.
     CreatePermission {
-        /// The peers; their ports do not count.
+        /// The peers; their ports are ignored.
         peers: Vec<SocketAddr>,
     },
     /// A channel to a peer. RFC 8656 §12.1.
@@ -73,57 +73,57 @@ pub enum Request {
     },
 }
 
-/// What one packet from the server turned out to be.
+/// The meaning of one packet from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A request was granted.
     Granted {
-        /// The transaction that the answer ended.
+        /// The ended transaction.
         id: TransactionId,
-        /// What was asked.
+        /// The request.
         request: Request,
-        /// What was answered.
+        /// The content of the response.
         answer: Answer,
     },
-    /// A request was refused, for good.
+    /// A request was refused, and a retry would be refused again.
     Refused {
-        /// The transaction that the answer ended.
+        /// The ended transaction.
         id: TransactionId,
-        /// What was asked.
+        /// The request.
         request: Request,
-        /// Why not.
+        /// The content of the error response.
         refusal: Refusal,
     },
-    /// A challenge was met: the same request waits in the output under a new transaction.
+    /// A challenge was answered: the output has the same request in a new transaction.
     Retried {
-        /// The transaction that the challenge ended.
+        /// The challenged transaction.
         was: TransactionId,
-        /// The one that took its place.
+        /// The new transaction.
         now: TransactionId,
     },
     /// A Data indication.
     Data {
-        /// Who sent it.
+        /// The sender.
         peer: SocketAddr,
-        /// What was sent.
+        /// The payload.
         payload: &'a [u8],
     },
     /// A Data indication that reports an ICMP error instead of data. RFC 8656 §11.6.
     Icmp {
         /// The peer that could not be reached.
         peer: SocketAddr,
-        /// ICMP type and code.
+        /// ICMP type.
         kind: u8,
         /// ICMP code.
         code: u8,
     },
     /// Data on a channel.
     Channel(ChannelData<'a>),
-    /// Not for us, or not to be believed.
+    /// The packet is not for this client, or cannot be trusted.
     Ignored(Ignored),
 }
 
-/// What a success response says; what a method does not answer is absent.
+/// The content of a success response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// XOR-MAPPED-ADDRESS (or MAPPED-ADDRESS): the client's address as the server sees it.
@@ -136,39 +136,39 @@ pub struct Answer {
     pub software: Option<String>,
 }
 
-/// What an error response says.
+/// The content of an error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// ERROR-CODE's number.
+    /// The number in ERROR-CODE.
     pub code: ErrorCode,
-    /// Its reason phrase.
+    /// The reason phrase.
     pub reason: String,
     /// ALTERNATE-SERVER of a 300.
     pub alternate: Option<SocketAddr>,
-    /// Whether the answer was sealed with our key. RFC 8489 §9.2.5 would have an unsealed refusal discarded; it is
-    /// reported here, since a refusal is what a person at a terminal needs to see, but do not act on it.
+    /// The response has integrity with the client's key. RFC 8489 §9.2.5 demands to discard one without. It is reported
+    /// because the user of a diagnostic tool needs to see it; do not act on it.
     pub sealed: bool,
 }
 
 /// Why a packet was ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ignored {
-    /// It could not be read.
+    /// It could not be parsed.
     Malformed(Malformed),
     /// A DTLS record, or a message that servers do not send.
     Unexpected,
-    /// An answer to nothing we asked, or asked no more.
+    /// A response to no open transaction.
     NoTransaction,
     /// FINGERPRINT does not match.
     Fingerprint,
-    /// MESSAGE-INTEGRITY is missing or not made with our key.
+    /// MESSAGE-INTEGRITY is missing or was not made with the client's key.
     Integrity,
-    /// The nonce promises PASSWORD-ALGORITHMS, which somebody removed. RFC 8489 §9.2.1.
+    /// The nonce announces PASSWORD-ALGORITHMS, but an attacker removed them. RFC 8489 §9.2.1.
     BidDown,
 }
 
 impl ClientState {
-    /// A client that has asked nothing yet. `seed` is 32 random octets from which its transaction ids are derived.
+    /// A client without transactions. Its transaction ids are derived from `seed`, 32 random octets.
     pub fn new(login: Option<Login>, seed: [u8; 32]) -> ClientState {
         let login = login.map(|Login { username, password }| Login {
             username: prepared(&username).into_owned(),
@@ -183,19 +183,19 @@ impl ClientState {
         }
     }
 
-    /// Appends a request to `out` and keeps its transaction open until it is answered or [`ClientState::forget`] is called.
+    /// Appends a request to `out`. Its transaction is open until it has a response or [`ClientState::forget`] is called.
     pub fn request(&mut self, request: Request, out: &mut Vec<u8>) -> TransactionId {
-        self.ask(request, 0, out)
+        self.write_request(request, 0, out)
     }
 
-    /// Appends an open request to `out` once more, as it was. False when no such transaction is open.
+    /// Appends an open request to `out` again. Returns false if no such transaction is open.
     pub fn repeat(&self, id: &TransactionId, out: &mut Vec<u8>) -> bool {
         let found = self.open.iter().find(|open| open.id == *id);
         out.extend_from_slice(found.map_or(&[][..], |open| &open.octets));
         found.is_some()
     }
 
-    /// Ends a transaction that is waited for no more; what was asked.
+    /// Ends an open transaction. Returns its request.
     pub fn forget(&mut self, id: &TransactionId) -> Option<Request> {
         let at = self.open.iter().position(|open| open.id == *id)?;
         Some(self.open.swap_remove(at).request)
@@ -217,13 +217,13 @@ impl ClientState {
             .map(|challenge| challenge.realm.as_str())
     }
 
-    /// How requests are sealed since the last challenge.
+    /// The integrity attribute of requests since the last challenge.
     pub fn seal(&self) -> Option<Seal> {
         self.challenge.as_ref().map(|challenge| challenge.seal)
     }
 
-    /// Reads one packet (or one frame of a stream) from the server. After [`Event::Retried`], `out` has grown by a
-    /// request that must be sent.
+    /// Handles one packet, or one frame of a stream, from the server. After [`Event::Retried`] `out` has a request that must
+    /// be sent.
     pub fn receive<'a>(&mut self, octets: &'a [u8], out: &mut Vec<u8>) -> Event<'a> {
         let message = match Packet::classify(octets) {
             Ok(Packet::Message(message)) => message,
@@ -236,7 +236,7 @@ impl ClientState {
         }
         match (message.class(), message.method()) {
             (Class::Success | Class::Error, _) => {
-                self.answered(&message, out).unwrap_or_else(Event::Ignored)
+                self.response(&message, out).unwrap_or_else(Event::Ignored)
             }
             (Class::Indication, Method::DATA) => {
                 indication(&message).unwrap_or(Event::Ignored(Ignored::Unexpected))
@@ -245,8 +245,8 @@ impl ClientState {
         }
     }
 
-    /// Meets an answer with its transaction.
-    fn answered<'a>(
+    /// Matches a response with its transaction.
+    fn response<'a>(
         &mut self,
         message: &Message<'_>,
         out: &mut Vec<u8>,
@@ -276,10 +276,10 @@ impl ClientState {
             });
         }
         if is_challenge(message)
-            && let Some(challenge) = self.meet(message, &open)?
+            && let Some(challenge) = self.answer_to_challenge(message, &open)?
         {
             self.challenge = Some(challenge);
-            let now = self.ask(open.request, open.tries + 1, out);
+            let now = self.write_request(open.request, open.tries + 1, out);
             return Ok(Event::Retried { was: id, now });
         }
         Ok(Event::Refused {
@@ -289,8 +289,12 @@ impl ClientState {
         })
     }
 
-    /// What to retry with after 401 or 438, or `None` when a retry would say the same again. RFC 8489 §9.2.5.
-    fn meet(&self, message: &Message, open: &Open) -> Result<Option<ServerChallenge>, Ignored> {
+    /// The challenge to answer after 401 or 438, or `None` if a retry would be the same request. RFC 8489 §9.2.5.
+    fn answer_to_challenge(
+        &self,
+        message: &Message,
+        open: &Open,
+    ) -> Result<Option<ServerChallenge>, Ignored> {
         let Some(login) = &self.login else {
             return Ok(None);
         };
@@ -305,8 +309,8 @@ impl ClientState {
         Ok((open.tries < MAX_RETRIES && (stale || !same)).then_some(challenge))
     }
 
-    /// Writes a request, sealed when the server has challenged before.
-    fn ask(&mut self, request: Request, tries: u8, out: &mut Vec<u8>) -> TransactionId {
+    /// Writes a request, with integrity if there was a challenge before.
+    fn write_request(&mut self, request: Request, tries: u8, out: &mut Vec<u8>) -> TransactionId {
         let id = self.next_id();
         let mut octets = Vec::with_capacity(160);
         let mut writer = Writer::new(&mut octets, Class::Request, request.method(), &id);
@@ -341,7 +345,7 @@ impl ClientState {
 }
 
 impl Request {
-    /// The STUN method that asks for it.
+    /// The method of the request.
     pub fn method(&self) -> Method {
         match self {
             Request::Binding => Method::BINDING,
@@ -401,8 +405,8 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// How long to wait for an answer over UDP after sending a request for the `sent`-th time (1 for the first), in
-/// milliseconds; `None` when it is time to give up. RFC 8489 §6.2.1 with its RTO of 500 ms, Rc of 7 and Rm of 16.
+/// The timeout in milliseconds after a request was sent over UDP for the `sent`-th time, `None` when the client must give
+/// up. RFC 8489 §6.2.1 with an RTO of 500 ms, Rc of 7 and Rm of 16.
 pub const fn wait_ms(sent: u32) -> Option<u64> {
     match sent {
         1..=6 => Some(500 << (sent - 1)),
@@ -411,7 +415,7 @@ pub const fn wait_ms(sent: u32) -> Option<u64> {
     }
 }
 
-/// A request without an answer.
+/// An open transaction.
 #[derive(Debug)]
 struct Open {
     id: TransactionId,
@@ -421,12 +425,12 @@ struct Open {
     tries: u8,
 }
 
-/// What the server wants to see in every request since it said 401 or 438.
+/// The server's last challenge, which every later request answers.
 #[derive(Debug)]
 struct ServerChallenge {
     realm: String,
     nonce: Vec<u8>,
-    /// PASSWORD-ALGORITHMS as it came, and which of them we chose.
+    /// The received PASSWORD-ALGORITHMS, and the chosen algorithm.
     algorithms: Option<(Vec<u8>, PasswordAlgorithm)>,
     userhash: Option<[u8; 32]>,
     seal: Seal,
@@ -434,7 +438,7 @@ struct ServerChallenge {
 }
 
 impl ServerChallenge {
-    /// Reads a 401 or 438; `None` when it cannot be met (no realm or nonce, no algorithm that we know).
+    /// Parses a 401 or 438. Returns `None` if it cannot be answered: no realm, no nonce, or no known algorithm.
     fn read(message: &Message, login: &Login) -> Result<Option<ServerChallenge>, Ignored> {
         let (Some(realm), Some(nonce)) = (
             message.text(AttributeType::REALM),
@@ -485,7 +489,7 @@ impl ServerChallenge {
     }
 }
 
-/// The first algorithm of a PASSWORD-ALGORITHMS value that we know. RFC 8489 §14.11.
+/// The first known algorithm in PASSWORD-ALGORITHMS. RFC 8489 §14.11.
 fn first_known(mut list: &[u8]) -> Option<PasswordAlgorithm> {
     while let Some((&[a0, a1, l0, l1], rest)) = list.split_first_chunk() {
         let algorithm = PasswordAlgorithm(u16::from_be_bytes([a0, a1]));
@@ -497,8 +501,8 @@ fn first_known(mut list: &[u8]) -> Option<PasswordAlgorithm> {
     None
 }
 
-/// The security feature bits of a nonce that starts with the nonce cookie, else none. RFC 8489 §9.2: "obMatJos2" and
-/// 24 bits in base64; the features that exist are in the first of the four characters.
+/// The security features that a nonce announces: six bits, zero without the nonce cookie. RFC 8489 §9.2: "obMatJos2" and 24
+/// bits in Base64; all defined features are in the first of the four characters.
 fn security_features(nonce: &[u8]) -> u8 {
     let Some(&first) = nonce.strip_prefix(NONCE_COOKIE).and_then(<[u8]>::first) else {
         return 0;
@@ -564,7 +568,7 @@ fn read_refusal(message: &Message, sealed: bool) -> Refusal {
     }
 }
 
-/// Reads a Data indication. RFC 8656 §11.4, §11.6.
+/// Parses a Data indication. RFC 8656 §11.4, §11.6.
 fn indication<'a>(message: &Message<'a>) -> Option<Event<'a>> {
     let peer = message.attribute(AttributeType::XOR_PEER_ADDRESS)?;
     let peer = attribute::read_xor_address(peer, &message.transaction())?;
@@ -576,9 +580,9 @@ fn indication<'a>(message: &Message<'a>) -> Option<Event<'a>> {
         .map(|payload| Event::Data { peer, payload })
 }
 
-/// Challenges that one request meets before it counts as refused: the first 401, and a nonce that went stale since.
+/// Challenges that one request answers: the first 401, and a 438 if the nonce expires meanwhile.
 const MAX_RETRIES: u8 = 2;
-/// What the nonce of a server that follows RFC 8489 starts with. §9.2.
+/// The beginning of the nonces of a server that supports RFC 8489. §9.2.
 const NONCE_COOKIE: &[u8] = b"obMatJos2";
 /// "Password algorithms", bit 0 of 24, so the highest of the first character's six. RFC 8489 §18.1.
 const PASSWORD_ALGORITHMS_BIT: u8 = 0x20;
@@ -589,7 +593,7 @@ const USERNAME_ANONYMITY_BIT: u8 = 0x10;
 mod tests {
     use super::*;
 
-    const ASK: Request = Request::Allocate {
+    const ALLOCATE: Request = Request::Allocate {
         family: None,
         lifetime: None,
     };
@@ -633,14 +637,14 @@ mod tests {
         })
     }
 
-    /// Asks to allocate and meets one challenge; the second request and its transaction.
+    /// Sends Allocate and receives one challenge. Returns the second request and its transaction.
     fn challenged(
         client: &mut ClientState,
         nonce: &[u8],
         algorithms: Option<&[u8]>,
     ) -> (Vec<u8>, TransactionId) {
         let mut out = Vec::new();
-        let was = client.request(ASK, &mut out);
+        let was = client.request(ALLOCATE, &mut out);
         out.clear();
         let refused = challenge(&was, ErrorCode::UNAUTHENTICATED, nonce, algorithms);
         let event = client.receive(&refused, &mut out);
@@ -652,16 +656,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_request_says_nothing_of_its_user() {
+    fn the_first_request_does_not_name_its_user() {
         let mut out = Vec::new();
-        client().request(ASK, &mut out);
+        client().request(ALLOCATE, &mut out);
         let message = Message::parse(&out).unwrap();
         let kinds: Vec<_> = message.attributes().map(|(kind, _)| kind).collect();
         assert_eq!(kinds, [AttributeType::REQUESTED_TRANSPORT]);
     }
 
     #[test]
-    fn a_401_is_answered_with_sha1_where_nothing_else_is_offered() {
+    fn a_401_without_algorithms_is_answered_with_sha1() {
         let mut client = client();
         let (out, now) = challenged(&mut client, b"plain", None);
         let message = Message::parse(&out).unwrap();
@@ -683,17 +687,17 @@ mod tests {
         };
         assert_eq!(
             (answer.relayed.unwrap().port(), answer.lifetime, request),
-            (50000, Some(600), ASK)
+            (50000, Some(600), ALLOCATE)
         );
         assert_eq!(
             client.receive(&granted, &mut Vec::new()),
             Event::Ignored(Ignored::NoTransaction),
-            "an answer counts once"
+            "a response counts once"
         );
     }
 
     #[test]
-    fn password_algorithms_bring_sha256_and_the_list_back() {
+    fn offered_password_algorithms_are_repeated_and_sha256_is_used() {
         let list = [0, 9, 0, 1, 7, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0];
         let (out, _) = challenged(&mut client(), b"obMatJos2wAAAnonce", Some(&list));
         let message = Message::parse(&out).unwrap();
@@ -718,9 +722,9 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_list_of_algorithms_is_noticed() {
+    fn a_removed_list_of_algorithms_is_detected() {
         let mut client = client();
-        let was = client.request(ASK, &mut Vec::new());
+        let was = client.request(ALLOCATE, &mut Vec::new());
         let octets = challenge(
             &was,
             ErrorCode::UNAUTHENTICATED,
@@ -734,7 +738,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_401_is_a_refusal_and_a_438_is_not() {
+    fn a_second_401_is_final_and_a_438_is_retried() {
         let mut first = client();
         let (_, now) = challenged(&mut first, b"one", None);
         let wrong = challenge(&now, ErrorCode::UNAUTHENTICATED, b"two", None);
@@ -760,9 +764,9 @@ mod tests {
     }
 
     #[test]
-    fn a_server_cannot_make_it_retry_for_ever() {
+    fn retries_are_limited() {
         let mut client = client();
-        let mut id = client.request(ASK, &mut Vec::new());
+        let mut id = client.request(ALLOCATE, &mut Vec::new());
         for round in 0..10u8 {
             let stale = challenge(&id, ErrorCode::STALE_NONCE, &[b'a' + round], None);
             match client.receive(&stale, &mut Vec::new()) {
@@ -775,7 +779,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_a_wrong_seal_changes_nothing() {
+    fn a_response_with_wrong_integrity_is_ignored() {
         let mut client = client();
         let (_, now) = challenged(&mut client, b"one", None);
         let other = Key::from_octets(b"other").unwrap();
@@ -796,12 +800,12 @@ mod tests {
             client.repeat(&now, &mut out),
             "the transaction is still open"
         );
-        assert_eq!(client.forget(&now), Some(ASK));
+        assert_eq!(client.forget(&now), Some(ALLOCATE));
         assert!(!client.repeat(&now, &mut out));
     }
 
     #[test]
-    fn data_comes_by_indication_and_by_channel() {
+    fn data_is_received_in_indications_and_on_channels() {
         let peer: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
         let octets = answer(Class::Indication, Method::DATA, &[1; 12], |writer| {
             writer
@@ -852,7 +856,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_repeated_seven_times_over_39_5_seconds() {
+    fn a_request_is_sent_seven_times_within_39_5_seconds() {
         let waits: Vec<_> = (1..).map_while(wait_ms).collect();
         assert_eq!((waits.len(), waits.iter().sum::<u64>()), (7, 39_500));
     }

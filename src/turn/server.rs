@@ -182,7 +182,7 @@ impl Server {
     }
 
     /// Handles the close of a client's connection. The allocation ends unless the client can return with a ticket. Returns
-    /// the shard that has the client's allocation if it is another one, which must be told.
+    /// the number of the shard that has the client's allocation if it is another one; notify that shard.
     pub fn client_disconnected(&mut self, now: Instant, client: &Client) -> Option<u16> {
         let state = &mut self.state;
         state.output.clear_messages();

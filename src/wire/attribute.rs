@@ -1,5 +1,5 @@
-//! Typed values of attributes: addresses, families, and the small ones of TURN. Reading gives `None` for a value of the
-//! wrong shape; what that means is the protocol's business.
+//! The values of attributes: addresses, families, numbers. The functions that parse return `None` for a value of the wrong
+//! length or form.
 
 use crate::wire::message::TransactionId;
 use crate::wire::registry::{AttributeType, ErrorCode, MAGIC_COOKIE};
@@ -24,7 +24,7 @@ impl Family {
         }
     }
 
-    /// The family's number.
+    /// The number of the family.
     pub const fn code(self) -> u8 {
         match self {
             Family::V4 => 1,
@@ -32,7 +32,7 @@ impl Family {
         }
     }
 
-    /// The other one.
+    /// The other family.
     pub const fn other(self) -> Family {
         match self {
             Family::V4 => Family::V6,
@@ -50,14 +50,14 @@ impl Family {
     }
 }
 
-/// The header in front of an attribute's value of `length` octets.
+/// The header of an attribute with a value of `length` octets.
 pub const fn header(kind: AttributeType, length: u16) -> [u8; 4] {
     let [t0, t1] = kind.0.to_be_bytes();
     let [l0, l1] = length.to_be_bytes();
     [t0, t1, l0, l1]
 }
 
-/// An address as MAPPED-ADDRESS writes it: octets, of which the second value says how many count (8 or 20).
+/// The value of MAPPED-ADDRESS, and how many of the octets count (8 or 20).
 pub fn address(address: SocketAddr) -> ([u8; 20], usize) {
     let mut octets = [0; 20];
     let (head, tail) = octets.split_at_mut(4);
@@ -78,12 +78,12 @@ pub fn address(address: SocketAddr) -> ([u8; 20], usize) {
     (octets, length)
 }
 
-/// An address as XOR-MAPPED-ADDRESS writes it, as [`address`] does. RFC 8489 §14.2.
+/// The value of XOR-MAPPED-ADDRESS, like [`address`]. RFC 8489 §14.2.
 pub fn xor_address(plain: SocketAddr, transaction: &TransactionId) -> ([u8; 20], usize) {
     address(xor(plain, transaction))
 }
 
-/// Reads MAPPED-ADDRESS and its like. RFC 8489 §14.1.
+/// Parses MAPPED-ADDRESS and attributes of the same form. RFC 8489 §14.1.
 pub fn read_address(value: &[u8]) -> Option<SocketAddr> {
     let (&[_, family, p0, p1], rest) = value.split_first_chunk()?;
     let ip = match (family, rest.len()) {
@@ -94,23 +94,23 @@ pub fn read_address(value: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_be_bytes([p0, p1])))
 }
 
-/// Reads XOR-MAPPED-ADDRESS and its like. RFC 8489 §14.2.
+/// Parses XOR-MAPPED-ADDRESS and attributes of the same form. RFC 8489 §14.2.
 pub fn read_xor_address(value: &[u8], transaction: &TransactionId) -> Option<SocketAddr> {
     Some(xor(read_address(value)?, transaction))
 }
 
-/// Reads a 32-bit number: LIFETIME, CONNECTION-ID.
+/// Parses a 32-bit number: LIFETIME, CONNECTION-ID.
 pub fn read_number(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
-/// Reads CHANNEL-NUMBER: 16 bits and 16 that are reserved. RFC 8656 §18.1.
+/// Parses CHANNEL-NUMBER: 16 bits, then 16 reserved bits. RFC 8656 §18.1.
 pub fn read_channel_number(value: &[u8]) -> Option<u16> {
     let &[n0, n1, _, _] = value else { return None };
     Some(u16::from_be_bytes([n0, n1]))
 }
 
-/// Reads the first of four octets, the rest being reserved: REQUESTED-TRANSPORT, REQUESTED-ADDRESS-FAMILY.
+/// Parses four octets of which only the first is not reserved: REQUESTED-TRANSPORT, REQUESTED-ADDRESS-FAMILY.
 pub fn read_first_of_four(value: &[u8]) -> Option<u8> {
     let &[first, _, _, _] = value else {
         return None;
@@ -118,27 +118,26 @@ pub fn read_first_of_four(value: &[u8]) -> Option<u8> {
     Some(first)
 }
 
-/// Reads EVEN-PORT: whether the next-higher port is to be reserved. RFC 8656 §18.6.
+/// Parses EVEN-PORT. Returns true if the next port is to be reserved. RFC 8656 §18.6.
 pub fn read_even_port(value: &[u8]) -> Option<bool> {
     let &[bits] = value else { return None };
     Some(bits & 0x80 != 0)
 }
 
-/// Reads ERROR-CODE's number. RFC 8489 §14.8.
+/// Parses the number in ERROR-CODE. RFC 8489 §14.8.
 pub fn read_error_code(value: &[u8]) -> Option<ErrorCode> {
     let &[_, _, class, number] = value.first_chunk()?;
     Some(ErrorCode(u16::from(class & 7) * 100 + u16::from(number)))
 }
 
-/// The ICMP attribute's value: type, code, and the error's own data, for [`AttributeType::ICMP`]. RFC 8656 §18.13. The
-/// figure there draws the type 7 bits wide and the code 9, though both are octets and the text gives no widths; what reads
-/// and writes the attribute today takes an octet for each, as in ICMP itself and in the drafts.
+/// The value of [`AttributeType::ICMP`]: type, code and error data. RFC 8656 §18.13. The figure in the RFC draws the type 7
+/// and the code 9 bits wide. Implementations use an octet for each, as ICMP itself does.
 pub const fn icmp(kind: u8, code: u8, data: [u8; 4]) -> [u8; 8] {
     let [d0, d1, d2, d3] = data;
     [0, 0, kind, code, d0, d1, d2, d3]
 }
 
-/// XOR with cookie and transaction id is its own inverse.
+/// XORs an address with magic cookie and transaction id; this is its own inverse.
 fn xor(address: SocketAddr, transaction: &TransactionId) -> SocketAddr {
     let port = address.port() ^ (MAGIC_COOKIE >> 16) as u16;
     let ip = match address.ip() {
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn xor_addresses_are_read_as_they_are_written() {
+    fn xor_addresses_are_parsed_as_written() {
         for text in [
             "192.0.2.1:32853",
             "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
@@ -172,14 +171,14 @@ mod tests {
     }
 
     #[test]
-    fn a_family_must_have_its_length() {
+    fn the_length_of_an_address_must_match_its_family() {
         assert_eq!(read_address(&[0, 1, 0, 0, 1, 2, 3]), None);
         assert_eq!(read_address(&[0, 2, 0, 0, 1, 2, 3, 4]), None);
         assert_eq!(read_address(&[0, 3, 0, 0, 1, 2, 3, 4]), None);
     }
 
     #[test]
-    fn an_error_code_is_hundreds_and_rest() {
+    fn an_error_code_has_a_class_and_a_number() {
         assert_eq!(
             read_error_code(&[0, 0, 4, 38]),
             Some(ErrorCode::STALE_NONCE)

@@ -1,9 +1,9 @@
-//! ChannelData messages: four octets of header in front of application data. RFC 8656 §12.4.
+//! ChannelData messages: a header of four octets, then application data. RFC 8656 §12.4.
 
 use crate::wire::Malformed;
 use std::ops::RangeInclusive;
 
-/// A ChannelData message, read in place.
+/// A ChannelData message, parsed in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChannelData<'a> {
     /// The channel number, 0x4000 to 0x4FFF, or to 0x7FFF from a client of RFC 5766.
@@ -13,11 +13,11 @@ pub struct ChannelData<'a> {
 }
 
 impl<'a> ChannelData<'a> {
-    /// Reads the message at the start of `octets`; what follows it is padding and is ignored (RFC 8656 §12.5).
+    /// Parses the message at the start of `octets`. Octets behind it are padding and are ignored (RFC 8656 §12.5).
     ///
     /// # Errors
-    /// [`Malformed::Unrecognized`] for a number that no channel may have, [`Malformed::Short`] when the length field
-    /// promises more than there is.
+    /// [`Malformed::Unrecognized`] for an invalid channel number, [`Malformed::Short`] if there are fewer octets than the
+    /// length field says.
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
         let (header, rest) = octets
             .split_first_chunk::<HEADER>()
@@ -40,11 +40,11 @@ pub const fn header(number: u16, length: u16) -> [u8; HEADER] {
     [n0, n1, l0, l1]
 }
 
-/// Octets in front of the payload.
+/// Octets of the header.
 pub const HEADER: usize = 4;
-/// The numbers that a channel may have. RFC 8656 §12: the rest of 0x4000–0xFFFF is reserved.
+/// The valid channel numbers. RFC 8656 §12.
 pub const NUMBERS: RangeInclusive<u16> = 0x4000..=0x4fff;
-/// The numbers that a channel could have before. RFC 5766 §11.
+/// The channel numbers that were valid before. RFC 5766 §11.
 pub const NUMBERS_OF_RFC_5766: RangeInclusive<u16> = 0x4000..=0x7fff;
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_header_writes_and_ignores_padding() {
+    fn a_message_is_parsed_without_its_padding() {
         let mut octets = header(0x4001, 3).to_vec();
         octets.extend(b"abc\0");
         let read = ChannelData::parse(&octets).unwrap();
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_reserved_numbers_and_short_payloads() {
+    fn reserved_numbers_and_short_payloads_are_malformed() {
         assert_eq!(
             ChannelData::parse(&header(0x8000, 0)),
             Err(Malformed::Unrecognized)

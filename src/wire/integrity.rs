@@ -1,6 +1,5 @@
-//! Who wrote a message, and whether it is STUN at all: MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256, FINGERPRINT, and the
-//! long-term keys. RFC 8489 §9.2.2, §14.5–14.7. RustCrypto's hashes use the processor's SHA instructions, which makes
-//! them three times as fast here as the alternatives.
+//! MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256, FINGERPRINT, and long-term keys. RFC 8489 §9.2.2, §14.5 to §14.7.
+//! RustCrypto's hashes use the processor's SHA instructions, which made them three times as fast as the alternatives.
 
 use crate::wire::message::Message;
 use crate::wire::registry::PasswordAlgorithm;
@@ -40,7 +39,7 @@ impl Key {
         }
     }
 
-    /// A key given as it is: a short-term password's octets, or an access token's `mac_key`. At most 32 octets.
+    /// A key of at most 32 octets: a short-term password, or the `mac_key` of an access token.
     pub fn from_octets(octets: &[u8]) -> Option<Key> {
         let mut key = Key {
             octets: [0; 32],
@@ -78,7 +77,7 @@ impl PartialEq for Key {
 
 impl Eq for Key {}
 
-/// Which of the two integrity attributes a request used, and so which its answer carries.
+/// The integrity attribute of a request, and so of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seal {
     /// MESSAGE-INTEGRITY: HMAC-SHA1.
@@ -87,7 +86,7 @@ pub enum Seal {
     Sha256,
 }
 
-/// Which integrity attribute counts in `message`: SHA-256 where both are there. RFC 8489 §9.2.4.
+/// The integrity attribute of a message that counts: SHA-256 if it has both. RFC 8489 §9.2.4.
 pub fn seal(message: &Message) -> Option<Seal> {
     match (message.integrity_sha256(), message.integrity()) {
         (Some(_), _) => Some(Seal::Sha256),
@@ -96,8 +95,8 @@ pub fn seal(message: &Message) -> Option<Seal> {
     }
 }
 
-/// Whether the integrity attribute `seal` of `message` was made with `key`. Compares in constant time. One of a length that
-/// RFC 8489 §14.5 and §14.6 do not know was not.
+/// Returns true if the integrity attribute `seal` of `message` was made with `key` and has a length that RFC 8489 §14.5 and
+/// §14.6 allow. Compares in constant time.
 pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
     match seal {
         Seal::Sha1 => message.integrity().is_some_and(|(at, claimed)| {
@@ -115,7 +114,7 @@ pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
     }
 }
 
-/// Whether the message has no FINGERPRINT or a right one. RFC 8489 §14.7.
+/// Returns true if the message has a correct FINGERPRINT or none. RFC 8489 §14.7.
 pub fn fingerprint_matches(message: &Message) -> bool {
     message.fingerprint().is_none_or(|(at, claimed)| {
         message
@@ -125,7 +124,7 @@ pub fn fingerprint_matches(message: &Message) -> bool {
     })
 }
 
-/// HMAC-SHA1 over a message whose length field already counts the attribute to come.
+/// HMAC-SHA1 over a message whose length field includes the attribute to come.
 pub(super) fn sha1(key: &Key, covered: &[u8]) -> [u8; 20] {
     hmac_sha1(key, &[covered])
 }
@@ -145,8 +144,8 @@ pub fn userhash(username: &str, realm: &str) -> [u8; 32] {
     digest::<Sha256>(&[username.as_bytes(), b":", realm.as_bytes()]).into()
 }
 
-/// Computes a seal over what stands in front of offset `at`, with the length field as it was when the seal was made:
-/// up to the end of the sealing attribute itself, whatever follows it.
+/// Hashes the octets in front of the integrity attribute at offset `at`, with the length field that the message had when
+/// the attribute was made: it ends with the attribute, whatever follows.
 fn sealed<T>(message: &Message, at: usize, length: usize, hash: impl FnOnce(&[&[u8]]) -> T) -> T {
     let octets = message.octets();
     let field = ((at + 4 + length - 20) as u16).to_be_bytes();
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn seals_verify_with_their_key_and_no_other() {
+    fn integrity_verifies_only_with_its_key() {
         let key = Key::long_term(PasswordAlgorithm::MD5, "user", "realm", "pass").unwrap();
         let other = Key::long_term(PasswordAlgorithm::MD5, "user", "realm", "Pass").unwrap();
         let octets = sealed_message(&key);
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_noticed() {
+    fn a_fingerprint_detects_every_flipped_bit() {
         let key = Key::from_octets(b"secret").unwrap();
         let octets = sealed_message(&key);
         for at in 0..octets.len() * 8 {
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sha256_verifies_when_truncated_to_a_length_that_is_allowed() {
+    fn sha256_verifies_at_the_allowed_truncated_lengths_only() {
         let key = Key::from_octets(&[7; 32]).unwrap();
         for length in 0..=40 {
             let mut covered = Vec::new();

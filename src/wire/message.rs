@@ -1,24 +1,24 @@
-//! STUN messages, read in place. RFC 8489 §5.
+//! Parses STUN messages in place. RFC 8489 §5.
 
 use crate::wire::registry::{AttributeType, Class, MAGIC_COOKIE, Method, method_and_class};
 use crate::wire::{Malformed, padded};
 
-/// The 96 bits that tie an answer to its request. RFC 8489 §5.
+/// The 96 bits that identify a transaction. RFC 8489 §5.
 pub type TransactionId = [u8; 12];
 
-/// A STUN message whose header and attribute lengths are sound; what the attributes say is not looked at yet.
+/// A STUN message with a valid header and valid attribute lengths. The values of the attributes are not checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     octets: &'a [u8],
     method: Method,
     class: Class,
-    /// Where MESSAGE-INTEGRITY's header starts, 0 without one. The others likewise.
+    /// Offset of MESSAGE-INTEGRITY's header, 0 without one; likewise the next two.
     integrity: u16,
     integrity_sha256: u16,
     fingerprint: u16,
 }
 
-/// The method of a request, by the first two octets alone: `None` for every other message, and for whatever is none.
+/// The method of a request, by the first two octets alone. Returns `None` for everything but a request.
 pub fn request_method(octets: &[u8]) -> Option<Method> {
     let kind = u16::from_be_bytes(*octets.first_chunk::<2>()?);
     let (method, class) = method_and_class(kind);
@@ -26,11 +26,11 @@ pub fn request_method(octets: &[u8]) -> Option<Method> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads the message that `octets` are, all of them.
+    /// Parses a message that takes up all of `octets`.
     ///
     /// # Errors
-    /// [`Malformed`] when the header does not fit the octets, the magic cookie is missing, an attribute runs over the
-    /// end, or FINGERPRINT is not the last (RFC 8489 §14.7).
+    /// [`Malformed`] if the header does not match the octets, the magic cookie is missing, an attribute exceeds the message,
+    /// or FINGERPRINT is not the last attribute (RFC 8489 §14.7).
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
         let (header, attributes) = octets
             .split_first_chunk::<HEADER>()
@@ -47,8 +47,8 @@ impl<'a> Message<'a> {
             return Err(Malformed::Length);
         }
         match attributes.len() {
-            there if there < length => return Err(Malformed::Short),
-            there if there > length => return Err(Malformed::Long),
+            available if available < length => return Err(Malformed::Short),
+            available if available > length => return Err(Malformed::Long),
             _ => {}
         }
         let (method, class) = method_and_class(u16::from_be_bytes([t0, t1]));
@@ -60,12 +60,12 @@ impl<'a> Message<'a> {
             integrity_sha256: 0,
             fingerprint: 0,
         };
-        message.survey(attributes)?;
+        message.scan(attributes)?;
         Ok(message)
     }
 
-    /// Walks all attributes once: their lengths must fit, and the places of those that seal the message are noted.
-    fn survey(&mut self, mut rest: &'a [u8]) -> Result<(), Malformed> {
+    /// Checks the lengths of all attributes and records the offsets of the integrity attributes.
+    fn scan(&mut self, mut rest: &'a [u8]) -> Result<(), Malformed> {
         while !rest.is_empty() {
             let at = (self.octets.len() - rest.len()) as u16;
             let (kind, value, next) = split_attribute(rest).ok_or(Malformed::Length)?;
@@ -115,8 +115,8 @@ impl<'a> Message<'a> {
         self.octets
     }
 
-    /// The attributes that count, in order. What follows MESSAGE-INTEGRITY is not covered by it and is passed over, but
-    /// for MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 §14.5); likewise after MESSAGE-INTEGRITY-SHA256 (§14.6).
+    /// The attributes that count, in order. Attributes behind MESSAGE-INTEGRITY are not protected by it and are ignored, except
+    /// MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 §14.5); likewise behind MESSAGE-INTEGRITY-SHA256 (§14.6).
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes {
             rest: self.octets.get(HEADER..).unwrap_or_default(),
@@ -130,43 +130,43 @@ impl<'a> Message<'a> {
             .find_map(|(found, value)| (found == kind).then_some(value))
     }
 
-    /// Whether an attribute of this type is there and counts.
+    /// Returns true if there is an attribute of this type that counts.
     pub fn has(&self, kind: AttributeType) -> bool {
         self.attribute(kind).is_some()
     }
 
-    /// Where in the message's octets one of its attributes' values stands.
+    /// The range of an attribute's value in the octets of the message.
     pub fn range_of(&self, value: &[u8]) -> Option<std::ops::Range<usize>> {
         let start = (value.as_ptr() as usize).checked_sub(self.octets.as_ptr() as usize)?;
         (start + value.len() <= self.octets.len()).then(|| start..start + value.len())
     }
 
-    /// The value of an attribute as UTF-8 text; `None` when it is absent or no UTF-8.
+    /// The value of an attribute as UTF-8 text. Returns `None` if it is absent or not UTF-8.
     pub fn text(&self, kind: AttributeType) -> Option<&'a str> {
         std::str::from_utf8(self.attribute(kind)?).ok()
     }
 
-    /// Octets in front of MESSAGE-INTEGRITY, and its value.
+    /// Offset and value of MESSAGE-INTEGRITY.
     pub(super) fn integrity(&self) -> Option<(usize, &'a [u8])> {
-        self.sealed_at(self.integrity)
+        self.attribute_at(self.integrity)
     }
 
-    /// Octets in front of MESSAGE-INTEGRITY-SHA256, and its value.
+    /// Offset and value of MESSAGE-INTEGRITY-SHA256.
     pub(super) fn integrity_sha256(&self) -> Option<(usize, &'a [u8])> {
-        self.sealed_at(self.integrity_sha256)
+        self.attribute_at(self.integrity_sha256)
     }
 
-    /// Octets in front of FINGERPRINT, and its value.
+    /// Offset and value of FINGERPRINT.
     pub(super) fn fingerprint(&self) -> Option<(usize, &'a [u8])> {
-        self.sealed_at(self.fingerprint)
+        self.attribute_at(self.fingerprint)
     }
 
-    /// Whether the message carries a FINGERPRINT; [`super::integrity::fingerprint_matches`] tells whether it is right.
+    /// Returns true if there is a FINGERPRINT; [`super::integrity::fingerprint_matches`] checks it.
     pub fn has_fingerprint(&self) -> bool {
         self.fingerprint != 0
     }
 
-    fn sealed_at(&self, at: u16) -> Option<(usize, &'a [u8])> {
+    fn attribute_at(&self, at: u16) -> Option<(usize, &'a [u8])> {
         let at = usize::from(at);
         if at == 0 {
             return None;
@@ -176,7 +176,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The attributes of a message that count, as type and value without padding.
+/// Iterates over the attributes of a message that count, as type and value without padding.
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     rest: &'a [u8],
@@ -209,7 +209,7 @@ impl<'a> Iterator for Attributes<'a> {
     }
 }
 
-/// The first attribute of `octets`, its value, and what follows its padding.
+/// The first attribute in `octets`: type, value, and the octets behind its padding.
 fn split_attribute(octets: &[u8]) -> Option<(AttributeType, &[u8], &[u8])> {
     let (&[t0, t1, l0, l1], rest) = octets.split_first_chunk()?;
     let length = usize::from(u16::from_be_bytes([l0, l1]));
@@ -218,7 +218,7 @@ fn split_attribute(octets: &[u8]) -> Option<(AttributeType, &[u8], &[u8])> {
     Some((AttributeType(u16::from_be_bytes([t0, t1])), value, rest))
 }
 
-/// Octets in front of the attributes.
+/// Octets of the header.
 pub const HEADER: usize = 20;
 
 #[cfg(test)]
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_come_in_order_without_padding() {
+    fn attributes_are_in_order_and_without_padding() {
         let octets = request(&[
             (AttributeType::USERNAME, b"abc"),
             (AttributeType::DATA, b""),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_message_integrity_does_not_count() {
+    fn attributes_behind_message_integrity_do_not_count() {
         let octets = request(&[
             (AttributeType::MESSAGE_INTEGRITY, &[0; 20]),
             (AttributeType::LIFETIME, &[0; 4]),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attribute_over_the_end_is_malformed() {
+    fn an_attribute_that_exceeds_the_message_is_malformed() {
         let mut octets = request(&[(AttributeType::USERNAME, b"abcd")]);
         octets[23] = 9;
         assert_eq!(Message::parse(&octets).unwrap_err(), Malformed::Length);

@@ -1,16 +1,19 @@
-//! Octets and messages: what STUN, TURN and ChannelData look like on the wire, and nothing about what they mean.
+//! The encoding of STUN, TURN and ChannelData messages, without their meaning.
 //!
-//! Everything here reads in place and writes in place: a [`Message`] borrows the datagram it was found in, a [`Writer`]
-//! appends to a buffer that its caller keeps. Nothing allocates, nothing panics, whatever the octets say; what cannot be
-//! read is [`Malformed`], with a name.
+//! Messages are parsed and written in place: a [`Message`] borrows the datagram that contains it, a [`Writer`] appends to a
+//! buffer of its caller. Parsing neither allocates nor panics, whatever the octets are; octets that cannot be parsed are
+//! [`Malformed`].
 //!
 //! ```text
-//!            first two bits          00            01              else
-//!   octets ──► Packet::classify ──► Message    ChannelData     Other (DTLS, TLS, noise)
-//!                                      │            │
-//!                                 attributes    number, payload        stream: where one ends on TCP
-//!                                      │
-//!                     attribute (typed values), integrity (who wrote it)
+//!   stream ─► stream::frame ─┐ one message
+//!                            ▼
+//!   datagram ────► Packet::classify ─┬─ 0..3 ────► Message ─► attributes ─► attribute (typed values)
+//!                    (first octet)   │                │                 └─► integrity (HMAC, CRC)
+//!                                    ├─ 64..127 ──► ChannelData ─► number, payload
+//!                                    ├─ 20..63 ───► Dtls
+//!                                    └─ other ────► Malformed
+//!
+//!   Writer ─► STUN message          data_indication, channel_data ─► the octets in front of a payload
 //! ```
 #![cfg_attr(
     not(test),
@@ -38,18 +41,18 @@ pub use crate::wire::packet::{Packet, PacketKind};
 pub use crate::wire::registry::{AttributeType, Class, ErrorCode, Method};
 pub use crate::wire::writer::Writer;
 
-/// Why octets could not be read.
+/// Why octets could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// Fewer octets than a header has, or than the header promises.
+    /// Fewer octets than the header, or than the header's length field says.
     Short,
-    /// More octets than the header promises.
+    /// More octets than the header's length field says.
     Long,
-    /// A first octet that belongs to no protocol we speak.
+    /// A first octet that belongs to no supported protocol.
     Unrecognized,
-    /// The magic cookie is missing: RFC 3489, or noise.
+    /// No magic cookie: RFC 3489, or another protocol.
     Cookie,
-    /// A length that is not a multiple of four, or an attribute that runs over the end.
+    /// A length that is not a multiple of four, or an attribute that exceeds the message.
     Length,
     /// An attribute after FINGERPRINT.
     AfterFingerprint,
@@ -58,11 +61,11 @@ pub enum Malformed {
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Malformed::Short => "shorter than its header promises",
-            Malformed::Long => "longer than its header promises",
+            Malformed::Short => "shorter than its header says",
+            Malformed::Long => "longer than its header says",
             Malformed::Unrecognized => "neither STUN nor ChannelData",
             Malformed::Cookie => "no magic cookie",
-            Malformed::Length => "a length that does not fit",
+            Malformed::Length => "an invalid length",
             Malformed::AfterFingerprint => "an attribute after FINGERPRINT",
         })
     }

@@ -1,9 +1,8 @@
-//! The IANA registries that STUN and TURN draw on, each written once: methods, classes, attributes, error codes,
-//! password algorithms.
+//! The IANA registries of STUN and TURN: methods, classes, attributes, error codes, password algorithms.
 
 use std::fmt;
 
-/// Declares a newtype over a number, a constant for each registered value, and their names.
+/// Declares a newtype over a number with a constant and a name for each registered value.
 macro_rules! registry {
     ($(#[$doc:meta])* $name:ident($number:ty) { $($(#[$item:meta])* $constant:ident = $value:literal, $text:literal;)* }) => {
         $(#[$doc])*
@@ -13,7 +12,7 @@ macro_rules! registry {
         impl $name {
             $($(#[$item])* #[doc = concat!("`", $text, "`, ", stringify!($value), ".")] pub const $constant: $name = $name($value);)*
 
-            /// Every value that the registry names here.
+            /// All registered values.
             pub const ALL: &[$name] = &[$($name::$constant),*];
 
             /// The registered name, or `None`.
@@ -52,16 +51,16 @@ registry! {
     }
 }
 
-/// A message's class, the two bits C1 and C0. RFC 8489 §5.
+/// The class of a message: the bits C1 and C0. RFC 8489 §5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Wants an answer.
+    /// Demands a response.
     Request,
-    /// Wants none.
+    /// Demands no response.
     Indication,
-    /// Answers a request that was granted.
+    /// Success response.
     Success,
-    /// Answers a request that was not.
+    /// Error response.
     Error,
 }
 
@@ -119,9 +118,9 @@ registry! {
         USERHASH = 0x001e, "USERHASH";
         XOR_MAPPED_ADDRESS = 0x0020, "XOR-MAPPED-ADDRESS";
         RESERVATION_TOKEN = 0x0022, "RESERVATION-TOKEN";
-        /// RFC 8445 §16.1; ours only to name.
+        /// RFC 8445 §16.1; not understood by a TURN server.
         PRIORITY = 0x0024, "PRIORITY";
-        /// RFC 8445 §16.1; ours only to name.
+        /// RFC 8445 §16.1; not understood by a TURN server.
         USE_CANDIDATE = 0x0025, "USE-CANDIDATE";
         /// RFC 5780 §7.6.
         PADDING = 0x0026, "PADDING";
@@ -151,7 +150,7 @@ registry! {
 }
 
 impl AttributeType {
-    /// Whether an agent that does not understand the attribute must refuse the message. RFC 8489 §14.
+    /// Returns true if an agent that does not understand the attribute must reject the message. RFC 8489 §14.
     pub const fn is_comprehension_required(self) -> bool {
         self.0 < 0x8000
     }
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_type_is_read_as_it_is_written() {
+    fn every_message_type_is_parsed_as_written() {
         for number in 0..0x1000 {
             for class in [
                 Class::Request,

@@ -1,13 +1,14 @@
-//! Framing on TCP and TLS: where the next message of a stream ends. RFC 8489 §6.2.2, RFC 8656 §12.5.
+//! Framing on TCP and TLS: the length of the next message in a stream. RFC 8489 §6.2.2, RFC 8656 §12.5.
 
 use crate::wire::registry::MAGIC_COOKIE;
 use crate::wire::{Malformed, channel_data, padded};
 
-/// The length in octets of the message at the start of `stream`, padding included, or `None` while too little of it has
-/// arrived to tell. The message itself may still be incomplete: compare with `stream.len()`.
+/// The length in octets of the message at the start of `stream`, including padding. Returns `None` if more octets are
+/// needed to know. The message may be incomplete: compare with `stream.len()`.
 ///
 /// # Errors
-/// [`Malformed`] when what is there cannot be the start of a message; a stream has no way back from that.
+/// [`Malformed`] if the octets cannot begin a message. The connection must then be closed, because the start of the next
+/// message is unknown.
 pub fn frame(stream: &[u8]) -> Result<Option<usize>, Malformed> {
     let Some((&first, _)) = stream.split_first() else {
         return Ok(None);
@@ -42,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_known_from_its_header_on() {
+    fn the_length_is_known_after_four_octets() {
         let mut message = vec![0, 1, 0, 4];
         message.extend(MAGIC_COOKIE.to_be_bytes());
         message.extend([0; 16]);
@@ -55,13 +56,13 @@ mod tests {
     }
 
     #[test]
-    fn channel_data_is_padded() {
+    fn the_length_of_channel_data_includes_padding() {
         assert_eq!(frame(&channel_data::header(0x4000, 5)), Ok(Some(12)));
         assert_eq!(frame(&channel_data::header(0x4fff, 0)), Ok(Some(4)));
     }
 
     #[test]
-    fn noise_is_told_at_once() {
+    fn other_protocols_are_detected_as_early_as_possible() {
         assert_eq!(frame(b"\xff"), Err(Malformed::Unrecognized));
         assert_eq!(frame(&[0x80, 0, 0, 0]), Err(Malformed::Unrecognized));
         assert_eq!(frame(&[0, 1, 0, 3]), Err(Malformed::Length));

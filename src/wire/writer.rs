@@ -1,4 +1,4 @@
-//! STUN messages, written in place: a header and attributes appended to a buffer that the caller keeps.
+//! Writes STUN messages: header and attributes are appended to a buffer of the caller.
 
 use crate::wire::attribute;
 use crate::wire::attribute::Family;
@@ -9,10 +9,10 @@ use crate::wire::registry::{AttributeType, Class, ErrorCode, MAGIC_COOKIE, Metho
 use std::net::SocketAddr;
 use std::ops::Range;
 
-/// One message under construction at the end of a buffer. The header's length field is right after every call.
+/// A message at the end of a buffer. Its length field is correct after every call.
 ///
-/// A value that would make the message longer than its length field can say is left out: nothing that Hairpin writes
-/// comes near, since payloads do not pass through here.
+/// An attribute for which the length field has no room is left out. Payloads are not written here, so no message of a
+/// server comes near that length.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
@@ -21,7 +21,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Starts a message behind whatever `out` holds.
+    /// Begins a message at the end of `out`.
     pub fn new(
         out: &'a mut Vec<u8>,
         class: Class,
@@ -60,13 +60,13 @@ impl<'a> Writer<'a> {
         self.attribute(kind, &value.to_be_bytes())
     }
 
-    /// Appends an address as it is: MAPPED-ADDRESS, RESPONSE-ORIGIN, OTHER-ADDRESS, ALTERNATE-SERVER.
+    /// Appends an address in plain form: MAPPED-ADDRESS, RESPONSE-ORIGIN, OTHER-ADDRESS, ALTERNATE-SERVER.
     pub fn address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
         let (octets, length) = attribute::address(address);
         self.attribute(kind, octets.get(..length).unwrap_or_default())
     }
 
-    /// Appends an address XORed with cookie and transaction id. RFC 8489 §14.2.
+    /// Appends an address XORed with magic cookie and transaction id. RFC 8489 §14.2.
     pub fn xor_address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
         let (octets, length) = attribute::xor_address(address, &self.transaction);
         self.attribute(kind, octets.get(..length).unwrap_or_default())
@@ -90,7 +90,7 @@ impl<'a> Writer<'a> {
         )
     }
 
-    /// Appends ADDRESS-ERROR-CODE: why the other half of a dual allocation failed. RFC 8656 §18.12.
+    /// Appends ADDRESS-ERROR-CODE: why a dual allocation has no address of `family`. RFC 8656 §18.12.
     pub fn address_error_code(&mut self, family: Family, code: ErrorCode) -> &mut Self {
         let value = [family.code(), 0, (code.0 / 100) as u8, (code.0 % 100) as u8];
         let mut octets = value.to_vec();
@@ -104,36 +104,36 @@ impl<'a> Writer<'a> {
         self.attribute(kind, &octets)
     }
 
-    /// Seals what is written so far with MESSAGE-INTEGRITY. RFC 8489 §14.5.
+    /// Appends MESSAGE-INTEGRITY over everything written so far. RFC 8489 §14.5.
     pub fn integrity(&mut self, key: &Key) -> &mut Self {
         let sealed = self.sealing(20, |covered| integrity::sha1(key, covered));
         self.attribute(AttributeType::MESSAGE_INTEGRITY, &sealed)
     }
 
-    /// Seals what is written so far with MESSAGE-INTEGRITY-SHA256, in full length. RFC 8489 §14.6.
+    /// Appends MESSAGE-INTEGRITY-SHA256, not truncated, over everything written so far. RFC 8489 §14.6.
     pub fn integrity_sha256(&mut self, key: &Key) -> &mut Self {
         let sealed = self.sealing(32, |covered| integrity::sha256(key, covered));
         self.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256, &sealed)
     }
 
-    /// Ends the message with FINGERPRINT. RFC 8489 §14.7.
+    /// Appends FINGERPRINT, which must be the last attribute. RFC 8489 §14.7.
     pub fn fingerprint(&mut self) -> &mut Self {
         let sealed = self.sealing(4, integrity::crc);
         self.attribute(AttributeType::FINGERPRINT, &sealed.to_be_bytes())
     }
 
-    /// Where in the buffer the message stands.
+    /// Ends the message. Returns its range in the buffer.
     pub fn finish(self) -> Range<usize> {
         self.start..self.out.len()
     }
 
-    /// Computes a seal over the message with the length field that it will have once the seal is appended.
+    /// Computes the value of an integrity attribute, over the message with the length field that includes that attribute.
     fn sealing<T>(&mut self, length: usize, seal: impl FnOnce(&[u8]) -> T) -> T {
         self.set_length(self.length() + 4 + length);
         seal(self.out.get(self.start..).unwrap_or_default())
     }
 
-    /// Octets of attributes so far.
+    /// Octets of the attributes so far.
     fn length(&self) -> usize {
         self.out.len() - self.start - HEADER
     }
@@ -145,7 +145,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A message's header with `length` octets of attributes behind it.
+/// The header of a message with `length` octets of attributes.
 pub fn header(
     class: Class,
     method: Method,
@@ -162,7 +162,7 @@ pub fn header(
     octets
 }
 
-/// The longest reason phrase that is written, in octets; the RFC allows 127 characters.
+/// Octets of the longest reason phrase that is written; the RFC allows 127 characters.
 const MAX_REASON: usize = 60;
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
     use crate::wire::Message;
 
     #[test]
-    fn oversized_values_are_left_out_and_the_message_stays_sound() {
+    fn oversized_attributes_are_left_out_of_a_valid_message() {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[0; 12]);
         writer

@@ -83,7 +83,7 @@ pub struct Allocation {
 /// permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HairpinKey {
-    /// The relayed transport address, as clients are told it.
+    /// The relayed transport address, as clients see it.
     pub relayed: SocketAddr,
     /// The peer.
     pub peer: SocketAddr,
@@ -213,7 +213,7 @@ impl Allocation {
         timeouts.fold(self.relayed.first_expiry(), Instant::min)
     }
 
-    /// The allocation's record; `relayed` are its relayed transport addresses as clients are told them.
+    /// The allocation's record; `relayed` are its relayed transport addresses as clients see them.
     pub fn record(
         &self,
         now: Instant,

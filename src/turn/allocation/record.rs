@@ -18,7 +18,7 @@ pub struct AllocationRecord {
     pub realm: Arc<str>,
     /// The client's five-tuple.
     pub client: FiveTuple,
-    /// The relayed transport addresses, as clients are told them.
+    /// The relayed transport addresses, as clients see them.
     pub relayed: Vec<SocketAddr>,
     /// The addresses with a permission; of an ended allocation those at its end.
     pub peers: Vec<IpAddr>,

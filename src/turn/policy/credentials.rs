@@ -1,4 +1,4 @@
-//! Where passwords come from: static users, and time-limited names whose password a shared secret yields (the TURN REST
+//! The users of a realm: static ones, and time-limited names whose password is derived from a shared secret (the TURN REST
 //! convention).
 
 use crate::turn::policy::opaque::prepared;
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 #[derive(Clone, Default)]
 pub struct Credentials {
     users: HashMap<Arc<str>, Vec<Keys>>,
-    /// Key: USERHASH.
+    /// Key: USERHASH. Reader: requests with USERHASH. Hasher: the standard library's, which is keyed.
     hashed: HashMap<[u8; 32], Arc<str>>,
     secrets: Vec<Zeroizing<String>>,
 }
@@ -30,24 +30,24 @@ struct Keys {
 }
 
 impl Credentials {
-    /// Nobody yet.
+    /// No users.
     pub fn new() -> Credentials {
         Credentials::default()
     }
 
-    /// Adds a static user of `realm`, in place of another of that name: as RFC 8489 §9.2.2 prepares name and password, and
-    /// as they are written, which is what browsers hash, since they prepare nothing.
+    /// Adds a static user of `realm`, or replaces the one of that name. If preparation (RFC 8489 §9.2.2) changes name or
+    /// password, the keys of the unprepared text are valid as well, because browsers hash what was typed.
     pub fn add_user(&mut self, realm: &str, name: &str, password: &str) {
         let (realm, ready) = (prepared(realm), (prepared(name), prepared(password)));
         self.users.remove(&*ready.0);
         self.users.remove(name);
-        self.enter(&realm, &ready.0, &ready.1);
+        self.insert(&realm, &ready.0, &ready.1);
         if ready != (name.into(), password.into()) {
-            self.enter(&realm, name, password);
+            self.insert(&realm, name, password);
         }
     }
 
-    fn enter(&mut self, realm: &str, name: &str, password: &str) {
+    fn insert(&mut self, realm: &str, name: &str, password: &str) {
         let key = |algorithm| Key::long_term(algorithm, name, realm, password);
         let (Some(md5), Some(sha256)) =
             (key(PasswordAlgorithm::MD5), key(PasswordAlgorithm::SHA256))
@@ -62,35 +62,34 @@ impl Credentials {
             .push(Keys { md5, sha256 });
     }
 
-    /// Adds a secret that time-limited names may be made with. Several are valid at once, so that they can be rotated.
+    /// Adds a secret for time-limited names. Several are valid at once, so that they can be rotated.
     pub fn add_secret(&mut self, secret: String) {
         self.secrets.push(Zeroizing::new(secret));
     }
 
-    /// The user whose USERHASH this is, among those that can be enumerated.
+    /// The static user with this USERHASH.
     pub fn by_hash(&self, hash: &[u8]) -> Option<&Arc<str>> {
         self.hashed.get(hash)
     }
 
-    /// A static user's name as it is held here, so that all of the user's allocations hold the same.
+    /// The stored name of a static user, so that all allocations of the user share one string.
     pub fn known(&self, name: &str) -> Option<&Arc<str>> {
         self.users.get_key_value(name).map(|(name, _)| name)
     }
 
-    /// Whether every user can be enumerated, so that USERHASH may be asked of clients.
+    /// Returns true if all users are known in advance, so that the server can resolve every USERHASH.
     pub fn is_enumerable(&self) -> bool {
         self.secrets.is_empty() && !self.users.is_empty()
     }
 
-    /// The keys that a user may have sealed a request with, the likeliest first: one for a static user, or two where the
-    /// password was to be prepared; one for each secret for a time-limited name that has not expired; none for a
-    /// stranger. `unix` is the time of day.
+    /// The valid keys of a user, the likeliest first: for a static user one, or two if preparation changed the password; for
+    /// a time-limited name that has not expired one per secret; for an unknown user none.
     pub fn keys(
         &self,
         realm: &str,
         name: &str,
         algorithm: PasswordAlgorithm,
-        unix: Duration,
+        unix_time: Duration,
     ) -> Vec<Key> {
         if let Some(all) = self.users.get(name) {
             let sha256 = algorithm == PasswordAlgorithm::SHA256;
@@ -105,7 +104,7 @@ impl Credentials {
                 })
                 .collect();
         }
-        if expiry(name).is_none_or(|expiry| expiry < unix.as_secs()) {
+        if expiry(name).is_none_or(|expiry| expiry < unix_time.as_secs()) {
             return Vec::new();
         }
         self.secrets
@@ -114,7 +113,7 @@ impl Credentials {
             .collect()
     }
 
-    /// Whether anybody could ever be authenticated.
+    /// Returns true if no user can be authenticated.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.secrets.is_empty()
     }
@@ -131,7 +130,7 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// A time-limited name for `user` (or for nobody in particular) that expires at `expiry`, in seconds of Unix time.
+/// A time-limited name that expires at `expiry`, in seconds of Unix time.
 pub fn time_limited_name(expiry: u64, user: Option<&str>) -> String {
     match user {
         Some(user) => format!("{expiry}:{user}"),
@@ -148,7 +147,8 @@ pub fn password(secret: &str, name: &str) -> Zeroizing<String> {
     Zeroizing::new(STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// Whose quota a name counts for: a time-limited name's user where it has one, so that a new expiry is no new user.
+/// The account that a name's quota counts for: the user in a time-limited name, so that a name with a new expiry is not a
+/// new user.
 pub fn account(name: &str) -> &str {
     match name.split_once(':') {
         Some((time, user)) if is_number(time) && !user.is_empty() => user,
@@ -156,7 +156,7 @@ pub fn account(name: &str) -> &str {
     }
 }
 
-/// When a time-limited name expires, in seconds of Unix time; `None` for a name of another form.
+/// The expiry of a time-limited name in seconds of Unix time; `None` for another name.
 pub fn expiry(name: &str) -> Option<u64> {
     let time = name.split_once(':').map_or(name, |(time, _)| time);
     if is_number(time) {
@@ -177,7 +177,7 @@ mod tests {
     const MD5: PasswordAlgorithm = PasswordAlgorithm::MD5;
 
     #[test]
-    fn the_password_of_a_time_limited_name_is_that_of_the_convention() {
+    fn the_password_of_a_time_limited_name_follows_the_convention() {
         // Checked with: printf %s 1700000000:alice | openssl dgst -sha1 -hmac north -binary | base64
         assert_eq!(
             &**password("north", "1700000000:alice"),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_name_has_no_keys_and_two_secrets_give_two() {
+    fn a_time_limited_name_has_a_key_per_secret_until_it_expires() {
         let mut credentials = Credentials::new();
         credentials.add_secret("old".into());
         credentials.add_secret("new".into());
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_may_be_typed_in_two_ways() {
+    fn prepared_and_unprepared_credentials_are_valid() {
         let mut credentials = Credentials::new();
         credentials.add_user("re\u{301}alm", "jose\u{301}", "a\u{a0}b");
         let ready = Key::long_term(MD5, "jos\u{e9}", "r\u{e9}alm", "a b").unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_password_counts() {
+    fn a_user_that_is_added_again_has_only_the_last_password() {
         let mut credentials = Credentials::new();
         for password in ["one\u{a0}", "two\u{a0}", "three"] {
             credentials.add_user("realm", "user", password);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_outlives_its_names() {
+    fn an_account_is_the_user_of_a_time_limited_name() {
         assert_eq!(account("1700000000:alice"), "alice");
         assert_eq!(account("1700000000"), "1700000000");
         assert_eq!(account("alice:x"), "alice:x");

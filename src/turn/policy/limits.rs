@@ -1,17 +1,17 @@
-//! Bounds: how long things last, how many there may be, and how fast.
+//! Limits: lifetimes, quotas and rates.
 
 use std::time::Duration;
 
-/// How long things last, and how many there may be; every bound that the protocol keeps.
+/// Every limit that the protocol enforces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Time-to-expiry of an allocation that asks for no longer: 600 s. RFC 8656 §3.2.
+    /// The lifetime of an allocation that requests no longer one: 600 s. RFC 8656 §3.2.
     pub default_lifetime: Duration,
-    /// The longest that is granted: 3600 s. RFC 8656 §7.2.
+    /// The longest lifetime that is granted: 3600 s. RFC 8656 §7.2.
     pub maximum_lifetime: Duration,
-    /// After this a nonce is stale: at most an hour by RFC 8656 §5.
+    /// The lifetime of a nonce, at most an hour by RFC 8656 §5.
     pub nonce_lifetime: Duration,
-    /// Allocations in all, on all shards.
+    /// Allocations of the server, on all shards (508 beyond).
     pub allocations: u32,
     /// Allocations of one realm (486 beyond).
     pub allocations_per_realm: u32,
@@ -25,24 +25,25 @@ pub struct Limits {
     pub channels: usize,
     /// Data connections of one allocation (508 beyond).
     pub connections: usize,
-    /// New peers of one allocation a second, against port scans; 0 for no bound. More are refused (508), or dropped.
+    /// New peers of one allocation per second, against port scans; 0 for no limit. Beyond it requests get 508 and Send
+    /// indications are dropped.
     pub new_peers: u32,
-    /// How fast may be relayed, both directions together.
+    /// Bandwidth of relayed payload.
     pub bandwidth: Bandwidth,
-    /// How many octets one user may have relayed in each period; 486 and dropped beyond.
+    /// Octets that one user may relay, and the period. Beyond it payload is dropped and new allocations get 486.
     pub user_octets: Option<(u64, Duration)>,
 }
 
-/// Bounds of what is relayed, in octets of payload a second, both directions together; `None` for no bound.
+/// Limits in octets of payload per second, both directions together; `None` for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bandwidth {
     /// Of one allocation.
     pub allocation: Option<u64>,
-    /// Of one user's allocations together.
+    /// Of all allocations of one user.
     pub user: Option<u64>,
-    /// Of one realm's.
+    /// Of all allocations of one realm.
     pub realm: Option<u64>,
-    /// Of all.
+    /// Of the server.
     pub all: Option<u64>,
 }
 

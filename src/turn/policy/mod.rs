@@ -1,5 +1,5 @@
-//! What the operator decided. A policy is replaced whole, never changed: a reload makes a new one, and what lives
-//! keeps what it was granted.
+//! The operator's decisions. A policy is never changed: a reload makes a new one and replaces the old one as a whole.
+//! Existing allocations keep what they were granted.
 
 pub mod access_token;
 pub mod acl;
@@ -19,63 +19,63 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything that the protocol has to know and cannot decide.
+/// Everything that the protocol needs to know and the operator decides.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The realms, the first of which is offered where nothing chooses another. At least one.
+    /// The realms, at least one. The first is the default.
     pub realms: Vec<Arc<Realm>>,
-    /// Realms that were taken away while they had allocations, which live on under their rules.
+    /// Realms that a reload removed while they had allocations, which live on under their rules.
     pub retired: Vec<Arc<Realm>>,
-    /// Where relayed transport addresses come from. A family without an address here is not supported (440).
+    /// The addresses that relay sockets bind to. Allocations of a family without one get 440.
     pub relay_addresses: Vec<RelayAddress>,
-    /// This server's own addresses and listeners, which no relay may reach.
+    /// The server's own addresses and listeners, which relays must not reach.
     pub own_addresses: OwnAddresses,
-    /// How long things last and how many there may be.
+    /// Lifetimes, quotas and rates.
     pub limits: Limits,
-    /// Whether RFC 8489's password algorithms are offered, and so SHA-256.
+    /// Offer the password algorithms of RFC 8489, and so SHA-256.
     pub password_algorithms: bool,
-    /// Whether clients that know nothing newer than SHA-1 integrity and MD5 keys are served.
+    /// Serve clients that support only SHA-1 integrity and MD5 keys.
     pub sha1: bool,
-    /// Whether a client may move its allocation to another five-tuple (RFC 8016); 405 otherwise.
+    /// Let clients move allocations to another five-tuple (RFC 8016); 405 otherwise.
     pub mobility: bool,
-    /// Whether TCP relays are granted (RFC 6062); 442 otherwise.
+    /// Grant TCP relays (RFC 6062); 442 otherwise.
     pub tcp_relays: bool,
-    /// Whether UDP relays are granted; 403 otherwise (RFC 6062 §5.1).
+    /// Grant UDP relays; 403 otherwise (RFC 6062 §5.1).
     pub udp_relays: bool,
-    /// What SOFTWARE says, or nothing.
+    /// The value of SOFTWARE in responses; no SOFTWARE if `None`.
     pub software: Option<String>,
-    /// NAT behaviour discovery (RFC 5780): two addresses and two ports, at most one such set for each family.
+    /// The listeners of NAT behavior discovery (RFC 5780), at most one set per family.
     pub discovery: Vec<Discovery>,
-    /// Where new clients are sent instead (300) while [`Policy::redirect`] or [`Policy::draining`] says so.
+    /// The server that new clients are redirected to (300) while [`Policy::redirect`] or [`Policy::draining`] is set.
     pub alternate: Option<Alternate>,
-    /// Whether new allocations are sent to the alternate although this server stays.
+    /// Redirect new allocations to the alternate server.
     pub redirect: bool,
-    /// Whether new allocations are refused because this server is leaving: 300 with an alternate, 508 without.
+    /// Refuse new allocations because the server drains: 300 with an alternate server, 508 without.
     pub draining: bool,
-    /// Users whom the operator keeps out (403), by the name that quotas count by, and until when in Unix time.
+    /// The accounts of blocked users (403), see [`credentials::account`], and the Unix time at which each block ends.
     pub blocked: Vec<(Arc<str>, Duration)>,
 }
 
-/// An address that relay sockets bind to, and what clients are told instead of it.
+/// An address that relay sockets bind to, and the address that clients see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayAddress {
-    /// Where sockets bind.
+    /// The address to bind.
     pub local: IpAddr,
-    /// What XOR-RELAYED-ADDRESS says: the same, or the public side of a 1:1 NAT.
+    /// The address in XOR-RELAYED-ADDRESS: the same, or the public address of a 1:1 NAT.
     pub external: IpAddr,
 }
 
-/// Where a client is sent instead: ALTERNATE-SERVER, and for TLS the name that its certificate bears. RFC 8489 §10.
+/// The server that clients are redirected to. RFC 8489 §10.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alternate {
-    /// One address for each family.
+    /// ALTERNATE-SERVER: one address per family.
     pub servers: Vec<SocketAddr>,
-    /// ALTERNATE-DOMAIN.
+    /// ALTERNATE-DOMAIN: the name in the certificate of that server.
     pub domain: Option<String>,
 }
 
 impl Alternate {
-    /// Whether there is a server that a client of this family can be sent to: RFC 8489 §10 wants one.
+    /// Returns true if the alternate server has an address of the client's family, as RFC 8489 §10 demands.
     pub fn serves(&self, client: SocketAddr) -> bool {
         self.servers
             .iter()
@@ -106,7 +106,7 @@ impl Policy {
         }
     }
 
-    /// The set of four listeners that a request was sent to one of.
+    /// The set of listeners that contains `to`.
     pub fn discovery_at(&self, to: SocketAddr) -> Option<&Discovery> {
         self.discovery
             .iter()
@@ -129,12 +129,11 @@ impl Policy {
         realms()
             .find(by_origin)
             .or_else(|| realms().find(by_name))
-            .or_else(|| realms().find(|realm| realm.listens(server)))
+            .or_else(|| realms().find(|realm| realm.has_listener(server)))
             .or_else(|| self.realms.first())
     }
 
-    /// The realm of an allocation, by its name. One that is not known any more has no users, and nobody's permission for anything
-    /// special.
+    /// The realm of an allocation, by its name. An unknown realm has no users and the default rules.
     pub fn realm_named(&self, name: &str) -> Arc<Realm> {
         let known = self
             .realms
@@ -153,15 +152,15 @@ impl Policy {
         self.realms.iter().find(is_chosen)
     }
 
-    /// Whether a user is kept out at a time of day.
-    pub fn blocks(&self, user: &str, unix: Duration) -> bool {
+    /// Returns true if an account is blocked at this Unix time.
+    pub fn blocks(&self, account: &str, unix_time: Duration) -> bool {
         self.blocked
             .iter()
-            .any(|(blocked, until)| **blocked == *user && unix < *until)
+            .any(|(blocked, until)| **blocked == *account && unix_time < *until)
     }
 
-    /// The limits of a realm's users: its own, or the server's. How many allocations there may be in all, and how fast all
-    /// may be, is always the server's to say.
+    /// The limits of a realm: its own, or the server's. The total of allocations and the total bandwidth are always the
+    /// server's.
     pub fn limits_of(&self, realm: &Realm) -> Limits {
         let mut limits = realm.limits.clone().unwrap_or_else(|| self.limits.clone());
         limits.allocations = self.limits.allocations;
@@ -169,7 +168,7 @@ impl Policy {
         limits
     }
 
-    /// What clients are told of a transport address of ours that a socket is bound to.
+    /// The transport address that clients see instead of the bound one.
     pub fn external(&self, local: SocketAddr) -> SocketAddr {
         let address = self
             .relay_addresses
@@ -182,9 +181,9 @@ impl Policy {
     }
 }
 
-/// The longest that a permission lasts. RFC 8656 §9: "The Permission Lifetime MUST be 300 seconds".
+/// RFC 8656 §9: "The Permission Lifetime MUST be 300 seconds".
 pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
-/// The longest that a channel binding lasts. RFC 8656 §12.
+/// The lifetime of a channel binding. RFC 8656 §12.
 pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
-/// How long an expired channel's number and peer stay reserved for each other. RFC 8656 §12.
+/// The time for which number and peer of an expired channel stay reserved for each other. RFC 8656 §12.
 pub const CHANNEL_COOLDOWN: Duration = Duration::from_secs(300);

@@ -1,21 +1,21 @@
-//! Names, realms and passwords as they count: two ways to type one thing are one thing. RFC 8265 §4.2.
+//! Preparation of names, realms and passwords, so that different encodings of the same text are equal. RFC 8265 §4.2.
 
 use precis_core::profile::Profile;
 use precis_profiles::OpaqueString;
 use std::borrow::Cow;
 
-/// A name, realm or password prepared by the profile OpaqueString, as RFC 8489 (§9.2.2, §14.3, §14.4, §14.9) wants it
-/// before it is sent or hashed: spaces of other scripts become ASCII's, and characters are composed (NFC). `None` for
-/// what the profile refuses: nothing at all, control characters, code points that are no characters.
+/// Prepares a name, realm or password by the profile OpaqueString, as RFC 8489 (§9.2.2, §14.3, §14.4, §14.9) demands before
+/// it is sent or hashed: non-ASCII spaces become ASCII spaces, and characters are composed (NFC). Returns `None` for text
+/// that the profile disallows: empty text, control characters, unassigned code points.
 pub fn opaque(text: &str) -> Option<Cow<'_, str>> {
-    // Of these, which most names and passwords are made of, each maps to itself.
+    // Printable ASCII maps to itself, and most names and passwords have nothing else.
     if !text.is_empty() && text.bytes().all(|octet| (b' '..=b'~').contains(&octet)) {
         return Some(Cow::Borrowed(text));
     }
     OpaqueString::new().enforce(text).ok()
 }
 
-/// The same, or the text as it is where the profile refuses it.
+/// Like [`opaque`], but returns disallowed text unchanged.
 pub fn prepared(text: &str) -> Cow<'_, str> {
     opaque(text).unwrap_or(Cow::Borrowed(text))
 }
@@ -25,8 +25,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_rfc_shows_is_what_comes_out() {
-        // RFC 8265 §4.3, the examples of table 4: what is allowed and what it becomes, then what is not.
+    fn the_examples_of_the_rfc_are_prepared_as_shown() {
+        // RFC 8265 §4.3, table 4: first the allowed examples, then the disallowed ones.
         for same in [
             "correct horse battery staple",
             "Correct Horse Battery Staple",
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn composed_and_decomposed_are_one() {
+    fn composed_and_decomposed_characters_are_equal() {
         assert_eq!(opaque("jose\u{301}").as_deref(), Some("jos\u{e9}"));
         assert_eq!(opaque("a\u{3000}b\u{a0}c").as_deref(), Some("a b c"));
         assert_eq!(
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_way_is_the_long_way() {
+    fn the_shortcut_for_ascii_equals_the_profile() {
         for octet in 0..0x80_u8 {
             let text = format!("a{}b", char::from(octet));
             let long = OpaqueString::new().enforce(text.as_str()).ok();

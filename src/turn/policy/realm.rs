@@ -1,4 +1,4 @@
-//! A realm: who its users are and which peers they may reach. RFC 8489 §9.2.
+//! A realm: its users, their limits, and the peers that they may reach. RFC 8489 §9.2.
 
 use crate::turn::policy::access_token::TokenKeys;
 use crate::turn::policy::acl::Acl;
@@ -8,24 +8,24 @@ use crate::turn::policy::opaque::prepared;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// One realm of the server.
+/// One realm.
 #[derive(Clone, Debug)]
 pub struct Realm {
-    /// What REALM says, prepared by OpaqueString.
+    /// The value of REALM, prepared by the profile OpaqueString.
     pub name: Arc<str>,
-    /// Who may allocate.
+    /// The users.
     pub credentials: Credentials,
-    /// Which third parties may authorize users (RFC 7635).
+    /// The keys of authorization servers (RFC 7635).
     pub tokens: TokenKeys,
-    /// Which peers they may reach.
+    /// The peers that its users may reach.
     pub peers: Acl,
-    /// What its users may have, where that is not what the server's policy says for all.
+    /// The limits of its users; `None` for the limits of the server.
     pub limits: Option<Limits>,
-    /// The values of ORIGIN that choose this realm.
+    /// Values of ORIGIN that select this realm.
     pub origins: Vec<String>,
-    /// The TLS server names that do.
+    /// TLS server names that select this realm.
     pub server_names: Vec<String>,
-    /// The listeners that do; an unspecified address stands for any.
+    /// Listeners that select this realm. An unspecified address matches every address.
     pub listeners: Vec<SocketAddr>,
 }
 
@@ -44,8 +44,8 @@ impl Realm {
         }
     }
 
-    /// Whether a client of the listener `server` is offered this realm.
-    pub fn listens(&self, server: SocketAddr) -> bool {
+    /// Returns true if the listener at `server` selects this realm.
+    pub fn has_listener(&self, server: SocketAddr) -> bool {
         let matches = |listener: &SocketAddr| {
             listener.port() == server.port()
                 && (listener.ip().is_unspecified() || listener.ip() == server.ip())

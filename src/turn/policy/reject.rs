@@ -1,36 +1,36 @@
-//! How a message fails: a [`Reject`] is an error response, a [`Discard`] a counted silence.
+//! Failures: a [`Reject`] is an error response, a [`Discard`] is the counted reason for dropping a packet.
 
 use crate::turn::policy::Alternate;
 use crate::wire::{AttributeType, ErrorCode};
 
-/// Why a request is refused: it becomes the error response as it stands. RFC 8489 §6.3.4, RFC 8656 §19.
+/// The error response to a request. RFC 8489 §6.3.4, RFC 8656 §19.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
-    /// An error code and nothing more.
+    /// An error code.
     Code(ErrorCode),
-    /// 420, with the attributes that were not understood.
+    /// 420 with UNKNOWN-ATTRIBUTES.
     UnknownAttributes(Vec<AttributeType>),
-    /// 401 or 438, with realm, nonce, and password algorithms.
+    /// 401 or 438 with REALM, NONCE and PASSWORD-ALGORITHMS.
     Challenge(ErrorCode),
-    /// 300, with where to go.
+    /// 300 with ALTERNATE-SERVER.
     Alternate(Alternate),
-    /// The request deserves no answer.
+    /// No response.
     Silence(Discard),
 }
 
 impl Reject {
-    /// 400: malformed, or against the rules.
+    /// 400: the request is malformed or violates a rule.
     pub const BAD_REQUEST: Reject = Reject::Code(ErrorCode::BAD_REQUEST);
-    /// 401: no credentials, or wrong ones.
+    /// 401: the credentials are missing or wrong.
     pub const UNAUTHENTICATED: Reject = Reject::Challenge(ErrorCode::UNAUTHENTICATED);
-    /// 438: the nonce is not ours or too old.
+    /// 438: the nonce is not the server's or has expired.
     pub const STALE_NONCE: Reject = Reject::Challenge(ErrorCode::STALE_NONCE);
-    /// 437: there is no allocation, or already one.
+    /// 437: there is no allocation, or there is one already.
     pub const MISMATCH: Reject = Reject::Code(ErrorCode::ALLOCATION_MISMATCH);
-    /// 508: no room.
+    /// 508: a limit is reached.
     pub const CAPACITY: Reject = Reject::Code(ErrorCode::INSUFFICIENT_CAPACITY);
 
-    /// The response's code; `None` for a silence.
+    /// The error code; `None` if there is no response.
     pub const fn code(&self) -> Option<ErrorCode> {
         match self {
             Reject::Code(code) | Reject::Challenge(code) => Some(*code),
@@ -47,30 +47,30 @@ impl From<Discard> for Reject {
     }
 }
 
-/// Declares the discards once: the variant, the name that metrics use, and what it means.
+/// Declares each discard once: variant, name in metrics, description.
 macro_rules! discards {
     ($(#[doc = $about:literal] $variant:ident = $name:literal;)*) => {
-        /// Why a packet was dropped without an answer. Each is counted by its name.
+        /// Why a packet was dropped without a response.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Discard {
             $(#[doc = $about] $variant,)*
         }
 
         impl Discard {
-            /// All of them, in the order of [`Discard::index`].
+            /// All reasons, in the order of [`Discard::index`].
             pub const ALL: &[Discard] = &[$(Discard::$variant),*];
 
-            /// The name that metrics use.
+            /// The name in metrics.
             pub const fn name(self) -> &'static str {
                 match self { $(Discard::$variant => $name,)* }
             }
 
-            /// A sentence that says what it means.
+            /// The description, one sentence.
             pub const fn about(self) -> &'static str {
                 match self { $(Discard::$variant => $about.trim_ascii(),)* }
             }
 
-            /// A small number for tables.
+            /// The position in [`Discard::ALL`].
             pub const fn index(self) -> usize {
                 self as usize
             }
@@ -79,38 +79,38 @@ macro_rules! discards {
 }
 
 discards! {
-    /// Neither STUN nor ChannelData, or not whole.
+    /// Neither a complete STUN message nor complete ChannelData.
     Malformed = "malformed";
     /// A response, or an indication that only servers send.
     NotForServers = "not_for_servers";
-    /// A method that this server does not know.
+    /// A request of a method that this server does not support.
     UnknownMethod = "unknown_method";
-    /// FINGERPRINT does not match.
+    /// A wrong FINGERPRINT.
     Fingerprint = "fingerprint";
-    /// An unauthenticated answer over the rate of its source prefix.
+    /// An unauthenticated response over the rate limit of its source prefix.
     AnswerRate = "answer_rate";
     /// Data from a five-tuple that has no allocation.
     NoAllocation = "no_allocation";
-    /// ChannelData on a number that is not bound, or no longer.
+    /// ChannelData with a channel number that is not bound, or no longer.
     NoChannel = "no_channel";
-    /// A peer for whose address there is no permission, or no longer.
+    /// A peer without a permission, or with an expired one.
     NoPermission = "no_permission";
-    /// A Send indication that lacks its peer or its data, or has attributes that are not understood.
+    /// A Send indication without peer or data, or with unknown attributes.
     BadIndication = "bad_indication";
-    /// A peer of a family that the allocation has no relayed address for.
+    /// A peer of a family for which the allocation has no relayed address.
     PeerFamily = "peer_family";
     /// A peer that the operator's rules refuse.
     PeerRefused = "peer_refused";
-    /// A datagram on a relayed address that is gone.
+    /// A datagram for a relayed address whose allocation ended.
     NoRelayed = "no_relayed";
-    /// More than the bandwidth that the policy grants.
+    /// Payload over the bandwidth limit or the octet quota.
     Bandwidth = "bandwidth";
-    /// More new peers than the policy grants.
+    /// A new peer over the rate limit of new peers.
     PeerRate = "peer_rate";
-    /// A payload that does not fit into the message it has to travel in.
+    /// A payload that is too long for the message that would carry it.
     TooLong = "too_long";
-    /// A retransmission of a request that is still being worked on.
+    /// A retransmission of a request whose response is pending.
     InProgress = "in_progress";
-    /// DTLS where it is not spoken.
+    /// A DTLS record on a listener without DTLS.
     Dtls = "dtls";
 }

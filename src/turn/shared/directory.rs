@@ -15,7 +15,7 @@
 //! changes), the next packet of a client may reach another shard, which then forwards it to the owner. Only datagram
 //! five-tuples are entered, because a connection stays with the shard that accepted it. A client that *moves* its
 //! allocation (RFC 8016) may do so over a connection; its ticket names the owner, and the shard that it moved to remembers
-//! it in [`super::super::table::foreign_clients`].
+//! it in [`crate::turn::table::foreign_clients`].
 //!
 //! **Relayed.** A peer that is itself a relayed address of this server needs the owner's answer to three questions: does it
 //! live, over which protocol, and where is its socket bound, which behind a 1:1 NAT is not where clients see it. What the
@@ -51,7 +51,7 @@ pub struct Directory {
 /// A live relayed transport address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RelayedEntry {
-    /// What is relayed there.
+    /// UDP or TCP.
     pub protocol: Protocol,
     /// The address that the relay socket is bound to.
     pub local: SocketAddr,
@@ -101,7 +101,7 @@ impl Directory {
         self.clients.pin().get(&self.client_key(client)?).copied()
     }
 
-    /// Enters a relayed transport address, as clients are told it.
+    /// Enters a relayed transport address, as clients see it.
     pub fn insert_relayed(&self, external: SocketAddr, entry: RelayedEntry) {
         self.relayed.pin().insert(AddressKey(external), entry);
     }
@@ -149,7 +149,7 @@ impl Directory {
         }
     }
 
-    /// Removes a data connection that nobody may bind any more. Returns false if it was claimed, or never entered.
+    /// Removes a data connection that can no longer be bound. Returns false if it was claimed, or never entered.
     pub fn remove_connection(&self, id: ConnectionId) -> bool {
         self.connections.pin().remove(&id).is_some()
     }

@@ -26,7 +26,7 @@ pub struct Table {
     /// Key: clients' five-tuples, which anyone can forge. Reader: every STUN message that concerns an allocation.
     /// Hasher: foldhash, seeded at start.
     by_client: HashMap<FiveTuple, AllocationId, RandomState>,
-    /// Key: relayed transport addresses as clients are told them; clients choose what is looked up. Reader: packets to a
+    /// Key: relayed transport addresses as clients see them; clients choose what is looked up. Reader: packets to a
     /// peer on one of the server's own addresses. The same hasher.
     by_external: HashMap<AddressKey, RelayedId, RandomState>,
     /// Key: connection numbers, which the server draws at random. Reader: events of a data connection. The same hasher.
@@ -54,7 +54,7 @@ pub struct RelaySocket {
     pub protocol: Protocol,
     /// The address that the socket is bound to.
     pub local: SocketAddr,
-    /// The address that clients are told: behind a 1:1 NAT the public one.
+    /// The address that clients see: behind a 1:1 NAT the public one.
     pub external: SocketAddr,
     /// The socket is bound.
     pub bound: bool,
@@ -211,7 +211,7 @@ impl Table {
         self.by_external.get(&AddressKey(external)).copied()
     }
 
-    /// The bound relayed addresses of an allocation, as clients are told them.
+    /// The bound relayed addresses of an allocation, as clients see them.
     pub fn externals(&self, id: AllocationId) -> Vec<SocketAddr> {
         let Some(allocation) = self.get(id) else {
             return Vec::new();
