@@ -1,5 +1,4 @@
-//! Issue 8: "Admin API on the admin listener [...]: list and filter allocations (paged), one in detail, close one or all of a user,
-//! block a user for a time, users' totals, current plan, log level, drain, reload. OpenAPI document. `hairpin admin …`".
+//! The admin API, its OpenAPI document, and `hairpin admin`.
 
 use crate::support::client::{PASSWORD, USER};
 use crate::support::codec::Outgoing;
@@ -8,6 +7,7 @@ use crate::support::operator::{ask, json};
 use crate::support::process::{OTHER_PASSWORD, OTHER_USER, Setup};
 use crate::{hairpin, stderr, stdout};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -77,7 +77,7 @@ fn allocations_are_listed_filtered_paged_and_closed() {
 }
 
 #[test]
-fn a_blocked_user_stays_out_until_it_is_let_in() {
+fn a_blocked_user_cannot_allocate_until_unblocked() {
     let server = Setup::new().flag("--web", "off").start();
     json(&server, "PUT", &format!("/users/{USER}/block?for=1h"));
     let mut client = server.udp();
@@ -107,13 +107,13 @@ fn a_blocked_user_stays_out_until_it_is_let_in() {
     assert_eq!(
         json(&server, "GET", "/allocations")["total"],
         1,
-        "the other's lives"
+        "the allocation of the other user is not affected"
     );
 }
 
-/// Whoever says how long in a way that is not understood must not get the default.
+/// A misspelled duration must not become the default duration.
 #[test]
-fn what_is_not_understood_is_refused() {
+fn unknown_parameters_and_unexpected_bodies_are_refused() {
     let server = Setup::new().flag("--web", "off").start();
     let block = format!("/users/{USER}/block");
     for (method, path, body, word) in [
@@ -125,10 +125,10 @@ fn what_is_not_understood_is_refused() {
         ("GET", "/allocations?usr=ann".into(), "", "`usr`"),
         ("GET", "/status?x".into(), "", "`x`"),
     ] {
-        let (status, said) = ask(server.admin, method, &path, "", body);
+        let (status, message) = ask(server.admin, method, &path, "", body);
         assert!(
-            status == 400 && said.contains(word),
-            "{method} {path}: {status} {said}"
+            status == 400 && message.contains(word),
+            "{method} {path}: {status} {message}"
         );
     }
     assert_eq!(
@@ -146,7 +146,7 @@ fn what_is_not_understood_is_refused() {
 }
 
 #[test]
-fn a_block_ends_by_itself_and_holds_over_a_reload() {
+fn a_block_survives_a_reload_and_ends_on_time() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--shared-secret", crate::support::process::SECRET)
@@ -176,16 +176,16 @@ fn a_block_ends_by_itself_and_holds_over_a_reload() {
     assert_eq!(
         client.ask(Outgoing::allocate()).error(),
         Some(403),
-        "by whatever time-limited name"
+        "the expiry of a time-limited name is ignored"
     );
     crate::support::operator::until("an end of the block", || {
         client.ask(Outgoing::allocate()).is_success()
     });
 }
 
-/// "OpenAPI document": every operation in it is served, and answers as its schema says.
+/// Every operation of the document is served, and its response matches the schema.
 #[test]
-fn the_openapi_document_is_what_is_served() {
+fn responses_match_the_openapi_document() {
     let server = Setup::new().flag("--web", "off").start();
     let mut client = server.udp();
     client.allocate();
@@ -195,16 +195,26 @@ fn the_openapi_document_is_what_is_served() {
         .as_str()
         .unwrap()
         .to_owned();
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|methods| methods.as_object().unwrap().values());
+    let ids: Vec<_> = operations
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        ids.len(),
+        ids.iter().collect::<BTreeSet<_>>().len(),
+        "{ids:?}"
+    );
     let mut served = 0;
-    // What ends the allocation or the server comes last.
+    // Operations that end the allocation or the server come last.
     for last in [false, true] {
         for (path, methods) in document["paths"].as_object().unwrap() {
             for (method, operation) in methods.as_object().unwrap() {
-                let ending = method == "delete" || method == "put" || path == "/drain";
-                if ending != last {
+                let is_ending = method == "delete" || method == "put" || path == "/drain";
+                if is_ending != last {
                     continue;
                 }
-                let order = path == "/log-level" && method == "put";
+                let has_body = path == "/log-level" && method == "put";
                 let path = path
                     .replace("{id}", &id)
                     .replace("{user}", if path.contains("block") { "bob" } else { USER });
@@ -213,7 +223,7 @@ fn the_openapi_document_is_what_is_served() {
                     &method.to_uppercase(),
                     &path,
                     "",
-                    if order { "info" } else { "" },
+                    if has_body { "info" } else { "" },
                 );
                 let documented = operation["responses"].get(status.to_string());
                 assert!(
@@ -316,9 +326,9 @@ fn the_plan_hides_secrets_and_the_log_level_changes() {
     assert!(document["paths"]["/allocations/{id}"]["delete"].is_object());
 }
 
-/// A page that a browser shows must not give orders to loopback, and a token is wanted where one is set.
+/// A page of another site must not control a listener on loopback; a configured token is required.
 #[test]
-fn strangers_are_turned_away() {
+fn cross_origin_requests_and_wrong_tokens_are_refused() {
     let server = Setup::new().flag("--web", "off").start();
     assert_eq!(
         ask(
@@ -361,9 +371,10 @@ fn strangers_are_turned_away() {
     assert_eq!(ask(server.admin, "GET", "/metrics", "", "").0, 200);
 }
 
-/// Monitoring says no more than it has to; whoever wants more says whom it means, and a request's own line counts.
+/// DNS rebinding: metrics and health need no Host, everything else needs one that DNS does not control. The request line
+/// overrides the Host header.
 #[test]
-fn who_says_no_host_or_another_gets_metrics_and_health_alone() {
+fn without_a_local_host_only_metrics_and_health_are_served() {
     let server = Setup::new().flag("--web", "off").start();
     let status = |head: &str| {
         let mut stream = TcpStream::connect(server.admin).unwrap();
@@ -397,7 +408,7 @@ fn who_says_no_host_or_another_gets_metrics_and_health_alone() {
 }
 
 #[test]
-fn the_command_line_shows_tables_and_json() {
+fn hairpin_admin_prints_tables_and_json() {
     let server = Setup::new().flag("--web", "off").start();
     let mut client = server.udp();
     let relayed = client.allocate().to_string();
@@ -416,7 +427,7 @@ fn the_command_line_shows_tables_and_json() {
             .status
             .code(),
         Some(1),
-        "right, but there is none"
+        "a valid request for an allocation that does not exist"
     );
     assert_eq!(
         hairpin(&["admin", "unblock", USER, "--admin", &admin])
@@ -454,7 +465,7 @@ fn the_command_line_shows_tables_and_json() {
 }
 
 #[test]
-fn a_unix_socket_will_do() {
+fn hairpin_admin_works_over_a_unix_socket() {
     let directory = Directory::new("admin-unix");
     let place = format!("unix:{}", directory.join("admin.sock").display());
     let listen = format!("127.0.0.1:{}", crate::support::process::free_port());

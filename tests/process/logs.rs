@@ -1,4 +1,4 @@
-//! Issue 8: "Logs: human or JSON, per-session correlation id, addresses can be anonymised, per-packet events only at trace."
+//! Log lines: JSON, the allocation id, anonymized addresses, escaped names, nothing per packet.
 
 use crate::support::client::Peer;
 use crate::support::codec::{Attribute, Outgoing, REFRESH, hmac_sha1};
@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// The log's lines as objects.
+/// The JSON lines of the log.
 fn lines(server: &Server) -> Vec<Value> {
     let text = server.printed();
     let objects = text
@@ -20,7 +20,7 @@ fn lines(server: &Server) -> Vec<Value> {
 }
 
 #[test]
-fn json_lines_carry_the_id_that_operators_and_bills_know() {
+fn json_lines_have_the_id_of_the_admin_api() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--log-format", "json")
@@ -49,9 +49,8 @@ fn json_lines_carry_the_id_that_operators_and_bills_know() {
     }
 }
 
-/// Two runs of a server must not give two allocations one name.
 #[test]
-fn an_id_does_not_come_again_after_a_restart() {
+fn allocation_ids_do_not_repeat_after_a_restart() {
     let first_id = || {
         let server = Setup::new()
             .flag("--web", "off")
@@ -67,7 +66,7 @@ fn an_id_does_not_come_again_after_a_restart() {
 }
 
 #[test]
-fn clients_addresses_may_stay_out() {
+fn addresses_of_clients_can_be_anonymized() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--log-addresses", "network")
@@ -89,9 +88,9 @@ fn clients_addresses_may_stay_out() {
     );
 }
 
-/// Who holds a shared secret chooses names, and must not write lines of the log with them.
+/// A holder of the shared secret chooses user names, and must not be able to forge log lines with them.
 #[test]
-fn a_name_stays_on_its_line() {
+fn line_breaks_in_user_names_are_escaped() {
     let server = Setup::new()
         .flag("--web", "off")
         .flag("--shared-secret", SECRET)
@@ -110,7 +109,7 @@ fn a_name_stays_on_its_line() {
 }
 
 #[test]
-fn packets_leave_no_line_below_trace() {
+fn packets_are_logged_at_trace_level_only() {
     let server = Setup::new().flag("--web", "off").start();
     assert_eq!(ask(server.admin, "PUT", "/log-level", "", "debug").0, 200);
     let mut client = server.udp();

@@ -1,5 +1,4 @@
-//! Issue 8: "Usage: one JSON line, and optionally a webhook with retries, per allocation start, every N minutes, and end [...].
-//! Nothing is lost when the sink is down for a while (bounded spool on disk), and the relay never waits for it."
+//! Usage records in a file and at a webhook. A webhook that is down loses no record.
 
 use crate::support::client::Peer;
 use crate::support::codec::{Attribute, Outgoing, REFRESH};
@@ -11,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 
 #[test]
-fn a_file_gets_a_line_for_start_life_and_end() {
+fn the_file_has_a_record_for_start_update_and_end() {
     let directory = Directory::new("usage-file");
     let file = directory.join("usage.jsonl");
     let setup = Setup::new()
@@ -54,7 +53,7 @@ fn a_file_gets_a_line_for_start_life_and_end() {
 }
 
 #[test]
-fn a_webhook_that_was_down_gets_everything_in_order() {
+fn a_webhook_that_was_down_gets_all_records_in_order() {
     let directory = Directory::new("usage-webhook");
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}/usage");
@@ -91,7 +90,7 @@ fn a_webhook_that_was_down_gets_everything_in_order() {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        // The first post is refused: its lines must come again.
+        // The first request fails, so its records have to be repeated.
         let status = if refused {
             "204 No Content"
         } else {

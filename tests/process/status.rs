@@ -1,6 +1,4 @@
-//! Issue 8: "A status page on the admin listener [...]: live plots of allocations, throughput by transport and direction, relays by
-//! user, discards by reason, shards' load, certificates' expiry. No third-party request, works offline, light and dark"; "the status
-//! page driven in headless Chromium".
+//! The status page in headless Chromium: its numbers, its states, its requests, and its accessibility.
 
 use crate::support::TIMEOUT;
 use crate::support::axe;
@@ -14,9 +12,9 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Real traffic over two transports: every number on the page is the one that monitoring gets.
+/// With traffic over two transports, every number on the page equals its metric.
 #[test]
-fn the_page_shows_what_the_metrics_say() {
+fn the_page_shows_the_numbers_of_the_metrics() {
     let Some(browser) = browser() else { return };
     let files = Directory::new("status-page");
     let (chain, key) = certificate();
@@ -74,9 +72,9 @@ fn the_page_shows_what_the_metrics_say() {
     page.wait(&format!(
         "document.getElementById('now-ports').textContent.startsWith('{taken} of ')"
     ));
-    let begun = server.metric("hairpin_allocations_started_total", &[]);
+    let started = server.metric("hairpin_allocations_started_total", &[]);
     page.wait(&format!(
-        "document.getElementById('server').innerText.replace(/\\n/g, ' ').includes('Allocations begun {begun}')"
+        "document.getElementById('server').innerText.replace(/\\n/g, ' ').includes('Allocations started {started}')"
     ));
     assert_eq!(
         page.evaluate("document.querySelectorAll('#shards tr').length"),
@@ -87,7 +85,7 @@ fn the_page_shows_what_the_metrics_say() {
     let shown: f64 = shown.as_str().unwrap().parse().unwrap();
     assert!((shown - left).abs() < 60.0, "{shown} and {left}");
 
-    // What is drawn has height where something happened: both ways, both transports.
+    // Every series with traffic is drawn: both directions, both transports.
     for (plot, tones) in [("allocations", 2), ("throughput", 4), ("discards", 1)] {
         let drawn = format!(
             "[...document.querySelectorAll('#plot-{plot} .area')].filter(area => area.getBBox().height > 0).length"
@@ -95,23 +93,23 @@ fn the_page_shows_what_the_metrics_say() {
         assert_eq!(page.evaluate(&drawn), json!(tones), "{plot}");
     }
     page.wait("document.getElementById('discards').innerText.includes('ChannelData on a number that is not bound')");
-    asks_nobody_else(&page, server.admin);
-    let told = crate::stdout(&crate::hairpin(&[
+    assert_no_foreign_requests(&page, server.admin);
+    let table = crate::stdout(&crate::hairpin(&[
         "admin",
         "status",
         "--admin",
         &server.admin.to_string(),
     ]));
     assert!(
-        told.contains("relay.example.net") && told.contains("no_channel 3"),
-        "the same for a shell: {told}"
+        table.contains("relay.example.net") && table.contains("no_channel 3"),
+        "hairpin admin status has the same numbers: {table}"
     );
-    portraits(&page, "busy");
-    accessible(&browser, server.admin, "running", "busy");
+    take_screenshots(&page, "busy");
+    assert_accessible(&browser, server.admin, "running", "busy");
 }
 
 #[test]
-fn a_token_is_asked_for_and_forgotten() {
+fn the_page_asks_for_a_token_and_forgets_it() {
     let Some(browser) = browser() else { return };
     let server = Setup::new()
         .flag("--web", "off")
@@ -119,16 +117,20 @@ fn a_token_is_asked_for_and_forgotten() {
         .start();
     let page = open(&browser, server.admin);
     page.wait("document.body.dataset.state === 'locked'");
-    page.wait("document.activeElement.id === 'token' && document.getElementById('shown').hidden");
+    page.wait(
+        "document.activeElement.id === 'token' && document.getElementById('dashboard').hidden",
+    );
     page.fill("token", "south");
     page.press("Enter");
-    page.wait("document.getElementById('refusal').textContent === 'That token is not right.'");
-    page.wait("document.activeElement.id === 'token' && document.getElementById('shown').hidden");
-    portraits(&page, "token");
+    page.wait("document.getElementById('token-error').textContent === 'Wrong token.'");
+    page.wait(
+        "document.activeElement.id === 'token' && document.getElementById('dashboard').hidden",
+    );
+    take_screenshots(&page, "token");
     page.fill("token", "north by northwest");
     page.press("Enter");
     page.wait(
-        "document.body.dataset.state === 'running' && !document.getElementById('shown').hidden",
+        "document.body.dataset.state === 'running' && !document.getElementById('dashboard').hidden",
     );
     assert_eq!(
         page.evaluate("document.documentElement.outerHTML.includes('northwest')"),
@@ -136,15 +138,15 @@ fn a_token_is_asked_for_and_forgotten() {
     );
     page.open(&format!("http://{}/", server.admin));
     page.wait("document.body.dataset.state === 'running'");
-    page.click("leave");
+    page.click("forget-token");
     page.wait("document.body.dataset.state === 'locked' && document.activeElement.id === 'token'");
     page.open(&format!("http://{}/", server.admin));
     page.wait("document.body.dataset.state === 'locked'");
-    accessible(&browser, server.admin, "locked", "token");
+    assert_accessible(&browser, server.admin, "locked", "token");
 }
 
 #[test]
-fn a_server_that_leaves_goes_and_returns() {
+fn the_page_shows_pause_outage_restart_and_drain() {
     let Some(browser) = browser() else { return };
     let [v4, v6, admin] = addresses();
     let arguments = Setup::new()
@@ -166,9 +168,9 @@ fn a_server_that_leaves_goes_and_returns() {
     page.press("Enter");
     page.wait("document.body.dataset.state === 'running'");
     drop(first);
-    page.wait("document.body.dataset.state === 'gone'");
-    page.wait("document.getElementById('state').textContent.startsWith('No answer since ')");
-    portraits(&page, "gone");
+    page.wait("document.body.dataset.state === 'unreachable'");
+    page.wait("document.getElementById('state').textContent.startsWith('No response since ')");
+    take_screenshots(&page, "unreachable");
     let second = Process::start(&arguments);
     page.wait("document.body.dataset.state === 'running'");
     assert_eq!(
@@ -179,12 +181,12 @@ fn a_server_that_leaves_goes_and_returns() {
     client.allocate();
     second.signal("TERM");
     page.wait("document.getElementById('state').textContent === 'Draining: no new allocations'");
-    accessible(&browser, admin, "draining", "draining");
+    assert_accessible(&browser, admin, "draining", "draining");
 }
 
-/// Without a token, a listener that is not local tells only metrics and health; the page says what to do.
+/// Without a token, a listener on all addresses serves only metrics and health; the page says what to do.
 #[test]
-fn a_listener_that_is_not_local_says_what_to_do() {
+fn without_a_token_a_public_listener_asks_to_set_one() {
     let Some(browser) = browser() else { return };
     let [v4, v6, admin] = addresses();
     let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, admin.port()));
@@ -195,16 +197,18 @@ fn a_listener_that_is_not_local_says_what_to_do() {
     );
     process.answers(admin);
     let page = open(&browser, admin);
-    page.wait("document.body.dataset.state === 'closed'");
-    page.wait("document.getElementById('closed-words').textContent.includes('set admin_token')");
+    page.wait("document.body.dataset.state === 'forbidden'");
+    page.wait(
+        "document.getElementById('forbidden-message').textContent.includes('set admin_token')",
+    );
     assert_eq!(
         page.evaluate("document.getElementById('login').hidden"),
         json!(true)
     );
-    accessible(&browser, admin, "closed", "closed");
+    assert_accessible(&browser, admin, "forbidden", "forbidden");
 }
 
-/// A server on ports that are known, which can start there again.
+/// A server on fixed ports, so that it can be restarted.
 struct Process(Child);
 
 impl Process {
@@ -249,13 +253,13 @@ fn addresses() -> [SocketAddr; 3] {
     ]
 }
 
-/// Chromium that finds no name and no other machine: the page must need neither.
+/// Chromium that resolves no names and reaches no other host.
 fn browser() -> Option<Browser> {
     let offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1";
     is_chromium_installed().then(|| Browser::launch_with(&[], &[offline]))
 }
 
-/// The page, with a list of what its policy forbade it.
+/// Opens the page and records violations of its content security policy.
 fn open(browser: &Browser, admin: SocketAddr) -> Page {
     let page = browser.page("about:blank#");
     page.prepare(
@@ -265,7 +269,7 @@ fn open(browser: &Browser, admin: SocketAddr) -> Page {
     page
 }
 
-/// Sends both ways, for each client, until the page shows it.
+/// Relays packets in both directions for each client until the page shows them.
 fn relay_until(page: &Page, clients: &mut [(Client, SocketAddr)], peer: &Peer, shown: &str) {
     let end = Instant::now() + TIMEOUT * 2;
     while !page.holds(shown) {
@@ -296,7 +300,7 @@ fn cell(table: &str, head: &str, column: usize) -> String {
     )
 }
 
-fn asks_nobody_else(page: &Page, admin: SocketAddr) {
+fn assert_no_foreign_requests(page: &Page, admin: SocketAddr) {
     let asked = page.evaluate(
         "performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)",
     );
@@ -311,8 +315,8 @@ fn asks_nobody_else(page: &Page, admin: SocketAddr) {
     assert_eq!(page.evaluate("forbidden"), json!([]));
 }
 
-/// As people with assistive technology do, in every look: no violation, and nothing that sticks out at the side.
-fn accessible(browser: &Browser, admin: SocketAddr, state: &str, name: &str) {
+/// Asserts that axe finds no violation and that nothing overflows horizontally, in every size and color scheme.
+fn assert_accessible(browser: &Browser, admin: SocketAddr, state: &str, name: &str) {
     axe::fetch();
     let Some(script) = axe::script() else { return };
     let page = browser.page("about:blank#");
@@ -331,8 +335,8 @@ fn accessible(browser: &Browser, admin: SocketAddr, state: &str, name: &str) {
     }
 }
 
-/// Pictures in every look, for people, beside the build's other products; light and dark differ.
-fn portraits(page: &Page, name: &str) {
+/// Saves screenshots in every size and color scheme for manual review.
+fn take_screenshots(page: &Page, name: &str) {
     let mut grounds = Vec::new();
     for look in looks() {
         page.look(look);
@@ -368,7 +372,7 @@ pub fn certificate() -> (String, String) {
     (named.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-/// Both transports flow both ways, and so does their user.
+/// Both transports and the user show throughput in both directions.
 const FLOWS: &str = "[0, 1].every(row => [1, 2].every(cell =>
     parseFloat(document.querySelectorAll('#flows tr')[row].cells[cell].textContent) > 0)) &&
     parseFloat(document.querySelector('#users tr')?.cells[3].textContent) > 0";

@@ -48,11 +48,14 @@ impl<S: Send + Sync> FromRequest<S> for TextBody {
 fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
-        Err(rejection) => Err(ApiError::BadRequest(rejection.body_text())),
+        Err(rejection) => Err(ApiError::BadRequest(format!(
+            "invalid query: {}",
+            rejection.to_string()
+        ))),
     }
 }
 
-/// Deserializes a duration such as `500ms`, `90s` or `1h 30m`; a bare number is in seconds.
+/// Deserializes a duration such as `500ms`, `90s` or `1h30m`; a number without a unit is in seconds.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(from)?;
     match parse_duration(&text) {

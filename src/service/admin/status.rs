@@ -41,9 +41,9 @@ pub(super) const ASSETS: &[Asset] = &[
         text: include_str!("status/plot.js"),
     },
     Asset {
-        path: "/words.js",
+        path: "/format.js",
         media_type: JAVASCRIPT,
-        text: include_str!("status/words.js"),
+        text: include_str!("status/format.js"),
     },
     Asset {
         path: "/icon.svg",

@@ -1,96 +1,94 @@
-// Draws what the server counts: asks once a second, keeps as long as a picture shows, asks nobody else.
+// The status page: requests the counters once a second, derives rates and draws them. It contacts no other host.
 
 import { Plot, SPAN, spark } from "./plot.js";
-import { bits, clock, day, duration, frequency, number, octets, percent, scale } from "./words.js";
+import { bitRate, bytes, clock, day, duration, frequency, number, percent, scaleBitRate } from "./format.js";
 
-/** Seconds between two looks, at the numbers and at users. */
-const PERIOD = 1;
-const USERS_PERIOD = 5;
-/** Users that are shown. */
-const USERS = 10;
-/** Milliseconds after which an answer does not come any more. */
-const PATIENCE = 5000;
-/** Seconds by which the server's clock and ours may differ between two looks. */
-const SLACK = 5;
+/** Seconds between two requests of the counters, and of users. */
+const INTERVAL = 1;
+const USERS_INTERVAL = 5;
+const MAX_USERS = 10;
+/** Time limit of a request in milliseconds. */
+const TIMEOUT = 5000;
+/** Seconds by which the clocks of server and browser may drift apart between two samples. */
+const MAX_DRIFT = 5;
 const DAY = 86400;
 
-/** Transports in the order of their layers. */
 const TRANSPORTS = ["udp", "tcp", "tls", "dtls"];
 
-const at = (id) => document.getElementById(id);
-const sum = (map) => Object.values(map).reduce((all, one) => all + one, 0);
+const byId = (id) => document.getElementById(id);
+const sum = (map) => Object.values(map).reduce((total, value) => total + value, 0);
 
-/** What was asked, the oldest first: each answer with what happened since the one before. */
-const past = [];
-/** The same for users, each by realm and name. */
-const users = { times: [], total: 0, rows: [], rates: new Map(), asked: -Infinity };
+/** Samples of the counters with the rates since the previous one, the oldest first. */
+const samples = [];
+/** The same for users; the rates are keyed by realm and name. */
+const users = { times: [], total: 0, rows: [], rates: new Map(), requested: -Infinity };
 const plots = {
-  allocations: new Plot(at("plot-allocations"), number, 4),
-  throughput: new Plot(at("plot-throughput"), scale, 2000, ["to peers ↑", "to clients ↓"]),
-  discards: new Plot(at("plot-discards"), (value) => `${number(value)}/s`, 2),
+  allocations: new Plot(byId("plot-allocations"), number, 4),
+  throughput: new Plot(byId("plot-throughput"), scaleBitRate, 2000, ["to peers ↑", "to clients ↓"]),
+  discards: new Plot(byId("plot-discards"), (value) => `${number(value)}/s`, 2),
 };
 let token = sessionStorage.getItem("hairpin-token");
 let paused = false;
-let lastAnswer = null;
-/** What each reason of a discard means: asked once. */
+let lastResponse = null;
+/** What each reason of a discard means; requested once. */
 let reasons = null;
 
-/** Why there are no numbers: the answer's status, where there was an answer. */
-class Refused extends Error {
-  constructor(status, words) {
-    super(words);
+/** A response that is not a success. */
+class HttpError extends Error {
+  constructor(status, message) {
+    super(message);
     this.status = status;
   }
 }
 
-async function ask(path) {
+async function fetchJson(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-  if (!answer.ok) throw new Refused(answer.status, (await answer.text()).trim());
-  return answer.json();
+  const response = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+  if (!response.ok) throw new HttpError(response.status, (await response.text()).trim());
+  return response.json();
 }
 
-const seconds = () => performance.now() / 1000;
+const nowSeconds = () => performance.now() / 1000;
 
-/** What grew, a second; null where nothing is known: at the first look, and across a restart, after which uptime is another. */
-function rate(before, now, passed, read) {
+/** The growth per second of a counter; null for the first sample and across a restart, which uptime reveals. */
+function growthRate(before, now, passed, read) {
   const time = before ? now.uptime_seconds - before.uptime_seconds : 0;
-  return time > 0 && Math.abs(time - passed) < SLACK ? Math.max(0, (read(now) - read(before)) / time) : null;
+  return time > 0 && Math.abs(time - passed) < MAX_DRIFT ? Math.max(0, (read(now) - read(before)) / time) : null;
 }
 
-const each = (map, make) => Object.fromEntries(Object.keys(map).map((name) => [name, make(name)]));
+const mapKeys = (map, make) => Object.fromEntries(Object.keys(map).map((name) => [name, make(name)]));
 
-function remember(now) {
-  const [before, time] = [past.at(-1)?.now, seconds()];
-  const passed = time - (past.at(-1)?.time ?? time);
-  const rates = (read) => rate(before, now, passed, read);
-  past.push({
+function addSample(now) {
+  const [before, time] = [samples.at(-1)?.now, nowSeconds()];
+  const passed = time - (samples.at(-1)?.time ?? time);
+  const rateOf = (read) => growthRate(before, now, passed, read);
+  samples.push({
     time,
     now,
-    toPeers: each(now.allocations, (name) => rates((one) => 8 * one.to_peers_bytes[name])),
-    toClients: each(now.allocations, (name) => rates((one) => 8 * one.to_clients_bytes[name])),
-    discards: each(now.discards, (name) => rates((one) => one.discards[name] ?? 0)),
-    loads: now.shards_busy_seconds.map((_, shard) => rates((one) => one.shards_busy_seconds[shard] ?? 0)),
+    toPeers: mapKeys(now.allocations, (name) => rateOf((status) => 8 * status.to_peers_bytes[name])),
+    toClients: mapKeys(now.allocations, (name) => rateOf((status) => 8 * status.to_clients_bytes[name])),
+    discards: mapKeys(now.discards, (name) => rateOf((status) => status.discards[name] ?? 0)),
+    loads: now.shards_busy_seconds.map((_, shard) => rateOf((status) => status.shards_busy_seconds[shard] ?? 0)),
   });
-  while (past[0].time < time - SPAN - PERIOD) past.shift();
+  while (samples[0].time < time - SPAN - INTERVAL) samples.shift();
 }
 
-/** Says something only when it is new, so that nothing is read out each second. */
-function say(element, words) {
-  if (element.textContent !== words) element.textContent = words;
+/** Sets a text only if it differs, so that screen readers do not repeat it every second. */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
-function show(state, words) {
+function setState(state, text) {
   document.body.dataset.state = state;
-  say(at("state"), words);
-  at("login").hidden = state !== "locked";
-  at("closed").hidden = state !== "closed";
-  at("shown").hidden = state === "locked" || state === "closed" || past.length === 0;
-  at("pause").hidden = at("shown").hidden;
-  at("leave").hidden = !token || state === "locked";
+  setText(byId("state"), text);
+  byId("login").hidden = state !== "locked";
+  byId("forbidden").hidden = state !== "forbidden";
+  byId("dashboard").hidden = state === "locked" || state === "forbidden" || samples.length === 0;
+  byId("pause").hidden = byId("dashboard").hidden;
+  byId("forget-token").hidden = !token || state === "locked";
 }
 
-/** A row of a table, whose first cell is its head. Cells are words, elements, or {words, title, className, value}. */
+/** A table row whose first cell is its header. A cell is a text, an element, or {content, title, className, tone, value}. */
 function row(cells, quiet) {
   const made = document.createElement("tr");
   if (quiet) made.className = "quiet";
@@ -110,26 +108,26 @@ function row(cells, quiet) {
   return made;
 }
 
-function small(words, className) {
+function smallText(text, className) {
   const made = document.createElement(className === "about" ? "span" : "small");
   made.className = className ?? "";
-  made.textContent = words;
+  made.textContent = text;
   return made;
 }
 
 function draw() {
-  const { now, toPeers, toClients, discards, loads } = past.at(-1);
-  show(now.draining ? "draining" : "running", now.draining ? "Draining: no new allocations" : "Running");
-  const known = (map) => (Object.values(map).every((one) => one === null) ? "–" : bits(sum(map)));
+  const { now, toPeers, toClients, discards, loads } = samples.at(-1);
+  setState(now.draining ? "draining" : "running", now.draining ? "Draining: no new allocations" : "Running");
+  const total = (rates) => (Object.values(rates).every((rate) => rate === null) ? "–" : bitRate(sum(rates)));
   const share = now.ports > 0 ? now.ports_taken / now.ports : 0;
-  const [up, down, dropped] = [known(toPeers), known(toClients), sum(discards)];
-  say(at("now-allocations"), number(sum(now.allocations)));
-  say(at("now-to-peers"), up);
-  say(at("now-to-clients"), down);
-  say(at("now-load"), loads.includes(null) ? "–" : percent(Math.max(0, ...loads)));
-  say(at("now-discards"), frequency(dropped));
-  at("now-ports").replaceChildren(number(now.ports_taken), " ", small(`of ${number(now.ports)}`));
-  at("now-ports").className = share > 0.8 ? "bad" : "";
+  const [up, down, dropped] = [total(toPeers), total(toClients), sum(discards)];
+  setText(byId("now-allocations"), number(sum(now.allocations)));
+  setText(byId("now-to-peers"), up);
+  setText(byId("now-to-clients"), down);
+  setText(byId("now-load"), loads.includes(null) ? "–" : percent(Math.max(0, ...loads)));
+  setText(byId("now-discards"), frequency(dropped));
+  byId("now-ports").replaceChildren(number(now.ports_taken), " ", smallText(`of ${number(now.ports)}`));
+  byId("now-ports").className = share > 0.8 ? "bad" : "";
   drawAllocations(now);
   drawThroughput(now, toPeers, toClients, `${up} to peers, ${down} to clients`);
   drawDiscards(now, discards, dropped);
@@ -138,14 +136,14 @@ function draw() {
   drawFacts(now);
 }
 
-const times = () => past.map((one) => one.time);
+const times = () => samples.map((sample) => sample.time);
 const swatch = (name) => ({ content: name, className: "swatch", tone: name });
 
 function drawAllocations(now) {
   const names = TRANSPORTS.filter((name) => name in now.allocations);
-  const lines = names.map((tone) => ({ tone, values: past.map((one) => one.now.allocations[tone]) }));
+  const lines = names.map((tone) => ({ tone, values: samples.map((sample) => sample.now.allocations[tone]) }));
   plots.allocations.draw(times(), lines, [], `Allocations over the last minutes; now ${number(sum(now.allocations))}`);
-  at("alive").replaceChildren(
+  byId("alive").replaceChildren(
     ...names.map((name) => {
       const count = now.allocations[name];
       return row([swatch(name), { content: number(count), value: count }], count === 0);
@@ -153,46 +151,46 @@ function drawAllocations(now) {
   );
 }
 
-function drawThroughput(now, toPeers, toClients, words) {
+function drawThroughput(now, toPeers, toClients, summary) {
   const names = TRANSPORTS.filter((name) => name in now.allocations);
-  const lines = (read) => names.map((tone) => ({ tone, values: past.map((one) => read(one)[tone]) }));
-  const [above, below] = [lines((one) => one.toPeers), lines((one) => one.toClients)];
-  plots.throughput.draw(times(), above, below, `Throughput over the last minutes; now ${words}`);
-  const flow = (value, total) => ({ content: value === null ? "–" : bits(value), value: total });
-  at("flows").replaceChildren(
+  const lines = (read) => names.map((tone) => ({ tone, values: samples.map((sample) => read(sample)[tone]) }));
+  const [above, below] = [lines((sample) => sample.toPeers), lines((sample) => sample.toClients)];
+  plots.throughput.draw(times(), above, below, `Throughput over the last minutes; now ${summary}`);
+  const flow = (value, total) => ({ content: value === null ? "–" : bitRate(value), value: total });
+  byId("flows").replaceChildren(
     ...names.map((name) => {
       const [up, down] = [now.to_peers_bytes[name], now.to_clients_bytes[name]];
-      const whole = { content: octets(up + down), className: "roomy", title: `${number(up)} bytes to peers, ${number(down)} to clients` };
-      return row([swatch(name), flow(toPeers[name], up), flow(toClients[name], down), whole], up + down === 0);
+      const total = { content: bytes(up + down), className: "roomy", title: `${number(up)} bytes to peers, ${number(down)} to clients` };
+      return row([swatch(name), flow(toPeers[name], up), flow(toClients[name], down), total], up + down === 0);
     }),
   );
 }
 
 function drawDiscards(now, rates, dropped) {
-  const totals = past.map((one) => (Object.values(one.discards).every((rate) => rate === null) ? null : sum(one.discards)));
-  plots.discards.draw(times(), [{ tone: "other", values: totals }], [], `Packets discarded a second over the last minutes; now ${frequency(dropped)}`);
+  const totals = samples.map(({ discards }) => (Object.values(discards).every((rate) => rate === null) ? null : sum(discards)));
+  plots.discards.draw(times(), [{ tone: "other", values: totals }], [], `Packets discarded per second over the last minutes; now ${frequency(dropped)}`);
   const seen = Object.entries(now.discards).filter(([, count]) => count > 0);
-  seen.sort(([, one], [, other]) => other - one);
-  at("discards-empty").hidden = seen.length > 0;
-  at("discards").parentElement.hidden = seen.length === 0;
-  at("discards").replaceChildren(
+  seen.sort(([, a], [, b]) => b - a);
+  byId("discards-empty").hidden = seen.length > 0;
+  byId("discards").parentElement.hidden = seen.length === 0;
+  byId("discards").replaceChildren(
     ...seen.map(([name, count]) => {
-      const values = past.map((one) => one.discards[name] ?? null);
+      const values = samples.map((sample) => sample.discards[name] ?? null);
       const code = document.createElement("code");
       code.textContent = name;
       const picture = { content: spark(times(), values, Math.max(0, ...values), "other"), className: "roomy" };
-      return row([[code, small(reasons[name] ?? "", "about")], picture, frequency(rates[name] ?? 0), { content: number(count), value: count }]);
+      return row([[code, smallText(reasons[name] ?? "", "about")], picture, frequency(rates[name] ?? 0), { content: number(count), value: count }]);
     }),
   );
 }
 
 function drawShards(loads) {
-  at("shards").replaceChildren(
+  byId("shards").replaceChildren(
     ...loads.map((load, shard) => {
       const meter = document.createElement("meter");
       Object.assign(meter, { min: 0, max: 1, low: 0.7, high: 0.85, optimum: 0, value: load ?? 0 });
       meter.ariaLabel = `load of shard ${shard}`;
-      const values = past.map((one) => one.loads[shard] ?? null);
+      const values = samples.map((sample) => sample.loads[shard] ?? null);
       return row([`${shard}`, spark(times(), values, 1, "load"), { content: [meter, load === null ? "–" : percent(load)] }]);
     }),
   );
@@ -200,32 +198,32 @@ function drawShards(loads) {
 
 function drawCertificates(now) {
   const known = Object.entries(now.certificates);
-  at("certificates-empty").hidden = known.length > 0;
-  at("certificates").parentElement.hidden = known.length === 0;
-  at("certificates").replaceChildren(
+  byId("certificates-empty").hidden = known.length > 0;
+  byId("certificates").parentElement.hidden = known.length === 0;
+  byId("certificates").replaceChildren(
     ...known.map(([name, left]) => {
       const tone = left < 7 * DAY ? "bad" : left < 21 * DAY ? "warn" : "";
-      const words = left > 0 ? duration(left) : `expired ${duration(-left)} ago`;
-      return row([{ content: name, title: name }, day(new Date(Date.now() + left * 1000)), { content: words, className: tone, value: left }]);
+      const text = left > 0 ? duration(left) : `expired ${duration(-left)} ago`;
+      return row([{ content: name, title: name }, day(new Date(Date.now() + left * 1000)), { content: text, className: tone, value: left }]);
     }),
   );
   const failures = now.certificate_failures;
-  at("certificates-failed").hidden = failures === 0;
-  say(at("certificates-failed"), `New certificates could not be used (${number(failures)} so far); the old ones stayed. The log says why.`);
+  byId("certificates-failed").hidden = failures === 0;
+  setText(byId("certificates-failed"), `${number(failures)} reloads or orders of certificates failed; the old ones are still in use. See the log.`);
 }
 
 function drawFacts(now) {
   const facts = [
-    ["Up for", duration(now.uptime_seconds)],
+    ["Uptime", duration(now.uptime_seconds)],
     ["Version", now.version],
-    ["Allocations begun", number(now.started)],
+    ["Allocations started", number(now.started)],
     ...Object.entries(now.ended).map(([reason, count]) => [`Ended: ${reason.replaceAll("_", " ")}`, number(count)]),
   ];
-  at("server").replaceChildren(
-    ...facts.map((words) => {
+  byId("server").replaceChildren(
+    ...facts.map((fact) => {
       const both = document.createElement("div");
       both.replaceChildren(
-        ...words.map((text, index) => {
+        ...fact.map((text, index) => {
           const made = document.createElement(index === 0 ? "dt" : "dd");
           made.textContent = text;
           return made;
@@ -236,122 +234,122 @@ function drawFacts(now) {
   );
 }
 
-function rememberUsers(answer) {
-  const time = seconds();
-  const gone = time - (users.times.at(-1) ?? Number.NaN);
-  const before = new Map(users.rows.map((one) => [key(one), one]));
+function addUserSample(response) {
+  const time = nowSeconds();
+  const passed = time - (users.times.at(-1) ?? Number.NaN);
+  const before = new Map(users.rows.map((user) => [key(user), user]));
   users.times.push(time);
-  const carried = (one) => one.to_peers_bytes + one.to_client_bytes;
-  for (const one of answer.users) {
-    const was = before.get(key(one));
-    const rates = users.rates.get(key(one)) ?? new Array(users.times.length - 1).fill(null);
-    // An allocation that ends takes its bytes with it: then nothing is known.
-    const grown = was ? carried(one) - carried(was) : Number.NaN;
-    rates.push(grown >= 0 ? (8 * grown) / gone : null);
-    users.rates.set(key(one), rates);
+  const relayed = (user) => user.to_peers_bytes + user.to_client_bytes;
+  for (const user of response.users) {
+    const was = before.get(key(user));
+    const rates = users.rates.get(key(user)) ?? new Array(users.times.length - 1).fill(null);
+    // Totals cover current allocations, so they shrink when an allocation ends; the rate is then unknown.
+    const grown = was ? relayed(user) - relayed(was) : Number.NaN;
+    rates.push(grown >= 0 ? (8 * grown) / passed : null);
+    users.rates.set(key(user), rates);
   }
   for (const [name, rates] of users.rates) {
     if (rates.length < users.times.length) rates.push(null);
-    if (rates.every((rate) => rate === null) && !answer.users.some((one) => key(one) === name)) users.rates.delete(name);
+    if (rates.every((rate) => rate === null) && !response.users.some((user) => key(user) === name)) users.rates.delete(name);
   }
-  while (users.times[0] < time - SPAN - USERS_PERIOD) {
+  while (users.times[0] < time - SPAN - USERS_INTERVAL) {
     users.times.shift();
     for (const rates of users.rates.values()) rates.shift();
   }
-  Object.assign(users, { rows: answer.users, total: answer.total });
+  Object.assign(users, { rows: response.users, total: response.total });
 }
 
-const key = (one) => `${one.realm}\n${one.user}`;
+const key = (user) => `${user.realm}\n${user.user}`;
 
 function drawUsers() {
-  const several = new Set(users.rows.map((one) => one.realm)).size > 1;
+  const several = new Set(users.rows.map((user) => user.realm)).size > 1;
   const more = users.total - users.rows.length;
-  say(at("users-total"), more > 0 ? `the first ${users.rows.length} of ${number(users.total)}` : "");
-  at("users-empty").hidden = users.rows.length > 0;
-  at("users").parentElement.hidden = users.rows.length === 0;
-  const top = Math.max(1, ...users.rows.flatMap((one) => users.rates.get(key(one))));
-  at("users").replaceChildren(
-    ...users.rows.map((one) => {
-      const rates = users.rates.get(key(one));
+  setText(byId("users-total"), more > 0 ? `the first ${users.rows.length} of ${number(users.total)}` : "");
+  byId("users-empty").hidden = users.rows.length > 0;
+  byId("users").parentElement.hidden = users.rows.length === 0;
+  const top = Math.max(1, ...users.rows.flatMap((user) => users.rates.get(key(user))));
+  byId("users").replaceChildren(
+    ...users.rows.map((user) => {
+      const rates = users.rates.get(key(user));
       const rate = rates.at(-1);
-      const whole = one.to_peers_bytes + one.to_client_bytes;
-      const title = `${number(one.to_peers_bytes)} bytes to peers, ${number(one.to_client_bytes)} to the client`;
-      const name = several ? [one.user, small(one.realm, "about")] : [one.user];
+      const total = user.to_peers_bytes + user.to_client_bytes;
+      const title = `${number(user.to_peers_bytes)} bytes to peers, ${number(user.to_client_bytes)} to the client`;
+      const name = several ? [user.user, smallText(user.realm, "about")] : [user.user];
       return row([
-        { content: name, title: `${one.user} of ${one.realm}` },
-        { content: number(one.allocations), value: one.allocations },
+        { content: name, title: `${user.user} of ${user.realm}` },
+        { content: number(user.allocations), value: user.allocations },
         { content: spark(users.times, rates, top, "load"), className: "roomy" },
-        rate === null ? "–" : bits(rate),
-        { content: octets(whole), title, value: whole },
+        rate === null ? "–" : bitRate(rate),
+        { content: bytes(total), title, value: total },
       ]);
     }),
   );
 }
 
-async function look() {
-  // Who was asked for a token is not asked again and again by a page that has none.
+async function refresh() {
+  // Without a token each request would fail.
   if (paused || (document.body.dataset.state === "locked" && !token)) return;
   try {
-    reasons ??= await ask("reasons");
-    remember(await ask("status"));
-    if (!document.hidden && seconds() - users.asked >= USERS_PERIOD) {
-      users.asked = seconds();
-      rememberUsers(await ask(`users?limit=${USERS}`));
+    reasons ??= await fetchJson("reasons");
+    addSample(await fetchJson("status"));
+    if (!document.hidden && nowSeconds() - users.requested >= USERS_INTERVAL) {
+      users.requested = nowSeconds();
+      addUserSample(await fetchJson(`users?limit=${MAX_USERS}`));
     }
     if (paused) return;
-    lastAnswer = new Date();
+    lastResponse = new Date();
     draw();
     drawUsers();
   } catch (error) {
-    explain(error);
+    showError(error);
   }
 }
 
-function explain(error) {
+function showError(error) {
   if (error.status === 401) {
-    if (token) say(at("refusal"), "That token is not right.");
-    forget();
+    if (token) setText(byId("token-error"), "Wrong token.");
+    forgetToken();
   } else if (error.status === 403) {
-    say(at("closed-words"), error.message);
-    show("closed", "Refused");
+    setText(byId("forbidden-message"), error.message);
+    setState("forbidden", "Refused");
   } else {
-    const since = lastAnswer ? `No answer since ${clock(lastAnswer)}` : "No answer";
-    show("gone", `${since}: asking again every second`);
+    const since = lastResponse ? `No response since ${clock(lastResponse)}` : "No response";
+    setState("unreachable", `${since}; retrying every second`);
   }
 }
 
-/** Wants a token from now on. */
-function forget() {
+/** Shows the token form. */
+function forgetToken() {
   token = null;
   sessionStorage.removeItem("hairpin-token");
-  past.length = 0;
-  const asked = !at("login").hidden;
-  show("locked", "Locked");
-  if (!asked) at("token").focus();
+  samples.length = 0;
+  const isShown = !byId("login").hidden;
+  setState("locked", "Locked");
+  if (!isShown) byId("token").focus();
 }
 
-at("login").addEventListener("submit", (event) => {
+byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = at("token").value;
+  token = byId("token").value;
   sessionStorage.setItem("hairpin-token", token);
-  at("token").value = "";
-  at("login").hidden = true;
-  users.asked = -Infinity;
-  look();
+  byId("token").value = "";
+  byId("login").hidden = true;
+  users.requested = -Infinity;
+  refresh();
 });
-at("leave").addEventListener("click", () => {
-  say(at("refusal"), "");
-  forget();
+byId("forget-token").addEventListener("click", () => {
+  setText(byId("token-error"), "");
+  forgetToken();
 });
-at("pause").addEventListener("click", () => {
+byId("pause").addEventListener("click", () => {
   paused = !paused;
-  at("pause").ariaPressed = String(paused);
-  if (paused) show("paused", `Paused at ${clock(new Date())}`);
+  byId("pause").ariaPressed = String(paused);
+  if (paused) setState("paused", `Paused at ${clock(new Date())}`);
 });
-at("host").textContent = location.host;
+byId("host").textContent = location.host;
 
-async function watch() {
-  await look();
-  setTimeout(watch, PERIOD * 1000);
+async function run() {
+  await refresh();
+  setTimeout(run, INTERVAL * 1000);
 }
-watch();
+run();

@@ -1,10 +1,10 @@
-// How the page says numbers.
+// Formats numbers.
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const integer = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
-export const number = (value) => whole.format(value);
+export const number = (value) => integer.format(value);
 
-/** Three digits and a unit. */
+/** A number with three significant digits and a unit. */
 function scaled(value, units) {
   let power = 0;
   while (value >= 999.5 && power < units.length - 1) {
@@ -15,20 +15,20 @@ function scaled(value, units) {
   return `${value.toFixed(digits)} ${units[power]}`;
 }
 
-/** Bits a second. */
-export const bits = (value) => scaled(value, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]);
+/** Bits per second. */
+export const bitRate = (value) => scaled(value, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"]);
 
-/** The same on a scale, whose values are round. */
-export const scale = (value) => bits(value).replace(/\.0+ /, " ");
+/** Bits per second without trailing zeros, for a scale. */
+export const scaleBitRate = (value) => bitRate(value).replace(/\.0+ /, " ");
 
-export const octets = (count) => scaled(count, ["B", "kB", "MB", "GB", "TB", "PB"]);
+export const bytes = (count) => scaled(count, ["B", "kB", "MB", "GB", "TB", "PB"]);
 
-/** A number a second: exact while it is small. */
+/** Events per second, with a decimal below 10. */
 export const frequency = (value) => `${value > 0 && value < 10 ? value.toFixed(1) : number(value)}/s`;
 
 export const percent = (part) => `${Math.round(part * 100)} %`;
 
-/** How long, in its two greatest units; long times in days. */
+/** A duration in its two largest units; from 30 days on in days. */
 export function duration(seconds) {
   if (seconds >= 30 * 86400) return `${number(Math.floor(seconds / 86400))} d`;
   const parts = [
