@@ -1,6 +1,6 @@
 //! A link over DTLS: the client's association on a polled socket.
 
-use crate::bench::link::ignore_would_block;
+use crate::bench::link::nonblocking::ignore_would_block;
 use crate::client::transport::dtls::{DtlsClient, DtlsConfig, closed};
 use crate::net::{Buffers, SendCounts, Transmit};
 use std::io;

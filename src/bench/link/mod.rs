@@ -1,6 +1,7 @@
 //! A load client's link to the server: a UDP socket, a TCP or TLS connection, or a DTLS association. Non-blocking, polled.
 
 mod dtls;
+mod nonblocking;
 mod stream;
 
 use crate::bench::link::dtls::DtlsLink;
@@ -196,14 +197,6 @@ fn send_one(socket: &UdpSocket, octets: &[u8]) -> SendCounts {
         Err(_) => counts.failed = 1,
     }
     counts
-}
-
-/// Turns the errors of a socket that has nothing to read, or no room to write, into success.
-fn ignore_would_block(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => Ok(()),
-        _ => Err(error),
-    }
 }
 
 const LINKS_PER_LOOPBACK_ADDRESS: usize = 20_000;

@@ -1,6 +1,6 @@
 //! A link over TCP or TLS: messages queued, written and cut from a non-blocking stream.
 
-use crate::bench::link::ignore_would_block;
+use crate::bench::link::nonblocking::ignore_would_block;
 use crate::net::{Buffers, SendCounts, Transmit};
 use crate::wire::stream;
 use rustls::pki_types::ServerName;

@@ -30,7 +30,7 @@ use crate::client::transport::certificate::validity;
 /// # Errors
 /// The file cannot be read, or holds no certificate.
 pub fn verifying(ca: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
-    let config = ClientConfig::builder_with_provider(crypto_provider())
+    let config = ClientConfig::builder_with_provider(cryptography())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_root_certificates(roots(ca)?)
@@ -44,7 +44,7 @@ pub fn verifying(ca: Option<&Path>) -> io::Result<Arc<ClientConfig>> {
 /// As [`verifying`].
 pub fn recording(ca: Option<&Path>) -> io::Result<(Arc<ClientConfig>, Arc<CertificateRecorder>)> {
     let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), crypto_provider())
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), cryptography())
             .build()
             .map_err(io::Error::other)?;
     let recorder = Arc::new(CertificateRecorder {
@@ -59,7 +59,7 @@ pub fn recording(ca: Option<&Path>) -> io::Result<(Arc<ClientConfig>, Arc<Certif
 /// # Errors
 /// The cryptography library offers no safe protocol version.
 pub fn unverified() -> io::Result<ClientConfig> {
-    let schemes = crypto_provider()
+    let schemes = cryptography()
         .signature_verification_algorithms
         .supported_schemes();
     with_verifier(Arc::new(AcceptAnyCertificate(schemes)))
@@ -203,7 +203,7 @@ impl ServerCertVerifier for AcceptAnyCertificate {
 }
 
 fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> io::Result<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(crypto_provider())
+    let config = ClientConfig::builder_with_provider(cryptography())
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .dangerous()
@@ -212,7 +212,7 @@ fn with_verifier(verifier: Arc<dyn ServerCertVerifier>) -> io::Result<ClientConf
     Ok(config)
 }
 
-fn crypto_provider() -> Arc<CryptoProvider> {
+fn cryptography() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 

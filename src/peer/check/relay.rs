@@ -7,29 +7,29 @@ use tokio::net::UdpSocket;
 
 use crate::peer::check::diagnosis::{self, Observation, diagnose};
 use crate::peer::check::report::{Finding, ServerReport, Step};
-use crate::peer::check::session::{DataSource, Granted, RequestError, Session, random_seed};
+use crate::peer::check::exchange::{DataSource, Granted, RequestError, Exchange, random_seed};
 use crate::turn::client_state::{ClientState, Event, Request};
 
-/// Performs every step with the allocation of `session`, records it in the report, and returns the findings.
+/// Performs every step with the allocation of `exchange`, records it in the report, and returns the findings.
 pub async fn test_allocation(
     report: &mut ServerReport,
-    session: &mut Session,
+    exchange: &mut Exchange,
     relayed: SocketAddr,
     server: SocketAddr,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
-    test_echo(report, session, relayed).await;
-    findings.extend(test_plain_peer(report, session, relayed, server).await);
-    test_channel(report, session, relayed).await;
-    match session.request(Request::Refresh { lifetime: 600 }).await {
+    test_echo(report, exchange, relayed).await;
+    findings.extend(test_plain_peer(report, exchange, relayed, server).await);
+    test_channel(report, exchange, relayed).await;
+    match exchange.request(Request::Refresh { lifetime: 600 }).await {
         Ok(Granted { answer, took }) => {
             let detail = answer.lifetime.map(|seconds| format!("{seconds} s"));
             report.record_done(Step::Refresh, took, detail);
         }
         Err(error) => report.record_failed(Step::Refresh, error),
     }
-    findings.extend(test_private_peers(report, session, relayed, server).await);
-    match session.request(Request::Refresh { lifetime: 0 }).await {
+    findings.extend(test_private_peers(report, exchange, relayed, server).await);
+    match exchange.request(Request::Refresh { lifetime: 0 }).await {
         Ok(Granted { took, .. }) => report.record_done(Step::Release, took, None),
         Err(error) => report.record_failed(Step::Release, error),
     }
@@ -39,11 +39,11 @@ pub async fn test_allocation(
 }
 
 /// The relayed address as its own peer: what is sent to it must return.
-async fn test_echo(report: &mut ServerReport, session: &mut Session, relayed: SocketAddr) {
-    match session.request(permission(relayed)).await {
+async fn test_echo(report: &mut ServerReport, exchange: &mut Exchange, relayed: SocketAddr) {
+    match exchange.request(permission(relayed)).await {
         Ok(Granted { took, .. }) => {
             report.record_done(Step::Permission, took, None);
-            match echo(session, relayed, None).await {
+            match echo(exchange, relayed, None).await {
                 Some(took) => report.record_done(Step::Echo, took, None),
                 None => report.record_failed(Step::Echo, "nothing returns through the relay"),
             }
@@ -55,13 +55,13 @@ async fn test_echo(report: &mut ServerReport, session: &mut Session, relayed: So
     }
 }
 
-async fn test_channel(report: &mut ServerReport, session: &mut Session, relayed: SocketAddr) {
+async fn test_channel(report: &mut ServerReport, exchange: &mut Exchange, relayed: SocketAddr) {
     let bind = Request::ChannelBind {
         number: CHANNEL,
         peer: relayed,
     };
-    match session.request(bind).await {
-        Ok(Granted { took, .. }) => match echo(session, relayed, Some(CHANNEL)).await {
+    match exchange.request(bind).await {
+        Ok(Granted { took, .. }) => match echo(exchange, relayed, Some(CHANNEL)).await {
             Some(round_trip) => {
                 let detail = format!("round trip {:.1} ms", round_trip.as_secs_f64() * 1e3);
                 report.record_done(Step::Channel, took, Some(detail));
@@ -76,7 +76,7 @@ async fn test_channel(report: &mut ServerReport, session: &mut Session, relayed:
 /// must come from that address.
 async fn test_plain_peer(
     report: &mut ServerReport,
-    session: &mut Session,
+    exchange: &mut Exchange,
     relayed: SocketAddr,
     server: SocketAddr,
 ) -> Option<Finding> {
@@ -98,13 +98,13 @@ async fn test_plain_peer(
         report.record_skipped(Step::Inward, "UDP does not return to this machine");
         return None;
     };
-    if let Err(error) = session.request(permission(reflexive)).await {
+    if let Err(error) = exchange.request(permission(reflexive)).await {
         let ip = reflexive.ip();
         report.record_skipped(Step::Inward, format!("{error} for {ip}"));
         return diagnosis::refused_peer(report, ip, &error);
     }
     let started = Instant::now();
-    let Some(peer) = send_inward(&socket, session, relayed).await else {
+    let Some(peer) = send_inward(&socket, exchange, relayed).await else {
         report.record_failed(Step::Inward, format!("packets to {relayed} do not arrive"));
         return Some(diagnose(report, Observation::RelayPortClosed(relayed)));
     };
@@ -114,7 +114,7 @@ async fn test_plain_peer(
         Some(format!("from {peer}")),
     );
     let started = Instant::now();
-    let Some(source) = send_outward(&socket, session, peer).await else {
+    let Some(source) = send_outward(&socket, exchange, peer).await else {
         report.record_failed(
             Step::Outward,
             "packets from the relayed address do not arrive",
@@ -135,13 +135,13 @@ async fn test_plain_peer(
 /// Sends from the socket to the relayed address until a packet arrives. Returns the peer address that the server reports.
 async fn send_inward(
     socket: &UdpSocket,
-    session: &mut Session,
+    exchange: &mut Exchange,
     relayed: SocketAddr,
 ) -> Option<SocketAddr> {
     for attempt in 0..ATTEMPTS {
         let payload = [b"hairpin check in ".as_slice(), &[b'0' + attempt]].concat();
         let _unreachable = socket.send_to(&payload, relayed).await;
-        let source = session.receive_payload(&payload, ATTEMPT_TIMEOUT).await;
+        let source = exchange.receive_payload(&payload, ATTEMPT_TIMEOUT).await;
         if let Some(DataSource::Peer(peer)) = source {
             return Some(peer);
         }
@@ -152,12 +152,12 @@ async fn send_inward(
 /// Sends through the relay to the socket until a packet arrives. Returns its source address.
 async fn send_outward(
     socket: &UdpSocket,
-    session: &mut Session,
+    exchange: &mut Exchange,
     peer: SocketAddr,
 ) -> Option<SocketAddr> {
     let mut octets = [0; 64];
     for _ in 0..ATTEMPTS {
-        session.send_indication(peer, OUTWARD_PAYLOAD).await;
+        exchange.send_indication(peer, OUTWARD_PAYLOAD).await;
         let receive = socket.recv_from(&mut octets);
         if let Ok(Ok((length, source))) = tokio::time::timeout(ATTEMPT_TIMEOUT, receive).await
             && octets.get(..length) == Some(OUTWARD_PAYLOAD)
@@ -171,7 +171,7 @@ async fn send_outward(
 /// Requests permissions that a public relay should refuse. Nothing is sent to these addresses.
 async fn test_private_peers(
     report: &mut ServerReport,
-    session: &mut Session,
+    exchange: &mut Exchange,
     relayed: SocketAddr,
     server: SocketAddr,
 ) -> Option<Finding> {
@@ -179,7 +179,7 @@ async fn test_private_peers(
     let mut permitted = Vec::new();
     let is_candidate = |peer: &IpAddr| peer.is_ipv4() == relayed.is_ipv4() && *peer != relayed.ip();
     for peer in PRIVATE_PEERS.into_iter().filter(is_candidate) {
-        match session
+        match exchange
             .request(permission(SocketAddr::new(peer, DISCARD_PORT)))
             .await
         {
@@ -208,7 +208,7 @@ async fn test_private_peers(
 
 /// Sends to the relayed address through the relay itself, and waits until the payload returns.
 async fn echo(
-    session: &mut Session,
+    exchange: &mut Exchange,
     relayed: SocketAddr,
     channel: Option<u16>,
 ) -> Option<Duration> {
@@ -216,10 +216,10 @@ async fn echo(
         let payload = [b"hairpin check ".as_slice(), &[b'0' + attempt]].concat();
         let started = Instant::now();
         match channel {
-            Some(channel) => session.send_channel_data(channel, &payload).await,
-            None => session.send_indication(relayed, &payload).await,
+            Some(channel) => exchange.send_channel_data(channel, &payload).await,
+            None => exchange.send_indication(relayed, &payload).await,
         }
-        let source = session.receive_payload(&payload, ATTEMPT_TIMEOUT).await;
+        let source = exchange.receive_payload(&payload, ATTEMPT_TIMEOUT).await;
         if source.is_some() {
             return Some(started.elapsed());
         }

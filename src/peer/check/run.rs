@@ -15,7 +15,7 @@ use crate::client::uri::ServerUri;
 use crate::peer::check::diagnosis::{self, Observation, diagnose};
 use crate::peer::check::relay::test_allocation;
 use crate::peer::check::report::{Finding, Report, ServerReport, Step, TlsReport};
-use crate::peer::check::session::{Granted, RequestError, Session};
+use crate::peer::check::exchange::{Granted, RequestError, Exchange};
 use crate::turn::Transport;
 use crate::turn::client_state::Request;
 use crate::wire::ErrorCode;
@@ -101,8 +101,8 @@ impl Checker<'_> {
         let Some(connection) = self.connect(&mut report, endpoint).await else {
             return report;
         };
-        let mut session = Session::new(connection, None);
-        match session.request(Request::Binding).await {
+        let mut exchange = Exchange::new(connection, None);
+        match exchange.request(Request::Binding).await {
             Ok(Granted { answer, took }) => {
                 let detail = answer.mapped.map(|mapped| format!("you are {mapped}"));
                 report.record_done(Step::Binding, took, detail);
@@ -204,9 +204,9 @@ impl Checker<'_> {
             report.record_failed(Step::Allocate, "the second connection could not be opened");
             return self.observe(report, Observation::SecondConnectionFailed);
         };
-        let mut session = Session::new(connection, login.clone());
-        let allocated = allocate(&mut session, endpoint.address).await;
-        report.realm = session.realm().map(str::to_owned);
+        let mut exchange = Exchange::new(connection, login.clone());
+        let allocated = allocate(&mut exchange, endpoint.address).await;
+        report.realm = exchange.realm().map(str::to_owned);
         let Granted { answer, took } = match allocated {
             Ok(granted) => granted,
             Err(error) => {
@@ -226,7 +226,7 @@ impl Checker<'_> {
         };
         report.relayed = Some(relayed);
         report.record_done(Step::Allocate, took, Some(format!("relayed {relayed}")));
-        let findings = test_allocation(report, &mut session, relayed, endpoint.address).await;
+        let findings = test_allocation(report, &mut exchange, relayed, endpoint.address).await;
         self.findings.extend(findings);
         self.findings.extend(diagnosis::allocation(report));
     }
@@ -243,10 +243,10 @@ impl Checker<'_> {
         let Some(Ok((connection, _))) = self.open(endpoint).await else {
             return false;
         };
-        let mut session = Session::new(connection, self.credentials.login(TEN_YEARS));
-        let is_granted = allocate(&mut session, endpoint.address).await.is_ok();
+        let mut exchange = Exchange::new(connection, self.credentials.login(TEN_YEARS));
+        let is_granted = allocate(&mut exchange, endpoint.address).await.is_ok();
         if is_granted {
-            let _released = session.request(Request::Refresh { lifetime: 0 }).await;
+            let _released = exchange.request(Request::Refresh { lifetime: 0 }).await;
         }
         is_granted
     }
@@ -257,17 +257,17 @@ impl Checker<'_> {
 }
 
 /// Creates an allocation in the family of the server's address, or in IPv4 if the server has no other.
-async fn allocate(session: &mut Session, server: SocketAddr) -> Result<Granted, RequestError> {
+async fn allocate(exchange: &mut Exchange, server: SocketAddr) -> Result<Granted, RequestError> {
     let request = |family| Request::Allocate {
         family,
         lifetime: None,
     };
     let family = server.is_ipv6().then_some(Family::V6);
-    match session.request(request(family)).await {
+    match exchange.request(request(family)).await {
         Err(RequestError::Refused(refusal))
             if family.is_some() && refusal.code == ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED =>
         {
-            session.request(request(None)).await
+            exchange.request(request(None)).await
         }
         outcome => outcome,
     }

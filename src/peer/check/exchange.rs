@@ -10,7 +10,7 @@ use crate::turn::client_state::{Answer, ClientState, Event, Login, Refusal, Requ
 use crate::wire::channel_data;
 
 /// A connection to one server with the state of its client.
-pub struct Session {
+pub struct Exchange {
     connection: Connection,
     client: ClientState,
 }
@@ -44,10 +44,10 @@ pub enum DataSource {
     Channel(u16),
 }
 
-impl Session {
-    /// A session without any request yet.
-    pub fn new(connection: Connection, login: Option<Login>) -> Session {
-        Session {
+impl Exchange {
+    /// An exchange without any request yet.
+    pub fn new(connection: Connection, login: Option<Login>) -> Exchange {
+        Exchange {
             connection,
             client: ClientState::new(login, random_seed()),
         }
