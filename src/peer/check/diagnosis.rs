@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::client::transport::ConnectError;
 use crate::client::uri::ResolveError;
-use crate::peer::check::report::{Finding, ServerReport, Severity, Step};
 use crate::peer::check::exchange::RequestError;
+use crate::peer::check::report::{Finding, ServerReport, Severity, Step};
 use crate::turn::client_state::{Login, Refusal};
 use crate::turn::policy::credentials;
 use crate::wire::ErrorCode;

@@ -12,4 +12,3 @@ pub(crate) mod exchange;
 pub(crate) mod relay;
 pub mod report;
 pub mod run;
-

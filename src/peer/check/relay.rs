@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 
 use crate::peer::check::diagnosis::{self, Observation, diagnose};
+use crate::peer::check::exchange::{DataSource, Exchange, Granted, RequestError, random_seed};
 use crate::peer::check::report::{Finding, ServerReport, Step};
-use crate::peer::check::exchange::{DataSource, Granted, RequestError, Exchange, random_seed};
 use crate::turn::client_state::{ClientState, Event, Request};
 
 /// Performs every step with the allocation of `exchange`, records it in the report, and returns the findings.

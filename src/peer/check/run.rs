@@ -13,9 +13,9 @@ use crate::client::transport::tls::{self, CertificateRecorder, CertificateStatus
 use crate::client::transport::{ConnectError, Connection, Handshake};
 use crate::client::uri::ServerUri;
 use crate::peer::check::diagnosis::{self, Observation, diagnose};
+use crate::peer::check::exchange::{Exchange, Granted, RequestError};
 use crate::peer::check::relay::test_allocation;
 use crate::peer::check::report::{Finding, Report, ServerReport, Step, TlsReport};
-use crate::peer::check::exchange::{Granted, RequestError, Exchange};
 use crate::turn::Transport;
 use crate::turn::client_state::Request;
 use crate::wire::ErrorCode;
