@@ -300,14 +300,14 @@ fn the_address_of_a_deleted_allocation_is_not_permitted() {
         }
     };
     successor.set_nonblocking(true).unwrap();
-    one.send_channel(0x4001, b"to whoever is there now");
-    one.send_to(b, b"to whoever is there now");
+    one.send_channel(0x4001, b"to the new socket");
+    one.send_to(b, b"to the new socket");
     assert!(one.fence().is_empty());
     assert!(
         successor.recv(&mut [0; 32]).is_err(),
         "a local program was reached through a relay"
     );
-    successor.send_to(b"from whoever is there now", a).unwrap();
+    successor.send_to(b"from the new socket", a).unwrap();
     let mut third = server.udp();
     let c = third.allocate();
     one.permit(c);

@@ -62,7 +62,7 @@ fn malformed_send_indications_are_discarded() {
         client.permit(peer.address);
         let send = || Outgoing::indication(SEND);
         client.send(&send().with(Attribute::peer(peer.address)));
-        client.send(&send().with(Attribute::data(b"to nobody")));
+        client.send(&send().with(Attribute::data(b"to no address")));
         client.send(
             &send()
                 .with(Attribute::plain(XOR_PEER_ADDRESS, b"\0\x01"))
@@ -81,7 +81,7 @@ fn malformed_send_indications_are_discarded() {
     }
 }
 
-/// RFC 8656 §11.2: DONT-FRAGMENT is known, so it is no reason to drop the indication.
+/// RFC 8656 §11.2: DONT-FRAGMENT is known, and no reason to drop the indication.
 #[test]
 fn a_send_indication_with_dont_fragment_is_relayed() {
     for mut client in Server::shared().both() {

@@ -219,7 +219,7 @@ fn a_permitted_peer_may_connect() {
     control.permit("127.0.0.1:9".parse().unwrap());
     let mut peer = TcpStream::connect(relayed).unwrap();
     peer.set_read_timeout(Some(TIMEOUT)).unwrap();
-    peer.write_all(b"before anybody bound").unwrap();
+    peer.write_all(b"before the bind").unwrap();
     let Packet::Stun(attempt) = control.receive() else {
         panic!("no indication")
     };
@@ -234,7 +234,7 @@ fn a_permitted_peer_may_connect() {
     let mut data = server.tcp();
     bind(&mut data, attempt.get(CONNECTION_ID).unwrap());
     let (mut data, early) = data.into_stream();
-    expect_behind(&mut data, early, b"before anybody bound");
+    expect_behind(&mut data, early, b"before the bind");
     data.write_all(b"welcome").unwrap();
     expect(&mut peer, b"welcome");
 }

@@ -297,8 +297,11 @@ fn a_tcp_allocation_moves_by_refresh_and_its_connection_may_stay_idle() {
         let Packet::Stun(attempt) = new.receive() else {
             panic!("no ConnectionAttempt")
         };
-        let told = (attempt.method, attempt.address(XOR_PEER_ADDRESS));
-        assert_eq!(told, (CONNECTION_ATTEMPT, Some(peer.local_addr().unwrap())));
+        let attempted = (attempt.method, attempt.address(XOR_PEER_ADDRESS));
+        assert_eq!(
+            attempted,
+            (CONNECTION_ATTEMPT, Some(peer.local_addr().unwrap()))
+        );
     }
     supervisor.stop();
 }

@@ -270,7 +270,7 @@ fn permissions_and_channels_end_with_their_allocation() {
     world.now = world.now + Duration::from_millis(100);
     assert!(
         matches!(world.channel_data(&caller, 0x4000), Destination::Dropped(_)),
-        "even before anybody looked"
+        "even before a timer ran"
     );
     world.pass(Duration::ZERO);
     assert_eq!(

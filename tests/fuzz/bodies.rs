@@ -22,7 +22,7 @@ pub fn message(octets: &[u8]) {
     let Ok(message) = Message::parse(octets) else {
         return;
     };
-    // The first octets of higher methods are DTLS, or nobody's (RFC 7983 §7).
+    // The first octets of higher methods belong to DTLS or are unassigned (RFC 7983 §7).
     let classified = matches!(Packet::classify(octets), Ok(Packet::Message(_)));
     assert_eq!(classified, octets[0] < 4, "it is taken for what it is");
     for (kind, value) in message.attributes() {
@@ -137,12 +137,12 @@ pub fn stream(octets: &[u8]) {
         }
         rest = next;
     }
-    let told = framing::frame(rest);
+    let whole = framing::frame(rest);
     for end in 0..rest.len().min(24) {
         let early = framing::frame(&rest[..end]);
         assert!(
-            early.is_ok() || early == told,
-            "a fault once told stays: {early:?}, {told:?}"
+            early.is_ok() || early == whole,
+            "a fault stays a fault: {early:?}, {whole:?}"
         );
     }
 }
@@ -351,7 +351,7 @@ fn check_invariants(world: &World) {
         "one grant for each allocation"
     );
     assert!(records.len() <= limits().allocations as usize);
-    let mut told: Vec<_> = records
+    let mut relayed: Vec<_> = records
         .iter()
         .flat_map(|record| record.relayed.clone())
         .collect();
@@ -360,21 +360,21 @@ fn check_invariants(world: &World) {
         .iter()
         .map(|socket| world.external(socket.local))
         .collect();
-    told.sort();
+    relayed.sort();
     bound.sort();
     assert_eq!(
-        told, bound,
-        "every socket is an allocation's, and the other way round"
+        relayed, bound,
+        "every socket belongs to an allocation, and every relayed address has a socket"
     );
     assert!(
         records.iter().all(|record| !record.relayed.is_empty()),
-        "none is without a relayed address"
+        "every allocation has a relayed address"
     );
     let taken = world.shared.ports.taken() as usize;
     assert!(taken >= bound.len() && taken <= 2 * RANGE.len());
     assert!(
         records.is_empty() || server.next_timeout().is_some(),
-        "whoever lives has a deadline"
+        "an allocation has a deadline"
     );
     assert!(
         server.next_timeout().is_none_or(|at| at > world.now),

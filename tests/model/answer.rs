@@ -1,4 +1,4 @@
-//! What clients are told, as a value that can be compared.
+//! Responses and indications as values that can be compared.
 
 use super::world::{Sealed, Seen, World};
 use hairpin::turn::Client;
@@ -7,7 +7,7 @@ use hairpin::wire::integrity::Seal;
 use hairpin::wire::{AttributeType, Class, Message, attribute};
 use std::net::SocketAddr;
 
-/// An answer's attributes, but for those that prove who wrote it.
+/// A response's attributes, except for those that authenticate it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Answer {
     /// ERROR-CODE; `None` for success.
@@ -20,7 +20,7 @@ pub struct Answer {
     pub ticket: Option<Vec<u8>>,
     pub mapped: Option<SocketAddr>,
     pub connection: Option<u32>,
-    /// Of the model's only: whose new ticket comes with it.
+    /// Set by the model only: the allocation whose new ticket the response contains.
     pub learns: Option<u64>,
 }
 
@@ -33,7 +33,7 @@ impl Answer {
         }
     }
 
-    /// Reads an answer to `client`, and checks that it is one to the request, sealed as that was.
+    /// Parses a response to `client`, which must belong to the request and be authenticated like it.
     pub fn read(
         (to, octets): &(Client, Vec<u8>),
         client: Client,
@@ -95,7 +95,7 @@ impl Answer {
         Ok(())
     }
 
-    /// The token that was handed out, if one was.
+    /// RESERVATION-TOKEN, if the response has one.
     pub fn token(seen: &Seen) -> Option<[u8; 8]> {
         let message = Message::parse(&seen.sent.first()?.1).ok()?;
         message

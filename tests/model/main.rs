@@ -1,9 +1,8 @@
 //! `turn::Server` against a naive model, in virtual time: random operations of many clients and peers, and after each
-//! the same answers, the same packets onward, the same sockets, ports, grants and routes.
+//! a comparison of responses, forwarded packets, sockets, ports, grants and routes.
 //!
-//! `cargo test --test model` does as many steps as fit into ten seconds; `HAIRPIN_MODEL_STEPS=1000000` that many. A
-//! sequence that diverges is made as short as can be, printed, and its seed kept in `proptest-regressions`, from where it
-//! is tried again first. The fuzz targets' corpora are replayed here too.
+//! `cargo test --test model` runs for ten seconds, or for `HAIRPIN_MODEL_STEPS=1000000` steps. A diverging sequence is
+//! shortened and printed, and its seed is stored in `proptest-regressions`, whose seeds run first. The fuzz targets' corpora are replayed here too.
 
 mod answer;
 #[path = "../fuzz/bodies.rs"]
@@ -29,15 +28,15 @@ fn the_server_does_what_the_model_does() {
         .map(|steps| steps.parse::<u64>().expect("a number of steps"));
     let (begun, steps) = (Instant::now(), Cell::new(0));
     let config = Config {
-        // Many, of which the kept ones, tried first, are few.
+        // Many cases; the stored ones, which run first, are few.
         cases: 64,
         max_shrink_iters: 20_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(REGRESSIONS))),
         ..Config::default()
     };
     let operations = vec(any::<[u8; OCTETS]>(), 1..400);
-    while wanted.map_or(begun.elapsed() < PATIENCE, |wanted| steps.get() < wanted) {
-        // A new one each time: a runner that has had its cases runs none but the kept ones.
+    while wanted.map_or(begun.elapsed() < TIME_LIMIT, |wanted| steps.get() < wanted) {
+        // A runner that has run all its cases runs only the stored ones again.
         let outcome = TestRunner::new(config.clone()).run(
             &(any::<u8>(), operations.clone()),
             |(setting, operations)| {
@@ -51,7 +50,7 @@ fn the_server_does_what_the_model_does() {
     println!("{} steps without divergence", steps.get());
 }
 
-/// Plays a sequence on both.
+/// Runs a sequence on the server and on the model.
 fn play(setting: Setting, operations: &[[u8; OCTETS]], steps: &Cell<u64>) -> Result<(), String> {
     let (policy, shared) = bodies::parts(setting);
     let mut world = World::new(setting, policy, shared);
@@ -63,7 +62,7 @@ fn play(setting: Setting, operations: &[[u8; OCTETS]], steps: &Cell<u64>) -> Res
         let before = world.clients;
         let seen = world.perform(&operation);
         if let Err(fault) = naive.step(&operation, &before, &world, &seen) {
-            // The shared state is used again.
+            // The shared state is reused.
             let _ = world.close();
             return Err(format!("{fault}\n{setting:?}\n{}", log.join("\n")));
         }
@@ -76,4 +75,4 @@ const REGRESSIONS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/model/proptest-regressions"
 );
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIME_LIMIT: Duration = Duration::from_secs(10);

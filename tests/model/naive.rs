@@ -1,6 +1,6 @@
-//! The model: what RFC 8656, 6062 and 8016 want of a server, in plain lists that are walked from end to end. It knows
-//! nothing of how the server does it; ports, tokens, tickets and connection ids, which the server draws at random, it
-//! reads from what was seen and judges.
+//! The model: the rules of RFC 8656, 6062 and 8016 on plain lists, which are searched from end to end. It shares nothing with
+//! the server's implementation. It takes the random values (ports, tokens, tickets, connection ids) from the server's output
+//! and checks them.
 
 use super::answer::Answer;
 use super::operation::{Ask, Operation};
@@ -12,7 +12,7 @@ use hairpin::turn::{
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-/// Fails with both values unless they are the same.
+/// Fails with both values unless they are equal.
 macro_rules! same {
     ($got:expr, $wanted:expr, $($what:tt)+) => {{
         let (got, wanted) = (&$got, &$wanted);
@@ -22,20 +22,20 @@ macro_rules! same {
     }};
 }
 
-/// All that the model knows.
+/// The state of the model.
 pub struct Naive {
     setting: Setting,
     now: u64,
     allocations: Vec<Allocation>,
     /// Token, port, end.
     reservations: Vec<([u8; 8], SocketAddr, u64)>,
-    /// Every ticket there ever was: whose.
+    /// Every ticket ever issued, with its allocation.
     tickets: Vec<(Vec<u8>, u64)>,
     serial: u64,
     started: usize,
     ended: Vec<EndReason>,
     hung_up: Vec<ConnectionId>,
-    /// Connect requests that waited when their allocation ended: transaction, user, client.
+    /// Connect requests that were pending when their allocation ended: transaction, user, client.
     refused: Vec<([u8; 12], usize, Client)>,
 }
 
@@ -44,27 +44,27 @@ struct Allocation {
     client: Client,
     /// The five-tuple to which it moves.
     arriving: Option<Client>,
-    /// Its client's connection is gone, and may come back.
+    /// The client's connection has closed; a ticket may still move the allocation.
     away: bool,
     user: usize,
     transaction: [u8; 12],
     tcp: bool,
-    halves: Vec<Half>,
+    relayed_addresses: Vec<RelayedAddress>,
     failed: Option<(u8, u16)>,
     token: Option<[u8; 8]>,
-    /// Address, end, whether only live relayed addresses on it count.
+    /// Address, end, and whether only live relayed addresses at it are permitted.
     permissions: Vec<(IpAddr, u64, bool)>,
-    /// Number, peer, end; kept for five minutes more.
+    /// Number, peer, end; blocked for five more minutes.
     channels: Vec<(u16, SocketAddr, u64)>,
     ticket: Option<Vec<u8>>,
     moved_by: Option<[u8; 12]>,
     connections: Vec<(ConnectionId, SocketAddr, Stage)>,
-    /// Where it was made from: quotas go by it.
+    /// The client address at creation, which quotas use.
     address: IpAddr,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Half {
+struct RelayedAddress {
     id: RelayedId,
     local: SocketAddr,
     external: SocketAddr,
@@ -73,15 +73,15 @@ struct Half {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// The Connect request of this transaction waits, sealed by this user, from this client.
+    /// The pending Connect request: transaction, user, client.
     Connecting([u8; 12], usize, Client),
     Pending(u64),
     Bound,
 }
 
-/// What a request gets.
+/// The result of a request.
 enum Verdict {
-    /// The answer, in which a new ticket may be whatever it is.
+    /// The response, with any new ticket.
     Answered(Answer),
     /// Nothing yet.
     Silent,
@@ -105,7 +105,7 @@ impl Naive {
         }
     }
 
-    /// Does what the operation should do, and compares.
+    /// Performs the operation on the model and compares the results.
     pub fn step(
         &mut self,
         operation: &Operation,
@@ -115,7 +115,7 @@ impl Naive {
     ) -> Judged {
         self.now = world.now.0;
         (self.started, self.ended, self.hung_up) = (0, Vec::new(), Vec::new());
-        // An answer that waited for a connect, or an indication; everything else is compared on its way.
+        // The response to a pending Connect, or an indication; other messages are compared where they arise.
         match operation {
             Operation::Ask { client, .. } | Operation::Repeat { client, .. } => {
                 self.request(&before[*client], world, seen)?;
@@ -145,7 +145,7 @@ impl Naive {
                 let cold = self.is_cold(&before[*client], *number);
                 let wanted = self.channel_data(&before[*client], *number, *length);
                 let forgotten = Forward::Discarded(Discard::NoChannel);
-                // When a channel that has cooled off is forgotten shows in why its data is dropped, and nowhere else.
+                // The time at which an expired channel is removed shows only in the reason for which its data is dropped.
                 let wanted = if cold && seen.onward == Some(forgotten) {
                     forgotten
                 } else {
@@ -183,7 +183,7 @@ impl Naive {
         self.compare_state(world)
     }
 
-    // ---- what is compared ----
+    // ---- comparison ----
 
     fn compare_onward(&self, seen: &Seen, wanted: Forward) -> Judged {
         same!(seen.onward, Some(wanted), "onward");
@@ -219,19 +219,19 @@ impl Naive {
         Ok(())
     }
 
-    /// Connect requests whose allocation ended are told before anything else is; what else is said.
+    /// Checks the responses to Connect requests whose allocation ended, which come first; returns the other messages.
     fn after_refusals<'a>(
         &mut self,
         world: &World,
         seen: &'a Seen,
     ) -> Judged<&'a [(Client, Vec<u8>)]> {
         let refused = std::mem::take(&mut self.refused);
-        let told = seen
+        let messages = seen
             .sent
             .split_at_checked(refused.len())
             .ok_or("a Connect is left without an answer")?;
         for (transaction, user, client) in refused {
-            let message = told
+            let message = messages
                 .0
                 .iter()
                 .find(|(_, octets)| octets.get(8..20) == Some(&transaction));
@@ -244,7 +244,7 @@ impl Naive {
                 "answer to a Connect whose allocation ended"
             );
         }
-        Ok(told.1)
+        Ok(messages.1)
     }
 
     fn compare_state(&mut self, world: &World) -> Judged {
@@ -266,10 +266,13 @@ impl Naive {
             .iter()
             .map(|socket| (socket.id, socket.local))
             .collect();
-        let mut halves: Vec<_> = self.halves().map(|half| (half.id, half.local)).collect();
+        let mut relayed_addresses: Vec<_> = self
+            .relayed_addresses()
+            .map(|relayed| (relayed.id, relayed.local))
+            .collect();
         bound.sort();
-        halves.sort();
-        same!(bound, halves, "bound sockets");
+        relayed_addresses.sort();
+        same!(bound, relayed_addresses, "bound sockets");
         for client in &world.clients {
             same!(
                 world.server.has_allocation(&client.five_tuple),
@@ -277,7 +280,7 @@ impl Naive {
                 "{client:?} has one"
             );
         }
-        // A reservation that ran out may be found out later, but stands in nobody's way.
+        // An expired reservation may be removed later, but no longer blocks its port.
         let lapsed = self
             .reservations
             .iter()
@@ -285,7 +288,7 @@ impl Naive {
             .count() as u64;
         let held = self.reservations.len() as u64 - lapsed;
         let taken = world.shared.ports.taken();
-        let wanted = halves.len() as u64 + held;
+        let wanted = relayed_addresses.len() as u64 + held;
         if !(wanted..=wanted + lapsed).contains(&taken) {
             return Err(format!(
                 "ports taken: the server says {taken}, the model {wanted} and {lapsed} lapsed"
@@ -303,7 +306,7 @@ impl Naive {
         self.compare_counters(world)
     }
 
-    /// What an offload knows of channels is what the model knows.
+    /// The routes of an offload must be the channels of the model.
     fn compare_routes(&self, world: &World) -> Judged {
         let mut wanted = Vec::new();
         for allocation in self
@@ -312,15 +315,16 @@ impl Naive {
             .filter(|allocation| !allocation.away)
         {
             for &(number, peer, _) in &allocation.channels {
-                let (Some(ends), Some(half)) =
-                    (self.channel_ends(allocation, number), allocation.half(peer))
-                else {
+                let (Some(ends), Some(relayed)) = (
+                    self.channel_ends(allocation, number),
+                    allocation.relayed(peer),
+                ) else {
                     continue;
                 };
                 wanted.push((
                     format!(
                         "{:?} {number:x} {} {peer}",
-                        allocation.client.five_tuple, half.local
+                        allocation.client.five_tuple, relayed.local
                     ),
                     ends,
                 ));
@@ -339,7 +343,7 @@ impl Naive {
             .collect();
         wanted.sort();
         known.sort();
-        same!(known, wanted, "routes told to an offload");
+        same!(known, wanted, "routes of an offload");
         Ok(())
     }
 
@@ -355,15 +359,15 @@ impl Naive {
         Ok(())
     }
 
-    // ---- finding things ----
+    // ---- lookups ----
 
-    fn halves(&self) -> impl Iterator<Item = &Half> {
+    fn relayed_addresses(&self) -> impl Iterator<Item = &RelayedAddress> {
         self.allocations
             .iter()
-            .flat_map(|allocation| &allocation.halves)
+            .flat_map(|allocation| &allocation.relayed_addresses)
     }
 
-    /// The allocation that a five-tuple stands for.
+    /// The allocation of a five-tuple.
     fn of(&self, five_tuple: &FiveTuple) -> Option<usize> {
         self.allocations.iter().position(|a| {
             let here = a.client.five_tuple == *five_tuple && !a.away;
@@ -373,25 +377,25 @@ impl Naive {
         })
     }
 
-    /// Which allocation a relayed transport address is of, and its half.
-    fn of_half(&self, id: RelayedId) -> Option<(usize, Half)> {
+    /// The allocation of a relayed transport address, and the entry of that address.
+    fn of_half(&self, id: RelayedId) -> Option<(usize, RelayedAddress)> {
         let mut all = self.allocations.iter().enumerate();
         all.find_map(|(at, a)| {
-            a.halves
+            a.relayed_addresses
                 .iter()
-                .find(|half| half.id == id)
-                .map(|half| (at, *half))
+                .find(|relayed| relayed.id == id)
+                .map(|relayed| (at, *relayed))
         })
     }
 
-    /// The live relayed address behind what clients call `external`, of allocations that relay the same.
-    fn live(&self, external: SocketAddr, tcp: bool) -> Option<Half> {
+    /// The live relayed address with this external address, of allocations with the same protocol.
+    fn live(&self, external: SocketAddr, tcp: bool) -> Option<RelayedAddress> {
         let same = self
             .allocations
             .iter()
             .filter(|allocation| allocation.tcp == tcp);
-        same.flat_map(|allocation| &allocation.halves)
-            .find(|half| half.external == external)
+        same.flat_map(|allocation| &allocation.relayed_addresses)
+            .find(|relayed| relayed.external == external)
             .copied()
     }
 
@@ -406,7 +410,7 @@ impl Naive {
         peer.port() == 3478
     }
 
-    /// Whether the operator's rules permit an address.
+    /// Returns true if the policy permits an address.
     fn permits(&self, address: IpAddr) -> bool {
         let text = address.to_string();
         let special =
@@ -414,18 +418,18 @@ impl Naive {
         (self.setting.own && text == "192.0.2.1") || !special
     }
 
-    /// What clients call whoever sent a datagram from `source`.
+    /// The address by which clients know the source of a datagram.
     fn known_as(&self, source: SocketAddr) -> SocketAddr {
-        self.halves()
-            .find(|half| half.local == source)
-            .map_or(source, |half| half.external)
+        self.relayed_addresses()
+            .find(|relayed| relayed.local == source)
+            .map_or(source, |relayed| relayed.external)
     }
 
-    /// Until when a channel carries: the earliest of channel, permission and allocation. `None` when it does not.
+    /// The earliest expiry of channel, permission and allocation; `None` if the channel relays nothing now.
     fn channel_ends(&self, allocation: &Allocation, number: u16) -> Option<u64> {
         let (_, peer, ends) = allocation.channels.iter().find(|(n, ..)| *n == number)?;
         let (_, permitted, _) = allocation.permission(peer.ip(), self.now)?;
-        let ends = *ends.min(&permitted).min(&allocation.half(*peer)?.ends);
+        let ends = *ends.min(&permitted).min(&allocation.relayed(*peer)?.ends);
         (self.now < ends).then_some(ends)
     }
 
@@ -436,11 +440,13 @@ impl Naive {
             .any(|(_, port, until)| *port == local && self.now < *until);
         RANGE.contains(&local.port())
             && !reserved
-            && !self.halves().any(|half| half.local == local)
+            && !self
+                .relayed_addresses()
+                .any(|relayed| relayed.local == local)
             && !besides.contains(&local)
     }
 
-    /// Whether a port is what was wished for, and free; and the one above it, where that is wished for too.
+    /// Returns true if a port is free and fits the request, and the next one too if it is to be reserved.
     fn suits(&self, local: SocketAddr, even: Option<bool>, besides: &[SocketAddr]) -> bool {
         let above = SocketAddr::new(local.ip(), local.port() + 1);
         self.is_free(local, besides)
@@ -469,7 +475,7 @@ impl Naive {
         else {
             return Forward::Discarded(Discard::NoAllocation);
         };
-        let Some(half) = self.allocations[at].half(peer).copied() else {
+        let Some(relayed) = self.allocations[at].relayed(peer).copied() else {
             return Forward::Discarded(Discard::PeerFamily);
         };
         let Some((.., relayed_only)) = self.allocations[at].permission(peer.ip(), self.now) else {
@@ -483,7 +489,7 @@ impl Naive {
         let heeded =
             five_tuple.transport.is_stream() || (five_tuple.client.is_ipv4() && peer.is_ipv4());
         self.to_peer(
-            half,
+            relayed,
             peer,
             relayed_only,
             start,
@@ -509,15 +515,17 @@ impl Naive {
         if self.channel_ends(allocation, number).is_none() {
             return Forward::Discarded(Discard::NoPermission);
         }
-        let half = *allocation.half(peer).expect("channels go with their half");
+        let relayed = *allocation
+            .relayed(peer)
+            .expect("channels go with their relayed");
         let (.., relayed_only) = allocation
             .permission(peer.ip(), self.now)
             .expect("or the channel had ended");
         self.arrive_if_arriving(at, &client.five_tuple);
-        self.to_peer(half, peer, relayed_only, 4, 4 + length, false)
+        self.to_peer(relayed, peer, relayed_only, 4, 4 + length, false)
     }
 
-    /// Whether a channel was bound so long ago that it may be forgotten.
+    /// Returns true if an expired channel may be removed.
     fn is_cold(&self, client: &Client, number: u16) -> bool {
         let channels = self
             .of(&client.five_tuple)
@@ -530,7 +538,7 @@ impl Naive {
 
     fn to_peer(
         &self,
-        from: Half,
+        from: RelayedAddress,
         to: SocketAddr,
         relayed_only: bool,
         start: usize,
@@ -548,7 +556,7 @@ impl Naive {
             return outside(to);
         }
         match self.live(to, false) {
-            Some(half) => self.to_client(half.id, from.external, start, end),
+            Some(relayed) => self.to_client(relayed.id, from.external, start, end),
             None if relayed_only || Naive::is_listener(to) => {
                 Forward::Discarded(Discard::PeerRefused)
             }
@@ -557,15 +565,15 @@ impl Naive {
     }
 
     fn to_client(&self, at: RelayedId, peer: SocketAddr, start: usize, end: usize) -> Forward {
-        let Some((index, half)) = self.of_half(at) else {
+        let Some((index, relayed)) = self.of_half(at) else {
             return Forward::Discarded(Discard::NoRelayed);
         };
         let allocation = &self.allocations[index];
         if !self.admits(allocation, peer) || allocation.away {
             return Forward::Discarded(Discard::NoPermission);
         }
-        // A channel is its peer's family's: what no socket can receive, a datagram of another, finds none.
-        let bound = |bound: SocketAddr| bound == peer && bound.is_ipv4() == half.local.is_ipv4();
+        // A channel belongs to the family of its peer, so a datagram of the other family finds none.
+        let bound = |bound: SocketAddr| bound == peer && bound.is_ipv4() == relayed.local.is_ipv4();
         let channel = allocation
             .channels
             .iter()
@@ -589,21 +597,22 @@ impl Naive {
     }
 
     fn peer_error(&self, socket: RelayedId, peer: SocketAddr, icmp: Icmp, seen: &Seen) -> Judged {
-        let told = if peer.is_ipv4() {
+        let reported = if peer.is_ipv4() {
             [3, 11].contains(&icmp.kind)
         } else {
             (1..=3).contains(&icmp.kind)
         };
         let peer = self.known_as(peer);
         let at = self.of_half(socket).map(|(at, _)| &self.allocations[at]);
-        let at = at.filter(|allocation| told && !allocation.away && self.admits(allocation, peer));
+        let at =
+            at.filter(|allocation| reported && !allocation.away && self.admits(allocation, peer));
         let to: Vec<_> = seen.sent.iter().map(|(to, _)| *to).collect();
         same!(
             to,
             at.map(|allocation| allocation.client)
                 .into_iter()
                 .collect::<Vec<_>>(),
-            "told of an ICMP error"
+            "the indication of an ICMP error"
         );
         if let Some((_, octets)) = seen.sent.first() {
             same!(
@@ -621,18 +630,22 @@ impl Naive {
         let now = self.now;
         let mut over: Vec<(u64, usize)> = Vec::new();
         for (at, allocation) in self.allocations.iter_mut().enumerate() {
-            if allocation.halves.iter().all(|half| half.ends <= now) {
+            if allocation
+                .relayed_addresses
+                .iter()
+                .all(|relayed| relayed.ends <= now)
+            {
                 over.push((allocation.serial, at));
                 continue;
             }
-            let gone: Vec<Half> = allocation
-                .halves
+            let gone: Vec<RelayedAddress> = allocation
+                .relayed_addresses
                 .iter()
-                .filter(|half| half.ends <= now)
+                .filter(|relayed| relayed.ends <= now)
                 .copied()
                 .collect();
             gone.iter()
-                .for_each(|half| allocation.lose(half.local.is_ipv4()));
+                .for_each(|relayed| allocation.lose(relayed.local.is_ipv4()));
             for (id, _, stage) in &allocation.connections {
                 if matches!(stage, Stage::Pending(until) if *until <= now) {
                     self.hung_up.push(*id);
@@ -733,7 +746,7 @@ impl Naive {
         }
     }
 
-    /// Compares, and learns the ticket that came with it.
+    /// Compares, and records the ticket of the response.
     fn compare_answer(&mut self, got: Answer, wanted: Answer) -> Judged {
         if let (Some(learned), Some(serial)) = (&got.ticket, wanted.learns) {
             if self.tickets.iter().any(|(ticket, _)| ticket == learned) {
@@ -857,7 +870,7 @@ impl Naive {
             user: sealed.user,
             transaction: sealed.transaction,
             tcp,
-            halves: Vec::new(),
+            relayed_addresses: Vec::new(),
             failed: None,
             token: None,
             permissions: Vec::new(),
@@ -876,7 +889,7 @@ impl Naive {
             return refused(508);
         }
         if *even == Some(true) {
-            let port = made.halves[0].local;
+            let port = made.relayed_addresses[0].local;
             let Some(token) = Answer::token(seen) else {
                 return Err("no token for the port reserved".into());
             };
@@ -895,7 +908,7 @@ impl Naive {
         Ok(Verdict::Answered(answer))
     }
 
-    /// What an Allocate request asks for, TCP or not and which families (4, 6), or its error. RFC 8656 §7.2.
+    /// The protocol and families (4, 6) of an Allocate request, or its error (RFC 8656 §7.2).
     fn wanted(&self, ask: &Ask, stream: bool) -> Result<(bool, Vec<u8>), u16> {
         let Ask::Allocate {
             transport,
@@ -947,7 +960,7 @@ impl Naive {
         if full { Err(486) } else { Ok(()) }
     }
 
-    /// Follows the binds of an Allocate request; whether a socket came of it.
+    /// Follows the binds of an Allocate request; returns true if a socket was bound.
     fn bind(
         &mut self,
         made: &mut Allocation,
@@ -965,7 +978,7 @@ impl Naive {
                 .find(|ip| ip.is_ipv4() == (family == 4))
         };
         let mut claimed: Vec<SocketAddr> = Vec::new();
-        // What is to be bound: where, if that is known already.
+        // The binds to perform, with the address if it is already known.
         let mut expected: VecDeque<(IpAddr, Option<SocketAddr>)> = VecDeque::new();
         for &family in families {
             match (reserved, address(family)) {
@@ -977,7 +990,7 @@ impl Naive {
                 (None, Some(_)) => made.failed = Some((if family == 4 { 1 } else { 2 }, 508)),
             }
         }
-        // The first binds are claimed all at once, before any is tried.
+        // The ports of the first binds are claimed together, before any is tried.
         let at_first = expected.len();
         let mut tries = 0;
         for (at, bind) in binds.iter().enumerate() {
@@ -997,7 +1010,7 @@ impl Naive {
                 claim(&mut claimed, bind.local, even);
             }
             match bind.outcome {
-                Ok(()) => made.halves.push(Half {
+                Ok(()) => made.relayed_addresses.push(RelayedAddress {
                     id: bind.id,
                     local: bind.local,
                     external: self.external(bind.local),
@@ -1007,7 +1020,7 @@ impl Naive {
                     tries += usize::from(error == BindError::InUse);
                     let again =
                         error == BindError::InUse && reserved.is_none() && tries < MOST_TRIES;
-                    // The first of another family is claimed by then, though it comes later.
+                    // The first port of the other family is already claimed, although its bind comes later.
                     let mut all = claimed.clone();
                     for other in binds.get(at + 1..at_first).unwrap_or_default() {
                         claim(&mut all, other.local, even);
@@ -1031,8 +1044,9 @@ impl Naive {
             }
         }
         same!(expected.len(), 0, "binds that are missing");
-        made.halves.sort_by_key(|half| !half.local.is_ipv4());
-        Ok(!made.halves.is_empty())
+        made.relayed_addresses
+            .sort_by_key(|relayed| !relayed.local.is_ipv4());
+        Ok(!made.relayed_addresses.is_empty())
     }
 
     fn external(&self, local: SocketAddr) -> SocketAddr {
@@ -1048,15 +1062,19 @@ impl Naive {
     fn success(&self, at: usize) -> Answer {
         let allocation = &self.allocations[at];
         let ends = allocation
-            .halves
+            .relayed_addresses
             .iter()
-            .map(|half| half.ends)
+            .map(|relayed| relayed.ends)
             .min()
-            .expect("a half");
+            .expect("a relayed");
         Answer {
-            relayed: allocation.halves.iter().map(|half| half.external).collect(),
+            relayed: allocation
+                .relayed_addresses
+                .iter()
+                .map(|relayed| relayed.external)
+                .collect(),
             failed: allocation.failed,
-            // In whole seconds, of which a started one counts; less than a millisecond does not.
+            // Whole seconds, rounded up, but for less than a millisecond.
             lifetime: Some(((ends - self.now) / MILLISECOND).div_ceil(1000) as u32),
             token: allocation.token,
             ticket: allocation.ticket.clone(),
@@ -1073,10 +1091,11 @@ impl Naive {
     ) -> Result<Answer, u16> {
         self.may_refresh(at, family)?;
         let allocation = &mut self.allocations[at];
-        let applies =
-            |half: &Half| family.is_none_or(|family| half.local.is_ipv4() == (family == 1));
+        let applies = |relayed: &RelayedAddress| {
+            family.is_none_or(|family| relayed.local.is_ipv4() == (family == 1))
+        };
         if lifetime == Some(0) {
-            if allocation.halves.iter().all(applies) {
+            if allocation.relayed_addresses.iter().all(applies) {
                 let serial = allocation.serial;
                 self.end(serial, EndReason::Deleted);
             } else {
@@ -1088,8 +1107,12 @@ impl Naive {
             });
         }
         let seconds = granted(lifetime);
-        for half in allocation.halves.iter_mut().filter(|half| applies(half)) {
-            half.ends = self.now + seconds * SECOND;
+        for relayed in allocation
+            .relayed_addresses
+            .iter_mut()
+            .filter(|relayed| applies(relayed))
+        {
+            relayed.ends = self.now + seconds * SECOND;
         }
         Ok(Answer {
             lifetime: Some(seconds as u32),
@@ -1101,7 +1124,7 @@ impl Naive {
         let is_there = |family: u8| {
             (1..=2).contains(&family)
                 && self.allocations[at]
-                    .halves
+                    .relayed_addresses
                     .iter()
                     .any(|h| h.local.is_ipv4() == (family == 1))
         };
@@ -1151,7 +1174,7 @@ impl Naive {
         if existing.is_some_and(|other| other != at) {
             return Err(437);
         }
-        // All of it, or nothing.
+        // All or none.
         self.may_refresh(at, family)?;
         let allocation = &mut self.allocations[at];
         let serial = allocation.serial;
@@ -1172,7 +1195,7 @@ impl Naive {
         Ok(answer)
     }
 
-    /// Whether a peer may be reached, and whether only because a relayed address lives there.
+    /// Whether a peer is permitted, and whether only because a live relayed address is there.
     fn reach(&self, peer: SocketAddr, tcp: bool) -> Result<bool, u16> {
         if Naive::is_listener(peer) {
             return Err(403);
@@ -1187,7 +1210,7 @@ impl Naive {
     fn create_permission(&mut self, at: usize, peers: &[SocketAddr]) -> Result<Answer, u16> {
         let mut wanted = Vec::new();
         for &peer in peers {
-            self.allocations[at].half(peer).ok_or(443_u16)?;
+            self.allocations[at].relayed(peer).ok_or(443_u16)?;
             wanted.push((peer.ip(), self.reach(peer, self.allocations[at].tcp)?));
         }
         if wanted.is_empty() {
@@ -1239,7 +1262,7 @@ impl Naive {
         if allocation.tcp || conflict {
             return Err(400);
         }
-        allocation.half(peer).ok_or(443_u16)?;
+        allocation.relayed(peer).ok_or(443_u16)?;
         let relayed_only = self.reach(peer, false)?;
         let channels = &mut self.allocations[at].channels;
         let known = channels.iter_mut().find(|(n, ..)| *n == number);
@@ -1254,7 +1277,7 @@ impl Naive {
         Ok(Answer::default())
     }
 
-    // ---- TCP relays ----
+    // ---- TCP allocations ----
 
     fn connect(
         &mut self,
@@ -1278,7 +1301,7 @@ impl Naive {
                 return Ok(Verdict::Silent);
             }
             Some(_) => Some(446),
-            None if allocation.half(peer).is_none() => Some(443),
+            None if allocation.relayed(peer).is_none() => Some(443),
             None if self.reach(peer, true).is_err() => Some(403),
             None if allocation.connections.len() >= limits().connections => Some(508),
             None => None,
@@ -1288,8 +1311,8 @@ impl Naive {
             return Ok(Verdict::Answered(Answer::error(code)));
         }
         let wanted: Vec<_> = allocation
-            .half(peer)
-            .map(|half| (half.local, peer))
+            .relayed(peer)
+            .map(|relayed| (relayed.local, peer))
             .into_iter()
             .collect();
         let got: Vec<_> = seen
@@ -1365,7 +1388,7 @@ impl Naive {
             same!(
                 seen.sent[0].0,
                 self.allocations[at].client,
-                "who is told of a connection"
+                "the client that gets the indication"
             );
             same!(
                 Answer::read_indication(&seen.sent[0].1)?,
@@ -1409,10 +1432,10 @@ impl Naive {
 }
 
 impl Allocation {
-    fn half(&self, peer: SocketAddr) -> Option<&Half> {
-        self.halves
+    fn relayed(&self, peer: SocketAddr) -> Option<&RelayedAddress> {
+        self.relayed_addresses
             .iter()
-            .find(|half| half.local.is_ipv4() == peer.is_ipv4())
+            .find(|relayed| relayed.local.is_ipv4() == peer.is_ipv4())
     }
 
     fn permission(&self, address: IpAddr, now: u64) -> Option<(IpAddr, u64, bool)> {
@@ -1422,9 +1445,10 @@ impl Allocation {
             .copied()
     }
 
-    /// Loses a half, and all that goes with it.
+    /// Removes a relayed address with its permissions and channels.
     fn lose(&mut self, v4: bool) {
-        self.halves.retain(|half| half.local.is_ipv4() != v4);
+        self.relayed_addresses
+            .retain(|relayed| relayed.local.is_ipv4() != v4);
         self.permissions
             .retain(|(address, ..)| address.is_ipv4() != v4);
         self.channels.retain(|(_, peer, _)| peer.is_ipv4() != v4);
@@ -1438,7 +1462,7 @@ impl Allocation {
     }
 }
 
-/// As much of a Connect request as its answer shows.
+/// The parts of a Connect request that its response depends on.
 fn connect_of(transaction: [u8; 12], user: usize) -> Sealed {
     let peer = "0.0.0.0:0".parse().expect("an address");
     Sealed {
@@ -1450,7 +1474,7 @@ fn connect_of(transaction: [u8; 12], user: usize) -> Sealed {
     }
 }
 
-/// What a request for a lifetime gets, in seconds: from the default to the maximum.
+/// The granted lifetime in seconds: from the default to the maximum.
 fn granted(lifetime: Option<u32>) -> u64 {
     u64::from(lifetime.unwrap_or(600)).clamp(600, 3600)
 }
@@ -1470,7 +1494,7 @@ fn release(claimed: &mut Vec<SocketAddr>, local: SocketAddr, even: Option<bool>)
     });
 }
 
-/// How often an Allocate request's binds may find their port in use.
+/// The number of binds of an Allocate request that may fail because the port is in use.
 const MOST_TRIES: usize = 32;
-/// In nanoseconds.
+/// Nanoseconds.
 const MILLISECOND: u64 = 1_000_000;

@@ -1,4 +1,4 @@
-//! What may happen to a server: an alphabet that random octets are read in, and how requests of it are written.
+//! Operations on a server, decoded from random octets, and the encoding of their requests.
 
 use hairpin::turn::{BindError, Client, ConnectionId, FiveTuple, Icmp, Link, RelayedId, Transport};
 use hairpin::wire::integrity::Key;
@@ -6,20 +6,19 @@ use hairpin::wire::registry::PasswordAlgorithm;
 use hairpin::wire::{AttributeType, Class, Method, Writer, attribute};
 use std::net::SocketAddr;
 
-/// Octets that one operation is read from.
+/// Octets that one operation is decoded from.
 pub const OCTETS: usize = 8;
 
-/// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
-    /// A sealed request, and what becomes of the binds that it causes.
+    /// An authenticated request, and the outcomes of its binds.
     Ask {
         client: usize,
         user: usize,
         ask: Ask,
         binds: Binds,
     },
-    /// The client's last request once more, octet for octet.
+    /// A retransmission of the client's last request.
     Repeat { client: usize, binds: Binds },
     /// A request without credentials.
     Unsealed { client: usize },
@@ -48,9 +47,9 @@ pub enum Operation {
         peer: SocketAddr,
         icmp: Icmp,
     },
-    /// A client's connection closes, and the next packet from there comes over a new one.
+    /// A client's connection closes; its next packet uses a new one.
     Gone { client: usize },
-    /// How a connect went.
+    /// The outcome of a connection attempt.
     Connected {
         connection: ConnectionId,
         succeeded: bool,
@@ -59,13 +58,12 @@ pub enum Operation {
     Accepted { socket: RelayedId, peer: SocketAddr },
     /// A data connection closes.
     Closed { connection: ConnectionId },
-    /// Time passes until then.
+    /// The clock advances to this time.
     Pass { until: u64 },
-    /// Octets that mean nothing in particular. Only the fuzzer sends them.
+    /// Arbitrary octets, sent by the fuzzer only.
     Raw { client: usize, octets: Vec<u8> },
 }
 
-/// What a request asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
     Allocate {
@@ -98,7 +96,7 @@ pub enum Ask {
     },
 }
 
-/// What becomes of the binds of one request: two bits each, the last pair over and over.
+/// The outcomes of the binds of one request, two bits each; the last pair repeats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Binds(pub u8);
 
@@ -115,7 +113,7 @@ impl Binds {
     }
 }
 
-/// The clients there are: three hosts, every transport, both families.
+/// The clients: three hosts, every transport, both families.
 pub fn clients() -> [Client; 8] {
     let client = |address: &str, transport: Transport, link: u64| {
         let client: SocketAddr = address.parse().unwrap();
@@ -145,9 +143,8 @@ pub fn clients() -> [Client; 8] {
     ]
 }
 
-/// The users there are, by number.
+/// The users, by number.
 pub const USERS: [&str; 2] = ["ann", "bob"];
-/// Their realm.
 pub const REALM: &str = "hairpin";
 
 /// A user's key.
@@ -168,7 +165,7 @@ impl Ask {
         }
     }
 
-    /// The sealed request.
+    /// The authenticated request.
     pub fn write(&self, transaction: &[u8; 12], user: usize, key: &Key, nonce: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out, Class::Request, self.method(), transaction);

@@ -1,4 +1,4 @@
-//! The fuzz targets' corpora, through the same functions, without a fuzzer.
+//! Runs the corpora of the fuzz targets through the same functions, without a fuzzer.
 
 use super::bodies;
 use std::fs;
@@ -56,7 +56,7 @@ fn replay(target: &str, body: fn(&[u8])) {
     );
     for file in files {
         let octets = fs::read(&file).unwrap();
-        // Named before it runs, so that a failure says which.
+        // Printed before it runs, so that a failure shows it.
         println!("{}", file.display());
         body(&octets);
     }

@@ -1,4 +1,4 @@
-//! A server, the time, and everything around it: sockets, connections, clients that remember what they were told.
+//! A server in virtual time with its environment: sockets, connections, and clients with their nonces, tokens and tickets.
 
 use super::operation::{Ask, Binds, OCTETS, Operation, REALM, USERS, clients, key, send};
 use hairpin::turn::effect::ChannelPath;
@@ -15,21 +15,21 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an operator may decide that matters here.
+/// The options of the policy that the model covers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setting {
-    /// Whether the IPv4 relay address is behind a 1:1 NAT.
+    /// The IPv4 relay address is behind a 1:1 NAT.
     pub nat: bool,
-    /// Whether there is an IPv6 relay address.
+    /// There is an IPv6 relay address.
     pub v6: bool,
-    /// Whether clients may move.
+    /// Mobility (RFC 8016) is on.
     pub mobility: bool,
-    /// Whether peers on the server's own address are permitted, whatever is there.
+    /// Peers on the server's own address are permitted.
     pub own: bool,
 }
 
 impl Setting {
-    /// The setting that an octet stands for.
+    /// Decodes the options from an octet.
     pub fn of(octet: u8) -> Setting {
         Setting {
             nat: octet & 1 != 0,
@@ -39,7 +39,7 @@ impl Setting {
         }
     }
 
-    /// Where relay sockets bind, and what clients are told.
+    /// Local and external relay addresses.
     pub fn relays(self) -> Vec<RelayAddress> {
         let relay = |local: &str, external: &str| RelayAddress {
             local: local.parse().unwrap(),
@@ -58,7 +58,7 @@ impl Setting {
     }
 }
 
-/// Few, so that every edge is met.
+/// Small, so that every limit is reached.
 pub fn limits() -> Limits {
     Limits {
         allocations: 6,
@@ -71,7 +71,7 @@ pub fn limits() -> Limits {
     }
 }
 
-/// A range so small that it is often used up; it starts odd.
+/// A range that is often exhausted; it starts with an odd port.
 pub const RANGE: RangeInclusive<u16> = 50_001..=50_008;
 
 /// One relay socket.
@@ -82,7 +82,7 @@ pub struct Socket {
     pub tcp: bool,
 }
 
-/// A bind, and what became of it.
+/// A bind and its outcome.
 pub struct Bind {
     pub id: RelayedId,
     pub local: SocketAddr,
@@ -90,7 +90,7 @@ pub struct Bind {
     pub outcome: Result<(), BindError>,
 }
 
-/// A request as it was sent.
+/// A sent request.
 #[derive(Clone)]
 pub struct Sealed {
     pub octets: Vec<u8>,
@@ -101,10 +101,10 @@ pub struct Sealed {
     pub nonce_of: u64,
 }
 
-/// What one operation brought about.
+/// The results of one operation.
 #[derive(Default)]
 pub struct Seen {
-    /// The request, where there was one.
+    /// The request, if the operation was one.
     pub request: Option<Sealed>,
     pub onward: Option<Forward>,
     pub accepted: Option<ConnectionId>,
@@ -117,14 +117,13 @@ pub struct Seen {
     pub ended: Vec<EndReason>,
 }
 
-/// What a client remembers.
+/// The state of a client.
 #[derive(Default)]
 struct Memory {
     nonce: Option<(Vec<u8>, u64)>,
     last: Option<Sealed>,
 }
 
-/// All of it.
 pub struct World {
     pub server: Server,
     pub shared: Arc<Shared>,
@@ -132,7 +131,7 @@ pub struct World {
     pub now: Instant,
     pub clients: [Client; 8],
     pub sockets: Vec<Socket>,
-    /// Channels as an offload would know them.
+    /// Channels as an offload knows them, by `Route` and `Unroute`.
     pub routes: Vec<(ChannelPath, Instant)>,
     pub faults: Vec<String>,
     memories: [Memory; 8],
@@ -145,13 +144,13 @@ pub struct World {
     links: u64,
 }
 
-/// What all servers of one setting share.
+/// The shared state of all servers with one set of options.
 pub fn shared(setting: Setting) -> Arc<Shared> {
     let addresses: Vec<IpAddr> = setting.relays().iter().map(|relay| relay.local).collect();
     Arc::new(Shared::new(Ports::new(addresses, RANGE), [7; 32], 0))
 }
 
-/// The policy of a setting.
+/// The policy for a set of options.
 pub fn policy(setting: Setting) -> Arc<Policy> {
     let mut realm = Realm::new(REALM);
     for user in USERS {
@@ -205,7 +204,7 @@ impl World {
         }
     }
 
-    /// What clients are told of a socket's address.
+    /// The external address of a socket.
     pub fn external(&self, local: SocketAddr) -> SocketAddr {
         let relay = self
             .setting
@@ -221,7 +220,7 @@ impl World {
         &self.keys[user]
     }
 
-    /// Reads an operation. What it is about, of all that there is, is chosen by the octets.
+    /// Decodes an operation; its octets select among the existing clients, peers, channels and tickets.
     pub fn read(&self, octets: [u8; OCTETS]) -> Operation {
         let [kind, who, a, b, c, d, e, f] = octets;
         let client = usize::from(who & 7);
@@ -339,7 +338,7 @@ impl World {
         }
     }
 
-    /// Data that is likely to get through: a channel or a permission that somebody was granted.
+    /// Data that is likely to be relayed: on an existing channel or permission.
     fn read_data(&self, client: usize, a: u8, b: u8) -> Operation {
         match pick(&self.routes, a) {
             Some((path, _)) if b & 1 == 0 => {
@@ -414,7 +413,7 @@ impl World {
     }
 
     fn ticket(&self, octet: u8) -> Vec<u8> {
-        // The newest are the likeliest to be good.
+        // The newest are most likely to be valid.
         let back = usize::from(octet) % 5;
         match self.tickets.len().checked_sub(1 + back) {
             Some(at) if octet < 0xf8 => self.tickets[at].clone(),
@@ -449,11 +448,11 @@ impl World {
                 .copied()
                 .unwrap_or(now + 300 * SECOND),
         };
-        // One step before a boundary is as interesting as the boundary.
+        // One step before a boundary and the boundary itself.
         at.saturating_sub(u64::from(a & 0x40 != 0)).max(now)
     }
 
-    /// Lets it happen.
+    /// Performs an operation.
     pub fn perform(&mut self, operation: &Operation) -> Seen {
         let mut seen = Seen::default();
         let mut binds = Binds(0);
@@ -614,7 +613,7 @@ impl World {
                     if outcome.is_ok() {
                         self.sockets.push(Socket { id, local, tcp });
                     }
-                    // All that is queued was taken before: what `bound` adds comes behind it.
+                    // The queued effects were taken before, so those of `bound` come after them.
                     self.server.bound(self.now, id, outcome);
                     let mut more = Vec::new();
                     self.server.take_effects(&mut more);
@@ -650,7 +649,7 @@ impl World {
         }
     }
 
-    /// What clients, and whoever writes this test, learn from what was seen.
+    /// Records nonces, tokens, tickets and connection ids from the messages.
     fn remember(&mut self, operation: &Operation, seen: &Seen) {
         if let Operation::Ask { client, .. }
         | Operation::Repeat { client, .. }
@@ -697,7 +696,7 @@ impl World {
         }
     }
 
-    /// Ends everything, waits for reservations, and tells whether anything is left.
+    /// Deletes everything and waits for reservations; nothing may be left.
     pub fn close(&mut self) -> Result<(), String> {
         self.server.end_all(self.now, EndReason::Stopped);
         self.settle(&mut Seen::default(), Binds(0));
@@ -773,5 +772,5 @@ const PEERS: [&str; 9] = [
     "10.9.9.9:9000",
     "192.0.2.1:3478",
 ];
-/// In nanoseconds.
+/// Nanoseconds.
 pub const SECOND: u64 = 1_000_000_000;

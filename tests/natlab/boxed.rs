@@ -1,4 +1,4 @@
-//! A private world for the whole test binary: it starts itself again with its own mount, network and process tree.
+//! A sandbox for the whole test binary: it starts itself again with its own mount, network and process namespaces.
 //!
 //! Nothing can leak: namespaces are held by file descriptors, programs die with the inner process (number 1 of its tree), and the inner
 //! process dies with the outer one, also when that is killed.
@@ -10,17 +10,17 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-/// Where this process stands.
+/// The position of this process.
 pub enum Boxed {
-    /// Inside: go on and build the lab.
+    /// Inside the sandbox: build the lab.
     Inside,
     /// Outside, and the inner process has ended with this code.
     Ended(ExitCode),
-    /// No box can be made here; the reason, in words.
+    /// No sandbox can be made, for this reason.
     Impossible(String),
 }
 
-/// Starts this binary again inside the box, or says that it already is there.
+/// Starts this binary again inside the sandbox, unless it is already there.
 pub fn enter() -> Boxed {
     if env::var_os(INSIDE).is_some() {
         furnish();
@@ -34,7 +34,7 @@ pub fn enter() -> Boxed {
         return Boxed::Impossible(format!("may not unshare: {}", io::Error::last_os_error()));
     }
     let mut inner = Command::new(env::current_exe().expect("own path"));
-    // Browsers leave their profiles where temporary files go: in the box they are gone with it.
+    // Browsers leave profiles among temporary files; those of the sandbox are removed with it.
     inner
         .args(env::args_os().skip(1))
         .env(INSIDE, "1")
@@ -52,7 +52,7 @@ pub fn enter() -> Boxed {
     Boxed::Ended(ExitCode::from(status.code().map_or(1, |code| code as u8)))
 }
 
-/// A directory of the box alone, in memory, gone with it: for names and browser profiles. It covers one that every system has and nothing here needs.
+/// A directory in memory for host names and browser profiles, removed with the sandbox. It is mounted over an unused directory.
 pub fn room() -> &'static str {
     let own = env::current_exe().expect("own path");
     let free = |place: &&&str| Path::new(place).is_dir() && !own.starts_with(place);
@@ -62,7 +62,7 @@ pub fn room() -> &'static str {
         .expect("an empty directory of the system")
 }
 
-/// Whether `program` can be started.
+/// Returns true if the program can be started.
 pub fn have(program: &str) -> bool {
     Command::new(program)
         .arg("--version")
@@ -73,7 +73,7 @@ pub fn have(program: &str) -> bool {
         .is_ok()
 }
 
-/// What the lab needs and this machine lacks.
+/// The reason why the lab cannot run on this machine, if any.
 fn missing() -> Option<String> {
     // SAFETY: takes nothing, touches nothing, cannot fail.
     if unsafe { libc::geteuid() } != 0 {
@@ -91,7 +91,7 @@ fn missing() -> Option<String> {
     })
 }
 
-/// Makes the new mount and process tree usable: own /proc, own names, no DNS.
+/// Prepares the new namespaces: /proc, host names, no DNS.
 fn furnish() {
     mount(&["--make-rprivate", "/"]);
     mount(&["-t", "proc", "proc", "/proc"]);

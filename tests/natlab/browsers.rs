@@ -92,7 +92,7 @@ pub fn run(report: &mut Report) {
     }
 }
 
-/// Says aloud what is skipped; with CI=true it is a failure.
+/// Reports a skipped group; fails if every test must run.
 fn missing(report: &mut Report, group: &'static str, program: &str) {
     eprintln!("SKIPPED: {group} in the NAT lab: {program} is not installed");
     if must_run_all() {
@@ -102,7 +102,7 @@ fn missing(report: &mut Report, group: &'static str, program: &str) {
     }
 }
 
-/// One pair of Firefoxes, first directly, then where only a relay helps.
+/// Two Firefox browsers, first on a direct path, then on one that needs the relay.
 fn firefoxes(report: &mut Report, lab: &mut Lab, serving: &Serving) {
     if !report.wants(FIREFOX) {
         return;
@@ -128,7 +128,7 @@ fn between_firefoxes(
     pair: &mut [Firefox; 2],
     way: Way,
 ) -> Result<String, String> {
-    lab.count_afresh();
+    lab.reset_counters();
     let before = serving.relayed(lab);
     let url = format!("{PAGE}/?room={}", room());
     for (firefox, state) in pair.iter_mut().zip(["waiting", "connected"]) {
@@ -155,7 +155,7 @@ fn between_firefoxes(
     Ok(way.name().into())
 }
 
-/// A call of two pages, judged by both pages' statistics, the core's counters and the server's metrics.
+/// A call of two pages, checked by the statistics of both, the core's counters and the server's metrics.
 fn between_pages(
     lab: &Lab,
     serving: &Serving,
@@ -163,17 +163,17 @@ fn between_pages(
     way: Way,
     more: &str,
 ) -> Result<String, String> {
-    lab.count_afresh();
+    lab.reset_counters();
     let before = serving.relayed(lab);
     let pages = between(browsers, PAGE, more, None);
     let frames = witnessed_pages(&pages, way)?;
-    // Which end shows the relay is a race; the server knows over what its clients came.
+    // Which end shows the relay is a race; the server's metrics have the clients' transports.
     way.witnessed(frames, lab.carried(), serving.relayed(lab) - before)?;
     pages.into_iter().for_each(Page::close);
     Ok(way.name().into())
 }
 
-/// What two connected pages say, once both have decoded enough: the way that is wanted, and how many frames.
+/// The decoded frames of two connected pages, which must both use the expected path.
 pub fn witnessed_pages(pages: &[Page; 2], way: Way) -> Result<u64, String> {
     let mut frames = 0;
     for page in pages {
@@ -195,7 +195,7 @@ fn page_with_peer(
     browser: &Browser,
     way: Way,
 ) -> Result<String, String> {
-    lab.count_afresh();
+    lab.reset_counters();
     let before = serving.relayed(lab);
     let room = room();
     let page = browser.page(&format!("{PAGE}/?room={room}"));
@@ -214,7 +214,7 @@ fn page_with_peer(
     Ok(way.name().into())
 }
 
-/// The browsers must find the relay by themselves, and go on showing pictures.
+/// The browsers must switch to the relay by themselves and continue to decode frames.
 fn cut_in_mid_call(lab: &Lab, browsers: &[Browser; 2]) -> Result<String, String> {
     let pages = between(browsers, PAGE, "", None);
     for page in &pages {
@@ -243,7 +243,7 @@ fn cut_in_mid_call(lab: &Lab, browsers: &[Browser; 2]) -> Result<String, String>
     Ok("moves from direct to relay".into())
 }
 
-/// Two pages in a room, connected; `script` runs in each before its own.
+/// Two connected pages in one room; `script` runs in each before the page's own scripts.
 pub fn between(browsers: &[Browser; 2], site: &str, more: &str, script: Option<&str>) -> [Page; 2] {
     let url = format!("{site}/?room={}{more}", room());
     let pages = browsers.each_ref().map(|browser| {
@@ -266,7 +266,7 @@ pub fn between(browsers: &[Browser; 2], site: &str, more: &str, script: Option<&
     pages
 }
 
-/// What a page's statistics say of its selected pair.
+/// The path of the selected pair in a page's statistics.
 fn way_of(path: &Value) -> Way {
     match [&path["local"]["type"], &path["remote"]["type"]]
         .iter()
@@ -277,7 +277,7 @@ fn way_of(path: &Value) -> Way {
     }
 }
 
-/// A room that nobody else has used.
+/// A new room name.
 fn room() -> String {
     static ROOMS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     format!(
@@ -289,7 +289,7 @@ fn room() -> String {
 const PAGES: &str = "Chromium with Chromium";
 const MIXED: &str = "Chromium with hairpin peer";
 const FIREFOX: &str = "Firefox with Firefox";
-/// Frames that a page must have decoded.
+/// Frames that a page must decode.
 const ENOUGH: u32 = 15;
 const PAGE: &str = "http://app.test:443";
 const FLAGS: [&str; 3] = [

@@ -1,6 +1,6 @@
-//! Layer 2: `hairpin peer` with `hairpin peer` through a real `hairpin serve`: over the whole matrix of routers, and on special paths.
+//! Layer 2: `hairpin peer` with `hairpin peer` through `hairpin serve`, over the whole matrix of routers and on special paths.
 //!
-//! Every call has three witnesses that do not know of each other: the peers' verdicts, the core router's counters, the server's metrics.
+//! Three independent observers judge each call: the peers' verdicts, the core router's counters, and the server's metrics.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,21 +12,21 @@ use crate::nat::{Nat, Router};
 use crate::report::Report;
 use crate::serving::{Relayed, SIGNAL, Serving, hairpin};
 
-/// How a call should go.
+/// The expected path of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
-    /// From home to home.
+    /// Directly between the homes.
     Direct,
     /// Through the relay, every client over UDP.
     RelayUdp,
     /// Through the relay, at least one client over TCP or TLS.
     RelayStream,
-    /// Not at all.
+    /// No connection.
     Nowhere,
 }
 
-/// What one peer said.
-pub struct Said {
+/// The output of one peer.
+pub struct Output {
     code: i32,
     verdict: Value,
 }
@@ -62,7 +62,7 @@ pub fn run(report: &mut Report) {
 }
 
 impl Way {
-    /// What theory says of two homes behind such routers.
+    /// The path that two homes behind such routers have in theory.
     pub fn in_theory(a: Nat, b: Nat) -> Way {
         let blocked = |nat: Nat| matches!(nat, Nat::UdpDropped | Nat::UdpRejected);
         match a.direct(b) {
@@ -72,7 +72,6 @@ impl Way {
         }
     }
 
-    /// For the tables.
     pub fn name(self) -> &'static str {
         match self {
             Way::Direct => "direct",
@@ -82,17 +81,17 @@ impl Way {
         }
     }
 
-    /// Judges by what the core carried and the server relayed, of a call in which the peers exchanged `exchanged` packets at least.
+    /// Checks the packets that the core carried and the server relayed, for a call of at least `exchanged` packets.
     pub fn witnessed(
         self,
         exchanged: u64,
         carried: Carried,
         relayed: Relayed,
     ) -> Result<(), String> {
-        // A path that is not taken still carries checks, so that it can be: it must carry less than half of the one that is.
+        // An unused path still carries connectivity checks; it must carry less than half as much as the used one.
         let (through, direct) = (relayed.all(), carried.home_to_home);
         let sound = match self {
-            // Each packet is counted once on its way to the server's relay and once more when both ends are relayed.
+            // If both ends are relayed, the server counts each packet twice.
             Way::Direct => direct >= exchanged && direct > through / 2,
             Way::RelayUdp => {
                 through >= exchanged && through / 2 > direct && relayed.udp >= exchanged / 2
@@ -112,8 +111,8 @@ impl Way {
     }
 }
 
-impl Said {
-    /// What matters of a verdict when something went wrong.
+impl Output {
+    /// The parts of a verdict that explain a failure.
     fn brief(&self) -> String {
         let part = |name: &str| format!("{name} {}", self.verdict[name]);
         format!(
@@ -128,7 +127,7 @@ impl Said {
     }
 }
 
-/// Forced relay, single transports, trouble on the line, and the path cut in mid-call.
+/// Forced relay, single transports, packet loss, and a direct path that is cut during the call.
 fn special(report: &mut Report, lab: &mut Lab, serving: &Serving) {
     let common = Router::plain(Nat::PortRestricted);
     let mut scenario =
@@ -214,23 +213,23 @@ fn special(report: &mut Report, lab: &mut Lab, serving: &Serving) {
         "exit code 3",
         || {
             let arguments = ["--policy", "relay", "--expect", "direct"];
-            let said = converse(lab, &arguments, &arguments)?;
+            let said = run_peers(lab, &arguments, &arguments)?;
             Ok(format!("exit code {}", said[0].code))
         },
     );
 }
 
-/// The direct path dies while messages flow; both peers must go on through the relay, and say so.
+/// The direct path fails during the call; both peers must continue through the relay and report it.
 fn cut_in_mid_call(lab: &mut Lab) -> Result<String, String> {
     for side in Side::BOTH {
         lab.become_kind(side, Router::plain(Nat::PortRestricted));
     }
     let arguments = ["--duration", "13s", "--expect", "relay"];
     let peers = Side::BOTH.map(|side| start_peer(lab, side, "cut", &arguments));
-    // Cut once both have spoken directly for a while: a hundred packets between the homes.
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // Cut after a hundred packets between the homes.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while lab.carried().home_to_home < 100 {
-        if std::time::Instant::now() > patience {
+        if std::time::Instant::now() > deadline {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -251,7 +250,7 @@ fn cut_in_mid_call(lab: &mut Lab) -> Result<String, String> {
     Ok("moves from direct to relay".into())
 }
 
-/// Without a relay, these pairs must not connect; and nobody's patience may hide it.
+/// Without a relay these pairs must not connect.
 fn negative(report: &mut Report, lab: &mut Lab) {
     use Nat::{PortRestricted, Symmetric, UdpDropped};
     let pairs = [(Symmetric, Symmetric), (UdpDropped, PortRestricted)];
@@ -260,7 +259,7 @@ fn negative(report: &mut Report, lab: &mut Lab) {
         report.scenario(NEGATIVE, format!("{a} - {b}"), Way::Nowhere.name(), || {
             lab.become_kind(Side::A, Router::plain(a));
             lab.become_kind(Side::B, Router::plain(b));
-            // TLS is offered by nobody here, so this leaves no TURN server at all, but STUN.
+            // No server offers TLS here, so only STUN is left.
             let arguments = ["--transport", "tls", "--timeout", "6s"];
             call(lab, &serving, Way::Nowhere, &arguments, &arguments)
         });
@@ -273,10 +272,10 @@ fn behind_one_router(report: &mut Report) {
     let lab = Lab::new(Wiring::Switch, plain, plain);
     let serving = Serving::start(&lab, &[]);
     report.scenario(SPECIAL, "one router, one switch", "direct", || {
-        // What passes on the switch never meets the core: the peers and the server are the witnesses.
-        lab.count_afresh();
+        // Packets on the switch do not pass the core, so only the peers and the server are checked.
+        lab.reset_counters();
         let before = serving.relayed(&lab);
-        let said = converse(&lab, &["--media"], &["--media"])?;
+        let said = run_peers(&lab, &["--media"], &["--media"])?;
         let exchanged = agreed(&said, Way::Direct)?;
         let relayed = serving.relayed(&lab) - before;
         let core = lab.carried().home_to_home;
@@ -307,7 +306,7 @@ fn behind_one_router(report: &mut Report) {
             || {
                 lab.become_kind(Side::A, router);
                 let before = serving.relayed(&lab);
-                let said = converse(&lab, &["--media"], &["--media"])?;
+                let said = run_peers(&lab, &["--media"], &["--media"])?;
                 let exchanged = agreed(&said, way)?;
                 let relayed = serving.relayed(&lab) - before;
                 let through = relayed.all() >= exchanged;
@@ -321,18 +320,18 @@ fn behind_one_router(report: &mut Report) {
     }
 }
 
-/// One call, judged by all three witnesses; the way's name when all agree.
+/// One call, judged by all three observers; returns the name of the path if they agree.
 fn call(lab: &Lab, serving: &Serving, way: Way, a: &[&str], b: &[&str]) -> Result<String, String> {
-    lab.count_afresh();
+    lab.reset_counters();
     let before = serving.relayed(lab);
-    let said = converse(lab, a, b)?;
+    let said = run_peers(lab, a, b)?;
     let exchanged = agreed(&said, way)?;
     way.witnessed(exchanged, lab.carried(), serving.relayed(lab) - before)?;
     Ok(way.name().into())
 }
 
-/// Runs a peer in each home, in a room of their own.
-fn converse(lab: &Lab, a: &[&str], b: &[&str]) -> Result<[Said; 2], String> {
+/// Runs a peer in each home, in a new room.
+fn run_peers(lab: &Lab, a: &[&str], b: &[&str]) -> Result<[Output; 2], String> {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let room = format!("lab-{}", CALLS.fetch_add(1, Ordering::Relaxed));
     let a = start_peer(lab, Side::A, &room, a);
@@ -343,24 +342,24 @@ fn converse(lab: &Lab, a: &[&str], b: &[&str]) -> Result<[Said; 2], String> {
     ])
 }
 
-/// Starts a peer in a home; what it said, once it ends.
+/// Starts a peer in a home; the thread returns its output.
 pub fn start_peer(
     lab: &Lab,
     side: Side,
     room: &str,
     arguments: &[&str],
-) -> std::thread::JoinHandle<Result<Said, String>> {
+) -> std::thread::JoinHandle<Result<Output, String>> {
     start_peer_at(lab, side, SIGNAL, room, arguments)
 }
 
-/// The same, at another signaling endpoint than the usual one.
+/// The same with another signaling endpoint.
 pub fn start_peer_at(
     lab: &Lab,
     side: Side,
     signal: &str,
     room: &str,
     arguments: &[&str],
-) -> std::thread::JoinHandle<Result<Said, String>> {
+) -> std::thread::JoinHandle<Result<Output, String>> {
     let mut command = Command::new(hairpin());
     command
         .args(["peer", "--json", "--signal", signal, "--room", room])
@@ -385,18 +384,18 @@ pub fn start_peer_at(
                 String::from_utf8_lossy(&output.stderr)
             )
         })?;
-        Ok(Said {
+        Ok(Output {
             code: output.status.code().unwrap_or(-1),
             verdict,
         })
     })
 }
 
-/// The first witness: both peers say that the call went this way. How many packets they exchanged at least.
-fn agreed(said: &[Said; 2], way: Way) -> Result<u64, String> {
+/// Checks that both peers report this path; returns the packets that they exchanged at least.
+fn agreed(said: &[Output; 2], way: Way) -> Result<u64, String> {
     let [a, b] = said;
     let exchanged = agreed_one(a, way)? + agreed_one(b, way)?;
-    let over_stream = |one: &Said| {
+    let over_stream = |one: &Output| {
         let transport = one
             .verdict
             .pointer("/pair/local/transport")
@@ -413,9 +412,9 @@ fn agreed(said: &[Said; 2], way: Way) -> Result<u64, String> {
     ))
 }
 
-/// What one of the peers says; how many packets it got at least.
-pub fn agreed_one(said: &Said, way: Way) -> Result<u64, String> {
-    let Said { code, verdict } = said;
+/// Checks that a peer reports this path; returns the packets that it received at least.
+pub fn agreed_one(said: &Output, way: Way) -> Result<u64, String> {
+    let Output { code, verdict } = said;
     let (expected_code, path) = match way {
         Way::Direct => (0, Some("direct")),
         Way::RelayUdp | Way::RelayStream => (0, Some("relay")),

@@ -26,14 +26,14 @@ pub fn run(report: &mut Report) {
         report.scenario(GROUP, nat, expected(nat), || {
             lab.become_kind(Side::A, Router::plain(nat));
             let before = serving.relayed(&lab);
-            let told = check(&lab, &format!("turn:{host}:443"), SECRET)?;
+            let report_json = check(&lab, &format!("turn:{host}:443"), SECRET)?;
             let relayed = serving.relayed(&lab) - before;
             if relayed.stream() == 0 {
                 return Err(format!(
-                    "the server says that it relayed nothing over TCP: {told}"
+                    "the server relayed no packet over TCP: {report_json}"
                 ));
             }
-            summary(&told)
+            summary(&report_json)
         });
     }
     for (name, url, secret, expected) in [
@@ -57,7 +57,7 @@ pub fn run(report: &mut Report) {
     }
 }
 
-/// Over UDP and TCP: well. Without UDP the doctor says so, and TCP works.
+/// UDP and TCP work, or the check names the failure of UDP and TCP works.
 fn expected(nat: Nat) -> &'static str {
     match nat.claims() {
         Behaviour::Udp { .. } => "well: udp works, tcp works",
@@ -77,28 +77,31 @@ fn check(lab: &Lab, url: &str, secret: &str) -> Result<Value, String> {
         .home(Side::A)
         .enter(|| command.output())
         .map_err(|error| format!("hairpin check: {error}"))?;
-    let told: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
+    let report_json: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
         format!(
             "no report: {error}: {}",
             String::from_utf8_lossy(&output.stderr)
         )
     })?;
-    let code = match told["health"].as_str() {
+    let code = match report_json["health"].as_str() {
         Some("well") => 0,
         Some("ailing") => 3,
         _ => 4,
     };
     if output.status.code() == Some(code) {
-        Ok(told)
+        Ok(report_json)
     } else {
-        Err(format!("exit code {:?}: {told}", output.status.code()))
+        Err(format!(
+            "exit code {:?}: {report_json}",
+            output.status.code()
+        ))
     }
 }
 
-/// `health: findings: transport works, …`; a step that failed where the server works is an error, and so are permitted private peers.
-fn summary(told: &Value) -> Result<String, String> {
-    let mut parts = vec![told["health"].as_str().unwrap_or("?").to_owned()];
-    let findings: Vec<&str> = told["findings"]
+/// `health: findings: transport works, …`; a failed step of a server that works is an error, and so are permitted private peers.
+fn summary(report_json: &Value) -> Result<String, String> {
+    let mut parts = vec![report_json["health"].as_str().unwrap_or("?").to_owned()];
+    let findings: Vec<&str> = report_json["findings"]
         .as_array()
         .into_iter()
         .flatten()
@@ -107,7 +110,7 @@ fn summary(told: &Value) -> Result<String, String> {
     if !findings.is_empty() {
         parts.push(findings.join(", "));
     }
-    let servers = told["servers"].as_array().into_iter().flatten();
+    let servers = report_json["servers"].as_array().into_iter().flatten();
     let each = servers.filter_map(|server| {
         let steps = server["steps"].as_array()?;
         let failed: Vec<&str> = steps

@@ -1,4 +1,4 @@
-//! Headless Firefox, driven over WebDriver BiDi: it has no pipe, so its WebSocket is opened inside its own namespace.
+//! Headless Firefox, driven over WebDriver BiDi: it has no pipe, so the WebSocket is opened inside its namespace.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, connect};
 
 use crate::support::namespace::Namespace;
 
-/// A running Firefox with one page. Dropped, it ends.
+/// A running Firefox with one page, stopped when it is dropped.
 pub struct Firefox {
     child: Child,
     line: WebSocket<MaybeTlsStream<TcpStream>>,
@@ -20,7 +20,7 @@ pub struct Firefox {
 }
 
 impl Firefox {
-    /// Starts it in a home, with a fake camera and microphone.
+    /// Starts Firefox in a home with a fake camera and microphone.
     pub fn launch(home: &Namespace, name: &str) -> Firefox {
         let profile = std::env::temp_dir().join(format!("firefox-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&profile).expect("a profile");
@@ -126,10 +126,10 @@ impl Drop for Firefox {
     }
 }
 
-/// The program, as Debian names it.
+/// The name of the program in Debian.
 pub const PROGRAM: &str = "firefox-esr";
 
-/// A fake camera without asking, also on a page without TLS; real addresses as candidates; no traffic of its own.
+/// A fake camera without a prompt, also on a page without TLS; real addresses as candidates; no background traffic.
 const PREFERENCES: &str = r#"
 user_pref("media.navigator.permission.disabled", true);
 user_pref("media.navigator.streams.fake", true);

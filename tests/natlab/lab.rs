@@ -20,16 +20,12 @@ use serde_json::Value;
 use crate::nat::{Nat, Router};
 use crate::support::namespace::Namespace;
 
-/// Which of the two homes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
-    /// The first.
     A,
-    /// The second.
     B,
 }
 
-/// How the homes are connected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wiring {
     /// Each behind its own router.
@@ -40,9 +36,9 @@ pub enum Wiring {
     Isolated,
 }
 
-/// The whole lab. Dropped, it is gone.
+/// The whole lab, removed when it is dropped.
 pub struct Lab {
-    /// Where page and relay run.
+    /// Runs page and relay.
     pub server: Namespace,
     core: Namespace,
     routers: Vec<Namespace>,
@@ -51,7 +47,7 @@ pub struct Lab {
     wiring: Wiring,
 }
 
-/// What the core has carried since [`Lab::count_afresh`], in packets.
+/// Packets that the core has carried since [`Lab::reset_counters`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Carried {
     /// UDP between the homes' networks.
@@ -124,8 +120,8 @@ impl Lab {
         }
     }
 
-    /// Turns a router into another kind: its ruleset is replaced in one transaction, what it remembered of old flows forgotten,
-    /// and its home gets the address that the kind goes with.
+    /// Changes the kind of a router: replaces its ruleset in one transaction, flushes its connection tracking, and gives its home the address
+    /// for that kind.
     pub fn become_kind(&mut self, side: Side, router: Router) {
         let machine = self
             .routers
@@ -152,13 +148,11 @@ impl Lab {
         ));
     }
 
-    /// Sets the core's counters to nothing.
-    pub fn count_afresh(&self) {
+    pub fn reset_counters(&self) {
         self.core
             .feed(&["nft", "reset", "counters", "table", "inet", "core"], "");
     }
 
-    /// What the core has carried.
     pub fn carried(&self) -> Carried {
         let listing = self.core.feed(
             &["nft", "-j", "list", "counters", "table", "inet", "core"],
@@ -180,13 +174,13 @@ impl Lab {
         }
     }
 
-    /// From now on nothing passes between the homes' networks.
+    /// Drops all packets between the homes' networks from now on.
     pub fn cut(&self) {
         self.core
             .nft("add rule inet core trouble iifname \"w*\" oifname \"w*\" drop\n");
     }
 
-    /// From now on this share of all packets is lost in the core.
+    /// Drops this percentage of all packets in the core from now on.
     pub fn lose(&self, percent: u8) {
         self.core.nft(&format!(
             "add rule inet core trouble numgen random mod 100 < {percent} drop\n"
@@ -239,7 +233,7 @@ impl Lab {
             addr flush dev port0\naddr add 192.168.1.1/24 dev lan\nlink set port0 up\nlink set lan up\n");
         cable(self.home(Side::B), "eth0", router, "port1");
         router.ip("link set port1 master lan\n");
-        // A bridge that shows its packets to the IP hooks would break the hairpin's DNAT.
+        // IP hooks on the bridge would break the DNAT of hairpinning.
         router.enter(|| {
             for family in ["iptables", "ip6tables", "arptables"] {
                 let _absent_without_the_module =
@@ -261,7 +255,6 @@ impl Lab {
 }
 
 impl Side {
-    /// Both.
     pub const BOTH: [Side; 2] = [Side::A, Side::B];
 
     fn index(self) -> usize {
@@ -288,7 +281,7 @@ impl fmt::Display for Carried {
     }
 }
 
-/// A cable between two machines, both ends up.
+/// Connects two namespaces, with both ends up.
 fn cable(one: &Namespace, plug: &str, other: &Namespace, socket: &str) {
     one.ip(&format!(
         "link add {plug} type veth peer name {socket} netns {}\nlink set {plug} up\n",
@@ -297,7 +290,7 @@ fn cable(one: &Namespace, plug: &str, other: &Namespace, socket: &str) {
     other.ip(&format!("link set {socket} up\n"));
 }
 
-/// The core counts, and makes trouble on request. No connection tracking here: it is a plain router.
+/// The core counts, and drops packets on request. It has no connection tracking.
 const CORE: &str = "table inet core {
   counter home_to_home { }
   counter turn_udp { }

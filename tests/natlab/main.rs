@@ -2,7 +2,7 @@
 //!
 //! `cargo test --test natlab` runs everything and prints tables; words after `--` choose scenarios whose group or name contains one of them
 //! (browsers are started only for their groups).
-//! The whole binary runs boxed (see `boxed`); without root or nftables it says what it skipped and passes, or fails where `CI=true`.
+//! The whole binary runs in a sandbox (see `boxed`). Without root or nftables it reports what it skips, and fails if `CI=true`.
 
 mod boxed;
 mod browsers;

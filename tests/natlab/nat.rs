@@ -3,12 +3,12 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-/// What stands between a home and the Internet.
+/// The kind of router between a home and the Internet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nat {
     /// Public address, routed, no filter.
     Open,
-    /// Endpoint-independent mapping and filtering: who knows the mapped address reaches the home.
+    /// Endpoint-independent mapping and filtering: every host may send to the mapped address.
     FullCone,
     /// Endpoint-independent mapping, address-dependent filtering.
     AddressRestricted,
@@ -29,13 +29,12 @@ pub enum Nat {
 /// A kind of router, and whether two homes behind it reach each other by their mapped addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Router {
-    /// Its kind.
     pub nat: Nat,
-    /// Whether it hairpins (RFC 4787 §6).
+    /// Hairpinning (RFC 4787 §6).
     pub hairpin: bool,
 }
 
-/// Which destinations share one mapped port (RFC 4787 §4.1).
+/// The destinations that share one mapped port (RFC 4787 §4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mapping {
     /// All of them: EIM.
@@ -46,10 +45,10 @@ pub enum Mapping {
     AddressAndPortDependent,
 }
 
-/// Whose packets come in through a mapped port (RFC 4787 §5).
+/// The sources that may send to a mapped port (RFC 4787 §5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filtering {
-    /// Everybody's: EIF.
+    /// All: EIF.
     EndpointIndependent,
     /// Of addresses that were sent to: ADF.
     AddressDependent,
@@ -57,7 +56,7 @@ pub enum Filtering {
     AddressAndPortDependent,
 }
 
-/// What the outside can see of a router by UDP.
+/// The behavior of a router, observed from outside by UDP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Behaviour {
     /// UDP passes.
@@ -94,7 +93,7 @@ impl Nat {
         Nat::Ipv6Only,
     ];
 
-    /// What this kind claims to be.
+    /// The behavior that this kind must show.
     pub fn claims(self) -> Behaviour {
         use Filtering as F;
         use Mapping as M;
@@ -143,7 +142,7 @@ impl Nat {
         }
     }
 
-    /// Whether theory lets two homes behind different routers of these kinds exchange UDP without a relay.
+    /// Returns true if two homes behind routers of these kinds can exchange UDP without a relay.
     pub fn direct(self, other: Nat) -> bool {
         if (self == Nat::Ipv6Only) != (other == Nat::Ipv6Only) {
             return false;
@@ -163,7 +162,7 @@ impl Nat {
         else {
             return false;
         };
-        // Who maps a port per destination sends from one that nobody was told of: the other's filter must not ask for the port.
+        // A router that maps a port for each destination sends from an unknown port, so the filter of the other must not check ports.
         let foretold = mine == Mapping::EndpointIndependent
             || their_filter != Filtering::AddressAndPortDependent;
         let foretold_back = theirs == Mapping::EndpointIndependent
@@ -173,7 +172,7 @@ impl Nat {
         foretold && foretold_back && one_known
     }
 
-    /// Whether IPv4 packets get a new source here.
+    /// Returns true if IPv4 packets get a new source address.
     fn translates(self) -> bool {
         !matches!(self, Nat::Open | Nat::Ipv6Only)
     }
@@ -253,7 +252,8 @@ impl Router {
             Nat::Symmetric => "oifname \"wan\" masquerade fully-random".into(),
             _ => "oifname \"wan\" masquerade".into(),
         };
-        // Conntrack alone lets in exactly who was sent to; a wider filter, or a hairpin, is a table of who may come in, learnt from what goes out.
+        // Conntrack admits only addresses and ports that the home has sent to. A wider filter, or hairpinning, is a set of admitted
+        // sources that outgoing packets fill.
         let learnt = match self.nat {
             Nat::FullCone => Some(("inet_service", "udp sport", "udp dport")),
             Nat::AddressRestricted => Some((

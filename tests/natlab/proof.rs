@@ -1,4 +1,4 @@
-//! Layer 0: the lab proves itself. Every kind of router is what it claims to be, and raw UDP passes between two homes exactly when theory says so.
+//! Layer 0: proof of the lab. Every kind of router behaves as it should, and UDP passes between two homes exactly when theory says so.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ use crate::stun::{
     self, ADDRESSES, Change, FENCE, PORTS, Responder, ask, comes_through, timed_out,
 };
 
-/// Classifies every kind on both sides, then the hairpins, the ways of trouble, and the matrix of raw hole punching.
+/// Classifies every kind on both sides, then tests hairpinning, packet loss, MTU, and the matrix of hole punching.
 pub fn run(report: &mut Report) {
     let mut lab = Lab::new(
         Wiring::Apart,
@@ -52,7 +52,7 @@ pub fn run(report: &mut Report) {
             report.pair("raw UDP, homes apart", a, b, theory, || {
                 lab.become_kind(Side::A, Router::plain(a));
                 lab.become_kind(Side::B, Router::plain(b));
-                lab.count_afresh();
+                lab.reset_counters();
                 let passed = punch(&lab).map_err(|error| error.to_string())?;
                 let carried = lab.carried();
                 if passed && carried.home_to_home == 0 {
@@ -67,7 +67,7 @@ pub fn run(report: &mut Report) {
     behind_one_router(report);
 }
 
-/// Cut, loss and MTU do what they say.
+/// Tests cut, loss and MTU.
 fn trouble(report: &mut Report, lab: &mut Lab) {
     report.scenario("trouble", "direct path cut", "does not pass, heals", || {
         lab.become_kind(Side::A, Router::plain(Nat::PortRestricted));
@@ -110,7 +110,7 @@ fn trouble(report: &mut Report, lab: &mut Lab) {
     });
 }
 
-/// Two homes behind one router: on a switch nothing matters; on isolated LANs only a hairpin connects them.
+/// Two homes behind one router: on a switch they always connect, on isolated LANs only by hairpinning.
 fn behind_one_router(report: &mut Report) {
     use Nat::{AddressRestricted, FullCone, PortRestricted, PortTranslated, Symmetric};
     let mut lab = Lab::new(
@@ -227,8 +227,8 @@ fn classify(lab: &Lab, side: Side) -> io::Result<Behaviour> {
     })
 }
 
-/// Both homes learn their mapped address, are told the other's, and send; three rounds, each closed by a question to the responder, so that
-/// nothing is waited for in vain. An address that a packet came from is answered too (what ICE calls peer-reflexive).
+/// UDP hole punching: both homes learn their mapped addresses, exchange them, and send. Each round ends with a request to the responder, so
+/// that no timeout is needed. A home then sends to the source of a received packet (peer-reflexive in ICE).
 fn punch(lab: &Lab) -> io::Result<bool> {
     let round = Arc::new(Barrier::new(2));
     let addresses: Arc<Mutex<[Option<SocketAddr>; 2]>> = Arc::default();
@@ -262,17 +262,17 @@ fn punch_from(
     if a.is_ipv4() != b.is_ipv4() {
         return Ok(false);
     }
-    let (socket, mut peer, mut heard) = (socket?, if side == Side::A { b } else { a }, false);
+    let (socket, mut peer, mut received) = (socket?, if side == Side::A { b } else { a }, false);
     for _ in 0..5 {
         // A router may refuse by ICMP; the next round may pass.
         let _refused = socket.send_to(b"punch", peer);
         round.wait();
-        // Whatever the other has sent before the barrier has been let in or not when the responder's answer is here.
+        // The response of the responder arrives after every packet that the other home sent before the barrier.
         stun::send(&socket, server, Change::Nothing)?;
         socket.set_read_timeout(Some(FENCE))?;
         loop {
             match socket.recv_from(&mut [0; 64]) {
-                Ok((5, from)) => (peer, heard) = (from, true),
+                Ok((5, from)) => (peer, received) = (from, true),
                 Ok(_) => break,
                 Err(error) if timed_out(&error) => break,
                 Err(_) => {}
@@ -280,10 +280,10 @@ fn punch_from(
         }
         round.wait();
     }
-    Ok(heard)
+    Ok(received)
 }
 
-/// How many of 400 questions stay without answer.
+/// The number of 400 requests without a response.
 fn round_trips_lost() -> io::Result<usize> {
     let socket = UdpSocket::bind((IpAddr::from([0; 4]), 0))?;
     let server = SocketAddr::new(ADDRESSES[0][0], PORTS[0]);
@@ -304,7 +304,7 @@ fn path_mtu(to: IpAddr) -> io::Result<i32> {
     let server = SocketAddr::new(to, PORTS[0]);
     socket.connect(server)?;
     socket.send(&[0xff; 1500 - 28])?;
-    // The router's ICMP message has come before the answer to a later question, or is what the socket says instead.
+    // The ICMP message of the router arrives before the response to a later request, or as an error of the socket.
     let _too_long = ask(&socket, server, Change::Nothing, FENCE);
     let (mut octets, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: IP_MTU writes one int; both pointers are to live locals of that size.
@@ -328,12 +328,12 @@ fn responder_of(own: IpAddr) -> [IpAddr; 2] {
     ADDRESSES[usize::from(own.is_ipv6())]
 }
 
-/// What is blocked is silent three times.
+/// Three attempts, so that a lost packet does not look like a blocked one.
 fn ask_thrice(socket: &UdpSocket, server: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
     (0..3).find_map(|_| ask(socket, server, Change::Nothing, Duration::from_millis(300)).ok())
 }
 
-/// A connected socket hears of ICMP errors, another does not.
+/// Only a connected socket reports ICMP errors.
 fn blocked(own: IpAddr, [first, second]: [IpAddr; 2]) -> Behaviour {
     let server = SocketAddr::new(first, PORTS[0]);
     let refusal = UdpSocket::bind((own, 0)).and_then(|socket| {

@@ -1,4 +1,4 @@
-//! Runs scenarios one after the other, keeps what each expected and saw, and prints it as tables. A failure ends its scenario, not the run.
+//! Runs scenarios one after the other, records the expected and the observed result, and prints them as tables. A failed scenario does not end the run.
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +36,7 @@ impl Report {
         }
     }
 
-    /// Whether anything of `group` may be asked for, so that what it needs is worth starting.
+    /// Returns true if a scenario of `group` may run.
     pub fn wants(&self, group: &str) -> bool {
         self.filters.is_empty()
             || self
@@ -45,7 +45,7 @@ impl Report {
                 .any(|filter| group.contains(filter.as_str()))
     }
 
-    /// Runs one scenario; it passes when it sees what is expected.
+    /// Runs one scenario, which passes if its result is the expected one.
     pub fn scenario(
         &mut self,
         group: &'static str,
@@ -68,7 +68,7 @@ impl Report {
         self.run(group, format!("{a} - {b}"), Some((a, b)), expected, work);
     }
 
-    /// Prints all tables and says whether the run passed.
+    /// Prints all tables; returns failure if a scenario failed.
     pub fn finish(self) -> ExitCode {
         let mut groups: Vec<&str> = Vec::new();
         for row in &self.rows {
@@ -123,8 +123,8 @@ impl Report {
         }
         let began = Instant::now();
         let mut seen = attempt(&mut work);
-        // Which of two good paths ICE nominates is a race against time, and this machine may be busy: what fails twice
-        // is wrong. What must not connect gets no second chance to.
+        // Which of two good paths ICE nominates is a race, and the machine may be busy, so a scenario may fail once. A scenario that must
+        // not connect runs once.
         if expected != NOT_CONNECTED && seen.as_ref().ok().is_none_or(|seen| *seen != expected) {
             eprintln!("natlab: {group}: {name}: expected {expected}, {seen:?}; once more");
             seen = attempt(&mut work);
@@ -153,7 +153,7 @@ fn attempt(work: &mut impl FnMut() -> Result<String, String>) -> Result<String, 
     })
 }
 
-/// What a call without any way is expected to be.
+/// The expected result of a call without a path.
 pub const NOT_CONNECTED: &str = "not connected";
 
 impl Row {

@@ -1,4 +1,4 @@
-//! Everything on one address and one port, TLS on 443: page, signaling and relay, from homes that let nothing else out.
+//! Everything on one address and one port, TLS on 443: page, signaling and relay, from homes that block everything else.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::serving::Serving;
 use crate::support::browser::{Browser, chromium};
 
-/// Peers, the doctor and pages, all over TLS.
+/// Peers, `hairpin check` and pages, all over TLS.
 pub fn run(report: &mut Report) {
     if !report.wants(GROUP) {
         return;
@@ -74,7 +74,7 @@ pub fn run(report: &mut Report) {
         || {
             lab.become_kind(Side::A, Router::plain(UdpDropped));
             lab.become_kind(Side::B, Router::plain(PortRestricted));
-            lab.count_afresh();
+            lab.reset_counters();
             let before = serving.relayed(&lab);
             let pages = between(&browsers, PAGE, "", Some(ONLY_TLS));
             let frames = witnessed_pages(&pages, Way::RelayStream)?;
@@ -102,7 +102,7 @@ fn serves_tls() -> bool {
 }
 
 fn peers(lab: &Lab, serving: &Serving, names: &Names) -> Result<String, String> {
-    lab.count_afresh();
+    lab.reset_counters();
     let before = serving.relayed(lab);
     let ca = names.ca.to_str().expect("a printable path");
     let arguments = ["--media", "--transport", "tls", "--ca", ca];
@@ -142,14 +142,14 @@ fn check(lab: &Lab, names: &Names) -> Result<String, String> {
         .home(Side::A)
         .enter(|| command.output())
         .map_err(|error| error.to_string())?;
-    let told: serde_json::Value =
+    let report_json: serde_json::Value =
         serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
-    let reached = told["servers"]
+    let reached = report_json["servers"]
         .as_array()
         .into_iter()
         .flatten()
         .find(|server| server["works"] == true);
-    let tls = reached.ok_or_else(|| told.to_string())?["tls"].clone();
+    let tls = reached.ok_or_else(|| report_json.to_string())?["tls"].clone();
     let sound = tls["problem"].is_null()
         && tls["version"]
             .as_str()
@@ -161,12 +161,12 @@ fn check(lab: &Lab, names: &Names) -> Result<String, String> {
     }
 }
 
-/// A certificate for the relay's name and addresses, by an authority of the lab's own.
+/// A certificate for the relay's name and addresses, issued by an authority of the lab.
 struct Names {
     ca: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
-    /// Base64 of SHA-256 of the public key, by which Chromium lets it pass.
+    /// Base64 of SHA-256 of the public key, for the flag by which Chromium accepts it.
     pin: String,
 }
 
@@ -205,7 +205,7 @@ const GROUP: &str = "one address, one port: TLS on 443";
 const RELAYED: &str = "relay, TLS";
 const SIGNAL: &str = "wss://turn.test/signal";
 const PAGE: &str = "https://turn.test";
-/// Leaves the page no server but those over TLS.
+/// Restricts the page to servers over TLS.
 const ONLY_TLS: &str = "
 const Original = RTCPeerConnection;
 globalThis.RTCPeerConnection = class extends Original {

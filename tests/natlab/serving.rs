@@ -1,4 +1,4 @@
-//! A real `hairpin serve` in the lab's server, and what its metrics say.
+//! `hairpin serve` on the lab's server, and its metrics.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use crate::lab::Lab;
 
 /// A running server: TURN on 198.18.0.11 and 2001:db8::11, port 443, UDP and TCP; page and signaling on 198.18.0.10 and 2001:db8::10, port 443.
-/// Dropped, it is gone.
+/// Stopped when it is dropped.
 pub struct Serving {
     child: Child,
 }
 
-/// Packets that the server says it has relayed, by the transport of the client, both directions.
+/// Packets that the server has relayed in both directions, by the transport of the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Relayed {
     /// For clients over UDP.
@@ -25,10 +25,10 @@ pub struct Relayed {
 }
 
 impl Serving {
-    /// Starts it with these arguments beside the usual ones; it listens when this returns. It may relay to the lab's homes, which lie in a range that
-    /// is refused by default.
+    /// Starts the server with additional arguments and waits until it listens. It may relay to the lab's homes, whose addresses are refused by
+    /// default.
     pub fn start(lab: &Lab, further: &[&str]) -> Serving {
-        // The page has an address of its own but no privilege: whoever asks for port 443 there is led to it.
+        // The page may not bind port 443 of its address, so the port is redirected.
         lab.server.nft(PAGE_ON_443);
         let mut child = lab.server.enter(|| {
             let mut command = Command::new(hairpin());
@@ -45,12 +45,12 @@ impl Serving {
             .map_while(Result::ok)
             .any(|line| line.starts_with("{\"iceServers\""));
         assert!(ready, "hairpin serve ended before it listened");
-        // It must be able to go on printing.
+        // A full pipe would block the server.
         std::thread::spawn(move || lines.for_each(drop));
         Serving { child }
     }
 
-    /// What it has relayed since its start.
+    /// Packets relayed since the start.
     pub fn relayed(&self, lab: &Lab) -> Relayed {
         let metrics = self.metrics(lab);
         let over = |transport: &str| {
@@ -122,7 +122,7 @@ impl std::ops::Sub for Relayed {
     }
 }
 
-/// The program that is tested: the one just built, or the one that `HAIRPIN_UNDER_TEST` names (a packaged one, say).
+/// The tested program: the built one, or the one that `HAIRPIN_UNDER_TEST` names, such as a packaged one.
 pub fn hairpin() -> PathBuf {
     std::env::var_os("HAIRPIN_UNDER_TEST")
         .map_or_else(|| env!("CARGO_BIN_EXE_hairpin").into(), PathBuf::from)

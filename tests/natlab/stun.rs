@@ -1,4 +1,4 @@
-//! A STUN responder with CHANGE-REQUEST (RFC 5780) and the asking side, in the lab's own few lines: what proves the lab must not be what the lab tests.
+//! A STUN responder with CHANGE-REQUEST (RFC 5780) and its client, independent of the tested code, because they prove the lab.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -25,25 +25,25 @@ pub const ADDRESSES: [[IpAddr; 2]; 2] = [
 /// The responder's ports.
 pub const PORTS: [u16; 2] = [3478, 3479];
 
-/// From which other address of the responder the answer shall come (RFC 5780 §7.2).
+/// The source of the response (RFC 5780 §7.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// From the asked one.
+    /// The address of the request.
     Nothing,
-    /// From the other port.
+    /// The other port.
     Port,
-    /// From the other address and the other port.
+    /// The other address and the other port.
     AddressAndPort,
 }
 
-/// A running responder, with a TCP listener on port 443 beside it. Dropped, it stops.
+/// A running responder with a TCP listener on port 443, stopped when it is dropped.
 pub struct Responder {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Responder {
-    /// Starts it in `server`; it answers when this returns.
+    /// Starts the responder and waits until it answers.
     pub fn start(server: &Namespace) -> Responder {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -85,15 +85,15 @@ impl Drop for Responder {
     }
 }
 
-/// Asks `server` once and gives the reflexive address and where the answer came from, or the socket's complaint (a timeout among them).
+/// Sends one request; returns the reflexive address and the source of the response, or the error of the socket, such as a timeout.
 pub fn ask(
     socket: &UdpSocket,
     server: SocketAddr,
     change: Change,
-    patience: Duration,
+    timeout: Duration,
 ) -> io::Result<(SocketAddr, SocketAddr)> {
     let id = send(socket, server, change)?;
-    let until = Instant::now() + patience;
+    let until = Instant::now() + timeout;
     loop {
         let (answered, mapped, from) = receive(socket, until)?;
         if answered == id {
@@ -102,8 +102,8 @@ pub fn ask(
     }
 }
 
-/// Whether the answer to `change` comes through. No waiting for what does not come: a plain question follows each, the responder answers in order,
-/// so when the second answer is there and the first is not, it was filtered.
+/// Returns true if the response to `change` arrives. A plain request follows and the responder answers in order, so if only the second
+/// response arrives, the first was filtered, and no timeout is needed.
 pub fn comes_through(socket: &UdpSocket, server: SocketAddr, change: Change) -> io::Result<bool> {
     for _ in 0..3 {
         let changed = send(socket, server, change)?;
@@ -122,7 +122,7 @@ pub fn comes_through(socket: &UdpSocket, server: SocketAddr, change: Change) -> 
     Ok(false)
 }
 
-/// Whether the socket's patience ended.
+/// Returns true if a read timed out.
 pub fn timed_out(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -147,7 +147,7 @@ async fn bind_all(family: [IpAddr; 2]) -> Vec<tokio::net::UdpSocket> {
     sockets
 }
 
-/// Answers what comes to one of the four sockets; bit 1 of the index is the address, bit 0 the port.
+/// Answers the requests to one of the four sockets; bit 1 of the index is the address, bit 0 the port.
 async fn answer(sockets: Rc<Vec<tokio::net::UdpSocket>>, asked: usize) {
     let mut packet = [0; 1500];
     loop {
@@ -169,7 +169,7 @@ async fn answer(sockets: Rc<Vec<tokio::net::UdpSocket>>, asked: usize) {
     }
 }
 
-/// Sends a Binding request and gives its transaction id.
+/// Sends a Binding request; returns its transaction id.
 pub fn send(socket: &UdpSocket, server: SocketAddr, change: Change) -> io::Result<[u8; 12]> {
     let mut id = [0; 12];
     getrandom::fill(&mut id).expect("random octets");
@@ -185,7 +185,7 @@ pub fn send(socket: &UdpSocket, server: SocketAddr, change: Change) -> io::Resul
         request[3] = 8;
         request.extend_from_slice(&[0, 3, 0, 4, 0, 0, 0, flags]);
     }
-    // A connected socket takes no address, a free one needs it.
+    // A connected socket must not be given an address.
     match socket.peer_addr() {
         Ok(_) => socket.send(&request)?,
         Err(_) => socket.send_to(&request, server)?,
@@ -193,7 +193,7 @@ pub fn send(socket: &UdpSocket, server: SocketAddr, change: Change) -> io::Resul
     Ok(id)
 }
 
-/// The next answer before `until`: its transaction, the reflexive address in it, and where it came from.
+/// The transaction id, reflexive address and source of the next response before `until`.
 fn receive(socket: &UdpSocket, until: Instant) -> io::Result<([u8; 12], SocketAddr, SocketAddr)> {
     let mut packet = [0; 1500];
     loop {
@@ -232,7 +232,7 @@ fn success(id: [u8; 12], to: SocketAddr) -> Vec<u8> {
     answer
 }
 
-/// The XOR-MAPPED-ADDRESS that our responder puts first.
+/// XOR-MAPPED-ADDRESS, which the responder writes first.
 fn mapped(attributes: &[u8], id: [u8; 12]) -> SocketAddr {
     assert_eq!(
         attributes[..2],

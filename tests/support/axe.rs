@@ -1,11 +1,11 @@
-//! axe-core, the accessibility checker: fetched once through npm into the build's folder, never committed or shipped.
+//! axe-core, the accessibility checker: fetched once through npm into the build directory, never committed or shipped.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::missing::skipped;
 
-/// Fetches it, if it is not here yet. The world of the browser tests has no way out, so this comes before.
+/// Fetches the script unless it was fetched before. The browser tests run without a network, so this is done first.
 pub fn fetch() {
     if file().is_file() {
         return;
@@ -31,7 +31,7 @@ pub fn fetch() {
     }
 }
 
-/// The script, if it is here.
+/// The script, if it could be fetched; otherwise the calling test is reported as skipped.
 pub fn script() -> Option<String> {
     let script = std::fs::read_to_string(file()).ok();
     if script.is_none() {
@@ -48,6 +48,6 @@ fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("axe")
 }
 
-/// Runs it: what it finds wrong, each with the elements concerned.
+/// The expression that runs it and returns the violations with their elements.
 pub const RUN: &str = "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) =>
     violations.map(({ id, help, nodes }) => ({ id, help, nodes: nodes.map(({ html, any }) => [html, any.map((check) => check.message)]) })))";

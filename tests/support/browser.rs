@@ -12,16 +12,16 @@ use super::missing::skipped;
 use base64::Engine;
 use serde_json::{Value, json};
 
-/// A running browser. Dropping it ends it.
+/// A running browser, stopped when it is dropped.
 pub struct Browser {
     child: Child,
     profile: PathBuf,
-    line: Line,
+    line: DevTools,
 }
 
 /// One page in a browser context of its own: no cookie, no storage and no permission is shared between two pages.
 pub struct Page {
-    line: Line,
+    line: DevTools,
     target: String,
     tab: String,
     context: String,
@@ -36,9 +36,9 @@ pub struct Look {
     pub phone: bool,
 }
 
-/// The conversation with one browser, shared by its pages.
+/// The DevTools connection to a browser, shared by its pages.
 #[derive(Clone)]
-struct Line(Arc<Mutex<Ends>>);
+struct DevTools(Arc<Mutex<Ends>>);
 
 struct Ends {
     input: ChildStdin,
@@ -48,7 +48,7 @@ struct Ends {
 
 type Waiting = Arc<Mutex<HashMap<u64, Sender<Value>>>>;
 
-/// Where Chromium is, if it is.
+/// The path of Chromium, if it is installed.
 pub fn chromium() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let path = std::env::var_os("PATH")?;
@@ -78,7 +78,7 @@ impl Browser {
         )
     }
 
-    /// Starts Chromium with `flags` of one's own, under `wrapper` (such as `ip netns exec NAME`) where there is one.
+    /// Starts Chromium with these flags, under `wrapper` (such as `ip netns exec NAME`) if that is not empty.
     pub fn launch_with(wrapper: &[&str], flags: &[&str]) -> Browser {
         let chromium = chromium().expect("chromium is here");
         let number = std::time::UNIX_EPOCH
@@ -95,7 +95,7 @@ impl Browser {
             }
             None => Command::new("sh"),
         };
-        // The pipe is file descriptors 3 and 4; `exec` so that the child we know is the browser itself.
+        // The pipe is file descriptors 3 and 4; `exec` makes the browser itself our child.
         command
             .arg("-c")
             .arg(r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1"#)
@@ -133,7 +133,7 @@ impl Browser {
         let waiting = Waiting::default();
         let answers = waiting.clone();
         std::thread::spawn(move || read(BufReader::new(output), &answers));
-        let line = Line(Arc::new(Mutex::new(Ends {
+        let line = DevTools(Arc::new(Mutex::new(Ends {
             input,
             next: 1,
             waiting,
@@ -167,7 +167,6 @@ impl Browser {
         page
     }
 
-    /// The browser's process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -203,23 +202,23 @@ impl Page {
 
     /// Waits until an expression is truthy.
     pub fn wait(&self, expression: &str) {
-        self.wait_for(expression, PATIENCE);
+        self.wait_for(expression, TIMEOUT);
     }
 
-    /// Waits until an expression is truthy, for `patience` at most; panics with what the page shows otherwise.
-    pub fn wait_for(&self, expression: &str, patience: Duration) {
-        let end = Instant::now() + patience;
+    /// Waits until an expression is truthy, for `timeout` at most; otherwise panics with the text of the page.
+    pub fn wait_for(&self, expression: &str, timeout: Duration) {
+        let end = Instant::now() + timeout;
         while !self.holds(expression) {
             if Instant::now() > end {
                 let shown = self.evaluate("document.body.innerText");
                 let state = self.evaluate("JSON.stringify(globalThis.hairpin?.snapshot() ?? null)");
-                panic!("never came true: {expression}\nthe page shows: {shown}\nand says: {state}");
+                panic!("still false: {expression}\nthe page shows: {shown}\nits state: {state}");
             }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// Whether an expression is truthy now; false too while a page is loading.
+    /// Returns true if an expression is truthy now; false while a page is loading.
     pub fn holds(&self, expression: &str) -> bool {
         let how = json!({"expression": format!("Boolean({expression})"), "returnByValue": true});
         self.ask("Runtime.evaluate", how)["result"]["value"] == true
@@ -230,7 +229,7 @@ impl Page {
         self.evaluate(&format!("document.getElementById({id:?}).click()"));
     }
 
-    /// Writes into the input with this id.
+    /// Sets the value of the input with this id.
     pub fn fill(&self, id: &str, words: &str) {
         self.evaluate(&format!(
             "document.getElementById({id:?}).value = {words:?}"
@@ -267,7 +266,7 @@ impl Page {
         self.line.ask(None, "Browser.setPermission", how);
     }
 
-    /// Runs a script in every document that is opened from now on, before its own.
+    /// Runs a script in every document opened from now on, before the document's own scripts.
     pub fn prepare(&self, script: &str) {
         self.ask(
             "Page.addScriptToEvaluateOnNewDocument",
@@ -275,17 +274,17 @@ impl Page {
         );
     }
 
-    /// Lets injected scripts do what the page's own policy forbids.
+    /// Exempts injected scripts from the page's Content Security Policy.
     pub fn bypass_policy(&self) {
         self.ask("Page.setBypassCSP", json!({"enabled": true}));
     }
 
-    /// Sets size and colours.
+    /// Sets size and color scheme.
     pub fn look(&self, look: Look) {
         let size = json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.phone});
         self.ask("Emulation.setDeviceMetricsOverride", size);
         let scheme = if look.dark { "dark" } else { "light" };
-        // Without motion, so that no picture shows a colour on its way to another.
+        // Without animations, which a screenshot could catch half-way.
         let still = json!({"name": "prefers-reduced-motion", "value": "reduce"});
         let features =
             json!({"features": [{"name": "prefers-color-scheme", "value": scheme}, still]});
@@ -305,7 +304,7 @@ impl Page {
         std::fs::write(file, octets).expect("a picture");
     }
 
-    /// Closes the page at once, without its own farewell, as a crash does.
+    /// Crashes the page, so that it runs no handler for its end.
     pub fn crash(self) {
         self.line.tell(Some(&self.tab), "Page.crash", json!({}));
     }
@@ -321,9 +320,9 @@ impl Page {
     }
 }
 
-impl Line {
+impl DevTools {
     fn ask(&self, tab: Option<&str>, method: &str, parameters: Value) -> Value {
-        let answer = self.tell(tab, method, parameters).recv_timeout(PATIENCE);
+        let answer = self.tell(tab, method, parameters).recv_timeout(TIMEOUT);
         let answer = answer.unwrap_or_else(|_| panic!("no answer to {method}"));
         assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
         answer["result"].clone()
@@ -346,7 +345,7 @@ impl Line {
     }
 }
 
-/// Hands each answer to whoever waits for it; events are nobody's.
+/// Hands each response to the call that waits for it; ignores events.
 fn read(mut output: impl BufRead, waiting: &Waiting) {
     let mut octets = Vec::new();
     while output.read_until(0, &mut octets).is_ok_and(|read| read > 0) {
@@ -356,8 +355,8 @@ fn read(mut output: impl BufRead, waiting: &Waiting) {
         let Some(id) = message["id"].as_u64() else {
             continue;
         };
-        if let Some(asker) = waiting.lock().expect("the list").remove(&id) {
-            let _ = asker.send(message);
+        if let Some(waiter) = waiting.lock().expect("the list").remove(&id) {
+            let _ = waiter.send(message);
         }
     }
 }
@@ -366,5 +365,5 @@ fn text(value: &Value) -> String {
     value.as_str().expect("text").to_owned()
 }
 
-/// How long anything may take before a test fails: generous, for two busy cores.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for two busy cores.
+const TIMEOUT: Duration = Duration::from_secs(30);

@@ -78,7 +78,6 @@ impl Client {
         }
     }
 
-    /// Sends octets as they are.
     pub fn send_raw(&mut self, octets: &[u8]) {
         self.transport.write(octets, self.server);
     }
@@ -88,26 +87,26 @@ impl Client {
         self.send_raw(&message.encode(None));
     }
 
-    /// Sends without authentication and waits for the answer.
+    /// Sends without authentication and waits for the response.
     pub fn exchange(&mut self, message: &Outgoing) -> Incoming {
         self.send(message);
         self.answer(message.id)
     }
 
-    /// Sends with our credentials and waits for the answer.
+    /// Sends with the credentials and waits for the response.
     pub fn ask(&mut self, message: Outgoing) -> Incoming {
         let octets = message.encode(self.credentials.as_ref());
         self.send_raw(&octets);
         self.answer(message.id)
     }
 
-    /// Sends octets that hold a request and waits for the answer.
+    /// Sends an encoded request and waits for the response.
     pub fn ask_raw(&mut self, octets: &[u8]) -> Incoming {
         self.send_raw(octets);
         self.answer(octets[8..20].try_into().unwrap())
     }
 
-    /// The next response to this transaction; what comes before it stays in the inbox.
+    /// The next response to this transaction; packets before it stay in the inbox.
     pub fn answer(&mut self, id: Id) -> Incoming {
         loop {
             match self.read(TIMEOUT) {
@@ -126,23 +125,23 @@ impl Client {
     /// The next packet.
     pub fn receive(&mut self) -> Packet {
         self.receive_within(TIMEOUT)
-            .unwrap_or_else(|| panic!("nothing came from {}", self.server))
+            .unwrap_or_else(|| panic!("no packet from {}", self.server))
     }
 
-    /// The next packet, if one comes in time.
+    /// The next packet, if one arrives in time.
     pub fn receive_within(&mut self, timeout: Duration) -> Option<Packet> {
         self.inbox.pop_front().or_else(|| self.read(timeout))
     }
 
-    /// Everything the server sent before its answer to a Binding request that goes out now. The server handles one five-tuple in
-    /// order, so what is not here was never answered.
+    /// Sends a Binding request and returns the packets that arrived before its response. The server handles one five-tuple in
+    /// order, so a message without a response among them was not answered.
     pub fn fence(&mut self) -> Vec<Packet> {
         let answer = self.exchange(&Outgoing::request(BINDING));
         assert!(answer.is_success());
         self.inbox.drain(..).collect()
     }
 
-    /// The next packet must be a Data indication: its peer and payload.
+    /// The peer and payload of the next packet, which must be a Data indication.
     pub fn data(&mut self) -> (SocketAddr, Vec<u8>) {
         match self.receive() {
             Packet::Stun(m) if m.class == INDICATION && m.method == DATA_METHOD && m.has(DATA) => (
@@ -153,7 +152,7 @@ impl Client {
         }
     }
 
-    /// The next packet must be ChannelData: its number and payload.
+    /// The number and payload of the next packet, which must be ChannelData.
     pub fn channel_data(&mut self) -> (u16, Vec<u8>) {
         match self.receive() {
             Packet::Channel(number, payload) => (number, payload),
@@ -161,7 +160,7 @@ impl Client {
         }
     }
 
-    /// Takes the challenge that an anonymous Allocate gets, and answers it the RFC 5389 way from now on.
+    /// Gets a challenge and authenticates as in RFC 5389 from now on.
     pub fn login(&mut self, username: &str, password: &str) {
         self.keep_port();
         let challenge = self.exchange(&Outgoing::allocate());
@@ -177,7 +176,7 @@ impl Client {
         }
     }
 
-    /// Takes the challenge and answers it with everything RFC 8489 has: USERHASH where allowed, SHA-256 key and integrity.
+    /// Gets a challenge and authenticates with SHA-256 key and integrity as in RFC 8489 from now on.
     pub fn login_modern(&mut self, username: &str, password: &str) {
         self.keep_port();
         let challenge = self.exchange(&Outgoing::allocate());
@@ -203,12 +202,11 @@ impl Client {
         answer.address(XOR_RELAYED_ADDRESS).unwrap()
     }
 
-    /// An IPv6 relay.
     pub fn allocate_v6(&mut self) -> SocketAddr {
         self.allocate_with(Outgoing::allocate().with(Attribute::family(2)))
     }
 
-    /// Must succeed.
+    /// Installs a permission, which must succeed.
     pub fn permit(&mut self, peer: SocketAddr) {
         let answer = self.ask(Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(peer)));
         assert!(answer.is_success(), "{answer:?}");
@@ -218,7 +216,7 @@ impl Client {
         self.ask(Outgoing::request(CREATE_PERMISSION).with(Attribute::peer(peer)))
     }
 
-    /// Must succeed.
+    /// Binds a channel, which must succeed.
     pub fn bind(&mut self, channel: u16, peer: SocketAddr) {
         let answer = self.try_bind(channel, peer);
         assert!(answer.is_success(), "{answer:?}");
@@ -236,7 +234,7 @@ impl Client {
         self.ask(Outgoing::request(REFRESH).with(Attribute::lifetime(lifetime)))
     }
 
-    /// A Send indication.
+    /// Sends a Send indication.
     pub fn send_to(&mut self, peer: SocketAddr, payload: &[u8]) {
         self.send(
             &Outgoing::indication(SEND)
@@ -245,7 +243,7 @@ impl Client {
         );
     }
 
-    /// ChannelData, padded where the transport demands it.
+    /// Sends ChannelData, padded if the transport requires it.
     pub fn send_channel(&mut self, channel: u16, payload: &[u8]) {
         let pad = self.transport.is_stream();
         self.send_raw(&channel_data(channel, payload, pad));
@@ -286,7 +284,7 @@ impl Client {
         }
     }
 
-    /// Whether the server has closed this connection, waiting for it to do so.
+    /// Waits until the server closes the connection; returns false after the timeout.
     pub fn is_closed_within(&mut self, timeout: Duration) -> bool {
         let stream = self.stream();
         stream.set_read_timeout(Some(timeout)).unwrap();
@@ -303,7 +301,7 @@ impl Client {
         }
     }
 
-    /// Keeps our port from later clients of this process, who would inherit the five-tuple and what is allocated on it.
+    /// Keeps the socket open, because a later client with the same port would inherit the five-tuple and its allocation.
     fn keep_port(&self) {
         if let (Transport::Udp(socket), None) = (&self.transport, &self.credentials) {
             std::mem::forget(socket.try_clone());
@@ -388,7 +386,7 @@ impl Peer {
         let address = socket.local_addr().unwrap();
         Peer { socket, address }
     }
-    /// The next datagram: who sent it, and what.
+    /// The source and payload of the next datagram.
     pub fn receive(&self) -> (SocketAddr, Vec<u8>) {
         let mut buffer = [0; 65_536];
         let (length, from) = self.socket.recv_from(&mut buffer).unwrap();

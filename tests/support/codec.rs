@@ -1,4 +1,4 @@
-//! A second STUN codec, written from RFC 8489 §14 and RFC 8656 §18 without a look at `src/wire`, so that the two can disagree.
+//! A second STUN codec, written from RFC 8489 §14 and RFC 8656 §18 independently of `src/wire`, so that errors of either show.
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
@@ -10,30 +10,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A transaction id, chosen by the client.
 pub type Id = [u8; 12];
 
-/// One attribute to be sent.
+/// An attribute to send.
 #[derive(Clone, Debug)]
 pub enum Attribute {
-    /// Type and value, as they are.
+    /// Type and raw value.
     Plain(u16, Vec<u8>),
-    /// An address, XORed with cookie and transaction id when it is written.
+    /// An address, XORed with cookie and transaction id when it is encoded.
     Xor(u16, SocketAddr),
 }
 
-/// A message to be sent: class and method, attributes, and what comes after them.
+/// A message to send.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub class: u16,
     pub method: u16,
     pub id: Id,
     pub attributes: Vec<Attribute>,
-    /// Written behind MESSAGE-INTEGRITY, in front of FINGERPRINT.
+    /// Attributes between MESSAGE-INTEGRITY and FINGERPRINT.
     pub trailing: Vec<Attribute>,
     pub fingerprint: bool,
-    /// How many octets padding is filled with instead of zero.
+    /// The value of padding octets.
     pub padding: u8,
 }
 
-/// How a request is authenticated (RFC 8489 §9.2).
+/// The authentication of a request (RFC 8489 §9.2).
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub username: Vec<u8>,
@@ -50,20 +50,20 @@ pub struct Credentials {
     pub sha1: bool,
     /// Adds MESSAGE-INTEGRITY-SHA256 of this many octets.
     pub sha256: Option<usize>,
-    /// Used in place of the password's key (RFC 7635).
+    /// Replaces the key of the password (RFC 7635).
     pub key: Option<Vec<u8>>,
     /// Added to every request (e.g. ACCESS-TOKEN).
     pub extra: Vec<Attribute>,
 }
 
-/// A message that came in.
+/// A received message.
 #[derive(Clone, Debug)]
 pub struct Incoming {
     pub class: u16,
     pub method: u16,
     pub id: Id,
     pub attributes: Vec<(u16, Vec<u8>)>,
-    /// Where each attribute starts in `octets`.
+    /// The offset of each attribute in `octets`.
     pub starts: Vec<usize>,
     pub octets: Vec<u8>,
 }
@@ -132,11 +132,11 @@ impl Outgoing {
             ..Outgoing::request(method)
         }
     }
-    /// An Allocate request for a UDP relay.
+    /// An Allocate request for a UDP allocation.
     pub fn allocate() -> Outgoing {
         Outgoing::request(ALLOCATE).with(Attribute::transport(17))
     }
-    /// An Allocate request for a TCP relay.
+    /// An Allocate request for a TCP allocation.
     pub fn allocate_tcp() -> Outgoing {
         Outgoing::request(ALLOCATE).with(Attribute::transport(6))
     }
@@ -163,7 +163,7 @@ impl Outgoing {
         self
     }
 
-    /// The octets of the message, authenticated when there are credentials.
+    /// Encodes the message, authenticated if there are credentials.
     pub fn encode(&self, credentials: Option<&Credentials>) -> Vec<u8> {
         let mut octets = Vec::with_capacity(128);
         octets.extend(message_type(self.class, self.method).to_be_bytes());
@@ -194,7 +194,7 @@ impl Outgoing {
 }
 
 impl Credentials {
-    /// RFC 5389's way: MD5 key, SHA-1 integrity.
+    /// As in RFC 5389: MD5 key, SHA-1 integrity.
     pub fn legacy(username: &str, password: &str, realm: &[u8], nonce: &[u8]) -> Credentials {
         Credentials {
             username: username.into(),
@@ -252,7 +252,7 @@ impl Credentials {
 }
 
 impl Incoming {
-    /// The message, if these octets are exactly one well-formed STUN message.
+    /// Parses exactly one well-formed STUN message.
     pub fn parse(octets: &[u8]) -> Option<Incoming> {
         let head = octets.get(..20)?;
         let kind = u16::from_be_bytes([head[0], head[1]]);
@@ -346,7 +346,7 @@ impl Incoming {
             .collect()
     }
 
-    /// Whether MESSAGE-INTEGRITY is there and right under this key.
+    /// Returns true if MESSAGE-INTEGRITY is present and valid under this key.
     pub fn verify_sha1(&self, key: &[u8]) -> bool {
         let Some(at) = self.start_of(MESSAGE_INTEGRITY) else {
             return false;
@@ -356,7 +356,7 @@ impl Incoming {
         self.get(MESSAGE_INTEGRITY) == Some(&hmac_sha1(key, &text))
     }
 
-    /// Whether MESSAGE-INTEGRITY-SHA256 is there and right under this key, whatever its length.
+    /// Returns true if MESSAGE-INTEGRITY-SHA256 is present and valid under this key, truncated or not.
     pub fn verify_sha256(&self, key: &[u8]) -> bool {
         let Some(at) = self.start_of(MESSAGE_INTEGRITY_SHA256) else {
             return false;
@@ -367,7 +367,7 @@ impl Incoming {
         value.len() >= 16 && hmac_sha256(key, &text).starts_with(value)
     }
 
-    /// Whether FINGERPRINT is there, last, and right.
+    /// Returns true if FINGERPRINT is present, last and valid.
     pub fn verify_fingerprint(&self) -> bool {
         let Some((FINGERPRINT, value)) = self.attributes.last().map(|a| (a.0, &a.1)) else {
             return false;
@@ -387,7 +387,7 @@ pub fn userhash(username: &[u8], realm: &[u8]) -> Vec<u8> {
     Sha256::digest([username, b":", realm].concat()).to_vec()
 }
 
-/// A ChannelData message, padded only when asked.
+/// A ChannelData message, padded to four octets if `pad`.
 pub fn channel_data(channel: u16, payload: &[u8], pad: bool) -> Vec<u8> {
     let mut octets = channel.to_be_bytes().to_vec();
     octets.extend((payload.len() as u16).to_be_bytes());
@@ -448,7 +448,7 @@ pub fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
         .to_vec()
 }
 
-/// Sets the header's length to what is there plus `more`.
+/// Sets the header's length to the current length plus `more`.
 pub fn set_length(octets: &mut [u8], more: usize) {
     let length = (octets.len() - 20 + more) as u16;
     octets[2..4].copy_from_slice(&length.to_be_bytes());

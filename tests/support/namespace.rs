@@ -1,4 +1,4 @@
-//! One network namespace, held by a file descriptor and gone with it.
+//! A network namespace, which exists as long as its file descriptor.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// A machine of the lab: its own interfaces, routes, rules and sockets. Dropped, it is gone with all of them.
+/// A namespace with its own interfaces, routes, rules and sockets, all of which are removed when it is dropped.
 pub struct Namespace {
     name: &'static str,
     net: File,
@@ -61,7 +61,7 @@ impl Namespace {
         })
     }
 
-    /// The path by which `ip` finds this namespace.
+    /// The path of this namespace, for `ip`.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
     }
@@ -76,7 +76,7 @@ impl Namespace {
         self.feed(&["nft", "-f", "-"], rules);
     }
 
-    /// Runs a program inside with `input` and returns what it printed; panics with its complaint when it fails.
+    /// Runs a program inside with `input` and returns its output; panics with its error output if it fails.
     pub fn feed(&self, command: &[&str], input: &str) -> String {
         let (program, arguments) = command.split_first().expect("a command");
         let output = self.enter(|| {
@@ -95,10 +95,10 @@ impl Namespace {
                 .expect("its input");
             child.wait_with_output().expect("its end")
         });
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        let errors = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "{} in {}: {complaint}\n{input}",
+            "{} in {}: {errors}\n{input}",
             command.join(" "),
             self.name
         );

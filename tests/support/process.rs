@@ -1,4 +1,4 @@
-//! The built binary on free ports, ended with the test.
+//! The built binary as a server on free ports, stopped at the end of the test.
 
 use super::TIMEOUT;
 use super::certificate::self_signed;
@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// What `hairpin serve` is started with.
+/// The command line of `hairpin serve`.
 #[derive(Clone)]
 pub struct Setup {
     flags: Vec<String>,
@@ -23,24 +23,23 @@ pub struct Setup {
 /// A running server.
 pub struct Server {
     shell: Child,
-    /// Its own process id.
     pub pid: u32,
     pub v4: SocketAddr,
     pub v6: SocketAddr,
     pub admin: SocketAddr,
-    /// What it printed, both streams.
+    /// The file with its standard output and standard error.
     pub log: PathBuf,
 }
 
 impl Setup {
-    /// Loopback peers are allowed, two users are known, answers come from 127.0.0.1 and ::1.
+    /// Two users, relay addresses 127.0.0.1 and ::1, and permission for loopback peers.
     pub fn new() -> Setup {
         Setup::strict()
             .flag("--allow-peer", "127.0.0.0/8")
             .flag("--allow-peer", "::1/128")
     }
 
-    /// The default rules about peers.
+    /// The same with the default rules for peers.
     pub fn strict() -> Setup {
         Setup {
             flags: vec![],
@@ -66,24 +65,24 @@ impl Setup {
         self.flags[at + 1] = value.to_owned();
         self
     }
-    /// Takes away a flag that [`Setup::new`] set.
+    /// Removes a flag that [`Setup::new`] set.
     pub fn without(mut self, name: &str) -> Setup {
         let at = self.flags.iter().position(|f| f == name).unwrap();
         self.flags.drain(at..at + 2);
         self
     }
-    /// No relay addresses but those given as flags.
+    /// Without the default relay addresses.
     pub fn without_relay_addresses(mut self) -> Setup {
         self.relay_addresses = false;
         self
     }
-    /// No users but those given as flags.
+    /// Without the default users.
     pub fn without_users(mut self) -> Setup {
         self.users = false;
         self
     }
 
-    /// No listeners but those of the configuration file, which has the ones that it is started at.
+    /// Without listeners; the configuration file must name those of [`Setup::start_at`].
     pub fn without_listeners(mut self) -> Setup {
         self.listeners = false;
         self
@@ -123,7 +122,7 @@ impl Setup {
         self.start_at(free_port())
     }
 
-    /// Starts on another's addresses, which gives way, and waits until it has.
+    /// Starts on the addresses of another server and waits until that one has handed them over.
     pub fn start_in_place_of(&self, other: &Server) -> Server {
         let (v4, v6, admin) = (other.v4, other.v6, other.admin);
         let server = Server::spawn(&self.arguments(v4, v6, admin), v4, v6, admin);
@@ -131,18 +130,18 @@ impl Setup {
         server
     }
 
-    /// Starts on another's addresses, although it will not come up: what it printed in the end.
+    /// Starts on the addresses of another server, which must fail; returns its output.
     pub fn fail_in_place_of(&self, other: &Server) -> String {
         let (v4, v6, admin) = (other.v4, other.v6, other.admin);
         let mut server = Server::spawn(&self.arguments(v4, v6, admin), v4, v6, admin);
-        // Its input stays open: what closes it ends the server.
+        // Closing the input would stop the server.
         let input = server.shell.stdin.take();
         server.shell.wait().unwrap();
         drop(input);
         server.printed()
     }
 
-    /// The same on this port.
+    /// Starts on this port and waits until every listener answers.
     pub fn start_at(&self, port: u16) -> Server {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
@@ -153,7 +152,7 @@ impl Setup {
 }
 
 impl Server {
-    /// A server that several tests share; it ends with the test process.
+    /// A server that several tests share, stopped with the test process.
     pub fn shared() -> &'static Server {
         static SHARED: std::sync::OnceLock<Server> = std::sync::OnceLock::new();
         SHARED.get_or_init(|| {
@@ -164,7 +163,7 @@ impl Server {
         })
     }
 
-    /// The same with the default rules about peers.
+    /// The same with the default rules for peers.
     pub fn shared_strict() -> &'static Server {
         static SHARED: std::sync::OnceLock<Server> = std::sync::OnceLock::new();
         SHARED.get_or_init(|| Setup::strict().start())
@@ -190,12 +189,12 @@ impl Server {
         [Client::udp(self.v4), Client::tcp(self.v4)]
     }
 
-    /// Everything printed so far.
+    /// The output so far.
     pub fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has printed this.
+    /// Waits for a line of output that contains `wanted`.
     pub fn wait_for_line(&self, wanted: &str) -> String {
         let end = Instant::now() + TIMEOUT;
         loop {
@@ -204,15 +203,15 @@ impl Server {
             }
             assert!(
                 Instant::now() < end,
-                "never printed {wanted:?}:\n{}",
+                "no line with {wanted:?}:\n{}",
                 self.printed()
             );
             std::thread::yield_now();
         }
     }
 
-    /// Body of a GET on the operator's address, and the status line. A listener that closes resets who waits at it: then once
-    /// more, since another server may have the same address.
+    /// The status line and body of a GET request to the admin listener. A listener that closes resets waiting connections, so the
+    /// request is repeated, because another server may take over the address.
     pub fn get(&self, path: &str) -> (String, String) {
         let end = Instant::now() + TIMEOUT;
         loop {
@@ -241,7 +240,7 @@ impl Server {
         Ok(answer)
     }
 
-    /// The value of one line of `/metrics`, whose name and labels contain all of these; the sum when there are several.
+    /// The sum of the samples of a metric whose labels contain all of these.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let (_, body) = self.get("/metrics");
         let belongs = |line: &&str| {
@@ -319,8 +318,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let mut input = self.shell.stdin.take();
         if std::thread::panicking() {
-            // A server that waits for the last calls to end would keep the failure waiting too.
-            drop(input.as_mut().map(|input| input.write_all(b"at once\n")));
+            // A graceful stop could wait for open allocations.
+            drop(input.as_mut().map(|input| input.write_all(b"kill\n")));
         }
         drop(input);
         drop(self.shell.wait());
@@ -330,9 +329,9 @@ impl Drop for Server {
     }
 }
 
-/// A port that is free for UDP and TCP on both loopbacks, outside the range that the system hands out by itself.
+/// A port that is free for UDP and TCP on both loopback addresses, outside the range of ephemeral ports.
 pub fn free_port() -> u16 {
-    let _turn = TURN
+    let _search = PORT_SEARCH
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     next_free_port()
@@ -352,8 +351,8 @@ fn next_free_port() -> u16 {
     }
 }
 
-/// Runs its arguments with the output in $LOG, prints the process id, and ends that process when its own input ends, which happens
-/// at the latest with the test process, however that ends. A line of input ends it without a farewell.
+/// Runs its arguments with the output in $LOG, prints the process id, and stops that process when standard input ends, at the latest
+/// with the test process. A line of input kills it.
 const REAPER: &str = r#"
 exec 3<&0
 "$@" >"$LOG" 2>&1 3<&- & server=$!
@@ -364,9 +363,9 @@ wait $server; code=$?
 kill $watch 2>/dev/null
 exit $code
 "#;
-/// The first of so many ports that are free in a row, an even one.
+/// The first of `count` consecutive free ports; it is even.
 pub fn free_ports(count: u16) -> u16 {
-    let _turn = TURN
+    let _search = PORT_SEARCH
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     loop {
@@ -378,12 +377,12 @@ pub fn free_ports(count: u16) -> u16 {
     }
 }
 
-/// Who looks for ports, one at a time, so that ports in a row stay one test's.
-static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+/// Held while a test looks for ports, so that consecutive ports belong to one test.
+static PORT_SEARCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
 
-/// Eight octets, as long as the size limits of issue 2 presume.
+/// Eight octets, as the limits of response sizes assume.
 pub const REALM_NAME: &str = "test.org";
 pub const OTHER_USER: &str = "bob";
 pub const OTHER_PASSWORD: &str = "builder";
