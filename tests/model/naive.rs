@@ -1367,7 +1367,7 @@ impl Naive {
             same!(answer, wanted, "answer to a Connect");
             return Ok(());
         }
-        same!(seen.sent.len(), 0, "answers to nobody");
+        same!(seen.sent.len(), 0, "messages without a pending Connect");
         Ok(())
     }
 
