@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::duration::duration;
 use crate::cli::output::{print_error, print_result};
+use crate::config::value::{ValueError, malformed};
 use crate::peer::call::agent::{CallSettings, CandidatePolicy, call};
 use crate::peer::verdict::ExpectedPath;
 use crate::turn::Transport;
@@ -146,12 +147,16 @@ pub(super) fn progress_line() -> ProgressBar {
     line
 }
 
-fn endpoint(text: &str) -> Result<String, String> {
+fn endpoint(text: &str) -> Result<String, ValueError> {
     let is_websocket = ["ws://", "wss://"]
         .iter()
         .any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
     match is_websocket {
         true => Ok(text.into()),
-        false => Err("expected ws://HOST[:PORT]/signal or wss://HOST[:PORT]/signal".into()),
+        false => Err(malformed(
+            text,
+            "a WebSocket URL",
+            "ws://HOST[:PORT]/signal or wss://HOST[:PORT]/signal",
+        )),
     }
 }

@@ -107,7 +107,7 @@ impl fmt::Display for ValueError {
 
 impl std::error::Error for ValueError {}
 
-fn malformed(text: &str, expected: &'static str, example: &'static str) -> ValueError {
+pub(crate) fn malformed(text: &str, expected: &'static str, example: &'static str) -> ValueError {
     ValueError::Malformed {
         text: text.into(),
         expected,

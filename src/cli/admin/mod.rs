@@ -5,7 +5,7 @@ mod table;
 
 use crate::cli::output::{failure, print_result, usage_error};
 use crate::config::value;
-use crate::config::value::AdminAddress;
+use crate::config::value::{AdminAddress, ValueError, malformed};
 use clap::{Args, Subcommand};
 use hyper::Method;
 use request::{AdminRequest, RequestError, percent_encode};
@@ -199,7 +199,12 @@ impl AdminVerb {
     }
 }
 
-fn admin_address(text: &str) -> Result<AdminAddress, String> {
-    let address = value::admin_address(text).map_err(|error| error.to_string())?;
-    address.ok_or_else(|| "give the address of a listener, not off".into())
+fn admin_address(text: &str) -> Result<AdminAddress, ValueError> {
+    value::admin_address(text)?.ok_or_else(|| {
+        malformed(
+            text,
+            "an address",
+            "127.0.0.1:9641 or unix:/run/hairpin/admin.sock",
+        )
+    })
 }
