@@ -287,7 +287,7 @@ impl Associations {
                         at if at > io.now => at,
                         _ => io.now + self.limits.idle_timeout,
                     };
-                    let deadline = self.clock.from_std(until).min(idle_check);
+                    let deadline = self.clock.instant_of(until).min(idle_check);
                     self.slab.set_deadline(key, deadline);
                     return false;
                 }

@@ -33,7 +33,7 @@ impl Clock {
         self.epoch + Duration::from_nanos(at.0.min(FOREVER.0))
     }
 
-    pub(crate) fn from_std(self, at: std::time::Instant) -> Instant {
+    pub(crate) fn instant_of(self, at: std::time::Instant) -> Instant {
         let since = at.saturating_duration_since(self.epoch).as_nanos();
         Instant(u64::try_from(since).unwrap_or(u64::MAX).min(FOREVER.0))
     }

@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 /// All bound data connections of a shard.
 pub(crate) struct DataConnections {
     connections: HashMap<ConnectionId, DataConnection>,
-    /// The connections that rest, and until when. All rest equally long, so the earliest is first.
-    resting: VecDeque<(Instant, ConnectionId)>,
+    /// Connections that are paused, and until when. All pauses are equally long, so the earliest is first.
+    paused: VecDeque<(Instant, ConnectionId)>,
     scratch: Vec<u8>,
     shard: u16,
     ready: Arc<ReadyQueue>,
@@ -32,7 +32,7 @@ struct DataConnection {
     owner: u16,
     /// The bandwidth limit of the allocation, if any.
     meter: Option<Meter>,
-    is_resting: bool,
+    is_paused: bool,
     /// What the owner has not been told yet.
     unreported: StreamTraffic,
 }
@@ -66,7 +66,7 @@ impl DataConnections {
     ) -> DataConnections {
         DataConnections {
             connections: HashMap::new(),
-            resting: VecDeque::new(),
+            paused: VecDeque::new(),
             scratch: Vec::new(),
             shard,
             ready,
@@ -96,7 +96,7 @@ impl DataConnections {
             splice: Box::new(Splice::new(client, Stream::Tcp(peer), output, waker)),
             owner,
             meter,
-            is_resting: false,
+            is_paused: false,
             unreported: StreamTraffic::default(),
         };
         self.connections.insert(id, connection);
@@ -123,7 +123,7 @@ impl DataConnections {
         let connection = self.connections.get_mut(&id)?;
         let meter = connection.meter.as_ref();
         if meter.is_some_and(|meter| !meter.is_open(now, unix)) {
-            self.rest(id, now);
+            self.pause(id, now);
             return None;
         }
         let progress = connection.splice.pump(&mut self.scratch);
@@ -147,7 +147,7 @@ impl DataConnections {
         };
         match progress {
             // If the connection falls silent, the next pump reports what remains.
-            Progress::Blocked if unreported.total() > 0 => self.rest(id, now),
+            Progress::Blocked if unreported.total() > 0 => self.pause(id, now),
             Progress::Blocked => {}
             Progress::Unfinished => self.ready.push(Source::DataConnection(id)),
             Progress::Ended => report.ended = self.remove(id).map(|connection| connection.splice),
@@ -155,31 +155,31 @@ impl DataConnections {
         Some(report)
     }
 
-    /// Pumps a connection again after [`REST`].
-    fn rest(&mut self, id: ConnectionId, now: Instant) {
+    /// Pumps a connection again after [`PAUSE`].
+    fn pause(&mut self, id: ConnectionId, now: Instant) {
         if let Some(connection) = self.connections.get_mut(&id)
-            && !connection.is_resting
+            && !connection.is_paused
         {
-            connection.is_resting = true;
-            self.resting.push_back((now + REST, id));
+            connection.is_paused = true;
+            self.paused.push_back((now + PAUSE, id));
         }
     }
 
-    /// Makes the connections ready that rested long enough.
-    pub(crate) fn end_rests(&mut self, now: Instant) {
-        while let Some((at, id)) = self.resting.front().copied()
+    /// Makes the connections ready whose pause is over.
+    pub(crate) fn resume_paused(&mut self, now: Instant) {
+        while let Some((at, id)) = self.paused.front().copied()
             && at <= now
         {
-            self.resting.pop_front();
+            self.paused.pop_front();
             if let Some(connection) = self.connections.get_mut(&id) {
-                connection.is_resting = false;
+                connection.is_paused = false;
                 self.ready.push(Source::DataConnection(id));
             }
         }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.resting.front().map(|(at, _)| *at)
+        self.paused.front().map(|(at, _)| *at)
     }
 
     /// Closes a data connection; false if it is not on this shard.
@@ -194,8 +194,8 @@ impl DataConnections {
     }
 }
 
-/// How long a connection rests whose bandwidth limit is exhausted: as long as a burst that the limit allows.
-const REST: Duration = Duration::from_millis(100);
+/// How long a connection is paused whose bandwidth limit is exhausted: as long as a burst that the limit allows.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Octets after which traffic is reported to another shard.
 const REPORT_OCTETS: u64 = 256 << 10;
 /// Octets of one read.

@@ -206,9 +206,9 @@ impl Peers {
         self.data_connections.pump(id, now, unix)
     }
 
-    /// Makes the data connections ready that rested long enough.
-    pub(crate) fn end_rests(&mut self, now: Instant) {
-        self.data_connections.end_rests(now);
+    /// Makes the data connections ready whose pause is over.
+    pub(crate) fn resume_paused(&mut self, now: Instant) {
+        self.data_connections.resume_paused(now);
     }
 
     /// Closes a data connection that is being established, unbound, or spliced on this shard; false if it is none of

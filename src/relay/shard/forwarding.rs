@@ -41,7 +41,9 @@ use crate::relay::client::clients::Clients;
 use crate::relay::io::recv_meta::RecvMeta;
 use crate::relay::io::send_queue::{Payload, SendQueue, Sender, message_parts};
 use crate::relay::observe::counters::Counters;
-use crate::turn::{Client, ConnectionId, Forward, Framer, Link};
+use crate::relay::peer::data_connections::Report;
+use crate::relay::peer::splice::StreamTraffic;
+use crate::turn::{Client, ConnectionId, Forward, Framer, Link, Server};
 use crate::wire::padded;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -191,6 +193,40 @@ impl Forwarder {
                 let (link, octets) = (to.link, octets.to_vec());
                 self.send(shard, ShardMessage::Framed { link, octets });
             }
+        }
+    }
+
+    /// Reports to the shard of the allocation what a data connection carried and that it ended.
+    pub(crate) fn report_data_connection(
+        &self,
+        connection: ConnectionId,
+        report: Report,
+        server: &mut Server,
+    ) {
+        if let Some(StreamTraffic { to_peer, to_client }) = report.traffic {
+            if report.owner == self.shard {
+                server.record_stream_traffic(connection, to_peer, to_client);
+            } else {
+                let message = ShardMessage::DataConnectionTraffic {
+                    connection,
+                    to_peer,
+                    to_client,
+                };
+                self.send_reliably(report.owner, message);
+            }
+        }
+        if let Some(splice) = report.ended {
+            self.report_closed(connection, report.owner, server);
+            splice.close();
+        }
+    }
+
+    /// Reports to the shard of the allocation that a data connection is closed.
+    pub(crate) fn report_closed(&self, connection: ConnectionId, owner: u16, server: &mut Server) {
+        if owner == self.shard {
+            server.connection_closed(connection);
+        } else {
+            self.send_reliably(owner, ShardMessage::DataConnectionClosed(connection));
         }
     }
 

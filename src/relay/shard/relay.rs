@@ -27,7 +27,7 @@ use crate::relay::io::send_queue::{SendQueue, Sender};
 use crate::relay::io::slab::Key;
 use crate::relay::observe::allocation_log::AllocationLog;
 use crate::relay::observe::counters::Counters;
-use crate::relay::peer::data_connections::{Bound, Report};
+use crate::relay::peer::data_connections::Bound;
 use crate::relay::peer::peers::Peers;
 use crate::relay::peer::unbound::UnboundConnections;
 use crate::relay::plan::{ConnectionLimits, SecureTransports};
@@ -409,42 +409,10 @@ impl Relay {
     fn serve_data_connection(&mut self, connection: ConnectionId) -> Served {
         let unix = self.server.unix_time(self.now);
         if let Some(report) = self.peers.pump(connection, self.now, unix) {
-            self.report_data_connection(connection, report);
+            self.forwarder
+                .report_data_connection(connection, report, &mut self.server);
         }
         Served::Completely
-    }
-
-    /// Tells the shard of the allocation what a data connection carried and that it ended.
-    fn report_data_connection(&mut self, connection: ConnectionId, report: Report) {
-        let is_local = report.owner == self.shard;
-        if let Some(traffic) = report.traffic {
-            let (to_peer, to_client) = (traffic.to_peer, traffic.to_client);
-            if is_local {
-                self.server
-                    .record_stream_traffic(connection, to_peer, to_client);
-            } else {
-                let message = ShardMessage::DataConnectionTraffic {
-                    connection,
-                    to_peer,
-                    to_client,
-                };
-                self.forwarder.send_reliably(report.owner, message);
-            }
-        }
-        if let Some(splice) = report.ended {
-            self.report_closed(connection, report.owner);
-            splice.close();
-        }
-    }
-
-    fn report_closed(&mut self, connection: ConnectionId, owner: u16) {
-        if owner == self.shard {
-            self.server.connection_closed(connection);
-            self.take_effects();
-        } else {
-            let message = ShardMessage::DataConnectionClosed(connection);
-            self.forwarder.send_reliably(owner, message);
-        }
     }
 
     /// Processes one message of a client, which is in the batch.
@@ -582,18 +550,15 @@ impl Relay {
         if self.new_effects.is_empty() {
             return;
         }
-        let mut is_flushed = false;
-        for index in 0..self.new_effects.len() {
-            let Some(Effect::Unbind { relayed }) = self.new_effects.get(index) else {
-                continue;
-            };
-            let relayed = *relayed;
-            if !is_flushed {
-                // What was queued for the socket leaves before it is closed.
-                self.flush();
-                is_flushed = true;
+        let is_unbind = |effect: &Effect| matches!(effect, Effect::Unbind { .. });
+        if self.new_effects.iter().any(is_unbind) {
+            // What was queued for the socket leaves before it is closed.
+            self.flush();
+        }
+        for effect in &self.new_effects {
+            if let Effect::Unbind { relayed } = effect {
+                self.peers.close(*relayed);
             }
-            self.peers.close(relayed);
         }
         for effect in self.new_effects.drain(..) {
             match effect {
@@ -661,7 +626,10 @@ impl Relay {
         self.spliced = Some((client.link, connection));
         match self.peers.splice(connection, stream, output) {
             Bound::Spliced | Bound::NoPeer => {}
-            Bound::Failed { owner } => self.report_closed(connection, owner),
+            Bound::Failed { owner } => {
+                self.forwarder
+                    .report_closed(connection, owner, &mut self.server);
+            }
         }
     }
 
@@ -683,7 +651,7 @@ impl Relay {
             self.server.connected(self.now, connection, false);
             self.perform_effects();
         }
-        self.peers.end_rests(self.now);
+        self.peers.resume_paused(self.now);
         let server = &self.server;
         self.clients.handle_timeouts(
             &mut self.batch,
