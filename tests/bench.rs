@@ -249,7 +249,7 @@ fn an_error_names_the_option_that_fixes_it() {
     let server = server(Ipv4Addr::LOCALHOST.into(), false);
     let uri = format!("turn:{}", server.listener_addresses()[0]);
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let nobody = format!("turn:{}", silent.local_addr().unwrap());
+    let silent_uri = format!("turn:{}", silent.local_addr().unwrap());
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let closed = format!("turn:{}?transport=tcp", listener.local_addr().unwrap());
     drop(listener);
@@ -285,7 +285,7 @@ fn an_error_names_the_option_that_fixes_it() {
             1,
             "--allow-peer",
         ),
-        (&["binding", "--server", &nobody], 1, "no answer"),
+        (&["binding", "--server", &silent_uri], 1, "no answer"),
         (
             &["relay", "--server", &uri, "--user", USER],
             2,
@@ -337,7 +337,7 @@ fn an_error_names_the_option_that_fixes_it() {
             &[
                 "binding",
                 "--server",
-                &nobody,
+                &silent_uri,
                 "--report",
                 "/no/such/directory/page.html",
             ],

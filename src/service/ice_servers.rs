@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::turn::policy::credentials;
 
-/// The servers and credentials that the web listener hands out, and to whom.
+/// The servers and credentials that the web listener hands out, and the clients that get them.
 #[derive(Clone, Debug)]
 pub struct IceServers {
     /// The relay's URLs in order of preference (RFC 7064, RFC 7065): `stun:…`, `stuns:…`, `turn:…?transport=udp`,

@@ -26,7 +26,7 @@ pub fn request_method(octets: &[u8]) -> Option<Method> {
 }
 
 impl<'a> Message<'a> {
-    /// Parses a message that takes up all of `octets`.
+    /// Parses a message that fills all of `octets`.
     ///
     /// # Errors
     /// [`Malformed`] if the header does not match the octets, the magic cookie is missing, an attribute exceeds the message,

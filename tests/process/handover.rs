@@ -10,11 +10,11 @@ use crate::support::process::{Server, Setup};
 use std::time::{Duration, Instant};
 
 fn setup(directory: &Directory) -> Setup {
-    let door = directory.join("handover");
+    let socket = directory.join("handover");
     Setup::new()
         .flag("--web", "off")
         .flag("--drain-timeout", "10m")
-        .flag("--handover", door.to_str().unwrap())
+        .flag("--handover", socket.to_str().unwrap())
 }
 
 fn has_ended(server: &Server) -> bool {

@@ -65,7 +65,7 @@ async fn messages_are_forwarded_until_a_peer_closes() {
     bob.assert_no_other_message().await;
 }
 
-/// RFC 6455 section 7.1.7: a protocol error fails the connection at once. The others are told `left`.
+/// RFC 6455 section 7.1.7: a protocol error fails the connection at once. The other peers get `left`.
 #[tokio::test]
 async fn an_invalid_frame_closes_with_1002() {
     let server = Server::start(WebSettings::default()).await;
@@ -153,7 +153,7 @@ async fn a_sender_cannot_be_forged_nor_reach_another_room() {
     );
     let mut eve = server.join("room=green").await;
     ann.next().await;
-    bob.send_text(r#"{"type":"message","from":"somebody","from":"else"}"#)
+    bob.send_text(r#"{"type":"message","from":"one","from":"else"}"#)
         .await;
     assert_eq!(ann.next().await["from"], json!(bob.id));
     eve.send(json!({"type": "message", "to": ann.id})).await;

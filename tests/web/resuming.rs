@@ -161,7 +161,7 @@ async fn an_id_is_resumed_only_with_its_own_token() {
 }
 
 #[tokio::test]
-async fn all_peers_are_told_that_the_server_stops() {
+async fn all_peers_get_a_notice_when_the_server_stops() {
     let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
     let stop = server.web.stop();

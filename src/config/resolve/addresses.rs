@@ -1,4 +1,4 @@
-//! Relay addresses, and the external addresses that clients are told instead.
+//! Relay addresses, and the external addresses that clients get instead.
 
 use crate::config::error::Source;
 use crate::config::host_info::HostInfo;

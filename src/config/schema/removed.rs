@@ -56,7 +56,7 @@ pub(crate) static REMOVED_KEYS: &[RemovedKey] = &[
     ),
     removed(
         "signal_grace",
-        "a peer that lost its connection has 3s to resume before the others are told that it left",
+        "a peer that lost its connection has 3s to resume before the others get `left`",
     ),
     removed(
         "signal_idle",

@@ -204,7 +204,7 @@ impl<'a> Agent<'a> {
         Ok(hosts)
     }
 
-    /// Lets str0m do everything it can do now, and returns its next deadline. str0m acts on changes only when it is told the
+    /// Lets str0m do everything it can do now, and returns its next deadline. str0m acts on changes only when it is given the
     /// time.
     fn drive_rtc(&mut self) -> Result<Instant, Failure> {
         self.rtc

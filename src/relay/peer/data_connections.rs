@@ -37,12 +37,12 @@ struct DataConnection {
     unreported: StreamTraffic,
 }
 
-/// What the owner of a data connection is to be told.
+/// A notification for the owner of a data connection.
 pub(crate) struct Report {
     /// The shard of the allocation.
     pub(crate) owner: u16,
     pub(crate) traffic: Option<StreamTraffic>,
-    /// The connection ended and is to be closed, after the owner was told: the client may ask for the next connection as
+    /// The connection ended and is to be closed, after the owner was notified: the client may ask for the next connection as
     /// soon as it sees the end of this one.
     pub(crate) ended: Option<Box<Splice>>,
 }
@@ -52,7 +52,7 @@ pub(crate) enum Bound {
     Spliced,
     /// No connection of a peer waits under this id.
     NoPeer,
-    /// The peer's connection failed; its owner is to be told.
+    /// The peer's connection failed; its owner is to be notified.
     Failed {
         owner: u16,
     },

@@ -69,7 +69,7 @@ impl RelaySockets {
     }
 }
 
-/// How the protocol is told that a relayed address could not be bound.
+/// The report to the protocol that a relayed address could not be bound.
 pub(crate) fn bind_error(error: &io::Error) -> BindError {
     match error.kind() {
         io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => BindError::InUse,

@@ -34,7 +34,7 @@
 //! # What it costs
 //!
 //! A forwarded packet is copied once and passes a bounded channel. When the channel is full the packet is dropped, as a
-//! full socket buffer would drop it; messages about connections wait instead, because nobody would repeat them.
+//! full socket buffer would drop it; messages about connections wait instead, because they are not retransmitted.
 
 use crate::net::{Batch, BufferRange, Transmit};
 use crate::relay::client::clients::Clients;

@@ -205,7 +205,7 @@ impl ListenerSet {
                 changes.removed.push(entry.bound);
             }
         }
-        // Those that were retired before are told again: the change may have opened or retired their successor.
+        // Listeners that were retired before get the command again: the change may have opened or retired their successor.
         for number in self.retired() {
             let successor = self.successor(number);
             for of_shard in &mut commands {

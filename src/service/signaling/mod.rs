@@ -76,7 +76,7 @@
 //!
 //! The server pings every 2 s. A connection that breaks, or is silent for 5 s, is lost. The peer then has 3 s to resume:
 //! it keeps its place, and messages to it wait in its queue. If it reconnects with `resume` in that time the others do not
-//! notice, otherwise they are told `left`; it may reconnect with the same id later, which they see as `joined`. A peer that
+//! notice, otherwise they get `left`; it may reconnect with the same id later, which they see as `joined`. A peer that
 //! closes its WebSocket has left at once. A peer that sends no message for 2 h is disconnected.
 //!
 //! # Memory

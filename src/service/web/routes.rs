@@ -363,7 +363,7 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
 }
 
 fn upgrade_headers() -> [(HeaderName, &'static str); 3] {
-    // RFC 6455 section 4.4: a request for another version is told the supported one.
+    // RFC 6455 section 4.4: the response to another version names the supported one.
     [
         (header::UPGRADE, "websocket"),
         (header::CONNECTION, "upgrade"),
