@@ -92,7 +92,7 @@ fn the_page_shows_the_numbers_of_the_metrics() {
         );
         assert_eq!(page.evaluate(&drawn), json!(tones), "{plot}");
     }
-    page.wait("document.getElementById('discards').innerText.includes('ChannelData on a number that is not bound')");
+    page.wait("document.getElementById('discards').innerText.includes('ChannelData with a channel number that is not bound')");
     assert_no_foreign_requests(&page, server.admin);
     let table = crate::stdout(&crate::hairpin(&[
         "admin",
