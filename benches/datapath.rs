@@ -1,6 +1,7 @@
-//! The cost of a packet through `net` and the kernel's loopback, for each I/O mode. One socket sends a batch and others receive
-//! it, all in this thread, so the time of a packet includes sending and receiving. Run by `cargo bench --bench datapath`;
-//! `benches/compare` measures whole servers.
+//! The cost of a packet through `net` and the kernel's loopback, for each I/O mode. One socket
+//! sends a batch and others receive it, all in this thread, so the time of a packet includes
+//! sending and receiving. Run by `cargo bench --bench datapath`; `benches/compare` measures whole
+//! servers.
 
 use divan::Bencher;
 use divan::counter::ItemsCount;

@@ -1,6 +1,7 @@
-//! The cost of the protocol for one packet, without sockets. `cargo bench --bench server` measures time;
-//! `-- --instructions` counts instructions under valgrind and fails if they exceed `benches/instructions.tsv` by more than 3 %
-//! (`-- --instructions --accept` writes that file); `-- --memory` prints the resident memory of an allocation.
+//! The cost of the protocol for one packet, without sockets. `cargo bench --bench server` measures
+//! time; `-- --instructions` counts instructions under valgrind and fails if they exceed
+//! `benches/instructions.tsv` by more than 3 % (`-- --instructions --accept` writes that file); `--
+//! --memory` prints the resident memory of an allocation.
 
 mod instructions;
 mod world;
@@ -33,7 +34,8 @@ fn packet(bencher: divan::Bencher, name: &str) {
     bencher.bench_local(find(name).1());
 }
 
-/// One ChannelData packet from a client, with this many channels on the server, ten for each allocation.
+/// One ChannelData packet from a client, with this many channels on the server, ten for each
+/// allocation.
 #[divan::bench(args = [10, 1_000, 10_000, 100_000, 1_000_000], sample_count = 50, sample_size = 20_000)]
 fn lookup(bencher: divan::Bencher, channels: usize) {
     bencher.bench_local(walk(channels / 10, 10));
@@ -47,7 +49,8 @@ fn find(name: &str) -> &'static Scenario {
     all().find(|(known, _)| *known == name).expect("a scenario")
 }
 
-/// Prints the resident memory of one allocation, without its kernel socket, for each count, each in a process of its own.
+/// Prints the resident memory of one allocation, without its kernel socket, for each count, each in
+/// a process of its own.
 fn memory(counts: &[usize]) -> ExitCode {
     if let [count] = counts {
         let mut world = world::World::new(*count);

@@ -14,18 +14,23 @@
 //!     wire                         octets and messages
 //! ```
 //!
-//! Each line is a floor. Imports go down only, and `turn` and `net` do not know each other; `tests/architecture.rs` enforces
-//! both. The `mod.rs` of a floor explains it.
+//! Each line is a floor. Imports go down only, and `turn` and `net` do not know each other;
+//! `tests/architecture.rs` enforces both. The `mod.rs` of a floor explains it.
 //!
 //! # Words
 //!
 //! The names are those of the RFCs, of Linux and of tokio. Eight words are this server's own:
 //!
-//! * **Shard**: a core with its thread, its [`turn::Server`] and its sockets. Shards share nothing on the packet path.
-//! * **Route**: the next hop of a channel or a permission, the only thing that the packet path looks up.
-//! * **Effect**: what the protocol asks of its caller, as a value: bind a socket, send a message, add a route.
-//! * **Grant**: the rights that an allocation got from the policy when it was created. It keeps them through every reload.
-//! * **Policy**: what the operator decided: realms, users, limits, peer rules. A reload replaces it whole.
+//! * **Shard**: a core with its thread, its [`turn::Server`] and its sockets. Shards share nothing
+//!   on the packet path.
+//! * **Route**: the next hop of a channel or a permission, the only thing that the packet path
+//!   looks up.
+//! * **Effect**: what the protocol asks of its caller, as a value: bind a socket, send a message,
+//!   add a route.
+//! * **Grant**: the rights that an allocation got from the policy when it was created. It keeps
+//!   them through every reload.
+//! * **Policy**: what the operator decided: realms, users, limits, peer rules. A reload replaces it
+//!   whole.
 //! * **Plan**: a resolved configuration: what a relay listens on, and its policy.
 //! * **Reject**: the error response to a request, which the handlers return as their error.
 //! * **Discard**: the reason why a packet is dropped without an answer. Each is counted.

@@ -1,5 +1,5 @@
-//! `hairpin bench` as a process, against a server in this process: a sound one, one behind a bad network, wrong credentials, a
-//! forbidden peer, no answer, an interruption, a server that exits.
+//! `hairpin bench` as a process, against a server in this process: a sound one, one behind a bad
+//! network, wrong credentials, a forbidden peer, no answer, an interruption, a server that exits.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -40,7 +40,8 @@ fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs the command for half a second with the right password, checks its exit code and returns its JSON.
+/// Runs the command for half a second with the right password, checks its exit code and returns its
+/// JSON.
 fn measure(uri: &str, arguments: &[&str], code: i32) -> Value {
     let common = [
         "--server",
@@ -608,8 +609,8 @@ struct BadNetwork {
 }
 
 impl BadNetwork {
-    /// Of a hundred ChannelData messages five are dropped, three duplicated, two delayed behind their successor and two
-    /// corrupted.
+    /// Of a hundred ChannelData messages five are dropped, three duplicated, two delayed behind
+    /// their successor and two corrupted.
     fn before(server: SocketAddr) -> BadNetwork {
         let (mut count, mut late) = (0u32, None::<Vec<u8>>);
         BadNetwork::passing(server, move |packet, back| {

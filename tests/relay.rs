@@ -1,4 +1,5 @@
-//! A client relays through a supervisor in this process: every transport, both families, both send paths, and its counters.
+//! A client relays through a supervisor in this process: every transport, both families, both send
+//! paths, and its counters.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -146,7 +147,8 @@ fn bursts_arrive_whole_and_in_order_and_are_sent_with_few_system_calls() {
     assert!(calls < 64, "{calls} calls for 64 datagrams");
 }
 
-/// RFC 8656 §13: the relay takes one off TTL and hop limit, so a datagram that arrives with 1 goes no further.
+/// RFC 8656 §13: the relay takes one off TTL and hop limit, so a datagram that arrives with 1 goes
+/// no further.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_datagram_with_hop_limit_one_is_dropped_and_counted() {
@@ -188,7 +190,8 @@ fn an_unreachable_peer_is_reported_as_icmp_and_costs_the_next_datagram_nothing()
             assert_eq!(report.get(ICMP).unwrap()[2..4], kind_and_code);
         };
         expect_icmp(&mut client);
-        // The kernel keeps the error for the next call on the socket, which must not lose that datagram.
+        // The kernel keeps the error for the next call on the socket, which must not lose that
+        // datagram.
         for _ in 0..3 {
             client.send_to(open.address, b"reachable");
             assert_eq!(open.receive().1, b"reachable");

@@ -62,8 +62,8 @@ impl Needs {
 }
 
 impl Contender {
-    /// Hairpin, coturn if it is on PATH, the crate's server, and the floor if requested. If `only` is not empty, the servers whose
-    /// names start with one of its entries.
+    /// Hairpin, coturn if it is on PATH, the crate's server, and the floor if requested. If `only`
+    /// is not empty, the servers whose names start with one of its entries.
     pub fn find(with_floor: bool, only: &[String]) -> Vec<Contender> {
         let mut found = vec![Contender {
             name: "hairpin".into(),
@@ -121,7 +121,8 @@ impl Contender {
         }
     }
 
-    /// Starts the server on the first core and waits until it answers; reports a failure and returns `None`.
+    /// Starts the server on the first core and waits until it answers; reports a failure and
+    /// returns `None`.
     pub fn start(&self, needs: Needs) -> Option<Running> {
         let port = free_port();
         let pair = (needs.over == Transport::Tls).then(Pair::get);
@@ -343,8 +344,9 @@ fn cores() -> &'static [usize] {
     &CORES
 }
 
-/// Raises the priority of this process and its children, if permitted, because other work on the machine disturbs the measurement.
-/// Linux schedules processes by session (autogroup), so the session's priority is raised too.
+/// Raises the priority of this process and its children, if permitted, because other work on the
+/// machine disturbs the measurement. Linux schedules processes by session (autogroup), so the
+/// session's priority is raised too.
 pub fn raise_priority() {
     let _ = std::fs::write("/proc/self/autogroup", "-20");
     let own = std::process::id().to_string();

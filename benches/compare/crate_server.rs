@@ -1,4 +1,5 @@
-//! The server of the crate `turn`, configured as in its own example, in a child process of this executable.
+//! The server of the crate `turn`, configured as in its own example, in a child process of this
+//! executable.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;

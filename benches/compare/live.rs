@@ -1,5 +1,5 @@
-//! Costs with very many live allocations. One process has too few file descriptors for them, so a server runs as several
-//! processes, and child processes of this one hold the clients' ends.
+//! Costs with very many live allocations. One process has too few file descriptors for them, so a
+//! server runs as several processes, and child processes of this one hold the clients' ends.
 //!
 //! ```text
 //!   few (10)  ──►  the first 10,000  ──►  fillers: whole processes  ──►  the rest, over which packets then go
@@ -138,7 +138,8 @@ pub fn hold(port: u16, flows: usize, others: usize) -> ExitCode {
 }
 
 impl Part {
-    /// Starts process number `at` of a server, with enough relay addresses of its own for the allocations.
+    /// Starts process number `at` of a server, with enough relay addresses of its own for the
+    /// allocations.
     fn start(
         contender: &Contender,
         needs: Needs,
@@ -217,7 +218,8 @@ fn per_process() -> usize {
     DESCRIPTORS.saturating_sub(RESERVE).min(1 << 20) as usize
 }
 
-/// The rate at which packets are compared: equal for few and many flows, and too low for batches to form.
+/// The rate at which packets are compared: equal for few and many flows, and too low for batches to
+/// form.
 pub const RATE: Rate = Rate::PerSecond(40_000.0);
 /// The first allocations, which stand for a small server.
 const FIRST: usize = 10_000;

@@ -1,8 +1,10 @@
-//! Compares Hairpin with every other TURN server on this machine, under the same load, in one run. The README quotes the table.
+//! Compares Hairpin with every other TURN server on this machine, under the same load, in one run.
+//! The README quotes the table.
 //!
-//! `cargo bench --bench compare -- [--rows ROW,…] [--only SERVER,…] [--rounds N] [--seconds S] [--live N] [--floor]`. Servers
-//! run on the first core that this process may use, the load generator on the last. The rounds of all servers are interleaved,
-//! so that other work on the machine disturbs all servers alike, and each cell is the median of its rounds. coturn's
+//! `cargo bench --bench compare -- [--rows ROW,…] [--only SERVER,…] [--rounds N] [--seconds S]
+//! [--live N] [--floor]`. Servers run on the first core that this process may use, the load
+//! generator on the last. The rounds of all servers are interleaved, so that other work on the
+//! machine disturbs all servers alike, and each cell is the median of its rounds. coturn's
 //! `turnserver` is found on PATH; the server of the crate `turn` is built in.
 
 mod certificate;
@@ -27,7 +29,8 @@ fn main() -> ExitCode {
         .skip(1)
         .filter(|argument| argument != "--bench")
         .collect();
-    // Each allocation takes a socket in the server and one in the load generator; child processes inherit the limit.
+    // Each allocation takes a socket in the server and one in the load generator; child processes
+    // inherit the limit.
     LazyLock::force(&DESCRIPTORS);
     match arguments
         .iter()

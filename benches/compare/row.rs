@@ -264,8 +264,9 @@ const fn gigabit(title: &'static str) -> Cell {
 }
 
 const GIGABIT: &str = "Gbit per CPU s";
-/// Packets per write in bulk, as clients write all that they have. With one packet per write the load generator is busier than
-/// the server, which wakes up for every other packet, so the cost of waking is measured.
+/// Packets per write in bulk, as clients write all that they have. With one packet per write the
+/// load generator is busier than the server, which wakes up for every other packet, so the cost of
+/// waking is measured.
 const BULK: usize = 16;
 
 impl Row {

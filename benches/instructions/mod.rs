@@ -1,6 +1,7 @@
-//! Instructions of one operation, counted by callgrind, so that other work on the machine does not matter. They are compared
-//! with a committed baseline. Counts are comparable only for the same compiler and the same processor features (valgrind emulates
-//! a processor of its own), so the baseline records both.
+//! Instructions of one operation, counted by callgrind, so that other work on the machine does not
+//! matter. They are compared with a committed baseline. Counts are comparable only for the same
+//! compiler and the same processor features (valgrind emulates a processor of its own), so the
+//! baseline records both.
 
 use crate::world::scenario::Operation;
 use crate::{all, find};
@@ -105,8 +106,8 @@ fn without_valgrind() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the counts depend on besides the code: compiler, C library, valgrind, and the processor features that it emulates; `None`
-/// without valgrind.
+/// What the counts depend on besides the code: compiler, C library, valgrind, and the processor
+/// features that it emulates; `None` without valgrind.
 fn origin() -> Option<String> {
     let output_of = |command: &mut Command| {
         let output = command
@@ -143,8 +144,8 @@ fn count_all() -> Vec<(&'static str, u64)> {
     counted
 }
 
-/// Instructions of one operation, the median of several processes, because each process seeds its hash tables differently and so has
-/// other collisions.
+/// Instructions of one operation, the median of several processes, because each process seeds its
+/// hash tables differently and so has other collisions.
 fn count(name: &str) -> u64 {
     let mut counts: Vec<u64> = (0..PROCESSES).map(|_| collected(name) / TIMES).collect();
     counts.sort_unstable();

@@ -1,4 +1,5 @@
-//! A `turn::Server` in virtual time with clients, for the benchmarks of the protocol. It has no socket and no clock.
+//! A `turn::Server` in virtual time with clients, for the benchmarks of the protocol. It has no
+//! socket and no clock.
 
 pub mod scenario;
 

@@ -1,4 +1,5 @@
-//! A round of requests: at most one by each client of a worker, many in flight at once, retransmitted until answered.
+//! A round of requests: at most one by each client of a worker, many in flight at once,
+//! retransmitted until answered.
 
 use crate::bench::error::Error;
 use crate::bench::plan::Plan;
@@ -14,7 +15,8 @@ use std::time::Duration;
 pub struct Exchange {
     /// The success response.
     pub answer: Answer,
-    /// Nanoseconds from the first request, over every challenge and retransmission, to the response.
+    /// Nanoseconds from the first request, over every challenge and retransmission, to the
+    /// response.
     pub nanoseconds: u64,
 }
 
@@ -23,17 +25,19 @@ pub struct Exchange {
 pub struct RoundOptions {
     /// Requests begun per second at most.
     pub rate: Option<f64>,
-    /// The round releases allocations: an error response, a broken connection or a server that has gone silent does not
-    /// fail it, and [`Plan::stop`] does not end it.
+    /// The round releases allocations: an error response, a broken connection or a server that has
+    /// gone silent does not fail it, and [`Plan::stop`] does not end it.
     pub is_release: bool,
 }
 
-/// Sends for each client the request that `request_of` returns for its index, and waits for all responses. They are returned
-/// in the clients' order, with `None` for a client without a request. A relayed address is stored as soon as it is granted
-/// and cleared once it is deleted, so that a round that fails leaves nothing unreleased.
+/// Sends for each client the request that `request_of` returns for its index, and waits for all
+/// responses. They are returned in the clients' order, with `None` for a client without a request.
+/// A relayed address is stored as soon as it is granted and cleared once it is deleted, so that a
+/// round that fails leaves nothing unreleased.
 ///
 /// # Errors
-/// The first client's error that is refused or not answered; [`Error::Interrupted`]. A release fails only by [`Error::Io`].
+/// The first client's error that is refused or not answered; [`Error::Interrupted`]. A release
+/// fails only by [`Error::Io`].
 pub fn exchange_all(
     worker: &mut Worker,
     plan: &Plan,
@@ -69,7 +73,7 @@ pub fn exchange_all(
             .ready
             .poll(Duration::from_millis(1))
             .map_err(Error::Io)?;
-        for _ in 0..worker.ready.len() {
+        for _ in 0..worker.ready.queued() {
             let Some(index) = worker.ready.pop() else {
                 break;
             };
@@ -199,8 +203,9 @@ impl Exchanges {
         }
     }
 
-    /// 437 (Allocation Mismatch) means that the server still has an allocation of an earlier client on this five-tuple: the
-    /// client takes another, RFC 8656 §7.4. Other error responses are final.
+    /// 437 (Allocation Mismatch) means that the server still has an allocation of an earlier client
+    /// on this five-tuple: the client takes another, RFC 8656 §7.4. Other error responses are
+    /// final.
     fn handle_rejection(
         &mut self,
         worker: &mut Worker,

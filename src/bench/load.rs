@@ -1,4 +1,5 @@
-//! The load of one worker: packets out at the plan's pace, packets in as they arrive; no allocation per packet.
+//! The load of one worker: packets out at the plan's pace, packets in as they arrive; no allocation
+//! per packet.
 //!
 //! Every iteration sends what is due, at most a chunk, and then receives what is there.
 
@@ -29,8 +30,8 @@ pub struct Load {
     pub slice: Duration,
 }
 
-/// Sends and receives for the load's duration, then receives what is still in flight. Returns what was counted and the error
-/// that ended the run early: [`Error::Io`] or [`Error::ConnectionLost`].
+/// Sends and receives for the load's duration, then receives what is still in flight. Returns what
+/// was counted and the error that ended the run early: [`Error::Io`] or [`Error::ConnectionLost`].
 pub fn run_load(
     worker: &mut Worker,
     plan: &Plan,
@@ -64,7 +65,8 @@ struct Generator<'a> {
     recipients: Vec<usize>,
     /// Octets from one slot to the next.
     stride: usize,
-    /// Offset of the payload in its slot: the length of the longest header. A shorter header ends there too.
+    /// Offset of the payload in its slot: the length of the longest header. A shorter header ends
+    /// there too.
     payload_offset: usize,
     /// Bursts that the arena holds.
     bursts_at_once: u64,
@@ -149,7 +151,8 @@ impl<'a> Generator<'a> {
                 self.write_packet(worker, stream, slot, now);
                 slot += 1;
             }
-            // Each client has its own socket. Peers share theirs: their frames are collected and sent together.
+            // Each client has its own socket. Peers share theirs: their frames are collected and
+            // sent together.
             if let Some(client) = sending_client(self.plan, stream, clients) {
                 let sent = worker.clients[client].link.send(
                     &mut worker.scratch,
@@ -227,7 +230,7 @@ impl<'a> Generator<'a> {
     fn receive(&mut self, worker: &mut Worker, timeout: Duration) -> Result<(), Error> {
         worker.ready.poll(timeout).map_err(Error::Io)?;
         let clients = worker.clients.len();
-        for _ in 0..worker.ready.len() {
+        for _ in 0..worker.ready.queued() {
             let Some(index) = worker.ready.pop() else {
                 break;
             };
@@ -299,8 +302,8 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Refreshes every allocation, and every permission or channel. A lost request is not retransmitted: the next refresh
-    /// comes long before anything expires.
+    /// Refreshes every allocation, and every permission or channel. A lost request is not
+    /// retransmitted: the next refresh comes long before anything expires.
     fn refresh(&mut self, worker: &mut Worker) {
         if self.plan.workload != Workload::Relay {
             return;
@@ -362,7 +365,8 @@ fn receive_from_peer(worker: &mut Worker, peer: usize) -> Result<bool, Error> {
     Ok(received.drained)
 }
 
-/// The application data of a packet from the server. The sender is not checked, the payload's stamp is.
+/// The application data of a packet from the server. The sender is not checked, the payload's stamp
+/// is.
 fn application_data(octets: &[u8]) -> Option<&[u8]> {
     match Packet::classify(octets).ok()? {
         Packet::ChannelData(data) => Some(data.payload),
@@ -373,7 +377,8 @@ fn application_data(octets: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// A transaction id that carries a stamp: the last octet of the run, stream, sequence, and the time in units of 64 ns.
+/// A transaction id that carries a stamp: the last octet of the run, stream, sequence, and the time
+/// in units of 64 ns.
 fn transaction_id(stamp: &Stamp) -> [u8; 12] {
     let mut id = [0; 12];
     id[0..4].copy_from_slice(&(stamp.run << 24 | stamp.stream & 0x00ff_ffff).to_be_bytes());
@@ -382,7 +387,8 @@ fn transaction_id(stamp: &Stamp) -> [u8; 12] {
     id
 }
 
-/// Reads the stamp and the mapped address from a Binding response. The upper half of the time is that of `now`.
+/// Reads the stamp and the mapped address from a Binding response. The upper half of the time is
+/// that of `now`.
 fn binding_response(octets: &[u8], now: u64) -> Option<(Stamp, Option<SocketAddr>)> {
     let message = Message::parse(octets).ok()?;
     if message.class() != Class::Success || message.method() != Method::BINDING {

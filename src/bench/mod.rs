@@ -10,9 +10,10 @@
 //!           search (--rate max) ──► results/   JSON, text, HTML page
 //! ```
 //!
-//! A run measures the server and not the generator: a packet that the generator could not send in time is counted as
-//! unsent and not as lost, latency is measured from the time of sending, and every payload is numbered and carries a
-//! checksum, so that loss, reordering, duplication and corruption are distinguished.
+//! A run measures the server and not the generator: a packet that the generator could not send in
+//! time is counted as unsent and not as lost, latency is measured from the time of sending, and
+//! every payload is numbered and carries a checksum, so that loss, reordering, duplication and
+//! corruption are distinguished.
 
 pub mod error;
 pub mod exchange;

@@ -5,8 +5,8 @@ use crate::bench::measure::recorder::Recorder;
 use crate::bench::rate::Rate;
 use std::time::Duration;
 
-/// Paces one worker's packets. A pace that the worker cannot hold is not made up for later: what was due is counted as unsent,
-/// so that a slow load generator does not look like a slow server.
+/// Paces one worker's packets. A pace that the worker cannot hold is not made up for later: what
+/// was due is counted as unsent, so that a slow load generator does not look like a slow server.
 pub struct Pacer {
     rate: Rate,
     burst: u64,
@@ -54,8 +54,8 @@ impl Pacer {
         self.handled += 1;
     }
 
-    /// How long no burst is due, in whole milliseconds. A shorter time is returned as zero, because a wait cannot keep it:
-    /// the caller spins.
+    /// How long no burst is due, in whole milliseconds. A shorter time is returned as zero, because
+    /// a wait cannot keep it: the caller spins.
     pub fn idle_time(&self, counters: &Counters, now: u64) -> Duration {
         match self.rate {
             Rate::PerSecond(rate) => {
@@ -75,8 +75,8 @@ impl Pacer {
         ((now - self.started) as f64 * rate / 1e9 / self.burst as f64) as u64
     }
 
-    /// Bursts that fit below the limit of packets in flight. If nothing is received for [`STALL`], all in flight are
-    /// considered lost.
+    /// Bursts that fit below the limit of packets in flight. If nothing is received for [`STALL`],
+    /// all in flight are considered lost.
     fn room(&mut self, counters: &Counters, now: u64, limit: u64) -> u64 {
         let received = counters.received + counters.duplicates;
         if received != self.last_received.0 {

@@ -50,7 +50,8 @@ pub struct BenchOptions {
     pub size: Option<usize>,
     /// Packets that a flow sends back to back. Default 1.
     pub burst: Option<usize>,
-    /// Packets or allocations per second over all flows. Default 10,000, and 1,000 for [`Workload::Allocate`].
+    /// Packets or allocations per second over all flows. Default 10,000, and 1,000 for
+    /// [`Workload::Allocate`].
     pub rate: Option<Rate>,
     /// How long to measure.
     pub duration: Duration,
@@ -60,7 +61,8 @@ pub struct BenchOptions {
     pub indications: bool,
     /// A process of this machine whose CPU time and memory are measured: the server's.
     pub pid: Option<u32>,
-    /// Threads that send and receive. Default: the cores that the measured process leaves, at most 4.
+    /// Threads that send and receive. Default: the cores that the measured process leaves, at most
+    /// 4.
     pub threads: Option<usize>,
 }
 
@@ -75,7 +77,8 @@ pub struct Plan {
     pub login: Option<Login>,
     /// The number of clients, each with its own five-tuple.
     pub flows: usize,
-    /// Clients that other loaders on this host already run against the same server. Their ports are taken.
+    /// Clients that other loaders on this host already run against the same server. Their ports are
+    /// taken.
     pub other_clients: usize,
     /// Buffers of payload in each packet.
     pub size: usize,
@@ -232,8 +235,8 @@ impl Plan {
     /// # Errors
     /// No route to the server.
     pub fn local_ip(&self) -> io::Result<IpAddr> {
-        // A bind to the wildcard address fails once every port is taken on some address, which happens with very many flows:
-        // sockets are bound to one address.
+        // A bind to the wildcard address fails once every port is taken on some address, which
+        // happens with very many flows: sockets are bound to one address.
         let any: IpAddr = match self.target.address {
             SocketAddr::V4(server) if server.ip().is_loopback() => {
                 return Ok(Ipv4Addr::LOCALHOST.into());
@@ -279,7 +282,8 @@ impl Target {
     }
 }
 
-/// Refuses options that the workload does not use: silently ignored, they would make results look like what they are not.
+/// Refuses options that the workload does not use: silently ignored, they would make results look
+/// like what they are not.
 fn refuse_unused(options: &BenchOptions) -> Result<(), PlanError> {
     let relays = options.workload == Workload::Relay;
     let allocates = options.workload == Workload::Allocate;
@@ -295,7 +299,8 @@ fn refuse_unused(options: &BenchOptions) -> Result<(), PlanError> {
     }
 }
 
-/// One thread for each core that the measured process leaves free, or for all cores but one; at most four.
+/// One thread for each core that the measured process leaves free, or for all cores but one; at
+/// most four.
 fn threads(pid: Option<u32>) -> usize {
     let free = pid
         .map(crate::bench::measure::process::free_cores)

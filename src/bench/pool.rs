@@ -1,4 +1,5 @@
-//! The pool of workers of a run, each in its own thread while it works: connected, set up, run as often as needed, released.
+//! The pool of workers of a run, each in its own thread while it works: connected, set up, run as
+//! often as needed, released.
 
 use crate::bench::error::Error;
 use crate::bench::exchange::{RoundOptions, exchange_all};
@@ -92,7 +93,8 @@ impl Pool {
         &self.plan
     }
 
-    /// Prepares the workload: allocations with channels or permissions, or a first answered Binding request.
+    /// Prepares the workload: allocations with channels or permissions, or a first answered Binding
+    /// request.
     ///
     /// # Errors
     /// The error of the first client that is refused or not answered.
@@ -171,7 +173,8 @@ impl Pool {
         });
     }
 
-    /// Sends packets at `rate` for `duration`. Calls `on_progress` with the elapsed time at least ten times a second.
+    /// Sends packets at `rate` for `duration`. Calls `on_progress` with the elapsed time at least
+    /// ten times a second.
     ///
     /// # Errors
     /// Nothing could be sent. An error that ends the run later is returned in the [`Run`].

@@ -9,7 +9,8 @@ pub enum Rate {
     PerSecond(f64),
     /// The highest rate with a loss below 0.1 %, which is searched for.
     Max,
-    /// As fast as packets return, with this number of them in flight: saturates a server without overloading it.
+    /// As fast as packets return, with this number of them in flight: saturates a server without
+    /// overloading it.
     InFlight(usize),
 }
 

@@ -1,4 +1,5 @@
-//! The search for the highest rate with a loss below 0.1 %: bisection over short runs, then a long run at the result.
+//! The search for the highest rate with a loss below 0.1 %: bisection over short runs, then a long
+//! run at the result.
 
 use crate::bench::error::Error;
 use crate::bench::pool::{Pool, Run};
@@ -27,7 +28,8 @@ pub struct SearchResult {
     pub loader_bound: bool,
 }
 
-/// Searches, then runs for `duration` at the highest rate. `on_progress` gets a word about the current step.
+/// Searches, then runs for `duration` at the highest rate. `on_progress` gets a word about the
+/// current step.
 ///
 /// # Errors
 /// As [`Pool::run`].
@@ -101,8 +103,8 @@ impl Probe {
     }
 }
 
-/// The interval in which the highest good rate lies. A rate is bad only after two bad runs: on a machine that does other work
-/// too, packets are lost at any rate now and then.
+/// The interval in which the highest good rate lies. A rate is bad only after two bad runs: on a
+/// machine that does other work too, packets are lost at any rate now and then.
 struct Bracket {
     estimate: f64,
     best: Option<f64>,

@@ -1,4 +1,5 @@
-//! Ending a run before its time: what was measured so far is reported, and allocations are released.
+//! Ending a run before its time: what was measured so far is reported, and allocations are
+//! released.
 
 use std::io;
 use std::sync::Arc;

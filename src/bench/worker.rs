@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 /// The clients and peers of one thread.
 pub struct Worker {
-    /// The clients. In a hairpin run clients 0 and 1 are each other's peers, then 2 and 3, and so on.
+    /// The clients. In a hairpin run clients 0 and 1 are each other's peers, then 2 and 3, and so
+    /// on.
     pub clients: Vec<LoadClient>,
     /// The peers: client `i` exchanges packets with peer `i` modulo their number.
     pub peers: Vec<UdpSocket>,
@@ -42,9 +43,11 @@ pub struct LoadClient {
     pub protocol: ClientState,
     /// The relayed address, while the client has an allocation.
     pub relayed: Option<SocketAddr>,
-    /// An authenticated Allocate request is unanswered: there may be an allocation that the client does not know.
+    /// An authenticated Allocate request is unanswered: there may be an allocation that the client
+    /// does not know.
     pub is_allocation_pending: bool,
-    /// The header of each packet that the client sends: of ChannelData, or of a Send indication up to the payload.
+    /// The header of each packet that the client sends: of ChannelData, or of a Send indication up
+    /// to the payload.
     pub header: Vec<u8>,
 }
 
@@ -61,8 +64,8 @@ pub struct Progress {
     pub aborted: AtomicBool,
 }
 
-/// The sockets that are ready to receive. Readiness is edge-triggered: the kernel reports a socket once, so that a socket
-/// stays in this queue until it is drained.
+/// The sockets that are ready to receive. Readiness is edge-triggered: the kernel reports a socket
+/// once, so that a socket stays in this queue until it is drained.
 pub struct ReadyQueue {
     poll: Poll,
     events: Events,
@@ -74,8 +77,8 @@ impl Worker {
     /// Opens the sockets of clients `from..to` of a plan. All workers of a run share `epoch`.
     ///
     /// # Errors
-    /// Those of sockets: too many open files, no route, a refused connection. [`io::ErrorKind::Interrupted`] if the run was
-    /// stopped.
+    /// Those of sockets: too many open files, no route, a refused connection.
+    /// [`io::ErrorKind::Interrupted`] if the run was stopped.
     pub fn connect(plan: &Plan, from: usize, to: usize, epoch: Instant) -> io::Result<Worker> {
         let local = plan.local_ip()?;
         let connector = Connector::new(&plan.target, local)?;
@@ -141,7 +144,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The peer of client `index`; `None` while the client at the other end of a hairpin has no allocation.
+    /// The peer of client `index`; `None` while the client at the other end of a hairpin has no
+    /// allocation.
     pub fn peer_of(&self, index: usize, direction: Direction) -> Option<SocketAddr> {
         match direction {
             Direction::Hairpin => self.clients.get(index ^ 1)?.relayed,
@@ -241,7 +245,7 @@ impl ReadyQueue {
     }
 
     /// The number of sockets queued.
-    pub fn len(&self) -> usize {
+    pub fn queued(&self) -> usize {
         self.ready.len()
     }
 }
@@ -256,8 +260,8 @@ pub fn random_seed() -> io::Result<[u8; 32]> {
     Ok(seed)
 }
 
-/// A Send indication up to its payload. No answer refers to its transaction id, which only has to differ from those of
-/// requests.
+/// A Send indication up to its payload. No answer refers to its transaction id, which only has to
+/// differ from those of requests.
 fn send_indication_header(index: usize, size: usize, peer: SocketAddr) -> Vec<u8> {
     let mut id = *b"indication\0\0";
     let [.., high, low] = index.to_be_bytes();

@@ -11,11 +11,13 @@ use crate::client::credentials::Credentials;
 use crate::client::uri::ServerUri;
 use crate::peer::check::run::{CheckSettings, check};
 
-/// Tests STUN and TURN servers, of any make: every step with its time, what fails, and what to do about it. Exit codes: 0
-/// everything works, 3 something fails, 4 nothing works, 2 usage error.
+/// Tests STUN and TURN servers, of any make: every step with its time, what fails, and what to do
+/// about it. Exit codes: 0 everything works, 3 something fails, 4 nothing works, 2 usage error.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// Servers: stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS); turn: without a transport is tested over UDP and TCP
+    /// Servers: stun:HOST[:PORT], turn:HOST[:PORT][?transport=udp|tcp],
+    /// turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS); turn: without a transport is tested over
+    /// UDP and TCP
     #[arg(required = true, value_name = "URL")]
     urls: Vec<ServerUri>,
     /// Username

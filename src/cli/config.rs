@@ -1,4 +1,5 @@
-//! `hairpin config`: check a configuration file before a server runs with it, print a complete one, or convert one.
+//! `hairpin config`: check a configuration file before a server runs with it, print a complete one,
+//! or convert one.
 
 use crate::cli::ice_servers;
 use crate::cli::output::{config_error, print_error, print_result, usage_error};
@@ -18,15 +19,16 @@ pub(super) struct Config {
 enum Action {
     /// Check a configuration file
     ///
-    /// Reports every error and probable mistake with its line and column, and exits with 2 if there is one. Reports
-    /// notable settings too, which do not fail the check.
+    /// Reports every error and probable mistake with its line and column, and exits with 2 if there
+    /// is one. Reports notable settings too, which do not fail the check.
     Check {
         /// File to check
         file: PathBuf,
     },
     /// Convert a turnserver.conf of coturn
     ///
-    /// Prints the configuration to standard output, and the options that could not be converted to standard error.
+    /// Prints the configuration to standard output, and the options that could not be converted to
+    /// standard error.
     FromCoturn {
         /// File to convert
         file: PathBuf,
@@ -54,7 +56,8 @@ pub(super) fn run(config: &Config) -> ExitCode {
     }
 }
 
-/// Checks a file and returns its notable settings. A probable mistake fails the check, although a server would run with it.
+/// Checks a file and returns its notable settings. A probable mistake fails the check, although a
+/// server would run with it.
 fn check(path: &Path) -> Result<Vec<Diagnostic>, Error> {
     let layer = file::read(path)?.read_files();
     let settings = resolve(&layer, &HostInfo::detect(ice_servers::random_secret()))?;

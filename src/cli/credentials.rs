@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// Create time-limited credentials from a shared secret
 ///
-/// Prints a user name and a password that a server with the same --shared-secret accepts until they expire, and an
-/// iceServers object for new RTCPeerConnection(…).
+/// Prints a user name and a password that a server with the same --shared-secret accepts until they
+/// expire, and an iceServers object for new RTCPeerConnection(…).
 #[derive(Args, Clone, Debug)]
 pub(super) struct CredentialsArgs {
     /// Secret of the server; if it has several lines, the first is used
@@ -30,7 +30,8 @@ pub(super) struct CredentialsArgs {
     /// Lifetime of the credentials
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = value::duration)]
     ttl: Duration,
-    /// Server in the iceServers object; may be repeated [default: this host's address and port 3478]
+    /// Server in the iceServers object; may be repeated [default: this host's address and port
+    /// 3478]
     #[arg(long, value_name = "HOST[:PORT]", value_parser = server)]
     server: Vec<String>,
 }
@@ -59,7 +60,8 @@ fn this_host() -> String {
     SocketAddr::new(source.unwrap_or(Ipv4Addr::LOCALHOST.into()), DEFAULT_PORT).to_string()
 }
 
-/// Parses a host and an optional port: a name, an IPv4 address, or an IPv6 address with or without brackets.
+/// Parses a host and an optional port: a name, an IPv4 address, or an IPv6 address with or without
+/// brackets.
 fn server(text: &str) -> Result<String, ValueError> {
     let error = || ValueError::Malformed {
         text: text.into(),

@@ -14,7 +14,8 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// Merges all sources: the file, the environment, and the flags. Reads the files that they name.
+    /// Merges all sources: the file, the environment, and the flags. Reads the files that they
+    /// name.
     ///
     /// # Errors
     /// The errors of the file, and removed keys in the environment.
@@ -139,7 +140,8 @@ fn argument(key: &dyn AnyKey) -> Arg {
         .value_name(info.placeholder)
         .help(format!("{} {suffix}", info.summary()))
         .long_help(format!("{}\n\n{suffix}", keys_as_flags(info.about)));
-    // A negative number is accepted here, so that the key's parser refuses it by the name of the key.
+    // A negative number is accepted here, so that the key's parser refuses it by the name of the
+    // key.
     match key.arity() {
         Arity::One => argument.action(ArgAction::Set).allow_negative_numbers(true),
         Arity::Many => argument

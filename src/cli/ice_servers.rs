@@ -40,7 +40,8 @@ impl UserCredentials {
     }
 }
 
-/// The argument of `new RTCPeerConnection(…)` on one line. Servers are `HOST:PORT`; those of `tls_servers` speak TLS.
+/// The argument of `new RTCPeerConnection(…)` on one line. Servers are `HOST:PORT`; those of
+/// `tls_servers` speak TLS.
 pub(crate) fn json(
     servers: &[String],
     tls_servers: &[String],
@@ -89,7 +90,8 @@ fn turn_urls(servers: &[String], tls_servers: &[String]) -> impl Iterator<Item =
     plain.chain(secure)
 }
 
-/// A secret of 192 random bits as text. Empty, and so refused by the configuration, if the system has no randomness.
+/// A secret of 192 random bits as text. Empty, and so refused by the configuration, if the system
+/// has no randomness.
 pub(crate) fn random_secret() -> String {
     let mut octets = [0; 24];
     match getrandom::fill(&mut octets) {

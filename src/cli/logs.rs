@@ -1,11 +1,12 @@
-//! The log on standard error: lines of text or JSON, with a filter that can change while the server runs.
+//! The log on standard error: lines of text or JSON, with a filter that can change while the server
+//! runs.
 //!
 //! ```text
 //!   shards, services ──line──► bounded queue ──► log thread ──► standard error
 //! ```
 //!
-//! A slow reader of standard error, or one that reads nothing, must not delay packets: if the queue is full, lines are dropped
-//! and counted.
+//! A slow reader of standard error, or one that reads nothing, must not delay packets: if the queue
+//! is full, lines are dropped and counted.
 
 use crate::config::schema::LogFormat;
 use crate::config::{LogSettings, value};
@@ -136,8 +137,8 @@ fn run(receiver: &Receiver<Item>, mut output: impl Write, dropped: &AtomicU64) {
                 "log lines dropped: standard error was not read in time"
             ),
         }
-        // A send to a waiting receiver wakes its thread, which costs a shard more than the line itself. Meanwhile sends
-        // only queue.
+        // A send to a waiting receiver wakes its thread, which costs a shard more than the line
+        // itself. Meanwhile sends only queue.
         std::thread::sleep(BATCH_INTERVAL);
     }
 }

@@ -1,9 +1,11 @@
 //! The command line: one file or folder per command, and what they share.
 //!
-//! * `serve`: runs the server, with its flags in `flags` and its log in `logs`. `admin`: the client of a server's admin API.
+//! * `serve`: runs the server, with its flags in `flags` and its log in `logs`. `admin`: the client
+//!   of a server's admin API.
 //! * `config`, `credentials`: offline tools of an operator.
 //! * `peer`, `check`, `bench`: tools that connect to any STUN or TURN server.
-//! * `output` prints results and chooses exit codes; `ice_servers` writes the object that browsers take.
+//! * `output` prints results and chooses exit codes; `ice_servers` writes the object that browsers
+//!   take.
 
 mod admin;
 pub mod bench;

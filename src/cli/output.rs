@@ -1,5 +1,5 @@
-//! Prints results to standard output and errors to standard error, and returns the exit codes: 0 success, 1 failure, 2 usage
-//! error.
+//! Prints results to standard output and errors to standard error, and returns the exit codes: 0
+//! success, 1 failure, 2 usage error.
 
 use crate::config;
 use std::fmt::{self, Display};
@@ -18,8 +18,8 @@ pub(crate) fn failure(error: &dyn Display) -> ExitCode {
     ExitCode::from(1)
 }
 
-/// Prints the errors of a configuration. The exit code is 1 if the next start may succeed with the same configuration, so
-/// that a service manager tries again.
+/// Prints the errors of a configuration. The exit code is 1 if the next start may succeed with the
+/// same configuration, so that a service manager tries again.
 pub(crate) fn config_error(error: &config::Error) -> ExitCode {
     match error.is_transient() {
         true => failure(error),
@@ -35,7 +35,8 @@ pub(crate) fn print_result(result: &impl Display, code: ExitCode) -> ExitCode {
     }
 }
 
-/// Prints a result and a line break. A reader that has closed the pipe, such as `head`, is not an error.
+/// Prints a result and a line break. A reader that has closed the pipe, such as `head`, is not an
+/// error.
 pub(crate) fn print(result: &impl Display) -> Result<(), PrintError> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{result}").and_then(|()| out.flush()) {

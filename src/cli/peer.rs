@@ -14,8 +14,9 @@ use crate::peer::call::agent::{CallSettings, CandidatePolicy, call};
 use crate::peer::verdict::ExpectedPath;
 use crate::turn::Transport;
 
-/// Calls another peer (a second `hairpin peer`, or a browser on the call page), exchanges messages, and reports by which path
-/// they connected and why. Exit codes: 0 connected as expected, 3 connected by another path, 4 not connected, 2 usage error.
+/// Calls another peer (a second `hairpin peer`, or a browser on the call page), exchanges messages,
+/// and reports by which path they connected and why. Exit codes: 0 connected as expected, 3
+/// connected by another path, 4 not connected, 2 usage error.
 #[derive(Args, Debug)]
 pub struct Peer {
     /// Signaling endpoint, as in wss://relay.example.net/signal

@@ -52,7 +52,8 @@ impl Credentials {
         }
     }
 
-    /// The username and password to show; a shared secret yields a pair that expires after `lifetime`.
+    /// The username and password to show; a shared secret yields a pair that expires after
+    /// `lifetime`.
     pub fn login(&self, lifetime: Duration) -> Option<Login> {
         match self {
             Credentials::None => None,
@@ -64,8 +65,8 @@ impl Credentials {
     }
 }
 
-/// Makes a username that expires after `lifetime`, and its password, from a secret shared with the server
-/// (draft-uberti-behave-turn-rest).
+/// Makes a username that expires after `lifetime`, and its password, from a secret shared with the
+/// server (draft-uberti-behave-turn-rest).
 pub fn time_limited_login(secret: &str, user: Option<&str>, lifetime: Duration) -> Login {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Parses `90s`, `10m`, `24h`, `1h30m`, `7d`, `100ms` or `1.5s`. A number without a unit is in seconds.
+/// Parses `90s`, `10m`, `24h`, `1h30m`, `7d`, `100ms` or `1.5s`. A number without a unit is in
+/// seconds.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let number = text.strip_suffix(unit).unwrap_or(text);

@@ -1,4 +1,5 @@
-//! The client side of STUN and TURN, shared by `peer` and `bench`: where a server is, what it is shown, and connections to it.
+//! The client side of STUN and TURN, shared by `peer` and `bench`: where a server is, what it is
+//! shown, and connections to it.
 //!
 //! ```text
 //!   uri            turn:HOST:PORT?transport=…, resolved to addresses
@@ -11,8 +12,9 @@
 //!                  certificate  the validity dates of a certificate
 //! ```
 //!
-//! The requests themselves are `turn::client_state`'s. `bench` polls thousands of sockets from a few threads and so does not
-//! use [`transport::Connection`], which is awaited; it shares the configurations of TLS and the [`transport::dtls::DtlsClient`].
+//! The requests themselves are `turn::client_state`'s. `bench` polls thousands of sockets from a
+//! few threads and so does not use [`transport::Connection`], which is awaited; it shares the
+//! configurations of TLS and the [`transport::dtls::DtlsClient`].
 
 #![cfg_attr(
     not(test),

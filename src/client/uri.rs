@@ -10,7 +10,8 @@ use crate::turn::Transport;
 /// A server, and the transport to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerUri {
-    /// Whether the scheme is `turn` or `turns`: the server relays. Otherwise it only answers Binding.
+    /// Whether the scheme is `turn` or `turns`: the server relays. Otherwise it only answers
+    /// Binding.
     pub relays: bool,
     /// A domain name or an address; an IPv6 address without brackets.
     pub host: String,

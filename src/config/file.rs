@@ -1,4 +1,5 @@
-//! The configuration file: TOML with one key per line. An unknown key is an error that names the nearest known key.
+//! The configuration file: TOML with one key per line. An unknown key is an error that names the
+//! nearest known key.
 
 use crate::config::error::{Diagnostic, Error, Source};
 use crate::config::layer::{Layer, RawValue};

@@ -1,4 +1,5 @@
-//! What a configuration depends on beside its text: the addresses of this host, and a secret generated for this run.
+//! What a configuration depends on beside its text: the addresses of this host, and a secret
+//! generated for this run.
 
 use crate::config::layer::Layer;
 use crate::config::public_ip;
@@ -40,7 +41,8 @@ impl HostInfo {
         }
     }
 
-    /// Discovers the public addresses if the configuration has `external_address = "auto"`. Blocks until the answer.
+    /// Discovers the public addresses if the configuration has `external_address = "auto"`. Blocks
+    /// until the answer.
     pub fn with_public_addresses(mut self, layer: &Layer) -> HostInfo {
         let mut external = layer.get(&schema::EXTERNAL_ADDRESS).iter();
         if external.any(|raw| value::external_address(&raw.text) == Ok(ExternalAddress::Auto)) {
@@ -50,7 +52,8 @@ impl HostInfo {
         self
     }
 
-    /// The default addresses of relay sockets: the source addresses of the default routes, or loopback without a route.
+    /// The default addresses of relay sockets: the source addresses of the default routes, or
+    /// loopback without a route.
     pub fn relay_addresses(&self) -> Vec<IpAddr> {
         let sources: Vec<IpAddr> = [self.source_v4, self.source_v6]
             .into_iter()

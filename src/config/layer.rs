@@ -1,5 +1,5 @@
-//! The configuration as text: what the operator wrote for each key and where. A flag hides the environment variable, which
-//! hides the file, which hides the default.
+//! The configuration as text: what the operator wrote for each key and where. A flag hides the
+//! environment variable, which hides the file, which hides the default.
 
 use crate::config::error::Source;
 use crate::config::schema;
@@ -13,7 +13,8 @@ pub struct RawValue {
     pub text: String,
     /// Where the operator wrote it.
     pub source: Source,
-    /// For a key that names files: the content of the file when [`Layer::read_files`] ran, or why it could not be read.
+    /// For a key that names files: the content of the file when [`Layer::read_files`] ran, or why
+    /// it could not be read.
     pub content: Option<Result<String, FileError>>,
 }
 
@@ -117,8 +118,8 @@ impl Layer {
         layer
     }
 
-    /// Reads the files that keys such as `certificate` name. Their contents are part of the configuration, so that a
-    /// reload notices a changed file.
+    /// Reads the files that keys such as `certificate` name. Their contents are part of the
+    /// configuration, so that a reload notices a changed file.
     pub fn read_files(mut self) -> Layer {
         for key in schema::keys().filter(|key| key.info().file) {
             for raw in self.values.get_mut(key.info().name).into_iter().flatten() {
@@ -177,7 +178,8 @@ impl Layer {
     }
 }
 
-/// Environment variables that look like the variable of a key but are none, each with the variable that is probably meant.
+/// Environment variables that look like the variable of a key but are none, each with the variable
+/// that is probably meant.
 pub fn misspelled_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let meant = |name: &str| {
         let bare = name.strip_prefix("HAIRPIN_")?.to_lowercase();

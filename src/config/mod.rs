@@ -13,9 +13,11 @@
 //! * [`schema`]: every key, once: name, parser, default, explanation. [`value`]: the parsers.
 //! * [`layer`]: the text of all sources. [`file`]: TOML. `resolver`: typed access.
 //! * [`resolve`]: the meaning of all keys together. [`render`]: the schema as a commented file.
-//! * [`coturn`]: conversion of another server's file. [`public_ip`]: discovery of addresses behind 1:1 NAT.
+//! * [`coturn`]: conversion of another server's file. [`public_ip`]: discovery of addresses behind
+//!   1:1 NAT.
 //!
-//! A problem is a [`Diagnostic`], which names the file with line and column, the flag, or the environment variable.
+//! A problem is a [`Diagnostic`], which names the file with line and column, the flag, or the
+//! environment variable.
 #![cfg_attr(
     not(test),
     deny(

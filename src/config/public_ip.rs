@@ -1,4 +1,5 @@
-//! Discovers the public addresses of a host behind 1:1 NAT, from a STUN server or from the cloud's metadata service.
+//! Discovers the public addresses of a host behind 1:1 NAT, from a STUN server or from the cloud's
+//! metadata service.
 
 use crate::service::http_client::HttpClient;
 use crate::wire::{AttributeType, Class, Message, Method, Writer, attribute};
@@ -16,8 +17,8 @@ pub struct PublicAddresses {
     pub v6: Option<IpAddr>,
 }
 
-/// Asks a STUN server at `HOST:PORT`, or without one the metadata services of the big clouds. Blocks for a few seconds at
-/// most.
+/// Asks a STUN server at `HOST:PORT`, or without one the metadata services of the big clouds.
+/// Blocks for a few seconds at most.
 pub fn discover(stun: Option<&str>) -> PublicAddresses {
     match stun {
         Some(server) => {
@@ -76,7 +77,8 @@ fn query_stun(server: SocketAddr) -> Option<IpAddr> {
     None
 }
 
-/// Asks the metadata services of the clouds, in a thread because the caller's may be running a runtime already.
+/// Asks the metadata services of the clouds, in a thread because the caller's may be running a
+/// runtime already.
 fn query_metadata() -> Option<IpAddr> {
     let query = || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -43,7 +43,8 @@ fn write_entry(out: &mut String, key: &dyn AnyKey) {
 pub fn keys_as_flags(text: &str) -> String {
     let replace = |word: &str| {
         let name = word.trim_end_matches(['.', ',', ';', ':', ')']);
-        // A key of one word, such as `user` or `web`, cannot be distinguished from the English word.
+        // A key of one word, such as `user` or `web`, cannot be distinguished from the English
+        // word.
         match schema::key(name).filter(|_| name.contains('_')) {
             Some(key) => {
                 let punctuation = word.strip_prefix(name).unwrap_or_default();

@@ -6,8 +6,8 @@ use crate::config::schema::{AnyKey, Key, ListKey, OptionalKey};
 use crate::config::value::ValueError;
 use std::fmt::Display;
 
-/// Parses the values of a layer. A value that cannot be parsed is recorded as a diagnostic and read as if it were not set, so
-/// that one run reports all errors.
+/// Parses the values of a layer. A value that cannot be parsed is recorded as a diagnostic and read
+/// as if it were not set, so that one run reports all errors.
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
     layer: &'a Layer,

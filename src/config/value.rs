@@ -1,4 +1,5 @@
-//! Parsers for the values of configuration keys and command line flags. Each error says what would be accepted.
+//! Parsers for the values of configuration keys and command line flags. Each error says what would
+//! be accepted.
 
 use crate::client::duration::parse_duration;
 use crate::turn::policy::access_token::TokenKey;
@@ -115,8 +116,8 @@ pub(crate) fn malformed(text: &str, expected: &'static str, example: &'static st
     }
 }
 
-/// Parses `IP:PORT`, with IPv6 addresses in brackets. IPv4 addresses may have brackets too, so that a script can join
-/// an address and a port without looking at the family.
+/// Parses `IP:PORT`, with IPv6 addresses in brackets. IPv4 addresses may have brackets too, so that
+/// a script can join an address and a port without looking at the family.
 pub fn transport_address(text: &str) -> Result<SocketAddr, ValueError> {
     let bracketed = || {
         let (ip, port) = text.strip_prefix('[')?.split_once("]:")?;
@@ -283,7 +284,8 @@ pub(crate) fn boolean(text: &str) -> Result<bool, ValueError> {
     }
 }
 
-/// Parses a duration: `90s`, `10m`, `24h`, `1h30m`, `7d`, `100ms`, `1.5s`. A number without a unit is in seconds.
+/// Parses a duration: `90s`, `10m`, `24h`, `1h30m`, `7d`, `100ms`, `1.5s`. A number without a unit
+/// is in seconds.
 pub fn duration(text: &str) -> Result<Duration, ValueError> {
     parse_duration(text).ok_or_else(|| malformed(text, "a duration", "90s, 10m, 24h or 1h30m"))
 }
@@ -305,7 +307,8 @@ pub(crate) fn at_least_one_second(text: &str) -> Result<Duration, ValueError> {
     Ok(duration)
 }
 
-/// Parses the longest lifetime of an allocation: at least the 10 minutes that RFC 8656 §7.2 makes the default.
+/// Parses the longest lifetime of an allocation: at least the 10 minutes that RFC 8656 §7.2 makes
+/// the default.
 pub(crate) fn maximum_lifetime(text: &str) -> Result<Duration, ValueError> {
     let duration = duration(text)?;
     if duration < Duration::from_secs(600) {
@@ -329,8 +332,8 @@ pub(crate) fn nonce_lifetime(text: &str) -> Result<Duration, ValueError> {
     Ok(duration)
 }
 
-/// Parses a number of bytes, or one with `k`, `M`, `G`, `T` (powers of 1000) or `Ki`, `Mi`, `Gi`, `Ti` (powers of 1024),
-/// each with or without a `B`.
+/// Parses a number of bytes, or one with `k`, `M`, `G`, `T` (powers of 1000) or `Ki`, `Mi`, `Gi`,
+/// `Ti` (powers of 1024), each with or without a `B`.
 pub(crate) fn byte_count(text: &str) -> Result<u64, ValueError> {
     let error = || malformed(text, "an amount of bytes", "500000, 500k, 10M or 1Gi");
     let digits = text
@@ -477,7 +480,8 @@ pub(crate) fn domain_name(text: &str) -> Result<String, ValueError> {
 
 /// Parses a log filter: a level, or a list of targets with levels.
 pub(crate) fn log_filter(text: &str) -> Result<String, ValueError> {
-    // tracing reads a bare word that is not a level as the name of a module, and silences all other modules.
+    // tracing reads a bare word that is not a level as the name of a module, and silences all other
+    // modules.
     let names_a_level = |part: &str| {
         part.contains(['=', ':']) || (!part.is_empty() && part.parse::<LevelFilter>().is_ok())
     };

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Returns the prefix that one client controls: an IPv4 address (also if it is IPv4-mapped), or an IPv6 /64. A client can
-/// use any address of its /64, so a limit per IPv6 address would be no limit.
+/// Returns the prefix that one client controls: an IPv4 address (also if it is IPv4-mapped), or an
+/// IPv6 /64. A client can use any address of its /64, so a limit per IPv6 address would be no
+/// limit.
 pub fn client_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.into(),

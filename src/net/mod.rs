@@ -8,23 +8,26 @@
 //!             [headroom│payload│payload│…]  (GRO)       decides                           buffer
 //! ```
 //!
-//! A relay spends most of its time in system calls. Datagrams therefore move in batches, and a payload stays where the kernel
-//! wrote it: a [`Datagram`] is a range of its [`Batch`], and a [`Transmit`] refers to ranges of that batch and of
-//! one buffer of the caller. The header that a forwarded payload needs is written into the headroom in front of it, or into
-//! the caller's buffer if there is no headroom (all but the first datagram of a GRO message). Nothing is allocated or copied
-//! per datagram.
+//! A relay spends most of its time in system calls. Datagrams therefore move in batches, and a
+//! payload stays where the kernel wrote it: a [`Datagram`] is a range of its [`Batch`], and a
+//! [`Transmit`] refers to ranges of that batch and of one buffer of the caller. The header that a
+//! forwarded payload needs is written into the headroom in front of it, or into the caller's buffer
+//! if there is no headroom (all but the first datagram of a GRO message). Nothing is allocated or
+//! copied per datagram.
 //!
-//! * [`udp`]: sockets with `recvmmsg`, `sendmmsg`, GRO, GSO, packet info, IP fields, and ICMP errors, and the portable
-//!   fallback. Its essay tells how batches work.
+//! * [`udp`]: sockets with `recvmmsg`, `sendmmsg`, GRO, GSO, packet info, IP fields, and ICMP
+//!   errors, and the portable fallback. Its essay tells how batches work.
 //! * [`tcp`]: listeners and options of connections.
-//! * [`tls`]: the TLS server, whose certificates can be replaced while it runs, and [`Rewind`], a stream with octets that
-//!   were read before.
+//! * [`tls`]: the TLS server, whose certificates can be replaced while it runs, and [`Rewind`], a
+//!   stream with octets that were read before.
 //! * [`dtls`]: the DTLS server. Its essay tells how the stateless cookie exchange works.
-//! * [`proxy_protocol`]: the client's address as a load balancer reports it. [`client_prefix`]: the part of an address that
-//!   identifies a client.
-//! * [`host`]: CPU cores, interface addresses, the limit of file descriptors, resources of a process.
+//! * [`proxy_protocol`]: the client's address as a load balancer reports it. [`client_prefix`]: the
+//!   part of an address that identifies a client.
+//! * [`host`]: CPU cores, interface addresses, the limit of file descriptors, resources of a
+//!   process.
 //!
-//! Errors are [`std::io::Error`], and [`TlsError`] for certificates. An error of one datagram is counted in [`SendCounts`] and does not stop the others.
+//! Errors are [`std::io::Error`], and [`TlsError`] for certificates. An error of one datagram is
+//! counted in [`SendCounts`] and does not stop the others.
 #![cfg_attr(
     not(test),
     deny(

@@ -1,5 +1,5 @@
-//! The PROXY protocol, versions 1 and 2: the header with which a load balancer begins a connection, to report the address
-//! of the client. Specified by `proxy-protocol.txt` of HAProxy.
+//! The PROXY protocol, versions 1 and 2: the header with which a load balancer begins a connection,
+//! to report the address of the client. Specified by `proxy-protocol.txt` of HAProxy.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,16 +9,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub enum ProxyHeader {
     /// The connection of a client with this address.
     Proxied(SocketAddr),
-    /// A connection of the balancer itself, such as a health check (`LOCAL`), or of a client whose address the balancer
-    /// does not report (`UNKNOWN`).
+    /// A connection of the balancer itself, such as a health check (`LOCAL`), or of a client whose
+    /// address the balancer does not report (`UNKNOWN`).
     Local,
 }
 
-/// Parses the header at the start of `octets`. Returns its content and its length, or `None` while it is incomplete.
+/// Parses the header at the start of `octets`. Returns its content and its length, or `None` while
+/// it is incomplete.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidData`] if `octets` cannot become a PROXY header, or if the header is longer than
-/// [`MAX_LENGTH`]. Reported as early as possible, so that other clients are refused at their first octets.
+/// [`io::ErrorKind::InvalidData`] if `octets` cannot become a PROXY header, or if the header is
+/// longer than [`MAX_LENGTH`]. Reported as early as possible, so that other clients are refused at
+/// their first octets.
 pub fn parse(octets: &[u8]) -> io::Result<Option<(ProxyHeader, usize)>> {
     let matches_start_of = |signature: &[u8]| octets.iter().zip(signature).all(|(a, b)| a == b);
     if matches_start_of(SIGNATURE_V2) {
@@ -73,7 +75,8 @@ fn parse_line(line: &str) -> Option<ProxyHeader> {
         .then(|| ProxyHeader::Proxied(SocketAddr::new(source.to_canonical(), source_port)))
 }
 
-/// Version 2 is binary: the signature, version and command, family, the length of the rest, addresses, and extensions.
+/// Version 2 is binary: the signature, version and command, family, the length of the rest,
+/// addresses, and extensions.
 fn parse_v2(octets: &[u8]) -> io::Result<Option<(ProxyHeader, usize)>> {
     let Some([head @ .., high, low]) = octets.first_chunk::<FIXED_LENGTH_V2>() else {
         return Ok(None);
@@ -100,7 +103,8 @@ fn parse_v2(octets: &[u8]) -> io::Result<Option<(ProxyHeader, usize)>> {
                 .map(|ip| Ipv6Addr::from(*ip).to_canonical());
             proxied(ip, body.get(32..34), body.len() >= 36)
         }
-        // The specification leaves it to the receiver to use the connection's own address for other families.
+        // The specification leaves it to the receiver to use the connection's own address for other
+        // families.
         _ => Some(ProxyHeader::Local),
     };
     Ok(Some((header.ok_or(io::ErrorKind::InvalidData)?, length)))
@@ -111,7 +115,8 @@ fn proxied(ip: Option<IpAddr>, port: Option<&[u8]>, is_complete: bool) -> Option
     is_complete.then_some(ProxyHeader::Proxied(SocketAddr::new(ip?, port)))
 }
 
-/// Octets of the longest header that is accepted. Headers in practice have a few hundred octets at most.
+/// Octets of the longest header that is accepted. Headers in practice have a few hundred octets at
+/// most.
 pub const MAX_LENGTH: usize = 2_048;
 /// Octets of the longest header of version 1: "a 107-byte buffer is always enough".
 const MAX_LENGTH_V1: usize = 107;

@@ -11,8 +11,9 @@ use std::time::Duration;
 pub enum PortSharing {
     /// No other socket may listen on the same address and port.
     Exclusive,
-    /// Sets `SO_REUSEPORT`: the listeners of all shards share address and port, and the kernel spreads connections over
-    /// them by a hash of addresses and ports. All sockets must set the option and belong to one user.
+    /// Sets `SO_REUSEPORT`: the listeners of all shards share address and port, and the kernel
+    /// spreads connections over them by a hash of addresses and ports. All sockets must set the
+    /// option and belong to one user.
     Shared,
 }
 
@@ -24,8 +25,8 @@ pub fn listen(address: SocketAddr, sharing: PortSharing) -> io::Result<TcpListen
     open_listener(address, sharing, IpVersions::OnlyOwn)
 }
 
-/// Opens a non-blocking listener that may share its port with another process. On the IPv6 wildcard address it also accepts
-/// IPv4 connections, as a listener of the standard library does.
+/// Opens a non-blocking listener that may share its port with another process. On the IPv6 wildcard
+/// address it also accepts IPv4 connections, as a listener of the standard library does.
 ///
 /// # Errors
 /// The errors of `socket`, `bind` and `listen`.
@@ -58,8 +59,9 @@ fn open_listener(
     Ok(socket.into())
 }
 
-/// Opens an unconnected, non-blocking socket on `local`, to connect from. RFC 6062 connects to peers from the relayed
-/// address while a listener accepts the peers' connections there, so both share the port.
+/// Opens an unconnected, non-blocking socket on `local`, to connect from. RFC 6062 connects to
+/// peers from the relayed address while a listener accepts the peers' connections there, so both
+/// share the port.
 ///
 /// # Errors
 /// The errors of `socket` and `bind`.
@@ -78,8 +80,8 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Sets the options of a new connection: no delay by Nagle's algorithm, keepalive probes, and a send buffer of
-/// `send_buffer` octets (`None` for the system's default).
+/// Sets the options of a new connection: no delay by Nagle's algorithm, keepalive probes, and a
+/// send buffer of `send_buffer` octets (`None` for the system's default).
 ///
 /// # Errors
 /// If the connection is closed already.
@@ -96,7 +98,8 @@ pub fn configure(connection: &impl AsFd, send_buffer: Option<usize>) -> io::Resu
     Ok(())
 }
 
-/// Connections that may wait to be accepted. The system may limit them to fewer (`net.core.somaxconn`).
+/// Connections that may wait to be accepted. The system may limit them to fewer
+/// (`net.core.somaxconn`).
 const BACKLOG: i32 = 1024;
 /// Silence after which the kernel probes whether the other end still exists.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);

@@ -1,8 +1,9 @@
-//! Tools for operators: a WebRTC peer that reports by which path it connected and why, and a test of TURN servers.
+//! Tools for operators: a WebRTC peer that reports by which path it connected and why, and a test
+//! of TURN servers.
 //!
-//! Both run on any machine against any server. The peer relays through the client of the crate `turn`, an implementation
-//! independent of ours, so that it does not repeat our errors. The test uses `turn::client_state`, which exposes every
-//! error code and every step.
+//! Both run on any machine against any server. The peer relays through the client of the crate
+//! `turn`, an implementation independent of ours, so that it does not repeat our errors. The test
+//! uses `turn::client_state`, which exposes every error code and every step.
 //!
 //! ```text
 //!   call/agent ──► rendezvous      the signaling endpoint: who is in the room, offers, candidates

@@ -107,7 +107,8 @@ pub struct Rendezvous {
 }
 
 impl Rendezvous {
-    /// Enters `room` at `endpoint` (`ws://` or `wss://`), with an access token if the endpoint requires one.
+    /// Enters `room` at `endpoint` (`ws://` or `wss://`), with an access token if the endpoint
+    /// requires one.
     ///
     /// # Errors
     /// [`RendezvousError`].
@@ -174,8 +175,8 @@ impl Rendezvous {
         })
     }
 
-    /// Leaves the room, and waits until the close frame is sent. If the connection only broke, the endpoint would keep us in
-    /// the room for a while, and the next peer would wait for us.
+    /// Leaves the room, and waits until the close frame is sent. If the connection only broke, the
+    /// endpoint would keep us in the room for a while, and the next peer would wait for us.
     pub async fn leave(self) {
         drop(self.outgoing);
         let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.writer).await;
@@ -196,7 +197,8 @@ impl Rendezvous {
         self.send(json!({"type": "answer", "to": to, "sdp": sdp}));
     }
 
-    /// Sends a candidate and its mid in the form of `RTCIceCandidate.toJSON`, or `null` for the end of candidates.
+    /// Sends a candidate and its mid in the form of `RTCIceCandidate.toJSON`, or `null` for the end
+    /// of candidates.
     pub fn candidate(&self, to: &str, candidate: Option<(&str, &str)>) {
         let candidate = candidate.map(
             |(candidate, mid)| json!({"candidate": candidate, "sdpMid": mid, "sdpMLineIndex": 0}),

@@ -1,6 +1,8 @@
-//! The verdict on a call: whether it connected, by which path, and why not by another; as text and as JSON.
+//! The verdict on a call: whether it connected, by which path, and why not by another; as text and
+//! as JSON.
 //!
-//! The JSON is one object. Members are added, never renamed. Times are milliseconds since both peers were in the room.
+//! The JSON is one object. Members are added, never renamed. Times are milliseconds since both
+//! peers were in the room.
 //!
 //! ```json
 //! { "version": 1, "connected": true, "path": "direct" | "relay" | null, "expected": "direct" | "relay" | "any", "as_expected": true,
@@ -16,8 +18,10 @@
 //!   "moves": [ { "at": 5000, "from": "direct", "to": "relay", "silent_ms": 3200, "restarted": false } ] }
 //! ```
 //!
-//! END is `{ "type": "host" | "srflx" | "prflx" | "relay", "address": "…", "server": null | "turn:…", "transport": null | "udp" | "tcp" | "tls" }`, the latter two for
-//! our own relayed candidate; CANDIDATE is `{ "type", "address", "server", "at", "fate": "selected" | "unused" | "unanswered" | "failed", "why": null | "…" }`.
+//! END is `{ "type": "host" | "srflx" | "prflx" | "relay", "address": "…", "server": null |
+//! "turn:…", "transport": null | "udp" | "tcp" | "tls" }`, the latter two for our own relayed
+//! candidate; CANDIDATE is `{ "type", "address", "server", "at", "fate": "selected" | "unused" |
+//! "unanswered" | "failed", "why": null | "…" }`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -228,7 +232,8 @@ pub struct PairChecks {
     pub answered: u32,
 }
 
-/// When each step was reached, in milliseconds since both peers were in the room; 0 for earlier steps.
+/// When each step was reached, in milliseconds since both peers were in the room; 0 for earlier
+/// steps.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Steps {
     /// The signaling endpoint admitted us to the room.

@@ -1,7 +1,8 @@
 //! Shards: one core each, with its own [`turn::Server`](crate::turn::Server) and its own sockets.
 //!
-//! A [`Plan`] says what to run. [`Supervisor::start`] binds the sockets and starts a thread for each shard. A shard is one
-//! task that owns everything it touches: nothing on the packet path is shared, locked, or sent through a channel.
+//! A [`Plan`] says what to run. [`Supervisor::start`] binds the sockets and starts a thread for
+//! each shard. A shard is one task that owns everything it touches: nothing on the packet path is
+//! shared, locked, or sent through a channel.
 //!
 //! ```text
 //!   Supervisor ──Command──▶ EventLoop ◀──ShardMessage── other shards         when: sources, timers, channels
@@ -14,8 +15,9 @@
 //!   DTLS            Effect out    dials, splices   destination
 //! ```
 //!
-//! One ChannelData packet, client to peer: `Clients::receive` (recvmmsg into the batch), `Server::from_client` (one lookup),
-//! `SendQueue::push`, and at the end of the iteration `SendQueue::flush` (sendmmsg). The payload stays where it was received.
+//! One ChannelData packet, client to peer: `Clients::receive` (recvmmsg into the batch),
+//! `Server::from_client` (one lookup), `SendQueue::push`, and at the end of the iteration
+//! `SendQueue::flush` (sendmmsg). The payload stays where it was received.
 //!
 //! | folder | contents |
 //! |---|---|

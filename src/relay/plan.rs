@@ -1,4 +1,5 @@
-//! A resolved plan: what a [`Supervisor`](super::Supervisor) runs, with every address and limit decided.
+//! A resolved plan: what a [`Supervisor`](super::Supervisor) runs, with every address and limit
+//! decided.
 
 use crate::net::{IoMode, TlsServer, UdpOptions};
 use crate::relay::observe::allocation_log::AllocationLog;
@@ -16,8 +17,8 @@ use tokio::sync::mpsc;
 pub struct Plan {
     /// Where clients are served.
     pub listeners: Vec<Listener>,
-    /// The policy of the protocol. The supervisor adds the bound listeners and the addresses of the host to its own
-    /// addresses.
+    /// The policy of the protocol. The supervisor adds the bound listeners and the addresses of the
+    /// host to its own addresses.
     pub policy: Policy,
     /// Ports of relayed transport addresses.
     pub relay_ports: RangeInclusive<u16>,
@@ -45,7 +46,8 @@ pub struct Plan {
 /// One address and port where clients are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Address, which may be a wildcard, and port; port 0 for one that the system chooses, the same for UDP and TCP.
+    /// Address, which may be a wildcard, and port; port 0 for one that the system chooses, the same
+    /// for UDP and TCP.
     pub address: SocketAddr,
     /// Serve datagrams.
     pub udp: bool,
@@ -67,7 +69,8 @@ impl Listener {
 /// Options of UDP sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketOptions {
-    /// Octets of kernel buffer, for each direction of each listener of each shard. The system may grant less.
+    /// Octets of kernel buffer, for each direction of each listener of each shard. The system may
+    /// grant less.
     pub listener_buffer: usize,
     /// The same for relay sockets; `None` for the default of the system.
     pub relay_buffer: Option<usize>,
@@ -96,7 +99,8 @@ impl Default for SocketOptions {
 pub struct SecureTransports {
     /// The server of TLS, and of DTLS by its certificates. Without one, neither is served.
     pub tls: Option<Arc<TlsServer>>,
-    /// Networks whose connections begin with a PROXY header, from which the client's address is taken.
+    /// Networks whose connections begin with a PROXY header, from which the client's address is
+    /// taken.
     pub load_balancers: Vec<Cidr>,
     /// Receives connections that carry HTTP inside TLS. Without it they are closed.
     pub web_connections: Option<mpsc::Sender<WebConnection>>,
@@ -121,8 +125,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub struct ConnectionLimits {
     /// A connection without an allocation is closed after this time without a message.
     pub idle_timeout: Duration,
-    /// Octets that the client has not read yet. Relayed packets above that are dropped. A connection whose responses
-    /// exceed twice the limit is closed.
+    /// Octets that the client has not read yet. Relayed packets above that are dropped. A
+    /// connection whose responses exceed twice the limit is closed.
     pub max_output: usize,
     /// Octets of kernel send buffer; `None` for the default of the system.
     pub send_buffer: Option<usize>,
@@ -220,7 +224,8 @@ impl Plan {
     }
 }
 
-/// Adds the bound listeners, the relay addresses of `policy` and the addresses of the host to `own`.
+/// Adds the bound listeners, the relay addresses of `policy` and the addresses of the host to
+/// `own`.
 pub(super) fn complete_own_addresses(
     own: &OwnAddresses,
     policy: &Policy,

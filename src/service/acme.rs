@@ -1,8 +1,8 @@
-//! Certificates ordered from an ACME server (RFC 8555). The server validates the names by TLS-ALPN-01 (RFC 8737) on the port that
-//! clients use.
+//! Certificates ordered from an ACME server (RFC 8555). The server validates the names by
+//! TLS-ALPN-01 (RFC 8737) on the port that clients use.
 //!
-//! The state directory holds what has to survive a restart, readable by its owner only: `account.json`, and the chain and
-//! key of the last certificate as `acme.pem` and `acme.key`.
+//! The state directory holds what has to survive a restart, readable by its owner only:
+//! `account.json`, and the chain and key of the last certificate as `acme.pem` and `acme.key`.
 
 use crate::net::Certificate;
 use crate::service::certificates::{CertificateFiles, CertificateStore, load, with_path};
@@ -35,7 +35,8 @@ pub struct Acme {
     pub directory: String,
     /// The contact of the account, as `mailto:…`.
     pub contact: Option<String>,
-    /// Authorities, besides the public ones, that may have issued the certificate of the ACME server.
+    /// Authorities, besides the public ones, that may have issued the certificate of the ACME
+    /// server.
     pub authorities: Vec<CertificateDer<'static>>,
     /// The directory of account and certificate.
     pub state_directory: PathBuf,
@@ -51,8 +52,9 @@ impl Acme {
             .then_some(stored)
     }
 
-    /// Orders a certificate if there is none, and the next one when a third of its lifetime is left. A failure is retried at
-    /// growing intervals of up to an hour, and after each reload of the configuration. Never returns.
+    /// Orders a certificate if there is none, and the next one when a third of its lifetime is
+    /// left. A failure is retried at growing intervals of up to an hour, and after each reload of
+    /// the configuration. Never returns.
     pub async fn renew(self, store: CertificateStore) -> io::Result<()> {
         let mut current = self.stored_certificate();
         let mut retry = MIN_RETRY;

@@ -1,5 +1,5 @@
-//! The certificates that TLS and DTLS present: from files, which are watched, and from ACME. New connections use new
-//! certificates; established ones are not affected.
+//! The certificates that TLS and DTLS present: from files, which are watched, and from ACME. New
+//! connections use new certificates; established ones are not affected.
 
 use crate::net::{Certificate, TlsServer};
 use std::collections::BTreeMap;
@@ -21,7 +21,8 @@ pub struct CertificateFiles {
     pub private_key: PathBuf,
 }
 
-/// Unix times at which the certificates of `tls` expire, by first name; the earliest of several with one name.
+/// Unix times at which the certificates of `tls` expire, by first name; the earliest of several
+/// with one name.
 pub fn expiries(tls: &TlsServer) -> BTreeMap<String, Duration> {
     let mut expiries = BTreeMap::new();
     for certificate in tls.certificates() {
@@ -36,7 +37,8 @@ pub fn expiries(tls: &TlsServer) -> BTreeMap<String, Duration> {
     expiries
 }
 
-/// Seconds until the certificates of `tls` expire, by first name; negative for one that has expired.
+/// Seconds until the certificates of `tls` expire, by first name; negative for one that has
+/// expired.
 pub fn seconds_left(tls: &TlsServer) -> BTreeMap<String, i64> {
     let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() as i64;
     let expiries = expiries(tls).into_iter();
@@ -111,8 +113,8 @@ impl CertificateStore {
         }
     }
 
-    /// Loads the files and requests an ACME retry. If a file is invalid, all certificates stay, and the failure is logged
-    /// and counted. Returns true if all files are valid.
+    /// Loads the files and requests an ACME retry. If a file is invalid, all certificates stay, and
+    /// the failure is logged and counted. Returns true if all files are valid.
     pub fn reload(&self) -> bool {
         self.reload_requested.notify_waiters();
         let mut sources = self.lock();
@@ -147,7 +149,8 @@ impl CertificateStore {
         }
     }
 
-    /// Counts a failure if a file is invalid. For a reload of the configuration that failed, which has logged the reason.
+    /// Counts a failure if a file is invalid. For a reload of the configuration that failed, which
+    /// has logged the reason.
     pub fn count_invalid_files(&self) {
         if self.lock().files.iter().any(|files| load(files).is_err()) {
             self.tls.count_failure();
@@ -183,8 +186,9 @@ impl CertificateStore {
         self.tls.replace(certificates).map_err(io::Error::from)
     }
 
-    /// Returns true if the files differ from the loaded ones but not from those of the last check. Chain and key are
-    /// written one after the other: after a second without a change both are complete.
+    /// Returns true if the files differ from the loaded ones but not from those of the last check.
+    /// Chain and key are written one after the other: after a second without a change both are
+    /// complete.
     fn files_have_changed(&self) -> bool {
         let mut sources = self.lock();
         let now = versions(&sources.files);

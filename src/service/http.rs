@@ -1,4 +1,5 @@
-//! HTTP serving, shared by the web and the operators' listener: time limits, graceful shutdown, and one valid `Host`.
+//! HTTP serving, shared by the web and the operators' listener: time limits, graceful shutdown, and
+//! one valid `Host`.
 
 use axum::Router;
 use axum::extract::Request;
@@ -16,12 +17,12 @@ use tokio::time;
 use tokio_io_timeout::TimeoutStream;
 use tower_http::timeout::RequestBodyDeadline;
 
-/// Serves HTTP/1 on one connection until it ends, becomes a WebSocket, or `stopped` turns true; then the request in
-/// progress has [`SHUTDOWN_GRACE`] to finish.
+/// Serves HTTP/1 on one connection until it ends, becomes a WebSocket, or `stopped` turns true;
+/// then the request in progress has [`SHUTDOWN_GRACE`] to finish.
 ///
-/// A client cannot hold a connection by doing nothing. `timeout` limits each of: the wait for the next request, the
-/// head of a request, its body, and the time in which the client accepts no octet of a response. The last limit stays
-/// on a WebSocket.
+/// A client cannot hold a connection by doing nothing. `timeout` limits each of: the wait for the
+/// next request, the head of a request, its body, and the time in which the client accepts no octet
+/// of a response. The last limit stays on a WebSocket.
 ///
 /// # Errors
 /// The client exceeded a limit, sent something that is not HTTP/1, or the connection broke.
@@ -52,14 +53,15 @@ where
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
     connection.as_mut().graceful_shutdown();
-    // hyper keeps waiting for the rest of a head and for a client to read its response; neither may delay the shutdown.
+    // hyper keeps waiting for the rest of a head and for a client to read its response; neither may
+    // delay the shutdown.
     time::timeout(SHUTDOWN_GRACE, connection)
         .await
         .unwrap_or(Ok(()))
 }
 
-/// Returns true if DNS decides where the `Host` leads: it is neither an address nor `localhost` or a subdomain of it,
-/// which browsers and resolvers answer themselves (RFC 6761 section 6.3).
+/// Returns true if DNS decides where the `Host` leads: it is neither an address nor `localhost` or
+/// a subdomain of it, which browsers and resolvers answer themselves (RFC 6761 section 6.3).
 pub fn is_dns_name(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => name,
@@ -70,12 +72,14 @@ pub fn is_dns_name(host: &str) -> bool {
         && name.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
 }
 
-/// Leaves a request with exactly one `Host`, the one it is addressed to: whether a page is ours is judged by it.
+/// Leaves a request with exactly one `Host`, the one it is addressed to: whether a page is ours is
+/// judged by it.
 async fn normalize_host(mut request: Request, next: Next) -> Response {
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return (StatusCode::BAD_REQUEST, "more than one Host header\n").into_response();
     }
-    // RFC 9112 section 3.2.2: the authority of an absolute request target overrides the Host header.
+    // RFC 9112 section 3.2.2: the authority of an absolute request target overrides the Host
+    // header.
     if let Some(authority) = request.uri().authority() {
         let Ok(host) = HeaderValue::from_str(authority.as_str()) else {
             return (
@@ -102,7 +106,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::task::JoinHandle;
 
-    /// A connection to a service that responses a POST with its `Host` and the length of its body, a GET with 16 KiB.
+    /// A connection to a service that responses a POST with its `Host` and the length of its body,
+    /// a GET with 16 KiB.
     fn connect(timeout: Duration) -> (DuplexStream, JoinHandle<hyper::Result<()>>) {
         let (near, far) = tokio::io::duplex(MAX_HEAD);
         let response = async |headers: HeaderMap, body: String| {

@@ -1,5 +1,5 @@
-//! The HTTP client of the server: for URLs that the operator configured (hook, webhook, ACME server) and for the cloud's
-//! metadata service, never for a URL that a client sent.
+//! The HTTP client of the server: for URLs that the operator configured (hook, webhook, ACME
+//! server) and for the cloud's metadata service, never for a URL that a client sent.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
@@ -40,7 +40,8 @@ impl HttpClient {
             .https_or_http()
             .enable_http1()
             .build();
-        // Requests are minutes apart, and a pooled connection that the server has closed would fail the next one.
+        // Requests are minutes apart, and a pooled connection that the server has closed would fail
+        // the next one.
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build(connector);
@@ -50,7 +51,8 @@ impl HttpClient {
     /// Sends a request and reads the response.
     ///
     /// # Errors
-    /// An invalid URL, no connection, a response larger than `max_body` octets, or one not complete within `timeout`.
+    /// An invalid URL, no connection, a response larger than `max_body` octets, or one not complete
+    /// within `timeout`.
     pub async fn send(
         &self,
         mut request: Request<Body>,
@@ -99,7 +101,8 @@ impl HttpClient {
     }
 }
 
-/// Posts JSON once, with a client that trusts Mozilla's root certificates; see [`HttpClient::post_json`].
+/// Posts JSON once, with a client that trusts Mozilla's root certificates; see
+/// [`HttpClient::post_json`].
 ///
 /// # Errors
 /// Those of [`HttpClient::post_json`].

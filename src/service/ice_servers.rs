@@ -1,8 +1,10 @@
-//! The value for a browser's `iceServers`: the relay's URLs, and a user name and password that expire.
+//! The value for a browser's `iceServers`: the relay's URLs, and a user name and password that
+//! expire.
 //!
-//! Credentials follow "A REST API For Access To TURN Services", which the relay's shared-secret authentication checks: the
-//! user name is `EXPIRY:NAME`, EXPIRY in seconds since 1970, and the password is the base64 of HMAC-SHA1 over the user
-//! name, with a key that the relay and this service share.
+//! Credentials follow "A REST API For Access To TURN Services", which the relay's shared-secret
+//! authentication checks: the user name is `EXPIRY:NAME`, EXPIRY in seconds since 1970, and the
+//! password is the base64 of HMAC-SHA1 over the user name, with a key that the relay and this
+//! service share.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -14,9 +16,9 @@ use crate::turn::policy::credentials;
 /// The servers and credentials that the web listener hands out, and the clients that get them.
 #[derive(Clone, Debug)]
 pub struct IceServers {
-    /// The relay's URLs in order of preference (RFC 7064, RFC 7065): `stun:…`, `stuns:…`, `turn:…?transport=udp`,
-    /// `turns:…`. [`HOST_PLACEHOLDER`] in a URL stands for the host under which the client reached this server, for a relay
-    /// that listens on an unspecified address.
+    /// The relay's URLs in order of preference (RFC 7064, RFC 7065): `stun:…`, `stuns:…`,
+    /// `turn:…?transport=udp`, `turns:…`. [`HOST_PLACEHOLDER`] in a URL stands for the host under
+    /// which the client reached this server, for a relay that listens on an unspecified address.
     pub urls: Vec<String>,
     /// Replaces [`HOST_PLACEHOLDER`] instead of the client's host.
     pub host: Option<String>,
@@ -51,12 +53,13 @@ pub enum Credentials {
     },
 }
 
-/// Who may use `GET /ice-servers`, and receives credentials with the signaling's welcome. A cross-site page may never use
-/// the former. The latter also reach every client that showed a room token or passed the hook; all others receive STUN
-/// servers only.
+/// Who may use `GET /ice-servers`, and receives credentials with the signaling's welcome. A
+/// cross-site page may never use the former. The latter also reach every client that showed a room
+/// token or passed the hook; all others receive STUN servers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IceAccess {
-    /// Loopback, and pages of this origin that name a room which they may enter; with a welcome, every peer in a room.
+    /// Loopback, and pages of this origin that name a room which they may enter; with a welcome,
+    /// every peer in a room.
     Page,
     /// Loopback: a client on this host that uses an address or localhost, and no reverse proxy.
     Loopback,
@@ -132,8 +135,8 @@ impl std::fmt::Debug for ApiKey {
 }
 
 impl IceServers {
-    /// The servers for a client called `name` that reached this server as `host`, with credentials that are valid for `ttl`
-    /// from `now`, in seconds since 1970.
+    /// The servers for a client called `name` that reached this server as `host`, with credentials
+    /// that are valid for `ttl` from `now`, in seconds since 1970.
     pub fn response(&self, host: &str, name: &str, now: u64, ttl: Duration) -> IceServersResponse {
         let expiry = now.saturating_add(ttl.as_secs());
         self.respond(host, self.credentials.issue(name, expiry), ttl)
@@ -199,9 +202,9 @@ pub fn mint(secret: &str, name: &str, expiry: u64) -> (String, String) {
     (username, String::clone(&password))
 }
 
-/// The host of a `Host` header as a URL contains it: without port, IPv6 in brackets; none if it is not a valid host.
-/// `localhost` becomes `local`, the address that the client reached: a browser resolves that name itself, and the relay may
-/// listen on only one of the two loopback addresses.
+/// The host of a `Host` header as a URL contains it: without port, IPv6 in brackets; none if it is
+/// not a valid host. `localhost` becomes `local`, the address that the client reached: a browser
+/// resolves that name itself, and the relay may listen on only one of the two loopback addresses.
 pub fn url_host(header: &str, local: Option<IpAddr>) -> Option<String> {
     let host = match header.strip_prefix('[') {
         Some(rest) => {

@@ -1,7 +1,8 @@
 //! The page of `GET /metrics`: every counter once, in Prometheus' text format, by its naming rules.
 //!
-//! No metric is labeled by user or address, so the number of series is fixed by the code and does not grow with
-//! clients. Values are read from the counters of the shards when the page is requested.
+//! No metric is labeled by user or address, so the number of series is fixed by the code and does
+//! not grow with clients. Values are read from the counters of the shards when the page is
+//! requested.
 
 use crate::net::host::process::{self, Process};
 use crate::relay::Statistics;
@@ -184,7 +185,8 @@ impl Page<'_> {
             "Requests answered, by method and outcome: success or the error code.",
             ["method", "outcome"],
         );
-        // The product of methods and error codes is large and mostly zero: an error code appears with its first answer.
+        // The product of methods and error codes is large and mostly zero: an error code appears
+        // with its first answer.
         let mut samples = Vec::new();
         for method in Method::ALL.iter().copied() {
             let outcomes = ErrorCode::ALL.iter().copied().map(Some);

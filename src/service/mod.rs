@@ -12,9 +12,9 @@
 //!          |<==== media, through the relay if necessary ==============>|
 //! ```
 //!
-//! Nothing here is on the packet path. The relay does not depend on these services; they know only its addresses and the
-//! secret of its credentials. Everything that a client can make grow is limited ([`signaling::Limits`],
-//! [`web::WebSettings`]); time limits of HTTP are in [`http`].
+//! Nothing here is on the packet path. The relay does not depend on these services; they know only
+//! its addresses and the secret of its credentials. Everything that a client can make grow is
+//! limited ([`signaling::Limits`], [`web::WebSettings`]); time limits of HTTP are in [`http`].
 
 #![cfg_attr(
     not(test),

@@ -1,8 +1,8 @@
 //! A STUN and TURN client as a value, without sockets and clock. RFC 8489 §9.2.5, RFC 8656 §6.
 //!
-//! It writes requests, answers challenges (401, 438), parses responses and data. The owner of the socket sends what it
-//! writes, passes it what arrives, and retransmits requests after [`wait_ms`]. `hairpin bench` and `hairpin check` use it;
-//! it shares nothing with the server but the encoding.
+//! It writes requests, answers challenges (401, 438), parses responses and data. The owner of the
+//! socket sends what it writes, passes it what arrives, and retransmits requests after [`wait_ms`].
+//! `hairpin bench` and `hairpin check` use it; it shares nothing with the server but the encoding.
 //!
 //! ```text
 //!   request(..) ──► octets ──► the network ──► receive(..) ──► Granted, Refused
@@ -23,7 +23,8 @@ use crate::wire::{
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 
-/// One client on one five-tuple: its credentials, the server's challenge, and its open transactions.
+/// One client on one five-tuple: its credentials, the server's challenge, and its open
+/// transactions.
 #[derive(Debug)]
 pub struct ClientState {
     login: Option<Login>,
@@ -145,8 +146,9 @@ pub struct Refusal {
     pub reason: String,
     /// ALTERNATE-SERVER of a 300.
     pub alternate: Option<SocketAddr>,
-    /// The response has integrity with the client's key. RFC 8489 §9.2.5 demands to discard one without. It is reported
-    /// because the user of a diagnostic tool needs to see it; do not act on it.
+    /// The response has integrity with the client's key. RFC 8489 §9.2.5 demands to discard one
+    /// without. It is reported because the user of a diagnostic tool needs to see it; do not act on
+    /// it.
     pub sealed: bool,
 }
 
@@ -168,7 +170,8 @@ pub enum Ignored {
 }
 
 impl ClientState {
-    /// A client without transactions. Its transaction ids are derived from `seed`, 32 random octets.
+    /// A client without transactions. Its transaction ids are derived from `seed`, 32 random
+    /// octets.
     pub fn new(login: Option<Login>, seed: [u8; 32]) -> ClientState {
         let login = login.map(|Login { username, password }| Login {
             username: prepared(&username).into_owned(),
@@ -183,7 +186,8 @@ impl ClientState {
         }
     }
 
-    /// Appends a request to `out`. Its transaction is open until it has a response or [`ClientState::forget`] is called.
+    /// Appends a request to `out`. Its transaction is open until it has a response or
+    /// [`ClientState::forget`] is called.
     pub fn request(&mut self, request: Request, out: &mut Vec<u8>) -> TransactionId {
         self.write_request(request, 0, out)
     }
@@ -222,8 +226,8 @@ impl ClientState {
         self.challenge.as_ref().map(|challenge| challenge.seal)
     }
 
-    /// Handles one packet, or one frame of a stream, from the server. After [`Event::Retried`] `out` has a request that must
-    /// be sent.
+    /// Handles one packet, or one frame of a stream, from the server. After [`Event::Retried`]
+    /// `out` has a request that must be sent.
     pub fn receive<'a>(&mut self, octets: &'a [u8], out: &mut Vec<u8>) -> Event<'a> {
         let message = match Packet::classify(octets) {
             Ok(Packet::Message(message)) => message,
@@ -289,7 +293,8 @@ impl ClientState {
         })
     }
 
-    /// The challenge to answer after 401 or 438, or `None` if a retry would be the same request. RFC 8489 §9.2.5.
+    /// The challenge to answer after 401 or 438, or `None` if a retry would be the same request.
+    /// RFC 8489 §9.2.5.
     fn answer_to_challenge(
         &self,
         message: &Message,
@@ -405,8 +410,8 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// The timeout in milliseconds after a request was sent over UDP for the `sent`-th time, `None` when the client must give
-/// up. RFC 8489 §6.2.1 with an RTO of 500 ms, Rc of 7 and Rm of 16.
+/// The timeout in milliseconds after a request was sent over UDP for the `sent`-th time, `None`
+/// when the client must give up. RFC 8489 §6.2.1 with an RTO of 500 ms, Rc of 7 and Rm of 16.
 pub const fn wait_ms(sent: u32) -> Option<u64> {
     match sent {
         1..=6 => Some(500 << (sent - 1)),
@@ -438,7 +443,8 @@ struct ServerChallenge {
 }
 
 impl ServerChallenge {
-    /// Parses a 401 or 438. Returns `None` if it cannot be answered: no realm, no nonce, or no known algorithm.
+    /// Parses a 401 or 438. Returns `None` if it cannot be answered: no realm, no nonce, or no
+    /// known algorithm.
     fn read(message: &Message, login: &Login) -> Result<Option<ServerChallenge>, Ignored> {
         let (Some(realm), Some(nonce)) = (
             message.text(AttributeType::REALM),
@@ -501,8 +507,9 @@ fn first_known(mut list: &[u8]) -> Option<PasswordAlgorithm> {
     None
 }
 
-/// The security features that a nonce announces: six bits, zero without the nonce cookie. RFC 8489 §9.2: "obMatJos2" and 24
-/// bits in Base64; all defined features are in the first of the four characters.
+/// The security features that a nonce announces: six bits, zero without the nonce cookie. RFC 8489
+/// §9.2: "obMatJos2" and 24 bits in Base64; all defined features are in the first of the four
+/// characters.
 fn security_features(nonce: &[u8]) -> u8 {
     let Some(&first) = nonce.strip_prefix(NONCE_COOKIE).and_then(<[u8]>::first) else {
         return 0;

@@ -1,4 +1,5 @@
-//! The counters of a shard's protocol. The shard is the only writer; any thread may read at any time without a lock.
+//! The counters of a shard's protocol. The shard is the only writer; any thread may read at any
+//! time without a lock.
 
 use crate::turn::allocation::record::EndReason;
 use crate::turn::ids::five_tuple::Transport;
@@ -6,7 +7,8 @@ use crate::turn::policy::reject::Discard;
 use crate::wire::{ErrorCode, Method};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread writes and any thread reads. Adding is a load and a store, without a locked instruction.
+/// A number that one thread writes and any thread reads. Adding is a load and a store, without a
+/// locked instruction.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -53,8 +55,8 @@ pub struct Counters {
     pub to_peers: [Flow; 4],
     /// Payload from peers to clients, by the client's transport.
     pub to_clients: [Flow; 4],
-    /// Payload between two allocations of this server that did not pass through the kernel. It is counted in both
-    /// directions above as well.
+    /// Payload between two allocations of this server that did not pass through the kernel. It is
+    /// counted in both directions above as well.
     pub hairpinned: Flow,
     /// Living allocations, by the client's transport.
     pub allocations: [Counter; 4],

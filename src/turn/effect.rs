@@ -1,5 +1,5 @@
-//! Effects: what the protocol asks of its caller. They are data, so that the socket path and a kernel data path can both
-//! read them.
+//! Effects: what the protocol asks of its caller. They are data, so that the socket path and a
+//! kernel data path can both read them.
 
 use crate::turn::allocation::record::AllocationRecord;
 use crate::turn::ids::connection_id::ConnectionId;
@@ -16,12 +16,14 @@ pub enum Effect {
     Send {
         /// The client.
         to: Client,
-        /// The server address to send from, if it differs from the one that the client sent to (RFC 5780).
+        /// The server address to send from, if it differs from the one that the client sent to (RFC
+        /// 5780).
         from: Option<SocketAddr>,
         /// The message, for [`super::Server::message`].
         message: Range<usize>,
     },
-    /// Bind a UDP socket or a TCP listener, and report the outcome to [`super::Server::bound`] at once.
+    /// Bind a UDP socket or a TCP listener, and report the outcome to [`super::Server::bound`] at
+    /// once.
     Bind {
         /// The new relay socket.
         relayed: RelayedId,
@@ -35,8 +37,8 @@ pub enum Effect {
         /// The relay socket.
         relayed: RelayedId,
     },
-    /// Connect to a peer over TCP, and report the outcome to [`super::Server::connected`]; give up after 30 seconds.
-    /// RFC 6062 §5.2.
+    /// Connect to a peer over TCP, and report the outcome to [`super::Server::connected`]; give up
+    /// after 30 seconds. RFC 6062 §5.2.
     Connect {
         /// The new data connection.
         connection: ConnectionId,
@@ -45,8 +47,9 @@ pub enum Effect {
         /// The peer.
         peer: SocketAddr,
     },
-    /// Join a client's connection to a data connection, which may belong to another shard: from here on octets pass
-    /// unchanged in both directions. When either end closes, report to [`super::Server::connection_closed`].
+    /// Join a client's connection to a data connection, which may belong to another shard: from
+    /// here on octets pass unchanged in both directions. When either end closes, report to
+    /// [`super::Server::connection_closed`].
     Splice {
         /// The client, whose connection it is.
         client: Client,
@@ -58,7 +61,8 @@ pub enum Effect {
         /// The data connection.
         connection: ConnectionId,
     },
-    /// A channel has a route in both directions until `expires`. Repeated with a later time when it is refreshed.
+    /// A channel has a route in both directions until `expires`. Repeated with a later time when it
+    /// is refreshed.
     Route {
         /// The ends of the channel.
         path: Box<ChannelPath>,
@@ -105,12 +109,14 @@ pub struct Icmp {
     pub kind: u8,
     /// The code.
     pub code: u8,
-    /// The four octets behind the checksum: for "fragmentation needed" and "packet too big" the MTU of the next hop.
+    /// The four octets behind the checksum: for "fragmentation needed" and "packet too big" the MTU
+    /// of the next hop.
     pub data: u32,
 }
 
 impl Icmp {
-    /// Returns true for the types that are reported to clients: destination unreachable, packet too big, time exceeded.
+    /// Returns true for the types that are reported to clients: destination unreachable, packet too
+    /// big, time exceeded.
     pub(super) fn is_reported(self, peer: SocketAddr) -> bool {
         match peer {
             SocketAddr::V4(_) => matches!(self.kind, 3 | 11),
@@ -118,7 +124,8 @@ impl Icmp {
         }
     }
 
-    /// The Error Data of the ICMP attribute: the next hop's MTU if the error has one, otherwise zero. RFC 8656 §18.13.
+    /// The Error Data of the ICMP attribute: the next hop's MTU if the error has one, otherwise
+    /// zero. RFC 8656 §18.13.
     pub(super) fn error_data(self, peer: SocketAddr) -> u32 {
         let has_mtu = match peer {
             SocketAddr::V4(_) => (self.kind, self.code) == (3, 4),

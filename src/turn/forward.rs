@@ -1,5 +1,6 @@
-//! The answer to "where does this packet go": what [`super::Server::from_client`] and [`super::Server::from_peer`] return
-//! for each packet, and the header that a payload needs on its way to a client.
+//! The answer to "where does this packet go": what [`super::Server::from_client`] and
+//! [`super::Server::from_peer`] return for each packet, and the header that a payload needs on its
+//! way to a client.
 
 use crate::turn::ids::five_tuple::Client;
 use crate::turn::ids::relayed::RelayedId;
@@ -23,7 +24,8 @@ pub enum Forward {
         /// The datagram must not be fragmented (DONT-FRAGMENT).
         dont_fragment: bool,
     },
-    /// The payload goes to a client, also if client and peer are both allocations of this server (the hairpin).
+    /// The payload goes to a client, also if client and peer are both allocations of this server
+    /// (the hairpin).
     ToClient {
         /// The client.
         client: Client,
@@ -56,8 +58,9 @@ pub enum Framing {
 
 /// Writes the headers of payloads on their way to clients.
 ///
-/// A Data indication needs a transaction id. No client ever answers one, so the id must differ from message to message
-/// but need not be secret: it comes from splitmix64, which costs a few instructions.
+/// A Data indication needs a transaction id. No client ever answers one, so the id must differ from
+/// message to message but need not be secret: it comes from splitmix64, which costs a few
+/// instructions.
 #[derive(Debug)]
 pub struct Framer {
     random: u64,
@@ -124,8 +127,8 @@ impl PayloadHeader {
         self.octets.get(..self.length).unwrap_or_default()
     }
 
-    /// Zero octets that follow the payload on a datagram transport. On a stream the sender pads every message to a
-    /// multiple of four, ChannelData included (RFC 8656 §12.5).
+    /// Zero octets that follow the payload on a datagram transport. On a stream the sender pads
+    /// every message to a multiple of four, ChannelData included (RFC 8656 §12.5).
     pub const fn padding(&self) -> u8 {
         self.padding
     }

@@ -1,5 +1,6 @@
-//! The TURN protocol as a value: packets and time go in, effects come out. There is no socket, no clock, no thread and no
-//! `async`, so everything can be tested in virtual time, millions of steps a second.
+//! The TURN protocol as a value: packets and time go in, effects come out. There is no socket, no
+//! clock, no thread and no `async`, so everything can be tested in virtual time, millions of steps
+//! a second.
 //!
 //! *After every call take the effects; before the next wait ask when.*
 //!
@@ -26,7 +27,8 @@
 //! | `state` | the parts of a shard's protocol and the rules that span them |
 //! | `method` | one file for each STUN method |
 //!
-//! [`Server`] is the face of all this. [`client_state`] is the other end: a client without sockets, for the tools.
+//! [`Server`] is the face of all this. [`client_state`] is the other end: a client without sockets,
+//! for the tools.
 #![cfg_attr(
     not(test),
     deny(

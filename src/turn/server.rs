@@ -37,8 +37,9 @@ use std::time::Duration;
 
 /// The protocol of one shard.
 ///
-/// Every call that takes `&mut self`, except [`Server::take_effects`], may add effects and discards the message octets of
-/// the previous call: take the effects after each call and send their messages before the next.
+/// Every call that takes `&mut self`, except [`Server::take_effects`], may add effects and discards
+/// the message octets of the previous call: take the effects after each call and send their
+/// messages before the next.
 #[derive(Debug)]
 pub struct Server {
     state: State,
@@ -96,9 +97,9 @@ impl Server {
         self.packet(now, client, octets, Receiver::ThisShard)
     }
 
-    /// Handles a packet that another shard received and forwarded with [`Forward::ToShard`]. If this returns `ToShard` too,
-    /// the client's allocation is not here: tell that shard to call [`Server::remove_foreign_client`] and to handle the
-    /// packet again.
+    /// Handles a packet that another shard received and forwarded with [`Forward::ToShard`]. If
+    /// this returns `ToShard` too, the client's allocation is not here: tell that shard to call
+    /// [`Server::remove_foreign_client`] and to handle the packet again.
     pub fn from_shard(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Forward {
         self.packet(now, client, octets, Receiver::OtherShard)
     }
@@ -121,8 +122,8 @@ impl Server {
         forwarding::to_client(&mut self.state, now, relayed, peer, payload)
     }
 
-    /// Reports an ICMP error for a datagram from a relay socket to `peer` to the client, if the peer is permitted.
-    /// RFC 8656 §11.5.
+    /// Reports an ICMP error for a datagram from a relay socket to `peer` to the client, if the
+    /// peer is permitted. RFC 8656 §11.5.
     pub fn icmp_error(&mut self, now: Instant, relayed: RelayedId, peer: SocketAddr, icmp: Icmp) {
         let state = &mut self.state;
         state.output.clear_messages();
@@ -162,9 +163,9 @@ impl Server {
         method::connect::connected(&mut self.state, now, connection, succeeded);
     }
 
-    /// Handles a peer's connection to the relayed address of a TCP relay. Returns `None` if the connection must be closed.
-    /// Otherwise keep the connection, without reading from it, until [`Effect::Splice`] or [`Effect::CloseConnection`].
-    /// RFC 6062 §5.3.
+    /// Handles a peer's connection to the relayed address of a TCP relay. Returns `None` if the
+    /// connection must be closed. Otherwise keep the connection, without reading from it, until
+    /// [`Effect::Splice`] or [`Effect::CloseConnection`]. RFC 6062 §5.3.
     pub fn accepted(
         &mut self,
         now: Instant,
@@ -181,8 +182,9 @@ impl Server {
         lifecycle::remove_connection(&mut self.state, connection);
     }
 
-    /// Handles the close of a client's connection. The allocation ends unless the client can return with a ticket. Returns
-    /// the number of the shard that has the client's allocation if it is another one; notify that shard.
+    /// Handles the close of a client's connection. The allocation ends unless the client can return
+    /// with a ticket. Returns the number of the shard that has the client's allocation if it is
+    /// another one; notify that shard.
     pub fn client_disconnected(&mut self, now: Instant, client: &Client) -> Option<u16> {
         let state = &mut self.state;
         state.output.clear_messages();
@@ -246,10 +248,10 @@ impl Server {
         Some(detail)
     }
 
-    /// One page of a listing: at most `limit` allocations whose [`AllocationRecord::id`] is above `after`, in ascending
-    /// order. A listing starts with 0 and continues with the last id of the previous page until a page is empty. It
-    /// contains every allocation that lives from the first page to the last exactly once, whatever begins or ends
-    /// meanwhile.
+    /// One page of a listing: at most `limit` allocations whose [`AllocationRecord::id`] is above
+    /// `after`, in ascending order. A listing starts with 0 and continues with the last id of the
+    /// previous page until a page is empty. It contains every allocation that lives from the first
+    /// page to the last exactly once, whatever begins or ends meanwhile.
     pub fn list_allocations(
         &self,
         now: Instant,
@@ -290,8 +292,8 @@ impl Server {
         self.state.table.other_shard_of(client)
     }
 
-    /// Returns true if the five-tuple has an allocation on this shard, or if its packets are forwarded to the shard that
-    /// has it.
+    /// Returns true if the five-tuple has an allocation on this shard, or if its packets are
+    /// forwarded to the shard that has it.
     pub fn is_known_client(&self, client: &FiveTuple) -> bool {
         self.has_allocation(client) || self.state.foreign_clients.contains(client)
     }
@@ -305,8 +307,8 @@ impl Server {
             .flatten()
     }
 
-    /// Replaces the policy. Allocations keep what they were granted, and the rules of their realm: a realm that is gone
-    /// from the policy but has allocations is kept in [`Policy::retired`].
+    /// Replaces the policy. Allocations keep what they were granted, and the rules of their realm:
+    /// a realm that is gone from the policy but has allocations is kept in [`Policy::retired`].
     pub fn replace_policy(&mut self, mut policy: Arc<Policy>) {
         let old = &self.state.policy;
         let remains =
@@ -335,8 +337,8 @@ impl Server {
         self.state.shared.realm_ids.id(&realm.name)
     }
 
-    /// Takes a permit for a response to a client whose address is not verified. Returns false if the response must not be
-    /// sent, because the source prefix exceeds the limit.
+    /// Takes a permit for a response to a client whose address is not verified. Returns false if
+    /// the response must not be sent, because the source prefix exceeds the limit.
     pub fn allows_unverified_answer(&self, now: Instant, client: IpAddr) -> bool {
         self.state.shared.answer_rate.allows(now, client)
     }
@@ -503,8 +505,8 @@ impl Server {
         Forward::Answered
     }
 
-    /// The shard to forward a client's packet to. A packet that was forwarded already is not forwarded again, or two shards
-    /// could send it back and forth.
+    /// The shard to forward a client's packet to. A packet that was forwarded already is not
+    /// forwarded again, or two shards could send it back and forth.
     fn shard_of_foreign_client(
         &mut self,
         now: Instant,

@@ -368,7 +368,8 @@ fn an_allocation_without_a_free_port_gets_508_until_one_is_released() {
     assert!(world.ask(&here, &mut late, allocate()).is_ok());
 }
 
-/// Sends a request of any method with any attributes, which [`ClientState`] cannot write, and answers its challenge.
+/// Sends a request of any method with any attributes, which [`ClientState`] cannot write, and
+/// answers its challenge.
 fn ask_raw(
     world: &mut World,
     from: &Client,
@@ -550,8 +551,8 @@ fn a_ticket_of_another_shard_makes_a_foreign_client_only_over_a_connection() {
     }
 }
 
-/// A client that moves, or that binds a data connection, sends from a five-tuple without an allocation. The ticket and the
-/// connection number name the owner, whose key stays valid.
+/// A client that moves, or that binds a data connection, sends from a five-tuple without an
+/// allocation. The ticket and the connection number name the owner, whose key stays valid.
 #[test]
 fn an_owner_moves_and_binds_connections_after_its_realm_is_removed() {
     let (mut world, old, new) = (World::new(), over_tcp(5000), over_tcp(5001));
@@ -587,7 +588,8 @@ fn an_owner_moves_and_binds_connections_after_its_realm_is_removed() {
     world.settle();
     world.sent.clear();
     let number = connection.0.to_be_bytes();
-    // A nonce is valid for one address. The first request on the new connection gets 438, with the realm that it named.
+    // A nonce is valid for one address. The first request on the new connection gets 438, with the
+    // realm that it named.
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out, Class::Request, Method::CONNECTION_BIND, &[1; 12]);
     writer
@@ -862,7 +864,8 @@ fn payload_over_the_bandwidth_and_new_peers_over_the_rate_are_dropped() {
     assert_eq!(scan(99), Forward::Discarded(Discard::PeerRate));
 }
 
-/// A reload may remove the user, the realm and SHA-1: existing allocations keep what they were granted.
+/// A reload may remove the user, the realm and SHA-1: existing allocations keep what they were
+/// granted.
 #[test]
 fn an_allocation_outlives_its_realm_under_the_rules_of_that_realm() {
     let mut world = World::new();
@@ -905,7 +908,8 @@ fn an_allocation_outlives_its_realm_under_the_rules_of_that_realm() {
     for request in more() {
         world.ask(&here, &mut client, request).unwrap();
     }
-    // The second time the nonce is stale: the challenge must name the realm for which the client has the key.
+    // The second time the nonce is stale: the challenge must name the realm for which the client
+    // has the key.
     for _ in 0..2 {
         world.pass(3000);
         for request in more() {

@@ -1,5 +1,5 @@
-//! The values of attributes: addresses, families, numbers. The functions that parse return `None` for a value of the wrong
-//! length or form.
+//! The values of attributes: addresses, families, numbers. The functions that parse return `None`
+//! for a value of the wrong length or form.
 
 use crate::wire::message::TransactionId;
 use crate::wire::registry::{AttributeType, ErrorCode, MAGIC_COOKIE};
@@ -110,7 +110,8 @@ pub fn read_channel_number(value: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes([n0, n1]))
 }
 
-/// Parses four octets of which only the first is not reserved: REQUESTED-TRANSPORT, REQUESTED-ADDRESS-FAMILY.
+/// Parses four octets of which only the first is not reserved: REQUESTED-TRANSPORT,
+/// REQUESTED-ADDRESS-FAMILY.
 pub fn read_first_of_four(value: &[u8]) -> Option<u8> {
     let &[first, _, _, _] = value else {
         return None;
@@ -130,8 +131,9 @@ pub fn read_error_code(value: &[u8]) -> Option<ErrorCode> {
     Some(ErrorCode(u16::from(class & 7) * 100 + u16::from(number)))
 }
 
-/// The value of [`AttributeType::ICMP`]: type, code and error data. RFC 8656 §18.13. The figure in the RFC draws the type 7
-/// and the code 9 bits wide. Implementations use an octet for each, as ICMP itself does.
+/// The value of [`AttributeType::ICMP`]: type, code and error data. RFC 8656 §18.13. The figure in
+/// the RFC draws the type 7 and the code 9 bits wide. Implementations use an octet for each, as
+/// ICMP itself does.
 pub const fn icmp(kind: u8, code: u8, data: [u8; 4]) -> [u8; 8] {
     let [d0, d1, d2, d3] = data;
     [0, 0, kind, code, d0, d1, d2, d3]

@@ -13,11 +13,12 @@ pub struct ChannelData<'a> {
 }
 
 impl<'a> ChannelData<'a> {
-    /// Parses the message at the start of `octets`. Octets behind it are padding and are ignored (RFC 8656 §12.5).
+    /// Parses the message at the start of `octets`. Octets behind it are padding and are ignored
+    /// (RFC 8656 §12.5).
     ///
     /// # Errors
-    /// [`Malformed::Unrecognized`] for an invalid channel number, [`Malformed::Short`] if there are fewer octets than the
-    /// length field says.
+    /// [`Malformed::Unrecognized`] for an invalid channel number, [`Malformed::Short`] if there are
+    /// fewer octets than the length field says.
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
         let (header, rest) = octets
             .split_first_chunk::<HEADER>()

@@ -1,16 +1,18 @@
-//! Data indications: a STUN header and two attributes in front of application data from a peer. RFC 8656 §11.3.
+//! Data indications: a STUN header and two attributes in front of application data from a peer. RFC
+//! 8656 §11.3.
 //!
-//! The payload stays where the kernel wrote it. Only the octets in front of it are made here, so that a relay can write
-//! them into the headroom of its receive buffer.
+//! The payload stays where the kernel wrote it. Only the octets in front of it are made here, so
+//! that a relay can write them into the headroom of its receive buffer.
 
 use crate::wire::message::TransactionId;
 use crate::wire::registry::{AttributeType, Class, Method};
 use crate::wire::{attribute, padded, writer};
 use std::net::SocketAddr;
 
-/// The octets in front of `length` octets of payload from `peer`, and how many of the array count: 36 for IPv4, 48 for
-/// IPv6. They are the message header, XOR-PEER-ADDRESS, and the attribute header of DATA. The payload must be padded with
-/// zeros to a multiple of four. Returns `None` if the payload is too long for one message.
+/// The octets in front of `length` octets of payload from `peer`, and how many of the array count:
+/// 36 for IPv4, 48 for IPv6. They are the message header, XOR-PEER-ADDRESS, and the attribute
+/// header of DATA. The payload must be padded with zeros to a multiple of four. Returns `None` if
+/// the payload is too long for one message.
 pub fn header(
     peer: SocketAddr,
     length: usize,

@@ -1,5 +1,6 @@
-//! MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256, FINGERPRINT, and long-term keys. RFC 8489 §9.2.2, §14.5 to §14.7.
-//! RustCrypto's hashes use the processor's SHA instructions, which made them three times as fast as the alternatives.
+//! MESSAGE-INTEGRITY, MESSAGE-INTEGRITY-SHA256, FINGERPRINT, and long-term keys. RFC 8489 §9.2.2,
+//! §14.5 to §14.7. RustCrypto's hashes use the processor's SHA instructions, which made them three
+//! times as fast as the alternatives.
 
 use crate::wire::message::Message;
 use crate::wire::registry::PasswordAlgorithm;
@@ -10,7 +11,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// A long-term key: 16 octets from MD5, 32 from SHA-256 or an access token. Overwritten when dropped.
+/// A long-term key: 16 octets from MD5, 32 from SHA-256 or an access token. Overwritten when
+/// dropped.
 #[derive(Clone)]
 pub struct Key {
     octets: [u8; 32],
@@ -18,7 +20,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// Derives the key of a user in a realm. RFC 8489 §9.2.2: the hash of `username ":" realm ":" password`.
+    /// Derives the key of a user in a realm. RFC 8489 §9.2.2: the hash of `username ":" realm ":"
+    /// password`.
     pub fn long_term(
         algorithm: PasswordAlgorithm,
         username: &str,
@@ -95,8 +98,8 @@ pub fn seal(message: &Message) -> Option<Seal> {
     }
 }
 
-/// Returns true if the integrity attribute `seal` of `message` was made with `key` and has a length that RFC 8489 §14.5 and
-/// §14.6 allow. Compares in constant time.
+/// Returns true if the integrity attribute `seal` of `message` was made with `key` and has a length
+/// that RFC 8489 §14.5 and §14.6 allow. Compares in constant time.
 pub fn verify(message: &Message, seal: Seal, key: &Key) -> bool {
     match seal {
         Seal::Sha1 => message.integrity().is_some_and(|(at, claimed)| {
@@ -144,8 +147,8 @@ pub fn userhash(username: &str, realm: &str) -> [u8; 32] {
     digest::<Sha256>(&[username.as_bytes(), b":", realm.as_bytes()]).into()
 }
 
-/// Hashes the octets in front of the integrity attribute at offset `at`, with the length field that the message had when
-/// the attribute was made: it ends with the attribute, whatever follows.
+/// Hashes the octets in front of the integrity attribute at offset `at`, with the length field that
+/// the message had when the attribute was made: it ends with the attribute, whatever follows.
 fn sealed<T>(message: &Message, at: usize, length: usize, hash: impl FnOnce(&[&[u8]]) -> T) -> T {
     let octets = message.octets();
     let field = ((at + 4 + length - 20) as u16).to_be_bytes();

@@ -6,7 +6,8 @@ use crate::wire::{Malformed, padded};
 /// The 96 bits that identify a transaction. RFC 8489 §5.
 pub type TransactionId = [u8; 12];
 
-/// A STUN message with a valid header and valid attribute lengths. The values of the attributes are not checked.
+/// A STUN message with a valid header and valid attribute lengths. The values of the attributes are
+/// not checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     octets: &'a [u8],
@@ -18,7 +19,8 @@ pub struct Message<'a> {
     fingerprint: u16,
 }
 
-/// The method of a request, by the first two octets alone. Returns `None` for everything but a request.
+/// The method of a request, by the first two octets alone. Returns `None` for everything but a
+/// request.
 pub fn request_method(octets: &[u8]) -> Option<Method> {
     let kind = u16::from_be_bytes(*octets.first_chunk::<2>()?);
     let (method, class) = method_and_class(kind);
@@ -29,8 +31,8 @@ impl<'a> Message<'a> {
     /// Parses a message that fills all of `octets`.
     ///
     /// # Errors
-    /// [`Malformed`] if the header does not match the octets, the magic cookie is missing, an attribute exceeds the message,
-    /// or FINGERPRINT is not the last attribute (RFC 8489 §14.7).
+    /// [`Malformed`] if the header does not match the octets, the magic cookie is missing, an
+    /// attribute exceeds the message, or FINGERPRINT is not the last attribute (RFC 8489 §14.7).
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
         let (header, attributes) = octets
             .split_first_chunk::<HEADER>()
@@ -115,8 +117,9 @@ impl<'a> Message<'a> {
         self.octets
     }
 
-    /// The attributes that count, in order. Attributes behind MESSAGE-INTEGRITY are not protected by it and are ignored, except
-    /// MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 §14.5); likewise behind MESSAGE-INTEGRITY-SHA256 (§14.6).
+    /// The attributes that count, in order. Attributes behind MESSAGE-INTEGRITY are not protected
+    /// by it and are ignored, except MESSAGE-INTEGRITY-SHA256 and FINGERPRINT (RFC 8489 §14.5);
+    /// likewise behind MESSAGE-INTEGRITY-SHA256 (§14.6).
     pub fn attributes(&self) -> Attributes<'a> {
         Attributes {
             rest: self.octets.get(HEADER..).unwrap_or_default(),

@@ -1,8 +1,8 @@
 //! The encoding of STUN, TURN and ChannelData messages, without their meaning.
 //!
-//! Messages are parsed and written in place: a [`Message`] borrows the datagram that contains it, a [`Writer`] appends to a
-//! buffer of its caller. Parsing neither allocates nor panics, whatever the octets are; octets that cannot be parsed are
-//! [`Malformed`].
+//! Messages are parsed and written in place: a [`Message`] borrows the datagram that contains it, a
+//! [`Writer`] appends to a buffer of its caller. Parsing neither allocates nor panics, whatever the
+//! octets are; octets that cannot be parsed are [`Malformed`].
 //!
 //! ```text
 //!   stream ─► stream::frame ─┐ one message
@@ -73,7 +73,8 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// `length` rounded up to the next multiple of four, as attributes and ChannelData on streams are padded.
+/// `length` rounded up to the next multiple of four, as attributes and ChannelData on streams are
+/// padded.
 pub const fn padded(length: usize) -> usize {
     (length + 3) & !3
 }

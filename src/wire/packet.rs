@@ -4,7 +4,8 @@ use crate::wire::Malformed;
 use crate::wire::channel_data::ChannelData;
 use crate::wire::message::Message;
 
-/// The protocol of a datagram, or of a frame of a stream, by its first octet. RFC 7983 §7, RFC 8656 §12.
+/// The protocol of a datagram, or of a frame of a stream, by its first octet. RFC 7983 §7, RFC 8656
+/// §12.
 ///
 /// This is the only place that interprets a first octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

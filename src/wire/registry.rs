@@ -1,4 +1,5 @@
-//! The IANA registries of STUN and TURN: methods, classes, attributes, error codes, password algorithms.
+//! The IANA registries of STUN and TURN: methods, classes, attributes, error codes, password
+//! algorithms.
 
 use std::fmt;
 
@@ -150,14 +151,16 @@ registry! {
 }
 
 impl AttributeType {
-    /// Returns true if an agent that does not understand the attribute must reject the message. RFC 8489 §14.
+    /// Returns true if an agent that does not understand the attribute must reject the message. RFC
+    /// 8489 §14.
     pub const fn is_comprehension_required(self) -> bool {
         self.0 < 0x8000
     }
 }
 
 registry! {
-    /// An error code, 300 to 699, with the reason phrase that RFC 8489 §14.8 recommends. RFC 8489 §18.5, RFC 8656 §19.
+    /// An error code, 300 to 699, with the reason phrase that RFC 8489 §14.8 recommends. RFC 8489
+    /// §18.5, RFC 8656 §19.
     ErrorCode(u16) {
         TRY_ALTERNATE = 300, "Try Alternate";
         BAD_REQUEST = 400, "Bad Request";

@@ -1,14 +1,15 @@
-//! Framing on TCP and TLS: the length of the next message in a stream. RFC 8489 §6.2.2, RFC 8656 §12.5.
+//! Framing on TCP and TLS: the length of the next message in a stream. RFC 8489 §6.2.2, RFC 8656
+//! §12.5.
 
 use crate::wire::registry::MAGIC_COOKIE;
 use crate::wire::{Malformed, channel_data, padded};
 
-/// The length in octets of the message at the start of `stream`, including padding. Returns `None` if more octets are
-/// needed to know. The message may be incomplete: compare with `stream.len()`.
+/// The length in octets of the message at the start of `stream`, including padding. Returns `None`
+/// if more octets are needed to know. The message may be incomplete: compare with `stream.len()`.
 ///
 /// # Errors
-/// [`Malformed`] if the octets cannot begin a message. The connection must then be closed, because the start of the next
-/// message is unknown.
+/// [`Malformed`] if the octets cannot begin a message. The connection must then be closed, because
+/// the start of the next message is unknown.
 pub fn frame(stream: &[u8]) -> Result<Option<usize>, Malformed> {
     let Some((&first, _)) = stream.split_first() else {
         return Ok(None);

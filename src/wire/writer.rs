@@ -11,8 +11,8 @@ use std::ops::Range;
 
 /// A message at the end of a buffer. Its length field is correct after every call.
 ///
-/// An attribute for which the length field has no room is left out. Payloads are not written here, so no message of a
-/// server comes near that length.
+/// An attribute for which the length field has no room is left out. Payloads are not written here,
+/// so no message of a server comes near that length.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
@@ -60,7 +60,8 @@ impl<'a> Writer<'a> {
         self.attribute(kind, &value.to_be_bytes())
     }
 
-    /// Appends an address in plain form: MAPPED-ADDRESS, RESPONSE-ORIGIN, OTHER-ADDRESS, ALTERNATE-SERVER.
+    /// Appends an address in plain form: MAPPED-ADDRESS, RESPONSE-ORIGIN, OTHER-ADDRESS,
+    /// ALTERNATE-SERVER.
     pub fn address(&mut self, kind: AttributeType, address: SocketAddr) -> &mut Self {
         let (octets, length) = attribute::address(address);
         self.attribute(kind, octets.get(..length).unwrap_or_default())
@@ -90,7 +91,8 @@ impl<'a> Writer<'a> {
         )
     }
 
-    /// Appends ADDRESS-ERROR-CODE: why a dual allocation has no address of `family`. RFC 8656 §18.12.
+    /// Appends ADDRESS-ERROR-CODE: why a dual allocation has no address of `family`. RFC 8656
+    /// §18.12.
     pub fn address_error_code(&mut self, family: Family, code: ErrorCode) -> &mut Self {
         let value = [family.code(), 0, (code.0 / 100) as u8, (code.0 % 100) as u8];
         let mut octets = value.to_vec();
@@ -110,7 +112,8 @@ impl<'a> Writer<'a> {
         self.attribute(AttributeType::MESSAGE_INTEGRITY, &sealed)
     }
 
-    /// Appends MESSAGE-INTEGRITY-SHA256, not truncated, over everything written so far. RFC 8489 §14.6.
+    /// Appends MESSAGE-INTEGRITY-SHA256, not truncated, over everything written so far. RFC 8489
+    /// §14.6.
     pub fn integrity_sha256(&mut self, key: &Key) -> &mut Self {
         let sealed = self.sealing(32, |covered| integrity::sha256(key, covered));
         self.attribute(AttributeType::MESSAGE_INTEGRITY_SHA256, &sealed)
@@ -127,7 +130,8 @@ impl<'a> Writer<'a> {
         self.start..self.out.len()
     }
 
-    /// Computes the value of an integrity attribute, over the message with the length field that includes that attribute.
+    /// Computes the value of an integrity attribute, over the message with the length field that
+    /// includes that attribute.
     fn sealing<T>(&mut self, length: usize, seal: impl FnOnce(&[u8]) -> T) -> T {
         self.set_length(self.length() + 4 + length);
         seal(self.out.get(self.start..).unwrap_or_default())

@@ -60,8 +60,9 @@ fn file_circles(krate: &Crate) -> Vec<String> {
     circles(&krate.name, &file_edges(&krate.sources))
 }
 
-/// A circle between the files and sub-folders of one folder. A sub-folder depends on what any of its files depends on; the folder's own
-/// `mod.rs`, which re-exports from its children, is left out.
+/// A circle between the files and sub-folders of one folder. A sub-folder depends on what any of
+/// its files depends on; the folder's own `mod.rs`, which re-exports from its children, is left
+/// out.
 fn folder_circles(krate: &Crate) -> Vec<String> {
     let files = file_edges(&krate.sources);
     let folders: BTreeSet<&str> = krate
@@ -99,7 +100,8 @@ fn child_of(folder: &str, file: &str) -> Option<String> {
     )
 }
 
-/// The files that each file depends on. A name that a module re-exports stands for the file that defines it.
+/// The files that each file depends on. A name that a module re-exports stands for the file that
+/// defines it.
 fn file_edges(sources: &Sources) -> Edges {
     let reexports: BTreeMap<&str, Vec<Path>> = sources
         .iter()
@@ -191,7 +193,7 @@ fn paths(file: &str, text: &str, sources: &Sources) -> Vec<Path> {
 
 /// The path from the crate's root on; `None` if it leads elsewhere.
 fn absolute(path: &[String], here: &[String], sources: &Sources) -> Option<Path> {
-    let child = |name: &String| [here, &[name.clone()]].concat();
+    let child = |name: &String| [here, std::slice::from_ref(name)].concat();
     let is_library = sources.contains_key("lib.rs");
     let mut absolute = match path[0].as_str() {
         "crate" => vec![],
@@ -210,7 +212,8 @@ fn absolute(path: &[String], here: &[String], sources: &Sources) -> Option<Path>
     Some(absolute)
 }
 
-/// The paths that a file's own code uses. A re-export counts only if the file also uses the name itself.
+/// The paths that a file's own code uses. A re-export counts only if the file also uses the name
+/// itself.
 fn own_paths(file: &str, text: &str, sources: &Sources) -> Vec<Path> {
     let code = without_tests(text);
     let (reexporting, own): (Vec<&str>, Vec<&str>) = code
@@ -240,7 +243,8 @@ fn is_reexport(statement: &str) -> bool {
     visible.is_some_and(|at| tokens[at..].iter().take(5).any(|t| t == "use"))
 }
 
-/// The file that defines what a path names: the deepest module on it, or the file that this module re-exports the next name from.
+/// The file that defines what a path names: the deepest module on it, or the file that this module
+/// re-exports the next name from.
 fn resolve<'a>(
     path: &[String],
     sources: &'a Sources,

@@ -95,7 +95,8 @@ fn issue_faults(sources: &Sources) -> Vec<String> {
     faults
 }
 
-/// A word or phrase of [`PHRASES`] in a comment, a literal or a name; phrases also across line breaks and in names (`is_told`).
+/// A word or phrase of [`PHRASES`] in a comment, a literal or a name; phrases also across line
+/// breaks and in names (`is_told`).
 fn phrase_faults(sources: &Sources) -> Vec<String> {
     let mut by_first_word: BTreeMap<&str, Vec<Vec<&str>>> = BTreeMap::new();
     for phrase in PHRASES {
@@ -142,7 +143,8 @@ fn metaphor_faults(sources: &Sources) -> Vec<String> {
     faults
 }
 
-/// The words of a text in lower case, each with the number of its line. Names are split at underscores and capitals.
+/// The words of a text in lower case, each with the number of its line. Names are split at
+/// underscores and capitals.
 fn plain_words(text: &str) -> Vec<(String, usize)> {
     let mut found = vec![];
     for (number, line) in text.lines().enumerate() {

@@ -96,7 +96,8 @@ fn type_name_faults(sources: &Sources) -> Vec<String> {
         .collect()
 }
 
-/// The types that a file declares outside of functions and of `impl` blocks, whose `type` items are associated types.
+/// The types that a file declares outside of functions and of `impl` blocks, whose `type` items are
+/// associated types.
 fn declared_types(code: &str) -> Vec<String> {
     code.lines()
         .filter(|line| !line.starts_with([' ', '\t']))
@@ -114,8 +115,8 @@ fn declared_types(code: &str) -> Vec<String> {
         .collect()
 }
 
-/// An `impl` that is not of a trait stands in the file of the floor that declares its type. A type that no file declares comes from a
-/// macro.
+/// An `impl` that is not of a trait stands in the file of the floor that declares its type. A type
+/// that no file declares comes from a macro.
 fn impl_faults(sources: &Sources) -> Vec<String> {
     let files = || sources.iter().filter(|(file, _)| !is_test_file(file));
     let mut declared: BTreeMap<(Option<&str>, String), BTreeSet<&str>> = BTreeMap::new();

@@ -1,7 +1,8 @@
-//! The map of the crate's documentation, enforced: floors, circles, forbidden dependencies, sizes, names and language.
+//! The map of the crate's documentation, enforced: floors, circles, forbidden dependencies, sizes,
+//! names and language.
 //!
-//! Each rule is a function from sources to faults. Beside each rule stand a test that the tree keeps it and a test that a planted fault
-//! is found.
+//! Each rule is a function from sources to faults. Beside each rule stand a test that the tree
+//! keeps it and a test that a planted fault is found.
 
 mod imports;
 mod language;

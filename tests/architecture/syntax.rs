@@ -1,4 +1,5 @@
-//! A reader of Rust that is good enough for the rules: tokens, paths, functions, and text without comments or tests.
+//! A reader of Rust that is good enough for the rules: tokens, paths, functions, and text without
+//! comments or tests.
 
 /// Every path `a::b::c` in the tokens; a group of a `use` gives one path for each of its names.
 pub fn plain_paths(tokens: &[String]) -> Vec<Vec<String>> {
@@ -13,8 +14,8 @@ pub fn plain_paths(tokens: &[String]) -> Vec<Vec<String>> {
     found
 }
 
-/// Reads the path at index `at`, which may end in a group; returns the index behind it. `prefix` is the path in front of the group that
-/// `at` is in.
+/// Reads the path at index `at`, which may end in a group; returns the index behind it. `prefix` is
+/// the path in front of the group that `at` is in.
 fn path_at(
     tokens: &[String],
     mut at: usize,

@@ -6,8 +6,8 @@ use crate::support::process::{Server, Setup, free_ports};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-/// RFC 8656 §7.2: the success response contains XOR-RELAYED-ADDRESS, LIFETIME and "An XOR-MAPPED-ADDRESS attribute containing the
-/// client's IP address and port (from the 5-tuple)."
+/// RFC 8656 §7.2: the success response contains XOR-RELAYED-ADDRESS, LIFETIME and "An
+/// XOR-MAPPED-ADDRESS attribute containing the client's IP address and port (from the 5-tuple)."
 #[test]
 fn a_success_response_has_relayed_and_mapped_address_and_lifetime() {
     for mut client in Server::shared().each() {
@@ -68,7 +68,8 @@ fn a_retransmitted_allocate_gets_the_same_response() {
     }
 }
 
-/// RFC 8656 §7.2: "In addition, the server may need to store an indication of any reservation token returned in the original response".
+/// RFC 8656 §7.2: "In addition, the server may need to store an indication of any reservation token
+/// returned in the original response".
 #[test]
 fn a_retransmitted_reservation_gets_the_same_token() {
     let mut client = Server::shared().udp();
@@ -86,8 +87,8 @@ fn a_retransmitted_reservation_gets_the_same_token() {
     );
 }
 
-/// RFC 8656 §7.2: "The server checks if the 5-tuple is currently in use by an existing allocation. If yes, the server rejects the
-/// request with a 437 (Allocation Mismatch) error."
+/// RFC 8656 §7.2: "The server checks if the 5-tuple is currently in use by an existing allocation.
+/// If yes, the server rejects the request with a 437 (Allocation Mismatch) error."
 #[test]
 fn a_second_allocate_on_the_five_tuple_gets_437() {
     for mut client in Server::shared().both() {
@@ -102,8 +103,8 @@ fn a_second_allocate_on_the_five_tuple_gets_437() {
     }
 }
 
-/// RFC 8656 §7.2: "If the REQUESTED-TRANSPORT attribute is not included or is malformed, the server rejects the request with a 400
-/// (Bad Request) error."
+/// RFC 8656 §7.2: "If the REQUESTED-TRANSPORT attribute is not included or is malformed, the server
+/// rejects the request with a 400 (Bad Request) error."
 #[test]
 fn requested_transport_is_required_and_checked() {
     for mut client in Server::shared().both() {
@@ -117,7 +118,8 @@ fn requested_transport_is_required_and_checked() {
     }
 }
 
-/// RFC 8656 §18.8: "The RFFU field MUST be set to zero on transmission and MUST be ignored on reception."
+/// RFC 8656 §18.8: "The RFFU field MUST be set to zero on transmission and MUST be ignored on
+/// reception."
 #[test]
 fn reserved_bits_are_ignored() {
     let mut client = Server::shared().udp();
@@ -147,7 +149,8 @@ fn reserved_bits_are_ignored() {
     assert_eq!(both.addresses(XOR_RELAYED_ADDRESS).len(), 2);
 }
 
-/// RFC 8656 §7.2: a protocol that is not supported gets "a 442 (Unsupported Transport Protocol) error."
+/// RFC 8656 §7.2: a protocol that is not supported gets "a 442 (Unsupported Transport Protocol)
+/// error."
 #[test]
 fn an_unsupported_transport_gets_442() {
     for mut client in Server::shared().both() {
@@ -204,7 +207,8 @@ fn dont_fragment_is_understood() {
     client.allocate_with(Outgoing::allocate().with(Attribute::plain(DONT_FRAGMENT, b"")));
 }
 
-/// RFC 8656 §7.2: EVEN-PORT with R=0: "the server allocates a relayed transport address with an even port number."
+/// RFC 8656 §7.2: EVEN-PORT with R=0: "the server allocates a relayed transport address with an
+/// even port number."
 #[test]
 fn even_port_gets_an_even_port() {
     let server = Server::shared();
@@ -249,7 +253,8 @@ fn a_reservation_token_gets_the_next_port_once() {
     }
 }
 
-/// RFC 8656 §7.2: "If the token is not valid for some reason, the server rejects the request with a 508 (Insufficient Capacity) error."
+/// RFC 8656 §7.2: "If the token is not valid for some reason, the server rejects the request with a
+/// 508 (Insufficient Capacity) error."
 #[test]
 fn an_invalid_reservation_token_gets_508() {
     let mut client = Server::shared().udp();
@@ -258,7 +263,8 @@ fn an_invalid_reservation_token_gets_508() {
     assert_eq!(client.ask(request).error(), Some(508));
 }
 
-/// RFC 8656 §7.2: a RESERVATION-TOKEN beside "an EVEN-PORT or REQUESTED-ADDRESS-FAMILY or ADDITIONAL-ADDRESS-FAMILY attribute" gets 400.
+/// RFC 8656 §7.2: a RESERVATION-TOKEN beside "an EVEN-PORT or REQUESTED-ADDRESS-FAMILY or
+/// ADDITIONAL-ADDRESS-FAMILY attribute" gets 400.
 #[test]
 fn a_reservation_token_excludes_even_port_and_families() {
     let mut client = Server::shared().udp();
@@ -290,7 +296,8 @@ fn the_requested_family_is_allocated() {
     }
 }
 
-/// RFC 8656 §7.2: an address family that the server does not know gets 440 (Address Family not Supported).
+/// RFC 8656 §7.2: an address family that the server does not know gets 440 (Address Family not
+/// Supported).
 #[test]
 fn an_unknown_family_gets_440() {
     let mut client = Server::shared().udp();
@@ -301,8 +308,8 @@ fn an_unknown_family_gets_440() {
     }
 }
 
-/// RFC 8656 §7.2: "If the server does not support the address family requested [...] it MUST include an ERROR-CODE attribute with
-/// the 440 (Address Family not Supported) response code."
+/// RFC 8656 §7.2: "If the server does not support the address family requested [...] it MUST
+/// include an ERROR-CODE attribute with the 440 (Address Family not Supported) response code."
 #[test]
 fn a_family_without_a_relay_address_gets_440() {
     let only = |address| {
@@ -337,7 +344,8 @@ fn a_family_without_a_relay_address_gets_440() {
     assert!(client.allocate_v6().is_ipv6());
 }
 
-/// RFC 8656 §7.2: both family attributes together get 400, ADDITIONAL-ADDRESS-FAMILY with IPv4 gets 400, and with EVEN-PORT's R bit 400.
+/// RFC 8656 §7.2: both family attributes together get 400, ADDITIONAL-ADDRESS-FAMILY with IPv4 gets
+/// 400, and with EVEN-PORT's R bit 400.
 #[test]
 fn additional_family_is_for_ipv6_and_stands_alone() {
     let mut client = Server::shared().udp();
@@ -357,8 +365,9 @@ fn additional_family_is_for_ipv6_and_stands_alone() {
     }
 }
 
-/// RFC 8656 §7.2: "the server allocates one IPv4 and one IPv6 relay address and returns an Allocate success response containing the
-/// relayed transport addresses assigned to the dual allocation in two XOR-RELAYED-ADDRESS attributes."
+/// RFC 8656 §7.2: "the server allocates one IPv4 and one IPv6 relay address and returns an Allocate
+/// success response containing the relayed transport addresses assigned to the dual allocation in
+/// two XOR-RELAYED-ADDRESS attributes."
 #[test]
 fn a_dual_allocation_has_two_working_addresses() {
     for mut client in Server::shared().each() {
@@ -373,8 +382,8 @@ fn a_dual_allocation_has_two_working_addresses() {
     }
 }
 
-/// RFC 8656 §7.2: "if it can only allocate one relayed transport address of a specific address type, then it includes
-/// ADDRESS-ERROR-CODE attribute in the success response".
+/// RFC 8656 §7.2: "if it can only allocate one relayed transport address of a specific address
+/// type, then it includes ADDRESS-ERROR-CODE attribute in the success response".
 #[test]
 fn half_a_dual_allocation_carries_the_error_of_the_other_half() {
     let server = Setup::new()
@@ -476,8 +485,9 @@ fn xor_relayed_address_is_the_external_address() {
     assert_eq!(client.data().1, b"through the NAT");
 }
 
-/// RFC 8656 §5: "if the 5-tuple does not identify an existing allocation, then the message MUST either be rejected with a 437
-/// Allocation Mismatch error (if it is a request) or be silently ignored (if it is an indication or a ChannelData message)."
+/// RFC 8656 §5: "if the 5-tuple does not identify an existing allocation, then the message MUST
+/// either be rejected with a 437 Allocation Mismatch error (if it is a request) or be silently
+/// ignored (if it is an indication or a ChannelData message)."
 #[test]
 fn without_an_allocation_requests_get_437_and_data_is_ignored() {
     for mut client in Server::shared().each() {

@@ -1,4 +1,5 @@
-//! RFC 8489 §9.2: long-term credentials as in RFC 5389, and time-limited credentials of the TURN REST convention.
+//! RFC 8489 §9.2: long-term credentials as in RFC 5389, and time-limited credentials of the TURN
+//! REST convention.
 
 use crate::support::client::{Client, PASSWORD, USER};
 use crate::support::codec::*;
@@ -8,8 +9,9 @@ use crate::support::process::{
 use base64::Engine;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// RFC 8489 §9.2.4: "If the message does not contain a MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 attribute, the server MUST
-/// generate an error response with an error code of 401 (Unauthenticated)."
+/// RFC 8489 §9.2.4: "If the message does not contain a MESSAGE-INTEGRITY or
+/// MESSAGE-INTEGRITY-SHA256 attribute, the server MUST generate an error response with an error
+/// code of 401 (Unauthenticated)."
 #[test]
 fn a_request_without_integrity_is_challenged() {
     for mut client in Server::shared().each() {
@@ -26,7 +28,8 @@ fn a_request_without_integrity_is_challenged() {
     }
 }
 
-/// RFC 8489 §9.2.4: "The response SHOULD NOT contain a USERNAME, USERHASH, MESSAGE-INTEGRITY, or MESSAGE-INTEGRITY-SHA256 attribute."
+/// RFC 8489 §9.2.4: "The response SHOULD NOT contain a USERNAME, USERHASH, MESSAGE-INTEGRITY, or
+/// MESSAGE-INTEGRITY-SHA256 attribute."
 #[test]
 fn a_challenge_has_no_username_and_no_integrity() {
     let mut client = Server::shared().udp();
@@ -41,7 +44,8 @@ fn a_challenge_has_no_username_and_no_integrity() {
     }
 }
 
-/// RFC 8489 §9.2.4: "The server MUST NOT choose the same NONCE for two requests unless they have the same source IP address and port."
+/// RFC 8489 §9.2.4: "The server MUST NOT choose the same NONCE for two requests unless they have
+/// the same source IP address and port."
 #[test]
 fn nonces_differ_between_clients() {
     let server = Server::shared();
@@ -60,8 +64,9 @@ fn nonces_differ_between_clients() {
     assert_eq!(nonces.len(), 8);
 }
 
-/// RFC 8489 §9.2.4: "If the resulting value does not match the contents of the MESSAGE-INTEGRITY attribute [...] This response MUST
-/// use an error code of 401 (Unauthenticated). It MUST include the REALM and NONCE attributes".
+/// RFC 8489 §9.2.4: "If the resulting value does not match the contents of the MESSAGE-INTEGRITY
+/// attribute [...] This response MUST use an error code of 401 (Unauthenticated). It MUST include
+/// the REALM and NONCE attributes".
 #[test]
 fn a_wrong_password_gets_401() {
     for mut client in Server::shared().both() {
@@ -80,8 +85,8 @@ fn a_wrong_password_gets_401() {
     }
 }
 
-/// RFC 8489 §9.2.4: "If the value of the USERNAME or USERHASH attribute is not valid, the server MUST generate an error response
-/// with an error code of 401 (Unauthenticated)."
+/// RFC 8489 §9.2.4: "If the value of the USERNAME or USERHASH attribute is not valid, the server
+/// MUST generate an error response with an error code of 401 (Unauthenticated)."
 #[test]
 fn an_unknown_user_gets_401() {
     let mut client = Server::shared().udp();
@@ -93,7 +98,8 @@ fn an_unknown_user_gets_401() {
     }
 }
 
-/// RFC 8489 §14.3: "A compliant implementation MUST be able to parse a UTF-8-encoded sequence of 763 or fewer octets".
+/// RFC 8489 §14.3: "A compliant implementation MUST be able to parse a UTF-8-encoded sequence of
+/// 763 or fewer octets".
 #[test]
 fn a_username_of_763_octets_gets_401() {
     let mut client = Server::shared().udp();
@@ -117,8 +123,8 @@ fn a_wrong_password_gets_the_same_response_as_an_unknown_user() {
     assert_eq!(shape(USER), shape("mallory"));
 }
 
-/// RFC 8489 §9.2.4: integrity without "either the USERNAME or USERHASH, REALM, or NONCE attribute" gets 400, and "This response
-/// SHOULD NOT include a USERNAME, USERHASH, NONCE, or REALM".
+/// RFC 8489 §9.2.4: integrity without "either the USERNAME or USERHASH, REALM, or NONCE attribute"
+/// gets 400, and "This response SHOULD NOT include a USERNAME, USERHASH, NONCE, or REALM".
 #[test]
 fn integrity_without_name_realm_or_nonce_gets_400() {
     for mut client in Server::shared().both() {
@@ -148,8 +154,9 @@ fn integrity_without_name_realm_or_nonce_gets_400() {
     }
 }
 
-/// RFC 8489 §9.2.4: "If the NONCE is no longer valid, the server MUST generate an error response with an error code of 438 (Stale
-/// Nonce). This response MUST include NONCE, REALM"; the new one works.
+/// RFC 8489 §9.2.4: "If the NONCE is no longer valid, the server MUST generate an error response
+/// with an error code of 438 (Stale Nonce). This response MUST include NONCE, REALM"; the new one
+/// works.
 #[test]
 fn an_invalid_nonce_gets_438_with_a_valid_one() {
     for mut client in Server::shared().both() {
@@ -190,8 +197,8 @@ fn a_nonce_of_another_address_gets_438() {
     assert!(one.ask(Outgoing::allocate()).is_success());
 }
 
-/// RFC 8656 §7.2: "the server MUST require that the request be authenticated", so a wrong password is refused before the nonce is
-/// looked at (RFC 8489 §9.2.4 lists the checks in this order).
+/// RFC 8656 §7.2: "the server MUST require that the request be authenticated", so a wrong password
+/// is refused before the nonce is looked at (RFC 8489 §9.2.4 lists the checks in this order).
 #[test]
 fn a_wrong_password_with_a_stale_nonce_gets_401() {
     let mut client = Server::shared().udp();
@@ -204,8 +211,8 @@ fn a_wrong_password_with_a_stale_nonce_gets_401() {
     assert_eq!(client.ask(Outgoing::allocate()).error(), Some(401));
 }
 
-/// RFC 8489 §9.2.4: "In that case, the MESSAGE-INTEGRITY attribute MUST be used [...] and the REALM, NONCE, USERNAME, and USERHASH
-/// attributes SHOULD NOT be included."
+/// RFC 8489 §9.2.4: "In that case, the MESSAGE-INTEGRITY attribute MUST be used [...] and the
+/// REALM, NONCE, USERNAME, and USERHASH attributes SHOULD NOT be included."
 #[test]
 fn responses_to_authenticated_requests_have_integrity() {
     for mut client in Server::shared().both() {
@@ -225,8 +232,8 @@ fn responses_to_authenticated_requests_have_integrity() {
     }
 }
 
-/// RFC 8656 §5: a request that "does not use the same username as used to create the allocation [...] MUST be rejected with a 441
-/// (Wrong Credentials) error."
+/// RFC 8656 §5: a request that "does not use the same username as used to create the allocation
+/// [...] MUST be rejected with a 441 (Wrong Credentials) error."
 #[test]
 fn another_user_on_the_same_allocation_gets_441() {
     for mut client in Server::shared().both() {
@@ -242,7 +249,8 @@ fn another_user_on_the_same_allocation_gets_441() {
     }
 }
 
-/// RFC 8656 §5: "All requests after the initial Allocate must use the same username": a wrong password of the owner is 401, not 441.
+/// RFC 8656 §5: "All requests after the initial Allocate must use the same username": a wrong
+/// password of the owner is 401, not 441.
 #[test]
 fn the_owner_with_a_wrong_password_gets_401() {
     let mut client = Server::shared().udp();

@@ -4,8 +4,9 @@ use crate::support::client::Peer;
 use crate::support::codec::*;
 use crate::support::process::{Server, Setup};
 
-/// RFC 8656 §12.6: "the server relays the application data to the peer by forming a UDP datagram"; §12.5: "The server, on the other
-/// hand, MUST use the ChannelData message if a channel has been bound to the peer."
+/// RFC 8656 §12.6: "the server relays the application data to the peer by forming a UDP datagram";
+/// §12.5: "The server, on the other hand, MUST use the ChannelData message if a channel has been
+/// bound to the peer."
 #[test]
 fn channel_data_is_relayed_both_ways() {
     for mut client in Server::shared().each() {
@@ -36,7 +37,8 @@ fn channel_data_is_relayed_over_ipv6() {
     }
 }
 
-/// RFC 8656 §12.2: "The channel number is in the range 0x4000 through 0x4FFF (inclusive)"; else 400.
+/// RFC 8656 §12.2: "The channel number is in the range 0x4000 through 0x4FFF (inclusive)"; else
+/// 400.
 #[test]
 fn a_channel_number_outside_its_range_gets_400() {
     for mut client in Server::shared().both() {
@@ -74,7 +76,8 @@ fn clients_of_rfc_5766_may_use_channel_numbers_up_to_7fff() {
     }
 }
 
-/// RFC 8656 §12.2: "The request contains both a CHANNEL-NUMBER and an XOR-PEER-ADDRESS attribute"; else 400.
+/// RFC 8656 §12.2: "The request contains both a CHANNEL-NUMBER and an XOR-PEER-ADDRESS attribute";
+/// else 400.
 #[test]
 fn channel_bind_without_number_or_peer_gets_400() {
     for mut client in Server::shared().both() {
@@ -98,7 +101,8 @@ fn channel_bind_without_number_or_peer_gets_400() {
     }
 }
 
-/// RFC 8656 §12.2: "The channel number is not currently bound to a different transport address (same transport address is OK)".
+/// RFC 8656 §12.2: "The channel number is not currently bound to a different transport address
+/// (same transport address is OK)".
 #[test]
 fn a_bound_channel_cannot_be_bound_to_another_peer() {
     for mut client in Server::shared().both() {
@@ -144,7 +148,8 @@ fn channels_belong_to_one_allocation() {
     assert_eq!(peer.receive(), (b, b"two".to_vec()));
 }
 
-/// RFC 8656 §12.2: "The server also installs or refreshes a permission for the IP address in the XOR-PEER-ADDRESS attribute".
+/// RFC 8656 §12.2: "The server also installs or refreshes a permission for the IP address in the
+/// XOR-PEER-ADDRESS attribute".
 #[test]
 fn channel_bind_installs_a_permission() {
     let mut client = Server::shared().udp();
@@ -157,8 +162,8 @@ fn channel_bind_installs_a_permission() {
     assert_eq!(beside.receive().1, b"and back");
 }
 
-/// RFC 8656 §12.6: "If the ChannelData message is received on a channel that is not bound to any peer, then the message is silently
-/// discarded."
+/// RFC 8656 §12.6: "If the ChannelData message is received on a channel that is not bound to any
+/// peer, then the message is silently discarded."
 #[test]
 fn channel_data_on_an_unbound_channel_is_discarded() {
     for mut client in Server::shared().both() {
@@ -172,7 +177,8 @@ fn channel_data_on_an_unbound_channel_is_discarded() {
     }
 }
 
-/// RFC 8656 §12.6: "If the message uses a value in the reserved range (0x5000 through 0xFFFF), then the message is silently discarded."
+/// RFC 8656 §12.6: "If the message uses a value in the reserved range (0x5000 through 0xFFFF), then
+/// the message is silently discarded."
 #[test]
 fn reserved_first_octets_are_discarded() {
     let mut client = Server::shared().udp();
@@ -185,8 +191,9 @@ fn reserved_first_octets_are_discarded() {
     assert!(client.fence().is_empty());
 }
 
-/// RFC 8656 §12.6: "if the UDP datagram is too short to contain the claimed length of the ChannelData message [...] then the message
-/// is silently discarded"; padding over UDP "is not required but MAY be included" (§12.5).
+/// RFC 8656 §12.6: "if the UDP datagram is too short to contain the claimed length of the
+/// ChannelData message [...] then the message is silently discarded"; padding over UDP "is not
+/// required but MAY be included" (§12.5).
 #[test]
 fn truncated_channel_data_over_udp_is_discarded_and_padding_allowed() {
     let mut client = Server::shared().udp();
@@ -202,8 +209,8 @@ fn truncated_channel_data_over_udp_is_discarded_and_padding_allowed() {
     assert_eq!(peer.receive().1, b"abcde");
 }
 
-/// RFC 8656 §12.5: "Over TCP and TLS-over-TCP, the ChannelData message MUST be padded to a multiple of four bytes [...] The padding is
-/// not reflected in the length field".
+/// RFC 8656 §12.5: "Over TCP and TLS-over-TCP, the ChannelData message MUST be padded to a multiple
+/// of four bytes [...] The padding is not reflected in the length field".
 #[test]
 fn channel_data_over_tcp_is_padded() {
     let mut client = Server::shared().tcp();
@@ -222,7 +229,8 @@ fn channel_data_over_tcp_is_padded() {
     }
 }
 
-/// RFC 8656 §12.2: "if a value is not allowed, the server rejects the request with a 403 (Forbidden) error", and installs nothing.
+/// RFC 8656 §12.2: "if a value is not allowed, the server rejects the request with a 403
+/// (Forbidden) error", and installs nothing.
 #[test]
 fn a_refused_peer_gets_403_and_no_permission() {
     let server = Setup::new().flag("--deny-peer", "127.0.0.9").start();
@@ -237,7 +245,8 @@ fn a_refused_peer_gets_403_and_no_permission() {
     assert_eq!(client.channel_data().1, b"marker");
 }
 
-/// RFC 8656 §12.2: "Retransmitted ChannelBind requests will simply refresh the channel binding and the corresponding permission."
+/// RFC 8656 §12.2: "Retransmitted ChannelBind requests will simply refresh the channel binding and
+/// the corresponding permission."
 #[test]
 fn a_retransmitted_channel_bind_gets_the_same_response() {
     let mut client = Server::shared().udp();

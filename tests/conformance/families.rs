@@ -4,8 +4,9 @@ use crate::support::codec::*;
 use crate::world::{PEER, PEER_V6, VirtualClient, World};
 use hairpin::turn::{Forward, Transport};
 
-/// RFC 8656 §13.1 to §13.3: "For both preferred and alternate behavior, the DONT-FRAGMENT attribute MUST be ignored by the server", which
-/// is "only applicable for UDP-to-UDP relay and not for TCP-to-UDP relay" (§13); §14: from IPv4 to IPv4 it counts.
+/// RFC 8656 §13.1 to §13.3: "For both preferred and alternate behavior, the DONT-FRAGMENT attribute
+/// MUST be ignored by the server", which is "only applicable for UDP-to-UDP relay and not for
+/// TCP-to-UDP relay" (§13); §14: from IPv4 to IPv4 it counts.
 #[test]
 fn dont_fragment_applies_within_ipv4_and_from_streams() {
     for (client, transport, peer, heeded) in [
@@ -55,8 +56,9 @@ fn dont_fragment_applies_within_ipv4_and_from_streams() {
     }
 }
 
-/// RFC 8656 §21.4: "It is RECOMMENDED that TURN servers not accept allocation or channel-binding requests from addresses known to be
-/// tunneled [...] In particular, a TURN server MUST NOT accept Teredo or 6to4 addresses in these requests."
+/// RFC 8656 §21.4: "It is RECOMMENDED that TURN servers not accept allocation or channel-binding
+/// requests from addresses known to be tunneled [...] In particular, a TURN server MUST NOT accept
+/// Teredo or 6to4 addresses in these requests."
 #[test]
 fn tunneled_client_addresses_get_no_allocation() {
     for (client, outcome) in [

@@ -9,8 +9,9 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-/// RFC 8656 §14: DSCP and ECN: "Preferred Behavior: Set the outgoing value to the incoming value"; §13.1 to §13.3: between families as
-/// RFC 7915 has it, which copies them as well, and takes one off TTL or hop limit.
+/// RFC 8656 §14: DSCP and ECN: "Preferred Behavior: Set the outgoing value to the incoming value";
+/// §13.1 to §13.3: between families as RFC 7915 has it, which copies them as well, and takes one
+/// off TTL or hop limit.
 #[test]
 fn traffic_class_and_hop_limit_are_copied_within_and_between_families() {
     let server = Server::shared();
@@ -51,8 +52,8 @@ fn traffic_class_and_hop_limit_are_copied_within_and_between_families() {
     }
 }
 
-/// RFC 8656 §15: from a stream the class is fixed and ECN is "Not-ECT (=0b00)", whatever the connection has; §16: toward a stream the
-/// datagram's are ignored, and it arrives.
+/// RFC 8656 §15: from a stream the class is fixed and ECN is "Not-ECT (=0b00)", whatever the
+/// connection has; §16: toward a stream the datagram's are ignored, and it arrives.
 #[test]
 fn a_stream_does_not_copy_the_traffic_class() {
     let server = Server::shared();
@@ -251,7 +252,8 @@ fn read_header(mut control: &[u8]) -> Header {
     read
 }
 
-/// A raw socket that receives every datagram to 127.0.0.1 with its IP header; only root may open one.
+/// A raw socket that receives every datagram to 127.0.0.1 with its IP header; only root may open
+/// one.
 fn tap() -> Option<Socket> {
     let tap = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP));
     let Ok(tap) = tap else {

@@ -1,5 +1,6 @@
-//! Conformance to the RFCs: each test proves one rule, against the built binary with the client of `support`, or against
-//! `turn::Server` in virtual time. `requirements.tsv` lists the rules and their tests.
+//! Conformance to the RFCs: each test proves one rule, against the built binary with the client of
+//! `support`, or against `turn::Server` in virtual time. `requirements.tsv` lists the rules and
+//! their tests.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,8 @@ use crate::support::codec::*;
 use crate::support::process::{Server, Setup};
 use std::net::SocketAddr;
 
-/// RFC 8656 §9: "If no match is found, relaying is not permitted and the server silently discards the UDP datagram."
+/// RFC 8656 §9: "If no match is found, relaying is not permitted and the server silently discards
+/// the UDP datagram."
 #[test]
 fn datagrams_of_a_peer_without_permission_are_dropped() {
     for mut client in Server::shared().each() {
@@ -36,8 +37,9 @@ fn a_permission_is_for_an_address_whatever_the_port() {
     }
 }
 
-/// RFC 8656 §10.2: "The CreatePermission request MUST contain at least one XOR-PEER-ADDRESS attribute and MAY contain multiple such
-/// attributes. If no such attribute exists, or if any of these attributes are invalid, then a 400 (Bad Request) error is returned."
+/// RFC 8656 §10.2: "The CreatePermission request MUST contain at least one XOR-PEER-ADDRESS
+/// attribute and MAY contain multiple such attributes. If no such attribute exists, or if any of
+/// these attributes are invalid, then a 400 (Bad Request) error is returned."
 #[test]
 fn create_permission_without_a_valid_peer_address_gets_400() {
     for mut client in Server::shared().both() {
@@ -67,7 +69,8 @@ fn create_permission_without_a_valid_peer_address_gets_400() {
     }
 }
 
-/// RFC 8656 §10.2: "the server installs or refreshes a permission for the IP address contained in each XOR-PEER-ADDRESS attribute".
+/// RFC 8656 §10.2: "the server installs or refreshes a permission for the IP address contained in
+/// each XOR-PEER-ADDRESS attribute".
 #[test]
 fn several_peers_in_one_request_are_all_permitted() {
     let mut client = Server::shared().udp();
@@ -86,7 +89,8 @@ fn several_peers_in_one_request_are_all_permitted() {
     }
 }
 
-/// RFC 8656 §10.2: one address that is not allowed refuses the request, and then none of them is installed.
+/// RFC 8656 §10.2: one address that is not allowed refuses the request, and then none of them is
+/// installed.
 #[test]
 fn a_refused_address_installs_none_of_the_others() {
     let server = Setup::new().flag("--deny-peer", "127.0.0.9/32").start();
@@ -105,7 +109,8 @@ fn a_refused_address_installs_none_of_the_others() {
     }
 }
 
-/// RFC 8656 §10.2: a peer "of an address family that is not the same as that of a relayed transport address for the allocation" gets 443.
+/// RFC 8656 §10.2: a peer "of an address family that is not the same as that of a relayed transport
+/// address for the allocation" gets 443.
 #[test]
 fn a_peer_of_another_family_gets_443() {
     let mut client = Server::shared().udp();
@@ -124,7 +129,8 @@ fn a_peer_of_another_family_gets_443() {
     );
 }
 
-/// RFC 8656 §10.1: "For dual allocations [...] the client MAY include XOR-PEER-ADDRESS attributes with addresses of IPv4 and IPv6".
+/// RFC 8656 §10.1: "For dual allocations [...] the client MAY include XOR-PEER-ADDRESS attributes
+/// with addresses of IPv4 and IPv6".
 #[test]
 fn a_dual_allocation_accepts_peers_of_both_families() {
     let mut client = Server::shared().udp();
@@ -141,7 +147,8 @@ fn a_dual_allocation_accepts_peers_of_both_families() {
     }
 }
 
-/// RFC 8656 §9: "The permissions for one allocation are totally unrelated to the permissions for a different allocation."
+/// RFC 8656 §9: "The permissions for one allocation are totally unrelated to the permissions for a
+/// different allocation."
 #[test]
 fn permissions_belong_to_one_allocation() {
     let server = Server::shared();

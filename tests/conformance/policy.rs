@@ -1,4 +1,5 @@
-//! Limits and options of the policy, in virtual time: quotas, response rates, redirects, draining, algorithms.
+//! Limits and options of the policy, in virtual time: quotas, response rates, redirects, draining,
+//! algorithms.
 
 use crate::auth::rest_password;
 use crate::support::codec::*;
@@ -192,8 +193,9 @@ fn responses_that_cannot_be_reflected_are_not_rate_limited() {
     }));
 }
 
-/// RFC 8489 §10: the 300 response has an ALTERNATE-SERVER "of the same address family as the source IP address of the request message",
-/// then one of the other family, and where it is configured an ALTERNATE-DOMAIN; §14.8: it is protected by the request's integrity.
+/// RFC 8489 §10: the 300 response has an ALTERNATE-SERVER "of the same address family as the source
+/// IP address of the request message", then one of the other family, and where it is configured an
+/// ALTERNATE-DOMAIN; §14.8: it is protected by the request's integrity.
 #[test]
 fn a_redirect_names_a_server_of_the_same_family_first() {
     let servers: Vec<SocketAddr> = vec![
@@ -244,7 +246,8 @@ fn a_client_is_not_redirected_to_another_family() {
     );
 }
 
-/// RFC 8489 §14.8: 300 "MUST only be sent if the request included either a USERNAME or USERHASH attribute and a valid MESSAGE-INTEGRITY".
+/// RFC 8489 §14.8: 300 "MUST only be sent if the request included either a USERNAME or USERHASH
+/// attribute and a valid MESSAGE-INTEGRITY".
 #[test]
 fn a_client_is_not_redirected_before_authentication() {
     let alternate = Alternate {
@@ -341,7 +344,8 @@ fn a_policy_may_refuse_sha1_and_md5() {
     );
 }
 
-/// RFC 8489 §9.2: "If no security features are used, then a byte array with all 24 bits set to zero MUST be encoded instead."
+/// RFC 8489 §9.2: "If no security features are used, then a byte array with all 24 bits set to zero
+/// MUST be encoded instead."
 #[test]
 fn a_nonce_without_security_features_encodes_24_zero_bits() {
     let mut world = World::with(|policy| policy.password_algorithms = false, PORTS, 0);

@@ -29,7 +29,8 @@ fn refresh_grants_zero_or_a_lifetime_between_default_and_maximum() {
     }
 }
 
-/// RFC 8656 §8.2: "If the "desired lifetime" is zero, then the request succeeds and the allocation is deleted"; a retransmission gets 437.
+/// RFC 8656 §8.2: "If the "desired lifetime" is zero, then the request succeeds and the allocation
+/// is deleted"; a retransmission gets 437.
 #[test]
 fn refresh_with_lifetime_zero_deletes_the_allocation() {
     for mut client in Server::shared().each() {
@@ -67,7 +68,8 @@ fn a_new_allocation_on_the_five_tuple_has_no_permissions_or_channels() {
     assert!(old.socket.recv(&mut [0; 9]).is_err());
 }
 
-/// RFC 8656 §8.2: a REQUESTED-ADDRESS-FAMILY that "does not match the address family of the allocation" gets 443.
+/// RFC 8656 §8.2: a REQUESTED-ADDRESS-FAMILY that "does not match the address family of the
+/// allocation" gets 443.
 #[test]
 fn refresh_of_another_family_gets_443() {
     let mut client = Server::shared().udp();
@@ -77,8 +79,9 @@ fn refresh_of_another_family_gets_443() {
     assert!(client.ask(refresh(1)).is_success());
 }
 
-/// RFC 8656 §8.1: "Deleting a single allocation destroys any permissions or channels associated with that particular allocation; it
-/// MUST NOT affect any permissions or channels associated with allocations for the other address family."
+/// RFC 8656 §8.1: "Deleting a single allocation destroys any permissions or channels associated
+/// with that particular allocation; it MUST NOT affect any permissions or channels associated with
+/// allocations for the other address family."
 #[test]
 fn one_half_of_a_dual_allocation_can_be_deleted() {
     for (gone, left) in [(1_u8, 2_u8), (2, 1)] {

@@ -4,8 +4,9 @@ use crate::support::client::{Client, Packet, Peer};
 use crate::support::codec::*;
 use crate::support::process::Server;
 
-/// RFC 8656 §11.2: "the source transport address is the relayed transport address of the allocation"; §11.3: "The Data indication
-/// MUST contain both an XOR-PEER-ADDRESS and a DATA attribute."
+/// RFC 8656 §11.2: "the source transport address is the relayed transport address of the
+/// allocation"; §11.3: "The Data indication MUST contain both an XOR-PEER-ADDRESS and a DATA
+/// attribute."
 #[test]
 fn send_and_data_indications_relay_both_ways() {
     for mut client in Server::shared().each() {
@@ -52,8 +53,8 @@ fn send_without_permission_is_discarded() {
     }
 }
 
-/// RFC 8656 §11.2: "If one of these attributes is missing or invalid, then the message is discarded"; the same with unknown
-/// comprehension-required attributes (RFC 8489 §6.3.2).
+/// RFC 8656 §11.2: "If one of these attributes is missing or invalid, then the message is
+/// discarded"; the same with unknown comprehension-required attributes (RFC 8489 §6.3.2).
 #[test]
 fn malformed_send_indications_are_discarded() {
     for mut client in Server::shared().both() {
@@ -172,7 +173,8 @@ fn a_hairpin_requires_the_permissions_of_both_ends() {
             let (a, b) = (one.allocate(), two.allocate());
             let marker = Peer::at("127.0.0.2".parse().unwrap());
             two.permit(marker.address);
-            // The server handles the datagrams of a relayed address in order, so everything before the marker has been handled.
+            // The server handles the datagrams of a relayed address in order, so everything before
+            // the marker has been handled.
             let nothing_but_the_marker = |one: &mut Client, two: &mut Client| {
                 assert!(one.fence().is_empty());
                 marker.send(b, b"marker");
@@ -247,7 +249,8 @@ fn an_allocation_reaches_its_own_relayed_address() {
     assert_eq!(client.data(), (relayed, b"me".to_vec()));
 }
 
-/// RFC 8656 §11.5: an ICMP error from a permitted peer becomes "a Data indication [with] both an XOR-PEER-ADDRESS and an ICMP attribute".
+/// RFC 8656 §11.5: an ICMP error from a permitted peer becomes "a Data indication [with] both an
+/// XOR-PEER-ADDRESS and an ICMP attribute".
 #[test]
 fn an_icmp_error_becomes_a_data_indication() {
     for (mut client, v6) in [

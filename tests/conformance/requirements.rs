@@ -1,4 +1,5 @@
-//! `requirements.tsv` lists every MUST and SHOULD for a server, with the tests that cover it or the reason why there is none.
+//! `requirements.tsv` lists every MUST and SHOULD for a server, with the tests that cover it or the
+//! reason why there is none.
 
 const TABLE: &str = include_str!("requirements.tsv");
 /// The sources that the last column may name.

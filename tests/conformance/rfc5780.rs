@@ -66,14 +66,15 @@ fn change_request_without_an_alternate_address_gets_420() {
     assert!(!plain.has(OTHER_ADDRESS) && !plain.has(RESPONSE_ORIGIN));
 }
 
-/// RFC 5780 §7.5: "the Binding Response MUST be transmitted to the source IP address of the Binding Request and the port contained in
-/// RESPONSE-PORT."
+/// RFC 5780 §7.5: "the Binding Response MUST be transmitted to the source IP address of the Binding
+/// Request and the port contained in RESPONSE-PORT."
 #[test]
 fn response_port_selects_the_destination_port() {
     let to = four()[0];
     let (asking, listening) = (Peer::v4(), Peer::v4());
     let [a, b] = listening.address.port().to_be_bytes();
-    // "A 16-bit unsigned integer in network byte order followed by 2 bytes of padding": clients differ on whether the length includes it.
+    // "A 16-bit unsigned integer in network byte order followed by 2 bytes of padding": clients
+    // differ on whether the length includes it.
     for value in [&[a, b, 0, 0][..], &[a, b]] {
         let request = Outgoing::request(BINDING).with(Attribute::plain(RESPONSE_PORT, value));
         asking.send(to, &request.encode(None));

@@ -10,8 +10,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// RFC 6062 §5.1: "If the client connection transport is not TCP or TLS, the server MUST reject the request with a 400 (Bad Request)
-/// error."
+/// RFC 6062 §5.1: "If the client connection transport is not TCP or TLS, the server MUST reject the
+/// request with a 400 (Bad Request) error."
 #[test]
 fn a_tcp_allocation_over_udp_gets_400() {
     let mut client = Server::shared().udp();
@@ -19,8 +19,8 @@ fn a_tcp_allocation_over_udp_gets_400() {
     assert_eq!(client.ask(Outgoing::allocate_tcp()).error(), Some(400));
 }
 
-/// RFC 6062 §5.1: "If the request contains the DONT-FRAGMENT, EVEN-PORT, or RESERVATION-TOKEN attribute, the server MUST reject the
-/// request with a 400 (Bad Request) error."
+/// RFC 6062 §5.1: "If the request contains the DONT-FRAGMENT, EVEN-PORT, or RESERVATION-TOKEN
+/// attribute, the server MUST reject the request with a 400 (Bad Request) error."
 #[test]
 fn a_tcp_allocation_with_datagram_options_gets_400() {
     let mut client = Server::shared().tcp();
@@ -36,8 +36,9 @@ fn a_tcp_allocation_with_datagram_options_gets_400() {
     }
 }
 
-/// RFC 6062 §5.1: "the server MUST start accepting incoming TCP connections on the relayed transport address"; "The RESERVATION-TOKEN
-/// attribute MUST NOT be present in the success response."
+/// RFC 6062 §5.1: "the server MUST start accepting incoming TCP connections on the relayed
+/// transport address"; "The RESERVATION-TOKEN attribute MUST NOT be present in the success
+/// response."
 #[test]
 fn the_relayed_address_accepts_connections() {
     for family in [1, 2] {
@@ -52,8 +53,9 @@ fn the_relayed_address_accepts_connections() {
     }
 }
 
-/// RFC 6062 §5.2: "the server MUST initiate an outgoing TCP connection. The local endpoint is the relayed transport address"; §5.4: data
-/// goes "as-is" both ways, also if it came before the ConnectionBind's response; on one shard and across shards.
+/// RFC 6062 §5.2: "the server MUST initiate an outgoing TCP connection. The local endpoint is the
+/// relayed transport address"; §5.4: data goes "as-is" both ways, also if it came before the
+/// ConnectionBind's response; on one shard and across shards.
 #[test]
 fn connect_and_bind_join_client_and_peer() {
     for shards in ["1", "4"] {
@@ -77,7 +79,8 @@ fn connect_and_bind_join_client_and_peer() {
     }
 }
 
-/// RFC 6062 §5.4: "Data received on it MUST be sent as-is to the associated peer data connection", however much.
+/// RFC 6062 §5.4: "Data received on it MUST be sent as-is to the associated peer data connection",
+/// however much.
 #[test]
 fn large_transfers_arrive_whole_both_ways() {
     let server = Server::shared();
@@ -97,7 +100,8 @@ fn large_transfers_arrive_whole_both_ways() {
     }
 }
 
-/// A reader that stops stops the writer at the other end, in both directions: nothing is lost, and the server buffers a bounded amount.
+/// A reader that stops stops the writer at the other end, in both directions: nothing is lost, and
+/// the server buffers a bounded amount.
 #[test]
 fn a_slow_reader_stops_the_writer_and_nothing_is_lost() {
     let server = Server::shared();
@@ -140,7 +144,8 @@ fn a_slow_reader_stops_the_writer_and_nothing_is_lost() {
     }
 }
 
-/// RFC 6062 §5.2: "it MUST return a 446 (Connection Already Exists) error" while the connection to that peer is pending or active.
+/// RFC 6062 §5.2: "it MUST return a 446 (Connection Already Exists) error" while the connection to
+/// that peer is pending or active.
 #[test]
 fn a_second_connect_to_the_same_peer_gets_446() {
     let server = Server::shared();
@@ -165,7 +170,8 @@ fn a_second_connect_to_the_same_peer_gets_446() {
     );
 }
 
-/// RFC 6062 §5.2: a missing or invalid XOR-PEER-ADDRESS gets 400, no allocation 437, a forbidden peer 403.
+/// RFC 6062 §5.2: a missing or invalid XOR-PEER-ADDRESS gets 400, no allocation 437, a forbidden
+/// peer 403.
 #[test]
 fn connect_without_allocation_or_to_a_bad_peer_is_refused() {
     let server = Server::shared_strict();
@@ -192,8 +198,8 @@ fn connect_without_allocation_or_to_a_bad_peer_is_refused() {
     }
 }
 
-/// RFC 6062 §5.2: "If the connection attempt fails or times out, the server MUST return a 447 (Connection Timeout or Failure) error";
-/// then another attempt may be made.
+/// RFC 6062 §5.2: "If the connection attempt fails or times out, the server MUST return a 447
+/// (Connection Timeout or Failure) error"; then another attempt may be made.
 #[test]
 fn a_refused_connection_gets_447() {
     let mut control = Server::shared().tcp();
@@ -209,8 +215,8 @@ fn a_refused_connection_gets_447() {
     listener.accept().unwrap();
 }
 
-/// RFC 6062 §5.3: "The indication MUST include an XOR-PEER-ADDRESS attribute containing the peer's transport address, as well as a
-/// CONNECTION-ID attribute".
+/// RFC 6062 §5.3: "The indication MUST include an XOR-PEER-ADDRESS attribute containing the peer's
+/// transport address, as well as a CONNECTION-ID attribute".
 #[test]
 fn a_permitted_peer_may_connect() {
     let server = Server::shared();
@@ -239,8 +245,8 @@ fn a_permitted_peer_may_connect() {
     expect(&mut peer, b"welcome");
 }
 
-/// RFC 6062 §5.3: "If no permission for this peer has been installed for this allocation, the server MUST close the connection with the
-/// peer immediately".
+/// RFC 6062 §5.3: "If no permission for this peer has been installed for this allocation, the
+/// server MUST close the connection with the peer immediately".
 #[test]
 fn a_connection_from_a_peer_without_permission_is_closed() {
     let mut control = Server::shared().tcp();
@@ -251,7 +257,8 @@ fn a_connection_from_a_peer_without_permission_is_closed() {
     assert!(control.fence().is_empty());
 }
 
-/// RFC 6062 §5.4: a CONNECTION-ID that is missing or refers to no pending connection gets 400, and so does a connection over UDP.
+/// RFC 6062 §5.4: a CONNECTION-ID that is missing or refers to no pending connection gets 400, and
+/// so does a connection over UDP.
 #[test]
 fn connection_bind_without_a_pending_connection_gets_400() {
     let server = Server::shared();
@@ -332,7 +339,8 @@ fn closing_one_end_closes_the_other() {
     }
 }
 
-/// RFC 6062 §5.5: "If the allocation associated with a data connection expires, the data connection MUST be closed."
+/// RFC 6062 §5.5: "If the allocation associated with a data connection expires, the data connection
+/// MUST be closed."
 #[test]
 fn the_end_of_an_allocation_closes_its_connections() {
     let server = Server::shared();
@@ -407,7 +415,8 @@ fn bind(data: &mut Client, id: &[u8]) {
     bind_with_data(data, id, b"");
 }
 
-/// Sends a ConnectionBind and the first octets for the peer in one write. A nonce is valid for one connection only.
+/// Sends a ConnectionBind and the first octets for the peer in one write. A nonce is valid for one
+/// connection only.
 fn bind_with_data(data: &mut Client, id: &[u8], first: &[u8]) {
     data.login(USER, PASSWORD);
     let request = Outgoing::connection_bind(id);
@@ -417,8 +426,8 @@ fn bind_with_data(data: &mut Client, id: &[u8], first: &[u8]) {
     assert!(answer.is_success(), "{answer:?}");
 }
 
-/// Connects an allocation to a peer, both of which send `early` before the connections are joined; returns the ends of peer and client,
-/// and the address that the peer was connected from.
+/// Connects an allocation to a peer, both of which send `early` before the connections are joined;
+/// returns the ends of peer and client, and the address that the peer was connected from.
 fn join(
     server: &Server,
     control: &mut Client,

@@ -10,7 +10,8 @@ use hairpin::turn::{Policy, RelayAddress};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// RFC 8016 §3.1.2: the success response to an Allocate with an empty MOBILITY-TICKET "includes a STUN MOBILITY-TICKET attribute".
+/// RFC 8016 §3.1.2: the success response to an Allocate with an empty MOBILITY-TICKET "includes a
+/// STUN MOBILITY-TICKET attribute".
 #[test]
 fn a_mobility_ticket_is_returned_on_request() {
     for mut client in Server::shared().each() {
@@ -48,8 +49,8 @@ fn a_retransmitted_allocate_gets_a_valid_ticket() {
     );
 }
 
-/// RFC 8016 §3.1.2: "If the MOBILITY-TICKET attribute is included and has a non-zero length, then the server will generate an error
-/// response with an error code of 400 (Bad Request)."
+/// RFC 8016 §3.1.2: "If the MOBILITY-TICKET attribute is included and has a non-zero length, then
+/// the server will generate an error response with an error code of 400 (Bad Request)."
 #[test]
 fn allocate_with_a_ticket_gets_400() {
     let mut client = Server::shared().udp();
@@ -142,7 +143,8 @@ fn no_datagram_is_lost_over_many_moves() {
     assert_eq!(current.channel_data().1, b"at last");
 }
 
-/// RFC 8016 §3.2.2: "If the ticket is invalid, then the server MUST reject the request with a 400 (Bad Request) error."
+/// RFC 8016 §3.2.2: "If the ticket is invalid, then the server MUST reject the request with a 400
+/// (Bad Request) error."
 #[test]
 fn an_invalid_ticket_gets_400() {
     let server = Server::shared();

@@ -4,8 +4,8 @@ use crate::support::client::{Client, Packet};
 use crate::support::codec::*;
 use crate::support::process::Server;
 
-/// RFC 8489 §6.3.1.1: "the server adds an XOR-MAPPED-ADDRESS attribute to the response; this attribute contains the source transport
-/// address of the request message."
+/// RFC 8489 §6.3.1.1: "the server adds an XOR-MAPPED-ADDRESS attribute to the response; this
+/// attribute contains the source transport address of the request message."
 #[test]
 fn binding_returns_the_source_address() {
     for mut client in Server::shared().each() {
@@ -30,8 +30,9 @@ fn binding_requires_no_credentials_and_ignores_wrong_ones() {
     }
 }
 
-/// RFC 8489 §6.3.1: "the server replies with an error response with an error code of 420 (Unknown Attribute) and includes an
-/// UNKNOWN-ATTRIBUTES attribute in the response that lists the unknown comprehension-required attributes."
+/// RFC 8489 §6.3.1: "the server replies with an error response with an error code of 420 (Unknown
+/// Attribute) and includes an UNKNOWN-ATTRIBUTES attribute in the response that lists the unknown
+/// comprehension-required attributes."
 #[test]
 fn unknown_required_attributes_get_420_and_are_listed() {
     for mut client in Server::shared().each() {
@@ -101,7 +102,8 @@ fn indications_are_never_answered() {
     }
 }
 
-/// RFC 8489 §6.3: a response whose transaction is not in progress is discarded, and a server starts none.
+/// RFC 8489 §6.3: a response whose transaction is not in progress is discarded, and a server starts
+/// none.
 #[test]
 fn responses_are_never_answered() {
     for mut client in Server::shared().both() {
@@ -117,8 +119,8 @@ fn responses_are_never_answered() {
     }
 }
 
-/// RFC 8489 §6.3: the agent checks "that the method value is a supported method"; "If any errors are detected, the message is
-/// silently discarded."
+/// RFC 8489 §6.3: the agent checks "that the method value is a supported method"; "If any errors
+/// are detected, the message is silently discarded."
 #[test]
 fn requests_of_unknown_methods_are_discarded() {
     let mut client = Server::shared().udp();
@@ -168,7 +170,8 @@ fn malformed_datagrams_are_discarded() {
     );
 }
 
-/// RFC 8489 §14: "The padding bits MUST be set to zero on sending and MUST be ignored by the receiver."
+/// RFC 8489 §14: "The padding bits MUST be set to zero on sending and MUST be ignored by the
+/// receiver."
 #[test]
 fn padding_is_ignored() {
     for mut client in Server::shared().both() {
@@ -244,8 +247,8 @@ fn a_request_with_fingerprint_gets_a_response_with_fingerprint() {
     }
 }
 
-/// RFC 8489 §9: "agents MUST ignore all attributes that follow MESSAGE-INTEGRITY, with the exception of the
-/// MESSAGE-INTEGRITY-SHA256 and FINGERPRINT attributes."
+/// RFC 8489 §9: "agents MUST ignore all attributes that follow MESSAGE-INTEGRITY, with the
+/// exception of the MESSAGE-INTEGRITY-SHA256 and FINGERPRINT attributes."
 #[test]
 fn attributes_after_the_integrity_are_ignored() {
     for mut client in Server::shared().both() {
@@ -263,7 +266,8 @@ fn attributes_after_the_integrity_are_ignored() {
     }
 }
 
-/// RFC 8489 §14.7: "When present, the FINGERPRINT attribute MUST be the last attribute in the message".
+/// RFC 8489 §14.7: "When present, the FINGERPRINT attribute MUST be the last attribute in the
+/// message".
 #[test]
 fn an_attribute_after_fingerprint_makes_the_message_malformed() {
     let mut client = Server::shared().udp();
@@ -275,8 +279,9 @@ fn an_attribute_after_fingerprint_makes_the_message_malformed() {
     assert!(client.fence().iter().all(refused));
 }
 
-/// RFC 8489 §14: "Any attribute type MAY appear more than once in a STUN message. Unless specified otherwise, the order of appearance is
-/// significant: only the first occurrence needs to be processed by a receiver".
+/// RFC 8489 §14: "Any attribute type MAY appear more than once in a STUN message. Unless specified
+/// otherwise, the order of appearance is significant: only the first occurrence needs to be
+/// processed by a receiver".
 #[test]
 fn the_first_of_a_repeated_attribute_counts() {
     let mut client = Server::shared().udp();
@@ -290,7 +295,8 @@ fn the_first_of_a_repeated_attribute_counts() {
     assert!(client.refresh(600).is_success());
 }
 
-/// RFC 8489 §14.1: "The first 8 bits of the MAPPED-ADDRESS MUST be set to 0 and MUST be ignored by receivers."
+/// RFC 8489 §14.1: "The first 8 bits of the MAPPED-ADDRESS MUST be set to 0 and MUST be ignored by
+/// receivers."
 #[test]
 fn the_first_octet_of_an_address_is_zero_and_ignored() {
     let mut client = Server::shared().udp();
@@ -310,7 +316,8 @@ fn the_first_octet_of_an_address_is_zero_and_ignored() {
     assert!(client.ask(request).is_success());
 }
 
-/// RFC 8489 §14.8: class between 3 and 6, number below 100, reason phrase in UTF-8 of fewer than 128 characters, reserved bits 0.
+/// RFC 8489 §14.8: class between 3 and 6, number below 100, reason phrase in UTF-8 of fewer than
+/// 128 characters, reserved bits 0.
 #[test]
 fn error_codes_are_well_formed() {
     let mut client = Server::shared().udp();

@@ -1,4 +1,5 @@
-//! The test vectors of RFC 5769 and of RFC 8489 appendix B.1, for `src/wire` and for the codec of these tests.
+//! The test vectors of RFC 5769 and of RFC 8489 appendix B.1, for `src/wire` and for the codec of
+//! these tests.
 
 use crate::support::codec::{self, Incoming};
 use hairpin::wire::integrity;
@@ -56,8 +57,9 @@ fn the_sample_request_with_long_term_credentials_is_accepted() {
     assert!(Incoming::parse(&octets).unwrap().verify_sha1(&ours));
 }
 
-/// RFC 8489 appendix B.1: USERHASH and MESSAGE-INTEGRITY-SHA256 under a SHA-256 key. The printed length counts the header too (0x9c
-/// instead of 0x88), and so does the integrity; the test corrects the length and computes the integrity again.
+/// RFC 8489 appendix B.1: USERHASH and MESSAGE-INTEGRITY-SHA256 under a SHA-256 key. The printed
+/// length counts the header too (0x9c instead of 0x88), and so does the integrity; the test
+/// corrects the length and computes the integrity again.
 #[test]
 fn the_sample_request_with_userhash_and_sha256_is_accepted() {
     let printed = hex(USERHASH_SHA256);

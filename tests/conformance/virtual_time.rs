@@ -1,4 +1,5 @@
-//! Lifetimes of allocations, permissions, channels, reservations, nonces and pending connections, in virtual time, to the nanosecond.
+//! Lifetimes of allocations, permissions, channels, reservations, nonces and pending connections,
+//! in virtual time, to the nanosecond.
 
 use crate::auth::rest_password;
 use crate::support::codec::*;
@@ -39,7 +40,8 @@ fn an_allocation_expires_exactly_at_its_lifetime() {
     }
 }
 
-/// RFC 8656 §8.2: "the allocation's time-to-expiry is set to the "desired lifetime"", counted from the Refresh on.
+/// RFC 8656 §8.2: "the allocation's time-to-expiry is set to the "desired lifetime"", counted from
+/// the Refresh on.
 #[test]
 fn a_lifetime_counts_from_the_refresh() {
     let mut world = World::new();
@@ -101,7 +103,8 @@ fn a_permission_lasts_300_seconds() {
     );
 }
 
-/// RFC 8656 §9: CreatePermission and ChannelBind both reset the time-to-expiry, and "may be freely intermixed on a permission".
+/// RFC 8656 §9: CreatePermission and ChannelBind both reset the time-to-expiry, and "may be freely
+/// intermixed on a permission".
 #[test]
 fn create_permission_and_channel_bind_refresh_a_permission() {
     let mut world = World::new();
@@ -123,8 +126,9 @@ fn create_permission_and_channel_bind_refresh_a_permission() {
     );
 }
 
-/// RFC 8656 §11.2: "Note that a Send indication never causes the server to refresh the permission"; §12.6: ChannelData "MUST NOT refresh
-/// either the channel binding or the permission towards the peer"; neither does what the peer sends.
+/// RFC 8656 §11.2: "Note that a Send indication never causes the server to refresh the permission";
+/// §12.6: ChannelData "MUST NOT refresh either the channel binding or the permission towards the
+/// peer"; neither does what the peer sends.
 #[test]
 fn data_refreshes_neither_permissions_nor_channels() {
     let mut world = World::new();
@@ -154,7 +158,8 @@ fn data_refreshes_neither_permissions_nor_channels() {
     );
 }
 
-/// RFC 8656 §12: "A channel binding lasts for 10 minutes unless refreshed", with its permission kept alive apart.
+/// RFC 8656 §12: "A channel binding lasts for 10 minutes unless refreshed", with its permission
+/// kept alive apart.
 #[test]
 fn a_channel_lasts_600_seconds() {
     let mut world = World::new();
@@ -221,8 +226,9 @@ fn rebinding_refreshes_a_channel() {
     }
 }
 
-/// RFC 8656 §12: 5 minutes have to pass after an expiry "before attempting to bind the channel number to a different transport address or
-/// the transport address to a different channel number"; the same pair may be bound at once.
+/// RFC 8656 §12: 5 minutes have to pass after an expiry "before attempting to bind the channel
+/// number to a different transport address or the transport address to a different channel number";
+/// the same pair may be bound at once.
 #[test]
 fn an_expired_channel_blocks_its_number_and_peer_for_five_minutes() {
     for elapsed in [
@@ -429,8 +435,8 @@ fn an_expired_username_still_binds_connections_of_its_allocation() {
     assert_eq!(world.spliced, [connection.unwrap()]);
 }
 
-/// RFC 6062 §5.2 and §5.3: "If no ConnectionBind request associated with this peer data connection is received after 30 seconds, the peer
-/// data connection MUST be closed."
+/// RFC 6062 §5.2 and §5.3: "If no ConnectionBind request associated with this peer data connection
+/// is received after 30 seconds, the peer data connection MUST be closed."
 #[test]
 fn an_unbound_data_connection_is_closed_after_30_seconds() {
     for by_peer in [false, true] {
@@ -494,7 +500,8 @@ fn a_pending_connect_excludes_a_second_one() {
     assert_eq!(world.connecting.len(), 2);
 }
 
-/// RFC 6062 §5.5: "If the allocation associated with a data connection expires, the data connection MUST be closed", bound or not.
+/// RFC 6062 §5.5: "If the allocation associated with a data connection expires, the data connection
+/// MUST be closed", bound or not.
 #[test]
 fn data_connections_end_with_their_allocation() {
     let mut world = World::new();

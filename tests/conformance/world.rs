@@ -61,7 +61,8 @@ impl World {
         World::with(|_| {}, PORTS, 0)
     }
 
-    /// A world with a changed policy, these relayed ports, and this limit of unauthenticated responses per second.
+    /// A world with a changed policy, these relayed ports, and this limit of unauthenticated
+    /// responses per second.
     pub fn with(
         change: impl FnOnce(&mut Policy),
         ports: std::ops::RangeInclusive<u16>,

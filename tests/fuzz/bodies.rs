@@ -1,5 +1,5 @@
-//! What each fuzz target does with arbitrary octets, as ordinary functions: the fuzzer calls them, and `cargo test`
-//! replays the corpora through them.
+//! What each fuzz target does with arbitrary octets, as ordinary functions: the fuzzer calls them,
+//! and `cargo test` replays the corpora through them.
 
 use super::operation::{OCTETS, Operation};
 use super::world::{RANGE, Setting, World, limits, policy, shared};
@@ -150,10 +150,12 @@ pub fn stream(octets: &[u8]) {
 /// Our codec and the crate `stun`: what ours accepts theirs does, and both read the same.
 ///
 /// The differences that are known, all of them ours being stricter, or theirs older:
-/// - theirs takes octets behind the message, any first two bits, attributes behind FINGERPRINT, seals of any length;
+/// - theirs takes octets behind the message, any first two bits, attributes behind FINGERPRINT,
+///   seals of any length;
 /// - ours passes over attributes behind a seal, which the seal does not cover (RFC 8489 §14.5);
 /// - theirs reads 0x8020 as XOR-MAPPED-ADDRESS, an old draft's number for it;
-/// - theirs takes an address's reserved octet for half of its family, and takes an address with octets missing;
+/// - theirs takes an address's reserved octet for half of its family, and takes an address with
+///   octets missing;
 /// - theirs takes an ERROR-CODE's reserved bits for part of its hundreds.
 pub fn differential(octets: &[u8]) {
     let Ok(ours) = Message::parse(octets) else {
@@ -383,7 +385,8 @@ fn check_invariants(world: &World) {
     assert!(world.routes.len() <= records.len() * limits().channels);
 }
 
-/// Policy and shared state of a setting, made once: a server leaves nothing behind, which is one of the invariants.
+/// Policy and shared state of a setting, made once: a server leaves nothing behind, which is one of
+/// the invariants.
 pub fn parts(setting: Setting) -> (Arc<Policy>, Arc<Shared>) {
     type Parts = (Arc<Policy>, Arc<Shared>);
     thread_local! {

@@ -1,5 +1,5 @@
-//! coturn's tools as clients: `turnutils_uclient` with `turnutils_peer`, `turnutils_oauth`, `turnutils_stunclient` and
-//! `turnutils_natdiscovery`.
+//! coturn's tools as clients: `turnutils_uclient` with `turnutils_peer`, `turnutils_oauth`,
+//! `turnutils_stunclient` and `turnutils_natdiscovery`.
 
 use crate::support::client::{PASSWORD, USER};
 use crate::support::codec::*;
@@ -31,7 +31,8 @@ fn uclient_relays_without_loss() {
     }
 }
 
-/// One run of the tool: its flags, the server's address, and the address of the peer that echoes, unless the tool's ends reach each other.
+/// One run of the tool: its flags, the server's address, and the address of the peer that echoes,
+/// unless the tool's ends reach each other.
 struct Run {
     flags: &'static [&'static str],
     server: &'static str,
@@ -107,8 +108,8 @@ fn relay_without_loss(case: &Run) {
         .assert_lossless();
 }
 
-/// `-P`: the peer connects to a TCP allocation. The tool's own peer does not answer, so it receives half of the messages that it counts
-/// as sent, from coturn's server as well.
+/// `-P`: the peer connects to a TCP allocation. The tool's own peer does not answer, so it receives
+/// half of the messages that it counts as sent, from coturn's server as well.
 #[test]
 fn uclients_peer_connects_to_a_tcp_allocation() {
     let server = Server::shared();
@@ -135,7 +136,8 @@ fn uclient_uses_time_limited_credentials() {
     }
 }
 
-/// `-R`, `-N`, `-B`: the tool's negative tests, which run until they are stopped. The server relays afterwards.
+/// `-R`, `-N`, `-B`: the tool's negative tests, which run until they are stopped. The server relays
+/// afterwards.
 #[test]
 fn uclients_negative_tests_do_no_harm() {
     let server = Server::shared();
@@ -148,8 +150,8 @@ fn uclients_negative_tests_do_no_harm() {
     relay_without_loss(&to_each_other(&["-y"]));
 }
 
-/// `-S -E`: TLS and DTLS. The tool verifies the server's certificate if it has one of its own (`-i`, `-k`), and refuses that of another
-/// authority.
+/// `-S -E`: TLS and DTLS. The tool verifies the server's certificate if it has one of its own
+/// (`-i`, `-k`), and refuses that of another authority.
 #[test]
 fn uclient_verifies_the_servers_certificate() {
     if !is_installed("turnutils_uclient") {
@@ -185,7 +187,8 @@ fn uclient_verifies_the_servers_certificate() {
     }
 }
 
-/// `-J`: access tokens (RFC 7635) under one of three keys, another one for each Refresh, over UDP and TCP, with mobility.
+/// `-J`: access tokens (RFC 7635) under one of three keys, another one for each Refresh, over UDP
+/// and TCP, with mobility.
 #[test]
 fn uclient_uses_access_tokens() {
     let server = with_tokens("turn.example.org");
@@ -209,8 +212,8 @@ fn uclient_uses_access_tokens() {
     );
 }
 
-/// The server accepts a token from `turnutils_oauth`, and the tool decrypts a token of RFC 7635 §6.2; both only under the right server
-/// name.
+/// The server accepts a token from `turnutils_oauth`, and the tool decrypts a token of RFC 7635
+/// §6.2; both only under the right server name.
 #[test]
 fn tokens_are_interchangeable_with_turnutils_oauth() {
     if !is_installed("turnutils_oauth") {
@@ -297,14 +300,16 @@ fn natdiscovery_finds_no_nat() {
     assert!(text.contains("Endpoint Independent Filtering"), "{text}");
 }
 
-/// A server of this name that accepts tokens under the keys that are built into `turnutils_uclient`.
+/// A server of this name that accepts tokens under the keys that are built into
+/// `turnutils_uclient`.
 fn with_tokens(server_name: &str) -> Server {
     let keys = [
         ("north", NORTH),
         ("union", &b"1234567890123456"[..]),
         ("oldempire", b"12345678901234567890123456789012"),
     ];
-    // Ports that the kernel gives to no other program: a reserved port that another program has taken fails the run.
+    // Ports that the kernel gives to no other program: a reserved port that another program has
+    // taken fails the run.
     let first = free_ports(300);
     let setup = Setup::new().flag("--token-server", server_name);
     let setup = setup.flag("--relay-ports", &format!("{first}-{}", first + 299));
@@ -365,7 +370,8 @@ fn seconds() -> u64 {
         .as_secs()
 }
 
-/// Writes `ca.pem`, with `server.pem` and `server.key` of this authority, and `other.pem` and `other.key` of another one.
+/// Writes `ca.pem`, with `server.pem` and `server.key` of this authority, and `other.pem` and
+/// `other.key` of another one.
 fn write_certificates(directory: &Directory) {
     let authority = |name: &str| {
         let mut params = CertificateParams::new(Vec::new()).unwrap();

@@ -1,11 +1,13 @@
-//! The ICE libraries libnice (GStreamer, many softphones) and aioice (aiortc), each driven by a script in this folder.
+//! The ICE libraries libnice (GStreamer, many softphones) and aioice (aiortc), each driven by a
+//! script in this folder.
 
 use crate::support::client::{PASSWORD, USER};
 use crate::support::missing::skipped;
 use crate::support::process::Server;
 use std::process::{Command, Stdio};
 
-/// Two agents that may use relayed candidates only connect over UDP, over TCP, and over one of each.
+/// Two agents that may use relayed candidates only connect over UDP, over TCP, and over one of
+/// each.
 #[test]
 fn libnice_agents_connect_through_the_relay() {
     for transports in [["udp", "udp"], ["tcp", "udp"], ["tcp", "tcp"]] {

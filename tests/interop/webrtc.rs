@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use turn::client::{Client, ClientConfig};
 use webrtc_util::Conn;
 
-/// The client learns its address, allocates, and exchanges data with a peer, at first by indications and then on a channel.
+/// The client learns its address, allocates, and exchanges data with a peer, at first by
+/// indications and then on a channel.
 #[test]
 fn the_turn_crate_relays() {
     let server = Server::shared();

@@ -33,7 +33,8 @@ impl Answer {
         }
     }
 
-    /// Parses a response to `client`, which must belong to the request and be authenticated like it.
+    /// Parses a response to `client`, which must belong to the request and be authenticated like
+    /// it.
     pub fn read(
         (to, octets): &(Client, Vec<u8>),
         client: Client,

@@ -1,8 +1,10 @@
-//! `turn::Server` against a naive model, in virtual time: random operations of many clients and peers, and after each
-//! a comparison of responses, forwarded packets, sockets, ports, grants and routes.
+//! `turn::Server` against a naive model, in virtual time: random operations of many clients and
+//! peers, and after each a comparison of responses, forwarded packets, sockets, ports, grants and
+//! routes.
 //!
-//! `cargo test --test model` runs for ten seconds, or for `HAIRPIN_MODEL_STEPS=1000000` steps. A diverging sequence is
-//! shortened and printed, and its seed is stored in `proptest-regressions`, whose seeds run first. The fuzz targets' corpora are replayed here too.
+//! `cargo test --test model` runs for ten seconds, or for `HAIRPIN_MODEL_STEPS=1000000` steps. A
+//! diverging sequence is shortened and printed, and its seed is stored in `proptest-regressions`,
+//! whose seeds run first. The fuzz targets' corpora are replayed here too.
 
 mod answer;
 #[path = "../fuzz/bodies.rs"]

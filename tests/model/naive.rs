@@ -1,6 +1,6 @@
-//! The model: the rules of RFC 8656, 6062 and 8016 on plain lists, which are searched from end to end. It shares nothing with
-//! the server's implementation. It takes the random values (ports, tokens, tickets, connection ids) from the server's output
-//! and checks them.
+//! The model: the rules of RFC 8656, 6062 and 8016 on plain lists, which are searched from end to
+//! end. It shares nothing with the server's implementation. It takes the random values (ports,
+//! tokens, tickets, connection ids) from the server's output and checks them.
 
 use super::answer::Answer;
 use super::operation::{Ask, Operation};
@@ -115,7 +115,8 @@ impl Naive {
     ) -> Judged {
         self.now = world.now.0;
         (self.started, self.ended, self.hung_up) = (0, Vec::new(), Vec::new());
-        // The response to a pending Connect, or an indication; other messages are compared where they arise.
+        // The response to a pending Connect, or an indication; other messages are compared where
+        // they arise.
         match operation {
             Operation::Ask { client, .. } | Operation::Repeat { client, .. } => {
                 self.request(&before[*client], world, seen)?;
@@ -145,7 +146,8 @@ impl Naive {
                 let cold = self.is_cold(&before[*client], *number);
                 let wanted = self.channel_data(&before[*client], *number, *length);
                 let forgotten = Forward::Discarded(Discard::NoChannel);
-                // The time at which an expired channel is removed shows only in the reason for which its data is dropped.
+                // The time at which an expired channel is removed shows only in the reason for
+                // which its data is dropped.
                 let wanted = if cold && seen.onward == Some(forgotten) {
                     forgotten
                 } else {
@@ -219,7 +221,8 @@ impl Naive {
         Ok(())
     }
 
-    /// Checks the responses to Connect requests whose allocation ended, which come first; returns the other messages.
+    /// Checks the responses to Connect requests whose allocation ended, which come first; returns
+    /// the other messages.
     fn after_refusals<'a>(
         &mut self,
         world: &World,
@@ -425,7 +428,8 @@ impl Naive {
             .map_or(source, |relayed| relayed.external)
     }
 
-    /// The earliest expiry of channel, permission and allocation; `None` if the channel relays nothing now.
+    /// The earliest expiry of channel, permission and allocation; `None` if the channel relays
+    /// nothing now.
     fn channel_ends(&self, allocation: &Allocation, number: u16) -> Option<u64> {
         let (_, peer, ends) = allocation.channels.iter().find(|(n, ..)| *n == number)?;
         let (_, permitted, _) = allocation.permission(peer.ip(), self.now)?;
@@ -446,7 +450,8 @@ impl Naive {
             && !besides.contains(&local)
     }
 
-    /// Returns true if a port is free and fits the request, and the next one too if it is to be reserved.
+    /// Returns true if a port is free and fits the request, and the next one too if it is to be
+    /// reserved.
     fn suits(&self, local: SocketAddr, even: Option<bool>, besides: &[SocketAddr]) -> bool {
         let above = SocketAddr::new(local.ip(), local.port() + 1);
         self.is_free(local, besides)
@@ -572,7 +577,8 @@ impl Naive {
         if !self.admits(allocation, peer) || allocation.away {
             return Forward::Discarded(Discard::NoPermission);
         }
-        // A channel belongs to the family of its peer, so a datagram of the other family finds none.
+        // A channel belongs to the family of its peer, so a datagram of the other family finds
+        // none.
         let bound = |bound: SocketAddr| bound == peer && bound.is_ipv4() == relayed.local.is_ipv4();
         let channel = allocation
             .channels
@@ -1020,7 +1026,8 @@ impl Naive {
                     tries += usize::from(error == BindError::InUse);
                     let again =
                         error == BindError::InUse && reserved.is_none() && tries < MOST_TRIES;
-                    // The first port of the other family is already claimed, although its bind comes later.
+                    // The first port of the other family is already claimed, although its bind
+                    // comes later.
                     let mut all = claimed.clone();
                     for other in binds.get(at + 1..at_first).unwrap_or_default() {
                         claim(&mut all, other.local, even);

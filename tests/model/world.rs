@@ -1,4 +1,5 @@
-//! A server in virtual time with its environment: sockets, connections, and clients with their nonces, tokens and tickets.
+//! A server in virtual time with its environment: sockets, connections, and clients with their
+//! nonces, tokens and tickets.
 
 use super::operation::{Ask, Binds, OCTETS, Operation, REALM, USERS, clients, key, send};
 use hairpin::turn::effect::ChannelPath;
@@ -220,7 +221,8 @@ impl World {
         &self.keys[user]
     }
 
-    /// Decodes an operation; its octets select among the existing clients, peers, channels and tickets.
+    /// Decodes an operation; its octets select among the existing clients, peers, channels and
+    /// tickets.
     pub fn read(&self, octets: [u8; OCTETS]) -> Operation {
         let [kind, who, a, b, c, d, e, f] = octets;
         let client = usize::from(who & 7);

@@ -1,7 +1,8 @@
-//! A sandbox for the whole test binary: it starts itself again with its own mount, network and process namespaces.
+//! A sandbox for the whole test binary: it starts itself again with its own mount, network and
+//! process namespaces.
 //!
-//! Nothing can leak: namespaces are held by file descriptors, programs die with the inner process (number 1 of its tree), and the inner
-//! process dies with the outer one, also when that is killed.
+//! Nothing can leak: namespaces are held by file descriptors, programs die with the inner process
+//! (number 1 of its tree), and the inner process dies with the outer one, also when that is killed.
 
 use std::env;
 use std::fs;
@@ -29,7 +30,8 @@ pub fn enter() -> Boxed {
     if let Some(reason) = missing() {
         return Boxed::Impossible(reason);
     }
-    // SAFETY: no memory is touched; this process has one thread, and only the child enters the new process tree.
+    // SAFETY: no memory is touched; this process has one thread, and only the child enters the new
+    // process tree.
     if unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWPID) } != 0 {
         return Boxed::Impossible(format!("may not unshare: {}", io::Error::last_os_error()));
     }
@@ -52,7 +54,8 @@ pub fn enter() -> Boxed {
     Boxed::Ended(ExitCode::from(status.code().map_or(1, |code| code as u8)))
 }
 
-/// A directory in memory for host names and browser profiles, removed with the sandbox. It is mounted over an unused directory.
+/// A directory in memory for host names and browser profiles, removed with the sandbox. It is
+/// mounted over an unused directory.
 pub fn room() -> &'static str {
     let own = env::current_exe().expect("own path");
     let free = |place: &&&str| Path::new(place).is_dir() && !own.starts_with(place);

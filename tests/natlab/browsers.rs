@@ -1,4 +1,5 @@
-//! Layer 3: headless Chromium on the real call page, with Chromium and with `hairpin peer`, through a real `hairpin serve`.
+//! Layer 3: headless Chromium on the real call page, with Chromium and with `hairpin peer`, through
+//! a real `hairpin serve`.
 
 use std::time::{Duration, Instant};
 
@@ -155,7 +156,8 @@ fn between_firefoxes(
     Ok(way.name().into())
 }
 
-/// A call of two pages, checked by the statistics of both, the core's counters and the server's metrics.
+/// A call of two pages, checked by the statistics of both, the core's counters and the server's
+/// metrics.
 fn between_pages(
     lab: &Lab,
     serving: &Serving,

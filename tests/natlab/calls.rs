@@ -1,6 +1,8 @@
-//! Layer 2: `hairpin peer` with `hairpin peer` through `hairpin serve`, over the whole matrix of routers and on special paths.
+//! Layer 2: `hairpin peer` with `hairpin peer` through `hairpin serve`, over the whole matrix of
+//! routers and on special paths.
 //!
-//! Three independent observers judge each call: the peers' verdicts, the core router's counters, and the server's metrics.
+//! Three independent observers judge each call: the peers' verdicts, the core router's counters,
+//! and the server's metrics.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -81,14 +83,16 @@ impl Way {
         }
     }
 
-    /// Checks the packets that the core carried and the server relayed, for a call of at least `exchanged` packets.
+    /// Checks the packets that the core carried and the server relayed, for a call of at least
+    /// `exchanged` packets.
     pub fn witnessed(
         self,
         exchanged: u64,
         carried: Carried,
         relayed: Relayed,
     ) -> Result<(), String> {
-        // An unused path still carries connectivity checks; it must carry less than half as much as the used one.
+        // An unused path still carries connectivity checks; it must carry less than half as much as
+        // the used one.
         let (through, direct) = (relayed.all(), carried.home_to_home);
         let sound = match self {
             // If both ends are relayed, the server counts each packet twice.

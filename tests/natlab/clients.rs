@@ -1,4 +1,5 @@
-//! Layer 1: STUN and TURN clients in the homes, through a real `hairpin serve`: `hairpin check`, which takes every step by itself, behind every kind of router.
+//! Layer 1: STUN and TURN clients in the homes, through a real `hairpin serve`: `hairpin check`,
+//! which takes every step by itself, behind every kind of router.
 
 use std::process::Command;
 
@@ -98,7 +99,8 @@ fn check(lab: &Lab, url: &str, secret: &str) -> Result<Value, String> {
     }
 }
 
-/// `health: findings: transport works, …`; a failed step of a server that works is an error, and so are permitted private peers.
+/// `health: findings: transport works, …`; a failed step of a server that works is an error, and so
+/// are permitted private peers.
 fn summary(report_json: &Value) -> Result<String, String> {
     let mut parts = vec![report_json["health"].as_str().unwrap_or("?").to_owned()];
     let findings: Vec<&str> = report_json["findings"]

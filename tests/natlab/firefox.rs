@@ -1,4 +1,5 @@
-//! Headless Firefox, driven over WebDriver BiDi: it has no pipe, so the WebSocket is opened inside its namespace.
+//! Headless Firefox, driven over WebDriver BiDi: it has no pipe, so the WebSocket is opened inside
+//! its namespace.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -129,7 +130,8 @@ impl Drop for Firefox {
 /// The name of the program in Debian.
 pub const PROGRAM: &str = "firefox-esr";
 
-/// A fake camera without a prompt, also on a page without TLS; real addresses as candidates; no background traffic.
+/// A fake camera without a prompt, also on a page without TLS; real addresses as candidates; no
+/// background traffic.
 const PREFERENCES: &str = r#"
 user_pref("media.navigator.permission.disabled", true);
 user_pref("media.navigator.streams.fake", true);

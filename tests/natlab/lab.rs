@@ -120,8 +120,8 @@ impl Lab {
         }
     }
 
-    /// Changes the kind of a router: replaces its ruleset in one transaction, flushes its connection tracking, and gives its home the address
-    /// for that kind.
+    /// Changes the kind of a router: replaces its ruleset in one transaction, flushes its
+    /// connection tracking, and gives its home the address for that kind.
     pub fn become_kind(&mut self, side: Side, router: Router) {
         let machine = self
             .routers

@@ -1,8 +1,10 @@
-//! The NAT lab: machines, routers and an Internet of network namespaces, on which calls prove which path they take.
+//! The NAT lab: machines, routers and an Internet of network namespaces, on which calls prove which
+//! path they take.
 //!
-//! `cargo test --test natlab` runs everything and prints tables; words after `--` choose scenarios whose group or name contains one of them
-//! (browsers are started only for their groups).
-//! The whole binary runs in a sandbox (see `boxed`). Without root or nftables it reports what it skips, and fails if `CI=true`.
+//! `cargo test --test natlab` runs everything and prints tables; words after `--` choose scenarios
+//! whose group or name contains one of them (browsers are started only for their groups). The whole
+//! binary runs in a sandbox (see `boxed`). Without root or nftables it reports what it skips, and
+//! fails if `CI=true`.
 
 mod boxed;
 mod browsers;

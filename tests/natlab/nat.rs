@@ -1,4 +1,5 @@
-//! The kinds of router between a home and the Internet: their nftables rules, and what theory says of them (RFC 4787, RFC 5128).
+//! The kinds of router between a home and the Internet: their nftables rules, and what theory says
+//! of them (RFC 4787, RFC 5128).
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -12,7 +13,8 @@ pub enum Nat {
     FullCone,
     /// Endpoint-independent mapping, address-dependent filtering.
     AddressRestricted,
-    /// Endpoint-independent mapping that keeps the port, address- and port-dependent filtering: the common home router.
+    /// Endpoint-independent mapping that keeps the port, address- and port-dependent filtering: the
+    /// common home router.
     PortRestricted,
     /// The same, the port translated.
     PortTranslated,
@@ -162,7 +164,8 @@ impl Nat {
         else {
             return false;
         };
-        // A router that maps a port for each destination sends from an unknown port, so the filter of the other must not check ports.
+        // A router that maps a port for each destination sends from an unknown port, so the filter
+        // of the other must not check ports.
         let foretold = mine == Mapping::EndpointIndependent
             || their_filter != Filtering::AddressAndPortDependent;
         let foretold_back = theirs == Mapping::EndpointIndependent
@@ -209,8 +212,9 @@ impl Router {
         rules
     }
 
-    /// A stateful home router. Unsolicited packets from outside must be *dropped* on input: answered by ICMP they would leave a conntrack entry
-    /// that clashes with the later outgoing one, the port would be remapped, and the router would look symmetric.
+    /// A stateful home router. Unsolicited packets from outside must be *dropped* on input:
+    /// answered by ICMP they would leave a conntrack entry that clashes with the later outgoing
+    /// one, the port would be remapped, and the router would look symmetric.
     fn filter(self, wan: Ipv4Addr) -> String {
         let forward = match self.nat {
             Nat::Open => "accept",
@@ -252,8 +256,8 @@ impl Router {
             Nat::Symmetric => "oifname \"wan\" masquerade fully-random".into(),
             _ => "oifname \"wan\" masquerade".into(),
         };
-        // Conntrack admits only addresses and ports that the home has sent to. A wider filter, or hairpinning, is a set of admitted
-        // sources that outgoing packets fill.
+        // Conntrack admits only addresses and ports that the home has sent to. A wider filter, or
+        // hairpinning, is a set of admitted sources that outgoing packets fill.
         let learnt = match self.nat {
             Nat::FullCone => Some(("inet_service", "udp sport", "udp dport")),
             Nat::AddressRestricted => Some((

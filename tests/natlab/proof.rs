@@ -1,4 +1,5 @@
-//! Layer 0: proof of the lab. Every kind of router behaves as it should, and UDP passes between two homes exactly when theory says so.
+//! Layer 0: proof of the lab. Every kind of router behaves as it should, and UDP passes between two
+//! homes exactly when theory says so.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -13,7 +14,8 @@ use crate::stun::{
     self, ADDRESSES, Change, FENCE, PORTS, Responder, ask, comes_through, timed_out,
 };
 
-/// Classifies every kind on both sides, then tests hairpinning, packet loss, MTU, and the matrix of hole punching.
+/// Classifies every kind on both sides, then tests hairpinning, packet loss, MTU, and the matrix of
+/// hole punching.
 pub fn run(report: &mut Report) {
     let mut lab = Lab::new(
         Wiring::Apart,
@@ -92,7 +94,8 @@ fn trouble(report: &mut Report, lab: &mut Lab) {
             let lost = lab.home(Side::A).enter(round_trips_lost);
             lab.heal();
             let lost = lost.map_err(|error| error.to_string())?;
-            // Each of 400 round trips crosses the lossy core twice: 9.75 % on average, five deviations are 7.4 %.
+            // Each of 400 round trips crosses the lossy core twice: 9.75 % on average, five
+            // deviations are 7.4 %.
             Ok(if (8..=80).contains(&lost) {
                 "1 to 20 % of round trips lost".into()
             } else {
@@ -110,7 +113,8 @@ fn trouble(report: &mut Report, lab: &mut Lab) {
     });
 }
 
-/// Two homes behind one router: on a switch they always connect, on isolated LANs only by hairpinning.
+/// Two homes behind one router: on a switch they always connect, on isolated LANs only by
+/// hairpinning.
 fn behind_one_router(report: &mut Report) {
     use Nat::{AddressRestricted, FullCone, PortRestricted, PortTranslated, Symmetric};
     let mut lab = Lab::new(
@@ -227,8 +231,9 @@ fn classify(lab: &Lab, side: Side) -> io::Result<Behaviour> {
     })
 }
 
-/// UDP hole punching: both homes learn their mapped addresses, exchange them, and send. Each round ends with a request to the responder, so
-/// that no timeout is needed. A home then sends to the source of a received packet (peer-reflexive in ICE).
+/// UDP hole punching: both homes learn their mapped addresses, exchange them, and send. Each round
+/// ends with a request to the responder, so that no timeout is needed. A home then sends to the
+/// source of a received packet (peer-reflexive in ICE).
 fn punch(lab: &Lab) -> io::Result<bool> {
     let round = Arc::new(Barrier::new(2));
     let addresses: Arc<Mutex<[Option<SocketAddr>; 2]>> = Arc::default();
@@ -267,7 +272,8 @@ fn punch_from(
         // A router may refuse by ICMP; the next round may pass.
         let _refused = socket.send_to(b"punch", peer);
         round.wait();
-        // The response of the responder arrives after every packet that the other home sent before the barrier.
+        // The response of the responder arrives after every packet that the other home sent before
+        // the barrier.
         stun::send(&socket, server, Change::Nothing)?;
         socket.set_read_timeout(Some(FENCE))?;
         loop {
@@ -298,13 +304,15 @@ fn round_trips_lost() -> io::Result<usize> {
     Ok(lost)
 }
 
-/// The path MTU that the kernel knows once a full packet with "don't fragment" has met a narrow link.
+/// The path MTU that the kernel knows once a full packet with "don't fragment" has met a narrow
+/// link.
 fn path_mtu(to: IpAddr) -> io::Result<i32> {
     let socket = UdpSocket::bind((IpAddr::from([0; 4]), 0))?;
     let server = SocketAddr::new(to, PORTS[0]);
     socket.connect(server)?;
     socket.send(&[0xff; 1500 - 28])?;
-    // The ICMP message of the router arrives before the response to a later request, or as an error of the socket.
+    // The ICMP message of the router arrives before the response to a later request, or as an error
+    // of the socket.
     let _too_long = ask(&socket, server, Change::Nothing, FENCE);
     let (mut octets, mut length) = (0, size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: IP_MTU writes one int; both pointers are to live locals of that size.

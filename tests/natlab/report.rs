@@ -1,4 +1,5 @@
-//! Runs scenarios one after the other, records the expected and the observed result, and prints them as tables. A failed scenario does not end the run.
+//! Runs scenarios one after the other, records the expected and the observed result, and prints
+//! them as tables. A failed scenario does not end the run.
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +28,8 @@ struct Row {
 }
 
 impl Report {
-    /// A report of the scenarios whose group or name contains one of `filters`; of all when there is none.
+    /// A report of the scenarios whose group or name contains one of `filters`; of all when there
+    /// is none.
     pub fn new(filters: Vec<String>) -> Report {
         Report {
             filters,
@@ -123,8 +125,8 @@ impl Report {
         }
         let began = Instant::now();
         let mut seen = attempt(&mut work);
-        // Which of two good paths ICE nominates is a race, and the machine may be busy, so a scenario may fail once. A scenario that must
-        // not connect runs once.
+        // Which of two good paths ICE nominates is a race, and the machine may be busy, so a
+        // scenario may fail once. A scenario that must not connect runs once.
         if expected != NOT_CONNECTED && seen.as_ref().ok().is_none_or(|seen| *seen != expected) {
             eprintln!("natlab: {group}: {name}: expected {expected}, {seen:?}; once more");
             seen = attempt(&mut work);

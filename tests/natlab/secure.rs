@@ -1,4 +1,5 @@
-//! Everything on one address and one port, TLS on 443: page, signaling and relay, from homes that block everything else.
+//! Everything on one address and one port, TLS on 443: page, signaling and relay, from homes that
+//! block everything else.
 
 use std::path::PathBuf;
 

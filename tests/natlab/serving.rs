@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::lab::Lab;
 
-/// A running server: TURN on 198.18.0.11 and 2001:db8::11, port 443, UDP and TCP; page and signaling on 198.18.0.10 and 2001:db8::10, port 443.
-/// Stopped when it is dropped.
+/// A running server: TURN on 198.18.0.11 and 2001:db8::11, port 443, UDP and TCP; page and
+/// signaling on 198.18.0.10 and 2001:db8::10, port 443. Stopped when it is dropped.
 pub struct Serving {
     child: Child,
 }
@@ -25,8 +25,8 @@ pub struct Relayed {
 }
 
 impl Serving {
-    /// Starts the server with additional arguments and waits until it listens. It may relay to the lab's homes, whose addresses are refused by
-    /// default.
+    /// Starts the server with additional arguments and waits until it listens. It may relay to the
+    /// lab's homes, whose addresses are refused by default.
     pub fn start(lab: &Lab, further: &[&str]) -> Serving {
         // The page may not bind port 443 of its address, so the port is redirected.
         lab.server.nft(PAGE_ON_443);
@@ -122,7 +122,8 @@ impl std::ops::Sub for Relayed {
     }
 }
 
-/// The tested program: the built one, or the one that `HAIRPIN_UNDER_TEST` names, such as a packaged one.
+/// The tested program: the built one, or the one that `HAIRPIN_UNDER_TEST` names, such as a
+/// packaged one.
 pub fn hairpin() -> PathBuf {
     std::env::var_os("HAIRPIN_UNDER_TEST")
         .map_or_else(|| env!("CARGO_BIN_EXE_hairpin").into(), PathBuf::from)

@@ -1,4 +1,5 @@
-//! A STUN responder with CHANGE-REQUEST (RFC 5780) and its client, independent of the tested code, because they prove the lab.
+//! A STUN responder with CHANGE-REQUEST (RFC 5780) and its client, independent of the tested code,
+//! because they prove the lab.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -85,7 +86,8 @@ impl Drop for Responder {
     }
 }
 
-/// Sends one request; returns the reflexive address and the source of the response, or the error of the socket, such as a timeout.
+/// Sends one request; returns the reflexive address and the source of the response, or the error of
+/// the socket, such as a timeout.
 pub fn ask(
     socket: &UdpSocket,
     server: SocketAddr,
@@ -102,8 +104,9 @@ pub fn ask(
     }
 }
 
-/// Returns true if the response to `change` arrives. A plain request follows and the responder answers in order, so if only the second
-/// response arrives, the first was filtered, and no timeout is needed.
+/// Returns true if the response to `change` arrives. A plain request follows and the responder
+/// answers in order, so if only the second response arrives, the first was filtered, and no timeout
+/// is needed.
 pub fn comes_through(socket: &UdpSocket, server: SocketAddr, change: Change) -> io::Result<bool> {
     for _ in 0..3 {
         let changed = send(socket, server, change)?;
@@ -147,7 +150,8 @@ async fn bind_all(family: [IpAddr; 2]) -> Vec<tokio::net::UdpSocket> {
     sockets
 }
 
-/// Answers the requests to one of the four sockets; bit 1 of the index is the address, bit 0 the port.
+/// Answers the requests to one of the four sockets; bit 1 of the index is the address, bit 0 the
+/// port.
 async fn answer(sockets: Rc<Vec<tokio::net::UdpSocket>>, asked: usize) {
     let mut packet = [0; 1500];
     loop {

@@ -215,7 +215,8 @@ async fn version_and_certificate_of_tls_are_reported() {
         (vec!["certificate"], Health::Ailing),
         "{unknown}"
     );
-    // The chain is not visible over DTLS, so that an unknown authority is no finding; name and dates are verified.
+    // The chain is not visible over DTLS, so that an unknown authority is no finding; name and
+    // dates are verified.
     let dtls = run_check(
         &[format!("turns:127.0.0.1:{tls_port}?transport=udp")],
         login("user", "pass"),

@@ -15,7 +15,8 @@ pub struct Coturn {
 }
 
 impl Coturn {
-    /// Starts a server with these additional arguments and waits until it listens; `None` if it is not installed.
+    /// Starts a server with these additional arguments and waits until it listens; `None` if it is
+    /// not installed.
     pub fn start(further: &[&str]) -> Option<Coturn> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()

@@ -1,5 +1,5 @@
-//! A minimal signaling endpoint in the format of the real one, so that the peer is tested against an independent
-//! implementation.
+//! A minimal signaling endpoint in the format of the real one, so that the peer is tested against
+//! an independent implementation.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,8 @@ pub async fn start(servers: Value) -> String {
     watched(servers).await.0
 }
 
-/// Like [`start`]; the receiver gets true for each peer that leaves with a close frame, false for a broken connection.
+/// Like [`start`]; the receiver gets true for each peer that leaves with a close frame, false for a
+/// broken connection.
 pub async fn watched(servers: Value) -> (String, UnboundedReceiver<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();

@@ -245,7 +245,8 @@ fn responses_match_the_openapi_document() {
     assert_eq!(unknown, 404);
 }
 
-/// Asserts that a value matches a schema: types, required members, no unknown members; references and `allOf` are followed.
+/// Asserts that a value matches a schema: types, required members, no unknown members; references
+/// and `allOf` are followed.
 fn assert_matches(document: &Value, schema: &Value, value: &Value, at: &str) {
     let parts = flatten(document, schema);
     for part in &parts {
@@ -371,8 +372,8 @@ fn cross_origin_requests_and_wrong_tokens_are_refused() {
     assert_eq!(ask(server.admin, "GET", "/metrics", "", "").0, 200);
 }
 
-/// DNS rebinding: metrics and health need no Host, everything else needs one that DNS does not control. The request line
-/// overrides the Host header.
+/// DNS rebinding: metrics and health need no Host, everything else needs one that DNS does not
+/// control. The request line overrides the Host header.
 #[test]
 fn without_a_local_host_only_metrics_and_health_are_served() {
     let server = Setup::new().flag("--web", "off").start();

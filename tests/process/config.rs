@@ -144,7 +144,8 @@ fn a_removed_key_is_refused_in_a_file_a_flag_and_a_variable() {
     }
 }
 
-/// The converter knows every option of coturn's own help, and converts those that the operator's guide has an equivalent for.
+/// The converter knows every option of coturn's own help, and converts those that the operator's
+/// guide has an equivalent for.
 #[test]
 fn every_option_of_coturn_is_known() {
     let directory = Directory::new("config-options");

@@ -41,7 +41,8 @@ fn credentials_are_expiry_and_name_with_an_hmac_as_password() {
     }
 }
 
-/// The variable is the server's: commas belong to the secret, and the first of several lines is used.
+/// The variable is the server's: commas belong to the secret, and the first of several lines is
+/// used.
 #[test]
 fn the_environment_variable_is_read_as_the_server_reads_it() {
     let mut command = command(&["credentials"]);

@@ -1,4 +1,5 @@
-//! The files of `deploy/`: they name only metrics and keys that exist, and their own tools accept them.
+//! The files of `deploy/`: they name only metrics and keys that exist, and their own tools accept
+//! them.
 
 use crate::support::directory::Directory;
 use crate::support::process::{Server, Setup};
@@ -33,7 +34,8 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
     }
 }
 
-/// Every metric once, with help and type and then its samples; names and units follow Prometheus' conventions.
+/// Every metric once, with help and type and then its samples; names and units follow Prometheus'
+/// conventions.
 #[test]
 fn the_metrics_page_is_well_formed() {
     let (_files, server) = server("page");
@@ -232,7 +234,8 @@ fn the_container_file_passes_the_linter() {
     tools::content(hadolint.arg(deploy().join("container/Containerfile")));
 }
 
-/// Every file that `cargo deb` packs exists, and the file with secrets is a conffile that is not world-readable.
+/// Every file that `cargo deb` packs exists, and the file with secrets is a conffile that is not
+/// world-readable.
 #[test]
 fn the_debian_package_is_complete() {
     let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml"))

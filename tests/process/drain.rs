@@ -1,5 +1,5 @@
-//! Drain by SIGTERM or `POST /drain`: new allocations get 300 or 508, existing ones live until they end or the deadline, and
-//! `/readyz` answers 503 at once.
+//! Drain by SIGTERM or `POST /drain`: new allocations get 300 or 508, existing ones live until they
+//! end or the deadline, and `/readyz` answers 503 at once.
 
 use crate::command;
 use crate::support::TIMEOUT;

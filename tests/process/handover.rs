@@ -96,8 +96,8 @@ fn the_old_server_stops_with_its_last_call_and_its_client_reaches_the_new_one() 
     signal(&new, "INT");
 }
 
-/// The kernel distributes datagrams over all sockets of an address, so whenever the old server closes one, another shard may
-/// receive the packets of the new server's clients.
+/// The kernel distributes datagrams over all sockets of an address, so whenever the old server
+/// closes one, another shard may receive the packets of the new server's clients.
 #[test]
 fn calls_of_the_new_server_survive_the_end_of_the_old_one() {
     let directory = Directory::new("handover-outlive");

@@ -88,7 +88,8 @@ fn addresses_of_clients_can_be_anonymized() {
     );
 }
 
-/// A holder of the shared secret chooses user names, and must not be able to forge log lines with them.
+/// A holder of the shared secret chooses user names, and must not be able to forge log lines with
+/// them.
 #[test]
 fn line_breaks_in_user_names_are_escaped() {
     let server = Setup::new()

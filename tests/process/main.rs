@@ -1,4 +1,5 @@
-//! The built binary as a process: usage, exit codes, signals, what it prints, what it tells an operator.
+//! The built binary as a process: usage, exit codes, signals, what it prints, what it tells an
+//! operator.
 
 #[path = "../support/mod.rs"]
 mod support;

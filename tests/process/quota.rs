@@ -131,7 +131,8 @@ fn a_burst_of_100_ms_passes() {
     assert_eq!(server.metric("hairpin_discards_total", &["bandwidth"]), 0.0);
 }
 
-/// All allocations of a user share the user's bandwidth, all of a realm the realm's. Other users are not affected.
+/// All allocations of a user share the user's bandwidth, all of a realm the realm's. Other users
+/// are not affected.
 #[test]
 fn users_and_realms_share_their_bandwidth() {
     for (flag, others) in [

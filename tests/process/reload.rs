@@ -1,4 +1,5 @@
-//! Reload by SIGHUP or `POST /reload`: all or nothing, a report of the changed keys, and allocations that live on.
+//! Reload by SIGHUP or `POST /reload`: all or nothing, a report of the changed keys, and
+//! allocations that live on.
 
 use crate::support::TIMEOUT;
 use crate::support::client::{Client, PASSWORD, Packet, Peer, USER};
@@ -46,7 +47,8 @@ fn a_reload_reports_changed_keys_and_keeps_allocations() {
     assert_eq!(gone.ask(Outgoing::allocate()).error(), Some(401));
 }
 
-/// An allocation keeps its grant when its realm is renamed and SHA-1 is disabled. New allocations are refused.
+/// An allocation keeps its grant when its realm is renamed and SHA-1 is disabled. New allocations
+/// are refused.
 #[test]
 fn allocations_survive_the_renaming_of_their_realm() {
     let directory = Directory::new("reload-realm");
@@ -136,8 +138,8 @@ fn a_reload_changes_peer_rules_and_quotas() {
     assert_eq!(first.ask(refused).error(), Some(403));
 }
 
-/// 200 flows while the server reloads every 100 ms, for `HAIRPIN_RELOAD_SECONDS` or a few seconds. Every other reload removes or
-/// adds a listener.
+/// 200 flows while the server reloads every 100 ms, for `HAIRPIN_RELOAD_SECONDS` or a few seconds.
+/// Every other reload removes or adds a listener.
 #[test]
 fn no_packet_is_lost_while_the_server_reloads() {
     let directory = Directory::new("reload-flows");
@@ -186,7 +188,8 @@ fn no_packet_is_lost_while_the_server_reloads() {
     );
 }
 
-/// Sends a packet to the peer and back twenty times a second. Returns how many it sent and how many were lost.
+/// Sends a packet to the peer and back twenty times a second. Returns how many it sent and how many
+/// were lost.
 pub fn flow(mut client: Client, end: Instant) -> (usize, usize) {
     let relayed = client.allocate();
     let peer = Peer::v4();

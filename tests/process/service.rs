@@ -1,4 +1,5 @@
-//! The server in the sandbox of the systemd unit and of the container image, without systemd and without a container engine.
+//! The server in the sandbox of the systemd unit and of the container image, without systemd and
+//! without a container engine.
 
 use crate::support::directory::Directory;
 use crate::support::missing::skipped;

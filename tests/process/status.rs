@@ -1,4 +1,5 @@
-//! The status page in headless Chromium: its numbers, its states, its requests, and its accessibility.
+//! The status page in headless Chromium: its numbers, its states, its requests, and its
+//! accessibility.
 
 use crate::support::TIMEOUT;
 use crate::support::axe;
@@ -184,7 +185,8 @@ fn the_page_shows_pause_outage_restart_and_drain() {
     assert_accessible(&browser, admin, "draining", "draining");
 }
 
-/// Without a token, a listener on all addresses serves only metrics and health; the page says what to do.
+/// Without a token, a listener on all addresses serves only metrics and health; the page says what
+/// to do.
 #[test]
 fn without_a_token_a_public_listener_asks_to_set_one() {
     let Some(browser) = browser() else { return };
@@ -315,7 +317,8 @@ fn assert_no_foreign_requests(page: &Page, admin: SocketAddr) {
     assert_eq!(page.evaluate("forbidden"), json!([]));
 }
 
-/// Asserts that axe finds no violation and that nothing overflows horizontally, in every size and color scheme.
+/// Asserts that axe finds no violation and that nothing overflows horizontally, in every size and
+/// color scheme.
 fn assert_accessible(browser: &Browser, admin: SocketAddr, state: &str, name: &str) {
     axe::fetch();
     let Some(script) = axe::script() else { return };

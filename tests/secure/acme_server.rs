@@ -1,4 +1,5 @@
-//! Let's Encrypt's ACME server for tests (`pebble`) on loopback, with the DNS server that it resolves names by.
+//! Let's Encrypt's ACME server for tests (`pebble`) on loopback, with the DNS server that it
+//! resolves names by.
 
 use crate::support::directory::Directory;
 use crate::support::missing::is_installed;
@@ -85,7 +86,8 @@ impl<'a> AcmeServer<'a> {
         let log = std::fs::File::create(directory.join("pebble.log")).unwrap();
         let pebble = Command::new("pebble")
             .args(["-strict", "-config", &config, "-dnsserver", &dns])
-            // Validate at once and for every order; refuse one nonce in ten, which a client must retry.
+            // Validate at once and for every order; refuse one nonce in ten, which a client must
+            // retry.
             .envs([
                 ("PEBBLE_VA_NOSLEEP", "1"),
                 ("PEBBLE_AUTHZREUSE", "0"),
@@ -154,7 +156,8 @@ impl Drop for AcmeServer<'_> {
     }
 }
 
-/// Writes a certificate for the ACME server's own address, and the authority that its clients must trust.
+/// Writes a certificate for the ACME server's own address, and the authority that its clients must
+/// trust.
 fn write_certificates(directory: &Directory) {
     let (root, own) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut authority = CertificateParams::new([]).unwrap();

@@ -1,4 +1,5 @@
-//! Certificates that change under a running server: open connections go on, new handshakes see the new certificate.
+//! Certificates that change under a running server: open connections go on, new handshakes see the
+//! new certificate.
 
 use crate::support::certificate::{self_signed, shown_serial};
 use crate::support::client::{Client, PASSWORD, Peer, SERVER_NAME, USER};
@@ -85,12 +86,14 @@ fn the_server_name_selects_the_certificate() {
     }
 }
 
-/// The certificate files of the built binary are replaced in every way that is in use; fifty clients stay connected.
+/// The certificate files of the built binary are replaced in every way that is in use; fifty
+/// clients stay connected.
 #[test]
 fn every_way_to_replace_the_files_is_noticed_and_a_bad_file_keeps_the_old_certificate() {
     let directory = Directory::new("certificate-reload");
     let path = |name: &str| directory.join(name);
-    // Kubernetes mounts a secret as links that lead through one link to a folder, and replaces that link.
+    // Kubernetes mounts a secret as links that lead through one link to a folder, and replaces that
+    // link.
     std::fs::create_dir(path("first")).unwrap();
     std::os::unix::fs::symlink("first", path("data")).unwrap();
     let write = |folder: &str| {
@@ -160,8 +163,8 @@ fn every_way_to_replace_the_files_is_noticed_and_a_bad_file_keeps_the_old_certif
     assert_eq!(server.metric("hairpin_allocations", &["tls"]), 50.0);
 }
 
-/// A reload that adds certificates enables TLS and DTLS on open ports, one that removes them disables both for new clients. A wrong file
-/// changes nothing.
+/// A reload that adds certificates enables TLS and DTLS on open ports, one that removes them
+/// disables both for new clients. A wrong file changes nothing.
 #[test]
 fn a_reload_enables_and_disables_tls_and_keeps_open_connections() {
     let directory = Directory::new("tls-by-reload");
@@ -200,7 +203,8 @@ fn a_reload_enables_and_disables_tls_and_keeps_open_connections() {
     }
 }
 
-/// When another server takes over the ports, the kernel distributes the clients' datagrams over the shards anew.
+/// When another server takes over the ports, the kernel distributes the clients' datagrams over the
+/// shards anew.
 #[test]
 fn a_dtls_record_is_accepted_on_whichever_shard_receives_it() {
     let directory = Directory::new("dtls-handover");

@@ -1,5 +1,5 @@
-//! TLS and DTLS on the relay's ports: a relay in this process and the built binary, with our own client and with other
-//! implementations.
+//! TLS and DTLS on the relay's ports: a relay in this process and the built binary, with our own
+//! client and with other implementations.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -40,7 +40,8 @@ fn a_dtls_client_and_a_tls_client_reach_each_other_through_their_relayed_address
     assert_eq!(one.data(), (second, b"and back".to_vec()));
 }
 
-/// RFC 7443: the server agrees to its own ALPN names, refuses others, and accepts a client without ALPN.
+/// RFC 7443: the server agrees to its own ALPN names, refuses others, and accepts a client without
+/// ALPN.
 #[test]
 fn alpn_is_optional_but_must_name_turn_or_stun() {
     let relay = Relay::start_secure(V4, |_| {});

@@ -1,4 +1,5 @@
-//! The PROXY protocol: a configured load balancer's header replaces the client's address everywhere, any other client's is refused.
+//! The PROXY protocol: a configured load balancer's header replaces the client's address
+//! everywhere, any other client's is refused.
 
 use crate::support::client::{Client, SERVER_NAME};
 use crate::support::codec::*;
@@ -65,7 +66,8 @@ fn a_header_from_another_client_is_refused_and_a_balancers_is_required() {
     }
 }
 
-/// Each client address may hold one allocation, whichever balancer carries it and whichever header names it.
+/// Each client address may hold one allocation, whichever balancer carries it and whichever header
+/// names it.
 #[test]
 fn quotas_and_log_use_the_address_from_the_header() {
     let directory = Directory::new("balancer");

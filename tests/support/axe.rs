@@ -1,11 +1,13 @@
-//! axe-core, the accessibility checker: fetched once through npm into the build directory, never committed or shipped.
+//! axe-core, the accessibility checker: fetched once through npm into the build directory, never
+//! committed or shipped.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::missing::skipped;
 
-/// Fetches the script unless it was fetched before. The browser tests run without a network, so this is done first.
+/// Fetches the script unless it was fetched before. The browser tests run without a network, so
+/// this is done first.
 pub fn fetch() {
     if file().is_file() {
         return;

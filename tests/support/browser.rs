@@ -1,4 +1,5 @@
-//! Drives a headless Chromium over the pipe of the DevTools protocol: no port, no WebSocket, no second program.
+//! Drives a headless Chromium over the pipe of the DevTools protocol: no port, no WebSocket, no
+//! second program.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +20,8 @@ pub struct Browser {
     line: DevTools,
 }
 
-/// One page in a browser context of its own: no cookie, no storage and no permission is shared between two pages.
+/// One page in a browser context of its own: no cookie, no storage and no permission is shared
+/// between two pages.
 pub struct Page {
     line: DevTools,
     target: String,
@@ -78,7 +80,8 @@ impl Browser {
         )
     }
 
-    /// Starts Chromium with these flags, under `wrapper` (such as `ip netns exec NAME`) if that is not empty.
+    /// Starts Chromium with these flags, under `wrapper` (such as `ip netns exec NAME`) if that is
+    /// not empty.
     pub fn launch_with(wrapper: &[&str], flags: &[&str]) -> Browser {
         let chromium = chromium().expect("chromium is here");
         let number = std::time::UNIX_EPOCH
@@ -205,7 +208,8 @@ impl Page {
         self.wait_for(expression, TIMEOUT);
     }
 
-    /// Waits until an expression is truthy, for `timeout` at most; otherwise panics with the text of the page.
+    /// Waits until an expression is truthy, for `timeout` at most; otherwise panics with the text
+    /// of the page.
     pub fn wait_for(&self, expression: &str, timeout: Duration) {
         let end = Instant::now() + timeout;
         while !self.holds(expression) {
@@ -259,7 +263,8 @@ impl Page {
         );
     }
 
-    /// Grants or denies permissions (`camera`, `microphone`) for every origin of this page's context.
+    /// Grants or denies permissions (`camera`, `microphone`) for every origin of this page's
+    /// context.
     pub fn permit(&self, name: &str, granted: bool) {
         let setting = if granted { "granted" } else { "denied" };
         let how = json!({"permission": {"name": name}, "setting": setting, "browserContextId": self.context});

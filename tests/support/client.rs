@@ -1,4 +1,5 @@
-//! A blocking TURN client that sends exactly what a test tells it to, over any transport, and keeps what it receives in order.
+//! A blocking TURN client that sends exactly what a test tells it to, over any transport, and keeps
+//! what it receives in order.
 
 use super::TIMEOUT;
 use super::codec::*;
@@ -133,8 +134,9 @@ impl Client {
         self.inbox.pop_front().or_else(|| self.read(timeout))
     }
 
-    /// Sends a Binding request and returns the packets that arrived before its response. The server handles one five-tuple in
-    /// order, so a message without a response among them was not answered.
+    /// Sends a Binding request and returns the packets that arrived before its response. The server
+    /// handles one five-tuple in order, so a message without a response among them was not
+    /// answered.
     pub fn fence(&mut self) -> Vec<Packet> {
         let answer = self.exchange(&Outgoing::request(BINDING));
         assert!(answer.is_success());
@@ -176,7 +178,8 @@ impl Client {
         }
     }
 
-    /// Gets a challenge and authenticates with SHA-256 key and integrity as in RFC 8489 from now on.
+    /// Gets a challenge and authenticates with SHA-256 key and integrity as in RFC 8489 from now
+    /// on.
     pub fn login_modern(&mut self, username: &str, password: &str) {
         self.keep_port();
         let challenge = self.exchange(&Outgoing::allocate());
@@ -273,7 +276,8 @@ impl Client {
         assert_eq!(self.refresh(600).number(LIFETIME), Some(600));
     }
 
-    /// The bare connection, and the octets that the client has read from it beyond the last message.
+    /// The bare connection, and the octets that the client has read from it beyond the last
+    /// message.
     pub fn into_stream(self) -> (TcpStream, Vec<u8>) {
         match self.transport {
             Transport::Tcp(stream) => {
@@ -301,7 +305,8 @@ impl Client {
         }
     }
 
-    /// Keeps the socket open, because a later client with the same port would inherit the five-tuple and its allocation.
+    /// Keeps the socket open, because a later client with the same port would inherit the
+    /// five-tuple and its allocation.
     fn keep_port(&self) {
         if let (Transport::Udp(socket), None) = (&self.transport, &self.credentials) {
             std::mem::forget(socket.try_clone());

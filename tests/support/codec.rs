@@ -1,4 +1,5 @@
-//! A second STUN codec, written from RFC 8489 §14 and RFC 8656 §18 independently of `src/wire`, so that errors of either show.
+//! A second STUN codec, written from RFC 8489 §14 and RFC 8656 §18 independently of `src/wire`, so
+//! that errors of either show.
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
@@ -356,7 +357,8 @@ impl Incoming {
         self.get(MESSAGE_INTEGRITY) == Some(&hmac_sha1(key, &text))
     }
 
-    /// Returns true if MESSAGE-INTEGRITY-SHA256 is present and valid under this key, truncated or not.
+    /// Returns true if MESSAGE-INTEGRITY-SHA256 is present and valid under this key, truncated or
+    /// not.
     pub fn verify_sha256(&self, key: &[u8]) -> bool {
         let Some(at) = self.start_of(MESSAGE_INTEGRITY_SHA256) else {
             return false;

@@ -1,4 +1,5 @@
-//! Programs that a test needs and the machine may lack: the test is then skipped with a message, or fails if everything must run.
+//! Programs that a test needs and the machine may lack: the test is then skipped with a message, or
+//! fails if everything must run.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

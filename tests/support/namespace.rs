@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// A namespace with its own interfaces, routes, rules and sockets, all of which are removed when it is dropped.
+/// A namespace with its own interfaces, routes, rules and sockets, all of which are removed when it
+/// is dropped.
 pub struct Namespace {
     name: &'static str,
     net: File,
@@ -48,7 +49,8 @@ impl Namespace {
         }
     }
 
-    /// Starts `work` on a thread inside; sockets it makes and programs it starts belong to this namespace.
+    /// Starts `work` on a thread inside; sockets it makes and programs it starts belong to this
+    /// namespace.
     pub fn spawn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -76,7 +78,8 @@ impl Namespace {
         self.feed(&["nft", "-f", "-"], rules);
     }
 
-    /// Runs a program inside with `input` and returns its output; panics with its error output if it fails.
+    /// Runs a program inside with `input` and returns its output; panics with its error output if
+    /// it fails.
     pub fn feed(&self, command: &[&str], input: &str) -> String {
         let (program, arguments) = command.split_first().expect("a command");
         let output = self.enter(|| {
@@ -107,7 +110,8 @@ impl Namespace {
 }
 
 fn join(net: &File) {
-    // SAFETY: the descriptor is open and names a network namespace; only this thread changes its own.
+    // SAFETY: the descriptor is open and names a network namespace; only this thread changes its
+    // own.
     assert_eq!(
         unsafe { libc::setns(net.as_raw_fd(), libc::CLONE_NEWNET) },
         0,
@@ -116,7 +120,8 @@ fn join(net: &File) {
     );
 }
 
-/// No duplicate address detection (it would delay every IPv6 address by a second), no reverse path filter, no redirects.
+/// No duplicate address detection (it would delay every IPv6 address by a second), no reverse path
+/// filter, no redirects.
 const SETTINGS: [(&str, &str); 11] = [
     ("ipv4/ip_forward", "1"),
     ("ipv6/conf/all/forwarding", "1"),

@@ -1,4 +1,5 @@
-//! What an operator does to a running server: requests to its admin listener, signals, a configuration file.
+//! What an operator does to a running server: requests to its admin listener, signals, a
+//! configuration file.
 
 use super::TIMEOUT;
 use super::process::{Server, Setup};

@@ -88,7 +88,8 @@ impl Setup {
         self
     }
 
-    /// TLS and DTLS with a self-signed certificate in `chain.pem` and `key.pem` of the directory, and no web page.
+    /// TLS and DTLS with a self-signed certificate in `chain.pem` and `key.pem` of the directory,
+    /// and no web page.
     pub fn certificate(self, directory: &Directory, name: &str) -> Setup {
         let new = self_signed(name);
         self.flag("--web", "off")
@@ -210,8 +211,9 @@ impl Server {
         }
     }
 
-    /// The status line and body of a GET request to the admin listener. A listener that closes resets waiting connections, so the
-    /// request is repeated, because another server may take over the address.
+    /// The status line and body of a GET request to the admin listener. A listener that closes
+    /// resets waiting connections, so the request is repeated, because another server may take over
+    /// the address.
     pub fn get(&self, path: &str) -> (String, String) {
         let end = Instant::now() + TIMEOUT;
         loop {
@@ -329,7 +331,8 @@ impl Drop for Server {
     }
 }
 
-/// A port that is free for UDP and TCP on both loopback addresses, outside the range of ephemeral ports.
+/// A port that is free for UDP and TCP on both loopback addresses, outside the range of ephemeral
+/// ports.
 pub fn free_port() -> u16 {
     let _search = PORT_SEARCH
         .lock()
@@ -351,8 +354,8 @@ fn next_free_port() -> u16 {
     }
 }
 
-/// Runs its arguments with the output in $LOG, prints the process id, and stops that process when standard input ends, at the latest
-/// with the test process. A line of input kills it.
+/// Runs its arguments with the output in $LOG, prints the process id, and stops that process when
+/// standard input ends, at the latest with the test process. A line of input kills it.
 const REAPER: &str = r#"
 exec 3<&0
 "$@" >"$LOG" 2>&1 3<&- & server=$!

@@ -148,7 +148,8 @@ impl Dtls {
         }
     }
 
-    /// Runs due timers and receives at most one datagram; returns true if the handshake has just completed.
+    /// Runs due timers and receives at most one datagram; returns true if the handshake has just
+    /// completed.
     fn step(&mut self) -> bool {
         self.engine.handle_timeout(Instant::now()).unwrap();
         let before = self.drain_engine();

@@ -166,8 +166,8 @@ impl Peer {
         close_code(&mut self.socket).await
     }
 
-    /// Asserts that the server has processed everything and sent no other message: the next one is the error for a message
-    /// that is not JSON.
+    /// Asserts that the server has processed everything and sent no other message: the next one is
+    /// the error for a message that is not JSON.
     pub async fn assert_no_other_message(&mut self) {
         self.send_text("not JSON").await;
         assert_eq!(self.error().await, "bad-json");

@@ -1,4 +1,5 @@
-//! The web listener: HTTP, the signaling protocol with all of its limits, and the call page in a browser.
+//! The web listener: HTTP, the signaling protocol with all of its limits, and the call page in a
+//! browser.
 
 mod access;
 mod calls;

@@ -1,5 +1,5 @@
-//! A network namespace for the browser tests: one interface with a default route that leads nowhere, so that Chromium
-//! gathers candidates and no packet leaves the machine.
+//! A network namespace for the browser tests: one interface with a default route that leads
+//! nowhere, so that Chromium gathers candidates and no packet leaves the machine.
 
 use std::process::Command;
 

@@ -65,12 +65,14 @@ async fn messages_are_forwarded_until_a_peer_closes() {
     bob.assert_no_other_message().await;
 }
 
-/// RFC 6455 section 7.1.7: a protocol error fails the connection at once. The other peers get `left`.
+/// RFC 6455 section 7.1.7: a protocol error fails the connection at once. The other peers get
+/// `left`.
 #[tokio::test]
 async fn an_invalid_frame_closes_with_1002() {
     let server = Server::start(WebSettings::default()).await;
     let mut ann = server.join("room=blue").await;
-    // An unmasked frame, a reserved bit, a reserved opcode, invalid UTF-8, and (below) an oversized ping.
+    // An unmasked frame, a reserved bit, a reserved opcode, invalid UTF-8, and (below) an oversized
+    // ping.
     let long_ping = [&b"\x89\xfe\0\x80\0\0\0\0"[..], &[0; 128]].concat();
     let short = [
         &b"\x81\x02{}"[..],

@@ -46,7 +46,8 @@ async fn a_silent_connection_is_announced_within_seconds() {
         server.join("room=blue").await,
     );
     ann.next().await;
-    // Bob's connection is open but nothing reads it, so pings stay unanswered. Ann's client answers while it waits.
+    // Bob's connection is open but nothing reads it, so pings stay unanswered. Ann's client answers
+    // while it waits.
     let start = std::time::Instant::now();
     assert_eq!(ann.next().await, json!({"type": "left", "id": bob.id}));
     assert!(

@@ -69,7 +69,8 @@ impl DtlsLink {
         counts
     }
 
-    /// Receives at most [`BATCH`] datagrams and passes each message to `each`. Returns true once nothing is left.
+    /// Receives at most [`BATCH`] datagrams and passes each message to `each`. Returns true once
+    /// nothing is left.
     pub(super) fn receive(
         &mut self,
         datagram: &mut [u8],

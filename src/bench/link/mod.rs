@@ -1,4 +1,5 @@
-//! A load client's link to the server: a UDP socket, a TCP or TLS connection, or a DTLS association. Non-blocking, polled.
+//! A load client's link to the server: a UDP socket, a TCP or TLS connection, or a DTLS
+//! association. Non-blocking, polled.
 
 mod dtls;
 mod nonblocking;
@@ -60,8 +61,8 @@ impl ReceiveBuffers {
 }
 
 impl Connector {
-    /// A connector to `target` from the local address `local`. Certificates are not verified: a load generator sends no
-    /// secret.
+    /// A connector to `target` from the local address `local`. Certificates are not verified: a
+    /// load generator sends no secret.
     ///
     /// # Errors
     /// TLS or DTLS cannot be configured.
@@ -105,8 +106,8 @@ impl Connector {
         }
     }
 
-    /// The local address of a datagram link. On loopback every 20,000 links get another address, because one address has
-    /// only 28,000 ephemeral ports.
+    /// The local address of a datagram link. On loopback every 20,000 links get another address,
+    /// because one address has only 28,000 ephemeral ports.
     fn local_ip(&self, index: usize) -> IpAddr {
         match self.local {
             IpAddr::V4(ip) if ip.is_loopback() && index >= LINKS_PER_LOOPBACK_ADDRESS => {
@@ -118,8 +119,8 @@ impl Connector {
 }
 
 impl Link {
-    /// Sends frames: the payload range of each [`Transmit`], within `arena`. What a stream cannot take now is dropped, as UDP
-    /// would.
+    /// Sends frames: the payload range of each [`Transmit`], within `arena`. What a stream cannot
+    /// take now is dropped, as UDP would.
     pub fn send(
         &mut self,
         scratch: &mut SendScratch,
@@ -140,7 +141,8 @@ impl Link {
         }
     }
 
-    /// Receives at most one batch, and passes each message to `each`. Returns true once nothing is left to receive.
+    /// Receives at most one batch, and passes each message to `each`. Returns true once nothing is
+    /// left to receive.
     ///
     /// # Errors
     /// The connection broke, or carries something other than STUN.

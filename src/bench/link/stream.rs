@@ -75,7 +75,8 @@ impl StreamLink {
         counts
     }
 
-    /// Receives what fits into `octets`, and passes each message to `each`. Returns true once nothing is left.
+    /// Receives what fits into `octets`, and passes each message to `each`. Returns true once
+    /// nothing is left.
     pub(super) fn receive(
         &mut self,
         octets: &mut [u8],

@@ -19,7 +19,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// Packets received with other octets than were sent.
     pub corrupted: u64,
-    /// Packets that were due but not sent, because this process or the kernel below it was too slow.
+    /// Packets that were due but not sent, because this process or the kernel below it was too
+    /// slow.
     pub unsent: u64,
     /// Time from sending to receiving.
     pub latency: Histogram,

@@ -1,6 +1,7 @@
-//! A log-linear histogram of durations, like an HDR histogram: 64 steps to each doubling, so that a value is known to within
-//! 1.6 % from one nanosecond to eighteen minutes, in a fixed 18 KB. (The `hdrhistogram` crate allocates and can fail on
-//! every record, which the inner loop of a load generator should not.)
+//! A log-linear histogram of durations, like an HDR histogram: 64 steps to each doubling, so that a
+//! value is known to within 1.6 % from one nanosecond to eighteen minutes, in a fixed 18 KB. (The
+//! `hdrhistogram` crate allocates and can fail on every record, which the inner loop of a load
+//! generator should not.)
 
 /// Counts of durations in nanoseconds.
 #[derive(Clone)]
@@ -54,7 +55,8 @@ impl Histogram {
         self.greatest
     }
 
-    /// The duration that the fraction `quantile` of all durations does not exceed; zero if none was counted.
+    /// The duration that the fraction `quantile` of all durations does not exceed; zero if none was
+    /// counted.
     pub fn quantile(&self, quantile: f64) -> u64 {
         let rank = ((self.total as f64 * quantile).ceil() as u64).clamp(1, self.total.max(1));
         let mut seen = 0;

@@ -1,5 +1,5 @@
-//! Payloads that prove their own delivery: each carries its run, stream, sequence number and time of sending, and a pattern
-//! that shows every changed octet.
+//! Payloads that prove their own delivery: each carries its run, stream, sequence number and time
+//! of sending, and a pattern that shows every changed octet.
 
 /// What the header of a payload states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,8 @@ fn seen_bit(sequence: u64) -> (usize, u64) {
     (index / 64, 1 << (index % 64))
 }
 
-/// The octets of pattern `variant`: noise, so that a shift, a swap or a fragment of another packet shows.
+/// The octets of pattern `variant`: noise, so that a shift, a swap or a fragment of another packet
+/// shows.
 fn pattern(variant: u32) -> &'static [u8] {
     static NOISE: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
         let mut state = 0x9e37_79b9_7f4a_7c15u64;

@@ -53,8 +53,8 @@ pub fn read_usage(pid: u32) -> io::Result<ProcessUsage> {
     })
 }
 
-/// The cores that this process may use and to which no thread of process `pid` is pinned. Empty if that leaves no choice:
-/// all cores, or none, are free.
+/// The cores that this process may use and to which no thread of process `pid` is pinned. Empty if
+/// that leaves no choice: all cores, or none, are free.
 pub fn free_cores(pid: u32) -> Vec<usize> {
     let pinned = Process::with_id(pid).pinned_cores().unwrap_or_default();
     let allowed = allowed_cores();

@@ -21,8 +21,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for `streams` streams from number `first_stream` on. All workers share `epoch`: a packet may be sent by
-    /// one and received by another.
+    /// A recorder for `streams` streams from number `first_stream` on. All workers share `epoch`: a
+    /// packet may be sent by one and received by another.
     pub fn new(first_stream: u32, streams: usize, size: usize, epoch: Instant) -> Recorder {
         Recorder {
             run: 0,

@@ -1,4 +1,5 @@
-//! The HTML file of `--report`, opened before the run, so that a path that cannot be written costs no measurement.
+//! The HTML file of `--report`, opened before the run, so that a path that cannot be written costs
+//! no measurement.
 
 use crate::bench::results::{Outcome, html};
 use std::fs::{self, File, OpenOptions};

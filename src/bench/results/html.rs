@@ -1,4 +1,5 @@
-//! The result as one self-contained HTML page: tiles, plots in inline SVG, and a table, in the reader's light or dark theme.
+//! The result as one self-contained HTML page: tiles, plots in inline SVG, and a table, in the
+//! reader's light or dark theme.
 
 use crate::bench::results::text::{
     ANSWER_BOUND, LOADER_BOUND, bits, count, duration, title, unit_of_work,

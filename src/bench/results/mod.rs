@@ -75,7 +75,8 @@ pub struct Allocations {
     pub p99_us: f64,
     /// CPU time of the server for one allocation, in microseconds.
     pub cpu_us: Option<f64>,
-    /// Growth of the server's resident memory for one allocation, in octets; only for the allocate workload.
+    /// Growth of the server's resident memory for one allocation, in octets; only for the allocate
+    /// workload.
     pub resident_octets: Option<f64>,
 }
 
@@ -246,7 +247,8 @@ impl Outcome {
         }
     }
 
-    /// The result of rounds of allocations; `resident_each` is the server's resident memory for one allocation.
+    /// The result of rounds of allocations; `resident_each` is the server's resident memory for one
+    /// allocation.
     pub fn of_allocations(plan: &Plan, rounds: &[Round], resident_each: Option<f64>) -> Outcome {
         let mut all = Round::default();
         let mut timeline = Vec::new();
@@ -393,7 +395,8 @@ impl fmt::Display for RunFailure {
 
 impl std::error::Error for RunFailure {}
 
-/// Returns true if a run was probably limited by the default `answer_rate` of hairpin and not by what the server can do.
+/// Returns true if a run was probably limited by the default `answer_rate` of hairpin and not by
+/// what the server can do.
 fn is_answer_bound(plan: &Plan, received: u64, seconds: f64, loss: f64) -> bool {
     let is_limited = plan.workload == Workload::Binding && plan.target.transport == Transport::Udp;
     let is_at_limit = plan.rate == Rate::Max || loss > MAX_LOSS;
@@ -510,7 +513,8 @@ fn micro(nanoseconds: u64) -> f64 {
 const MIN_CPU_TIME: Duration = Duration::from_millis(200);
 /// Seconds of silence at the end of a run that mean that the server is gone.
 const MAX_SILENCE: f64 = 1.0;
-/// Answers per second that hairpin gives one network without authentication by default, with a burst of half a second.
+/// Answers per second that hairpin gives one network without authentication by default, with a
+/// burst of half a second.
 const DEFAULT_ANSWER_RATE: f64 = 2_000.0;
 
 #[cfg(test)]

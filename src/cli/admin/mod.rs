@@ -1,4 +1,5 @@
-//! `hairpin admin`: requests to the admin listener of a running server, and their responses as tables or JSON.
+//! `hairpin admin`: requests to the admin listener of a running server, and their responses as
+//! tables or JSON.
 
 mod request;
 mod table;

@@ -5,7 +5,8 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value};
 
-/// Renders a response: a list of objects with a row for each, any other object with a line for each member.
+/// Renders a response: a list of objects with a row for each, any other object with a line for each
+/// member.
 pub fn render(response: &Value) -> String {
     let Value::Object(members) = response else {
         return render_value(response);

@@ -9,17 +9,20 @@ use clap::builder::PossibleValue;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures a STUN or TURN server: throughput, loss, latency, and with --pid the CPU time of each packet.
+/// Measures a STUN or TURN server: throughput, loss, latency, and with --pid the CPU time of each
+/// packet.
 ///
-/// The relay workload sends numbered packets with checksums through the server. In the directions up, down and both this
-/// host is also the peer, so the server must permit this host's address as a peer (on loopback: hairpin serve
-/// --allow-peer 127.0.0.0/8, turnserver --allow-loopback-peers). In the direction hairpin both ends are allocations.
+/// The relay workload sends numbered packets with checksums through the server. In the directions
+/// up, down and both this host is also the peer, so the server must permit this host's address as a
+/// peer (on loopback: hairpin serve --allow-peer 127.0.0.0/8, turnserver --allow-loopback-peers).
+/// In the direction hairpin both ends are allocations.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Bench {
     /// Requests to make
     #[arg(value_enum)]
     pub workload: Workload,
-    /// Server to load: turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp] (TLS, DTLS) or stun:HOST
+    /// Server to load: turn:HOST[:PORT][?transport=udp|tcp], turns:HOST[:PORT][?transport=tcp|udp]
+    /// (TLS, DTLS) or stun:HOST
     #[arg(long, value_name = "URI")]
     pub server: String,
     /// Username
@@ -40,8 +43,8 @@ pub struct Bench {
     /// Packets that a flow sends back to back, like the packets of a video frame [default: 1]
     #[arg(long, value_name = "K")]
     pub burst: Option<usize>,
-    /// Packets or allocations per second over all flows, or max: search for the highest rate with a loss below 0.1 %
-    /// [default: 10000; 1000 for allocate]
+    /// Packets or allocations per second over all flows, or max: search for the highest rate with a
+    /// loss below 0.1 % [default: 10000; 1000 for allocate]
     #[arg(long, value_name = "PPS|max")]
     pub rate: Option<Rate>,
     /// How long to measure

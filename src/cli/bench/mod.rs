@@ -22,8 +22,9 @@ use std::time::Instant;
 
 /// Runs the command. The result goes to standard output, everything else to standard error.
 ///
-/// Exit codes: 0 success, 1 the server refused, failed or lost everything, 2 usage error, 130 interrupted by a signal. An
-/// interrupted run still prints what it measured and releases its allocations.
+/// Exit codes: 0 success, 1 the server refused, failed or lost everything, 2 usage error, 130
+/// interrupted by a signal. An interrupted run still prints what it measured and releases its
+/// allocations.
 pub fn run(args: &Bench) -> ExitCode {
     // Every flow needs a socket.
     crate::net::host::fd_limit::raise(0);
@@ -127,10 +128,12 @@ fn measure_allocations(plan: &Plan) -> Result<Outcome, Error> {
     let mut ended_early = None;
     let started = Instant::now();
     while rounds.is_empty() || started.elapsed() < plan.duration {
-        // New sockets for each round: some servers keep a five-tuple beyond the end of its allocation.
+        // New sockets for each round: some servers keep a five-tuple beyond the end of its
+        // allocation.
         let mut pool = Pool::connect(plan)?;
         let round = pool.allocate(rate);
-        // Only before the first round is the server without memory that earlier allocations left behind.
+        // Only before the first round is the server without memory that earlier allocations left
+        // behind.
         if let (None, Some(before), Some(pid)) = (resident_each, resident_before, plan.pid) {
             let grown = resident(pid)?.saturating_sub(before);
             resident_each = Some(grown as f64 / plan.flows as f64);

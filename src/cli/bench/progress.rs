@@ -58,7 +58,8 @@ impl ProgressLine {
         self.bar.set_position(elapsed.as_millis() as u64);
     }
 
-    /// Shows the rate of packets received, five times a second at most, after the name of the current step.
+    /// Shows the rate of packets received, five times a second at most, after the name of the
+    /// current step.
     pub fn show_packets(&mut self, step: &str, progress: &Progress) {
         let sent = progress.sent.load(Ordering::Relaxed);
         let received = progress.received.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Handover: a new server process takes over the ports of a running one, and no call is dropped. The two talk over a UNIX
-//! socket, one word per line.
+//! Handover: a new server process takes over the ports of a running one, and no call is dropped.
+//! The two talk over a UNIX socket, one word per line.
 //!
 //! ```text
 //!   new process                     running process
@@ -10,8 +10,9 @@
 //!            ◄──────────────gone
 //! ```
 //!
-//! Both processes have the ports bound between `ready` and `gone`, so that no packet of a new client is lost. If the new
-//! process fails, or stays silent, the running one aborts the handover and serves as before.
+//! Both processes have the ports bound between `ready` and `gone`, so that no packet of a new
+//! client is lost. If the new process fails, or stays silent, the running one aborts the handover
+//! and serves as before.
 
 use crate::cli::serve::error::HandoverError;
 use crate::cli::serve::listeners::replace_socket;
@@ -95,8 +96,8 @@ pub(super) async fn accept(socket: &Option<UnixListener>) -> UnixStream {
 /// Hands over to the server that connected.
 ///
 /// # Errors
-/// A process of another user, a relay that cannot prepare, or a new server that did not start. The relay then serves as
-/// before.
+/// A process of another user, a relay that cannot prepare, or a new server that did not start. The
+/// relay then serves as before.
 pub(super) async fn hand_over(stream: UnixStream, relay: &Supervisor) -> io::Result<()> {
     let own_user = std::fs::metadata("/proc/self")?.uid();
     let mut stream = BufReader::new(stream);

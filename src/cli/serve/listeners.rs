@@ -30,8 +30,8 @@ impl PortSharing {
         }
         let exclusive = std::net::TcpListener::bind(address)?;
         if self == PortSharing::WithSuccessor {
-            // SO_REUSEPORT would bind beside any other process that shares the port, so an exclusive bind proves first
-            // that there is none.
+            // SO_REUSEPORT would bind beside any other process that shares the port, so an
+            // exclusive bind proves first that there is none.
             drop(exclusive);
             return TcpListener::from_std(net::tcp::listen_dual_stack(address)?);
         }
@@ -47,7 +47,8 @@ pub(super) struct ServiceListeners {
 }
 
 impl ServiceListeners {
-    /// Binds the listeners. A default port that is in use is skipped with a warning; a configured one is an error.
+    /// Binds the listeners. A default port that is in use is skipped with a warning; a configured
+    /// one is an error.
     pub(super) fn bind(
         settings: &Settings,
         layer: &Layer,
@@ -97,7 +98,8 @@ impl ServiceListeners {
             .collect()
     }
 
-    /// The lines of the startup report: a name and a URL for each listener, and a link to the call page.
+    /// The lines of the startup report: a name and a URL for each listener, and a link to the call
+    /// page.
     pub(super) fn report(&self) -> Vec<(&'static str, String)> {
         let admin = match &self.admin {
             Some(AdminListener::Tcp(listener)) => http_url(listener),
@@ -130,7 +132,8 @@ fn call_url(listener: &TcpListener) -> Option<String> {
     web::new_call_url(listener.local_addr().ok()?).ok()
 }
 
-/// Binds the admin socket. The socket file of a server that has ended is replaced; a live server's is an error.
+/// Binds the admin socket. The socket file of a server that has ended is replaced; a live server's
+/// is an error.
 fn bind_admin_socket(path: &Path, sharing: PortSharing) -> Result<UnixListener, ListenError> {
     let is_live = || std::os::unix::net::UnixStream::connect(path).is_ok();
     if sharing != PortSharing::WithPredecessor && is_live() {
@@ -157,7 +160,8 @@ pub(super) fn replace_socket(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-/// Checks that relay sockets can be bound to an address. Otherwise every Allocate request would fail with 508.
+/// Checks that relay sockets can be bound to an address. Otherwise every Allocate request would
+/// fail with 508.
 pub(super) fn check_relay_address(address: IpAddr) -> Result<(), ServeError> {
     match std::net::UdpSocket::bind((address, 0)) {
         Ok(_) => Ok(()),

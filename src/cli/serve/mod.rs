@@ -47,8 +47,9 @@ use tokio::task::JoinSet;
 
 /// Run a STUN and TURN server
 ///
-/// Without any option the server listens on port 3478, generates a shared secret, and prints an iceServers object for new
-/// RTCPeerConnection(…). Every option is an environment variable and a key of the configuration file too.
+/// Without any option the server listens on port 3478, generates a shared secret, and prints an
+/// iceServers object for new RTCPeerConnection(…). Every option is an environment variable and a
+/// key of the configuration file too.
 #[derive(Args, Clone, Debug)]
 pub(super) struct Serve {
     #[command(flatten)]
@@ -57,7 +58,8 @@ pub(super) struct Serve {
 
 /// Runs the server until a signal or an admin command stops it.
 pub(super) fn run(args: &Serve) -> ExitCode {
-    // Every allocation has a socket, so the soft limit of file descriptors is raised to the hard limit.
+    // Every allocation has a socket, so the soft limit of file descriptors is raised to the hard
+    // limit.
     fd_limit::raise(0);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -205,7 +207,8 @@ fn log_warnings(settings: &Settings) {
     }
 }
 
-/// The certificates for the first handshakes: those of the files, and the one that ACME ordered in an earlier run.
+/// The certificates for the first handshakes: those of the files, and the one that ACME ordered in
+/// an earlier run.
 fn certificates(settings: &Settings) -> io::Result<Option<CertificateStore>> {
     let Some(tls) = settings.plan.secure.tls.clone() else {
         return Ok(None);
@@ -237,7 +240,8 @@ fn access_control(settings: &Settings) -> AccessControl {
     AccessControl::new(settings.admin_token.clone(), exposure)
 }
 
-/// Serves the web listener. Its default port may be in use; then only the relay's TLS listeners serve the page.
+/// Serves the web listener. Its default port may be in use; then only the relay's TLS listeners
+/// serve the page.
 async fn serve_web(
     listener: Option<TcpListener>,
     web: Web,
@@ -253,8 +257,8 @@ async fn serve_web(
     Ok(())
 }
 
-/// Serves web connections that arrive at the relay's TLS listeners until the services stop. The shards hold the senders and
-/// outlive the services, so the channel does not close by then.
+/// Serves web connections that arrive at the relay's TLS listeners until the services stop. The
+/// shards hold the senders and outlive the services, so the channel does not close by then.
 async fn serve_web_connections(
     mut connections: mpsc::Receiver<WebConnection>,
     web: Web,
@@ -282,7 +286,8 @@ async fn wait_for_stop(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Waits for the services to answer open requests. A client that keeps its connection open does not keep the server alive.
+/// Waits for the services to answer open requests. A client that keeps its connection open does not
+/// keep the server alive.
 async fn stop(mut services: JoinSet<io::Result<()>>) {
     let all = async { while services.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;

@@ -91,7 +91,8 @@ impl RunningServer {
         }
     }
 
-    /// Runs until a signal stops the server or it has drained. Returns the relay, which the caller stops.
+    /// Runs until a signal stops the server or it has drained. Returns the relay, which the caller
+    /// stops.
     pub(super) async fn run(
         mut self,
         mut signals: Signals,
@@ -253,7 +254,8 @@ impl RunningServer {
         parts.relay.replace_policy(policy).await;
     }
 
-    /// Hands the ports over to the server that connected, and drains. Returns false if the handover failed.
+    /// Hands the ports over to the server that connected, and drains. Returns false if the handover
+    /// failed.
     async fn hand_over(&mut self, stream: UnixStream) -> bool {
         if let Err(error) = handover::hand_over(stream, &self.parts.relay).await {
             tracing::warn!(%error, "another server did not take over");
@@ -304,7 +306,8 @@ impl RunningServer {
         }
     }
 
-    /// Returns true if the server drains and has no allocations left, or no time. Reports the progress otherwise.
+    /// Returns true if the server drains and has no allocations left, or no time. Reports the
+    /// progress otherwise.
     fn is_drained(&mut self) -> bool {
         let Some(draining) = &mut self.draining else {
             return false;
@@ -337,7 +340,8 @@ impl RunningServer {
     }
 }
 
-/// Reports the progress of draining to the service manager, and extends its stop timeout (`EXTEND_TIMEOUT_USEC`).
+/// Reports the progress of draining to the service manager, and extends its stop timeout
+/// (`EXTEND_TIMEOUT_USEC`).
 fn notify_draining(allocations: u32) {
     let timeout = (MAX_REPORT_INTERVAL * 3).as_micros();
     notify(&format!(

@@ -1,5 +1,5 @@
-//! The report on standard output when the server has started: where it listens, and how a client connects. People read it,
-//! and scripts parse it.
+//! The report on standard output when the server has started: where it listens, and how a client
+//! connects. People read it, and scripts parse it.
 
 use crate::cli::ice_servers;
 use crate::cli::ice_servers::UserCredentials;
@@ -53,8 +53,9 @@ pub(super) fn print_report(
     print(&lines.join("\n"))
 }
 
-/// The settings of the web service, completed with the relay's URLs. The URL of a relay that listens on every address and is
-/// not behind 1:1 NAT contains a placeholder for the host name that the browser used.
+/// The settings of the web service, completed with the relay's URLs. The URL of a relay that
+/// listens on every address and is not behind 1:1 NAT contains a placeholder for the host name that
+/// the browser used.
 pub(super) fn web_settings(
     settings: &Settings,
     relay: &Supervisor,
@@ -83,7 +84,8 @@ pub(super) fn web_settings(
     web
 }
 
-/// The servers for `turns:` URLs, `HOST:PORT`: a name in the certificate, and the port that passes most firewalls.
+/// The servers for `turns:` URLs, `HOST:PORT`: a name in the certificate, and the port that passes
+/// most firewalls.
 fn tls_servers(settings: &Settings, addresses: &[SocketAddr]) -> Vec<String> {
     let Some(tls) = &settings.plan.secure.tls else {
         return Vec::new();

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The start and the end of a certificate's validity. `None` if the certificate is malformed.
 ///
-/// RFC 5280 §4.1: Certificate { TBSCertificate { \[0\] version, serialNumber, signature, issuer, validity … } }.
+/// RFC 5280 §4.1: Certificate { TBSCertificate { \[0\] version, serialNumber, signature, issuer,
+/// validity … } }.
 pub(super) fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
     let (0x30, certificate, _) = der(certificate)? else {
         return None;
@@ -43,7 +44,8 @@ fn der(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// Parses UTCTime `YYMMDDHHMMSSZ` (before 2050) or GeneralizedTime `YYYYMMDDHHMMSSZ`. RFC 5280 §4.1.2.5.
+/// Parses UTCTime `YYMMDDHHMMSSZ` (before 2050) or GeneralizedTime `YYYYMMDDHHMMSSZ`. RFC 5280
+/// §4.1.2.5.
 fn date(tag: u8, text: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     let (year, rest) = match tag {

@@ -15,7 +15,8 @@ use crate::client::transport::dtls::DtlsSocket;
 use crate::client::transport::stream::MessageStream;
 use crate::turn::Transport;
 
-/// A connection to one server. Sending and receiving take `&self`, so that one task can send while another receives.
+/// A connection to one server. Sending and receiving take `&self`, so that one task can send while
+/// another receives.
 pub struct Connection {
     server: SocketAddr,
     local: SocketAddr,
@@ -37,7 +38,8 @@ pub struct Handshake {
     pub tls: Option<Duration>,
     /// The negotiated version of TLS or DTLS.
     pub version: Option<ProtocolVersion>,
-    /// The server's certificate in DER, only for DTLS. With TLS the verifier of the configuration sees it.
+    /// The server's certificate in DER, only for DTLS. With TLS the verifier of the configuration
+    /// sees it.
     pub certificate: Option<Vec<u8>>,
 }
 
@@ -53,8 +55,9 @@ pub enum ConnectError {
 }
 
 impl Connection {
-    /// Connects to `server`; `host` is the name that TLS sends and verifies. A DTLS certificate is not verified here but
-    /// returned in the [`Handshake`]: TURN sends no password, so that an unverified server learns no secret.
+    /// Connects to `server`; `host` is the name that TLS sends and verifies. A DTLS certificate is
+    /// not verified here but returned in the [`Handshake`]: TURN sends no password, so that an
+    /// unverified server learns no secret.
     ///
     /// # Errors
     /// [`ConnectError`].

@@ -1,8 +1,8 @@
 //! DTLS toward a server, RFC 7350: one message in each datagram.
 //!
-//! [`DtlsClient`] is the protocol without a socket. Its owner feeds it datagrams and time, and after every call polls it for
-//! datagrams to send and messages received. [`DtlsSocket`] is such an owner that awaits; the load generator is one that
-//! polls thousands of sockets.
+//! [`DtlsClient`] is the protocol without a socket. Its owner feeds it datagrams and time, and
+//! after every call polls it for datagrams to send and messages received. [`DtlsSocket`] is such an
+//! owner that awaits; the load generator is one that polls thousands of sockets.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,7 +30,8 @@ pub struct DtlsClient {
 }
 
 impl DtlsConfig {
-    /// Makes a configuration with a self-signed client certificate: the library wants one, no server asks for it.
+    /// Makes a configuration with a self-signed client certificate: the library wants one, no
+    /// server asks for it.
     ///
     /// # Errors
     /// No randomness is available.
@@ -75,7 +76,8 @@ impl DtlsClient {
         self.deadline
     }
 
-    /// The server's certificate in DER, empty before the handshake. The library does not show the rest of the chain.
+    /// The server's certificate in DER, empty before the handshake. The library does not show the
+    /// rest of the chain.
     pub fn peer_certificate(&self) -> &[u8] {
         &self.peer_certificate
     }
@@ -100,7 +102,8 @@ impl DtlsClient {
     /// Handles a datagram from the server.
     ///
     /// # Errors
-    /// The handshake failed. Once it is complete, a record that does not decrypt is dropped: RFC 9147 §4.5.2.
+    /// The handshake failed. Once it is complete, a record that does not decrypt is dropped: RFC
+    /// 9147 §4.5.2.
     pub fn handle_datagram(&mut self, datagram: &[u8]) -> io::Result<()> {
         match self.engine.handle_packet(datagram) {
             Err(error) if !self.is_connected => Err(io::Error::other(error)),
@@ -152,11 +155,12 @@ struct State {
 }
 
 impl DtlsSocket {
-    /// Performs the handshake with the server that the socket is connected to. Ends when the library gives up.
+    /// Performs the handshake with the server that the socket is connected to. Ends when the
+    /// library gives up.
     pub(crate) async fn connect(socket: UdpSocket) -> io::Result<DtlsSocket> {
         let client = DtlsClient::new(&DtlsConfig::new()?, Instant::now());
-        // Before the first readiness event `try_send` refuses everything, and the ClientHello would wait for its
-        // retransmission.
+        // Before the first readiness event `try_send` refuses everything, and the ClientHello would
+        // wait for its retransmission.
         socket.writable().await?;
         let dtls = DtlsSocket {
             socket,
@@ -229,7 +233,8 @@ impl State {
     fn poll(&mut self, socket: &UdpSocket) {
         let State { client, received } = self;
         client.poll(
-            // A datagram that the socket does not take is lost, as on any network. An ICMP error shows at the next receive.
+            // A datagram that the socket does not take is lost, as on any network. An ICMP error
+            // shows at the next receive.
             |datagram| drop(socket.try_send(datagram)),
             |message| received.push_back(message.to_vec()),
         );

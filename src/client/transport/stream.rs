@@ -15,7 +15,8 @@ pub(crate) struct MessageStream {
 
 struct Reader {
     half: ReadHalf<Box<dyn ByteStream>>,
-    /// Octets received that are not yet a whole message. Kept here so that a cancelled receive loses nothing.
+    /// Octets received that are not yet a whole message. Kept here so that a cancelled receive
+    /// loses nothing.
     buffer: Vec<u8>,
 }
 
@@ -38,7 +39,8 @@ impl MessageStream {
         }
     }
 
-    /// Sends one message, padded to a multiple of four octets: ChannelData needs it, a STUN message has that length already.
+    /// Sends one message, padded to a multiple of four octets: ChannelData needs it, a STUN message
+    /// has that length already.
     pub(crate) async fn send(&self, message: &[u8]) -> io::Result<()> {
         let padding = message.len().wrapping_neg() & 3;
         let mut writer = self.writer.lock().await;

@@ -1,8 +1,8 @@
 //! TLS configurations for clients.
 //!
 //! - [`verifying`]: the usual one, for connections that carry secrets.
-//! - [`recording`]: accepts every certificate and records why it does not verify. `hairpin check` continues past a bad
-//!   certificate to find what else is wrong.
+//! - [`recording`]: accepts every certificate and records why it does not verify. `hairpin check`
+//!   continues past a bad certificate to find what else is wrong.
 //! - [`unverified`]: accepts every certificate. For load generators and tests.
 //!
 //! The latter two are only for clients that send no secret. TURN's passwords are never sent.
@@ -84,8 +84,8 @@ pub struct CertificateRecorder {
 }
 
 impl CertificateRecorder {
-    /// Records a certificate from a DTLS handshake. The intermediate certificates are unknown then, so an unknown issuer is
-    /// no problem: only the name and the dates are verified.
+    /// Records a certificate from a DTLS handshake. The intermediate certificates are unknown then,
+    /// so an unknown issuer is no problem: only the name and the dates are verified.
     pub fn record_without_chain(&self, certificate: Vec<u8>, host: &str) {
         let certificate = CertificateDer::from(certificate);
         let Ok(name) = ServerName::try_from(host.to_owned()) else {
@@ -162,8 +162,8 @@ impl ServerCertVerifier for CertificateRecorder {
     }
 }
 
-/// Accepts every certificate, even one that rustls cannot parse (the challenge certificate of ACME has an unknown critical
-/// extension), which is why signatures are not verified either.
+/// Accepts every certificate, even one that rustls cannot parse (the challenge certificate of ACME
+/// has an unknown critical extension), which is why signatures are not verified either.
 #[derive(Debug)]
 struct AcceptAnyCertificate(Vec<SignatureScheme>);
 

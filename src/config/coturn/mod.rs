@@ -40,7 +40,8 @@ impl Unconverted {
     }
 }
 
-/// Converts the text of a `turnserver.conf`. As coturn does, a line is a comment only if it begins with `#`.
+/// Converts the text of a `turnserver.conf`. As coturn does, a line is a comment only if it begins
+/// with `#`.
 pub fn convert(text: &str) -> Converted {
     let mut converter = Converter::default();
     for (index, line) in text.lines().enumerate() {
@@ -230,7 +231,8 @@ impl Converter {
         }
     }
 
-    /// A certificate enables both TLS and DTLS. It is removed if both are off; one alone cannot be off.
+    /// A certificate enables both TLS and DTLS. It is removed if both are off; one alone cannot be
+    /// off.
     fn convert_no_tls(&mut self) {
         let (name, line) = match self.no_encryption {
             [Some(_), Some(_)] => {
@@ -248,8 +250,8 @@ impl Converter {
         }
     }
 
-    /// Listens on every address with every port. This is written even if it equals coturn's default with a certificate,
-    /// because Hairpin's default has port 443 too.
+    /// Listens on every address with every port. This is written even if it equals coturn's default
+    /// with a certificate, because Hairpin's default has port 443 too.
     fn listen(&mut self) {
         let port = self.port.take().unwrap_or_else(|| "3478".into());
         let tls_port = self.tls_port.take().unwrap_or_else(|| "5349".into());

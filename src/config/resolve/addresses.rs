@@ -69,7 +69,8 @@ pub(super) fn relay_addresses(resolver: &mut Resolver, host: &HostInfo) -> Vec<R
     relays
 }
 
-/// Sets the external addresses that were discovered. A family whose public address is unknown keeps its relay address.
+/// Sets the external addresses that were discovered. A family whose public address is unknown keeps
+/// its relay address.
 fn map_public_addresses(
     resolver: &mut Resolver,
     source: &Source,

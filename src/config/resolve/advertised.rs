@@ -1,11 +1,12 @@
-//! The addresses under which clients reach the listeners: the hosts and ports in the URLs that the server hands out.
+//! The addresses under which clients reach the listeners: the hosts and ports in the URLs that the
+//! server hands out.
 
 use crate::config::host_info::HostInfo;
 use crate::turn::RelayAddress;
 use std::net::{IpAddr, SocketAddr};
 
-/// The addresses of listeners that are bound to `bound`. A listener at a relay address has that relay's external address;
-/// a wildcard has the external addresses of all relays of its family.
+/// The addresses of listeners that are bound to `bound`. A listener at a relay address has that
+/// relay's external address; a wildcard has the external addresses of all relays of its family.
 pub(super) fn advertised_addresses(
     bound: &[SocketAddr],
     relays: &[RelayAddress],
@@ -20,7 +21,8 @@ pub(super) fn advertised_addresses(
             }
         }
     }
-    // A wildcard of a family without a route is reached by loopback alone, which is of no use beside other addresses.
+    // A wildcard of a family without a route is reached by loopback alone, which is of no use
+    // beside other addresses.
     if found.iter().any(|address| !address.ip().is_loopback()) {
         found.retain(|address| !address.ip().is_loopback() || bound.contains(address));
     }

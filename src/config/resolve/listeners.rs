@@ -54,7 +54,8 @@ pub(super) fn listeners(resolver: &mut Resolver, host: &HostInfo) -> Vec<Listene
     addresses.into_iter().map(Listener::new).collect()
 }
 
-/// The four addresses of RFC 5780 for each family that has a second address. Listeners for all four are added.
+/// The four addresses of RFC 5780 for each family that has a second address. Listeners for all four
+/// are added.
 pub(super) fn discovery(resolver: &mut Resolver, listeners: &mut Vec<Listener>) -> Vec<Discovery> {
     let mut found: Vec<Discovery> = Vec::new();
     for listen in resolver.get_sourced(&schema::ALTERNATE_LISTEN) {
@@ -133,7 +134,8 @@ pub(super) fn refuse_port_conflicts(
     }
 }
 
-/// Returns true if a service's address cannot be bound beside another. A service at `[::]` accepts IPv4 too.
+/// Returns true if a service's address cannot be bound beside another. A service at `[::]` accepts
+/// IPv4 too.
 fn conflict(service: SocketAddr, other: SocketAddr) -> bool {
     let same_family = service.is_ipv4() == other.is_ipv4();
     let covers = service.ip().is_unspecified() && (same_family || service.is_ipv6());
@@ -142,5 +144,6 @@ fn conflict(service: SocketAddr, other: SocketAddr) -> bool {
     same_address && service.port() == other.port() && service.port() != 0
 }
 
-/// Default ports beside 3478 for a server with a certificate: 5349 is the standard port, 443 passes most firewalls.
+/// Default ports beside 3478 for a server with a certificate: 5349 is the standard port, 443 passes
+/// most firewalls.
 const SECURE_PORTS: [u16; 2] = [5349, 443];

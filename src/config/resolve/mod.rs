@@ -1,4 +1,5 @@
-//! Resolves the layers into [`Settings`]: every value parsed, every default filled in, every contradiction reported.
+//! Resolves the layers into [`Settings`]: every value parsed, every default filled in, every
+//! contradiction reported.
 
 mod addresses;
 mod advertised;

@@ -1,4 +1,5 @@
-//! Realms: their users, secrets, token keys and peer rules, and the credentials that the server issues.
+//! Realms: their users, secrets, token keys and peer rules, and the credentials that the server
+//! issues.
 
 use crate::config::host_info::HostInfo;
 use crate::config::layer::Layer;
@@ -60,7 +61,8 @@ impl Accounts {
     }
 }
 
-/// The realms of a configuration, the top level's realm first, and the source of that realm's credentials.
+/// The realms of a configuration, the top level's realm first, and the source of that realm's
+/// credentials.
 pub(super) fn realms(
     resolver: &mut Resolver,
     layer: &Layer,

@@ -1,4 +1,5 @@
-//! Settings that the server can run with, but that its operator probably did not mean or should know about.
+//! Settings that the server can run with, but that its operator probably did not mean or should
+//! know about.
 
 use crate::config::error::Diagnostic;
 use crate::config::layer::Layer;

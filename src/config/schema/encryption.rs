@@ -1,4 +1,5 @@
-//! TLS and DTLS: certificates, client certificates, handshakes, and load balancers in front of the server.
+//! TLS and DTLS: certificates, client certificates, handshakes, and load balancers in front of the
+//! server.
 
 use crate::config::schema::format::{Format, PATH, duration};
 use crate::config::schema::key::section;

@@ -7,7 +7,8 @@ use std::fmt;
 /// The parts of a key that do not depend on its type.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyInfo {
-    /// The name in the file. With hyphens it is the flag, in capitals after `HAIRPIN_` the environment variable.
+    /// The name in the file. With hyphens it is the flag, in capitals after `HAIRPIN_` the
+    /// environment variable.
     pub name: &'static str,
     /// What stands for a value in help texts.
     pub placeholder: &'static str,
@@ -180,8 +181,8 @@ impl<T> ListKey<T> {
 pub enum Arity {
     /// One value.
     One,
-    /// Any number of values: a list in the file, a repeated flag. The environment variable separates them by commas, or,
-    /// because a secret may contain commas, by line breaks.
+    /// Any number of values: a list in the file, a repeated flag. The environment variable
+    /// separates them by commas, or, because a secret may contain commas, by line breaks.
     Many,
     /// `true` or `false`. The flag alone means `true`.
     Switch,

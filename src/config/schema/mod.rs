@@ -1,4 +1,5 @@
-//! Every configuration key: one typed entry with its name, parser, default, explanation and whether a reload suffices.
+//! Every configuration key: one typed entry with its name, parser, default, explanation and whether
+//! a reload suffices.
 //!
 //! ```text
 //!                    ┌─► the file and deploy/hairpin.toml    ─┐
@@ -6,9 +7,10 @@
 //!                    └─► the flags of `serve` and their help ─┘
 //! ```
 //!
-//! To add a key, add its entry to a section and read it with `Resolver` in `config::resolve`. A [`Key`] has a default and
-//! yields a value, an [`OptionalKey`] yields an `Option`, a [`ListKey`] a `Vec`. The default stands only in the entry; an
-//! entry whose value a lower floor has a default for refers to that default.
+//! To add a key, add its entry to a section and read it with `Resolver` in `config::resolve`. A
+//! [`Key`] has a default and yields a value, an [`OptionalKey`] yields an `Option`, a [`ListKey`] a
+//! `Vec`. The default stands only in the entry; an entry whose value a lower floor has a default
+//! for refers to that default.
 
 mod addresses;
 mod encryption;
@@ -66,8 +68,8 @@ pub fn key(name: &str) -> Option<&'static dyn AnyKey> {
     keys().find(|key| key.info().name == name)
 }
 
-/// The candidate that a misspelled name most likely means: at most one typo per three characters, where two swapped
-/// letters are one typo.
+/// The candidate that a misspelled name most likely means: at most one typo per three characters,
+/// where two swapped letters are one typo.
 pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,

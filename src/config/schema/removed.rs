@@ -1,4 +1,5 @@
-//! Keys of earlier versions. Their use is an error: ignoring a limit that an operator set would be worse.
+//! Keys of earlier versions. Their use is an error: ignoring a limit that an operator set would be
+//! worse.
 
 /// A key that no longer exists.
 pub(crate) struct RemovedKey {

@@ -13,11 +13,12 @@ use std::time::Instant;
 
 /// A DTLS association with one client.
 ///
-/// After each call that may fail, and after [`Association::close`], call [`Association::poll`] until it returns
-/// [`Event::WaitUntil`] or [`Event::Closed`].
+/// After each call that may fail, and after [`Association::close`], call [`Association::poll`]
+/// until it returns [`Event::WaitUntil`] or [`Event::Closed`].
 pub struct Association {
     engine: dimpl::Dtls,
-    /// Verifies the client's certificate; `None` if no certificate is required, or if it has been verified.
+    /// Verifies the client's certificate; `None` if no certificate is required, or if it has been
+    /// verified.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     connected: bool,
     client_random: [u8; 32],
@@ -87,7 +88,8 @@ impl Association {
     /// # Errors
     /// If the association has ended.
     pub fn receive(&mut self, datagram: &[u8], now: Instant) -> io::Result<()> {
-        // The library stores messages of a handshake that arrive out of order, and limits their number but not their size.
+        // The library stores messages of a handshake that arrive out of order, and limits their
+        // number but not their size.
         if !self.connected && datagram.len() > MAX_HANDSHAKE_DATAGRAM {
             return Ok(());
         }
@@ -108,7 +110,8 @@ impl Association {
     /// Sends octets to the client.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotConnected`] during the handshake; another error if the association has ended.
+    /// [`io::ErrorKind::NotConnected`] during the handshake; another error if the association has
+    /// ended.
     pub fn send(&mut self, octets: &[u8]) -> io::Result<()> {
         if !self.connected {
             return Err(io::ErrorKind::NotConnected.into());
@@ -127,7 +130,8 @@ impl Association {
 
     /// Returns the next event, which may borrow from `scratch`.
     pub fn poll<'a>(&mut self, scratch: &'a mut Vec<u8>) -> Event<'a> {
-        // An event that borrows from `scratch` cannot leave a loop that borrows `scratch` again, so its length does.
+        // An event that borrows from `scratch` cannot leave a loop that borrows `scratch` again, so
+        // its length does.
         enum Borrowed {
             Send(usize),
             Data(usize),
@@ -184,8 +188,9 @@ thread_local! {
     static VERIFIED_COOKIE: Cell<Option<[u8; 32]>> = const { Cell::new(None) };
 }
 
-/// While this guard lives, the library computes the verified cookie of the hello that is replayed. A thread-local, because
-/// a crypto provider is `'static` and has no other way to learn which association calls it.
+/// While this guard lives, the library computes the verified cookie of the hello that is replayed.
+/// A thread-local, because a crypto provider is `'static` and has no other way to learn which
+/// association calls it.
 struct VerifiedCookie;
 
 impl VerifiedCookie {
@@ -230,8 +235,8 @@ impl HmacProvider for CookieHmac {
     }
 }
 
-/// Octets of the longest datagram that is accepted during a handshake. A client's longest message, its certificate, comes
-/// in fragments of about the path MTU.
+/// Octets of the longest datagram that is accepted during a handshake. A client's longest message,
+/// its certificate, comes in fragments of about the path MTU.
 const MAX_HANDSHAKE_DATAGRAM: usize = 4_096;
 /// Initial size of the caller's scratch memory: enough for one record.
 const RECORD_SIZE: usize = 17_000;

@@ -1,4 +1,5 @@
-//! The DTLS ClientHello, parsed in place, and rebuilt as it was before it had a cookie. RFC 6347 §4.2, RFC 9147 §5.
+//! The DTLS ClientHello, parsed in place, and rebuilt as it was before it had a cookie. RFC 6347
+//! §4.2, RFC 9147 §5.
 
 use std::ops::Range;
 
@@ -6,7 +7,8 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub(crate) struct ClientHello<'a> {
     datagram: &'a [u8],
-    /// Number of the message in the handshake: 0 for the first hello, 1 for the hello with a cookie.
+    /// Number of the message in the handshake: 0 for the first hello, 1 for the hello with a
+    /// cookie.
     pub(crate) message_sequence: u16,
     pub(crate) random: [u8; 32],
     /// The version field, which is DTLS 1.2 also for DTLS 1.3.
@@ -37,8 +39,8 @@ struct CookieExtension {
 }
 
 impl<'a> ClientHello<'a> {
-    /// Parses a datagram; `None` unless it is one record with one whole ClientHello. RFC 9147 §5.1: a server without state
-    /// cannot reassemble a fragmented hello, and may discard it.
+    /// Parses a datagram; `None` unless it is one record with one whole ClientHello. RFC 9147 §5.1:
+    /// a server without state cannot reassemble a fragmented hello, and may discard it.
     pub(crate) fn parse(datagram: &'a [u8]) -> Option<ClientHello<'a>> {
         let mut reader = Reader {
             octets: datagram,
@@ -170,7 +172,8 @@ impl<'a> ClientHello<'a> {
             .map(|extension| extension.len() - EXTENSION_HEADER_SIZE)
     }
 
-    /// The datagram as a DTLS 1.2 client sent it before it had a cookie: message 0 in record 0, without a cookie.
+    /// The datagram as a DTLS 1.2 client sent it before it had a cookie: message 0 in record 0,
+    /// without a cookie.
     pub(crate) fn first_hello_12(&self) -> Vec<u8> {
         let mut first = self.datagram.to_vec();
         first.drain(self.cookie_field.clone());
@@ -178,8 +181,9 @@ impl<'a> ClientHello<'a> {
         as_first_message(first)
     }
 
-    /// The datagram as a DTLS 1.3 client sent it before it had a cookie, with `padding` octets of padding. RFC 8446 §4.1.2:
-    /// unless the server asked for another key share, the two hellos may differ in cookie and padding only.
+    /// The datagram as a DTLS 1.3 client sent it before it had a cookie, with `padding` octets of
+    /// padding. RFC 8446 §4.1.2: unless the server asked for another key share, the two hellos may
+    /// differ in cookie and padding only.
     pub(crate) fn first_hello_13(&self, padding: Option<usize>) -> Vec<u8> {
         let padding = padding.map_or(Vec::new(), |length| {
             let mut extension = vec![0; EXTENSION_HEADER_SIZE + length];

@@ -1,4 +1,5 @@
-//! The server's half of the cookie exchange, which stores nothing. [`crate::net::dtls`] explains it.
+//! The server's half of the cookie exchange, which stores nothing. [`crate::net::dtls`] explains
+//! it.
 
 use crate::net::dtls::client_hello::{ClientHello, HEADERS_SIZE, fatal_alert, first_record};
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,7 +11,8 @@ use subtle::ConstantTimeEq;
 
 /// What to do about a ClientHello.
 pub enum CookieCheck<'a> {
-    /// Send this datagram back: a request for a cookie, or an alert. It is not longer than the hello.
+    /// Send this datagram back: a request for a cookie, or an alert. It is not longer than the
+    /// hello.
     Reply(Vec<u8>),
     /// The cookie is valid: the client receives datagrams at its address.
     Verified(VerifiedHello<'a>),
@@ -61,8 +63,8 @@ impl<'a> VerifiedHello<'a> {
         }
     }
 
-    /// The datagram with the cookie. Its record number is never 0, because two records of an epoch must not have the same
-    /// number, and [`VerifiedHello::first_hello`] has 0.
+    /// The datagram with the cookie. Its record number is never 0, because two records of an epoch
+    /// must not have the same number, and [`VerifiedHello::first_hello`] has 0.
     pub(crate) fn second_hello(&self) -> Vec<u8> {
         self.hello.with_record_number_above_0()
     }
@@ -139,8 +141,9 @@ impl CookieExchange {
         }
     }
 
-    /// DTLS 1.3 if the client supports it and sent a usable key share; otherwise DTLS 1.2. A client without such a share
-    /// would have to send another one with its second hello, so the first could not be rebuilt from the second.
+    /// DTLS 1.3 if the client supports it and sent a usable key share; otherwise DTLS 1.2. A client
+    /// without such a share would have to send another one with its second hello, so the first
+    /// could not be rebuilt from the second.
     fn choose_version(&self, hello: &ClientHello<'_>) -> Version {
         let mut shares = hello.key_shares.iter();
         let usable_share = shares.any(|group| self.key_share_groups.contains(group));
@@ -156,8 +159,9 @@ impl CookieExchange {
         suites.find(|suite| self.cipher_suites_13.contains(suite))
     }
 
-    /// The alert for a hello that no handshake can follow from: of a version before DTLS 1.2, without a common cipher
-    /// suite, or without the extended master secret, on which the library insists.
+    /// The alert for a hello that no handshake can follow from: of a version before DTLS 1.2,
+    /// without a common cipher suite, or without the extended master secret, on which the library
+    /// insists.
     fn objection(&self, hello: &ClientHello<'_>, version: Version) -> Option<u8> {
         if hello.version != DTLS_12 {
             return Some(ALERT_PROTOCOL_VERSION);
@@ -190,7 +194,8 @@ impl CookieExchange {
         }
         match version {
             Version::Dtls12 => mac.update(&hello.random),
-            // DTLS 1.3 mixes the whole first hello into its keys, so the rebuilt one must be the one that was sent.
+            // DTLS 1.3 mixes the whole first hello into its keys, so the rebuilt one must be the
+            // one that was sent.
             Version::Dtls13 => {
                 let first = hello.first_hello_13(padding.length());
                 mac.update(first.get(HEADERS_SIZE..)?);
@@ -221,7 +226,8 @@ impl CookieExchange {
                     // No session id.
                     &[0],
                     &suite,
-                    // No compression; 44 octets of extensions: supported_versions with DTLS 1.3, and the cookie.
+                    // No compression; 44 octets of extensions: supported_versions with DTLS 1.3,
+                    // and the cookie.
                     &[0, 0, 44, 0, 43, 0, 2, 0xfe, 0xfc, 0, 44, 0, 34, 0, 32],
                     cookie,
                 ];
@@ -240,7 +246,8 @@ impl Version {
     }
 }
 
-/// The first two octets of a cookie: the length of the first hello's padding, which the second hello may lack.
+/// The first two octets of a cookie: the length of the first hello's padding, which the second
+/// hello may lack.
 struct PaddingHint([u8; 2]);
 
 impl PaddingHint {
@@ -254,8 +261,8 @@ impl PaddingHint {
         cookie.first_chunk().map(|first| PaddingHint(*first))
     }
 
-    /// `None` for a hello without padding. The cookie may be forged, and its MAC is computed over a hello with that much
-    /// padding, so the length is limited.
+    /// `None` for a hello without padding. The cookie may be forged, and its MAC is computed over a
+    /// hello with that much padding, so the length is limited.
     fn length(&self) -> Option<usize> {
         let padding = u16::from_be_bytes(self.0);
         (padding <= MAX_PADDING).then_some(usize::from(padding))
@@ -271,8 +278,8 @@ impl PaddingHint {
     }
 }
 
-/// Octets of padding that a hint can express. With more, the handshake of DTLS 1.3 fails, because the first hello is rebuilt
-/// without padding.
+/// Octets of padding that a hint can express. With more, the handshake of DTLS 1.3 fails, because
+/// the first hello is rebuilt without padding.
 const MAX_PADDING: u16 = 4_096;
 const NO_PADDING: u16 = u16::MAX;
 /// A cookie is valid for this time at least, and for twice this time at most.
@@ -284,7 +291,8 @@ const ALERT_PROTOCOL_VERSION: u8 = 70;
 /// Handshake message types.
 const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
-/// The random that makes a ServerHello a HelloRetryRequest: SHA-256 of "HelloRetryRequest" (RFC 8446 §4.1.3).
+/// The random that makes a ServerHello a HelloRetryRequest: SHA-256 of "HelloRetryRequest" (RFC
+/// 8446 §4.1.3).
 const HELLO_RETRY_RANDOM: [u8; 32] = [
     0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A DTLS server without connections: it answers hellos, and creates an [`Association`] for each client that proved its
-/// address. Shared by all shards.
+/// A DTLS server without connections: it answers hellos, and creates an [`Association`] for each
+/// client that proved its address. Shared by all shards.
 pub struct DtlsServer {
     tls: Arc<TlsServer>,
     config: Arc<dimpl::Config>,
@@ -59,7 +59,8 @@ impl DtlsServer {
         self.cookies.check(datagram, client, server, now)
     }
 
-    /// Creates the association of a client that proved its address. Then call [`Association::poll`] until it waits.
+    /// Creates the association of a client that proved its address. Then call [`Association::poll`]
+    /// until it waits.
     ///
     /// # Errors
     /// If the handshake fails at once.
@@ -81,5 +82,6 @@ impl fmt::Debug for DtlsServer {
     }
 }
 
-/// Octets of a handshake's datagrams: they fit the MTU of all common paths. The library does not probe the path.
+/// Octets of a handshake's datagrams: they fit the MTU of all common paths. The library does not
+/// probe the path.
 const HANDSHAKE_MTU: usize = 1_200;

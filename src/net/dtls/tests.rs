@@ -151,9 +151,9 @@ fn both_versions_connect_after_one_cookie_and_carry_data_both_ways() {
     }
 }
 
-/// RFC 6347 §4.1.2.7: invalid records are discarded. Otherwise anyone who can forge an address could end an association. (The
-/// library accepts a record whose version field was changed. The data then come from the changed copy, and the original is
-/// the replay.)
+/// RFC 6347 §4.1.2.7: invalid records are discarded. Otherwise anyone who can forge an address
+/// could end an association. (The library accepts a record whose version field was changed. The
+/// data then come from the changed copy, and the original is the replay.)
 #[test]
 fn forged_records_neither_end_an_association_nor_add_data() {
     for version in VERSIONS {

@@ -2,7 +2,8 @@
 
 use std::io;
 
-/// Numbers of the cores that this process may run on; never empty. Containers and `taskset` restrict them.
+/// Numbers of the cores that this process may run on; never empty. Containers and `taskset`
+/// restrict them.
 #[cfg(target_os = "linux")]
 pub fn allowed_cores() -> Vec<usize> {
     // SAFETY: a CPU set is a bit field, for which zero is a value.

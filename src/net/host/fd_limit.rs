@@ -1,8 +1,8 @@
-//! The limit of open file descriptors (`RLIMIT_NOFILE`). Every relayed address, connection, and client of a load test needs
-//! a descriptor.
+//! The limit of open file descriptors (`RLIMIT_NOFILE`). Every relayed address, connection, and
+//! client of a load test needs a descriptor.
 
-/// Raises the soft limit to the hard limit, after an attempt to raise the hard limit to `wanted`, which takes
-/// CAP_SYS_RESOURCE. Returns the resulting limit; `u64::MAX` if the system has none.
+/// Raises the soft limit to the hard limit, after an attempt to raise the hard limit to `wanted`,
+/// which takes CAP_SYS_RESOURCE. Returns the resulting limit; `u64::MAX` if the system has none.
 #[cfg(unix)]
 pub fn raise(wanted: u64) -> u64 {
     let Some(limit) = limit() else {
@@ -28,9 +28,9 @@ pub fn raise(_wanted: u64) -> u64 {
     u64::MAX
 }
 
-/// Returns true if seven eighths of the descriptors are in use. Takes a descriptor that was opened last: the kernel assigns
-/// the lowest free number, so a high number means that all lower ones are in use. Counting them would take a scan of
-/// `/proc/self/fd`.
+/// Returns true if seven eighths of the descriptors are in use. Takes a descriptor that was opened
+/// last: the kernel assigns the lowest free number, so a high number means that all lower ones are
+/// in use. Counting them would take a scan of `/proc/self/fd`.
 #[cfg(unix)]
 pub fn is_nearly_exhausted(newest: &impl std::os::fd::AsRawFd) -> bool {
     let Some(limit) = limit() else { return false };

@@ -38,8 +38,9 @@ pub fn addresses() -> io::Result<Vec<InterfaceAddress>> {
     Ok(addresses)
 }
 
-/// Returns the address that packets to the Internet are sent from according to the routing table; `None` without a default
-/// route. Sends nothing: connecting a UDP socket makes the kernel choose a route and its source address.
+/// Returns the address that packets to the Internet are sent from according to the routing table;
+/// `None` without a default route. Sends nothing: connecting a UDP socket makes the kernel choose a
+/// route and its source address.
 pub fn default_source_address(v6: bool) -> Option<IpAddr> {
     let (wildcard, remote): (SocketAddr, SocketAddr) = if v6 {
         ((Ipv6Addr::UNSPECIFIED, 0).into(), (REMOTE_IPV6, 9).into())
@@ -52,7 +53,8 @@ pub fn default_source_address(v6: bool) -> Option<IpAddr> {
     (!source.is_unspecified() && !source.is_loopback()).then_some(source)
 }
 
-/// Decodes a node of the list; `None` if its interface is down, or its address is not an IP address.
+/// Decodes a node of the list; `None` if its interface is down, or its address is not an IP
+/// address.
 ///
 /// # Safety
 /// The node's name and address must be valid, as in a list that `getifaddrs` returned.
@@ -88,7 +90,8 @@ unsafe fn decode(node: &libc::ifaddrs) -> Option<InterfaceAddress> {
     })
 }
 
-/// Documentation addresses (RFC 5737, RFC 3849). No route is more specific than the default route for them.
+/// Documentation addresses (RFC 5737, RFC 3849). No route is more specific than the default route
+/// for them.
 const REMOTE_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const REMOTE_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 

@@ -113,7 +113,8 @@ impl Process {
         parse_max_fds(&self.read("limits")?).ok_or_else(|| invalid("limits"))
     }
 
-    /// The cores to which a thread is pinned alone. A thread that may run on several cores adds none.
+    /// The cores to which a thread is pinned alone. A thread that may run on several cores adds
+    /// none.
     ///
     /// # Errors
     /// The process does not exist or may not be read.
@@ -152,7 +153,8 @@ pub fn boot_time() -> io::Result<Duration> {
     )))
 }
 
-/// `/proc/PID/stat` from its 14th field on: the second field, the name, may contain spaces and parentheses.
+/// `/proc/PID/stat` from its 14th field on: the second field, the name, may contain spaces and
+/// parentheses.
 fn parse_times(stat: &str) -> Option<Times> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();

@@ -83,8 +83,8 @@ impl Certificate {
         self.not_after
     }
 
-    /// Returns true if the certificate is valid for this server name. A wildcard stands for exactly one label (RFC 6125
-    /// §6.4.3).
+    /// Returns true if the certificate is valid for this server name. A wildcard stands for exactly
+    /// one label (RFC 6125 §6.4.3).
     pub fn matches_name(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         let parent = name.split_once('.').map(|(_, parent)| parent);
@@ -99,8 +99,9 @@ impl Certificate {
         &self.certified_key
     }
 
-    /// The form that DTLS uses; `None` unless the key is ECDSA over P-256 or P-384, which are all that the DTLS library
-    /// supports. The library sends the server's own certificate without the chain.
+    /// The form that DTLS uses; `None` unless the key is ECDSA over P-256 or P-384, which are all
+    /// that the DTLS library supports. The library sends the server's own certificate without the
+    /// chain.
     pub fn dtls(&self) -> Option<&dimpl::DtlsCertificate> {
         self.dtls.as_ref()
     }
@@ -120,7 +121,8 @@ fn dtls_certificate(
     key: &PrivateKeyDer<'_>,
 ) -> Option<dimpl::DtlsCertificate> {
     let keys = dimpl::crypto::aws_lc_rs::default_provider().key_provider;
-    // Only to find out whether the library can use the key: it loads the key again for each association.
+    // Only to find out whether the library can use the key: it loads the key again for each
+    // association.
     keys.load_private_key(key.secret_der()).ok()?;
     Some(dimpl::DtlsCertificate {
         certificate: leaf.to_vec(),
@@ -128,7 +130,8 @@ fn dtls_certificate(
     })
 }
 
-/// The names of a certificate. The common name counts only without subject alternative names (RFC 6125 §6.4.4).
+/// The names of a certificate. The common name counts only without subject alternative names (RFC
+/// 6125 §6.4.4).
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let names: Vec<&str> = match &alternative {

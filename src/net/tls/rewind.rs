@@ -1,5 +1,5 @@
-//! A stream of which some octets were read before: by the code that told TLS from STUN by its first octets, or ahead of a
-//! reader that asks for few octets at a time.
+//! A stream of which some octets were read before: by the code that told TLS from STUN by its first
+//! octets, or ahead of a reader that asks for few octets at a time.
 
 use std::cell::Cell;
 use std::io;
@@ -33,8 +33,9 @@ impl<S> Rewind<S> {
         }
     }
 
-    /// Makes reading fail after `octets` octets, the prefix included. Bounds what an unauthenticated client can make the
-    /// server buffer: rustls collects a handshake message until it is complete.
+    /// Makes reading fail after `octets` octets, the prefix included. Bounds what an
+    /// unauthenticated client can make the server buffer: rustls collects a handshake message until
+    /// it is complete.
     #[must_use]
     pub fn with_limit(self, octets: usize) -> Self {
         Rewind {
@@ -48,8 +49,8 @@ impl<S> Rewind<S> {
         self.limit = None;
     }
 
-    /// Reads up to 64 KiB at once from the stream, however few octets the reader asks for. rustls asks for 4 KiB, which
-    /// would take a system call for every three packets.
+    /// Reads up to 64 KiB at once from the stream, however few octets the reader asks for. rustls
+    /// asks for 4 KiB, which would take a system call for every three packets.
     #[must_use]
     pub fn with_read_ahead(self) -> Self {
         Rewind {
@@ -58,8 +59,9 @@ impl<S> Rewind<S> {
         }
     }
 
-    /// Reads into the thread's scratch memory and returns as much as fits into `buffer`. If octets are left, the connection
-    /// keeps the scratch memory until they have been returned, and the thread allocates another.
+    /// Reads into the thread's scratch memory and returns as much as fits into `buffer`. If octets
+    /// are left, the connection keeps the scratch memory until they have been returned, and the
+    /// thread allocates another.
     fn read_ahead(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
@@ -153,7 +155,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
 }
 
 thread_local! {
-    /// Memory to read ahead into. Shared by a thread's connections, so that an idle connection holds none.
+    /// Memory to read ahead into. Shared by a thread's connections, so that an idle connection
+    /// holds none.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 

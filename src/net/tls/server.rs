@@ -1,9 +1,10 @@
 //! The TLS server: what a handshake needs, replaceable while connections are open.
 //!
-//! Kernel TLS (`TCP_ULP`) is not used. It would save the copies that rustls makes, 7 to 13 % of the time of a shard that
-//! relays bulk data; the cipher, 11 to 13 %, would cost the same. In return it needs a kernel that has it (many lack it:
-//! `setsockopt` fails with ENOENT), the transfer of keys, and a second way to read all records other than application data.
-//! No measurement showed it to be faster.
+//! Kernel TLS (`TCP_ULP`) is not used. It would save the copies that rustls makes, 7 to 13 % of the
+//! time of a shard that relays bulk data; the cipher, 11 to 13 %, would cost the same. In return it
+//! needs a kernel that has it (many lack it: `setsockopt` fails with ENOENT), the transfer of keys,
+//! and a second way to read all records other than application data. No measurement showed it to be
+//! faster.
 
 use crate::net::tls::certificate::Certificate;
 use crate::net::tls::error::TlsError;
@@ -29,8 +30,8 @@ pub type TlsHandshake = tokio_rustls::Accept<Rewind<TcpStream>>;
 /// An established connection.
 pub type TlsStream = tokio_rustls::server::TlsStream<Rewind<TcpStream>>;
 
-/// Certificates and configuration for new handshakes, shared by all shards. A replacement does not affect handshakes and
-/// connections that have begun.
+/// Certificates and configuration for new handshakes, shared by all shards. A replacement does not
+/// affect handshakes and connections that have begun.
 #[derive(Debug)]
 pub struct TlsServer {
     options: TlsOptions,
@@ -43,8 +44,8 @@ pub struct TlsServer {
 /// The operator's decisions other than certificates.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
-    /// Client certificates must have been issued by one of these authorities, directly or not. If empty, clients need no
-    /// certificate.
+    /// Client certificates must have been issued by one of these authorities, directly or not. If
+    /// empty, clients need no certificate.
     pub client_authorities: Vec<CertificateDer<'static>>,
     /// Clients may negotiate HTTP, which the web service answers on the same port.
     pub http: bool,
@@ -123,8 +124,8 @@ impl TlsServer {
         TlsAcceptor::from(self.active.load().config.clone()).accept(stream)
     }
 
-    /// The certificate for a DTLS client that asks for this server name: the first that matches the name, or else the first
-    /// that DTLS supports.
+    /// The certificate for a DTLS client that asks for this server name: the first that matches the
+    /// name, or else the first that DTLS supports.
     pub fn dtls_certificate(&self, name: Option<&str>) -> Option<dimpl::DtlsCertificate> {
         let active = self.active.load();
         let usable = || {
@@ -169,8 +170,8 @@ pub fn parse_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Tls
     Ok(authorities)
 }
 
-/// Returns true if an ACME server opened the connection to validate a name. The connection must be closed without further
-/// data (RFC 8737 §4).
+/// Returns true if an ACME server opened the connection to validate a name. The connection must be
+/// closed without further data (RFC 8737 §4).
 pub fn is_acme_validation(connection: &TlsStream) -> bool {
     connection.get_ref().1.alpn_protocol() == Some(ALPN_ACME)
 }
@@ -193,8 +194,8 @@ fn config(
         certificates: certificates.to_vec(),
         challenges: challenges.clone(),
     }));
-    // RFC 7443 §3. rustls refuses a client that offers only other protocols (RFC 7301 §3.2), but accepts a client that
-    // offers none, as most TURN clients do.
+    // RFC 7443 §3. rustls refuses a client that offers only other protocols (RFC 7301 §3.2), but
+    // accepts a client that offers none, as most TURN clients do.
     config.alpn_protocols = vec![b"stun.turn".to_vec(), b"stun.nat-discovery".to_vec()];
     if options.http {
         config.alpn_protocols.push(b"http/1.1".to_vec());
@@ -202,7 +203,8 @@ fn config(
     if options.acme {
         config.alpn_protocols.push(ALPN_ACME.to_vec());
     }
-    // Stateless resumption: the session ticket contains the session, so the server stores none, and every shard can resume.
+    // Stateless resumption: the session ticket contains the session, so the server stores none, and
+    // every shard can resume.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Config)?;
     config.send_tls13_tickets = 1;
@@ -250,8 +252,9 @@ impl ResolvesServerCert for CertificateResolver {
             name.is_some_and(|name| certificate.matches_name(name))
         };
         let all = || self.certificates.iter();
-        // A certificate for another name is better than none: a client that does not verify names works, and any other
-        // reports which name is wrong. The same holds for a key that the client does not support.
+        // A certificate for another name is better than none: a client that does not verify names
+        // works, and any other reports which name is wrong. The same holds for a key that the
+        // client does not support.
         all()
             .filter(is_usable)
             .find(matches_name)

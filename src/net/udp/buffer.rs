@@ -6,13 +6,16 @@ use crate::net::udp::sys::stable_array::StableArray;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-/// Free octets in front of every slot: the size of a Data indication's header with an IPv6 peer address.
+/// Free octets in front of every slot: the size of a Data indication's header with an IPv6 peer
+/// address.
 pub const HEADROOM: usize = 48;
 
-/// The datagrams that any number of sockets received since the last [`Batch::clear`], and their octets.
+/// The datagrams that any number of sockets received since the last [`Batch::clear`], and their
+/// octets.
 ///
-/// A batch has a fixed number of slots. A slot holds one datagram, or all datagrams that the kernel coalesced (GRO). After
-/// its list of datagrams has grown to its largest size a batch allocates nothing.
+/// A batch has a fixed number of slots. A slot holds one datagram, or all datagrams that the kernel
+/// coalesced (GRO). After its list of datagrams has grown to its largest size a batch allocates
+/// nothing.
 pub struct Batch {
     octets: StableArray<u8>,
     slots: usize,
@@ -27,13 +30,15 @@ pub struct Batch {
 pub struct Datagram {
     /// Source address.
     pub source: SocketAddr,
-    /// Destination address; known only if the socket is bound to a wildcard address and receives in batches.
+    /// Destination address; known only if the socket is bound to a wildcard address and receives in
+    /// batches.
     pub local: Option<IpAddr>,
     /// Index of the payload's first octet in [`Batch::octets`].
     pub start: usize,
     /// Octets of payload.
     pub length: usize,
-    /// Free octets in front of `start`: [`HEADROOM`] for the first datagram of a slot, 0 for the others.
+    /// Free octets in front of `start`: [`HEADROOM`] for the first datagram of a slot, 0 for the
+    /// others.
     pub headroom: usize,
     /// DSCP and ECN; 0 unless the socket reports them.
     pub traffic_class: u8,
@@ -55,7 +60,8 @@ pub struct Received {
     pub datagrams: Range<usize>,
     /// The socket is empty: the next receive would return nothing.
     pub drained: bool,
-    /// The error queue may have entries: call [`UdpSocket::read_icmp_errors`](crate::net::UdpSocket::read_icmp_errors).
+    /// The error queue may have entries: call
+    /// [`UdpSocket::read_icmp_errors`](crate::net::UdpSocket::read_icmp_errors).
     pub errors: bool,
     /// Datagrams that the kernel dropped since the last report because the receive buffer was full.
     pub overflowed: u32,
@@ -64,7 +70,8 @@ pub struct Received {
 }
 
 impl Batch {
-    /// Allocates `slots` slots of 64 KiB. The system provides their memory when they are first used.
+    /// Allocates `slots` slots of 64 KiB. The system provides their memory when they are first
+    /// used.
     pub fn new(slots: usize) -> Batch {
         let octets = StableArray::new(vec![0; slots * STRIDE]);
         Batch {
@@ -124,8 +131,8 @@ impl Batch {
         self.used
     }
 
-    /// The first free slot, for callers that read into it by other means than a [`UdpSocket`](crate::net::UdpSocket);
-    /// empty if no slot is free.
+    /// The first free slot, for callers that read into it by other means than a
+    /// [`UdpSocket`](crate::net::UdpSocket); empty if no slot is free.
     pub fn free_slot(&mut self) -> &mut [u8] {
         let start = payload_start(self.used);
         self.octets
@@ -134,8 +141,8 @@ impl Batch {
             .unwrap_or_default()
     }
 
-    /// Adds the datagrams of the first free slot, which holds `length` octets in segments of `segment_size` octets (0: a
-    /// single datagram), and occupies the slot.
+    /// Adds the datagrams of the first free slot, which holds `length` octets in segments of
+    /// `segment_size` octets (0: a single datagram), and occupies the slot.
     pub(crate) fn commit_slot(&mut self, length: usize, segment_size: usize, info: PacketInfo) {
         let slot = payload_start(self.used);
         let length = length.min(SLOT_SIZE);
@@ -164,8 +171,8 @@ impl Batch {
         self.used += 1;
     }
 
-    /// Occupies the first free slot without adding a datagram, and returns the slot's index in [`Batch::octets`]. For
-    /// octets from a stream, and for messages that have to be discarded.
+    /// Occupies the first free slot without adding a datagram, and returns the slot's index in
+    /// [`Batch::octets`]. For octets from a stream, and for messages that have to be discarded.
     pub fn occupy_slot(&mut self) -> usize {
         self.used += 1;
         payload_start(self.used - 1)
@@ -185,9 +192,10 @@ fn payload_start(slot: usize) -> usize {
     slot * STRIDE + HEADROOM
 }
 
-/// Payload octets of a slot: enough for the largest UDP datagram, GRO message, and STUN message on a stream (20 + 65,532
-/// octets).
+/// Payload octets of a slot: enough for the largest UDP datagram, GRO message, and STUN message on
+/// a stream (20 + 65,532 octets).
 const SLOT_SIZE: usize = 65_792;
-/// Distance between slots. It is not a multiple of the page size: ordinary packets occupy only the beginning of a slot, and
-/// if all slots began at the same page offset, their beginnings would compete for the same few sets of the CPU's caches.
+/// Distance between slots. It is not a multiple of the page size: ordinary packets occupy only the
+/// beginning of a slot, and if all slots began at the same page offset, their beginnings would
+/// compete for the same few sets of the CPU's caches.
 const STRIDE: usize = HEADROOM + SLOT_SIZE + 1_040;

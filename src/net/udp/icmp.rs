@@ -20,7 +20,8 @@ pub struct IcmpError {
     pub kind: u8,
     /// ICMP code.
     pub code: u8,
-    /// Next-hop MTU for "fragmentation needed" (type 3, code 4) and "packet too big" (type 2, code 0), otherwise 0.
+    /// Next-hop MTU for "fragmentation needed" (type 3, code 4) and "packet too big" (type 2, code
+    /// 0), otherwise 0.
     pub mtu: u32,
     /// Address of the node that sent the error, if known.
     pub reporter: Option<IpAddr>,
@@ -29,8 +30,8 @@ pub struct IcmpError {
 /// Protocol that reported an [`IcmpError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpOrigin {
-    /// The kernel of this host: the datagram exceeds a path MTU that the kernel knows already. Reported with type and code
-    /// of the ICMP error that taught the kernel the MTU.
+    /// The kernel of this host: the datagram exceeds a path MTU that the kernel knows already.
+    /// Reported with type and code of the ICMP error that taught the kernel the MTU.
     Local,
     /// ICMP for IPv4.
     V4,
@@ -38,8 +39,8 @@ pub enum IcmpOrigin {
     V6,
 }
 
-/// Returns true if the error of a system call concerns an earlier datagram (an ICMP error, an interface that went down)
-/// rather than the socket itself.
+/// Returns true if the error of a system call concerns an earlier datagram (an ICMP error, an
+/// interface that went down) rather than the socket itself.
 pub(crate) fn concerns_a_datagram(error: &io::Error) -> bool {
     // Only Linux maps ICMP "source host isolated" to an error number of its own.
     #[cfg(target_os = "linux")]
@@ -66,16 +67,18 @@ pub(crate) fn concerns_a_datagram(error: &io::Error) -> bool {
 
 /// The error queue of a socket (`IP_RECVERR`).
 ///
-/// The kernel signals an ICMP error twice: it adds an entry to the queue, and it makes the next system call on the socket
-/// fail with the matching error number, even a send to another destination. A caller that retries that call must therefore
-/// remember that the queue has an entry.
+/// The kernel signals an ICMP error twice: it adds an entry to the queue, and it makes the next
+/// system call on the socket fail with the matching error number, even a send to another
+/// destination. A caller that retries that call must therefore remember that the queue has an
+/// entry.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 pub(crate) struct ErrorQueue {
     enabled: bool,
     /// A system call reported an error whose entry has not been read.
     pending: bool,
-    /// Destination of the last datagram that was too large and not to be fragmented. Boxed because few sockets need it.
+    /// Destination of the last datagram that was too large and not to be fragmented. Boxed because
+    /// few sockets need it.
     oversized: Option<Box<SocketAddr>>,
 }
 
@@ -84,7 +87,8 @@ impl ErrorQueue {
     pub(crate) fn prepare(fd: libc::c_int, is_ipv6: bool, enabled: bool) -> ErrorQueue {
         if enabled {
             let _ = set_ip(fd, is_ipv6, libc::IP_RECVERR, libc::IPV6_RECVERR, 1);
-            // Without this option `epoll` reports an entry as EPOLLERR only, which wakes no waiter for readability.
+            // Without this option `epoll` reports an entry as EPOLLERR only, which wakes no waiter
+            // for readability.
             let _ = set(fd, libc::SOL_SOCKET, SO_SELECT_ERR_QUEUE, 1);
         }
         ErrorQueue {
@@ -107,20 +111,23 @@ impl ErrorQueue {
         self.pending = self.enabled;
     }
 
-    /// Remembers that the kernel refused a datagram to `destination` as too large, which adds an entry.
+    /// Remembers that the kernel refused a datagram to `destination` as too large, which adds an
+    /// entry.
     pub(crate) fn record_oversized(&mut self, destination: SocketAddr) {
         self.oversized = Some(Box::new(destination));
         self.mark_pending();
     }
 
-    /// Moves up to [`MAX_ENTRIES`] entries to the end of `into`. The queue stays pending if it may have more.
+    /// Moves up to [`MAX_ENTRIES`] entries to the end of `into`. The queue stays pending if it may
+    /// have more.
     pub(crate) fn read(&mut self, fd: libc::c_int, into: &mut Vec<IcmpError>) {
         self.pending = false;
         for _ in 0..MAX_ENTRIES {
             match next_error(fd) {
                 Ok(Some(error)) => {
                     let error = self.with_port(error);
-                    // A datagram that is refused may be tried twice, and each attempt adds an entry.
+                    // A datagram that is refused may be tried twice, and each attempt adds an
+                    // entry.
                     if error.origin != IcmpOrigin::Local || into.last() != Some(&error) {
                         into.push(error);
                     }
@@ -149,13 +156,15 @@ impl ErrorQueue {
 fn next_error(fd: libc::c_int) -> io::Result<Option<IcmpError>> {
     let mut destination = RawSocketAddr::empty();
     let mut control = ControlBuffer::<512>::empty();
-    // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
+    // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a
+    // value.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_name = (&raw mut destination).cast();
     header.msg_namelen = RawSocketAddr::SIZE;
     header.msg_control = control.as_mut_ptr().cast();
     header.msg_controllen = size_of::<ControlBuffer<512>>() as _;
-    // The payload of an entry is the datagram that was sent, which is not needed: there is no buffer for it.
+    // The payload of an entry is the datagram that was sent, which is not needed: there is no
+    // buffer for it.
     // SAFETY: address and control buffer have the lengths given in the header and outlive the call.
     let count = unsafe { libc::recvmsg(fd, &mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
     if count < 0 {
@@ -208,8 +217,8 @@ fn decode_entry(
     })
 }
 
-/// Decodes the address of the node that sent an error. The kernel may cut it off before the padding of a full socket
-/// address, so it is decoded field by field.
+/// Decodes the address of the node that sent an error. The kernel may cut it off before the padding
+/// of a full socket address, so it is decoded field by field.
 #[cfg(target_os = "linux")]
 fn decode_reporter(data: &[u8]) -> Option<IpAddr> {
     let family = data

@@ -1,7 +1,7 @@
 //! UDP sockets that receive and send in batches.
 //!
-//! The kernel's cost per system call and per trip through the network stack dominates the cost of relaying a packet, so
-//! both directions carry as many datagrams per call as the kernel allows:
+//! The kernel's cost per system call and per trip through the network stack dominates the cost of
+//! relaying a packet, so both directions carry as many datagrams per call as the kernel allows:
 //!
 //! ```text
 //!            one recvmmsg                                one sendmmsg
@@ -13,24 +13,29 @@
 //!        Batch, Datagram                            Transmit, SendCounts
 //! ```
 //!
-//! * `recvmmsg` fills one slot of a [`Batch`] per message. With GRO (`UDP_GRO`) a message holds several datagrams of one
-//!   flow: equal in size except the last, which may be shorter. The kernel passes the size in a control message, and the
-//!   batch cuts the slot into [`Datagram`]s. Only the first of them has headroom in front of its payload, because the
-//!   others follow each other without a gap.
-//! * `sendmmsg` sends one message per run of consecutive [`Transmit`]s that agree in destination, source, and IP fields.
-//!   With GSO (`UDP_SEGMENT`) the kernel, or the network card, cuts the message into datagrams of one size; only the last
-//!   may be shorter, therefore a shorter datagram closes its message. A message is limited to 64 datagrams, which every
-//!   kernel with GSO accepts, and to 65,507 octets, the largest UDP payload over IPv4.
-//! * GSO fails for a segment larger than the path MTU (`EINVAL`, `EMSGSIZE`) and for an interface that cannot compute the
-//!   checksum (`EIO`). The socket then sends the message again datagram by datagram, and stops using GSO for segments of
-//!   that size, or for all. A failed offload loses no datagram.
+//! * `recvmmsg` fills one slot of a [`Batch`] per message. With GRO (`UDP_GRO`) a message holds
+//!   several datagrams of one flow: equal in size except the last, which may be shorter. The kernel
+//!   passes the size in a control message, and the batch cuts the slot into [`Datagram`]s. Only the
+//!   first of them has headroom in front of its payload, because the others follow each other
+//!   without a gap.
+//! * `sendmmsg` sends one message per run of consecutive [`Transmit`]s that agree in destination,
+//!   source, and IP fields. With GSO (`UDP_SEGMENT`) the kernel, or the network card, cuts the
+//!   message into datagrams of one size; only the last may be shorter, therefore a shorter datagram
+//!   closes its message. A message is limited to 64 datagrams, which every kernel with GSO accepts,
+//!   and to 65,507 octets, the largest UDP payload over IPv4.
+//! * GSO fails for a segment larger than the path MTU (`EINVAL`, `EMSGSIZE`) and for an interface
+//!   that cannot compute the checksum (`EIO`). The socket then sends the message again datagram by
+//!   datagram, and stops using GSO for segments of that size, or for all. A failed offload loses no
+//!   datagram.
 //!
-//! The gain grows with the length of the runs. A sender with many destinations gets it only if datagrams to one
-//! destination are neighbors, which is the task of the caller's send queue. What GRO costs: a socket with many
-//! interleaved flows pays for looking for neighbors that it does not find; `benches/datapath` measures both cases.
+//! The gain grows with the length of the runs. A sender with many destinations gets it only if
+//! datagrams to one destination are neighbors, which is the task of the caller's send queue. What
+//! GRO costs: a socket with many interleaved flows pays for looking for neighbors that it does not
+//! find; `benches/datapath` measures both cases.
 //!
-//! [`IoMode::Portable`] does the same with one datagram per call, without GRO, GSO, packet info, IP fields, and ICMP
-//! errors. It is the only mode on other systems than Linux, and exists on Linux to be tested and compared.
+//! [`IoMode::Portable`] does the same with one datagram per call, without GRO, GSO, packet info, IP
+//! fields, and ICMP errors. It is the only mode on other systems than Linux, and exists on Linux to
+//! be tested and compared.
 //!
 //! | file | content |
 //! |---|---|

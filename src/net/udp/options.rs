@@ -5,20 +5,21 @@
 pub struct UdpOptions {
     /// System calls to receive and send with.
     pub io_mode: IoMode,
-    /// Sets `SO_REUSEPORT`: the sockets of all shards share address and port, and the kernel picks one of them for each
-    /// packet by a hash of its addresses and ports.
+    /// Sets `SO_REUSEPORT`: the sockets of all shards share address and port, and the kernel picks
+    /// one of them for each packet by a hash of its addresses and ports.
     pub reuse_port: bool,
     /// Reports DSCP and ECN of received datagrams.
     pub receive_traffic_class: bool,
     /// Reports TTL or hop limit of received datagrams.
     pub receive_hop_limit: bool,
-    /// Collects ICMP errors for [`UdpSocket::read_icmp_errors`](crate::net::UdpSocket::read_icmp_errors).
+    /// Collects ICMP errors for
+    /// [`UdpSocket::read_icmp_errors`](crate::net::UdpSocket::read_icmp_errors).
     pub receive_icmp_errors: bool,
-    /// IPv4: sends with DF clear unless a datagram sets it, and adopts no path MTU from ICMP errors, which can be forged.
-    /// If false, the system's default applies.
+    /// IPv4: sends with DF clear unless a datagram sets it, and adopts no path MTU from ICMP
+    /// errors, which can be forged. If false, the system's default applies.
     pub allow_fragmentation: bool,
-    /// Sets TTL, DSCP and ECN on the socket when they change, instead of on each datagram. Cheaper if successive
-    /// datagrams mostly agree. (RFC 3542 §6 calls options of a socket "sticky".)
+    /// Sets TTL, DSCP and ECN on the socket when they change, instead of on each datagram. Cheaper
+    /// if successive datagrams mostly agree. (RFC 3542 §6 calls options of a socket "sticky".)
     pub sticky_ip_fields: bool,
     /// Uses GRO and GSO if the system supports them.
     pub offload: bool,
@@ -48,9 +49,11 @@ impl Default for UdpOptions {
 /// System calls that a socket receives and sends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoMode {
-    /// `recvmmsg` and `sendmmsg` with GRO and GSO on Linux; the same as `Portable` on other systems.
+    /// `recvmmsg` and `sendmmsg` with GRO and GSO on Linux; the same as `Portable` on other
+    /// systems.
     #[default]
     Batched,
-    /// `recvfrom` and `sendto`: one datagram per call, without packet info, IP fields, and ICMP errors.
+    /// `recvfrom` and `sendto`: one datagram per call, without packet info, IP fields, and ICMP
+    /// errors.
     Portable,
 }

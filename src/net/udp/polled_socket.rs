@@ -1,7 +1,7 @@
 //! A UDP socket that is registered with a tokio runtime.
 //!
-//! It is registered for readability only, so it must not collect ICMP errors: nothing would report its error queue. The
-//! sockets of a [`Poller`](crate::net::udp::poller::Poller) may collect them.
+//! It is registered for readability only, so it must not collect ICMP errors: nothing would report
+//! its error queue. The sockets of a [`Poller`](crate::net::udp::poller::Poller) may collect them.
 
 use crate::net::udp::buffer::{Batch, Received};
 use crate::net::udp::socket::UdpSocket;
@@ -21,7 +21,8 @@ pub struct PolledSocket {
 pub enum Readiness {
     /// The socket is empty. The waker is woken when the next datagram arrives.
     Armed,
-    /// The socket may have more datagrams. No wake-up will follow, so the caller has to receive again by itself.
+    /// The socket may have more datagrams. No wake-up will follow, so the caller has to receive
+    /// again by itself.
     Ready,
 }
 
@@ -31,7 +32,8 @@ impl PolledSocket {
     /// # Errors
     /// If the runtime cannot register another descriptor.
     pub fn new(socket: UdpSocket, waker: Waker) -> io::Result<PolledSocket> {
-        // SAFETY: `UdpSocket` owns its descriptor, always returns the same one, and closes it when dropped.
+        // SAFETY: `UdpSocket` owns its descriptor, always returns the same one, and closes it when
+        // dropped.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         let polled = PolledSocket { socket, waker };
         if polled.arm() == Readiness::Ready {
@@ -43,7 +45,8 @@ impl PolledSocket {
     /// Receives into the free slots of `batch`; `None` if the socket is not readable.
     ///
     /// # Errors
-    /// The errors of [`UdpSocket::receive`]. The socket stays ready then, and no wake-up will follow.
+    /// The errors of [`UdpSocket::receive`]. The socket stays ready then, and no wake-up will
+    /// follow.
     pub fn receive(&mut self, batch: &mut Batch) -> io::Result<Option<(Received, Readiness)>> {
         let mut cx = Context::from_waker(&self.waker);
         let Poll::Ready(guard) = self.socket.poll_read_ready_mut(&mut cx) else {
@@ -64,8 +67,8 @@ impl PolledSocket {
         self.socket.get_mut()
     }
 
-    /// Registers the waker for the next datagram. `clear_ready` alone does not: tokio stores a waker only when a poll
-    /// returns `Pending`.
+    /// Registers the waker for the next datagram. `clear_ready` alone does not: tokio stores a
+    /// waker only when a poll returns `Pending`.
     fn arm(&self) -> Readiness {
         let mut cx = Context::from_waker(&self.waker);
         match self.socket.poll_read_ready(&mut cx) {

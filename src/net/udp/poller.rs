@@ -1,7 +1,8 @@
 //! Many UDP sockets behind one registration with a tokio runtime.
 //!
-//! A tokio registration takes more memory than everything else that an idle relay socket needs. Relay sockets therefore
-//! are registered with an epoll instance (kqueue on other systems) of their own, and only that instance with tokio.
+//! A tokio registration takes more memory than everything else that an idle relay socket needs.
+//! Relay sockets therefore are registered with an epoll instance (kqueue on other systems) of their
+//! own, and only that instance with tokio.
 
 use crate::net::udp::socket::UdpSocket;
 use mio::unix::SourceFd;
@@ -14,8 +15,8 @@ use tokio::io::unix::AsyncFd;
 
 /// A set of sockets. A socket leaves it when it is closed.
 ///
-/// Readiness is edge-triggered: a socket is reported once when something arrives. The caller receives until the socket is
-/// drained, or remembers that it is not.
+/// Readiness is edge-triggered: a socket is reported once when something arrives. The caller
+/// receives until the socket is drained, or remembers that it is not.
 pub struct Poller {
     selector: AsyncFd<Poll>,
     events: Events,
@@ -27,7 +28,8 @@ impl Poller {
     /// # Errors
     /// If there are no free descriptors, or the runtime cannot register another one.
     pub fn new() -> io::Result<Poller> {
-        // SAFETY: a `Poll` owns its descriptor, always returns the same one, and closes it when dropped.
+        // SAFETY: a `Poll` owns its descriptor, always returns the same one, and closes it when
+        // dropped.
         let selector = unsafe {
             AsyncFd::register_with_interest(Poll::new()?, tokio::io::Interest::READABLE)
         }?;
@@ -50,7 +52,8 @@ impl Poller {
         )
     }
 
-    /// Calls `visit` with the id of each socket that has become readable. Wakes the task of `cx` when another one does.
+    /// Calls `visit` with the id of each socket that has become readable. Wakes the task of `cx`
+    /// when another one does.
     pub fn for_each_ready(&mut self, cx: &mut Context<'_>, mut visit: impl FnMut(u32)) {
         while let std::task::Poll::Ready(Ok(mut guard)) = self.selector.poll_read_ready_mut(cx) {
             let Ok(()) = guard
@@ -64,8 +67,8 @@ impl Poller {
                 visit(event.token().0 as u32);
                 count += 1;
             }
-            // A full list may not be the whole list, and tokio reports the selector only on its next edge: it stays
-            // marked as readable until a list comes back with room to spare.
+            // A full list may not be the whole list, and tokio reports the selector only on its
+            // next edge: it stays marked as readable until a list comes back with room to spare.
             if count < MAX_EVENTS {
                 guard.clear_ready();
             }

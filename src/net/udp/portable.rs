@@ -38,8 +38,8 @@ pub(crate) fn receive(socket: &UdpSocket, batch: &mut Batch) -> io::Result<Recei
     })
 }
 
-/// Sends one datagram after the other. `joined` is scratch memory for datagrams of more than one part, because `sendto`
-/// takes one buffer.
+/// Sends one datagram after the other. `joined` is scratch memory for datagrams of more than one
+/// part, because `sendto` takes one buffer.
 pub(crate) fn send<'a>(
     socket: &UdpSocket,
     joined: &mut Vec<u8>,
@@ -72,7 +72,8 @@ pub(crate) fn send<'a>(
     counts
 }
 
-/// Sends a datagram; tries twice, because the first attempt may report the error of an earlier datagram.
+/// Sends a datagram; tries twice, because the first attempt may report the error of an earlier
+/// datagram.
 fn send_one(socket: &UdpSocket, datagram: &[u8], transmit: &Transmit) -> io::Result<usize> {
     match socket.send_to(datagram, transmit.to) {
         Err(error) if concerns_a_datagram(&error) => socket.send_to(datagram, transmit.to),

@@ -16,11 +16,13 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Sets the socket options that receiving needs. Each is optional: a kernel that lacks an option reports less.
+    /// Sets the socket options that receiving needs. Each is optional: a kernel that lacks an
+    /// option reports less.
     pub(crate) fn prepare(fd: RawFd, address: &SocketAddr, options: &UdpOptions) -> Receiver {
         let v6 = address.is_ipv6();
         let _ = set(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
-        // A socket bound to one address receives for that address only; asking would cost a control message per packet.
+        // A socket bound to one address receives for that address only; asking would cost a control
+        // message per packet.
         if address.ip().is_unspecified() {
             let _ = set_ip(fd, v6, libc::IP_PKTINFO, libc::IPV6_RECVPKTINFO, 1);
         }
@@ -36,7 +38,8 @@ impl Receiver {
         Receiver { overflow_count: 0 }
     }
 
-    /// Receives into the free slots with one `recvmmsg`, or more if calls report ICMP errors instead of datagrams.
+    /// Receives into the free slots with one `recvmmsg`, or more if calls report ICMP errors
+    /// instead of datagrams.
     pub(crate) fn receive(
         &mut self,
         fd: RawFd,
@@ -58,7 +61,8 @@ impl Receiver {
         };
         while received.calls < MAX_CALLS {
             received.calls += 1;
-            // SAFETY: `headers` points to `free` linked headers, and no reference into their memory exists during the call.
+            // SAFETY: `headers` points to `free` linked headers, and no reference into their memory
+            // exists during the call.
             let count = unsafe {
                 libc::recvmmsg(
                     fd,
@@ -73,8 +77,9 @@ impl Receiver {
                     self.commit(batch, &mut received);
                 }
                 received.datagrams.end = batch.datagrams().len();
-                // An ICMP error that arrives during the call ends it early too. Datagrams may be left then, but the arrival
-                // of the error is an event of its own, for which the poller reports the socket again.
+                // An ICMP error that arrives during the call ends it early too. Datagrams may be
+                // left then, but the arrival of the error is an event of its own, for which the
+                // poller reports the socket again.
                 received.drained = count < free;
                 return Ok(received);
             }
@@ -82,14 +87,14 @@ impl Receiver {
             match error.kind() {
                 io::ErrorKind::WouldBlock => {
                     received.drained = true;
-                    // A wake-up without a datagram: a send may have consumed the socket's pending error, which leaves
-                    // the entry in the error queue as the only trace.
+                    // A wake-up without a datagram: a send may have consumed the socket's pending
+                    // error, which leaves the entry in the error queue as the only trace.
                     received.errors |= errors.is_enabled();
                     return Ok(received);
                 }
                 io::ErrorKind::Interrupted => {}
-                // The kernel reports an ICMP error for an earlier datagram instead of receiving. The call has cleared
-                // the pending error, so the next call receives.
+                // The kernel reports an ICMP error for an earlier datagram instead of receiving.
+                // The call has cleared the pending error, so the next call receives.
                 _ if concerns_a_datagram(&error) => {
                     errors.mark_pending();
                     received.errors = errors.is_enabled();

@@ -1,8 +1,9 @@
 //! Sending with `sendmmsg` and GSO.
 //!
-//! A send collects its datagrams into messages and flushes the messages when the arrays are full, or when the next datagram
-//! needs other socket options. A message that the kernel refuses is examined alone: [`Sender::recovery`] decides what
-//! happens to it, and the messages behind it are sent by another `sendmmsg`.
+//! A send collects its datagrams into messages and flushes the messages when the arrays are full,
+//! or when the next datagram needs other socket options. A message that the kernel refuses is
+//! examined alone: [`Sender::recovery`] decides what happens to it, and the messages behind it are
+//! sent by another `sendmmsg`.
 
 use crate::net::udp::icmp::{ErrorQueue, concerns_a_datagram};
 use crate::net::udp::options::UdpOptions;
@@ -34,8 +35,8 @@ struct IpFields {
 
 /// What to do about a message that the kernel refused.
 enum Recovery {
-    /// The send buffer is full: drop this message and all later ones. Later ones would meet the same error, and a relay
-    /// prefers loss to delay.
+    /// The send buffer is full: drop this message and all later ones. Later ones would meet the
+    /// same error, and a relay prefers loss to delay.
     DropRemaining,
     /// The error may belong to an earlier datagram: send the message once more.
     Retry,
@@ -90,7 +91,8 @@ impl Sender {
         *current = fields;
     }
 
-    /// Sets DF for IPv4 datagrams, or restores what the options say. IPv4 has no control message for DF.
+    /// Sets DF for IPv4 datagrams, or restores what the options say. IPv4 has no control message
+    /// for DF.
     fn set_ipv4_dont_fragment(&self, fd: RawFd, dont_fragment: bool) {
         let value = match (dont_fragment, self.allow_fragmentation) {
             (true, _) => libc::IP_PMTUDISC_DO,
@@ -109,18 +111,20 @@ impl Sender {
     ) -> Recovery {
         let code = error.raw_os_error().unwrap_or(0);
         let is_segmented = message.datagrams > 1;
-        // EAGAIN: the socket's send buffer is full. ENOBUFS: the queue of the network interface is full, which the kernel
-        // reports only to sockets with IP_RECVERR; on other sockets it drops the packet silently.
+        // EAGAIN: the socket's send buffer is full. ENOBUFS: the queue of the network interface is
+        // full, which the kernel reports only to sockets with IP_RECVERR; on other sockets it drops
+        // the packet silently.
         if code == libc::EAGAIN || code == libc::ENOBUFS {
             return Recovery::DropRemaining;
         }
-        // EIO: the route's interface cannot compute the checksums of segments, so GSO will not work for others either.
+        // EIO: the route's interface cannot compute the checksums of segments, so GSO will not work
+        // for others either.
         if is_segmented && code == libc::EIO {
             self.max_segment = 0;
             return Recovery::SendUnsegmented;
         }
-        // A segment exceeds the MTU of the path to this destination. GSO stays in use for smaller segments, because
-        // other destinations have other paths.
+        // A segment exceeds the MTU of the path to this destination. GSO stays in use for smaller
+        // segments, because other destinations have other paths.
         if is_segmented && (code == libc::EINVAL || code == libc::EMSGSIZE) {
             let smaller = (message.segment_size as u32).saturating_sub(1);
             self.max_segment = self.max_segment.min(smaller.max(ALWAYS_SEGMENTED));
@@ -130,8 +134,8 @@ impl Sender {
             errors.record_oversized(message.first.to);
             return Recovery::Skip;
         }
-        // A pending ICMP error fails the next send, whatever its destination, and is cleared by that. The second attempt
-        // therefore meets only errors of its own.
+        // A pending ICMP error fails the next send, whatever its destination, and is cleared by
+        // that. The second attempt therefore meets only errors of its own.
         if code == libc::EINTR || (concerns_a_datagram(error) && !is_retry) {
             errors.mark_pending();
             return Recovery::Retry;
@@ -174,7 +178,8 @@ impl Default for SendBatch {
     }
 }
 
-// SAFETY: the raw pointers in `parts` and `headers` are written and used within one `send`; between sends both are empty.
+// SAFETY: the raw pointers in `parts` and `headers` are written and used within one `send`; between
+// sends both are empty.
 unsafe impl Send for SendBatch {}
 
 impl SendBatch {
@@ -198,7 +203,8 @@ impl SendBatch {
         counts
     }
 
-    /// Returns true if there is room for `transmit`, and if it needs the same socket options as the others.
+    /// Returns true if there is room for `transmit`, and if it needs the same socket options as the
+    /// others.
     fn accepts(&self, transmit: &Transmit, sender: &Sender) -> bool {
         let same_options = self.messages.last().is_none_or(|last| {
             last.first.dont_fragment == transmit.dont_fragment
@@ -260,9 +266,9 @@ impl SendBatch {
         counts
     }
 
-    /// Sends a single datagram without control messages by `sendto`, which takes a tenth less time than `sendmmsg`.
-    /// Returns `None` if the batch is anything else, or if the kernel refused the datagram: then the general path sends
-    /// it again and finds out why.
+    /// Sends a single datagram without control messages by `sendto`, which takes a tenth less time
+    /// than `sendmmsg`. Returns `None` if the batch is anything else, or if the kernel refused the
+    /// datagram: then the general path sends it again and finds out why.
     fn send_simple(
         &self,
         fd: RawFd,
@@ -280,7 +286,8 @@ impl SendBatch {
             return None;
         }
         let destination = (&raw const message.destination).cast();
-        // SAFETY: the part lies in a buffer that `send` borrows, and the destination outlives the call.
+        // SAFETY: the part lies in a buffer that `send` borrows, and the destination outlives the
+        // call.
         let count = unsafe {
             libc::sendto(
                 fd,
@@ -299,19 +306,22 @@ impl SendBatch {
                 ..SendCounts::default()
             });
         }
-        // If this was the error of an earlier datagram, it is cleared now, and the second attempt will not see it.
+        // If this was the error of an earlier datagram, it is cleared now, and the second attempt
+        // will not see it.
         if concerns_a_datagram(&io::Error::last_os_error()) {
             errors.mark_pending();
         }
         None
     }
 
-    /// Builds the kernel's headers. They point into `messages` and `parts`, which therefore must be complete.
+    /// Builds the kernel's headers. They point into `messages` and `parts`, which therefore must be
+    /// complete.
     fn link_headers(&mut self, sender: &Sender) {
         let parts = self.parts.as_mut_ptr();
         for message in &mut self.messages {
             message.push_control_messages(sender);
-            // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
+            // SAFETY: all fields of a message header are integers and raw pointers, for which zero
+            // is a value.
             let mut header: libc::mmsghdr = unsafe { zeroed() };
             header.msg_hdr.msg_name = (&raw mut message.destination).cast();
             header.msg_hdr.msg_namelen = message.destination_length;
@@ -333,8 +343,8 @@ impl SendBatch {
         let mut is_retry = false;
         while let Some(rest) = self.headers.get_mut(next..).filter(|rest| !rest.is_empty()) {
             counts.calls += 1;
-            // SAFETY: `link_headers` linked the headers to messages and parts that have not moved since, and the parts
-            // lie in the buffers that `send` borrows.
+            // SAFETY: `link_headers` linked the headers to messages and parts that have not moved
+            // since, and the parts lie in the buffers that `send` borrows.
             let count = unsafe {
                 libc::sendmmsg(
                     fd,
@@ -350,7 +360,8 @@ impl SendBatch {
                 }
                 next += count as usize;
                 is_retry = false;
-                // `sendmmsg` discards the error that ended it early. It may have been a pending ICMP error.
+                // `sendmmsg` discards the error that ended it early. It may have been a pending
+                // ICMP error.
                 if next < self.headers.len() {
                     errors.mark_pending();
                 }
@@ -444,7 +455,8 @@ fn push_parts(parts: &mut Vec<libc::iovec>, transmit: &Transmit, buffers: Buffer
     parts.len() - before
 }
 
-/// Sends the datagrams of a GSO message one by one. May allocate, because it runs only after GSO has failed.
+/// Sends the datagrams of a GSO message one by one. May allocate, because it runs only after GSO
+/// has failed.
 fn send_unsegmented(
     fd: RawFd,
     sender: &Sender,
@@ -485,7 +497,8 @@ fn send_datagram(
         ..*message
     };
     single.push_control_messages(sender);
-    // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
+    // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a
+    // value.
     let mut header: libc::msghdr = unsafe { zeroed() };
     header.msg_name = (&raw mut single.destination).cast();
     header.msg_namelen = single.destination_length;
@@ -496,7 +509,8 @@ fn send_datagram(
         calls: 1,
         ..SendCounts::default()
     };
-    // SAFETY: destination, parts and control messages outlive the call, and the parts lie in the buffers that `send` borrows.
+    // SAFETY: destination, parts and control messages outlive the call, and the parts lie in the
+    // buffers that `send` borrows.
     let count = unsafe { libc::sendmsg(fd, &header, libc::MSG_DONTWAIT) };
     if let Ok(octets) = u64::try_from(count) {
         counts.datagrams = 1;
@@ -521,12 +535,12 @@ const MAX_PARTS: usize = 1024;
 const MAX_SEGMENTS: u64 = 64;
 /// Octets of one GSO message: the largest UDP payload over IPv4.
 const MAX_GSO_LENGTH: usize = 65_507;
-/// Segments of up to this many octets fit the MTU of all common paths. GSO stays in use for them whatever one destination's
-/// path is.
+/// Segments of up to this many octets fit the MTU of all common paths. GSO stays in use for them
+/// whatever one destination's path is.
 const ALWAYS_SEGMENTED: u32 = 1_200;
 /// The TTL or hop limit that restores the system's default.
 const SYSTEM_DEFAULT: libc::c_int = -1;
-/// Sends with DF clear, fragments at the interface's MTU only, and adopts no path MTU from ICMP errors (`linux/in.h`; libc
-/// lacks it). Unlike with `IP_PMTUDISC_DONT`, "fragmentation needed" errors for datagrams that did have DF set still reach
-/// the error queue.
+/// Sends with DF clear, fragments at the interface's MTU only, and adopts no path MTU from ICMP
+/// errors (`linux/in.h`; libc lacks it). Unlike with `IP_PMTUDISC_DONT`, "fragmentation needed"
+/// errors for datagrams that did have DF set still reach the error queue.
 const IP_PMTUDISC_OMIT: libc::c_int = 5;

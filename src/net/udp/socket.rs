@@ -37,7 +37,8 @@ struct Batched {
     errors: ErrorQueue,
 }
 
-/// Memory that a send uses. One value serves all sockets of a thread, so that a send allocates nothing.
+/// Memory that a send uses. One value serves all sockets of a thread, so that a send allocates
+/// nothing.
 #[derive(Default)]
 pub struct SendScratch {
     #[cfg(target_os = "linux")]
@@ -46,15 +47,17 @@ pub struct SendScratch {
 }
 
 impl UdpSocket {
-    /// Binds a socket to `address`; the system chooses the port if it is 0. An IPv6 socket never receives or sends IPv4
-    /// packets. A socket bound to a wildcard address reports the local address of received datagrams.
+    /// Binds a socket to `address`; the system chooses the port if it is 0. An IPv6 socket never
+    /// receives or sends IPv4 packets. A socket bound to a wildcard address reports the local
+    /// address of received datagrams.
     ///
     /// # Errors
-    /// The errors of `socket` and `bind`: address in use, not an address of this host, not permitted, too many open files.
+    /// The errors of `socket` and `bind`: address in use, not an address of this host, not
+    /// permitted, too many open files.
     pub fn bind(address: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket> {
         let socket = open(address)?;
-        // A dual-stack socket would report IPv4 clients with mapped addresses, take the port away from an IPv4 listener,
-        // and need both versions of every IP option.
+        // A dual-stack socket would report IPv4 clients with mapped addresses, take the port away
+        // from an IPv4 listener, and need both versions of every IP option.
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -92,7 +95,8 @@ impl UdpSocket {
         self.local
     }
 
-    /// Receives from `peer` only from now on. On Linux the socket may still send to any destination.
+    /// Receives from `peer` only from now on. On Linux the socket may still send to any
+    /// destination.
     ///
     /// # Errors
     /// If there is no route to `peer`.
@@ -103,7 +107,8 @@ impl UdpSocket {
     /// Receives into the free slots of `batch` without waiting.
     ///
     /// # Errors
-    /// Only an error that makes the socket useless. Errors that concern sent datagrams set [`Received::errors`].
+    /// Only an error that makes the socket useless. Errors that concern sent datagrams set
+    /// [`Received::errors`].
     pub fn receive(&mut self, batch: &mut Batch) -> io::Result<Received> {
         #[cfg(target_os = "linux")]
         if let Some(batched) = &mut self.batched {
@@ -113,7 +118,8 @@ impl UdpSocket {
         portable::receive(&self.socket, batch)
     }
 
-    /// Sends all of `transmits` in order and without waiting. See [`SendCounts`] for datagrams that could not be sent.
+    /// Sends all of `transmits` in order and without waiting. See [`SendCounts`] for datagrams that
+    /// could not be sent.
     pub fn send<'a>(
         &mut self,
         scratch: &mut SendScratch,
@@ -140,7 +146,8 @@ impl UdpSocket {
         let _ = into;
     }
 
-    /// Returns true if [`UdpSocket::read_icmp_errors`] has errors to return, as far as sends and receives have noticed.
+    /// Returns true if [`UdpSocket::read_icmp_errors`] has errors to return, as far as sends and
+    /// receives have noticed.
     pub fn has_icmp_errors(&self) -> bool {
         #[cfg(target_os = "linux")]
         if let Some(batched) = &self.batched {
@@ -150,8 +157,8 @@ impl UdpSocket {
     }
 }
 
-/// Opens a non-blocking UDP socket of the family of `address`. A relay opens one per allocation, so it is worth that Linux
-/// needs one system call for this.
+/// Opens a non-blocking UDP socket of the family of `address`. A relay opens one per allocation, so
+/// it is worth that Linux needs one system call for this.
 fn open(address: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     #[cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
-//! Datagrams to send. A datagram refers to ranges of two buffers, so that payloads are never copied.
+//! Datagrams to send. A datagram refers to ranges of two buffers, so that payloads are never
+//! copied.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,8 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Transmit {
     /// Destination.
     pub to: SocketAddr,
-    /// Source address; `None` leaves the choice to the kernel. A socket bound to a wildcard address sets it, because the
-    /// kernel's choice may differ from the address that the client sent its request to.
+    /// Source address; `None` leaves the choice to the kernel. A socket bound to a wildcard address
+    /// sets it, because the kernel's choice may differ from the address that the client sent its
+    /// request to.
     pub from: Option<IpAddr>,
     /// First part of the datagram.
     pub header: BufferRange,
@@ -20,8 +22,8 @@ pub struct Transmit {
     pub traffic_class: u8,
     /// TTL or hop limit; 0 for the socket's default.
     pub hop_limit: u8,
-    /// IPv4: sets DF; IPv6: does not fragment at the source. A datagram that is too large fails, and the socket reports
-    /// an ICMP error with the MTU.
+    /// IPv4: sets DF; IPv6: does not fragment at the source. A datagram that is too large fails,
+    /// and the socket reports an ICMP error with the MTU.
     pub dont_fragment: bool,
 }
 
@@ -49,7 +51,8 @@ impl Transmit {
         ZEROS.get(..usize::from(self.padding)).unwrap_or(&ZEROS)
     }
 
-    /// Returns true if `next` may share a GSO message with this datagram as far as everything but the size is concerned.
+    /// Returns true if `next` may share a GSO message with this datagram as far as everything but
+    /// the size is concerned.
     pub(crate) fn shares_gso_message(&self, next: &Transmit) -> bool {
         self.to == next.to
             && self.from == next.from

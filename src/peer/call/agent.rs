@@ -1,4 +1,5 @@
-//! A WebRTC peer: str0m for ICE, DTLS and SCTP, our sockets and allocations below it, the rendezvous beside it.
+//! A WebRTC peer: str0m for ICE, DTLS and SCTP, our sockets and allocations below it, the
+//! rendezvous beside it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -62,7 +63,8 @@ pub enum CandidatePolicy {
     Relay,
 }
 
-/// Makes one call and returns the verdict. Calls `on_progress` with a description of the current step.
+/// Makes one call and returns the verdict. Calls `on_progress` with a description of the current
+/// step.
 pub async fn call(settings: &CallSettings, mut on_progress: impl FnMut(&str)) -> Verdict {
     on_progress("entering the room");
     let mut agent = Agent::new(settings, Instant::now());
@@ -204,8 +206,8 @@ impl<'a> Agent<'a> {
         Ok(hosts)
     }
 
-    /// Lets str0m do everything it can do now, and returns its next deadline. str0m acts on changes only when it is given the
-    /// time.
+    /// Lets str0m do everything it can do now, and returns its next deadline. str0m acts on changes
+    /// only when it is given the time.
     fn drive_rtc(&mut self) -> Result<Instant, Failure> {
         self.rtc
             .handle_input(Input::Timeout(Instant::now()))
@@ -244,7 +246,8 @@ impl<'a> Agent<'a> {
         self.candidates
             .record_received(destination, source, &payload);
         let now = Instant::now();
-        // RFC 7983: a first octet of 0 to 3 is STUN, which is also sent on pairs that are not selected.
+        // RFC 7983: a first octet of 0 to 3 is STUN, which is also sent on pairs that are not
+        // selected.
         if payload.first().is_some_and(|first| *first > 3) {
             self.record_path(self.candidates.path(destination, source), now);
         }
@@ -500,7 +503,8 @@ impl<'a> Agent<'a> {
         Ok(())
     }
 
-    /// Restarts ICE if no pair works any more. Only the offerer does, with the candidates that exist. RFC 8445 §9.
+    /// Restarts ICE if no pair works any more. Only the offerer does, with the candidates that
+    /// exist. RFC 8445 §9.
     fn restart_ice_if_dead(&mut self, now: Instant) {
         let is_dead = self.is_disconnected || self.messages.silence(now) > DEAD_AFTER;
         let was_restarted = self
@@ -679,7 +683,8 @@ fn build_rtc(now: Instant) -> Rtc {
         .enable_opus(true, false)
         .enable_vp8(true);
     config = config.set_crypto_provider(std::sync::Arc::new(str0m::crypto::from_feature_flags()));
-    // A pair fails after about five seconds without a response. By then its successor is known to work.
+    // A pair fails after about five seconds without a response. By then its successor is known to
+    // work.
     config.set_initial_stun_rto(Duration::from_millis(250));
     config.set_max_stun_rto(Duration::from_secs(1));
     config.set_max_stun_retransmits(6);

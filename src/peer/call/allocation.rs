@@ -1,4 +1,5 @@
-//! A relayed candidate: an allocation by the client of the crate `turn`, an implementation of TURN independent of ours.
+//! A relayed candidate: an allocation by the client of the crate `turn`, an implementation of TURN
+//! independent of ours.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -49,7 +50,8 @@ pub enum AllocateError {
 }
 
 impl Allocation {
-    /// Creates an allocation on the server of `connection`. What peers send to it is sent to `packets`.
+    /// Creates an allocation on the server of `connection`. What peers send to it is sent to
+    /// `packets`.
     ///
     /// # Errors
     /// [`AllocateError`].

@@ -1,5 +1,5 @@
-//! The allocations of a call, and the order in which they become candidates: str0m prefers the candidate that it learns of
-//! first, so those over UDP go first.
+//! The allocations of a call, and the order in which they become candidates: str0m prefers the
+//! candidate that it learns of first, so those over UDP go first.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The candidates and pairs of a call: where each comes from, which connectivity checks were sent and answered, and so why
-//! it was selected or not.
+//! The candidates and pairs of a call: where each comes from, which connectivity checks were sent
+//! and answered, and so why it was selected or not.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -145,8 +145,8 @@ impl CandidateTable {
         }
     }
 
-    /// The pair of these addresses, of which `local` is the source of our packets. The type of our candidate is that of the
-    /// address that the other peer sees, RFC 8445 §7.2.5.3.
+    /// The pair of these addresses, of which `local` is the source of our packets. The type of our
+    /// candidate is that of the address that the other peer sees, RFC 8445 §7.2.5.3.
     pub fn pair(&self, local: SocketAddr, remote: SocketAddr) -> SelectedPair {
         let seen = self
             .checks
@@ -186,8 +186,8 @@ impl CandidateTable {
         }
     }
 
-    /// Every candidate with its fate. `selected` are the addresses of the selected pair; `refusal` returns the error response
-    /// of the server at a relayed address for a peer.
+    /// Every candidate with its fate. `selected` are the addresses of the selected pair; `refusal`
+    /// returns the error response of the server at a relayed address for a peer.
     pub fn candidates(
         &self,
         selected: Option<(SocketAddr, SocketAddr)>,

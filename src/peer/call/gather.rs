@@ -112,8 +112,8 @@ pub fn gather(
     receiver
 }
 
-/// Removes the servers that may not be used: TURN servers over a transport that is not in `transports` (empty allows all),
-/// and STUN servers if only relayed candidates are allowed.
+/// Removes the servers that may not be used: TURN servers over a transport that is not in
+/// `transports` (empty allows all), and STUN servers if only relayed candidates are allowed.
 ///
 /// # Errors
 /// [`NoRelay`]: no TURN server is left. The list is filtered nevertheless.

@@ -1,7 +1,8 @@
 //! A [`Connection`] as the crate `turn` uses it, with a filter for what its client does not handle.
 //!
-//! That client ends its read loop at unexpected ChannelData, panics at a reason phrase that is not UTF-8, and does not verify
-//! responses. The filter turns ChannelData into Data indications, and passes only responses that verify.
+//! That client ends its read loop at unexpected ChannelData, panics at a reason phrase that is not
+//! UTF-8, and does not verify responses. The filter turns ChannelData into Data indications, and
+//! passes only responses that verify.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -83,8 +84,8 @@ impl GuardedConn {
         }
     }
 
-    /// Rejects requests, which no server sends, reason phrases that are not UTF-8, and responses that do not verify. Records
-    /// the key of a challenge and the refusal of an error response.
+    /// Rejects requests, which no server sends, reason phrases that are not UTF-8, and responses
+    /// that do not verify. Records the key of a challenge and the refusal of an error response.
     fn is_acceptable(&self, message: &Message) -> bool {
         let Ok(mut state) = self.state.lock() else {
             return false;

@@ -1,4 +1,5 @@
-//! Host candidates: UDP sockets on the addresses of this machine, shared by ICE and Binding requests (crate `stun`).
+//! Host candidates: UDP sockets on the addresses of this machine, shared by ICE and Binding
+//! requests (crate `stun`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,8 +51,8 @@ pub enum BindingError {
 }
 
 impl Host {
-    /// Opens a socket on every local address from which packets would leave for one of `targets`, or for the Internet.
-    /// What arrives there is sent to `packets`.
+    /// Opens a socket on every local address from which packets would leave for one of `targets`,
+    /// or for the Internet. What arrives there is sent to `packets`.
     ///
     /// # Errors
     /// This machine has no address, or a socket cannot be opened.
@@ -187,7 +188,8 @@ fn mapped_address(response: &Message) -> Result<SocketAddr, BindingError> {
     }
 }
 
-/// The source address of packets for `target`. Connecting a UDP socket asks the routing table and sends nothing.
+/// The source address of packets for `target`. Connecting a UDP socket asks the routing table and
+/// sends nothing.
 async fn local_address_toward(target: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -1,4 +1,5 @@
-//! Synthetic audio and video: silence in Opus, a still picture in VP8. The other peer can decode and count the frames.
+//! Synthetic audio and video: silence in Opus, a still picture in VP8. The other peer can decode
+//! and count the frames.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,8 @@
-//! Numbered messages over the data channel. Each is answered, so that loss, round trips and silence are known.
+//! Numbered messages over the data channel. Each is answered, so that loss, round trips and silence
+//! are known.
 //!
-//! `{"hairpin":"ping","n":7,"view":{"local":"host","remote":"srflx"}}` is answered by `{"hairpin":"pong","n":7}`. The view is
-//! the sender's selected pair.
+//! `{"hairpin":"ping","n":7,"view":{"local":"host","remote":"srflx"}}` is answered by
+//! `{"hairpin":"pong","n":7}`. The view is the sender's selected pair.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Offers, answers and trickled candidates between this peer and the other.
 //!
-//! The peer that was in the room first makes the offer. If none comes, the newcomer makes one after a second, because browsers
-//! may have the opposite custom. If both offer at once (glare), this peer waits briefly for an answer to its own offer;
-//! then it gives way and answers the other.
+//! The peer that was in the room first makes the offer. If none comes, the newcomer makes one after
+//! a second, because browsers may have the opposite custom. If both offer at once (glare), this
+//! peer waits briefly for an answer to its own offer; then it gives way and answers the other.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,8 +41,8 @@ pub struct Negotiation {
 }
 
 impl Negotiation {
-    /// Enters a room of the signaling endpoint, and returns the servers that the endpoint offers. A peer that is in the room
-    /// already becomes the other peer.
+    /// Enters a room of the signaling endpoint, and returns the servers that the endpoint offers. A
+    /// peer that is in the room already becomes the other peer.
     ///
     /// # Errors
     /// [`FailureCode::Signaling`].
@@ -84,7 +84,8 @@ impl Negotiation {
         }
     }
 
-    /// Waits for the next signal; forever once the endpoint has disconnected, because an established call does not need it.
+    /// Waits for the next signal; forever once the endpoint has disconnected, because an
+    /// established call does not need it.
     pub async fn next(&mut self) -> Signal {
         if let Some(rendezvous) = &mut self.rendezvous
             && let Some(signal) = rendezvous.next().await
@@ -122,8 +123,8 @@ impl Negotiation {
         glare.into_iter().chain(self.offer_at).min()
     }
 
-    /// Makes the newcomer's offer, or answers the offer that crossed ours, if it is time. Returns the media sections of our
-    /// own offer.
+    /// Makes the newcomer's offer, or answers the offer that crossed ours, if it is time. Returns
+    /// the media sections of our own offer.
     ///
     /// # Errors
     /// As [`Negotiation::accept_offer`].
@@ -147,7 +148,8 @@ impl Negotiation {
         }
     }
 
-    /// Makes the first offer: a data channel, and audio and video if wanted. Returns their media sections.
+    /// Makes the first offer: a data channel, and audio and video if wanted. Returns their media
+    /// sections.
     pub fn offer(&mut self, rtc: &mut Rtc, with_media: bool) -> Vec<Mid> {
         self.offer_at = None;
         if self.is_remote_described || self.pending.is_some() {
@@ -169,7 +171,8 @@ impl Negotiation {
         mids
     }
 
-    /// Restarts ICE with the existing candidates. RFC 8445 §9. Returns false while an offer is pending.
+    /// Restarts ICE with the existing candidates. RFC 8445 §9. Returns false while an offer is
+    /// pending.
     pub fn restart_ice(&mut self, rtc: &mut Rtc) -> bool {
         if self.pending.is_some() {
             return false;
@@ -248,9 +251,10 @@ impl Negotiation {
         let unusable = match Candidate::from_sdp_string(text) {
             Ok(candidate) if candidate.proto() == Protocol::Udp => {
                 candidates.add_remote(text, at, None);
-                match self.is_remote_described {
-                    true => drop(rtc.add_remote_candidate(candidate)),
-                    false => self.early_candidates.push(candidate),
+                if self.is_remote_described {
+                    rtc.add_remote_candidate(candidate);
+                } else {
+                    self.early_candidates.push(candidate);
                 }
                 return;
             }
@@ -261,8 +265,8 @@ impl Negotiation {
         candidates.add_remote(text, at, Some(unusable));
     }
 
-    /// Sends a candidate of ours, unless our description is still to be sent and will contain it. `None` is the end of
-    /// candidates.
+    /// Sends a candidate of ours, unless our description is still to be sent and will contain it.
+    /// `None` is the end of candidates.
     pub fn trickle(&mut self, candidate: Option<&str>) {
         self.is_gathered |= candidate.is_none();
         if let (Some(rendezvous), Some(remote), Some(mid)) =
@@ -298,7 +302,8 @@ impl Negotiation {
         self.set_local_description(&sdp);
     }
 
-    /// After our description is sent: candidates belong to its first media section, and later ones are trickled.
+    /// After our description is sent: candidates belong to its first media section, and later ones
+    /// are trickled.
     fn set_local_description(&mut self, sdp: &str) {
         self.mid = sdp
             .lines()
@@ -309,7 +314,8 @@ impl Negotiation {
         }
     }
 
-    /// After their description is applied: records the candidates in it, and adds those that arrived before it.
+    /// After their description is applied: records the candidates in it, and adds those that
+    /// arrived before it.
     fn set_remote_description(
         &mut self,
         rtc: &mut Rtc,

@@ -128,8 +128,8 @@ pub fn diagnose(server: &ServerReport, observation: Observation) -> Finding {
     finding.about(server)
 }
 
-/// The finding of a permission for this machine that was refused; `None` if the peer is the server's host or has an address
-/// that a relay should refuse.
+/// The finding of a permission for this machine that was refused; `None` if the peer is the
+/// server's host or has an address that a relay should refuse.
 pub fn refused_peer(server: &ServerReport, peer: IpAddr, error: &RequestError) -> Option<Finding> {
     let RequestError::Refused(Refusal {
         code: ErrorCode::FORBIDDEN,

@@ -182,8 +182,8 @@ impl std::error::Error for RequestError {
     }
 }
 
-/// The seed of a client's transaction ids; zero without randomness: a client that tests a server needs ids that differ, not
-/// ids that cannot be guessed.
+/// The seed of a client's transaction ids; zero without randomness: a client that tests a server
+/// needs ids that differ, not ids that cannot be guessed.
 pub(super) fn random_seed() -> [u8; 32] {
     let mut seed = [0; 32];
     let _ = getrandom::fill(&mut seed);

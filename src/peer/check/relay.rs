@@ -1,4 +1,5 @@
-//! Tests an allocation: permission, data in both directions, channel, refresh, private peers, release.
+//! Tests an allocation: permission, data in both directions, channel, refresh, private peers,
+//! release.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use crate::peer::check::exchange::{DataSource, Exchange, Granted, RequestError, 
 use crate::peer::check::report::{Finding, ServerReport, Step};
 use crate::turn::client_state::{ClientState, Event, Request};
 
-/// Performs every step with the allocation of `exchange`, records it in the report, and returns the findings.
+/// Performs every step with the allocation of `exchange`, records it in the report, and returns the
+/// findings.
 pub async fn test_allocation(
     report: &mut ServerReport,
     exchange: &mut Exchange,
@@ -72,8 +74,8 @@ async fn test_channel(report: &mut ServerReport, exchange: &mut Exchange, relaye
     }
 }
 
-/// A plain socket of this machine as the peer: its packets must arrive through the relayed address, and those of the relay
-/// must come from that address.
+/// A plain socket of this machine as the peer: its packets must arrive through the relayed address,
+/// and those of the relay must come from that address.
 async fn test_plain_peer(
     report: &mut ServerReport,
     exchange: &mut Exchange,
@@ -132,7 +134,8 @@ async fn test_plain_peer(
     })
 }
 
-/// Sends from the socket to the relayed address until a packet arrives. Returns the peer address that the server reports.
+/// Sends from the socket to the relayed address until a packet arrives. Returns the peer address
+/// that the server reports.
 async fn send_inward(
     socket: &UdpSocket,
     exchange: &mut Exchange,
@@ -265,7 +268,8 @@ async fn reflexive_address(socket: &UdpSocket, server: SocketAddr) -> Option<Soc
     None
 }
 
-/// Loopback, unspecified, private, cloud metadata, shared (RFC 6598), multicast; and loopback in forms of IPv6.
+/// Loopback, unspecified, private, cloud metadata, shared (RFC 6598), multicast; and loopback in
+/// forms of IPv6.
 const PRIVATE_PEERS: [IpAddr; 13] = [
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V4(Ipv4Addr::UNSPECIFIED),

@@ -113,7 +113,8 @@ impl Checker<'_> {
             Err(error) => {
                 report.record_failed(Step::Binding, &error);
                 self.observe(&report, Observation::BindingFailed(&error));
-                // Some servers refuse Binding without credentials and still relay. After silence nothing else can work.
+                // Some servers refuse Binding without credentials and still relay. After silence
+                // nothing else can work.
                 if !matches!(error, RequestError::Refused(_)) {
                     return report;
                 }
@@ -231,8 +232,8 @@ impl Checker<'_> {
         self.findings.extend(diagnosis::allocation(report));
     }
 
-    /// Returns true if a server that refused credentials that expire in a day grants those that expire in ten years: its
-    /// clock is ahead.
+    /// Returns true if a server that refused credentials that expire in a day grants those that
+    /// expire in ten years: its clock is ahead.
     async fn is_far_expiry_granted(&self, endpoint: &Endpoint<'_>, error: &RequestError) -> bool {
         let is_unauthenticated = matches!(error, RequestError::Refused(refusal)
             if [ErrorCode::UNAUTHENTICATED, ErrorCode::WRONG_CREDENTIALS].contains(&refusal.code));
@@ -256,7 +257,8 @@ impl Checker<'_> {
     }
 }
 
-/// Creates an allocation in the family of the server's address, or in IPv4 if the server has no other.
+/// Creates an allocation in the family of the server's address, or in IPv4 if the server has no
+/// other.
 async fn allocate(exchange: &mut Exchange, server: SocketAddr) -> Result<Granted, RequestError> {
     let request = |family| Request::Allocate {
         family,

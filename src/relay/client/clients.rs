@@ -1,4 +1,5 @@
-//! The face of the client side: receives from listeners and connections, sends by whatever a client is reached.
+//! The face of the client side: receives from listeners and connections, sends by whatever a client
+//! is reached.
 
 use crate::net::dtls::DtlsServer;
 use crate::net::{Batch, Datagram, TlsServer, Transmit, UdpOptions, UdpSocket};
@@ -109,7 +110,8 @@ impl Clients {
         Ok(received)
     }
 
-    /// Receives a datagram of DTLS records. Messages are then to be had from [`Clients::pop_decrypted`].
+    /// Receives a datagram of DTLS records. Messages are then to be had from
+    /// [`Clients::pop_decrypted`].
     pub(crate) fn receive_records(
         &mut self,
         listener: u32,
@@ -210,7 +212,8 @@ impl Clients {
         self.connections.close_malformed(connection);
     }
 
-    /// Takes the stream of a client's connection to splice it, and what is still to be written to it.
+    /// Takes the stream of a client's connection to splice it, and what is still to be written to
+    /// it.
     pub(crate) fn take_stream(&mut self, client: &Client) -> Option<(Stream, Vec<u8>)> {
         match LinkTarget::of(client.link) {
             LinkTarget::Connection { shard, key } if shard == self.shard => {
@@ -443,7 +446,8 @@ impl Clients {
         self.handover.commit(&mut self.listeners);
     }
 
-    /// Closes the sockets that were opened for a handover and whose client has neither an allocation nor an association.
+    /// Closes the sockets that were opened for a handover and whose client has neither an
+    /// allocation nor an association.
     pub(crate) fn close_unused_client_sockets(
         &mut self,
         has_allocation: impl Fn(&ClientEnds) -> bool,

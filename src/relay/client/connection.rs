@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 
 /// A client's connection.
 ///
-/// It holds memory only for a partly received message and for output that the client has not read yet; both are
-/// bounded.
+/// It holds memory only for a partly received message and for output that the client has not read
+/// yet; both are bounded.
 pub(crate) struct Connection {
     stream: Stream,
     client: Client,
@@ -165,7 +165,8 @@ impl Connection {
 
     /// Finds the first message in received octets, or stores the octets as the beginning of one.
     pub(crate) fn next_message(&mut self, octets: &[u8], now: Instant) -> NextMessage {
-        // Before its first STUN message a client has no channel, and the methods of HTTP look like ChannelData.
+        // Before its first STUN message a client has no channel, and the methods of HTTP look like
+        // ChannelData.
         let is_stun = |first: &u8| PacketKind::of(*first) == PacketKind::Stun;
         let may_begin = self.has_received_message || octets.first().is_none_or(is_stun);
         match stream::frame(octets) {
@@ -191,7 +192,8 @@ impl Connection {
         }
     }
 
-    /// Queues a relayed payload behind its header, unless more than `limit` octets would be unread then.
+    /// Queues a relayed payload behind its header, unless more than `limit` octets would be unread
+    /// then.
     pub(crate) fn queue_payload(
         &mut self,
         header: &PayloadHeader,
@@ -206,7 +208,8 @@ impl Connection {
         self.prepare_output(pool);
         self.output.extend_from_slice(header.octets());
         self.output.extend_from_slice(payload);
-        // RFC 8656 §12.5: over a stream ChannelData is padded too. The payload of a Data indication always is.
+        // RFC 8656 §12.5: over a stream ChannelData is padded too. The payload of a Data indication
+        // always is.
         self.output
             .extend_from_slice([0; 3].get(..padded(length) - length).unwrap_or_default());
         Queued::Yes
@@ -346,9 +349,9 @@ impl Connection {
     }
 }
 
-/// Seals messages into TLS records, one message in each, as far as rustls has room for them, and writes all records at
-/// once; returns the number of sealed octets. Some clients (coturn's) expect one message in each record. `unsealed` is
-/// the rest of a message that did not fit the last time.
+/// Seals messages into TLS records, one message in each, as far as rustls has room for them, and
+/// writes all records at once; returns the number of sealed octets. Some clients (coturn's) expect
+/// one message in each record. `unsealed` is the rest of a message that did not fit the last time.
 fn write_records(
     stream: &mut TlsStream,
     messages: &[u8],

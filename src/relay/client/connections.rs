@@ -312,7 +312,8 @@ impl Connections {
         Some(queued)
     }
 
-    /// Writes the output of all connections that got some since the last call. Those that fail are closed.
+    /// Writes the output of all connections that got some since the last call. Those that fail are
+    /// closed.
     pub(crate) fn flush_dirty(&mut self) {
         while let Some(key) = self.dirty.pop() {
             self.flush(key);
@@ -397,8 +398,8 @@ impl Connections {
     }
 }
 
-/// Returns true if an error of `accept` concerns one connection only, so that the next one can be accepted. accept(2)
-/// reports network errors that are pending on the new socket.
+/// Returns true if an error of `accept` concerns one connection only, so that the next one can be
+/// accepted. accept(2) reports network errors that are pending on the new socket.
 pub(crate) fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut,

@@ -1,4 +1,5 @@
-//! What a connection speaks, by the first octet of it: TLS and TURN share their ports, and TLS may carry HTTP.
+//! What a connection speaks, by the first octet of it: TLS and TURN share their ports, and TLS may
+//! carry HTTP.
 //!
 //! ```text
 //!   accepted ─▶ (PROXY header) ─┬─ 0..3 ──▶ STUN and TURN
@@ -6,8 +7,8 @@
 //!                                                └─ A..Z ──▶ HTTP: passed to the web service
 //! ```
 //!
-//! ChannelData (64 to 127) cannot be first, because a channel is bound by a STUN message. This matters: the methods of
-//! HTTP begin with the same octets.
+//! ChannelData (64 to 127) cannot be first, because a channel is bound by a STUN message. This
+//! matters: the methods of HTTP begin with the same octets.
 
 use crate::wire::PacketKind;
 

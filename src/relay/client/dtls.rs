@@ -28,8 +28,8 @@ use std::time::Duration;
 /// All DTLS associations of a shard.
 pub(crate) struct Associations {
     slab: Slab<AssociationEntry>,
-    /// Key: the two addresses of an association, of which the client chose one: keyed hasher. At most `max_connections`
-    /// entries.
+    /// Key: the two addresses of an association, of which the client chose one: keyed hasher. At
+    /// most `max_connections` entries.
     by_ends: HashMap<ClientEnds, Key, RandomState>,
     /// Messages that were decrypted into the batch and not processed yet.
     decrypted: VecDeque<Decrypted>,
@@ -189,8 +189,9 @@ impl Associations {
         }
     }
 
-    /// A client that starts anew from the same address has lost its association (RFC 6347 §4.2.8), which is replaced. An
-    /// attacker who can do that, cookie included, could as well have taken the association over on the path.
+    /// A client that starts anew from the same address has lost its association (RFC 6347 §4.2.8),
+    /// which is replaced. An attacker who can do that, cookie included, could as well have taken
+    /// the association over on the path.
     fn accept(
         &mut self,
         server: &DtlsServer,
@@ -252,8 +253,9 @@ impl Associations {
         }
     }
 
-    /// Sends and decrypts what an association has until it waits; returns true if the client closed it. Messages replace
-    /// the datagram that they arrived in, because a message is shorter than its record.
+    /// Sends and decrypts what an association has until it waits; returns true if the client closed
+    /// it. Messages replace the datagram that they arrived in, because a message is shorter than
+    /// its record.
     fn poll(&mut self, key: Key, datagram: Option<&Datagram>, io: &mut DtlsIo<'_>) -> bool {
         let meta = datagram.map_or(RecvMeta::ORIGINATED, RecvMeta::of_datagram);
         let mut space = datagram.map_or(0..0, Datagram::range);
@@ -368,8 +370,8 @@ impl Associations {
         self.disconnected.pop()
     }
 
-    /// Retransmits flights of handshakes, and closes the associations that were idle for too long. A client with an
-    /// allocation may be idle.
+    /// Retransmits flights of handshakes, and closes the associations that were idle for too long.
+    /// A client with an allocation may be idle.
     pub(crate) fn handle_timeouts(
         &mut self,
         io: &mut DtlsIo<'_>,
@@ -432,8 +434,8 @@ fn send_record(
     }
 }
 
-/// Copies a decrypted message into the batch: into `space` as long as it lasts, else into a slot of its own. `None` if
-/// the batch is full.
+/// Copies a decrypted message into the batch: into `space` as long as it lasts, else into a slot of
+/// its own. `None` if the batch is full.
 fn place(message: &[u8], space: &mut Range<usize>, batch: &mut Batch) -> Option<Range<usize>> {
     let start = if message.len() <= space.len() {
         let start = space.start;

@@ -1,4 +1,5 @@
-//! Handover of the listening ports to another process, so that a server is replaced and no call is dropped.
+//! Handover of the listening ports to another process, so that a server is replaced and no call is
+//! dropped.
 //!
 //! ```text
 //!             old process                                  new process
@@ -8,11 +9,13 @@
 //!             and only send                                receives from all new clients
 //! ```
 //!
-//! Both processes have sockets on the same ports (SO_REUSEPORT). The kernel delivers a datagram to a socket that is
-//! connected to its sender before it considers the unconnected ones. The old process therefore gives each of its
-//! clients a connected socket, and then connects the listeners themselves to an address that sends nothing: what remains
-//! reaches the new process. Closing the listeners instead would lose the datagrams in their receive buffers, and the
-//! old process could not send from them. If a socket cannot be opened the handover is aborted and nothing has changed.
+//! Both processes have sockets on the same ports (SO_REUSEPORT). The kernel delivers a datagram to
+//! a socket that is connected to its sender before it considers the unconnected ones. The old
+//! process therefore gives each of its clients a connected socket, and then connects the listeners
+//! themselves to an address that sends nothing: what remains reaches the new process. Closing the
+//! listeners instead would lose the datagrams in their receive buffers, and the old process could
+//! not send from them. If a socket cannot be opened the handover is aborted and nothing has
+//! changed.
 
 use crate::net::UdpOptions;
 use crate::relay::client::listeners::Listeners;
@@ -33,8 +36,8 @@ pub(crate) struct Handover {
 pub(crate) type ClientEnds = (SocketAddr, SocketAddr);
 
 impl Handover {
-    /// Opens a connected socket for each of `clients`, which are given with the listener that answers them, and accepts
-    /// no others.
+    /// Opens a connected socket for each of `clients`, which are given with the listener that
+    /// answers them, and accepts no others.
     ///
     /// # Errors
     /// A socket could not be opened; the handover is aborted.
@@ -83,7 +86,8 @@ impl Handover {
         listeners.close_all_tcp();
     }
 
-    /// Closes the connected sockets of clients that are gone: when such a client returns, it reaches the new process.
+    /// Closes the connected sockets of clients that are gone: when such a client returns, it
+    /// reaches the new process.
     pub(crate) fn close_unused(
         &mut self,
         listeners: &mut Listeners,

@@ -1,4 +1,5 @@
-//! A limit of TLS and DTLS handshakes in progress: each takes memory and computation before the client is authenticated.
+//! A limit of TLS and DTLS handshakes in progress: each takes memory and computation before the
+//! client is authenticated.
 
 use crate::net::client_prefix::client_prefix;
 use crate::relay::plan::HandshakeLimits;
@@ -7,7 +8,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Hands out permits for the handshakes of one shard. All clones count together. Its mutex is only locked by the shard.
+/// Hands out permits for the handshakes of one shard. All clones count together. Its mutex is only
+/// locked by the shard.
 #[derive(Clone, Debug)]
 pub(crate) struct HandshakeLimit {
     limits: HandshakeLimits,
@@ -24,7 +26,8 @@ pub(crate) struct HandshakePermit {
 #[derive(Debug, Default)]
 struct InProgress {
     total: usize,
-    /// Key: a client's IPv4 address or IPv6 /64, which an attacker chooses: keyed hasher. At most `max_handshakes` entries.
+    /// Key: a client's IPv4 address or IPv6 /64, which an attacker chooses: keyed hasher. At most
+    /// `max_handshakes` entries.
     by_prefix: HashMap<IpAddr, usize, RandomState>,
 }
 

@@ -6,7 +6,8 @@ use crate::turn::Link;
 /// The socket, connection or association by which a client is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkTarget {
-    /// A UDP listener, by its number. Every shard has a socket of it, so any shard can send to its clients.
+    /// A UDP listener, by its number. Every shard has a socket of it, so any shard can send to its
+    /// clients.
     Listener(u32),
     /// A TCP or TLS connection of a shard.
     Connection { shard: u16, key: Key },

@@ -1,4 +1,5 @@
-//! The listening sockets of one shard, by the number of the listener, which is the same on all shards.
+//! The listening sockets of one shard, by the number of the listener, which is the same on all
+//! shards.
 
 use crate::net::{
     Batch, Datagram, PolledSocket, Readiness, Received, Transmit, UdpOptions, UdpSocket,
@@ -33,7 +34,8 @@ pub(crate) struct UdpListener {
 /// State of a UDP listener that accepts no new clients. The clients that it has keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retired {
-    /// The listener that sends the responses: itself, or one with the same port on a wildcard address.
+    /// The listener that sends the responses: itself, or one with the same port on a wildcard
+    /// address.
     pub(crate) answering: u32,
     /// Serve unknown clients too, because `answering` accepts them.
     pub(crate) accepts_new: bool,
@@ -70,7 +72,8 @@ impl Listeners {
         }
     }
 
-    /// Opens a listener with these sockets. Without a UDP socket, one that was retired accepts clients again.
+    /// Opens a listener with these sockets. Without a UDP socket, one that was retired accepts
+    /// clients again.
     ///
     /// # Errors
     /// The runtime cannot register a socket.
@@ -132,7 +135,8 @@ impl Listeners {
         Ok(number)
     }
 
-    /// Accepts no new clients at a listener. If a `successor` takes its port over, new clients are served in its name.
+    /// Accepts no new clients at a listener. If a `successor` takes its port over, new clients are
+    /// served in its name.
     pub(crate) fn retire(&mut self, number: u32, successor: Option<u32>) {
         self.close_tcp(number);
         if let Some(listener) = self.udp(number) {
@@ -245,7 +249,8 @@ impl Listeners {
         u32::try_from(index).ok()
     }
 
-    /// Queues octets that the server made, for a client of a UDP listener. False if the listener is closed.
+    /// Queues octets that the server made, for a client of a UDP listener. False if the listener is
+    /// closed.
     pub(crate) fn send(
         &mut self,
         number: u32,
@@ -278,8 +283,8 @@ impl UdpListener {
         self.socket.socket()
     }
 
-    /// The source address to set on datagrams to a client that wrote to `server`: a wildcard socket has several, and
-    /// the kernel would choose one by the route.
+    /// The source address to set on datagrams to a client that wrote to `server`: a wildcard socket
+    /// has several, and the kernel would choose one by the route.
     pub(crate) fn source_for(&self, server: SocketAddr) -> Option<IpAddr> {
         (self.is_wildcard && !server.ip().is_unspecified()).then(|| server.ip())
     }

@@ -1,7 +1,8 @@
 //! The client side of a shard: listeners, TCP and TLS connections, DTLS associations.
 //!
-//! [`Clients`](clients::Clients) is the face of this folder. Its parts send through the send queue or into the output
-//! buffers of connections, and return what they received to the event loop. A part never calls the protocol.
+//! [`Clients`](clients::Clients) is the face of this folder. Its parts send through the send queue
+//! or into the output buffers of connections, and return what they received to the event loop. A
+//! part never calls the protocol.
 
 pub(crate) mod clients;
 pub(crate) mod connection;

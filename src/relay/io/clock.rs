@@ -43,5 +43,6 @@ impl Clock {
     }
 }
 
-/// Later than any shard runs: thirty years. `std::time::Instant` cannot hold every `u64` of nanoseconds.
+/// Later than any shard runs: thirty years. `std::time::Instant` cannot hold every `u64` of
+/// nanoseconds.
 pub(crate) const FOREVER: Instant = Instant(30 * 365 * 86_400 * 1_000_000_000);

@@ -1,4 +1,5 @@
-//! Sources of a shard that are ready: wakers append to a queue, so that the event loop never polls an idle source.
+//! Sources of a shard that are ready: wakers append to a queue, so that the event loop never polls
+//! an idle source.
 
 use crate::relay::io::slab::Key;
 use crate::turn::{ConnectionId, Instant};
@@ -26,7 +27,8 @@ pub(crate) enum Source {
     DataConnection(ConnectionId),
 }
 
-/// Where wakers append. The mutex is not contended: wakers run on the shard's own thread, when the runtime polls.
+/// Where wakers append. The mutex is not contended: wakers run on the shard's own thread, when the
+/// runtime polls.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyQueue {
     state: Mutex<ReadyState>,
@@ -90,12 +92,14 @@ impl Wake for SourceWaker {
     }
 }
 
-/// The schedule of the event loop: which sources are served in this iteration, in the next, and after a failure.
+/// The schedule of the event loop: which sources are served in this iteration, in the next, and
+/// after a failure.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     ready: Arc<ReadyQueue>,
     due: VecDeque<Source>,
-    /// Sources that had more than one iteration takes. They go behind all others, so that no source starves the rest.
+    /// Sources that had more than one iteration takes. They go behind all others, so that no source
+    /// starves the rest.
     unfinished: Vec<Source>,
     /// Sources whose receive or accept failed for want of a resource.
     failed: Vec<Source>,

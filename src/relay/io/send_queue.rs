@@ -15,8 +15,9 @@ pub(crate) enum Sender {
     Relay(u32),
 }
 
-/// Datagrams in the order in which they were pushed, chained by sender, and an arena for octets that are not in the
-/// batch. Emptied in every iteration, so its size is bounded by what one iteration receives.
+/// Datagrams in the order in which they were pushed, chained by sender, and an arena for octets
+/// that are not in the batch. Emptied in every iteration, so its size is bounded by what one
+/// iteration receives.
 pub(crate) struct SendQueue {
     entries: Vec<QueueEntry>,
     arena: Vec<u8>,
@@ -72,7 +73,8 @@ pub(crate) fn message_parts<'a>(
 }
 
 impl SendQueue {
-    /// With `decrements_hop_limit`, forwarded datagrams leave with a hop limit of one less than they arrived with.
+    /// With `decrements_hop_limit`, forwarded datagrams leave with a hop limit of one less than
+    /// they arrived with.
     pub(crate) fn new(decrements_hop_limit: bool, counters: Arc<Counters>) -> SendQueue {
         SendQueue {
             entries: Vec::new(),
@@ -87,8 +89,8 @@ impl SendQueue {
         }
     }
 
-    /// The hop limit of a datagram that arrived with another one; `None` if it must not be forwarded. 0 stands for
-    /// unknown, and for the default of the socket.
+    /// The hop limit of a datagram that arrived with another one; `None` if it must not be
+    /// forwarded. 0 stands for unknown, and for the default of the socket.
     pub(crate) fn forwarded_hop_limit(&self, received: u8) -> Option<u8> {
         match received {
             0 => Some(0),
@@ -127,8 +129,8 @@ impl SendQueue {
         chain.last = new;
     }
 
-    /// Puts `header` in front of `payload`: in place if there is headroom, else in the arena. Returns both ranges; the
-    /// first is empty if the second covers all.
+    /// Puts `header` in front of `payload`: in place if there is headroom, else in the arena.
+    /// Returns both ranges; the first is empty if the second covers all.
     pub(crate) fn prepend(
         &mut self,
         header: &PayloadHeader,
@@ -155,7 +157,8 @@ impl SendQueue {
         BufferRange::written(start, octets.len())
     }
 
-    /// Hands each sender its datagrams, those to one destination next to each other, and empties the queue.
+    /// Hands each sender its datagrams, those to one destination next to each other, and empties
+    /// the queue.
     pub(crate) fn flush(
         &mut self,
         batch: &Batch,
@@ -192,9 +195,10 @@ impl SendQueue {
     }
 }
 
-/// Relinks the chain that starts at `first`, so that datagrams to one destination are neighbors and leave as one GSO
-/// message; their order among themselves stays. Returns the new first entry. Sorting by port alone is enough: if two
-/// hosts use the same port, some neighbors differ and leave one by one.
+/// Relinks the chain that starts at `first`, so that datagrams to one destination are neighbors and
+/// leave as one GSO message; their order among themselves stays. Returns the new first entry.
+/// Sorting by port alone is enough: if two hosts use the same port, some neighbors differ and leave
+/// one by one.
 fn group_by_destination(entries: &mut [QueueEntry], order: &mut Vec<u64>, first: u32) -> u32 {
     order.clear();
     let mut index = first;

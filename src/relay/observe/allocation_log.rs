@@ -46,8 +46,8 @@ impl Default for LifetimeHistogram {
     }
 }
 
-/// Sends usage records to the usage service. A shard never waits for the service: a record is dropped, and counted, if the
-/// queue is full.
+/// Sends usage records to the usage service. A shard never waits for the service: a record is
+/// dropped, and counted, if the queue is full.
 #[derive(Clone, Debug)]
 pub struct UsageSender {
     records: mpsc::Sender<AllocationRecord>,

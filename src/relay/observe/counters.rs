@@ -1,5 +1,6 @@
-//! Counters of a shard other than the protocol's. One shard writes them, any thread reads them without a lock. The table
-//! below is the only place that lists them: fields, metrics and help texts come from it.
+//! Counters of a shard other than the protocol's. One shard writes them, any thread reads them
+//! without a lock. The table below is the only place that lists them: fields, metrics and help
+//! texts come from it.
 
 use crate::net::TlsServer;
 use crate::relay::observe::request_duration::RequestDurations;
@@ -33,7 +34,8 @@ macro_rules! counters {
     };
 }
 
-// Kind, name without the prefix `hairpin_shard_`, help, label; then each counter with its value of the label.
+// Kind, name without the prefix `hairpin_shard_`, help, label; then each counter with its value of
+// the label.
 counters! {
     Seconds "busy" "Time that the shard worked instead of waiting; its rate is the load of the shard":
         busy_nanoseconds;
@@ -144,6 +146,7 @@ pub struct Statistics {
     pub ports_taken: u64,
     /// Number of relayed ports on all relay addresses.
     pub ports: u64,
-    /// The TLS server, for its certificates and the number of failures to replace them; `None` if TLS is not served.
+    /// The TLS server, for its certificates and the number of failures to replace them; `None` if
+    /// TLS is not served.
     pub tls: Option<Arc<TlsServer>>,
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-/// Displays a text with control characters and characters that change the writing direction as Rust escapes (`\n`,
-/// `\u{1b}`). Otherwise a client could choose a user name that looks like another line of the log.
+/// Displays a text with control characters and characters that change the writing direction as Rust
+/// escapes (`\n`, `\u{1b}`). Otherwise a client could choose a user name that looks like another
+/// line of the log.
 pub struct Escaped<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
@@ -17,7 +18,8 @@ impl Display for Escaped<'_> {
     }
 }
 
-/// Returns true for control characters, line and paragraph separators, and characters that embed or override a direction.
+/// Returns true for control characters, line and paragraph separators, and characters that embed or
+/// override a direction.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,5 +1,5 @@
-//! Histograms of the durations of requests, by method. One shard writes them, any thread reads them. Relayed packets are not
-//! measured: the clock is read once per batch.
+//! Histograms of the durations of requests, by method. One shard writes them, any thread reads
+//! them. Relayed packets are not measured: the clock is read once per batch.
 
 use crate::turn::counters::Counter;
 use crate::wire::Method;

@@ -1,8 +1,9 @@
-//! Data connections that are bound: each is spliced from a client's connection and a peer's. RFC 6062 §5.5.
+//! Data connections that are bound: each is spliced from a client's connection and a peer's. RFC
+//! 6062 §5.5.
 //!
-//! A data connection lives on the shard of the client's connection, which need not be the shard of the allocation, its
-//! owner. Traffic is reported to the owner at once on the same shard, and in portions of [`REPORT_OCTETS`] across
-//! shards.
+//! A data connection lives on the shard of the client's connection, which need not be the shard of
+//! the allocation, its owner. Traffic is reported to the owner at once on the same shard, and in
+//! portions of [`REPORT_OCTETS`] across shards.
 
 use crate::relay::io::ready_queue::{ReadyQueue, Source};
 use crate::relay::io::stream::Stream;
@@ -18,7 +19,8 @@ use tokio::net::TcpStream;
 /// All bound data connections of a shard.
 pub(crate) struct DataConnections {
     connections: HashMap<ConnectionId, DataConnection>,
-    /// Connections that are paused, and until when. All pauses are equally long, so the earliest is first.
+    /// Connections that are paused, and until when. All pauses are equally long, so the earliest is
+    /// first.
     paused: VecDeque<(Instant, ConnectionId)>,
     scratch: Vec<u8>,
     shard: u16,
@@ -42,8 +44,8 @@ pub(crate) struct Report {
     /// The shard of the allocation.
     pub(crate) owner: u16,
     pub(crate) traffic: Option<StreamTraffic>,
-    /// The connection ended and is to be closed, after the owner was notified: the client may ask for the next connection as
-    /// soon as it sees the end of this one.
+    /// The connection ended and is to be closed, after the owner was notified: the client may ask
+    /// for the next connection as soon as it sees the end of this one.
     pub(crate) ended: Option<Box<Splice>>,
 }
 
@@ -194,7 +196,8 @@ impl DataConnections {
     }
 }
 
-/// How long a connection is paused whose bandwidth limit is exhausted: as long as a burst that the limit allows.
+/// How long a connection is paused whose bandwidth limit is exhausted: as long as a burst that the
+/// limit allows.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Octets after which traffic is reported to another shard.
 const REPORT_OCTETS: u64 = 256 << 10;

@@ -56,7 +56,8 @@ impl Peers {
     /// Binds a relayed address.
     ///
     /// # Errors
-    /// [`BindError::InUse`] if another port may be free, [`BindError::Failed`] if none can be bound.
+    /// [`BindError::InUse`] if another port may be free, [`BindError::Failed`] if none can be
+    /// bound.
     pub(crate) fn bind(
         &mut self,
         relayed: RelayedId,
@@ -110,7 +111,8 @@ impl Peers {
         Ok(Some(received))
     }
 
-    /// Reads ICMP errors about datagrams that a UDP relay socket sent; returns true if there are more.
+    /// Reads ICMP errors about datagrams that a UDP relay socket sent; returns true if there are
+    /// more.
     pub(crate) fn read_icmp_errors(
         &mut self,
         relayed: RelayedId,
@@ -164,7 +166,8 @@ impl Peers {
         self.tcp.pop_timed_out(now)
     }
 
-    /// Stores a connection of a peer until a client binds it; false if the connection failed already.
+    /// Stores a connection of a peer until a client binds it; false if the connection failed
+    /// already.
     pub(crate) fn store_unbound(
         &mut self,
         id: ConnectionId,
@@ -183,7 +186,8 @@ impl Peers {
         true
     }
 
-    /// Splices a client's connection, to which `output` is still to be written, with the peer's connection of this id.
+    /// Splices a client's connection, to which `output` is still to be written, with the peer's
+    /// connection of this id.
     pub(crate) fn splice(&mut self, id: ConnectionId, client: Stream, output: Vec<u8>) -> Bound {
         match self.unbound.remove(id) {
             Some(peer) => self.data_connections.bind(id, client, output, peer),
@@ -211,8 +215,8 @@ impl Peers {
         self.data_connections.resume_paused(now);
     }
 
-    /// Closes a data connection that is being established, unbound, or spliced on this shard; false if it is none of
-    /// these.
+    /// Closes a data connection that is being established, unbound, or spliced on this shard; false
+    /// if it is none of these.
     pub(crate) fn close_data_connection(&mut self, id: ConnectionId) -> bool {
         self.tcp.cancel_dial(id)
             || self.unbound.remove(id).is_some()

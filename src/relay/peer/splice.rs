@@ -1,4 +1,5 @@
-//! Two streams spliced: each receives what the other one sends, no faster than it reads. RFC 6062 §5.5.
+//! Two streams spliced: each receives what the other one sends, no faster than it reads. RFC 6062
+//! §5.5.
 
 use crate::relay::io::stream::Stream;
 use std::io;
@@ -6,7 +7,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A client's connection and a peer's. If one end shuts down its sending side, only that direction ends.
+/// A client's connection and a peer's. If one end shuts down its sending side, only that direction
+/// ends.
 pub(crate) struct Splice {
     client: Stream,
     peer: Stream,

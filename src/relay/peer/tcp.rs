@@ -1,4 +1,5 @@
-//! TCP relays: relayed addresses that listen, and connections to peers that are being established. RFC 6062.
+//! TCP relays: relayed addresses that listen, and connections to peers that are being established.
+//! RFC 6062.
 
 use crate::net::tcp;
 use crate::relay::io::ready_queue::{ReadyQueue, Source};
@@ -43,14 +44,16 @@ impl TcpRelays {
     /// Listens on a relayed transport address.
     ///
     /// # Errors
-    /// [`BindError::InUse`] if another port may be free, [`BindError::Failed`] if none can be bound.
+    /// [`BindError::InUse`] if another port may be free, [`BindError::Failed`] if none can be
+    /// bound.
     pub(crate) fn listen(
         &mut self,
         relayed: RelayedId,
         local: SocketAddr,
     ) -> Result<(), BindError> {
-        // The listener shares its port with the connections that are dialed from it (SO_REUSEPORT), so it could be bound
-        // next to a listener of another process: check first that the port is free.
+        // The listener shares its port with the connections that are dialed from it (SO_REUSEPORT),
+        // so it could be bound next to a listener of another process: check first that the port is
+        // free.
         drop(tcp::listen(local, tcp::PortSharing::Exclusive).map_err(|error| bind_error(&error))?);
         let listener =
             tcp::listen(local, tcp::PortSharing::Shared).map_err(|error| bind_error(&error))?;

@@ -26,7 +26,8 @@ impl RelaySockets {
         })
     }
 
-    /// Reports the numbers of the sockets that became ready since the last call. The next one wakes the task.
+    /// Reports the numbers of the sockets that became ready since the last call. The next one wakes
+    /// the task.
     pub(crate) fn for_each_ready(&mut self, cx: &mut Context<'_>, report: impl FnMut(u32)) {
         self.poller.for_each_ready(cx, report);
     }
@@ -34,7 +35,8 @@ impl RelaySockets {
     /// Binds a relay socket.
     ///
     /// # Errors
-    /// [`BindError::InUse`] if another port may be free, [`BindError::Failed`] if none can be bound.
+    /// [`BindError::InUse`] if another port may be free, [`BindError::Failed`] if none can be
+    /// bound.
     pub(crate) fn bind(&mut self, relayed: RelayedId, local: SocketAddr) -> Result<(), BindError> {
         let socket = UdpSocket::bind(local, &self.options).map_err(|error| bind_error(&error))?;
         self.poller

@@ -1,6 +1,6 @@
-//! Connections of peers that no client has bound yet (RFC 6062 §5.2 to §5.4), of all shards: the ConnectionBind request
-//! may arrive on another shard than the allocation's. Nothing reads from such a connection, so the kernel's receive
-//! buffer bounds what its peer can send.
+//! Connections of peers that no client has bound yet (RFC 6062 §5.2 to §5.4), of all shards: the
+//! ConnectionBind request may arrive on another shard than the allocation's. Nothing reads from
+//! such a connection, so the kernel's receive buffer bounds what its peer can send.
 
 use crate::turn::{ConnectionId, Meter};
 use std::collections::HashMap;

@@ -1,9 +1,11 @@
-//! Coalescing: a busy shard lets packets gather before the next iteration, so that packets to one destination leave
-//! together as one GSO message, which takes a third of the CPU time of sending them one by one.
+//! Coalescing: a busy shard lets packets gather before the next iteration, so that packets to one
+//! destination leave together as one GSO message, which takes a third of the CPU time of sending
+//! them one by one.
 //!
-//! The shard gathers by sleeping after each iteration. That delays each packet by at most [`PAUSE`], and only happens
-//! when the core is nearly exhausted and a queue would soon delay packets for longer; below that load every packet leaves
-//! at once. A shard that gathers works less, so its load then says nothing: it is measured in windows between gathering.
+//! The shard gathers by sleeping after each iteration. That delays each packet by at most
+//! [`PAUSE`], and only happens when the core is nearly exhausted and a queue would soon delay
+//! packets for longer; below that load every packet leaves at once. A shard that gathers works
+//! less, so its load then says nothing: it is measured in windows between gathering.
 
 use crate::turn::Instant;
 use std::time::Duration;
@@ -61,8 +63,8 @@ const BUSY_PERCENT: u64 = 85;
 mod tests {
     use super::*;
 
-    /// Runs iterations of 50 µs for a second from `start` on, at a load of `percent`. Returns how many percent of the
-    /// iterations were followed by a pause, and the end.
+    /// Runs iterations of 50 µs for a second from `start` on, at a load of `percent`. Returns how
+    /// many percent of the iterations were followed by a pause, and the end.
     fn run(coalesce: &mut Coalesce, start: Instant, percent: u64) -> (u64, Instant) {
         let (mut now, mut iterations, mut pauses) = (start, 0, 0);
         while now < start + Duration::from_secs(1) {

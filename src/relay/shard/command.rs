@@ -1,5 +1,5 @@
-//! Commands of the supervisor to a shard: reload, listings, handover, stop. They are carried out between iterations, off
-//! the packet path.
+//! Commands of the supervisor to a shard: reload, listings, handover, stop. They are carried out
+//! between iterations, off the packet path.
 
 use crate::net::dtls::DtlsServer;
 use crate::net::{TlsServer, UdpOptions};
@@ -34,7 +34,8 @@ pub(crate) enum Command {
         id: u64,
         reply: oneshot::Sender<bool>,
     },
-    /// Open a listener with these sockets. Without a UDP socket, one that was retired accepts clients again.
+    /// Open a listener with these sockets. Without a UDP socket, one that was retired accepts
+    /// clients again.
     OpenListener {
         number: u32,
         sockets: ListenerSockets,

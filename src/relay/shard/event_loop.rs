@@ -1,9 +1,9 @@
 //! The event loop of a shard: wait, receive a batch, decide, send a batch.
 //!
-//! An *iteration* executes the commands and messages that arrived, serves every source that is ready, runs what is due
-//! by time, and then sends everything that came of it. The batch has [`SLOTS`](super::relay) slots; when few are left
-//! in the middle of an iteration, the loop sends and begins a new batch. A source that has more than one receive takes
-//! goes behind all others.
+//! An *iteration* executes the commands and messages that arrived, serves every source that is
+//! ready, runs what is due by time, and then sends everything that came of it. The batch has
+//! [`SLOTS`](super::relay) slots; when few are left in the middle of an iteration, the loop sends
+//! and begins a new batch. A source that has more than one receive takes goes behind all others.
 
 use crate::relay::io::clock::Clock;
 use crate::relay::io::ready_queue::{Source, Sources};
@@ -76,7 +76,8 @@ impl EventLoop {
         }
     }
 
-    /// Waits until there is something to do. With unfinished sources it only lets the runtime poll its descriptors.
+    /// Waits until there is something to do. With unfinished sources it only lets the runtime poll
+    /// its descriptors.
     async fn wait(&mut self) {
         if self.sources.has_unfinished() {
             tokio::task::yield_now().await;

@@ -2,21 +2,25 @@
 //!
 //! # Why shards talk at all
 //!
-//! The kernel spreads a listener's datagrams over the shards by a hash of addresses and ports, and accepts a TCP
-//! connection on any of them. Nearly always a client stays on one shard, which has its allocation. Four things break
-//! this:
+//! The kernel spreads a listener's datagrams over the shards by a hash of addresses and ports, and
+//! accepts a TCP connection on any of them. Nearly always a client stays on one shard, which has
+//! its allocation. Four things break this:
 //!
-//! * The hash changes when sockets of a port come or go, because another process takes the port over or a reload changes
-//!   the listeners. From one datagram to the next a client arrives on another shard.
-//! * A client moves to another five-tuple with a mobility ticket (RFC 8016), which hashes to another shard.
-//! * A DTLS or TCP client sends from a five-tuple whose association or connection another shard holds.
-//! * ConnectionBind (RFC 6062) arrives on a connection of its own, accepted by another shard than the allocation's.
+//! * The hash changes when sockets of a port come or go, because another process takes the port
+//!   over or a reload changes the listeners. From one datagram to the next a client arrives on
+//!   another shard.
+//! * A client moves to another five-tuple with a mobility ticket (RFC 8016), which hashes to
+//!   another shard.
+//! * A DTLS or TCP client sends from a five-tuple whose association or connection another shard
+//!   holds.
+//! * ConnectionBind (RFC 6062) arrives on a connection of its own, accepted by another shard than
+//!   the allocation's.
 //!
 //! # Who owns what
 //!
-//! Which shard owns a client, a relayed address, a data connection or a reservation is answered by the tables in
-//! [`Shared`](crate::turn::Shared), which the protocol maintains; a [`Link`] contains the shard of its connection. This
-//! module only carries the messages:
+//! Which shard owns a client, a relayed address, a data connection or a reservation is answered by
+//! the tables in [`Shared`](crate::turn::Shared), which the protocol maintains; a [`Link`] contains
+//! the shard of its connection. This module only carries the messages:
 //!
 //! ```text
 //!   reader of a socket                              owner of the allocation
@@ -33,8 +37,9 @@
 //!
 //! # What it costs
 //!
-//! A forwarded packet is copied once and passes a bounded channel. When the channel is full the packet is dropped, as a
-//! full socket buffer would drop it; messages about connections wait instead, because they are not retransmitted.
+//! A forwarded packet is copied once and passes a bounded channel. When the channel is full the
+//! packet is dropped, as a full socket buffer would drop it; messages about connections wait
+//! instead, because they are not retransmitted.
 
 use crate::net::{Batch, BufferRange, Transmit};
 use crate::relay::client::clients::Clients;
@@ -59,7 +64,8 @@ pub(crate) enum ShardMessage {
         /// The shard that read it.
         reader: u16,
     },
-    /// The receiving shard forwarded this packet to a shard that no longer has the client. It decides again.
+    /// The receiving shard forwarded this packet to a shard that no longer has the client. It
+    /// decides again.
     ReturnedPacket { client: Client, octets: Vec<u8> },
     /// DTLS records for an association of the receiving shard.
     DtlsRecords {
@@ -230,7 +236,8 @@ impl Forwarder {
         }
     }
 
-    /// Sends a message to another shard. It is dropped if the channel is full or the shard has stopped.
+    /// Sends a message to another shard. It is dropped if the channel is full or the shard has
+    /// stopped.
     pub(crate) fn send(&self, shard: u16, message: ShardMessage) {
         let sender = self.shards.0.get(usize::from(shard));
         if sender.is_some_and(|sender| sender.try_send(message).is_ok()) {
@@ -240,7 +247,8 @@ impl Forwarder {
         }
     }
 
-    /// Sends a message that must not be lost. If the channel is full, a task waits until there is room.
+    /// Sends a message that must not be lost. If the channel is full, a task waits until there is
+    /// room.
     pub(crate) fn send_reliably(&self, shard: u16, message: ShardMessage) {
         let Some(sender) = self.shards.0.get(usize::from(shard)) else {
             return;

@@ -6,9 +6,10 @@
 //!                             └──Effect──▶ Clients, Peers, the log; their results go back to the server
 //! ```
 //!
-//! Two rules hold everywhere. After each call of the server its effects are taken, because the octets of a response are
-//! valid only until the next call. And effects are performed by one loop ([`Relay::perform_effects`]), never by
-//! recursion: what a part reports while one effect is performed may have effects of its own, which are appended.
+//! Two rules hold everywhere. After each call of the server its effects are taken, because the
+//! octets of a response are valid only until the next call. And effects are performed by one loop
+//! ([`Relay::perform_effects`]), never by recursion: what a part reports while one effect is
+//! performed may have effects of its own, which are appended.
 
 use crate::net::dtls::DtlsServer;
 use crate::net::{Batch, Datagram, IcmpError, Readiness, SendCounts, UdpOptions};
@@ -58,7 +59,8 @@ pub(crate) struct Relay {
     /// Effects that are still to be performed.
     effects: VecDeque<Effect>,
     icmp_errors: Vec<IcmpError>,
-    /// The connection that was spliced last. If octets of it are left in the batch, they are the first data.
+    /// The connection that was spliced last. If octets of it are left in the batch, they are the
+    /// first data.
     spliced: Option<(Link, ConnectionId)>,
     shard: u16,
     clock: Clock,
@@ -279,7 +281,8 @@ impl Relay {
         self.perform_effects();
     }
 
-    /// Processes the messages that DTLS decrypted. Only now: the responses are encrypted by the same association.
+    /// Processes the messages that DTLS decrypted. Only now: the responses are encrypted by the
+    /// same association.
     fn receive_decrypted(&mut self) {
         while let Some(message) = self.clients.pop_decrypted() {
             self.receive_from_client(&message.client, message.range, message.meta);
@@ -308,7 +311,8 @@ impl Relay {
         })
     }
 
-    /// Reports ICMP errors about datagrams that a relay socket sent; returns true if there are more.
+    /// Reports ICMP errors about datagrams that a relay socket sent; returns true if there are
+    /// more.
     fn report_icmp_errors(&mut self, relayed: RelayedId) -> bool {
         let has_more = self.peers.read_icmp_errors(relayed, &mut self.icmp_errors);
         for index in 0..self.icmp_errors.len() {
@@ -432,7 +436,8 @@ impl Relay {
         }
         self.perform_effects();
         if let Some(method) = method {
-            // From when the batch was received to when the response is queued. Relayed packets are not timed.
+            // From when the batch was received to when the response is queued. Relayed packets are
+            // not timed.
             let duration = self.clock.now().since(self.now);
             self.counters.request_durations.observe(method, duration);
         }
@@ -529,7 +534,8 @@ impl Relay {
         Some(RecvMeta::in_slot(self.batch.occupy_slot()))
     }
 
-    /// Performs what the server asked for in its last call, and what follows from that, until nothing is left.
+    /// Performs what the server asked for in its last call, and what follows from that, until
+    /// nothing is left.
     fn perform_effects(&mut self) {
         loop {
             self.take_effects();
@@ -543,8 +549,9 @@ impl Relay {
         }
     }
 
-    /// Takes the effects of the last call of the server. Responses are sent at once, because the next call invalidates
-    /// their octets; but relayed addresses are closed first, because a client that reads the response may use the port.
+    /// Takes the effects of the last call of the server. Responses are sent at once, because the
+    /// next call invalidates their octets; but relayed addresses are closed first, because a client
+    /// that reads the response may use the port.
     fn take_effects(&mut self) {
         self.server.take_effects(&mut self.new_effects);
         if self.new_effects.is_empty() {

@@ -1,8 +1,9 @@
 //! The listeners of all shards: bound once for each shard, added and retired while the relay runs.
 //!
-//! A retired listener accepts no new clients. Its TCP sockets are closed at once, because connections outlive their
-//! listener. Its UDP sockets stay until the last allocation of a client that uses them has ended: a NAT lets a response
-//! through only if it comes from the address and port that the client wrote to.
+//! A retired listener accepts no new clients. Its TCP sockets are closed at once, because
+//! connections outlive their listener. Its UDP sockets stay until the last allocation of a client
+//! that uses them has ended: a NAT lets a response through only if it comes from the address and
+//! port that the client wrote to.
 
 use crate::net::{UdpOptions, UdpSocket, tcp};
 use crate::relay::client::listeners::ListenerSockets;
@@ -62,7 +63,8 @@ struct BoundListener {
 }
 
 impl ListenerSet {
-    /// Binds the listeners of a plan. Returns the sockets by shard, in the order of the numbers of their listeners.
+    /// Binds the listeners of a plan. Returns the sockets by shard, in the order of the numbers of
+    /// their listeners.
     ///
     /// # Errors
     /// A listener cannot be bound; the error names its address.
@@ -119,7 +121,8 @@ impl ListenerSet {
             .collect()
     }
 
-    /// Opens the listeners that are wanted and retires all others. Returns the commands for each shard.
+    /// Opens the listeners that are wanted and retires all others. Returns the commands for each
+    /// shard.
     ///
     /// # Errors
     /// A listener cannot be bound; the error names its address, and nothing has changed.
@@ -205,7 +208,8 @@ impl ListenerSet {
                 changes.removed.push(entry.bound);
             }
         }
-        // Listeners that were retired before get the command again: the change may have opened or retired their successor.
+        // Listeners that were retired before get the command again: the change may have opened or
+        // retired their successor.
         for number in self.retired() {
             let successor = self.successor(number);
             for of_shard in &mut commands {
@@ -215,7 +219,8 @@ impl ListenerSet {
         (changes, commands)
     }
 
-    /// The open wildcard listener that would receive the datagrams of a retired listener if that were closed.
+    /// The open wildcard listener that would receive the datagrams of a retired listener if that
+    /// were closed.
     fn successor(&self, number: u32) -> Option<u32> {
         let retired = self.entry(number)?.bound;
         let succeeds = |number: &u32| {
@@ -254,8 +259,9 @@ impl ListenerSet {
         (0..).zip(&self.entries)
     }
 
-    /// Binds a listener once for each shard. With `exclusive`, no other process may have the port. If the system chooses
-    /// the port, UDP and TCP get the same one, which may take several attempts.
+    /// Binds a listener once for each shard. With `exclusive`, no other process may have the port.
+    /// If the system chooses the port, UDP and TCP get the same one, which may take several
+    /// attempts.
     fn bind_listener(&self, listener: &Listener, exclusive: bool) -> io::Result<BoundListener> {
         let attempts = if listener.address.port() == 0 {
             MAX_ATTEMPTS
@@ -275,8 +281,8 @@ impl ListenerSet {
 
     fn try_bind(&self, listener: &Listener, exclusive: bool) -> io::Result<BoundListener> {
         let mut address = listener.address;
-        // A socket with SO_REUSEPORT is bound next to those of another process of the same user without an error, so
-        // check first that the port is free.
+        // A socket with SO_REUSEPORT is bound next to those of another process of the same user
+        // without an error, so check first that the port is free.
         if listener.udp && exclusive {
             let options = UdpOptions {
                 reuse_port: false,

@@ -126,13 +126,14 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// The addresses of the listeners that accept clients, in the order of the plan, with the ports that are bound.
+    /// The addresses of the listeners that accept clients, in the order of the plan, with the ports
+    /// that are bound.
     pub fn listener_addresses(&self) -> Vec<SocketAddr> {
         self.listeners().open_addresses()
     }
 
-    /// Serves new clients at these listeners and at no others. A removed listener serves its clients as long as they have
-    /// an allocation: see [`Supervisor::close_unused_listeners`].
+    /// Serves new clients at these listeners and at no others. A removed listener serves its
+    /// clients as long as they have an allocation: see [`Supervisor::close_unused_listeners`].
     ///
     /// # Errors
     /// A listener cannot be bound; the error names its address, and nothing has changed.
@@ -161,12 +162,13 @@ impl Supervisor {
         closed
     }
 
-    /// Prepares the handover of the ports to another process: keeps serving the present clients and ignores new ones, so
-    /// that the other process can listen on the same ports. Then call either [`Supervisor::commit_handover`] or
-    /// [`Supervisor::abort_handover`].
+    /// Prepares the handover of the ports to another process: keeps serving the present clients and
+    /// ignores new ones, so that the other process can listen on the same ports. Then call either
+    /// [`Supervisor::commit_handover`] or [`Supervisor::abort_handover`].
     ///
     /// # Errors
-    /// There are too few sockets for one per client, or the system is not Linux; nothing has changed then.
+    /// There are too few sockets for one per client, or the system is not Linux; nothing has
+    /// changed then.
     pub async fn prepare_handover(&self) -> io::Result<()> {
         if cfg!(not(target_os = "linux")) {
             return Err(io::ErrorKind::Unsupported.into());
@@ -187,18 +189,21 @@ impl Supervisor {
         self.send_all(|| Command::AbortHandover).await;
     }
 
-    /// Completes the handover. When it returns, this process receives nothing more at its listeners.
+    /// Completes the handover. When it returns, this process receives nothing more at its
+    /// listeners.
     pub async fn commit_handover(&self) {
         // `None` asks every shard.
         let _: Option<()> = self.query(Command::CommitHandover, |()| None).await;
     }
 
-    /// After a handover: closes the sockets of clients that are gone. When they return, they reach the other process.
+    /// After a handover: closes the sockets of clients that are gone. When they return, they reach
+    /// the other process.
     pub async fn close_unused_client_sockets(&self) {
         self.send_all(|| Command::CloseUnusedClientSockets).await;
     }
 
-    /// Offers TLS and DTLS with this server to new clients, or not at all. Established connections stay.
+    /// Offers TLS and DTLS with this server to new clients, or not at all. Established connections
+    /// stay.
     ///
     /// # Errors
     /// There is no randomness for DTLS; then nothing has changed.
@@ -222,7 +227,8 @@ impl Supervisor {
         }
     }
 
-    /// Sets the limit of answers per second to unauthenticated clients of one source prefix; 0 for no limit.
+    /// Sets the limit of answers per second to unauthenticated clients of one source prefix; 0 for
+    /// no limit.
     pub fn set_answer_rate(&self, rate: u32) {
         self.shared.answer_rate.set(rate);
     }
@@ -242,13 +248,14 @@ impl Supervisor {
             .await;
     }
 
-    /// Returns true if the addresses of the host differ from those in the policy. Replacing the policy updates them.
+    /// Returns true if the addresses of the host differ from those in the policy. Replacing the
+    /// policy updates them.
     pub fn host_addresses_changed(&self) -> bool {
         host_addresses().is_some_and(|found| found != *self.host())
     }
 
-    /// All allocations. Each shard is asked for one page after the other, so that a listing of many allocations never
-    /// delays packets for long.
+    /// All allocations. Each shard is asked for one page after the other, so that a listing of many
+    /// allocations never delays packets for long.
     pub async fn allocations(&self) -> Vec<AllocationRecord> {
         let mut all = Vec::new();
         for shard in &self.commands {
@@ -397,8 +404,8 @@ fn run_shard(setup: RelaySetup, inbox: Inbox, started: &std::sync::mpsc::Sender<
             let turn = event_loop.turn_counters();
             let _ = started.send(Ok(ShardStatistics { relay, turn }));
             drop(entered);
-            // A spawned task is woken without a system call, unlike the future of `block_on`. tokio's budget would only
-            // interrupt it for other tasks, of which there are none.
+            // A spawned task is woken without a system call, unlike the future of `block_on`.
+            // tokio's budget would only interrupt it for other tasks, of which there are none.
             let task = runtime.spawn(tokio::task::unconstrained(event_loop.run()));
             if let Err(error) = runtime.block_on(task)
                 && error.is_panic()
@@ -436,7 +443,8 @@ fn dtls_server(
     Ok(server.transpose()?.map(Arc::new))
 }
 
-/// The addresses of this host, sorted. `None` if they cannot be read, for example for want of a descriptor.
+/// The addresses of this host, sorted. `None` if they cannot be read, for example for want of a
+/// descriptor.
 fn host_addresses() -> Option<Vec<IpAddr>> {
     let mut all: Vec<IpAddr> = interfaces::addresses()
         .ok()?
@@ -453,7 +461,8 @@ fn random_octets() -> io::Result<[u8; 32]> {
     Ok(octets)
 }
 
-/// Records that a shard builds in one piece when allocations are listed: well below a millisecond of work.
+/// Records that a shard builds in one piece when allocations are listed: well below a millisecond
+/// of work.
 const LISTING_PAGE: usize = 1_000;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Authorization of admin requests. A page of another site that a browser shows must not control a listener on loopback, and
-//! requests from other hosts have to carry a token.
+//! Authorization of admin requests. A page of another site that a browser shows must not control a
+//! listener on loopback, and requests from other hosts have to carry a token.
 
 use crate::service::http::is_dns_name;
 use axum::extract::{Request, State};
@@ -53,8 +53,8 @@ impl AccessControl {
                 (Exposure::AnyHost, _) => Err((StatusCode::FORBIDDEN, NOT_LOCAL)),
                 (Exposure::UnixSocket, _) => Ok(()),
                 (Exposure::Loopback, Some(host)) if !is_dns_name(host) => Ok(()),
-                // DNS rebinding: a page whose name resolves to loopback sends no Origin with a GET. A request without
-                // Host is no browser's, but may pass on what a browser sent.
+                // DNS rebinding: a page whose name resolves to loopback sends no Origin with a GET.
+                // A request without Host is no browser's, but may pass on what a browser sent.
                 (Exposure::Loopback, _) => Err((StatusCode::FORBIDDEN, REBOUND)),
             };
         };

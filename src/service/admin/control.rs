@@ -1,4 +1,5 @@
-//! Operations that change the server or describe its configuration. Each sends a command to the main loop.
+//! Operations that change the server or describe its configuration. Each sends a command to the
+//! main loop.
 
 use crate::service::admin::commands::AdminCommand;
 use crate::service::admin::commands::{DrainReport, LogLevel, PlanReport, ReloadReport, Unblocked};
@@ -28,7 +29,8 @@ pub(super) struct BlockReport {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DrainParameters {
-    /// Time until allocations are ended, such as `90s`, `10m` or `1h`; the default is the server's drain_timeout.
+    /// Time until allocations are ended, such as `90s`, `10m` or `1h`; the default is the server's
+    /// drain_timeout.
     #[serde(default, deserialize_with = "duration")]
     #[param(value_type = Option<String>, nullable = false)]
     deadline: Option<Duration>,

@@ -1,5 +1,5 @@
-//! Strict extractors: a parameter or body that an operation does not know is an error, so that a misspelled `for` does
-//! not block a user for the default time.
+//! Strict extractors: a parameter or body that an operation does not know is an error, so that a
+//! misspelled `for` does not block a user for the default time.
 
 use crate::client::duration::parse_duration;
 use crate::service::admin::error::ApiError;
@@ -48,14 +48,12 @@ impl<S: Send + Sync> FromRequest<S> for TextBody {
 fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
-        Err(rejection) => Err(ApiError::BadRequest(format!(
-            "invalid query: {}",
-            rejection.to_string()
-        ))),
+        Err(rejection) => Err(ApiError::BadRequest(format!("invalid query: {rejection}"))),
     }
 }
 
-/// Deserializes a duration such as `500ms`, `90s` or `1h30m`; a number without a unit is in seconds.
+/// Deserializes a duration such as `500ms`, `90s` or `1h30m`; a number without a unit is in
+/// seconds.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(from)?;
     match parse_duration(&text) {

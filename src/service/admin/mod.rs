@@ -18,8 +18,9 @@
 //!                                                   └─► AdminCommand ──► main loop ──► reply    (reload, drain, block)
 //! ```
 //!
-//! The main loop executes one command at a time and replies with a value of [`commands`]. The OpenAPI document is built from
-//! the handlers and their types. Unknown query parameters and unexpected bodies are errors ([`extract`]).
+//! The main loop executes one command at a time and replies with a value of [`commands`]. The
+//! OpenAPI document is built from the handlers and their types. Unknown query parameters and
+//! unexpected bodies are errors ([`extract`]).
 //!
 //! Without a token only metrics and health are available to other hosts.
 

@@ -43,8 +43,9 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves each connection on a task and lets requests finish at the end. At the limit of connections the oldest is closed
-/// instead of the new one, so that idle connections cannot lock out operators and monitoring.
+/// Serves each connection on a task and lets requests finish at the end. At the limit of
+/// connections the oldest is closed instead of the new one, so that idle connections cannot lock
+/// out operators and monitoring.
 async fn accept<L: axum::serve::Listener>(
     mut listener: L,
     router: Router,
@@ -113,7 +114,8 @@ fn router(state: AdminState) -> Router {
 }
 
 const MAX_CONNECTIONS: usize = 64;
-/// Limit for each part of a request to arrive, for a response to be read, and for the next request of a connection.
+/// Limit for each part of a request to arrive, for a response to be read, and for the next request
+/// of a connection.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

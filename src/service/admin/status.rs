@@ -1,5 +1,5 @@
-//! The status page, and the numbers that it draws. The files of the page are compiled in, and the page requests nothing from
-//! other hosts.
+//! The status page, and the numbers that it draws. The files of the page are compiled in, and the
+//! page requests nothing from other hosts.
 
 use crate::service::admin::error::GuardedErrors;
 use crate::service::admin::extract::{NoParameters, Parameters};
@@ -76,7 +76,8 @@ pub(super) async fn page() -> Response {
     respond(&PAGE)
 }
 
-/// The numbers that the status page draws: current values, and totals since the start from which it derives rates.
+/// The numbers that the status page draws: current values, and totals since the start from which it
+/// derives rates.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Status {
     version: &'static str,

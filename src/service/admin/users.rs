@@ -115,7 +115,8 @@ pub(super) async fn close(
     })
 }
 
-/// Returns true if an allocation belongs to a user, given by the whole name or without the expiry of a time-limited one.
+/// Returns true if an allocation belongs to a user, given by the whole name or without the expiry
+/// of a time-limited one.
 pub(super) fn is_allocated_by(record: &AllocationRecord, user: &str) -> bool {
     *record.user == *user || account(&record.user) == user
 }

@@ -33,7 +33,8 @@ pub const ASSETS: &[Asset] = &[
     asset("/icon.svg", SVG, include_str!("icon.svg")),
 ];
 
-/// The policy of the page: it may load its own files and connect to its own server, and run nothing inline.
+/// The policy of the page: it may load its own files and connect to its own server, and run nothing
+/// inline.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";

@@ -15,8 +15,8 @@ pub struct ConnectionLimit(Mutex<OpenConnections>);
 #[derive(Default)]
 struct OpenConnections {
     total: usize,
-    /// Key: an IPv4 address or IPv6 /64, which clients choose: std's hasher has a random key. Accessed once when a
-    /// connection opens and once when it closes.
+    /// Key: an IPv4 address or IPv6 /64, which clients choose: std's hasher has a random key.
+    /// Accessed once when a connection opens and once when it closes.
     by_network: HashMap<IpAddr, usize>,
 }
 
@@ -27,8 +27,8 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionLimit {
-    /// Admits a connection from `address` if neither limit is reached. Loopback has no limit of its own because reverse
-    /// proxies connect from there.
+    /// Admits a connection from `address` if neither limit is reached. Loopback has no limit of its
+    /// own because reverse proxies connect from there.
     pub fn admit(
         self: &Arc<ConnectionLimit>,
         address: Option<IpAddr>,

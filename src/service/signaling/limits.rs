@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// The limits of the signaling. An operator configures the numbers of rooms, peers and connections; the others are
-/// constants of [`Limits::default`], which tests shorten.
+/// The limits of the signaling. An operator configures the numbers of rooms, peers and connections;
+/// the others are constants of [`Limits::default`], which tests shorten.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Maximum size of a message, in octets. A larger one is answered `too-large`; one of four times this size ends the
-    /// connection.
+    /// Maximum size of a message, in octets. A larger one is answered `too-large`; one of four
+    /// times this size ends the connection.
     pub message_size: usize,
     /// Maximum time from the first octet of a message to its last; the connection ends after that.
     pub message_time: Duration,
@@ -19,7 +19,8 @@ pub struct Limits {
     pub rooms: usize,
     /// Maximum number of WebSocket connections.
     pub connections: usize,
-    /// Maximum number of WebSocket connections from one IPv4 address or IPv6 /64, loopback excepted; 0 = unlimited.
+    /// Maximum number of WebSocket connections from one IPv4 address or IPv6 /64, loopback
+    /// excepted; 0 = unlimited.
     pub connections_per_address: usize,
     /// Largest room size that a client may request.
     pub room_size: usize,
@@ -58,8 +59,8 @@ impl Default for Limits {
     }
 }
 
-/// Returns true if `name` is a valid room name: 1 to 64 letters, digits or `-_.~`, the characters that a URL never
-/// escapes (RFC 3986 section 2.3).
+/// Returns true if `name` is a valid room name: 1 to 64 letters, digits or `-_.~`, the characters
+/// that a URL never escapes (RFC 3986 section 2.3).
 pub fn is_room_name(name: &str) -> bool {
     (1..=MAX_ROOM_NAME).contains(&name.len())
         && name

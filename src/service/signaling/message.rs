@@ -57,7 +57,8 @@ impl ForwardedMessage {
         })
     }
 
-    /// The message for its receivers: unchanged except that `from` is the sender's id, whatever the sender put there.
+    /// The message for its receivers: unchanged except that `from` is the sender's id, whatever the
+    /// sender put there.
     pub fn into_text(mut self, from: &str) -> Utf8Bytes {
         self.body.insert("from".into(), Value::String(from.into()));
         Value::Object(self.body).to_string().into()

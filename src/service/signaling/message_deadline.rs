@@ -1,9 +1,10 @@
 //! A deadline for each WebSocket message, from its first octet to its last.
 //!
-//! The fragments of an unfinished message are buffered until the last one arrives. Pongs may come between them and keep the
-//! connection alive, and the WebSocket library reports only complete messages; without this deadline a client could hold
-//! that memory for as long as it answers pings. Only the frame headers (RFC 6455 section 5.2) show that a message has
-//! begun, so this stream reads them on their way to the library.
+//! The fragments of an unfinished message are buffered until the last one arrives. Pongs may come
+//! between them and keep the connection alive, and the WebSocket library reports only complete
+//! messages; without this deadline a client could hold that memory for as long as it answers pings.
+//! Only the frame headers (RFC 6455 section 5.2) show that a message has begun, so this stream
+//! reads them on their way to the library.
 
 use std::io;
 use std::io::Cursor;
@@ -16,8 +17,9 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::OpCode;
 
-/// A stream of frames. Reading fails with [`io::ErrorKind::TimedOut`] when octets arrive while a message is unfinished for
-/// longer than the limit. A client that sends nothing at all is not its concern.
+/// A stream of frames. Reading fails with [`io::ErrorKind::TimedOut`] when octets arrive while a
+/// message is unfinished for longer than the limit. A client that sends nothing at all is not its
+/// concern.
 pub(super) struct MessageDeadline<S> {
     stream: S,
     limit: Duration,
@@ -78,7 +80,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MessageDeadline<S> {
     }
 }
 
-/// The position in a stream of frames. An invalid frame is left for the WebSocket library to report.
+/// The position in a stream of frames. An invalid frame is left for the WebSocket library to
+/// report.
 #[derive(Default)]
 struct MessageProgress {
     /// The header received so far; empty while a payload is received.

@@ -1,4 +1,5 @@
-//! The rate at which one peer may send messages: a token bucket, and the end of a peer that keeps exceeding it.
+//! The rate at which one peer may send messages: a token bucket, and the end of a peer that keeps
+//! exceeding it.
 
 use tokio::time::Instant;
 

@@ -28,16 +28,18 @@
 //! | `{"type":"message","to":ID?,…}` | anything else; the call page sends `"error"` (what failed on its side) and `"path"` (what it measures) |
 //! | `{"type":"bye","to":ID?}` | the sender hangs up |
 //!
-//! Each message goes to `to`, or to all others in the room, with `"from":ID` set by the server. The order between two peers
-//! is preserved. The peer that was in the room first makes the offer when another joins; a newcomer that receives none
-//! within a second or two makes it itself. Both may offer later (perfect negotiation): of two peers the one with the
-//! smaller id, compared by code units, is the polite one.
+//! Each message goes to `to`, or to all others in the room, with `"from":ID` set by the server. The
+//! order between two peers is preserved. The peer that was in the room first makes the offer when
+//! another joins; a newcomer that receives none within a second or two makes it itself. Both may
+//! offer later (perfect negotiation): of two peers the one with the smaller id, compared by code
+//! units, is the polite one.
 //!
 //! # Refusals
 //!
-//! Refusals before the upgrade (`origin`, `not-websocket`, `too-many-connections`, `too-many-from-address`) are HTTP
-//! responses with the error message as their body. All others are sent on the WebSocket, because a browser does not show
-//! a page why an upgrade failed; the connection then stays open or ends with the close code given here.
+//! Refusals before the upgrade (`origin`, `not-websocket`, `too-many-connections`,
+//! `too-many-from-address`) are HTTP responses with the error message as their body. All others are
+//! sent on the WebSocket, because a browser does not show a page why an upgrade failed; the
+//! connection then stays open or ends with the close code given here.
 //!
 //! | code | name | over HTTP | WebSocket | when |
 //! |---|---|---|---|---|
@@ -74,16 +76,17 @@
 //!
 //! # Losing a connection and resuming
 //!
-//! The server pings every 2 s. A connection that breaks, or is silent for 5 s, is lost. The peer then has 3 s to resume:
-//! it keeps its place, and messages to it wait in its queue. If it reconnects with `resume` in that time the others do not
-//! notice, otherwise they get `left`; it may reconnect with the same id later, which they see as `joined`. A peer that
-//! closes its WebSocket has left at once. A peer that sends no message for 2 h is disconnected.
+//! The server pings every 2 s. A connection that breaks, or is silent for 5 s, is lost. The peer
+//! then has 3 s to resume: it keeps its place, and messages to it wait in its queue. If it
+//! reconnects with `resume` in that time the others do not notice, otherwise they get `left`; it
+//! may reconnect with the same id later, which they see as `joined`. A peer that closes its
+//! WebSocket has left at once. A peer that sends no message for 2 h is disconnected.
 //!
 //! # Memory
 //!
-//! A connection holds at most its queue (256 messages, 1 MiB) and one incoming message (four times 64 KiB, for at most
-//! 10 s: [`message_deadline`]). Its rate of messages is limited, so are rooms, connections and the connections from one
-//! address ([`Limits`]).
+//! A connection holds at most its queue (256 messages, 1 MiB) and one incoming message (four times
+//! 64 KiB, for at most 10 s: [`message_deadline`]). Its rate of messages is limited, so are rooms,
+//! connections and the connections from one address ([`Limits`]).
 
 mod connection_limit;
 mod limits;

@@ -1,4 +1,5 @@
-//! The messages that wait for one peer: a bounded queue that outlives the peer's connection, so that the peer can resume.
+//! The messages that wait for one peer: a bounded queue that outlives the peer's connection, so
+//! that the peer can resume.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,8 +9,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::service::signaling::refusal::Refusal;
 
-/// The queue to one peer. A sender never waits. Each connection of the peer reads under the number that
-/// [`PeerQueue::take_over`] gave it; a newer connection has a higher number.
+/// The queue to one peer. A sender never waits. Each connection of the peer reads under the number
+/// that [`PeerQueue::take_over`] gave it; a newer connection has a higher number.
 pub struct PeerQueue {
     messages: Mutex<Messages>,
     not_empty: Notify,
@@ -100,8 +101,9 @@ impl PeerQueue {
             .unwrap_or(Refusal::Replaced)
     }
 
-    /// Waits for the oldest message and returns it without removing it. [`PeerQueue::pop`] removes it after it was
-    /// written, so that a peer whose connection broke in the middle of a message receives it again when it resumes.
+    /// Waits for the oldest message and returns it without removing it. [`PeerQueue::pop`] removes
+    /// it after it was written, so that a peer whose connection broke in the middle of a message
+    /// receives it again when it resumes.
     pub async fn peek(&self) -> Utf8Bytes {
         loop {
             let not_empty = self.not_empty.notified();

@@ -48,8 +48,9 @@ pub struct Signaling {
     pub resume_tokens: ResumeTokens,
 }
 
-/// Upgrades to a WebSocket and serves it in a task. A refused admission is reported on the WebSocket because a browser
-/// does not show a page why an upgrade failed. `servers` returns the ICE servers for the peer with a given id.
+/// Upgrades to a WebSocket and serves it in a task. A refused admission is reported on the
+/// WebSocket because a browser does not show a page why an upgrade failed. `servers` returns the
+/// ICE servers for the peer with a given id.
 ///
 /// # Errors
 /// [`Refusal::NotWebSocket`]: the request is not an upgrade as RFC 6455 section 4.2.1 requires.
@@ -80,8 +81,8 @@ pub fn upgrade(
     Ok(response)
 }
 
-/// `Connection` and `Upgrade` are lists, possibly on several lines. The WebSocket library reads only the first line of
-/// one and expects a single word in the other.
+/// `Connection` and `Upgrade` are lists, possibly on several lines. The WebSocket library reads
+/// only the first line of one and expects a single word in the other.
 fn normalize_upgrade(headers: &mut HeaderMap) {
     for (name, word) in [
         (header::CONNECTION, "Upgrade"),
@@ -171,7 +172,8 @@ async fn serve(
     outcome
 }
 
-/// Removes the peer from its room: at once, or if the connection was lost, after the time in which the peer may resume.
+/// Removes the peer from its room: at once, or if the connection was lost, after the time in which
+/// the peer may resume.
 async fn leave(
     end: End,
     rooms: &Rooms,
@@ -194,8 +196,8 @@ async fn leave(
     outcome
 }
 
-/// Reads and writes concurrently until one of them ends: a peer that does not read must not keep the server from noticing
-/// that the peer is gone.
+/// Reads and writes concurrently until one of them ends: a peer that does not read must not keep
+/// the server from noticing that the peer is gone.
 async fn exchange(
     socket: &mut PeerSocket,
     rooms: &Rooms,
@@ -375,7 +377,8 @@ impl PeerSocket {
         }
     }
 
-    /// Sends a refusal, closes, and waits for the peer's close: a reset before it could destroy the refusal in transit.
+    /// Sends a refusal, closes, and waits for the peer's close: a reset before it could destroy the
+    /// refusal in transit.
     async fn refuse(mut self, refusal: Refusal) {
         let close = CloseFrame {
             code: refusal.close_code().unwrap_or(INTERNAL_ERROR).into(),
@@ -407,9 +410,11 @@ fn is_protocol_error(error: &Error) -> bool {
 /// RFC 6455 section 7.4.1.
 const PROTOCOL_ERROR: u16 = 1002;
 const INTERNAL_ERROR: u16 = 1011;
-/// Octets reserved for received data as long as a peer is connected: enough for candidates and most offers.
+/// Octets reserved for received data as long as a peer is connected: enough for candidates and most
+/// offers.
 const READ_BUFFER: usize = 4096;
-/// A message this many times larger than the limit ends the connection instead of being answered with an error.
+/// A message this many times larger than the limit ends the connection instead of being answered
+/// with an error.
 const FATAL_SIZE_FACTOR: usize = 4;
 /// Time for the close handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,10 +1,12 @@
-//! Every refusal of the web listener in one table: code, name, HTTP status, WebSocket close code, text.
+//! Every refusal of the web listener in one table: code, name, HTTP status, WebSocket close code,
+//! text.
 
 use serde_json::{Value, json};
 
 macro_rules! refusals {
     ($($variant:ident $code:literal $name:literal $status:literal $close:expr, $text:literal;)*) => {
-        /// Why a request was refused. Displays as its text; [`Refusal::json`] is what a client receives.
+        /// Why a request was refused. Displays as its text; [`Refusal::json`] is what a client
+        /// receives.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Refusal { $(#[doc = concat!("`", $code, "`: ", $text, ".")] $variant,)* }
 
@@ -27,7 +29,8 @@ macro_rules! refusals {
                 match self { $(Refusal::$variant => $status,)* }
             }
 
-            /// The close code of a WebSocket; none if the connection stays open or was never upgraded.
+            /// The close code of a WebSocket; none if the connection stays open or was never
+            /// upgraded.
             pub fn close_code(self) -> Option<u16> {
                 match self { $(Refusal::$variant => $close,)* }
             }
@@ -80,7 +83,8 @@ refusals! {
 }
 
 impl Refusal {
-    /// `{"type":"error","code":…,"name":…,"message":…}`, the message followed by `detail` if there is one.
+    /// `{"type":"error","code":…,"name":…,"message":…}`, the message followed by `detail` if there
+    /// is one.
     pub fn json(self, detail: Option<&str>) -> Value {
         let message = match detail {
             Some(detail) => format!("{}: {detail}", self.text()),

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use crate::service::http_client;
 use crate::service::signaling::refusal::Refusal;
 
-/// The hook. It receives a POST with a [`HookRequest`] as JSON. A 2xx status admits the client; 401, 403 and 404 refuse
-/// it; any other outcome refuses it as `unchecked`.
+/// The hook. It receives a POST with a [`HookRequest`] as JSON. A 2xx status admits the client;
+/// 401, 403 and 404 refuse it; any other outcome refuses it as `unchecked`.
 #[derive(Clone, Debug)]
 pub struct RoomHook {
     url: String,

@@ -1,5 +1,5 @@
-//! The rooms and the peers in them. One lock guards all rooms; it is held for a lookup and a few pushes to queues, and
-//! never across a wait for a peer.
+//! The rooms and the peers in them. One lock guards all rooms; it is held for a lookup and a few
+//! pushes to queues, and never across a wait for a peer.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -86,7 +86,8 @@ impl Rooms {
         self.connection_limit.admit(address, limits)
     }
 
-    /// Returns true if the peer `id` is in `room`, connected or within the time in which it can resume.
+    /// Returns true if the peer `id` is in `room`, connected or within the time in which it can
+    /// resume.
     pub fn contains(&self, room: &str, id: &str) -> bool {
         let table = self.lock();
         table
@@ -95,7 +96,8 @@ impl Rooms {
             .is_some_and(|room| room.peer(id).is_some())
     }
 
-    /// Adds a peer to `room`, which gets `size` if it is new. `resumed_id` is the id that the peer proved to be its own.
+    /// Adds a peer to `room`, which gets `size` if it is new. `resumed_id` is the id that the peer
+    /// proved to be its own.
     pub fn join(
         &self,
         room: &str,
@@ -179,7 +181,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// Removes a peer from its room and tells the others, unless another connection has resumed the peer.
+    /// Removes a peer from its room and tells the others, unless another connection has resumed the
+    /// peer.
     pub fn leave(&self, membership: &Membership) {
         let mut table = self.lock();
         if membership.queue.is_read_by(membership.reader) {
@@ -250,8 +253,8 @@ impl RoomTable {
         self.remove(room, id)
     }
 
-    /// Removes a peer and tells the others, whose queues that may fill in turn. The recursion ends because each step
-    /// leaves one peer fewer.
+    /// Removes a peer and tells the others, whose queues that may fill in turn. The recursion ends
+    /// because each step leaves one peer fewer.
     fn remove(&mut self, room: &str, id: &str) -> u64 {
         let Some(entry) = self.rooms.get_mut(room) else {
             return 0;

@@ -8,8 +8,9 @@ use subtle::ConstantTimeEq;
 
 use crate::service::signaling::refusal::Refusal;
 
-/// Creates and checks room access tokens: `EXPIRY.MAC`, EXPIRY in seconds since 1970, MAC the base64url (no padding) of
-/// HMAC-SHA256 over `EXPIRY:ROOM`, with a key that the operator's back end shares.
+/// Creates and checks room access tokens: `EXPIRY.MAC`, EXPIRY in seconds since 1970, MAC the
+/// base64url (no padding) of HMAC-SHA256 over `EXPIRY:ROOM`, with a key that the operator's back
+/// end shares.
 ///
 /// ```sh
 /// E=$(($(date +%s) + 3600))
@@ -21,7 +22,8 @@ pub struct RoomTokens {
     secret: Vec<u8>,
 }
 
-/// Creates and checks the tokens with which a peer that reconnects resumes its id. They are valid until the process ends.
+/// Creates and checks the tokens with which a peer that reconnects resumes its id. They are valid
+/// until the process ends.
 pub struct ResumeTokens {
     key: [u8; 32],
 }
@@ -105,8 +107,8 @@ fn mac(key: &[u8], text: &str) -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
-/// Returns true if `token` is `prefix.MAC` with the MAC over `text`. Constant time: how long it takes reveals nothing
-/// about the right MAC.
+/// Returns true if `token` is `prefix.MAC` with the MAC over `text`. Constant time: how long it
+/// takes reveals nothing about the right MAC.
 fn is_valid(token: &str, prefix: &str, key: &[u8], text: &str) -> bool {
     mac(key, text).is_some_and(|mac| {
         format!("{prefix}.{mac}")

@@ -1,14 +1,14 @@
-//! Usage records for accounting: a JSON object when an allocation starts, at intervals while it lives, and when it ends. Records
-//! go to a file, to a webhook, or to both.
+//! Usage records for accounting: a JSON object when an allocation starts, at intervals while it
+//! lives, and when it ends. Records go to a file, to a webhook, or to both.
 //!
 //! ```text
 //!   shards ── AllocationRecord ──► bounded queue ──► run ──┬──► file, a line for each record
 //!   Supervisor, at each interval: allocations ──►┘└─► spool on disk (bounded) ──► webhook, repeated until it answers 2xx
 //! ```
 //!
-//! A shard never waits: if the queue is full, the record is counted as lost. While the webhook is down, records stay in the
-//! spool, also over a restart. The webhook gets them in order, as JSON arrays, each at least once; a repetition is recognized
-//! by its `number` and `id`.
+//! A shard never waits: if the queue is full, the record is counted as lost. While the webhook is
+//! down, records stay in the spool, also over a restart. The webhook gets them in order, as JSON
+//! arrays, each at least once; a repetition is recognized by its `number` and `id`.
 
 mod counters;
 mod record;
@@ -51,8 +51,8 @@ impl UsageSettings {
     }
 }
 
-/// Writes usage records until the last shard has stopped, then waits up to three seconds for the webhook to accept what the
-/// spool holds. The rest stays in the spool for the next start.
+/// Writes usage records until the last shard has stopped, then waits up to three seconds for the
+/// webhook to accept what the spool holds. The rest stays in the spool for the next start.
 ///
 /// # Errors
 /// The spool cannot be opened. Later failures are logged and counted.

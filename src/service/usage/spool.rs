@@ -1,7 +1,8 @@
-//! Records on disk that the webhook has not accepted yet: a file of lines, and beside it how much of it was delivered.
+//! Records on disk that the webhook has not accepted yet: a file of lines, and beside it how much
+//! of it was delivered.
 //!
-//! During a handover two processes use one directory, so each operation locks it and reads the files again. One of the
-//! processes at a time delivers.
+//! During a handover two processes use one directory, so each operation locks it and reads the
+//! files again. One of the processes at a time delivers.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -30,7 +31,8 @@ struct Files {
 }
 
 impl Spool {
-    /// Opens the spool in a directory, which is created if necessary. Lines of earlier runs are kept.
+    /// Opens the spool in a directory, which is created if necessary. Lines of earlier runs are
+    /// kept.
     ///
     /// # Errors
     /// Errors of the file system.
@@ -79,7 +81,8 @@ impl Spool {
         })
     }
 
-    /// Returns up to `count` of the oldest lines without line breaks, and their end for [`Spool::remove_until`].
+    /// Returns up to `count` of the oldest lines without line breaks, and their end for
+    /// [`Spool::remove_until`].
     ///
     /// # Errors
     /// Errors of the file system.
@@ -113,8 +116,9 @@ impl Spool {
         self.locked(|files| Ok(files.delivered == files.len))
     }
 
-    /// Rewrites the file without delivered lines, so that it does not grow while the webhook keeps up but never empties it.
-    /// If the power fails in between, a line is delivered twice, and none is lost.
+    /// Rewrites the file without delivered lines, so that it does not grow while the webhook keeps
+    /// up but never empties it. If the power fails in between, a line is delivered twice, and none
+    /// is lost.
     fn compact(&self, files: &mut Files) -> io::Result<()> {
         let (rest, _) = files.peek(usize::MAX)?;
         let text: String = rest.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
@@ -176,7 +180,8 @@ impl Files {
 /// Opens a file that only its owner may read, because records say which addresses communicated.
 fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = options.create(true).write(true).mode(0o600).open(path)?;
-    // An earlier version may have left other permissions. The file of another user cannot be changed.
+    // An earlier version may have left other permissions. The file of another user cannot be
+    // changed.
     let _ = file.set_permissions(Permissions::from_mode(0o600));
     Ok(file)
 }

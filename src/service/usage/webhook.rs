@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// Posts the oldest records until they are accepted, then the next ones. Never returns; abort the task to end it.
+/// Posts the oldest records until they are accepted, then the next ones. Never returns; abort the
+/// task to end it.
 pub(super) async fn deliver(
     url: String,
     spool: Arc<Mutex<Spool>>,

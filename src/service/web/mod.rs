@@ -109,8 +109,8 @@ impl Web {
         self.stop().await;
     }
 
-    /// Serves HTTP on one connection, in a task, until it ends or becomes a WebSocket. Waits for a permit first, as
-    /// [`Web::serve`] does: the limit of connections covers all listeners.
+    /// Serves HTTP on one connection, in a task, until it ends or becomes a WebSocket. Waits for a
+    /// permit first, as [`Web::serve`] does: the limit of connections covers all listeners.
     pub async fn serve_stream<S>(&self, stream: S, info: ConnectionInfo)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -139,8 +139,8 @@ impl Web {
         drop(permit);
     }
 
-    /// Stops the service: WebSockets are closed with `stopping`, new ones are refused, and requests in progress may finish.
-    /// Returns when all WebSockets are closed, after two seconds at most.
+    /// Stops the service: WebSockets are closed with `stopping`, new ones are refused, and requests
+    /// in progress may finish. Returns when all WebSockets are closed, after two seconds at most.
     pub async fn stop(&self) {
         self.stopped.send_replace(true);
         self.state.signaling.rooms.stop();

@@ -1,4 +1,5 @@
-//! Where a request comes from: this host, a page of this server, a page of another origin, or none of these.
+//! Where a request comes from: this host, a page of this server, a page of another origin, or none
+//! of these.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,8 +35,9 @@ impl RequestSource<'_> {
             .map(|connection| connection.client.ip().to_canonical())
     }
 
-    /// Returns true if the client runs on this host. A reverse proxy does not count, because its clients may be anywhere,
-    /// and neither does a request to a DNS name, because anyone can point a name at loopback (DNS rebinding).
+    /// Returns true if the client runs on this host. A reverse proxy does not count, because its
+    /// clients may be anywhere, and neither does a request to a DNS name, because anyone can point
+    /// a name at loopback (DNS rebinding).
     pub fn is_local(&self) -> bool {
         let is_proxied = PROXY_HEADERS
             .iter()
@@ -44,7 +46,8 @@ impl RequestSource<'_> {
         self.address().is_some_and(|address| address.is_loopback()) && !is_proxied && !has_dns_name
     }
 
-    /// The host under which the client reached this server, for use in a URL; the local address if the client sent none.
+    /// The host under which the client reached this server, for use in a URL; the local address if
+    /// the client sent none.
     pub fn host(&self) -> String {
         let local = self.connection.map(|connection| connection.local.ip());
         self.header("host")
@@ -75,7 +78,8 @@ impl RequestSource<'_> {
             self.origin(),
             self.header("referer"),
         ) {
-            // Browsers send this header only to potentially trustworthy hosts: over TLS, or to loopback.
+            // Browsers send this header only to potentially trustworthy hosts: over TLS, or to
+            // loopback.
             (Some(site), ..) => site == "same-origin",
             (None, Some(origin), _) => self.is_ours(origin, origins),
             (None, None, Some(referer)) => self.is_ours(referer, origins),
@@ -91,7 +95,8 @@ impl RequestSource<'_> {
         )
     }
 
-    /// Returns true if `url` has the authority to which this request is addressed, and DNS rebinding cannot explain that.
+    /// Returns true if `url` has the authority to which this request is addressed, and DNS
+    /// rebinding cannot explain that.
     fn is_ours(&self, url: &str, origins: &Origins) -> bool {
         let Ok(uri) = url.parse::<Uri>() else {
             return false;
@@ -116,13 +121,16 @@ impl RequestSource<'_> {
                 || origins.lists(&origin_of(&uri)))
     }
 
-    /// Returns true if a page at `uri` may be a stranger's, whose DNS name points browsers of this host to loopback.
+    /// Returns true if a page at `uri` may be a stranger's, whose DNS name points browsers of this
+    /// host to loopback.
     ///
-    /// Such a page was loaded over plain HTTP, because this listener speaks no other, under the stranger's name. The same
-    /// name over `https` is what a reverse proxy on this host passes on, which is how a listener on loopback usually serves
-    /// its users; a page cannot choose the scheme of its Origin or Referer, while it can add the headers of a proxy. The
-    /// origin of a proxy that itself serves plain HTTP must be listed. A name without a dot cannot be registered. If the
-    /// listener is not on loopback, rebinding gives a stranger nothing that a direct request would not.
+    /// Such a page was loaded over plain HTTP, because this listener speaks no other, under the
+    /// stranger's name. The same name over `https` is what a reverse proxy on this host passes on,
+    /// which is how a listener on loopback usually serves its users; a page cannot choose the
+    /// scheme of its Origin or Referer, while it can add the headers of a proxy. The origin of a
+    /// proxy that itself serves plain HTTP must be listed. A name without a dot cannot be
+    /// registered. If the listener is not on loopback, rebinding gives a stranger nothing that a
+    /// direct request would not.
     fn may_be_rebound(&self, uri: &Uri) -> bool {
         let plain_on_loopback = self.connection.is_some_and(|connection| {
             !connection.secure && connection.local.ip().to_canonical().is_loopback()

@@ -82,7 +82,8 @@ async fn add_security_headers(mut response: Response) -> Response {
     response
 }
 
-/// The parameters of `/signal` and `/ice-servers`. Unknown ones are ignored, so that newer clients work with older servers.
+/// The parameters of `/signal` and `/ice-servers`. Unknown ones are ignored, so that newer clients
+/// work with older servers.
 #[derive(Deserialize, Default)]
 struct RoomQuery {
     room: Option<String>,
@@ -139,9 +140,10 @@ async fn signal(State(state): State<Arc<AppState>>, request: Request) -> Respons
     .unwrap_or_else(|refusal| (upgrade_headers(), refuse(refusal)).into_response())
 }
 
-/// Returns true if a client that enters a room receives credentials for the relay with its welcome: it showed a token or
-/// passed the hook, or `ice_open` does not exclude it. With `page` that is every client that may enter a room, because a
-/// program can send any Origin; only a browser is bound to the one of its page.
+/// Returns true if a client that enters a room receives credentials for the relay with its welcome:
+/// it showed a token or passed the hook, or `ice_open` does not exclude it. With `page` that is
+/// every client that may enter a room, because a program can send any Origin; only a browser is
+/// bound to the one of its page.
 fn may_relay(settings: &WebSettings, source: &RequestSource<'_>) -> bool {
     let authorized = settings.tokens.is_some() || settings.hook.is_some();
     match settings.ice.access {
@@ -153,7 +155,8 @@ fn may_relay(settings: &WebSettings, source: &RequestSource<'_>) -> bool {
     }
 }
 
-/// Checks that a client may enter the room that it names. A peer that resumes its place was checked when it entered.
+/// Checks that a client may enter the room that it names. A peer that resumes its place was checked
+/// when it entered.
 async fn admit(
     signaling: &Signaling,
     settings: &WebSettings,
@@ -216,7 +219,8 @@ async fn ice_servers(State(state): State<Arc<AppState>>, request: Request) -> Re
         Ok(servers) => Json(servers).into_response(),
         Err(refusal) => refuse(refusal),
     };
-    // An allowed page of another origin may read the response; a page of this server needs no permission.
+    // An allowed page of another origin may read the response; a page of this server needs no
+    // permission.
     if let Some(origin) = request.headers().get(header::ORIGIN)
         && source.is_allowed(&settings.origins)
     {

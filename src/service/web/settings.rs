@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::service::ice_servers::IceServers;
 use crate::service::signaling::{Limits, RoomHook, RoomTokens};
 
-/// The settings of the web listener. A reload replaces them whole ([`super::Web::replace_settings`]); open WebSockets
-/// keep the limits under which they were opened.
+/// The settings of the web listener. A reload replaces them whole
+/// ([`super::Web::replace_settings`]); open WebSockets keep the limits under which they were
+/// opened.
 #[derive(Clone, Debug)]
 pub struct WebSettings {
     /// The ICE servers, and who may fetch them.
@@ -19,15 +20,16 @@ pub struct WebSettings {
     pub tokens: Option<RoomTokens>,
     /// The authentication hook, asked after the access token was checked.
     pub hook: Option<RoomHook>,
-    /// Maximum number of HTTP connections on all listeners together, without WebSockets; further ones wait. A reload does
-    /// not change it.
+    /// Maximum number of HTTP connections on all listeners together, without WebSockets; further
+    /// ones wait. A reload does not change it.
     pub http_connections: usize,
-    /// Time that a client has for the head of a request, for its body, for accepting some of a response, and between
-    /// requests.
+    /// Time that a client has for the head of a request, for its body, for accepting some of a
+    /// response, and between requests.
     pub http_timeout: Duration,
 }
 
-/// The allowed values of the `Origin` header. A request without the header does not come from a page and is allowed.
+/// The allowed values of the `Origin` header. A request without the header does not come from a
+/// page and is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// Only pages that were loaded from the host of the request.

@@ -10,8 +10,10 @@ pub struct Mobility {
     pub generation: u32,
     /// The client on the five-tuple that it is moving to.
     pub arriving: Option<Client>,
-    /// The transaction of the last Refresh that moved the allocation. A retransmission gets the same response.
+    /// The transaction of the last Refresh that moved the allocation. A retransmission gets the
+    /// same response.
     pub moved_by: Option<TransactionId>,
-    /// The client's connection is closed; the allocation waits for the client to return with its ticket.
+    /// The client's connection is closed; the allocation waits for the client to return with its
+    /// ticket.
     pub detached: bool,
 }

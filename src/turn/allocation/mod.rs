@@ -1,10 +1,12 @@
-//! One allocation: a client, its relayed transport addresses, and the peers that it can reach through them. RFC 8656 §3.2.
+//! One allocation: a client, its relayed transport addresses, and the peers that it can reach
+//! through them. RFC 8656 §3.2.
 //!
-//! Resident memory of an idle allocation, on 64-bit, is about 1,000 octets: 480 for [`Allocation`] (client 80, owner with
-//! its key 80, grant 72, relayed addresses 48, traffic 32, empty lists 88, flags and times 80), 120 in the table of
-//! five-tuples, 200 for its relayed address (its socket's entry, by address, and in the directory of all shards), 40 for
-//! its timer, 30 in the index of serial numbers, 100 for its socket's state. A user's name takes memory of its own unless
-//! the user is static. With several shards a datagram client has some 50 octets more in the directory.
+//! Resident memory of an idle allocation, on 64-bit, is about 1,000 octets: 480 for [`Allocation`]
+//! (client 80, owner with its key 80, grant 72, relayed addresses 48, traffic 32, empty lists 88,
+//! flags and times 80), 120 in the table of five-tuples, 200 for its relayed address (its socket's
+//! entry, by address, and in the directory of all shards), 40 for its timer, 30 in the index of
+//! serial numbers, 100 for its socket's state. A user's name takes memory of its own unless the
+//! user is static. With several shards a datagram client has some 50 octets more in the directory.
 
 pub(crate) mod channel;
 pub(crate) mod connection;
@@ -79,8 +81,8 @@ pub struct Allocation {
     pub grant: Grant,
 }
 
-/// The key of a hairpin route: a relayed transport address, and a peer whose port is 0 if the route follows from a
-/// permission.
+/// The key of a hairpin route: a relayed transport address, and a peer whose port is 0 if the route
+/// follows from a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HairpinKey {
     /// The relayed transport address, as clients see it.
@@ -94,7 +96,8 @@ pub struct HairpinKey {
 pub struct RelayedAddress {
     /// Its entry in the shard's table.
     pub id: RelayedId,
-    /// When it expires unless refreshed. The two addresses of a dual allocation are refreshed separately.
+    /// When it expires unless refreshed. The two addresses of a dual allocation are refreshed
+    /// separately.
     pub expires: Instant,
 }
 

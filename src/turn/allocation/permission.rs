@@ -11,7 +11,8 @@ pub struct Permission {
     pub address: IpAddr,
     /// When the permission expires unless refreshed.
     pub expires: Instant,
-    /// The operator's rules refuse the address, so that only live relayed addresses on it are permitted.
+    /// The operator's rules refuse the address, so that only live relayed addresses on it are
+    /// permitted.
     pub relayed_only: bool,
 }
 
@@ -51,7 +52,8 @@ impl Permissions {
         }
     }
 
-    /// Removes expired permissions, then returns true if permissions for `addresses` fit below `limit`.
+    /// Removes expired permissions, then returns true if permissions for `addresses` fit below
+    /// `limit`.
     pub fn has_room_for(
         &mut self,
         now: Instant,

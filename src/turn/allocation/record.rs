@@ -37,11 +37,13 @@ pub struct AllocationRecord {
 pub struct AllocationDetail {
     /// The allocation's record.
     pub record: AllocationRecord,
-    /// Time to expiry unless refreshed. IPv4 and IPv6 of a dual allocation expire on their own; this is the earlier.
+    /// Time to expiry unless refreshed. IPv4 and IPv6 of a dual allocation expire on their own;
+    /// this is the earlier.
     pub remaining: Duration,
     /// The permitted addresses and their time to expiry.
     pub permissions: Vec<(IpAddr, Duration)>,
-    /// Number, peer and time to expiry of each channel. An expired channel, which stays reserved for a while, has zero.
+    /// Number, peer and time to expiry of each channel. An expired channel, which stays reserved
+    /// for a while, has zero.
     pub channels: Vec<(u16, SocketAddr, Duration)>,
 }
 

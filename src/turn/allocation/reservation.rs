@@ -1,5 +1,5 @@
-//! Port reservations: EVEN-PORT with its R bit reserves a port, RESERVATION-TOKEN redeems it on any shard and from any
-//! five-tuple. RFC 8656 §7.2.
+//! Port reservations: EVEN-PORT with its R bit reserves a port, RESERVATION-TOKEN redeems it on any
+//! shard and from any five-tuple. RFC 8656 §7.2.
 
 use crate::turn::ids::time::Instant;
 use crate::turn::quota::ports::Ports;
@@ -11,11 +11,13 @@ use std::time::Duration;
 /// The value of RESERVATION-TOKEN.
 pub type ReservationToken = [u8; 8];
 
-/// The reserved ports of all shards. A reserved port is claimed but not bound, so it costs no socket. A token is valid once.
+/// The reserved ports of all shards. A reserved port is claimed but not bound, so it costs no
+/// socket. A token is valid once.
 #[derive(Debug)]
 pub struct Reservations {
     ports: Arc<Ports>,
-    /// Key: tokens, which the server draws at random. Reader: Allocate. Hasher: the standard library's. Lock-free.
+    /// Key: tokens, which the server draws at random. Reader: Allocate. Hasher: the standard
+    /// library's. Lock-free.
     reserved: HashMap<ReservationToken, Reservation>,
 }
 
@@ -34,7 +36,8 @@ impl Reservations {
         }
     }
 
-    /// Reserves a claimed port for [`RESERVATION_LIFETIME`]. Returns false if there are too many reservations.
+    /// Reserves a claimed port for [`RESERVATION_LIFETIME`]. Returns false if there are too many
+    /// reservations.
     pub fn insert(&self, now: Instant, token: ReservationToken, local: SocketAddr) -> bool {
         self.release_expired(now);
         if self.reserved.len() >= MAX_RESERVATIONS {

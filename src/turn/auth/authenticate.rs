@@ -1,4 +1,5 @@
-//! Authentication of requests: the result is an [`AuthenticatedUser`] or the challenge to send. RFC 8489 §9.2.
+//! Authentication of requests: the result is an [`AuthenticatedUser`] or the challenge to send. RFC
+//! 8489 §9.2.
 //!
 //! ```text
 //!   request ─► integrity? ─► name, realm, nonce? ─► algorithms agreed? ─► user known? ─► integrity valid? ─► nonce fresh?
@@ -30,7 +31,8 @@ pub struct AuthenticatedUser {
     pub key: Key,
     /// The time left until the access token expires (RFC 7635). No allocation outlives its token.
     pub token_lifetime: Option<Duration>,
-    /// The integrity attribute of the response: that of the request, or SHA-256 if algorithms were negotiated (§9.2.4).
+    /// The integrity attribute of the response: that of the request, or SHA-256 if algorithms were
+    /// negotiated (§9.2.4).
     pub seal: Seal,
 }
 
@@ -70,9 +72,9 @@ pub struct Authenticator<'a> {
     pub unix_time: Duration,
     /// The source of the request.
     pub client: SocketAddr,
-    /// The owner of the client's allocation, or of the data connection to bind. The owner's key stays valid while the
-    /// allocation lives, so that a call is not cut when a time-limited name expires or the operator removes the user, the
-    /// realm or SHA-1.
+    /// The owner of the client's allocation, or of the data connection to bind. The owner's key
+    /// stays valid while the allocation lives, so that a call is not cut when a time-limited name
+    /// expires or the operator removes the user, the realm or SHA-1.
     pub owner: Option<&'a Owner>,
 }
 
@@ -165,7 +167,8 @@ impl Authenticator<'_> {
             .tokens
             .open(kid, token, self.unix_time)
             .ok_or(Reject::UNAUTHENTICATED)?;
-        // coturn's client library uses only the first 16 octets of `mac_key` as the key of an HMAC-SHA1.
+        // coturn's client library uses only the first 16 octets of `mac_key` as the key of an
+        // HMAC-SHA1.
         let short = token
             .key
             .as_octets()
@@ -198,7 +201,8 @@ impl<'a> ClaimedUser<'a> {
         })
     }
 
-    /// Returns true if the claimed user is the owner. The realm's table of hashes saves hashing the owner's name.
+    /// Returns true if the claimed user is the owner. The realm's table of hashes saves hashing the
+    /// owner's name.
     fn is(&self, owner: &Owner, realm: Option<&Realm>) -> bool {
         match self {
             ClaimedUser::Name(name) => *name == owner.name.as_bytes(),
@@ -232,8 +236,8 @@ impl<'a> ClaimedUser<'a> {
 /// The password algorithm that a request chose; `None` if it names none, which stands for MD5.
 ///
 /// # Errors
-/// 400 if the nonce says that algorithms were offered but the request does not repeat the offer and choose from it: an
-/// attacker on the path removed the offer (bid-down). RFC 8489 §9.2.4.
+/// 400 if the nonce says that algorithms were offered but the request does not repeat the offer and
+/// choose from it: an attacker on the path removed the offer (bid-down). RFC 8489 §9.2.4.
 fn agreed_algorithm(request: &Message, nonce: &[u8]) -> Result<Option<PasswordAlgorithm>, Reject> {
     if !SecurityFeatures::of(nonce).is_some_and(|features| features.password_algorithms) {
         return Ok(None);

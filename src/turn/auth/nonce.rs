@@ -1,8 +1,9 @@
-//! Stateless nonces. A nonce contains its time of issue and a MAC over the time and the client's address and port, so the
-//! server stores nothing. RFC 8489 §9.2.4: the same nonce must not go to two different source addresses and ports.
+//! Stateless nonces. A nonce contains its time of issue and a MAC over the time and the client's
+//! address and port, so the server stores nothing. RFC 8489 §9.2.4: the same nonce must not go to
+//! two different source addresses and ports.
 //!
-//! A nonce is the cookie `obMatJos2` and the security features (13 characters, RFC 8489 §9.2), then 12 octets in Base64:
-//! four of time and eight of MAC.
+//! A nonce is the cookie `obMatJos2` and the security features (13 characters, RFC 8489 §9.2), then
+//! 12 octets in Base64: four of time and eight of MAC.
 
 use crate::turn::ids::time::Instant;
 use base64::Engine;

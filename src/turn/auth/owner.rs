@@ -1,4 +1,5 @@
-//! The owner of an allocation or a data connection. Only its owner may use it. RFC 8656 §5, RFC 6062 §5.4.
+//! The owner of an allocation or a data connection. Only its owner may use it. RFC 8656 §5, RFC
+//! 6062 §5.4.
 
 use crate::turn::ids::time::Instant;
 use crate::wire::integrity::Key;
@@ -13,7 +14,8 @@ pub struct Owner {
     pub realm: Arc<str>,
     /// The key that sealed the request.
     pub key: Key,
-    /// The expiry of the access token, [`Instant::NEVER`] without one. The allocation lasts no longer.
+    /// The expiry of the access token, [`Instant::NEVER`] without one. The allocation lasts no
+    /// longer.
     pub authorized_until: Instant,
 }
 
@@ -40,8 +42,9 @@ pub struct Identity<'a> {
 }
 
 impl Identity<'_> {
-    /// Returns true if both are the same user. The name of a user with an access token is the id of the token's key, which
-    /// changes when the authorization server rotates its keys (RFC 7635 §9), so it is not compared.
+    /// Returns true if both are the same user. The name of a user with an access token is the id of
+    /// the token's key, which changes when the authorization server rotates its keys (RFC 7635 §9),
+    /// so it is not compared.
     pub fn is_same_user(&self, other: &Identity<'_>) -> bool {
         self.realm == other.realm && (self.name == other.name || (self.by_token && other.by_token))
     }

@@ -47,8 +47,9 @@ impl Transport {
     }
 }
 
-/// What identifies an allocation: the client's and the server's transport address and the transport between them.
-/// RFC 8656 §3.2. On a wildcard listener `server` is the destination address of the packet.
+/// What identifies an allocation: the client's and the server's transport address and the transport
+/// between them. RFC 8656 §3.2. On a wildcard listener `server` is the destination address of the
+/// packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FiveTuple {
     /// The client's transport address, as the server sees it.
@@ -67,7 +68,8 @@ impl Hash for FiveTuple {
     }
 }
 
-/// Feeds an address to a hasher in as few words as possible, because every packet is looked up by addresses.
+/// Feeds an address to a hasher in as few words as possible, because every packet is looked up by
+/// addresses.
 pub fn hash_address<H: Hasher>(address: SocketAddr, state: &mut H) {
     match address.ip() {
         IpAddr::V4(ip) => {
@@ -80,7 +82,8 @@ pub fn hash_address<H: Hasher>(address: SocketAddr, state: &mut H) {
     }
 }
 
-/// The caller's own number for the socket or connection of a client. The protocol returns it and never interprets it.
+/// The caller's own number for the socket or connection of a client. The protocol returns it and
+/// never interprets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Link(pub u64);
 

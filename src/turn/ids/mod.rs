@@ -1,5 +1,5 @@
-//! Small values that the rest of the protocol is made of: five-tuples, relayed addresses, connection numbers, time,
-//! randomness, traffic.
+//! Small values that the rest of the protocol is made of: five-tuples, relayed addresses,
+//! connection numbers, time, randomness, traffic.
 
 pub(crate) mod connection_id;
 pub(crate) mod five_tuple;

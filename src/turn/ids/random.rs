@@ -1,9 +1,10 @@
-//! Randomness as a value. Ports, tokens and connection numbers come from a seeded stream, so the protocol is a function of
-//! its inputs and every test can be repeated.
+//! Randomness as a value. Ports, tokens and connection numbers come from a seeded stream, so the
+//! protocol is a function of its inputs and every test can be repeated.
 
 use sha2::{Digest, Sha256};
 
-/// A stream of random octets: SHA-256 in counter mode. Without the seed the stream cannot be predicted.
+/// A stream of random octets: SHA-256 in counter mode. Without the seed the stream cannot be
+/// predicted.
 #[derive(Clone)]
 pub struct Random {
     seed: [u8; 32],

@@ -1,5 +1,5 @@
-//! The way from a response back to its request. It is kept with the allocation or connection while a socket is bound or a
-//! peer is connected to.
+//! The way from a response back to its request. It is kept with the allocation or connection while
+//! a socket is bound or a peer is connected to.
 
 use crate::turn::ids::five_tuple::Client;
 use crate::wire::integrity::{Key, Seal};
@@ -21,12 +21,13 @@ pub struct ReturnPath {
     pub sealed: Option<(Key, Seal)>,
     /// The request had a FINGERPRINT, so the response has one.
     pub fingerprint: bool,
-    /// The server address that the response leaves from, if it differs from the request's destination (RFC 5780).
+    /// The server address that the response leaves from, if it differs from the request's
+    /// destination (RFC 5780).
     pub from: Option<SocketAddr>,
     /// The request's ORIGIN, which can choose the realm of a challenge.
     pub origin: Option<Box<str>>,
-    /// The realm for which the request was sealed with a valid key although its nonce was stale. The challenge repeats
-    /// this realm, so that the client need not derive another key.
+    /// The realm for which the request was sealed with a valid key although its nonce was stale.
+    /// The challenge repeats this realm, so that the client need not derive another key.
     pub proven_realm: Option<Box<str>>,
 }
 

@@ -33,7 +33,8 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// The time of day, as a function of [`Instant`]: it expires time-limited names and begins the periods of octet quotas.
+/// The time of day, as a function of [`Instant`]: it expires time-limited names and begins the
+/// periods of octet quotas.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     unix_at_epoch: Duration,

@@ -1,4 +1,5 @@
-//! Allocate: the checks of the RFC in its order, then a port, then a socket, and only then the response. RFC 8656 §7.2.
+//! Allocate: the checks of the RFC in its order, then a port, then a socket, and only then the
+//! response. RFC 8656 §7.2.
 
 use crate::turn::allocation::channel::Channels;
 use crate::turn::allocation::mobility::Mobility;
@@ -30,7 +31,8 @@ use crate::wire::{AttributeType, ErrorCode, Message};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Makes an allocation, whose response is sent when its sockets are bound. A retransmission gets the same response again.
+/// Makes an allocation, whose response is sent when its sockets are bound. A retransmission gets
+/// the same response again.
 pub fn handle(state: &mut State, request: &AuthenticatedRequest) -> Result<Outcome, Reject> {
     let (now, message, path, user) = (request.now, request.message, request.path, request.user);
     if let Some(id) = request.existing {
@@ -99,8 +101,8 @@ pub fn handle(state: &mut State, request: &AuthenticatedRequest) -> Result<Outco
     Ok(Outcome::Pending)
 }
 
-/// Refuses new allocations while the server redirects or drains (300 with an alternate server, 508 without), and those of
-/// a blocked user (403).
+/// Refuses new allocations while the server redirects or drains (300 with an alternate server, 508
+/// without), and those of a blocked user (403).
 fn check_admission(
     state: &State,
     request: &AuthenticatedRequest,
@@ -121,8 +123,8 @@ fn check_admission(
     Ok(())
 }
 
-/// Handles the outcome of an [`Effect::Bind`]. If the port is in use another one is tried. The outcome of the last socket
-/// decides the response.
+/// Handles the outcome of an [`Effect::Bind`]. If the port is in use another one is tried. The
+/// outcome of the last socket decides the response.
 pub fn bound(state: &mut State, now: Instant, relayed: RelayedId, outcome: Result<(), BindError>) {
     let Some(id) = state.table.socket(relayed).map(|socket| socket.allocation) else {
         return;
@@ -214,7 +216,8 @@ impl AllocateRequest {
     }
 }
 
-/// The mobility state of the new allocation, if the request has an empty MOBILITY-TICKET. RFC 8016 §3.1.2.
+/// The mobility state of the new allocation, if the request has an empty MOBILITY-TICKET. RFC 8016
+/// §3.1.2.
 fn mobility_state(policy: &Policy, request: &Message) -> Result<Option<Box<Mobility>>, Reject> {
     match request.attribute(AttributeType::MOBILITY_TICKET) {
         None => Ok(None),
@@ -340,7 +343,8 @@ fn claim_ports(
     }
 }
 
-/// Claims a port on one of the relay addresses of a family. The addresses are tried in order from a random one on.
+/// Claims a port on one of the relay addresses of a family. The addresses are tried in order from a
+/// random one on.
 fn claim_port(
     state: &mut State,
     now: Instant,
@@ -428,8 +432,8 @@ fn insert(state: &mut State, now: Instant, allocation: Allocation, locals: Vec<S
     }
 }
 
-/// Tries another port for a relayed address whose port another process uses. Returns `None` if there is no other port, or
-/// if too many were tried.
+/// Tries another port for a relayed address whose port another process uses. Returns `None` if
+/// there is no other port, or if too many were tried.
 fn try_another_port(
     state: &mut State,
     now: Instant,
@@ -466,7 +470,8 @@ fn try_another_port(
     Some(())
 }
 
-/// Removes a relayed address whose socket cannot be bound. A dual allocation lives on with the other one.
+/// Removes a relayed address whose socket cannot be bound. A dual allocation lives on with the
+/// other one.
 fn drop_address(state: &mut State, id: AllocationId, relayed: RelayedId) {
     let Some(local) = state.table.socket(relayed).map(|socket| socket.local) else {
         return;
@@ -503,5 +508,6 @@ const NOT_WITH_TCP: [AttributeType; 3] = [
     AttributeType::RESERVATION_TOKEN,
 ];
 
-/// Ports that are tried before an allocation fails. If so many are in use by other processes, trying more is futile.
+/// Ports that are tried before an allocation fails. If so many are in use by other processes,
+/// trying more is futile.
 const MAX_TRIES: u8 = 32;

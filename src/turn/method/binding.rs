@@ -1,5 +1,5 @@
-//! Binding: the client's address as the server sees it. RFC 8489 §6.3. With two addresses and two ports also NAT behavior
-//! discovery. RFC 5780 §6.1.
+//! Binding: the client's address as the server sees it. RFC 8489 §6.3. With two addresses and two
+//! ports also NAT behavior discovery. RFC 5780 §6.1.
 
 use crate::turn::ids::five_tuple::Transport;
 use crate::turn::ids::return_path::ReturnPath;
@@ -13,7 +13,8 @@ use crate::wire::attribute::read_number;
 use crate::wire::{AttributeType, Message};
 use std::net::SocketAddr;
 
-/// Returns the client's address. Authentication is not needed, because the client could learn its address anywhere.
+/// Returns the client's address. Authentication is not needed, because the client could learn its
+/// address anywhere.
 pub fn handle(state: &State, request: &Message, path: &mut ReturnPath) -> Result<Success, Reject> {
     check_attributes(&state.policy, request)?;
     let five_tuple = path.client.five_tuple;
@@ -29,7 +30,8 @@ pub fn handle(state: &State, request: &Message, path: &mut ReturnPath) -> Result
     }
     let origin = response_origin(&state.policy, request, path)?;
     if let Some(value) = response_port {
-        // RFC 5780 §7.5 leaves open whether the two octets behind the port are padding or part of the value.
+        // RFC 5780 §7.5 leaves open whether the two octets behind the port are padding or part of
+        // the value.
         let &([p0, p1] | [p0, p1, _, _]) = value else {
             return Err(Reject::BAD_REQUEST);
         };
@@ -50,7 +52,8 @@ pub fn handle(state: &State, request: &Message, path: &mut ReturnPath) -> Result
     }))
 }
 
-/// The source of the response: over UDP, CHANGE-REQUEST can demand the server's other address or port.
+/// The source of the response: over UDP, CHANGE-REQUEST can demand the server's other address or
+/// port.
 fn response_origin(
     policy: &Policy,
     request: &Message,
@@ -79,6 +82,6 @@ fn response_origin(
 const CHANGE_ADDRESS: u32 = 0x4;
 /// RFC 5780 §7.2.
 const CHANGE_PORT: u32 = 0x2;
-/// The MTU of Ethernet, a multiple of four. The response has as much padding as the request, up to this, so that the
-/// server never amplifies.
+/// The MTU of Ethernet, a multiple of four. The response has as much padding as the request, up to
+/// this, so that the server never amplifies.
 const MAX_PADDING: usize = 1500;

@@ -56,9 +56,9 @@ pub fn handle(
     Ok(Success::Empty)
 }
 
-/// The numbers that a channel may have. RFC 5766 allowed 0x4000 to 0x7FFF, and coturn's client library draws from all of
-/// them at random. A client that ignores the password algorithms of RFC 8489 and adds FINGERPRINT, as that library does,
-/// may use the old range.
+/// The numbers that a channel may have. RFC 5766 allowed 0x4000 to 0x7FFF, and coturn's client
+/// library draws from all of them at random. A client that ignores the password algorithms of RFC
+/// 8489 and adds FINGERPRINT, as that library does, may use the old range.
 fn valid_numbers(request: &Message) -> RangeInclusive<u16> {
     let is_rfc_5766 = request.has_fingerprint() && !request.has(AttributeType::PASSWORD_ALGORITHM);
     match is_rfc_5766 {

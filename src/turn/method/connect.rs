@@ -113,7 +113,8 @@ pub fn connected(state: &mut State, now: Instant, connection: ConnectionId, succ
     response::send(state, now, &path, &Err(error));
 }
 
-/// Tells a client that a permitted peer connected to its relayed address. Returns `None` if the connection must be closed.
+/// Tells a client that a permitted peer connected to its relayed address. Returns `None` if the
+/// connection must be closed.
 pub fn accepted(
     state: &mut State,
     now: Instant,

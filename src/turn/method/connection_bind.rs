@@ -11,8 +11,9 @@ use crate::turn::state::{State, response};
 use crate::wire::attribute::read_number;
 use crate::wire::{AttributeType, ErrorCode, Message, Method};
 
-/// The owner of the data connection that a ConnectionBind request names. The request arrives on a connection without an
-/// allocation, but it is sealed with the credentials of the allocation's owner.
+/// The owner of the data connection that a ConnectionBind request names. The request arrives on a
+/// connection without an allocation, but it is sealed with the credentials of the allocation's
+/// owner.
 pub fn connection_owner(state: &State, request: &Message) -> Option<Owner> {
     if request.method() != Method::CONNECTION_BIND {
         return None;

@@ -1,4 +1,5 @@
-//! CreatePermission: installs or refreshes permissions, either all that are requested or none. RFC 8656 §10.2.
+//! CreatePermission: installs or refreshes permissions, either all that are requested or none. RFC
+//! 8656 §10.2.
 
 use crate::turn::allocation::AllocationId;
 use crate::turn::method::request::{AuthenticatedRequest, check_family};

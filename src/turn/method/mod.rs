@@ -1,5 +1,5 @@
-//! The STUN methods, one file each. A handler reads like the section of the RFC that it implements: one `?` for each rule,
-//! and the error of a rule is the error response.
+//! The STUN methods, one file each. A handler reads like the section of the RFC that it implements:
+//! one `?` for each rule, and the error of a rule is the error response.
 //!
 //! ```text
 //!   Binding ───────────────────────────────────────────────────► binding
@@ -31,8 +31,8 @@ use crate::turn::state::State;
 use crate::turn::state::response::Outcome;
 use crate::wire::{AttributeType, ErrorCode, Message, Method, integrity};
 
-/// The methods that require authentication. The numbers of STUN methods are open, so an enumeration makes the dispatch
-/// exhaustive.
+/// The methods that require authentication. The numbers of STUN methods are open, so an enumeration
+/// makes the dispatch exhaustive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TurnMethod {
     Allocate,
@@ -125,8 +125,8 @@ pub fn handle(
     }
 }
 
-/// Binding needs no authentication (RFC 8489 §12), but a client that sealed its request accepts only a sealed response
-/// (§9.2.5).
+/// Binding needs no authentication (RFC 8489 §12), but a client that sealed its request accepts
+/// only a sealed response (§9.2.5).
 fn seal_if_authentic(
     state: &State,
     now: Instant,
@@ -142,8 +142,8 @@ fn seal_if_authentic(
     Ok(())
 }
 
-/// The other shard that must handle a request from a client without an allocation on this one: the shard that has the
-/// client's allocation, or the one that issued the presented ticket.
+/// The other shard that must handle a request from a client without an allocation on this one: the
+/// shard that has the client's allocation, or the one that issued the presented ticket.
 fn other_shard(
     state: &mut State,
     now: Instant,
@@ -157,14 +157,16 @@ fn other_shard(
     let shard = ticket
         .map(|ticket| ticket.shard)
         .filter(|shard| *shard != state.shard)?;
-    // A datagram may have a forged source; once its client has moved, the directory knows the five-tuple.
+    // A datagram may have a forged source; once its client has moved, the directory knows the
+    // five-tuple.
     if !path.from_shard && five_tuple.transport != Transport::Udp {
         state.foreign_clients.insert(now, five_tuple, shard);
     }
     Some(shard)
 }
 
-/// Authenticates a request. `allocation` is the one that the request concerns; the key of its owner stays valid.
+/// Authenticates a request. `allocation` is the one that the request concerns; the key of its owner
+/// stays valid.
 fn authenticate(
     state: &State,
     now: Instant,

@@ -1,5 +1,5 @@
-//! Refresh: extends the life of an allocation, or ends it. RFC 8656 §8.2. With a ticket it also moves the allocation.
-//! RFC 8016 §3.2.2.
+//! Refresh: extends the life of an allocation, or ends it. RFC 8656 §8.2. With a ticket it also
+//! moves the allocation. RFC 8016 §3.2.2.
 
 use crate::turn::allocation::AllocationId;
 use crate::turn::allocation::record::EndReason;
@@ -14,7 +14,8 @@ use crate::wire::attribute::{Family, read_first_of_four};
 use crate::wire::{AttributeType, ErrorCode, Message, Method};
 use std::time::Duration;
 
-/// Sets the time to expiry of an allocation, or of its address of one family. A lifetime of zero deletes.
+/// Sets the time to expiry of an allocation, or of its address of one family. A lifetime of zero
+/// deletes.
 pub fn handle(
     state: &mut State,
     request: &AuthenticatedRequest,
@@ -116,7 +117,8 @@ pub fn handle_move(
     let transaction = request.message.transaction();
     let ticket = ticket.ok_or(Reject::BAD_REQUEST)?;
     if ticket.shard != state.shard {
-        // The client has an allocation here: otherwise the request would have been forwarded to that shard.
+        // The client has an allocation here: otherwise the request would have been forwarded to
+        // that shard.
         return Err(Reject::MISMATCH);
     }
     let id = allocation_of(state, &ticket).ok_or(Reject::MISMATCH)?;
@@ -136,7 +138,8 @@ pub fn handle_move(
     if existing.is_some_and(|other| other != id) {
         return Err(Reject::MISMATCH);
     }
-    // Read the request before anything changes, so that a rejected request does not spend the ticket.
+    // Read the request before anything changes, so that a rejected request does not spend the
+    // ticket.
     Refresh::read(state, request.message, id)?;
     if !is_retransmission {
         mobility::begin_move(state, now, id, &client, transaction);
@@ -150,7 +153,8 @@ pub fn handle_move(
     }
 }
 
-/// The lifetime that is granted: the requested one, at least the default and at most the maximum. RFC 8656 §7.2.
+/// The lifetime that is granted: the requested one, at least the default and at most the maximum.
+/// RFC 8656 §7.2.
 pub fn granted_lifetime(limits: &Limits, requested: Option<u32>) -> Duration {
     let requested = requested.map_or(limits.default_lifetime, |seconds| {
         Duration::from_secs(u64::from(seconds))

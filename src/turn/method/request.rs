@@ -23,7 +23,8 @@ pub struct AuthenticatedRequest<'a> {
 }
 
 impl AuthenticatedRequest<'_> {
-    /// The allocation of the client's five-tuple: 437 if there is none, 441 if another user made it. RFC 8656 §5.
+    /// The allocation of the client's five-tuple: 437 if there is none, 441 if another user made
+    /// it. RFC 8656 §5.
     pub fn own_allocation(&self, state: &State) -> Result<AllocationId, Reject> {
         let id = self.existing.ok_or(Reject::MISMATCH)?;
         self.check_owner(state, id)?;
@@ -63,8 +64,9 @@ pub fn check_attributes(policy: &Policy, request: &Message) -> Result<(), Reject
     }
 }
 
-/// The comprehension-required attributes of a message that the server does not understand. Each type is listed once, so
-/// that UNKNOWN-ATTRIBUTES has at most half the size of the attributes in the request.
+/// The comprehension-required attributes of a message that the server does not understand. Each
+/// type is listed once, so that UNKNOWN-ATTRIBUTES has at most half the size of the attributes in
+/// the request.
 pub fn unknown_attributes(policy: &Policy, message: &Message) -> Vec<AttributeType> {
     let mut unknown: Vec<AttributeType> = Vec::new();
     for (kind, _) in message
@@ -95,7 +97,8 @@ fn is_understood(policy: &Policy, kind: AttributeType) -> bool {
     }
 }
 
-/// Refuses a peer of a family for which the allocation has no relayed address. RFC 8656 §10.2, §12.2.
+/// Refuses a peer of a family for which the allocation has no relayed address. RFC 8656 §10.2,
+/// §12.2.
 pub fn check_family(state: &State, id: AllocationId, peer: SocketAddr) -> Result<(), Reject> {
     let family = Family::of(peer.ip());
     let address = state

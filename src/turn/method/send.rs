@@ -69,8 +69,8 @@ fn read(state: &State, from: &FiveTuple, indication: &Message) -> Option<(Socket
     ))
 }
 
-/// DONT-FRAGMENT counts from a stream (RFC 8656 §15) and from IPv4 to IPv4 (§14). From datagram to datagram with IPv6 at
-/// either end it "MUST be ignored" (§13.1 to §13.3).
+/// DONT-FRAGMENT counts from a stream (RFC 8656 §15) and from IPv4 to IPv4 (§14). From datagram to
+/// datagram with IPv6 at either end it "MUST be ignored" (§13.1 to §13.3).
 fn honors_dont_fragment(from: &FiveTuple, peer: SocketAddr) -> bool {
     from.transport.is_stream() || (from.client.is_ipv4() && peer.is_ipv4())
 }

@@ -1,5 +1,5 @@
-//! Third-party authorization: self-contained access tokens, which an authorization server encrypts with a key that it
-//! shares with this server. RFC 7635 §6.2, §7.
+//! Third-party authorization: self-contained access tokens, which an authorization server encrypts
+//! with a key that it shares with this server. RFC 7635 §6.2, §7.
 
 use crate::wire::integrity::Key;
 use aes_gcm::aead::{Aead, KeyInit, Payload};
@@ -32,7 +32,8 @@ impl std::fmt::Debug for TokenKey {
 }
 
 impl TokenKey {
-    /// A key for AES-128-GCM (16 octets) or AES-256-GCM (32 octets). Returns `None` for another length.
+    /// A key for AES-128-GCM (16 octets) or AES-256-GCM (32 octets). Returns `None` for another
+    /// length.
     pub fn new(kid: &str, octets: Vec<u8>) -> Option<TokenKey> {
         let octets = Zeroizing::new(octets);
         matches!(octets.len(), 16 | 32).then(|| TokenKey {
@@ -69,8 +70,9 @@ impl TokenKey {
 pub struct AccessToken {
     /// `mac_key`, the key of the request's integrity attribute.
     pub key: Key,
-    /// The time to the token's expiry plus the tolerated clock difference, at most the token's lifetime (RFC 7635 §7: the
-    /// granted lifetime "MUST be less than or equal to the lifetime of the token").
+    /// The time to the token's expiry plus the tolerated clock difference, at most the token's
+    /// lifetime (RFC 7635 §7: the granted lifetime "MUST be less than or equal to the lifetime of
+    /// the token").
     pub remaining: Duration,
 }
 
@@ -80,11 +82,13 @@ impl TokenKeys {
         self.keys.is_empty()
     }
 
-    /// Decrypts a token with the key `kid`. Returns `None` if the token is forged, malformed, for another server, expired or
-    /// not valid yet. Authorization servers hand tokens out in Base64 (RFC 7635 §6.2), and the RFC does not say whether
-    /// clients decode them, so both forms are accepted.
+    /// Decrypts a token with the key `kid`. Returns `None` if the token is forged, malformed, for
+    /// another server, expired or not valid yet. Authorization servers hand tokens out in Base64
+    /// (RFC 7635 §6.2), and the RFC does not say whether clients decode them, so both forms are
+    /// accepted.
     pub fn open(&self, kid: &str, token: &[u8], unix_time: Duration) -> Option<AccessToken> {
-        // A token in Base64 is not valid undecoded: its first two characters would give a nonce length of thousands.
+        // A token in Base64 is not valid undecoded: its first two characters would give a nonce
+        // length of thousands.
         let decoded = STANDARD.decode(token).ok();
         let token = decoded.as_deref().unwrap_or(token);
         let (&length, rest) = token.split_first_chunk()?;

@@ -1,9 +1,10 @@
-//! Which peers a relay may reach. A relay is inside networks that its clients are not in: addresses with a meaning only
-//! there (loopback, private, link-local, …) are refused unless the operator allows them.
+//! Which peers a relay may reach. A relay is inside networks that its clients are not in: addresses
+//! with a meaning only there (loopback, private, link-local, …) are refused unless the operator
+//! allows them.
 //!
-//! Explicit rules override the built-in ones. Among explicit rules the longest prefix wins; of two equally long ones the
-//! denial wins. An IPv6 address that embeds an IPv4 address is permitted only if the IPv4 address is (CVE-2020-26262,
-//! CVE-2026-27624).
+//! Explicit rules override the built-in ones. Among explicit rules the longest prefix wins; of two
+//! equally long ones the denial wins. An IPv6 address that embeds an IPv4 address is permitted only
+//! if the IPv4 address is (CVE-2020-26262, CVE-2026-27624).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -46,7 +47,8 @@ impl Acl {
         self.judge(address) == Verdict::Permitted
     }
 
-    /// Returns true if one of the server's own addresses may be reached: only if an explicit rule permits it.
+    /// Returns true if one of the server's own addresses may be reached: only if an explicit rule
+    /// permits it.
     pub fn permits_own(&self, address: IpAddr) -> bool {
         self.permits(address) && self.explicit(address).is_some()
     }
@@ -72,7 +74,8 @@ impl Acl {
 pub struct OwnAddresses {
     /// The listeners for clients and operators. A wildcard listener counts on every own address.
     pub listeners: Vec<SocketAddr>,
-    /// The known addresses of this host: relay addresses, external addresses, addresses of interfaces.
+    /// The known addresses of this host: relay addresses, external addresses, addresses of
+    /// interfaces.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -107,7 +110,8 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// A range. Returns `None` if the prefix is longer than the address. Bits behind the prefix are cleared.
+    /// A range. Returns `None` if the prefix is longer than the address. Bits behind the prefix are
+    /// cleared.
     pub fn new(address: IpAddr, prefix: u8) -> Option<Cidr> {
         let width = if address.is_ipv4() { 32 } else { 128 };
         (prefix <= width).then(|| Cidr {
@@ -116,7 +120,8 @@ impl Cidr {
         })
     }
 
-    /// Returns true if the range contains the address. An IPv4 range never contains an IPv6 address, nor the reverse.
+    /// Returns true if the range contains the address. An IPv4 range never contains an IPv6
+    /// address, nor the reverse.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.address.is_ipv4() == address.is_ipv4() && masked(address, self.prefix) == self.address
     }
@@ -202,13 +207,14 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// Returns true for the address of an automatic tunnel (6to4, Teredo), which an attacker can use to send a relay's packets
-/// in circles. Such clients are refused. RFC 8656 §21.4.
+/// Returns true for the address of an automatic tunnel (6to4, Teredo), which an attacker can use to
+/// send a relay's packets in circles. Such clients are refused. RFC 8656 §21.4.
 pub fn is_tunneled(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(ip) if matches!(ip.segments(), [0x2002, ..] | [0x2001, 0, ..]))
 }
 
-/// Returns true for an address of the IANA special-purpose registries, which a relay does not reach by default.
+/// Returns true for an address of the IANA special-purpose registries, which a relay does not reach
+/// by default.
 fn is_special(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => SPECIAL_V4.iter().any(|&(base, prefix)| {
@@ -233,8 +239,8 @@ fn embeds_matching(address: IpAddr, mut matches: impl FnMut(IpAddr) -> bool) -> 
     }
 }
 
-/// The IPv4 addresses that an IPv6 address embeds: mapped, compatible (`::1` is none), translated, NAT64, 6to4, ISATAP, or
-/// Teredo, which embeds two.
+/// The IPv4 addresses that an IPv6 address embeds: mapped, compatible (`::1` is none), translated,
+/// NAT64, 6to4, ISATAP, or Teredo, which embeds two.
 fn embedded(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let bits = address.to_bits();
     let at = |shift: u32| Some(Ipv4Addr::from_bits((bits >> shift) as u32));

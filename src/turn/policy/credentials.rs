@@ -1,5 +1,5 @@
-//! The users of a realm: static ones, and time-limited names whose password is derived from a shared secret (the TURN REST
-//! convention).
+//! The users of a realm: static ones, and time-limited names whose password is derived from a
+//! shared secret (the TURN REST convention).
 
 use crate::turn::policy::opaque::prepared;
 use crate::wire::integrity::{Key, userhash};
@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 #[derive(Clone, Default)]
 pub struct Credentials {
     users: HashMap<Arc<str>, Vec<Keys>>,
-    /// Key: USERHASH. Reader: requests with USERHASH. Hasher: the standard library's, which is keyed.
+    /// Key: USERHASH. Reader: requests with USERHASH. Hasher: the standard library's, which is
+    /// keyed.
     hashed: HashMap<[u8; 32], Arc<str>>,
     secrets: Vec<Zeroizing<String>>,
 }
@@ -35,8 +36,9 @@ impl Credentials {
         Credentials::default()
     }
 
-    /// Adds a static user of `realm`, or replaces the one of that name. If preparation (RFC 8489 §9.2.2) changes name or
-    /// password, the keys of the unprepared text are valid as well, because browsers hash what was typed.
+    /// Adds a static user of `realm`, or replaces the one of that name. If preparation (RFC 8489
+    /// §9.2.2) changes name or password, the keys of the unprepared text are valid as well, because
+    /// browsers hash what was typed.
     pub fn add_user(&mut self, realm: &str, name: &str, password: &str) {
         let (realm, ready) = (prepared(realm), (prepared(name), prepared(password)));
         self.users.remove(&*ready.0);
@@ -62,7 +64,8 @@ impl Credentials {
             .push(Keys { md5, sha256 });
     }
 
-    /// Adds a secret for time-limited names. Several are valid at once, so that they can be rotated.
+    /// Adds a secret for time-limited names. Several are valid at once, so that they can be
+    /// rotated.
     pub fn add_secret(&mut self, secret: String) {
         self.secrets.push(Zeroizing::new(secret));
     }
@@ -77,13 +80,15 @@ impl Credentials {
         self.users.get_key_value(name).map(|(name, _)| name)
     }
 
-    /// Returns true if all users are known in advance, so that the server can resolve every USERHASH.
+    /// Returns true if all users are known in advance, so that the server can resolve every
+    /// USERHASH.
     pub fn is_enumerable(&self) -> bool {
         self.secrets.is_empty() && !self.users.is_empty()
     }
 
-    /// The valid keys of a user, the likeliest first: for a static user one, or two if preparation changed the password; for
-    /// a time-limited name that has not expired one per secret; for an unknown user none.
+    /// The valid keys of a user, the likeliest first: for a static user one, or two if preparation
+    /// changed the password; for a time-limited name that has not expired one per secret; for an
+    /// unknown user none.
     pub fn keys(
         &self,
         realm: &str,
@@ -147,8 +152,8 @@ pub fn password(secret: &str, name: &str) -> Zeroizing<String> {
     Zeroizing::new(STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-/// The account that a name's quota counts for: the user in a time-limited name, so that a name with a new expiry is not a
-/// new user.
+/// The account that a name's quota counts for: the user in a time-limited name, so that a name with
+/// a new expiry is not a new user.
 pub fn account(name: &str) -> &str {
     match name.split_once(':') {
         Some((time, user)) if is_number(time) && !user.is_empty() => user,
@@ -178,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_password_of_a_time_limited_name_follows_the_convention() {
-        // Checked with: printf %s 1700000000:alice | openssl dgst -sha1 -hmac north -binary | base64
+        // Checked with: printf %s 1700000000:alice | openssl dgst -sha1 -hmac north -binary |
+        // base64
         assert_eq!(
             &**password("north", "1700000000:alice"),
             "Cd/49soE35ICqcJF/bCTn8Z4OyE="

@@ -40,8 +40,8 @@ impl Discovery {
         ]
     }
 
-    /// The source of the response to a request that was sent to the listener `to`. Returns `None` if `to` is none of the
-    /// four. RFC 5780 §6.1, table 1.
+    /// The source of the response to a request that was sent to the listener `to`. Returns `None`
+    /// if `to` is none of the four. RFC 5780 §6.1, table 1.
     pub fn changed(&self, to: SocketAddr, change: Change) -> Option<SocketAddr> {
         let (a, b) = (self.primary, self.alternate);
         let other_ip = if to.ip() == a.ip() { b.ip() } else { a.ip() };

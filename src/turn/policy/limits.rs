@@ -25,12 +25,13 @@ pub struct Limits {
     pub channels: usize,
     /// Data connections of one allocation (508 beyond).
     pub connections: usize,
-    /// New peers of one allocation per second, against port scans; 0 for no limit. Beyond it requests get 508 and Send
-    /// indications are dropped.
+    /// New peers of one allocation per second, against port scans; 0 for no limit. Beyond it
+    /// requests get 508 and Send indications are dropped.
     pub new_peers: u32,
     /// Bandwidth of relayed payload.
     pub bandwidth: Bandwidth,
-    /// Octets that one user may relay, and the period. Beyond it payload is dropped and new allocations get 486.
+    /// Octets that one user may relay, and the period. Beyond it payload is dropped and new
+    /// allocations get 486.
     pub user_octets: Option<(u64, Duration)>,
 }
 

@@ -1,5 +1,5 @@
-//! The operator's decisions. A policy is never changed: a reload makes a new one and replaces the old one as a whole.
-//! Existing allocations keep what they were granted.
+//! The operator's decisions. A policy is never changed: a reload makes a new one and replaces the
+//! old one as a whole. Existing allocations keep what they were granted.
 
 pub mod access_token;
 pub mod acl;
@@ -46,13 +46,15 @@ pub struct Policy {
     pub software: Option<String>,
     /// The listeners of NAT behavior discovery (RFC 5780), at most one set per family.
     pub discovery: Vec<Discovery>,
-    /// The server that new clients are redirected to (300) while [`Policy::redirect`] or [`Policy::draining`] is set.
+    /// The server that new clients are redirected to (300) while [`Policy::redirect`] or
+    /// [`Policy::draining`] is set.
     pub alternate: Option<Alternate>,
     /// Redirect new allocations to the alternate server.
     pub redirect: bool,
     /// Refuse new allocations because the server drains: 300 with an alternate server, 508 without.
     pub draining: bool,
-    /// The accounts of blocked users (403), see [`credentials::account`], and the Unix time at which each block ends.
+    /// The accounts of blocked users (403), see [`credentials::account`], and the Unix time at
+    /// which each block ends.
     pub blocked: Vec<(Arc<str>, Duration)>,
 }
 
@@ -75,7 +77,8 @@ pub struct Alternate {
 }
 
 impl Alternate {
-    /// Returns true if the alternate server has an address of the client's family, as RFC 8489 §10 demands.
+    /// Returns true if the alternate server has an address of the client's family, as RFC 8489 §10
+    /// demands.
     pub fn serves(&self, client: SocketAddr) -> bool {
         self.servers
             .iter()
@@ -113,8 +116,9 @@ impl Policy {
             .find(|discovery| discovery.listeners().contains(&to))
     }
 
-    /// The realm of a challenge: the first of these that exists. The realm that claims the request's ORIGIN, the realm with
-    /// the name that a TLS server name chose, the realm of the listener at `server`, the first realm.
+    /// The realm of a challenge: the first of these that exists. The realm that claims the
+    /// request's ORIGIN, the realm with the name that a TLS server name chose, the realm of the
+    /// listener at `server`, the first realm.
     pub fn realm_for(
         &self,
         server: SocketAddr,
@@ -133,7 +137,8 @@ impl Policy {
             .or_else(|| self.realms.first())
     }
 
-    /// The realm of an allocation, by its name. An unknown realm has no users and the default rules.
+    /// The realm of an allocation, by its name. An unknown realm has no users and the default
+    /// rules.
     pub fn realm_named(&self, name: &str) -> Arc<Realm> {
         let known = self
             .realms
@@ -159,8 +164,8 @@ impl Policy {
             .any(|(blocked, until)| **blocked == *account && unix_time < *until)
     }
 
-    /// The limits of a realm: its own, or the server's. The total of allocations and the total bandwidth are always the
-    /// server's.
+    /// The limits of a realm: its own, or the server's. The total of allocations and the total
+    /// bandwidth are always the server's.
     pub fn limits_of(&self, realm: &Realm) -> Limits {
         let mut limits = realm.limits.clone().unwrap_or_else(|| self.limits.clone());
         limits.allocations = self.limits.allocations;
@@ -185,5 +190,6 @@ impl Policy {
 pub const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 /// The lifetime of a channel binding. RFC 8656 §12.
 pub const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
-/// The time for which number and peer of an expired channel stay reserved for each other. RFC 8656 §12.
+/// The time for which number and peer of an expired channel stay reserved for each other. RFC 8656
+/// §12.
 pub const CHANNEL_COOLDOWN: Duration = Duration::from_secs(300);

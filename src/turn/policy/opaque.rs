@@ -1,12 +1,14 @@
-//! Preparation of names, realms and passwords, so that different encodings of the same text are equal. RFC 8265 §4.2.
+//! Preparation of names, realms and passwords, so that different encodings of the same text are
+//! equal. RFC 8265 §4.2.
 
 use precis_core::profile::Profile;
 use precis_profiles::OpaqueString;
 use std::borrow::Cow;
 
-/// Prepares a name, realm or password by the profile OpaqueString, as RFC 8489 (§9.2.2, §14.3, §14.4, §14.9) demands before
-/// it is sent or hashed: non-ASCII spaces become ASCII spaces, and characters are composed (NFC). Returns `None` for text
-/// that the profile disallows: empty text, control characters, unassigned code points.
+/// Prepares a name, realm or password by the profile OpaqueString, as RFC 8489 (§9.2.2, §14.3,
+/// §14.4, §14.9) demands before it is sent or hashed: non-ASCII spaces become ASCII spaces, and
+/// characters are composed (NFC). Returns `None` for text that the profile disallows: empty text,
+/// control characters, unassigned code points.
 pub fn opaque(text: &str) -> Option<Cow<'_, str>> {
     // Printable ASCII maps to itself, and most names and passwords have nothing else.
     if !text.is_empty() && text.bytes().all(|octet| (b' '..=b'~').contains(&octet)) {

@@ -1,4 +1,5 @@
-//! Failures: a [`Reject`] is an error response, a [`Discard`] is the counted reason for dropping a packet.
+//! Failures: a [`Reject`] is an error response, a [`Discard`] is the counted reason for dropping a
+//! packet.
 
 use crate::turn::policy::Alternate;
 use crate::wire::{AttributeType, ErrorCode};

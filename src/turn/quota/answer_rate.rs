@@ -1,6 +1,6 @@
-//! The rate of unauthenticated responses. A response goes to the source of the request, which may be forged: a limit for
-//! each source prefix keeps attackers from flooding a third party through this server. The table has a fixed size, so that
-//! it does not grow with forged sources.
+//! The rate of unauthenticated responses. A response goes to the source of the request, which may
+//! be forged: a limit for each source prefix keeps attackers from flooding a third party through
+//! this server. The table has a fixed size, so that it does not grow with forged sources.
 
 use crate::turn::ids::time::Instant;
 use foldhash::quality::FixedState;
@@ -8,9 +8,9 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A token bucket for each IPv4 /24 and IPv6 /48, found by a keyed hash. Two prefixes may share a bucket, but an attacker
-/// cannot tell which. A bucket is one atomic number, the time until which its responses are paid for (GCRA), so the shards
-/// share it without a lock.
+/// A token bucket for each IPv4 /24 and IPv6 /48, found by a keyed hash. Two prefixes may share a
+/// bucket, but an attacker cannot tell which. A bucket is one atomic number, the time until which
+/// its responses are paid for (GCRA), so the shards share it without a lock.
 #[derive(Debug)]
 pub struct AnswerRate {
     /// Nanoseconds between responses at the configured rate; 0 for no limit.
@@ -35,8 +35,8 @@ impl AnswerRate {
         self.interval.store(interval(rate), Ordering::Relaxed);
     }
 
-    /// Takes a permit for a response to `source`. Returns false if there is none. Loopback is exempt, because no third
-    /// party is there.
+    /// Takes a permit for a response to `source`. Returns false if there is none. Loopback is
+    /// exempt, because no third party is there.
     pub fn allows(&self, now: Instant, source: IpAddr) -> bool {
         let interval = self.interval.load(Ordering::Relaxed);
         if interval == 0 || source.to_canonical().is_loopback() {

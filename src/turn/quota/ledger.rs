@@ -1,5 +1,5 @@
-//! Quotas of allocations. The [`Ledger`] counts the allocations of realms, users and addresses; a [`Grant`] is one
-//! allocation's share and returns it when dropped.
+//! Quotas of allocations. The [`Ledger`] counts the allocations of realms, users and addresses; a
+//! [`Grant`] is one allocation's share and returns it when dropped.
 
 use crate::turn::ids::time::Instant;
 use crate::turn::policy::limits::Limits;
@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// The counts of allocations and the shared bandwidth limits of a server. Shared by all shards without a lock.
+/// The counts of allocations and the shared bandwidth limits of a server. Shared by all shards
+/// without a lock.
 #[derive(Debug)]
 pub struct Ledger {
     all: AtomicU32,
-    /// Key: names of realms. Reader of all these tables: Allocate. Hasher: the standard library's, which is keyed.
+    /// Key: names of realms. Reader of all these tables: Allocate. Hasher: the standard library's,
+    /// which is keyed.
     realms: HashMap<Arc<str>, u32>,
     /// Key: realm and user of authenticated requests.
     users: HashMap<UserKey, u32>,
@@ -66,8 +68,9 @@ impl Default for Ledger {
     }
 }
 
-/// An empty table of counts. It resizes in one step: in papaya's incremental mode `compute` never helps to move the entries
-/// of an outgrown table, so every call would walk one table more than the last.
+/// An empty table of counts. It resizes in one step: in papaya's incremental mode `compute` never
+/// helps to move the entries of an outgrown table, so every call would walk one table more than the
+/// last.
 fn counts<K: Hash + Eq>() -> HashMap<K, u32> {
     HashMap::builder().resize_mode(ResizeMode::Blocking).build()
 }
@@ -146,7 +149,8 @@ impl Ledger {
         bucket
     }
 
-    /// The octet quota of a user; a new one if the limit changed. If there are many, unused ones are removed first.
+    /// The octet quota of a user; a new one if the limit changed. If there are many, unused ones
+    /// are removed first.
     fn octet_quota(
         &self,
         user: &UserKey,
@@ -189,8 +193,8 @@ enum Counted {
 }
 
 impl Grant {
-    /// Takes the octets of a packet from the allocation's limits; returns false if they are exhausted. `unix_time` is called
-    /// only if there are limits.
+    /// Takes the octets of a packet from the allocation's limits; returns false if they are
+    /// exhausted. `unix_time` is called only if there are limits.
     pub fn allows(
         &self,
         now: Instant,

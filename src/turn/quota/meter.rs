@@ -1,12 +1,14 @@
-//! Bandwidth limits and octet quotas of relayed payload. Buckets and quotas are shared by all allocations under the same
-//! limit, across shards and without a lock. An allocation without limits has no meter, so its packets pay nothing.
+//! Bandwidth limits and octet quotas of relayed payload. Buckets and quotas are shared by all
+//! allocations under the same limit, across shards and without a lock. An allocation without limits
+//! has no meter, so its packets pay nothing.
 
 use crate::turn::ids::time::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A token bucket in octets. It is one atomic number: the time until which the taken octets are paid for (GCRA).
+/// A token bucket in octets. It is one atomic number: the time until which the taken octets are
+/// paid for (GCRA).
 #[derive(Debug)]
 pub struct TokenBucket {
     /// Octets per second.
@@ -23,7 +25,8 @@ impl TokenBucket {
         }
     }
 
-    /// Takes octets unless the bucket is empty. A packet is never cut, so the last one may take more than there is.
+    /// Takes octets unless the bucket is empty. A packet is never cut, so the last one may take
+    /// more than there is.
     pub fn take(&self, now: Instant, octets: usize) -> bool {
         let cost = (octets as u64)
             .saturating_mul(1_000_000_000)
@@ -60,8 +63,8 @@ impl TokenBucket {
     }
 }
 
-/// The octets that all allocations of a user may relay in each period. Periods are counted from the Unix epoch, so a day
-/// begins at midnight UTC.
+/// The octets that all allocations of a user may relay in each period. Periods are counted from the
+/// Unix epoch, so a day begins at midnight UTC.
 #[derive(Debug)]
 pub struct OctetQuota {
     limit: u64,
@@ -123,8 +126,8 @@ impl OctetQuota {
     }
 }
 
-/// The limits of one allocation: the token buckets of the allocation, its user, its realm and the server, and the octet
-/// quota of its user, as far as the operator set them.
+/// The limits of one allocation: the token buckets of the allocation, its user, its realm and the
+/// server, and the octet quota of its user, as far as the operator set them.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     buckets: Vec<Arc<TokenBucket>>,
@@ -141,8 +144,8 @@ impl Meter {
         (!buckets.is_empty() || quota.is_some()).then(|| Box::new(Meter { buckets, quota }))
     }
 
-    /// Takes the octets of a packet. Returns false if a bucket is empty or the quota is exhausted; buckets in front of that
-    /// one have then been charged.
+    /// Takes the octets of a packet. Returns false if a bucket is empty or the quota is exhausted;
+    /// buckets in front of that one have then been charged.
     pub fn allows(&self, now: Instant, unix_time: Duration, octets: usize) -> bool {
         self.buckets.iter().all(|bucket| bucket.take(now, octets))
             && self
@@ -151,7 +154,8 @@ impl Meter {
                 .is_none_or(|quota| quota.take(unix_time, octets))
     }
 
-    /// Returns true if payload may pass now. A stream, which cannot drop octets, waits for this and is charged afterwards.
+    /// Returns true if payload may pass now. A stream, which cannot drop octets, waits for this and
+    /// is charged afterwards.
     pub fn is_open(&self, now: Instant, unix_time: Duration) -> bool {
         self.buckets.iter().all(|bucket| bucket.is_open(now))
             && self

@@ -1,4 +1,5 @@
-//! The rate at which an allocation may reach new peers: a limit against port scans through the relay.
+//! The rate at which an allocation may reach new peers: a limit against port scans through the
+//! relay.
 
 use crate::turn::ids::time::Instant;
 use std::net::SocketAddr;
@@ -36,7 +37,8 @@ impl NewPeerRate {
         self.0.as_mut().is_none_or(|limiter| limiter.allows(now))
     }
 
-    /// Takes a permit for this peer unless it is among the most recent ones. Returns false if there is none.
+    /// Takes a permit for this peer unless it is among the most recent ones. Returns false if there
+    /// is none.
     pub fn allows_peer(&mut self, now: Instant, peer: SocketAddr) -> bool {
         self.0
             .as_mut()

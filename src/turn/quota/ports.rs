@@ -1,8 +1,9 @@
 //! The relayed ports in use on each relay address, shared by all shards without a lock.
 //!
-//! There is one bit for each port and address. A port is claimed before its socket is bound and released after the socket
-//! is closed, so two shards never try to bind the same port. A search starts at a random port that the caller supplies, so
-//! that ports are unpredictable (RFC 8656 §7.2, RFC 6056).
+//! There is one bit for each port and address. A port is claimed before its socket is bound and
+//! released after the socket is closed, so two shards never try to bind the same port. A search
+//! starts at a random port that the caller supplies, so that ports are unpredictable (RFC 8656
+//! §7.2, RFC 6056).
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

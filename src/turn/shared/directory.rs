@@ -1,4 +1,5 @@
-//! Which shard owns what. A shard asks here when it does not know a client, a relayed address or a data connection itself.
+//! Which shard owns what. A shard asks here when it does not know a client, a relayed address or a
+//! data connection itself.
 //!
 //! ```text
 //!   index        key                              written when                    read when
@@ -10,23 +11,26 @@
 //!                                                 be bound
 //! ```
 //!
-//! **Clients.** The kernel spreads the datagrams of a listener over the shards by a hash that stays the same as long as the
-//! listener's sockets do. When sockets are added or removed (a handover to another process, a listener that a reload
-//! changes), the next packet of a client may reach another shard, which then forwards it to the owner. Only datagram
-//! five-tuples are entered, because a connection stays with the shard that accepted it. A client that *moves* its
-//! allocation (RFC 8016) may do so over a connection; its ticket names the owner, and the shard that it moved to remembers
-//! it in [`crate::turn::table::foreign_clients`].
+//! **Clients.** The kernel spreads the datagrams of a listener over the shards by a hash that stays
+//! the same as long as the listener's sockets do. When sockets are added or removed (a handover to
+//! another process, a listener that a reload changes), the next packet of a client may reach
+//! another shard, which then forwards it to the owner. Only datagram five-tuples are entered,
+//! because a connection stays with the shard that accepted it. A client that *moves* its allocation
+//! (RFC 8016) may do so over a connection; its ticket names the owner, and the shard that it moved
+//! to remembers it in [`crate::turn::table::foreign_clients`].
 //!
-//! **Relayed.** A peer that is itself a relayed address of this server needs the owner's answer to three questions: does it
-//! live, over which protocol, and where is its socket bound, which behind a 1:1 NAT is not where clients see it. What the
-//! owner's permissions and channels allow is published separately, in [`super::hairpin_routes`].
+//! **Relayed.** A peer that is itself a relayed address of this server needs the owner's answer to
+//! three questions: does it live, over which protocol, and where is its socket bound, which behind
+//! a 1:1 NAT is not where clients see it. What the owner's permissions and channels allow is
+//! published separately, in [`super::hairpin_routes`].
 //!
-//! **Connections.** A client binds a data connection (RFC 6062 §5.4) from a connection of its own, which any shard may
-//! accept. The entry holds the owner's credentials, and removing it is what makes binding possible only once.
+//! **Connections.** A client binds a data connection (RFC 6062 §5.4) from a connection of its own,
+//! which any shard may accept. The entry holds the owner's credentials, and removing it is what
+//! makes binding possible only once.
 //!
-//! All indices are lock-free and none is on the packet path of an established channel. Clients and relayed addresses are
-//! hashed by foldhash, seeded at start, because clients choose what is looked up; connection numbers are random, so the
-//! standard library's hasher serves.
+//! All indices are lock-free and none is on the packet path of an established channel. Clients and
+//! relayed addresses are hashed by foldhash, seeded at start, because clients choose what is looked
+//! up; connection numbers are random, so the standard library's hasher serves.
 
 use crate::turn::auth::owner::{Identity, Owner};
 use crate::turn::ids::connection_id::ConnectionId;
@@ -41,8 +45,9 @@ use std::net::SocketAddr;
 #[derive(Debug)]
 pub struct Directory {
     client_hasher: RandomState,
-    /// The key is the hash of a five-tuple, to keep an entry at some 50 octets. If two of a server's clients have the same
-    /// 64-bit hash, one is forwarded to the wrong shard and gets 437.
+    /// The key is the hash of a five-tuple, to keep an entry at some 50 octets. If two of a
+    /// server's clients have the same 64-bit hash, one is forwarded to the wrong shard and gets
+    /// 437.
     clients: HashMap<u64, u16, RandomState>,
     relayed: HashMap<AddressKey, RelayedEntry, RandomState>,
     connections: HashMap<ConnectionId, Owner>,
@@ -126,7 +131,8 @@ impl Directory {
         self.connections.pin().get(&id).cloned()
     }
 
-    /// Removes a data connection for the user that binds it. Of several callers at most one succeeds.
+    /// Removes a data connection for the user that binds it. Of several callers at most one
+    /// succeeds.
     ///
     /// # Errors
     /// [`ClaimError`] if the connection does not wait to be bound, or not for this user.
@@ -149,7 +155,8 @@ impl Directory {
         }
     }
 
-    /// Removes a data connection that can no longer be bound. Returns false if it was claimed, or never entered.
+    /// Removes a data connection that can no longer be bound. Returns false if it was claimed, or
+    /// never entered.
     pub fn remove_connection(&self, id: ConnectionId) -> bool {
         self.connections.pin().remove(&id).is_some()
     }

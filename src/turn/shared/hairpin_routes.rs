@@ -1,14 +1,17 @@
-//! The hairpin across shards: routes by which other shards deliver directly to an allocation's client.
+//! The hairpin across shards: routes by which other shards deliver directly to an allocation's
+//! client.
 //!
-//! If a peer is a relayed address of another shard, the packet need not visit the kernel's loopback. The owner publishes
-//! here what it would decide itself: for each permission and each channel whose peer is on one of this server's addresses
-//! the client, the channel number and the expiry. The sending shard looks the route up and sends to the client from its
-//! own listener socket, which is bound to the same address. If there is no route, the packet goes to the owner's relay
-//! socket through the kernel, and the owner decides.
+//! If a peer is a relayed address of another shard, the packet need not visit the kernel's
+//! loopback. The owner publishes here what it would decide itself: for each permission and each
+//! channel whose peer is on one of this server's addresses the client, the channel number and the
+//! expiry. The sending shard looks the route up and sends to the client from its own listener
+//! socket, which is bound to the same address. If there is no route, the packet goes to the owner's
+//! relay socket through the kernel, and the owner decides.
 //!
-//! Only UDP clients have routes, because a connection belongs to one shard; and only allocations without a bandwidth limit,
-//! because the meter is the owner's. Packets and octets are counted in the route and added to the allocation's traffic
-//! when the owner renews or removes the route. The table is read often and written seldom; it is lock-free.
+//! Only UDP clients have routes, because a connection belongs to one shard; and only allocations
+//! without a bandwidth limit, because the meter is the owner's. Packets and octets are counted in
+//! the route and added to the allocation's traffic when the owner renews or removes the route. The
+//! table is read often and written seldom; it is lock-free.
 
 use crate::turn::allocation::HairpinKey;
 use crate::turn::ids::five_tuple::{AddressKey, Client};
@@ -23,8 +26,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The hairpin routes of all shards.
 #[derive(Debug, Default)]
 pub struct HairpinRoutes {
-    /// Key: a relayed transport address of this server, and a peer, with port 0 for a permission. Clients choose both.
-    /// Reader: packets to relayed addresses of other shards. Hasher: foldhash, seeded at start.
+    /// Key: a relayed transport address of this server, and a peer, with port 0 for a permission.
+    /// Clients choose both. Reader: packets to relayed addresses of other shards. Hasher: foldhash,
+    /// seeded at start.
     table: HashMap<(AddressKey, AddressKey), Arc<HairpinRoute>, RandomState>,
 }
 
@@ -76,7 +80,8 @@ impl HairpinRoutes {
             .map_or(Volume::default(), |route| route.traffic())
     }
 
-    /// The target of a datagram from `peer` to the relayed address `relayed`. The datagram is counted.
+    /// The target of a datagram from `peer` to the relayed address `relayed`. The datagram is
+    /// counted.
     pub fn forward(
         &self,
         now: Instant,

@@ -1,7 +1,8 @@
 //! Mobility tickets: with one a client moves its allocation to another five-tuple. RFC 8016 §3.1.2.
 //!
-//! A ticket is sealed with AES-256-GCM: its holder can neither read nor forge it. The nonce is derived from the content, so
-//! the same ticket always has the same octets and a retransmitted request gets the same response.
+//! A ticket is sealed with AES-256-GCM: its holder can neither read nor forge it. The nonce is
+//! derived from the content, so the same ticket always has the same octets and a retransmitted
+//! request gets the same response.
 
 use crate::turn::allocation::AllocationId;
 use aes_gcm::aead::{Aead, KeyInit};

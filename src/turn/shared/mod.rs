@@ -1,4 +1,5 @@
-//! What the shards of a server have in common. None of it is on the packet path of an established channel.
+//! What the shards of a server have in common. None of it is on the packet path of an established
+//! channel.
 
 pub(crate) mod directory;
 pub(crate) mod hairpin_routes;
@@ -42,8 +43,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The state of a server with the relayed ports `ports`. `seed` is 32 octets of randomness; `answer_rate` is in
-    /// unauthenticated responses per second and source prefix, 0 for no limit.
+    /// The state of a server with the relayed ports `ports`. `seed` is 32 octets of randomness;
+    /// `answer_rate` is in unauthenticated responses per second and source prefix, 0 for no limit.
     pub fn new(ports: Ports, seed: [u8; 32], answer_rate: u32) -> Shared {
         let ports = Arc::new(ports);
         Shared {

@@ -1,14 +1,16 @@
 //! Ids for the names of realms.
 //!
-//! A TLS or DTLS connection keeps the realm that its server name selected, and it outlives policies: a reload may insert, remove
-//! or reorder realms. The connection therefore keeps the realm's name, but as a number, because a
-//! [`Client`](crate::turn::Client) is copied for every packet. An id is never reused, so it always means the same name.
+//! A TLS or DTLS connection keeps the realm that its server name selected, and it outlives
+//! policies: a reload may insert, remove or reorder realms. The connection therefore keeps the
+//! realm's name, but as a number, because a [`Client`](crate::turn::Client) is copied for every
+//! packet. An id is never reused, so it always means the same name.
 
 use crate::turn::ids::realm::RealmId;
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// All names that a server name ever selected: at most as many as the operator wrote into configurations.
+/// All names that a server name ever selected: at most as many as the operator wrote into
+/// configurations.
 #[derive(Debug, Default)]
 pub struct RealmIds {
     names: RwLock<Vec<Arc<str>>>,

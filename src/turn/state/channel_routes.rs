@@ -1,5 +1,5 @@
-//! Routes follow from channels, permissions and relayed addresses. Every change of one of these ends here, so that the
-//! packet path needs a single lookup.
+//! Routes follow from channels, permissions and relayed addresses. Every change of one of these
+//! ends here, so that the packet path needs a single lookup.
 
 use crate::turn::allocation::channel::Channel;
 use crate::turn::allocation::{Allocation, AllocationId, HairpinKey};
@@ -13,8 +13,9 @@ use crate::turn::table::route::{ClientRoute, PeerRoute};
 use crate::wire::attribute::Family;
 use std::net::SocketAddr;
 
-/// Renews the routes of those channels of an allocation for which `which` returns true: until the earliest expiry of
-/// channel, permission and relayed address. The route of an expired channel is left to expire as well.
+/// Renews the routes of those channels of an allocation for which `which` returns true: until the
+/// earliest expiry of channel, permission and relayed address. The route of an expired channel is
+/// left to expire as well.
 pub fn renew(state: &mut State, now: Instant, id: AllocationId, which: impl Fn(&Channel) -> bool) {
     let Some(allocation) = state.table.get(id) else {
         return;
@@ -108,8 +109,8 @@ pub fn remove_expired(state: &mut State, now: Instant, id: AllocationId) {
     }
 }
 
-/// Removes the channels of an allocation to peers of one family, and their routes. Must be called while the relayed
-/// address of the family is still in the table.
+/// Removes the channels of an allocation to peers of one family, and their routes. Must be called
+/// while the relayed address of the family is still in the table.
 pub fn remove_family(state: &mut State, id: AllocationId, family: Family) {
     let Some(allocation) = state.table.get_mut(id) else {
         return;
@@ -139,8 +140,8 @@ pub fn remove_family(state: &mut State, id: AllocationId, family: Family) {
     }
 }
 
-/// Publishes the hairpin routes of an allocation for other shards, and withdraws those that no longer hold. Their traffic
-/// is added to the allocation's.
+/// Publishes the hairpin routes of an allocation for other shards, and withdraws those that no
+/// longer hold. Their traffic is added to the allocation's.
 pub fn renew_hairpin_routes(state: &mut State, now: Instant, id: AllocationId) {
     let Some(allocation) = state.table.get(id) else {
         return;
@@ -176,8 +177,8 @@ pub fn renew_hairpin_routes(state: &mut State, now: Instant, id: AllocationId) {
     }
 }
 
-/// The hairpin routes that an allocation should have: one for each permission and each channel whose peer is on one of
-/// the server's own addresses.
+/// The hairpin routes that an allocation should have: one for each permission and each channel
+/// whose peer is on one of the server's own addresses.
 fn hairpin_routes(
     state: &State,
     now: Instant,

@@ -38,8 +38,8 @@ impl Payload {
 /// The scope of a peer for which a permission, a channel or a connection is requested.
 ///
 /// # Errors
-/// 403 if the peer is one of the server's listeners, or if the operator's rules refuse its address and it is not a live
-/// relayed address.
+/// 403 if the peer is one of the server's listeners, or if the operator's rules refuse its address
+/// and it is not a live relayed address.
 pub fn peer_scope(
     state: &State,
     realm: &Realm,
@@ -72,7 +72,8 @@ pub fn permitted_scope(state: &State, relayed_only: bool, peer: IpAddr) -> PeerS
     }
 }
 
-/// Counts a payload on its way to a peer. Returns false if it exceeds the bandwidth, and then does not count it.
+/// Counts a payload on its way to a peer. Returns false if it exceeds the bandwidth, and then does
+/// not count it.
 pub fn count_to_peer(
     state: &mut State,
     now: Instant,
@@ -151,7 +152,8 @@ pub fn to_peer(
     }
 }
 
-/// Forwards a payload to the client of another shard's relayed address, if that shard published a route.
+/// Forwards a payload to the client of another shard's relayed address, if that shard published a
+/// route.
 fn by_hairpin_route(
     state: &State,
     now: Instant,
@@ -244,8 +246,8 @@ pub fn has_permission(state: &State, now: Instant, id: AllocationId, peer: Socke
     })
 }
 
-/// Returns true if a transport address is a live relayed address of any shard. The protocol must match, because the same
-/// port of another protocol may belong to any process.
+/// Returns true if a transport address is a live relayed address of any shard. The protocol must
+/// match, because the same port of another protocol may belong to any process.
 fn is_live_relayed(state: &State, address: SocketAddr, protocol: Protocol) -> bool {
     find_relayed(state, address, protocol).is_some()
         || state
@@ -265,8 +267,8 @@ fn find_relayed(state: &State, external: SocketAddr, protocol: Protocol) -> Opti
         .map(|_| id)
 }
 
-/// The sender of a datagram as clients know it. Behind a 1:1 NAT a live relayed address of this server sends from its
-/// bound address, but permissions name the external one.
+/// The sender of a datagram as clients know it. Behind a 1:1 NAT a live relayed address of this
+/// server sends from its bound address, but permissions name the external one.
 pub fn external_peer(state: &State, source: SocketAddr) -> SocketAddr {
     let external = state.policy.external(source);
     if external == source || state.shared.directory.relayed(external).is_none() {

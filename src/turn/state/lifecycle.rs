@@ -81,7 +81,8 @@ pub fn end(state: &mut State, now: Instant, id: AllocationId, reason: EndReason)
         state.output.push(Effect::CloseConnection {
             connection: connection.id,
         });
-        // A pending Connect request still gets its response (RFC 8489 §6.3.1), unless the client is disconnected.
+        // A pending Connect request still gets its response (RFC 8489 §6.3.1), unless the client is
+        // disconnected.
         if let (ConnectionStage::Connecting(path), false) =
             (connection.stage, reason == EndReason::Disconnected)
         {
@@ -92,7 +93,8 @@ pub fn end(state: &mut State, now: Instant, id: AllocationId, reason: EndReason)
     state.output.push(Effect::Ended(Box::new(record)));
 }
 
-/// Removes an allocation's relayed address of a family, with the permissions and channels of that family. RFC 8656 §8.1.
+/// Removes an allocation's relayed address of a family, with the permissions and channels of that
+/// family. RFC 8656 §8.1.
 pub fn remove_family(state: &mut State, now: Instant, id: AllocationId, family: Family) {
     channel_routes::remove_family(state, id, family);
     let Some(allocation) = state.table.get_mut(id) else {
@@ -153,8 +155,8 @@ pub fn expire(state: &mut State, now: Instant) {
     }
 }
 
-/// Makes a timer entry for the allocation's deadline, unless there is an earlier one. That one will do, so repeated
-/// refreshes leave a single entry.
+/// Makes a timer entry for the allocation's deadline, unless there is an earlier one. That one will
+/// do, so repeated refreshes leave a single entry.
 pub fn schedule_timer(state: &mut State, id: AllocationId) {
     let Some(allocation) = state.table.get_mut(id) else {
         return;
@@ -180,7 +182,8 @@ fn expire_connections(state: &mut State, now: Instant, id: AllocationId) {
         if !matches!(connection.stage, ConnectionStage::Unbound(timeout) if timeout <= now) {
             continue;
         }
-        // Only the directory knows whether the client bound it, because ConnectionBind may reach any shard.
+        // Only the directory knows whether the client bound it, because ConnectionBind may reach
+        // any shard.
         if state.shared.directory.remove_connection(connection.id) {
             timed_out.push(connection.id);
         } else {

@@ -9,8 +9,9 @@
 //!                                              Refresh with a ticket
 //! ```
 //!
-//! While a client is arriving both five-tuples are valid and data still goes to the old one. A TCP relay has no data on
-//! its control connection that could complete the move, so the Refresh completes it.
+//! While a client is arriving both five-tuples are valid and data still goes to the old one. A TCP
+//! relay has no data on its control connection that could complete the move, so the Refresh
+//! completes it.
 
 use crate::turn::allocation::AllocationId;
 use crate::turn::allocation::record::EndReason;
@@ -96,7 +97,8 @@ pub fn complete_move(state: &mut State, now: Instant, id: AllocationId) {
     channel_routes::renew(state, now, id, |_| true);
 }
 
-/// Handles the close of a client's connection. The allocation ends, unless the client is moving or can return with a ticket.
+/// Handles the close of a client's connection. The allocation ends, unless the client is moving or
+/// can return with a ticket.
 pub fn disconnect(state: &mut State, now: Instant, client: &FiveTuple) {
     state.foreign_clients.remove(client);
     let Some(id) = state.table.find_client(client) else {

@@ -1,4 +1,5 @@
-//! The state of a shard's protocol, as parts that keep their fields private, and the rules that span several parts.
+//! The state of a shard's protocol, as parts that keep their fields private, and the rules that
+//! span several parts.
 //!
 //! ```text
 //!   forwarding       which peers may be reached; where a payload goes
@@ -9,7 +10,8 @@
 //!   output           effects and the octets of messages
 //! ```
 //!
-//! Each rule is a function of [`State`]; the methods call them, and so does [`crate::turn::Server`].
+//! Each rule is a function of [`State`]; the methods call them, and so does
+//! [`crate::turn::Server`].
 
 pub(crate) mod channel_routes;
 pub(crate) mod forwarding;
@@ -56,8 +58,8 @@ pub struct SerialNumbers {
 }
 
 impl SerialNumbers {
-    /// Serial numbers of a shard that starts at this Unix time. They are above those of an earlier run, unless that run
-    /// made more than 16,000 allocations a second all its life.
+    /// Serial numbers of a shard that starts at this Unix time. They are above those of an earlier
+    /// run, unless that run made more than 16,000 allocations a second all its life.
     pub fn new(shard: u16, unix_time: Duration) -> SerialNumbers {
         SerialNumbers {
             shard,

@@ -10,7 +10,8 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub struct Output {
     effects: Vec<Effect>,
-    /// The octets that [`Effect::Send`] points into. The buffer keeps its capacity from call to call.
+    /// The octets that [`Effect::Send`] points into. The buffer keeps its capacity from call to
+    /// call.
     messages: Vec<u8>,
 }
 

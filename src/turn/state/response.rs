@@ -1,4 +1,5 @@
-//! Responses: their content, and sending them back along the request's return path, sealed like the request.
+//! Responses: their content, and sending them back along the request's return path, sealed like the
+//! request.
 
 use crate::turn::allocation::reservation::ReservationToken;
 use crate::turn::auth::authenticate;
@@ -47,7 +48,8 @@ pub enum Success {
     Allocated(Box<Allocated>),
     /// The allocation's lifetime in seconds: Refresh.
     Refreshed(u32),
-    /// The allocation's lifetime in seconds and the next ticket: Refresh with a ticket. RFC 8016 §3.2.2.
+    /// The allocation's lifetime in seconds and the next ticket: Refresh with a ticket. RFC 8016
+    /// §3.2.2.
     Moved(u32, Vec<u8>),
     /// The new data connection: Connect. RFC 6062 §5.2.
     Connected(ConnectionId),
@@ -83,13 +85,15 @@ pub struct Discovered {
     pub padding: Option<usize>,
 }
 
-/// Sends the response of a request and counts it. A request that deserves no response is counted as a discard.
+/// Sends the response of a request and counts it. A request that deserves no response is counted as
+/// a discard.
 pub fn send(state: &mut State, now: Instant, path: &ReturnPath, result: &Result<Success, Reject>) {
     if let Err(Reject::Silence(discard)) = result {
         return state.counters.count_discard(*discard);
     }
     let five_tuple = &path.client.five_tuple;
-    // The source of an unauthenticated datagram may be forged, so that the response would hit a third party.
+    // The source of an unauthenticated datagram may be forged, so that the response would hit a
+    // third party.
     let forgeable = path.sealed.is_none() && five_tuple.transport == Transport::Udp;
     if forgeable && !state.shared.answer_rate.allows(now, five_tuple.client.ip()) {
         return state.counters.count_discard(Discard::AnswerRate);
@@ -200,7 +204,8 @@ struct ErrorResponse<'a> {
     now: Instant,
     client: SocketAddr,
     realm: Option<&'a Realm>,
-    /// The source address may be forged: the response has no reason phrase, to amplify as little as possible.
+    /// The source address may be forged: the response has no reason phrase, to amplify as little as
+    /// possible.
     forgeable: bool,
 }
 

@@ -1,7 +1,8 @@
 //! The clients that a shard receives although another shard has their allocation.
 //!
-//! A client that moves over a connection (RFC 8016) may be accepted by any shard. Its ticket names the owner; from then on
-//! this shard forwards what the client sends. Clients on datagrams are found in the directory of all shards instead.
+//! A client that moves over a connection (RFC 8016) may be accepted by any shard. Its ticket names
+//! the owner; from then on this shard forwards what the client sends. Clients on datagrams are
+//! found in the directory of all shards instead.
 
 use crate::turn::ids::five_tuple::FiveTuple;
 use crate::turn::ids::time::Instant;
@@ -12,8 +13,8 @@ use std::time::Duration;
 /// The foreign clients of a shard and the shards that own their allocations.
 #[derive(Debug, Default)]
 pub struct ForeignClients {
-    /// Key: five-tuples of clients that presented a valid ticket. Reader: packets without route and allocation on this
-    /// shard. Hasher: foldhash, seeded at start.
+    /// Key: five-tuples of clients that presented a valid ticket. Reader: packets without route and
+    /// allocation on this shard. Hasher: foldhash, seeded at start.
     clients: HashMap<FiveTuple, ForeignClient, RandomState>,
 }
 
@@ -24,7 +25,8 @@ struct ForeignClient {
 }
 
 impl ForeignClients {
-    /// Adds a client. If there are too many, idle ones are removed; if none is idle, the client is not added.
+    /// Adds a client. If there are too many, idle ones are removed; if none is idle, the client is
+    /// not added.
     pub fn insert(&mut self, now: Instant, client: &FiveTuple, shard: u16) {
         if self.clients.len() >= MAX_CLIENTS {
             self.clients.retain(|_, client| now < client.idle_after);

@@ -23,16 +23,18 @@ pub struct Table {
     published: Option<PublishedClients>,
     allocations: Slab<Allocation>,
     sockets: Slab<RelaySocket>,
-    /// Key: clients' five-tuples, which anyone can forge. Reader: every STUN message that concerns an allocation.
-    /// Hasher: foldhash, seeded at start.
+    /// Key: clients' five-tuples, which anyone can forge. Reader: every STUN message that concerns
+    /// an allocation. Hasher: foldhash, seeded at start.
     by_client: HashMap<FiveTuple, AllocationId, RandomState>,
-    /// Key: relayed transport addresses as clients see them; clients choose what is looked up. Reader: packets to a
-    /// peer on one of the server's own addresses. The same hasher.
+    /// Key: relayed transport addresses as clients see them; clients choose what is looked up.
+    /// Reader: packets to a peer on one of the server's own addresses. The same hasher.
     by_external: HashMap<AddressKey, RelayedId, RandomState>,
-    /// Key: connection numbers, which the server draws at random. Reader: events of a data connection. The same hasher.
+    /// Key: connection numbers, which the server draws at random. Reader: events of a data
+    /// connection. The same hasher.
     by_connection: HashMap<ConnectionId, AllocationId, RandomState>,
-    /// Key: serial numbers, which the server counts up. Reader: operators that list allocations or ask for one. Ordered, so
-    /// that a listing continues after the last serial number of its previous page.
+    /// Key: serial numbers, which the server counts up. Reader: operators that list allocations or
+    /// ask for one. Ordered, so that a listing continues after the last serial number of its
+    /// previous page.
     by_serial: BTreeMap<u64, AllocationId>,
 }
 
@@ -61,7 +63,8 @@ pub struct RelaySocket {
 }
 
 impl Drop for Table {
-    /// A shard that ends, even by a panic, must not leave entries that make other shards forward packets to it.
+    /// A shard that ends, even by a panic, must not leave entries that make other shards forward
+    /// packets to it.
     fn drop(&mut self) {
         if let Some(published) = &self.published {
             for client in self.by_client.keys() {

@@ -1,11 +1,12 @@
 //! Routes: where a packet goes, in one lookup.
 //!
-//! A channel has two routes, one for each direction. A route holds everything that the packet path needs and expires with
-//! the earliest of channel, permission and allocation, so nothing else is looked up. Whatever changes one of the three
-//! must renew the routes; see [`crate::turn::state::channel_routes`].
+//! A channel has two routes, one for each direction. A route holds everything that the packet path
+//! needs and expires with the earliest of channel, permission and allocation, so nothing else is
+//! looked up. Whatever changes one of the three must renew the routes; see
+//! [`crate::turn::state::channel_routes`].
 //!
-//! While a client moves to another five-tuple (RFC 8016), a third route leads from the new five-tuple to the peer; the
-//! first packet on it completes the move.
+//! While a client moves to another five-tuple (RFC 8016), a third route leads from the new
+//! five-tuple to the peer; the first packet on it completes the move.
 
 use crate::turn::allocation::AllocationId;
 use crate::turn::ids::five_tuple::{AddressKey, Client, FiveTuple};
@@ -18,10 +19,11 @@ use std::net::SocketAddr;
 /// The routes of a shard.
 #[derive(Debug, Default)]
 pub struct Routes {
-    /// Key: a client's five-tuple, which anyone can forge, and a channel number. Reader: every ChannelData message.
-    /// Hasher: foldhash, seeded at start, so that collisions cannot be chosen.
+    /// Key: a client's five-tuple, which anyone can forge, and a channel number. Reader: every
+    /// ChannelData message. Hasher: foldhash, seeded at start, so that collisions cannot be chosen.
     to_peers: HashMap<(FiveTuple, u16), PeerRoute, RandomState>,
-    /// Key: a relayed address and the sender of a datagram. Reader: every datagram from a peer. The same hasher.
+    /// Key: a relayed address and the sender of a datagram. Reader: every datagram from a peer. The
+    /// same hasher.
     to_clients: HashMap<(RelayedId, AddressKey), ClientRoute, RandomState>,
 }
 
@@ -32,7 +34,8 @@ pub enum PeerScope {
     External,
     /// On an address of this server: another allocation may have it.
     OwnAddress,
-    /// On an address that the operator's rules refuse: only another allocation's relayed address may be reached there.
+    /// On an address that the operator's rules refuse: only another allocation's relayed address
+    /// may be reached there.
     RelayedOnly,
 }
 
@@ -105,7 +108,8 @@ impl Routes {
         self.to_peers.remove(&key)
     }
 
-    /// Removes both routes of a channel, unless they belong to another allocation. Returns false if there were none.
+    /// Removes both routes of a channel, unless they belong to another allocation. Returns false if
+    /// there were none.
     pub fn remove(&mut self, client: &FiveTuple, channel: u16, allocation: AllocationId) -> bool {
         let route = self.remove_to_peer(client, channel, allocation);
         if let Some(route) = &route {

@@ -1,6 +1,6 @@
-//! Timers of allocations. An allocation has one valid timer entry. Refreshing it does not touch the heap: when the entry
-//! is due, the allocation's actual deadline is looked up and a new entry is made. So refreshes cost nothing, and nothing
-//! is ever scanned.
+//! Timers of allocations. An allocation has one valid timer entry. Refreshing it does not touch the
+//! heap: when the entry is due, the allocation's actual deadline is looked up and a new entry is
+//! made. So refreshes cost nothing, and nothing is ever scanned.
 
 use crate::turn::allocation::AllocationId;
 use crate::turn::ids::time::Instant;

@@ -108,8 +108,9 @@ impl ControlMessages {
         if self.length + space > CAPACITY {
             return;
         }
-        // SAFETY: `space` octets are free behind `length` (checked), and the header is aligned because the buffer is
-        // and every length so far is a sum of CMSG_SPACE, which preserves the alignment.
+        // SAFETY: `space` octets are free behind `length` (checked), and the header is aligned
+        // because the buffer is and every length so far is a sum of CMSG_SPACE, which preserves the
+        // alignment.
         unsafe {
             let header = self.buffer.as_mut_ptr().add(self.length);
             let header = header.cast::<libc::cmsghdr>();
@@ -125,7 +126,8 @@ impl ControlMessages {
 /// Calls `visit` with level, type and data of each control message that the kernel wrote.
 ///
 /// # Safety
-/// `msg_control` and `msg_controllen` must describe initialized memory, as they do after a successful receive.
+/// `msg_control` and `msg_controllen` must describe initialized memory, as they do after a
+/// successful receive.
 // SAFETY: the caller keeps the promise above.
 pub(crate) unsafe fn for_each(
     header: &libc::msghdr,
@@ -174,6 +176,6 @@ unsafe impl AnyBitPattern for libc::sock_extended_err {}
 // SAFETY: it is an integer.
 unsafe impl AnyBitPattern for libc::c_int {}
 
-/// Octets of all control messages that a message to send may have at once: packet info, segment size, traffic class, hop
-/// limit, and "don't fragment".
+/// Octets of all control messages that a message to send may have at once: packet info, segment
+/// size, traffic class, hop limit, and "don't fragment".
 const CAPACITY: usize = 144;

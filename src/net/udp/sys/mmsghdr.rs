@@ -6,8 +6,8 @@ use crate::net::udp::sys::stable_array::StableArray;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The message headers of a batch's slots. They are linked once, and then only the fields that the kernel overwrote are
-/// restored between calls.
+/// The message headers of a batch's slots. They are linked once, and then only the fields that the
+/// kernel overwrote are restored between calls.
 pub(crate) struct ReceiveHeaders {
     messages: StableArray<libc::mmsghdr>,
     /// Keeps the memory alive that `messages` points into.
@@ -37,8 +37,8 @@ impl ReceiveHeaders {
         }
     }
 
-    /// Restores the fields of the first `used` headers that the kernel overwrote: it reads lengths as the size of a
-    /// buffer and writes them as the size of its content.
+    /// Restores the fields of the first `used` headers that the kernel overwrote: it reads lengths
+    /// as the size of a buffer and writes them as the size of its content.
     pub(crate) fn reset(&mut self, used: usize) {
         for message in self.messages.as_mut_slice().iter_mut().take(used) {
             message.msg_hdr.msg_namelen = RawSocketAddr::SIZE;
@@ -52,13 +52,15 @@ impl ReceiveHeaders {
         self.messages.pointer(index)
     }
 
-    /// What the kernel reported about the message in slot `index`; `None` if the payload was truncated.
+    /// What the kernel reported about the message in slot `index`; `None` if the payload was
+    /// truncated.
     pub(crate) fn read(&self, index: usize) -> Option<ReceivedMessage> {
         let message = self.messages.as_slice().get(index)?;
         if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
             return None;
         }
-        // SAFETY: `msg_name` points to the source of this slot's parts, which live as long as `self`.
+        // SAFETY: `msg_name` points to the source of this slot's parts, which live as long as
+        // `self`.
         let source = unsafe { *message.msg_hdr.msg_name.cast::<RawSocketAddr>() };
         let mut received = ReceivedMessage {
             length: message.msg_len as usize,
@@ -70,7 +72,8 @@ impl ReceiveHeaders {
             overflow_count: None,
         };
         if message.msg_hdr.msg_controllen > 0 {
-            // SAFETY: the kernel filled this header, so its control length covers what it wrote into our buffer.
+            // SAFETY: the kernel filled this header, so its control length covers what it wrote
+            // into our buffer.
             unsafe {
                 for_each(&message.msg_hdr, |level, kind, data| {
                     received.record(level, kind, data)
@@ -81,8 +84,9 @@ impl ReceiveHeaders {
     }
 }
 
-// SAFETY: the raw pointers lead into `_parts` and into the storage of the batch that owns the headers, both of which stay
-// at their addresses and move to another thread together with the headers.
+// SAFETY: the raw pointers lead into `_parts` and into the storage of the batch that owns the
+// headers, both of which stay at their addresses and move to another thread together with the
+// headers.
 unsafe impl Send for ReceiveHeaders {}
 
 fn link(
@@ -90,12 +94,14 @@ fn link(
     index: usize,
     slot: Option<(*mut u8, usize)>,
 ) -> libc::mmsghdr {
-    // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a value.
+    // SAFETY: all fields of a message header are integers and raw pointers, for which zero is a
+    // value.
     let mut message: libc::mmsghdr = unsafe { zeroed() };
     let (Some(parts), Some((start, length))) = (parts.pointer(index), slot) else {
         return message;
     };
-    // SAFETY: `parts` points into the array, which does not move, and no reference into the array exists now.
+    // SAFETY: `parts` points into the array, which does not move, and no reference into the array
+    // exists now.
     unsafe {
         (*parts).payload = libc::iovec {
             iov_base: start.cast(),
@@ -134,7 +140,8 @@ pub(crate) struct ReceivedMessage {
     pub(crate) segment_size: usize,
     pub(crate) traffic_class: u8,
     pub(crate) hop_limit: u8,
-    /// Datagrams that the socket has dropped since it was created. The kernel reports the number only if it is not 0.
+    /// Datagrams that the socket has dropped since it was created. The kernel reports the number
+    /// only if it is not 0.
     pub(crate) overflow_count: Option<u32>,
 }
 
@@ -143,7 +150,8 @@ impl ReceivedMessage {
         match (level, kind) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 if let Some(info) = read_struct::<libc::in_pktinfo>(data) {
-                    // Not `ipi_addr`: for a broadcast that is the broadcast address, which nothing can be sent from.
+                    // Not `ipi_addr`: for a broadcast that is the broadcast address, which nothing
+                    // can be sent from.
                     self.local = Some(IpAddr::V4(decode_ipv4(info.ipi_spec_dst)));
                 }
             }
@@ -167,6 +175,6 @@ impl ReceivedMessage {
     }
 }
 
-/// Octets of all control messages that a received message may have at once: packet info, segment size, traffic class, hop
-/// limit, and overflow count.
+/// Octets of all control messages that a received message may have at once: packet info, segment
+/// size, traffic class, hop limit, and overflow count.
 const CONTROL_SIZE: usize = 192;

@@ -50,7 +50,8 @@ impl RawSocketAddr {
 
     /// The address that the kernel wrote; `None` if it is of another family.
     pub(crate) fn decode(&self) -> Option<SocketAddr> {
-        // SAFETY: all fields begin with the family, and the union is always fully initialized, so any field may be read.
+        // SAFETY: all fields begin with the family, and the union is always fully initialized, so
+        // any field may be read.
         unsafe {
             match libc::c_int::from(self.family) {
                 libc::AF_INET => {
@@ -58,8 +59,8 @@ impl RawSocketAddr {
                     let port = u16::from_be(self.v4.sin_port);
                     Some(SocketAddr::V4(SocketAddrV4::new(ip, port)))
                 }
-                // The flow label is left out because it is no part of a client's identity: two addresses that differ in
-                // it alone must compare equal.
+                // The flow label is left out because it is no part of a client's identity: two
+                // addresses that differ in it alone must compare equal.
                 libc::AF_INET6 => Some(SocketAddr::V6(SocketAddrV6::new(
                     Ipv6Addr::from(self.v6.sin6_addr.s6_addr),
                     u16::from_be(self.v6.sin6_port),

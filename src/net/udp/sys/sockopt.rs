@@ -35,7 +35,8 @@ pub(crate) fn set_ip(
     }
 }
 
-/// Sets the size of a socket buffer beyond `net.core.rmem_max` or `wmem_max`; fails silently without CAP_NET_ADMIN.
+/// Sets the size of a socket buffer beyond `net.core.rmem_max` or `wmem_max`; fails silently
+/// without CAP_NET_ADMIN.
 pub(crate) fn force_buffer_size(fd: RawFd, option: libc::c_int, octets: usize) {
     // The kernel doubles the value, and caps it at half of the maximum for that reason.
     let octets = libc::c_int::try_from(octets).unwrap_or(libc::c_int::MAX / 2);

@@ -54,7 +54,8 @@ fn a_datagram_that_cannot_be_sent_does_not_stop_the_others() {
     let good = written(&two, 0, 1);
     let to = |text: &str| Transmit::new(text.parse().unwrap(), BufferRange::written(0, 1));
     let bad = [
-        // Another family, no port, a broadcast without SO_BROADCAST, and more octets than a datagram holds.
+        // Another family, no port, a broadcast without SO_BROADCAST, and more octets than a
+        // datagram holds.
         to("[::1]:9"),
         to("127.0.0.1:0"),
         to("255.255.255.255:9"),

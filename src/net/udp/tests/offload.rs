@@ -9,8 +9,9 @@ fn runs_of_mixed_sizes_arrive_as_they_were_sent() {
             let (mut one, mut two) = bind_two(ip, with_mode(io_mode));
             let mut other = bind(ip, with_mode(io_mode));
             let octets: Vec<u8> = (0..=255).cycle().take(4000).collect();
-            // A run with a shorter end, a shorter datagram that must open a run of its own, another destination between
-            // two datagrams, and empty datagrams. True: to `two`; false: to `other`.
+            // A run with a shorter end, a shorter datagram that must open a run of its own, another
+            // destination between two datagrams, and empty datagrams. True: to `two`; false: to
+            // `other`.
             let mut sizes: Vec<(bool, usize)> = vec![(true, 1200); 5];
             sizes.extend([(true, 700), (true, 700), (true, 701), (false, 701)]);
             sizes.extend([(true, 701), (true, 0), (true, 1)]);
