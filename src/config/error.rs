@@ -87,8 +87,8 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Everything that is wrong with a configuration: at least one diagnostic, those of a file in its
-/// order.
+/// Everything that is wrong with a configuration: at least one diagnostic. Diagnostics of a file
+/// are in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// The errors.

@@ -1,4 +1,4 @@
-//! What a configuration depends on beside its text: the addresses of this host, and a secret
+//! The inputs of a configuration besides its text: the addresses of this host, and a secret
 //! generated for this run.
 
 use crate::config::layer::Layer;

@@ -178,8 +178,8 @@ impl Layer {
     }
 }
 
-/// Environment variables that look like the variable of a key but are none, each with the variable
-/// that is probably meant.
+/// Environment variables that resemble a key's variable but match none, each with the nearest
+/// variable that exists.
 pub fn misspelled_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let meant = |name: &str| {
         let bare = name.strip_prefix("HAIRPIN_")?.to_lowercase();

@@ -101,7 +101,7 @@ impl<'a> Resolver<'a> {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Records an error that may be gone at the next start although the configuration is the same.
+    /// Records an error that may disappear without a change of the configuration.
     pub(crate) fn transient_error_at(
         &mut self,
         source: &Source,

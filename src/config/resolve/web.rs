@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 /// The web listener.
 #[derive(Clone, Debug)]
 pub struct WebListener {
-    /// Its address, `None` if it is off.
+    /// The address; `None` if the web listener is off.
     pub address: Option<SocketAddr>,
     /// The settings of the web service. The relay's URLs are added when the relay listens.
     pub settings: WebSettings,

@@ -10,7 +10,7 @@ pub struct KeyInfo {
     /// The name in the file. With hyphens it is the flag, in capitals after `HAIRPIN_` the
     /// environment variable.
     pub name: &'static str,
-    /// What stands for a value in help texts.
+    /// The placeholder for the value in help texts.
     pub placeholder: &'static str,
     /// A value as the file writes it, for keys without a default.
     pub example: &'static str,
@@ -18,7 +18,7 @@ pub struct KeyInfo {
     pub about: &'static str,
     /// The value is never shown.
     pub secret: bool,
-    /// The value names a file whose content counts.
+    /// The value is the path of a file whose content is the actual value.
     pub file: bool,
     /// A changed value needs a restart. All other keys take effect on reload.
     pub restart: bool,

@@ -9,8 +9,8 @@
 //!
 //! To add a key, add its entry to a section and read it with `Resolver` in `config::resolve`. A
 //! [`Key`] has a default and yields a value, an [`OptionalKey`] yields an `Option`, a [`ListKey`] a
-//! `Vec`. The default stands only in the entry; an entry whose value a lower floor has a default
-//! for refers to that default.
+//! `Vec`. The default is defined only in the entry; if a lower floor defines a default for the
+//! same value, the entry refers to it.
 
 mod addresses;
 mod encryption;

@@ -4,7 +4,7 @@
 /// A key that no longer exists.
 pub(crate) struct RemovedKey {
     pub name: &'static str,
-    /// What holds instead.
+    /// The behavior that replaced the key, as the error message states it.
     pub replacement: &'static str,
 }
 

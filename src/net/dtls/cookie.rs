@@ -194,8 +194,8 @@ impl CookieExchange {
         }
         match version {
             Version::Dtls12 => mac.update(&hello.random),
-            // DTLS 1.3 mixes the whole first hello into its keys, so the rebuilt one must be the
-            // one that was sent.
+            // DTLS 1.3 mixes the whole first hello into its keys, so the rebuilt hello must
+            // equal the hello that the client sent.
             Version::Dtls13 => {
                 let first = hello.first_hello_13(padding.length());
                 mac.update(first.get(HEADERS_SIZE..)?);

@@ -1,4 +1,4 @@
-//! What all DTLS associations of a server share.
+//! The state that all DTLS associations of a server share: certificates, cookie secret, timeouts.
 
 use crate::net::dtls::association::{Association, CookieHmac};
 use crate::net::dtls::cookie::{CookieCheck, CookieExchange, VerifiedHello, Version};

@@ -24,7 +24,8 @@ impl Certificate {
     /// Parses a chain, the server's own certificate first, and its private key, both in PEM.
     ///
     /// # Errors
-    /// If a file does not hold what it should, or if the key belongs to another certificate.
+    /// `chain` holds no certificate, `key` holds no private key, or the key belongs to another
+    /// certificate.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Certificate, TlsError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()

@@ -18,7 +18,7 @@ pub enum TlsError {
     InvalidCertificate(nom::Err<X509Error>),
     /// The private key file is not PEM, or holds no private key.
     PrivateKeyPem(pem::Error),
-    /// The private key is of an unknown kind, or belongs to another certificate.
+    /// The private key is of an unsupported kind, or does not belong to the certificate.
     PrivateKey(rustls::Error),
     /// The file of client authorities is not PEM.
     AuthorityPem(pem::Error),

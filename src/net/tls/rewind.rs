@@ -1,5 +1,5 @@
-//! A stream of which some octets were read before: by the code that told TLS from STUN by its first
-//! octets, or ahead of a reader that asks for few octets at a time.
+//! A stream some of whose octets were already read: by the code that distinguishes TLS from STUN,
+//! or in advance for a reader that asks for few octets at a time.
 
 use std::cell::Cell;
 use std::io;

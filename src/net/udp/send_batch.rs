@@ -134,8 +134,8 @@ impl Sender {
             errors.record_oversized(message.first.to);
             return Recovery::Skip;
         }
-        // A pending ICMP error fails the next send, whatever its destination, and is cleared by
-        // that. The second attempt therefore meets only errors of its own.
+        // A pending ICMP error fails the next send to any destination, and that failure clears
+        // it. The second attempt can therefore fail only because of this message.
         if code == libc::EINTR || (concerns_a_datagram(error) && !is_retry) {
             errors.mark_pending();
             return Recovery::Retry;
@@ -536,7 +536,7 @@ const MAX_SEGMENTS: u64 = 64;
 /// Octets of one GSO message: the largest UDP payload over IPv4.
 const MAX_GSO_LENGTH: usize = 65_507;
 /// Segments of up to this many octets fit the MTU of all common paths. GSO stays in use for them
-/// whatever one destination's path is.
+/// even if the path to one destination has a smaller MTU.
 const ALWAYS_SEGMENTED: u32 = 1_200;
 /// The TTL or hop limit that restores the system's default.
 const SYSTEM_DEFAULT: libc::c_int = -1;

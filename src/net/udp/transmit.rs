@@ -51,8 +51,7 @@ impl Transmit {
         ZEROS.get(..usize::from(self.padding)).unwrap_or(&ZEROS)
     }
 
-    /// Returns true if `next` may share a GSO message with this datagram as far as everything but
-    /// the size is concerned.
+    /// Returns true if `next` may share a GSO message with this datagram. Does not compare sizes.
     pub(crate) fn shares_gso_message(&self, next: &Transmit) -> bool {
         self.to == next.to
             && self.from == next.from
