@@ -3,7 +3,7 @@
 //! ```text
 //!                 cli          serve, check, peer, bench, credentials, config, admin
 //!          ┌───────┼────────┐
-//!       config   peer     bench    a file → a Plan | a WebRTC test peer, the doctor | a load generator and its report
+//!       config   peer     bench    a file → a Plan | a WebRTC test peer, server tests | a load generator and its report
 //!          │        └───┬───┘
 //!       service       client       page, signaling, ICE servers, metrics, admin | a TURN client over UDP, TCP, TLS, DTLS
 //!          │            │
@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Each line is a floor. Imports go down only, and `turn` and `net` do not know each other;
-//! `tests/architecture.rs` enforces both. The `mod.rs` of a floor explains it.
+//! `tests/architecture` enforces both. The `mod.rs` of a floor explains it.
 //!
 //! # Words
 //!
@@ -25,11 +25,11 @@
 //!   on the packet path.
 //! * **Route**: the next hop of a channel or a permission, the only thing that the packet path
 //!   looks up.
-//! * **Effect**: what the protocol asks of its caller, as a value: bind a socket, send a message,
-//!   add a route.
+//! * **Effect**: an action that the protocol returns for its caller to perform: bind a socket, send
+//!   a message, add a route.
 //! * **Grant**: the rights that an allocation got from the policy when it was created. It keeps
 //!   them through every reload.
-//! * **Policy**: what the operator decided: realms, users, limits, peer rules. A reload replaces it
+//! * **Policy**: the operator's decisions: realms, users, limits, peer rules. A reload replaces it
 //!   whole.
 //! * **Plan**: a resolved configuration: what a relay listens on, and its policy.
 //! * **Reject**: the error response to a request, which the handlers return as their error.

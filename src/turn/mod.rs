@@ -2,7 +2,8 @@
 //! clock, no thread and no `async`, so everything can be tested in virtual time, millions of steps
 //! a second.
 //!
-//! *After every call take the effects; before the next wait ask when.*
+//! After every call, perform the effects ([`Server::take_effects`]). Do not wait for packets beyond
+//! [`Server::next_timeout`].
 //!
 //! ```text
 //!   from_client ─┬─ ChannelData ───── route ───────────────────────────► Forward::ToPeer, or ToClient (the hairpin)
@@ -27,8 +28,8 @@
 //! | `state` | the parts of a shard's protocol and the rules that span them |
 //! | `method` | one file for each STUN method |
 //!
-//! [`Server`] is the face of all this. [`client_state`] is the other end: a client without sockets,
-//! for the tools.
+//! [`Server`] is the public interface. [`client_state`] is the client side of the protocol, also
+//! without sockets, for `hairpin check` and `hairpin bench`.
 #![cfg_attr(
     not(test),
     deny(

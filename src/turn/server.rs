@@ -308,7 +308,7 @@ impl Server {
     }
 
     /// Replaces the policy. Allocations keep what they were granted, and the rules of their realm:
-    /// a realm that is gone from the policy but has allocations is kept in [`Policy::retired`].
+    /// a realm that the new policy lacks but that has allocations is kept in [`Policy::retired`].
     pub fn replace_policy(&mut self, mut policy: Arc<Policy>) {
         let old = &self.state.policy;
         let remains =

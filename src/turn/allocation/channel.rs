@@ -4,8 +4,8 @@ use crate::turn::ids::time::Instant;
 use crate::turn::policy::{CHANNEL_COOLDOWN, CHANNEL_LIFETIME};
 use std::net::SocketAddr;
 
-/// A channel number and the peer that it stands for. The channel is bound until `expires`. For five
-/// more minutes number and peer can only be bound to each other, so that packets in flight do not
+/// A channel number and the peer that it is bound to. The channel is bound until `expires`, and
+/// reserved for five more minutes: number and peer can then only be bound to each other, so that packets in flight do not
 /// reach a wrong peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {

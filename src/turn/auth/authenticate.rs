@@ -23,7 +23,7 @@ use std::time::Duration;
 /// The sender of an authenticated request.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedUser {
-    /// The name in USERNAME, or the one that USERHASH stands for.
+    /// The name in USERNAME, or the name whose hash USERHASH is.
     pub name: Arc<str>,
     /// The user's realm.
     pub realm: Arc<Realm>,
@@ -31,8 +31,8 @@ pub struct AuthenticatedUser {
     pub key: Key,
     /// The time left until the access token expires (RFC 7635). No allocation outlives its token.
     pub token_lifetime: Option<Duration>,
-    /// The integrity attribute of the response: that of the request, or SHA-256 if algorithms were
-    /// negotiated (§9.2.4).
+    /// The integrity attribute of the response: the same as in the request, or SHA-256 if
+    /// algorithms were negotiated (§9.2.4).
     pub seal: Seal,
 }
 

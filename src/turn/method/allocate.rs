@@ -102,7 +102,7 @@ pub fn handle(state: &mut State, request: &AuthenticatedRequest) -> Result<Outco
 }
 
 /// Refuses new allocations while the server redirects or drains (300 with an alternate server, 508
-/// without), and those of a blocked user (403).
+/// without), and refuses new allocations of a blocked user (403).
 fn check_admission(
     state: &State,
     request: &AuthenticatedRequest,
@@ -365,7 +365,7 @@ fn claim_port(
             return Some(local);
         }
     }
-    // The only free ports may be those of expired reservations.
+    // Expired reservations may hold the last ports.
     state.shared.reservations.release_expired(now);
     addresses
         .iter()

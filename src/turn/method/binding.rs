@@ -1,5 +1,5 @@
-//! Binding: the client's address as the server sees it. RFC 8489 §6.3. With two addresses and two
-//! ports also NAT behavior discovery. RFC 5780 §6.1.
+//! Binding: returns the client's address as the server sees it (RFC 8489 §6.3). If the server
+//! listens on two addresses and two ports, also NAT behavior discovery (RFC 5780 §6.1).
 
 use crate::turn::ids::five_tuple::Transport;
 use crate::turn::ids::return_path::ReturnPath;
@@ -82,6 +82,6 @@ fn response_origin(
 const CHANGE_ADDRESS: u32 = 0x4;
 /// RFC 5780 §7.2.
 const CHANGE_PORT: u32 = 0x2;
-/// The MTU of Ethernet, a multiple of four. The response has as much padding as the request, up to
-/// this, so that the server never amplifies.
+/// The largest padding of a response in octets: the MTU of Ethernet, a multiple of four. A response
+/// has at most as much padding as its request, so that the server never amplifies.
 const MAX_PADDING: usize = 1500;

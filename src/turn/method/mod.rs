@@ -143,7 +143,7 @@ fn seal_if_authentic(
 }
 
 /// The other shard that must handle a request from a client without an allocation on this one: the
-/// shard that has the client's allocation, or the one that issued the presented ticket.
+/// shard that has the client's allocation, or the shard that issued the presented ticket.
 fn other_shard(
     state: &mut State,
     now: Instant,

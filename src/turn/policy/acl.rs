@@ -165,7 +165,7 @@ pub enum CidrError {
     Address(String),
     /// Not a prefix length of the address's family.
     Prefix {
-        /// What was written.
+        /// The text in place of the prefix length.
         text: String,
         /// The longest prefix length.
         width: u8,

@@ -11,7 +11,8 @@ pub struct Discovery {
     pub alternate: SocketAddr,
 }
 
-/// What a response's source changes compared to the destination of the request: CHANGE-REQUEST.
+/// CHANGE-REQUEST: in which parts the source of the response differs from the destination of the
+/// request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
     /// The IP address changes.

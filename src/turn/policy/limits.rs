@@ -11,19 +11,20 @@ pub struct Limits {
     pub maximum_lifetime: Duration,
     /// The lifetime of a nonce, at most an hour by RFC 8656 §5.
     pub nonce_lifetime: Duration,
-    /// Allocations of the server, on all shards (508 beyond).
+    /// Most allocations of the server, over all shards. Beyond it Allocate gets 508.
     pub allocations: u32,
-    /// Allocations of one realm (486 beyond).
+    /// Most allocations of one realm. Beyond it Allocate gets 486.
     pub allocations_per_realm: u32,
-    /// Allocations of one user (486 beyond).
+    /// Most allocations of one user. Beyond it Allocate gets 486.
     pub allocations_per_user: u32,
-    /// Allocations from one client address (486 beyond).
+    /// Most allocations from one client address. Beyond it Allocate gets 486.
     pub allocations_per_address: u32,
-    /// Permissions of one allocation (508 beyond).
+    /// Most permissions of one allocation. Beyond it the request gets 508.
     pub permissions: usize,
-    /// Channels of one allocation, bound or cooling off (508 beyond).
+    /// Most channels of one allocation, bound or reserved after expiry. Beyond it ChannelBind gets
+    /// 508.
     pub channels: usize,
-    /// Data connections of one allocation (508 beyond).
+    /// Most data connections of one allocation. Beyond it Connect gets 508.
     pub connections: usize,
     /// New peers of one allocation per second, against port scans; 0 for no limit. Beyond it
     /// requests get 508 and Send indications are dropped.
@@ -38,13 +39,13 @@ pub struct Limits {
 /// Limits in octets of payload per second, both directions together; `None` for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bandwidth {
-    /// Of one allocation.
+    /// Limit of each allocation.
     pub allocation: Option<u64>,
-    /// Of all allocations of one user.
+    /// Limit shared by all allocations of a user.
     pub user: Option<u64>,
-    /// Of all allocations of one realm.
+    /// Limit shared by all allocations of a realm.
     pub realm: Option<u64>,
-    /// Of the server.
+    /// Limit shared by all allocations of the server.
     pub all: Option<u64>,
 }
 

@@ -140,8 +140,8 @@ pub fn remove_family(state: &mut State, id: AllocationId, family: Family) {
     }
 }
 
-/// Publishes the hairpin routes of an allocation for other shards, and withdraws those that no
-/// longer hold. Their traffic is added to the allocation's.
+/// Publishes the hairpin routes of an allocation for other shards, and removes published routes
+/// that are no longer valid. The traffic counted in a removed route is added to the allocation's.
 pub fn renew_hairpin_routes(state: &mut State, now: Instant, id: AllocationId) {
     let Some(allocation) = state.table.get(id) else {
         return;

@@ -2,7 +2,7 @@
 //!
 //! A channel has two routes, one for each direction. A route holds everything that the packet path
 //! needs and expires with the earliest of channel, permission and allocation, so nothing else is
-//! looked up. Whatever changes one of the three must renew the routes; see
+//! looked up. Code that changes one of the three must renew the routes; see
 //! [`crate::turn::state::channel_routes`].
 //!
 //! While a client moves to another five-tuple (RFC 8016), a third route leads from the new

@@ -11,10 +11,10 @@ use std::collections::BinaryHeap;
 #[derive(Debug, Default)]
 pub struct Timers(BinaryHeap<Reverse<Timer>>);
 
-/// A timer entry. The serial number tells whether the allocation's index was reused since.
+/// A timer entry. The serial number reveals whether the allocation's index was reused since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timer {
-    /// When the entry is due. First, so that entries are ordered by it.
+    /// When the entry is due. The first field, so that the derived order sorts by it.
     pub due: Instant,
     /// The allocation.
     pub allocation: AllocationId,
