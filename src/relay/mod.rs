@@ -21,8 +21,8 @@
 //!
 //! | folder | contents |
 //! |---|---|
-//! | [`supervisor`] | the public face: start, reload, handover, listings, stop |
-//! | [`shard`] | the event loop, what it carries between the parts, commands, messages between shards |
+//! | [`supervisor`] | the public interface: start, reload, handover, listings, stop |
+//! | [`shard`] | the event loop, the data flow between sockets and protocol, commands, messages between shards |
 //! | [`client`] | listeners, connections, DTLS associations, demultiplexing, handover of sockets |
 //! | [`peer`] | UDP relay sockets, TCP relays and data connections (RFC 6062) |
 //! | [`io`] | send queue, ready queue, clock, slab |

@@ -38,7 +38,7 @@ pub struct Plan {
     pub allocation_log: AllocationLog,
     /// TLS, DTLS, the PROXY protocol and HTTP, on the same ports as plain STUN and TURN.
     pub secure: SecureTransports,
-    /// Another process has the ports and hands them over: see
+    /// Another process has the ports bound and hands them over, see
     /// [`Supervisor::prepare_handover`](super::Supervisor::prepare_handover).
     pub takes_over: bool,
 }
@@ -46,8 +46,8 @@ pub struct Plan {
 /// One address and port where clients are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Address, which may be a wildcard, and port; port 0 for one that the system chooses, the same
-    /// for UDP and TCP.
+    /// The address, which may be a wildcard, and the port. If the port is 0, the system chooses one
+    /// port for both UDP and TCP.
     pub address: SocketAddr,
     /// Serve datagrams.
     pub udp: bool,
@@ -94,10 +94,10 @@ impl Default for SocketOptions {
     }
 }
 
-/// What is served on the ports of plain STUN and TURN besides these. The first octets tell.
+/// The protocols that share the ports of plain STUN and TURN, detected by the first octets.
 #[derive(Clone, Debug, Default)]
 pub struct SecureTransports {
-    /// The server of TLS, and of DTLS by its certificates. Without one, neither is served.
+    /// The TLS server, whose certificates DTLS uses too. `None`: neither TLS nor DTLS is served.
     pub tls: Option<Arc<TlsServer>>,
     /// Networks whose connections begin with a PROXY header, from which the client's address is
     /// taken.

@@ -1,5 +1,5 @@
-//! The face of the client side: receives from listeners and connections, sends by whatever a client
-//! is reached.
+//! The interface of the client side: receives from listeners and connections, and sends to a client
+//! through its listener, connection or association.
 
 use crate::net::dtls::DtlsServer;
 use crate::net::{Batch, Datagram, TlsServer, Transmit, UdpOptions, UdpSocket};
@@ -24,7 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Everything of a shard that clients reach.
+/// The listeners, connections and associations of a shard.
 pub(crate) struct Clients {
     listeners: Listeners,
     connections: Connections,
@@ -34,7 +34,7 @@ pub(crate) struct Clients {
     counters: Arc<Counters>,
 }
 
-/// What the client side starts from.
+/// The arguments of [`Clients::new`].
 pub(crate) struct ClientSetup {
     pub(crate) listeners: Vec<ListenerSockets>,
     pub(crate) limits: ConnectionLimits,
@@ -197,7 +197,7 @@ impl Clients {
         self.connections.set_realm(connection, realm);
     }
 
-    /// Finds the next message in octets of a connection; `None` if the connection is gone.
+    /// Finds the next message in octets of a connection; `None` if the connection is closed.
     pub(crate) fn next_message(
         &mut self,
         connection: Key,
@@ -338,7 +338,7 @@ impl Clients {
         self.connections.flush_dirty();
     }
 
-    /// A client whose connection or association is gone: its allocation is to be ended.
+    /// A client whose connection or association ended: the caller ends its allocation.
     pub(crate) fn pop_disconnected(&mut self) -> Option<Client> {
         self.connections
             .pop_disconnected()

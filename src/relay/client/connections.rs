@@ -257,7 +257,7 @@ impl Connections {
         }
     }
 
-    /// Finds the next message in octets of a connection; `None` if the connection is gone.
+    /// Finds the next message in octets of a connection; `None` if the connection is closed.
     pub(crate) fn next_message(
         &mut self,
         key: Key,
@@ -312,8 +312,8 @@ impl Connections {
         Some(queued)
     }
 
-    /// Writes the output of all connections that got some since the last call. Those that fail are
-    /// closed.
+    /// Writes the output that was queued since the last call, and closes connections whose write
+    /// fails.
     pub(crate) fn flush_dirty(&mut self) {
         while let Some(key) = self.dirty.pop() {
             self.flush(key);
@@ -363,7 +363,8 @@ impl Connections {
         self.close(key);
     }
 
-    /// Closes a connection after writing what it has queued, as far as the client reads it.
+    /// Closes a connection. Queued output is written first, as far as the client reads it without
+    /// blocking.
     fn close(&mut self, key: Key) {
         if let Some(connection) = self.slab.get_mut(key)
             && let Ok(writes) = connection.flush(&mut self.pool)
@@ -381,7 +382,7 @@ impl Connections {
         self.disconnected.push(client);
     }
 
-    /// A client whose connection is closed: its allocation is to be ended.
+    /// A client whose connection was closed: the caller ends its allocation.
     pub(crate) fn pop_disconnected(&mut self) -> Option<Client> {
         self.disconnected.pop()
     }

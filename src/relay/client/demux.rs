@@ -1,5 +1,5 @@
-//! What a connection speaks, by the first octet of it: TLS and TURN share their ports, and TLS may
-//! carry HTTP.
+//! The protocol of a connection, detected by its first octet: TLS and TURN share their ports, and
+//! TLS may carry HTTP.
 //!
 //! ```text
 //!   accepted ─▶ (PROXY header) ─┬─ 0..3 ──▶ STUN and TURN
@@ -7,12 +7,12 @@
 //!                                                └─ A..Z ──▶ HTTP: passed to the web service
 //! ```
 //!
-//! ChannelData (64 to 127) cannot be first, because a channel is bound by a STUN message. This
-//! matters: the methods of HTTP begin with the same octets.
+//! ChannelData (64 to 127) cannot be first, because a channel is bound by a STUN message. So an
+//! octet from 65 to 90 at the beginning means HTTP, whose methods begin with capital letters.
 
 use crate::wire::PacketKind;
 
-/// What a connection speaks.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamProtocol {
     Turn,
@@ -22,7 +22,7 @@ pub(crate) enum StreamProtocol {
 }
 
 impl StreamProtocol {
-    /// Tells it by the first octets; `encrypted` if they were received inside TLS.
+    /// Detects the protocol by the first octets; `encrypted` if they were received inside TLS.
     pub(crate) fn of(octets: &[u8], encrypted: bool) -> StreamProtocol {
         let Some(&first) = octets.first() else {
             return StreamProtocol::Turn;

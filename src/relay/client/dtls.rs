@@ -47,7 +47,7 @@ pub(crate) struct Associations {
     counters: Arc<Counters>,
 }
 
-/// What associations receive from and send through.
+/// The batch and sockets with which associations receive and send.
 pub(crate) struct DtlsIo<'a> {
     pub(crate) batch: &'a mut Batch,
     pub(crate) listeners: &'a mut Listeners,
@@ -72,9 +72,10 @@ pub(crate) struct Decrypted {
     pub(crate) meta: RecvMeta,
 }
 
-/// What came of DTLS records.
+/// The result of receiving DTLS records.
 pub(crate) enum RecordsReceived {
-    /// A response for a client whose address is not verified: answers of this kind are limited.
+    /// A response to a client whose address is not verified. The caller applies the rate limit of
+    /// such responses.
     CookieReply(Vec<u8>),
     /// A new association was created.
     Accepted {
@@ -86,7 +87,7 @@ pub(crate) enum RecordsReceived {
     /// The records belong to this association.
     Association {
         key: Key,
-        /// It is to be closed once its messages are processed.
+        /// The caller closes the association after it has processed the messages.
         ended: bool,
     },
     /// The records belong to no association of this shard.
@@ -189,9 +190,9 @@ impl Associations {
         }
     }
 
-    /// A client that starts anew from the same address has lost its association (RFC 6347 §4.2.8),
-    /// which is replaced. An attacker who can do that, cookie included, could as well have taken
-    /// the association over on the path.
+    /// A new handshake from the address of an existing association replaces the association,
+    /// because the client has lost it (RFC 6347 §4.2.8). An attacker who obtains a valid cookie is
+    /// on the path, and could disrupt the association anyway.
     fn accept(
         &mut self,
         server: &DtlsServer,
@@ -365,7 +366,7 @@ impl Associations {
         self.disconnected.push(entry.client);
     }
 
-    /// A client whose association was removed: its allocation is to be ended.
+    /// A client whose association was removed: the caller ends its allocation.
     pub(crate) fn pop_disconnected(&mut self) -> Option<Client> {
         self.disconnected.pop()
     }
@@ -403,7 +404,7 @@ impl Associations {
     }
 }
 
-/// What came of a ClientHello.
+/// The result of receiving a ClientHello.
 enum HelloReceived {
     /// The association exists, and its first flight is to be sent again.
     Retransmission(Key),

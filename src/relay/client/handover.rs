@@ -5,17 +5,17 @@
 //!             old process                                  new process
 //!   prepare   one connected socket for each client;
 //!             unknown clients get no response              binds the same ports
-//!   commit    the listeners receive nothing more,
-//!             and only send                                receives from all new clients
+//!   commit    the listeners stop receiving,
+//!             but still send                               receives from all new clients
 //! ```
 //!
 //! Both processes have sockets on the same ports (SO_REUSEPORT). The kernel delivers a datagram to
-//! a socket that is connected to its sender before it considers the unconnected ones. The old
-//! process therefore gives each of its clients a connected socket, and then connects the listeners
-//! themselves to an address that sends nothing: what remains reaches the new process. Closing the
-//! listeners instead would lose the datagrams in their receive buffers, and the old process could
-//! not send from them. If a socket cannot be opened the handover is aborted and nothing has
-//! changed.
+//! a socket that is connected to its sender before it considers unconnected sockets. The old
+//! process therefore opens a connected socket for each of its clients, and then connects the
+//! listeners themselves to an address that sends nothing: all other datagrams reach the new
+//! process. Closing the listeners instead would lose the datagrams in their receive buffers, and
+//! the old process could not send from them. If a socket cannot be opened, the handover is aborted
+//! and nothing changes.
 
 use crate::net::UdpOptions;
 use crate::relay::client::listeners::Listeners;
@@ -86,7 +86,7 @@ impl Handover {
         listeners.close_all_tcp();
     }
 
-    /// Closes the connected sockets of clients that are gone: when such a client returns, it
+    /// Closes the connected sockets of clients that disconnected. If such a client returns, it
     /// reaches the new process.
     pub(crate) fn close_unused(
         &mut self,

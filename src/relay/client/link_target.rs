@@ -1,4 +1,4 @@
-//! What a [`Link`] leads to: the protocol carries a link as an opaque number.
+//! The target of a [`Link`], which the protocol carries as an opaque number.
 
 use crate::relay::io::slab::Key;
 use crate::turn::Link;

@@ -72,8 +72,8 @@ impl Listeners {
         }
     }
 
-    /// Opens a listener with these sockets. Without a UDP socket, one that was retired accepts
-    /// clients again.
+    /// Opens a listener with these sockets. Without a UDP socket, the retired UDP listener of that
+    /// number accepts clients again.
     ///
     /// # Errors
     /// The runtime cannot register a socket.
@@ -147,7 +147,8 @@ impl Listeners {
         }
     }
 
-    /// Accepts no new clients at any UDP listener; returns the numbers of those that did.
+    /// Stops accepting new clients at all UDP listeners; returns the numbers of the listeners that
+    /// accepted them until now.
     pub(crate) fn retire_all_udp(&mut self) -> Vec<u32> {
         let mut retired = Vec::new();
         for (number, slot) in (0..).zip(&mut self.udp) {
@@ -224,7 +225,7 @@ impl Listeners {
     /// Accepts one connection; `None` if the listener is closed or nothing waits.
     ///
     /// # Errors
-    /// Those of `accept`.
+    /// Errors of `accept`.
     pub(crate) fn accept(&mut self, number: u32) -> io::Result<Option<(TcpStream, SocketAddr)>> {
         let Some(Some((listener, waker))) = self.tcp.get(number as usize) else {
             return Ok(None);

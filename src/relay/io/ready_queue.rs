@@ -142,7 +142,7 @@ impl Sources {
         !self.unfinished.is_empty()
     }
 
-    /// Makes the unfinished sources due, behind those that are due already.
+    /// Appends the unfinished sources to the due ones.
     pub(crate) fn resume_unfinished(&mut self) {
         self.due.extend(self.unfinished.drain(..));
     }
@@ -160,7 +160,7 @@ impl Sources {
     }
 }
 
-/// How long a source rests whose receive or accept failed.
+/// Delay before a source whose receive or accept failed is read again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

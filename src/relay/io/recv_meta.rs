@@ -2,7 +2,7 @@
 
 use crate::net::{Datagram, HEADROOM};
 
-/// What is known of a packet in the batch besides its length.
+/// Metadata of a packet in the batch, except its length.
 #[derive(Clone, Copy)]
 pub(crate) struct RecvMeta {
     /// Where the packet begins in the batch.

@@ -1,4 +1,4 @@
-//! What an iteration sends over UDP, grouped by the socket that sends it.
+//! The datagrams that an iteration sends, grouped by the sending socket.
 
 use crate::net::{Batch, BufferRange, Buffers, SendCounts, SendScratch, Transmit, UdpSocket};
 use crate::relay::observe::counters::Counters;

@@ -107,7 +107,7 @@ pub struct Family {
     pub kind: Kind,
     /// The help text.
     pub help: &'static str,
-    /// The label that tells the samples apart; `None` if there is a single sample.
+    /// The label that distinguishes the samples; `None` if there is a single sample.
     pub label: Option<&'static str>,
     /// The value of the label, empty without a label, and the number.
     pub samples: Vec<(&'static str, u64)>,

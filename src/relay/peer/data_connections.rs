@@ -35,7 +35,7 @@ struct DataConnection {
     /// The bandwidth limit of the allocation, if any.
     meter: Option<Meter>,
     is_paused: bool,
-    /// What the owner has not been told yet.
+    /// Traffic that has not been reported to the owner yet.
     unreported: StreamTraffic,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Report {
     pub(crate) ended: Option<Box<Splice>>,
 }
 
-/// What came of a client's connection that was to be spliced with a peer's.
+/// The result of splicing a client's connection with a peer's.
 pub(crate) enum Bound {
     Spliced,
     /// No connection of a peer waits under this id.
@@ -196,8 +196,8 @@ impl DataConnections {
     }
 }
 
-/// How long a connection is paused whose bandwidth limit is exhausted: as long as a burst that the
-/// limit allows.
+/// How long a connection is paused when its bandwidth limit is exhausted: the duration of the burst
+/// that the limit allows.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Octets after which traffic is reported to another shard.
 const REPORT_OCTETS: u64 = 256 << 10;

@@ -48,7 +48,7 @@ impl StreamTraffic {
     }
 }
 
-/// What a pump came to.
+/// The result of moving octets between the two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Both directions wait for a stream; the waker is registered.

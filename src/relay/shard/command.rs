@@ -34,8 +34,8 @@ pub(crate) enum Command {
         id: u64,
         reply: oneshot::Sender<bool>,
     },
-    /// Open a listener with these sockets. Without a UDP socket, one that was retired accepts
-    /// clients again.
+    /// Open a listener with these sockets. Without a UDP socket, the retired UDP listener of that
+    /// number accepts clients again.
     OpenListener {
         number: u32,
         sockets: ListenerSockets,
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     SetTls(Option<Arc<TlsServer>>, Option<Arc<DtlsServer>>),
 }
 
-/// What is left to do when the effects of a command are performed.
+/// What remains to be done after the effects of a command are performed.
 pub(crate) enum AfterCommand {
     Continue,
     /// Tell the supervisor whether the allocation was found.

@@ -19,7 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// One core's worth of relay: it owns every socket, connection and allocation that it serves.
+/// The relay on one core: it owns every socket, connection and allocation that it serves.
 pub(crate) struct EventLoop {
     relay: Relay,
     sources: Sources,

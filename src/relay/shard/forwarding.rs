@@ -1,6 +1,6 @@
 //! Messages between shards.
 //!
-//! # Why shards talk at all
+//! # Why shards exchange messages
 //!
 //! The kernel spreads a listener's datagrams over the shards by a hash of addresses and ports, and
 //! accepts a TCP connection on any of them. Nearly always a client stays on one shard, which has
@@ -76,7 +76,7 @@ pub(crate) enum ShardMessage {
     },
     /// A complete message for a connection or association of the receiving shard.
     Framed { link: Link, octets: Vec<u8> },
-    /// A client's connection or association is gone.
+    /// A client's connection or association ended.
     ClientDisconnected(Client),
     /// An allocation is done with a data connection, which may be spliced on the receiving shard.
     CloseDataConnection(ConnectionId),

@@ -70,7 +70,7 @@ pub(crate) struct Relay {
     counters: Arc<Counters>,
 }
 
-/// What a relay starts from.
+/// The arguments of [`Relay::new`].
 pub(crate) struct RelaySetup {
     pub(crate) turn: Setup,
     pub(crate) listeners: Vec<ListenerSockets>,
@@ -90,7 +90,7 @@ pub(crate) struct RelaySetup {
 /// Whether a source has more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Served {
-    /// Its waker will report what comes next.
+    /// The source is empty; its waker will report new input.
     Completely,
     /// There may be more, and no waker will report it.
     Partly,
@@ -483,7 +483,7 @@ impl Relay {
                 self.clients
                     .send_framed(link, &octets, &mut self.send_queue);
             }
-            // The sender knows that the allocation is here, so there is no other shard to tell.
+            // The sender chose the shard that has the allocation, so no other shard is notified.
             ShardMessage::ClientDisconnected(client) => {
                 let _ = self.server.client_disconnected(self.now, &client);
             }
@@ -502,7 +502,7 @@ impl Relay {
         self.perform_effects();
     }
 
-    /// Receives DTLS records that another shard read, unless the association is gone by now.
+    /// Receives DTLS records that another shard read, unless the association has ended.
     fn receive_forwarded_records(&mut self, listener: u32, ends: ClientEnds, octets: &[u8]) {
         if !self.clients.has_association(&ends) {
             return self.counters.dtls_unassociated.add(1);
@@ -640,7 +640,7 @@ impl Relay {
         }
     }
 
-    /// Ends the allocation of a client whose connection or association is gone.
+    /// Ends the allocation of a client whose connection or association ended.
     fn end_client(&mut self, client: &Client) {
         if let Some(shard) = self.server.client_disconnected(self.now, client) {
             self.forwarder
@@ -648,7 +648,7 @@ impl Relay {
         }
     }
 
-    /// Does what is due by time.
+    /// Handles expired timers.
     pub(crate) fn handle_timeouts(&mut self) {
         if self.server.next_timeout().is_some_and(|at| at <= self.now) {
             self.server.timeout(self.now);

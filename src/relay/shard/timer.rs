@@ -23,8 +23,8 @@ impl Timer {
         }
     }
 
-    /// Wakes the loop at `deadline`, unless it wakes earlier anyway: a wake-up for nothing costs
-    /// less than setting the timer in every iteration, because deadlines move with every packet.
+    /// Wakes the loop at `deadline`. If the timer fires earlier anyway, it is not reset: deadlines
+    /// change with every packet, and a needless wake-up costs less than a reset per iteration.
     pub(crate) fn set(&mut self, deadline: Option<Instant>, now: Instant) {
         let deadline = deadline.unwrap_or(FOREVER);
         if deadline < self.wakes_at || self.wakes_at <= now {

@@ -196,8 +196,8 @@ impl Supervisor {
         let _: Option<()> = self.query(Command::CommitHandover, |()| None).await;
     }
 
-    /// After a handover: closes the sockets of clients that are gone. When they return, they reach
-    /// the other process.
+    /// After a handover: closes the sockets of clients that disconnected. If such a client returns,
+    /// it reaches the other process.
     pub async fn close_unused_client_sockets(&self) {
         self.send_all(|| Command::CloseUnusedClientSockets).await;
     }
