@@ -26,7 +26,7 @@ impl UserCredentials {
         UserCredentials { username, password }
     }
 
-    /// Credentials that the server accepts: those of a static user, or time-limited ones for a day.
+    /// Credentials that the server accepts: a static user's, or time-limited credentials for a day.
     pub(crate) fn from_source(source: &CredentialSource) -> UserCredentials {
         match source {
             CredentialSource::Secret { secret, .. } => {
@@ -40,8 +40,8 @@ impl UserCredentials {
     }
 }
 
-/// The argument of `new RTCPeerConnection(…)` on one line. Servers are `HOST:PORT`; those of
-/// `tls_servers` speak TLS.
+/// The argument of `new RTCPeerConnection(…)` on one line. All servers are `HOST:PORT`; the
+/// servers in `tls_servers` speak TLS.
 pub(crate) fn json(
     servers: &[String],
     tls_servers: &[String],

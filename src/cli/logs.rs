@@ -5,8 +5,8 @@
 //!   shards, services ──line──► bounded queue ──► log thread ──► standard error
 //! ```
 //!
-//! A slow reader of standard error, or one that reads nothing, must not delay packets: if the queue
-//! is full, lines are dropped and counted.
+//! A slow or blocked reader of standard error must not delay packets: if the queue is full, lines
+//! are dropped and counted.
 
 use crate::config::schema::LogFormat;
 use crate::config::{LogSettings, value};

@@ -37,8 +37,8 @@ pub fn expiries(tls: &TlsServer) -> BTreeMap<String, Duration> {
     expiries
 }
 
-/// Seconds until the certificates of `tls` expire, by first name; negative for one that has
-/// expired.
+/// Seconds until the certificates of `tls` expire, by first name; negative for an expired
+/// certificate.
 pub fn seconds_left(tls: &TlsServer) -> BTreeMap<String, i64> {
     let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() as i64;
     let expiries = expiries(tls).into_iter();
@@ -186,7 +186,7 @@ impl CertificateStore {
         self.tls.replace(certificates).map_err(io::Error::from)
     }
 
-    /// Returns true if the files differ from the loaded ones but not from those of the last check.
+    /// Returns true if the files have changed since they were loaded, but not since the last check.
     /// Chain and key are written one after the other: after a second without a change both are
     /// complete.
     fn files_have_changed(&self) -> bool {

@@ -1,11 +1,11 @@
-//! Builds one answer in Prometheus' text format from numbers that were counted elsewhere.
+//! Prometheus' text format: builds one response from numbers that other modules counted.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, Result, TextEncoder};
 use std::collections::HashMap;
 
-/// The metrics of one answer.
+/// The metrics of one response.
 #[derive(Default)]
 pub(super) struct Exposition {
     registry: Registry,

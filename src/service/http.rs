@@ -49,7 +49,7 @@ where
     );
     tokio::select! {
         result = connection.as_mut() => return result,
-        // An error means that the service is gone, which stops it too.
+        // An error means that the service was dropped, which also means stop.
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
     connection.as_mut().graceful_shutdown();

@@ -105,7 +105,7 @@ impl HttpClient {
 /// [`HttpClient::post_json`].
 ///
 /// # Errors
-/// Those of [`HttpClient::post_json`].
+/// The errors of [`HttpClient::post_json`].
 pub async fn post_json(url: &str, body: Vec<u8>, timeout: Duration) -> io::Result<StatusCode> {
     HttpClient::new(&[])?.post_json(url, body, timeout).await
 }

@@ -28,9 +28,9 @@ pub struct IceServers {
     pub ttl: Duration,
     /// Longest lifetime that an API key may request.
     pub max_ttl: Duration,
-    /// Who may use `GET /ice-servers`.
+    /// Clients that may use `GET /ice-servers`.
     pub access: IceAccess,
-    /// Who may use `POST /v1/turn/keys/{key}/credentials/generate-ice-servers`.
+    /// Clients that may use `POST /v1/turn/keys/{key}/credentials/generate-ice-servers`.
     pub keys: Vec<ApiKey>,
 }
 
@@ -53,9 +53,10 @@ pub enum Credentials {
     },
 }
 
-/// Who may use `GET /ice-servers`, and receives credentials with the signaling's welcome. A
-/// cross-site page may never use the former. The latter also reach every client that showed a room
-/// token or passed the hook; all others receive STUN servers only.
+/// Clients that may use `GET /ice-servers`, and that receive credentials with the signaling's
+/// welcome. A cross-site page may never use `GET /ice-servers`. The welcome also has credentials
+/// for every client that presented a room token or that the hook admitted; the welcome of all other
+/// clients has STUN servers only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IceAccess {
     /// Loopback, and pages of this origin that name a room which they may enter; with a welcome,

@@ -68,7 +68,7 @@ fn measure_and_report(
         true => print(&serde_json::to_string_pretty(&outcome)?),
         false => print(&text::render(&outcome).trim_end()),
     };
-    // The report is written even if standard output is gone.
+    // The report is written even if standard output is closed.
     if let Some(report) = report {
         report.write(&outcome)?;
     }

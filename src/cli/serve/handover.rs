@@ -1,9 +1,9 @@
 //! Handover: a new server process takes over the ports of a running one, and no call is dropped.
-//! The two talk over a UNIX socket, one word per line.
+//! The two processes exchange messages over a UNIX socket, one word per line.
 //!
 //! ```text
 //!   new process                     running process
-//!   connects ───────────────────►   prepares: its shards keep their clients and stop taking new ones
+//!   connects ───────────────────►   prepares: its shards keep their clients and stop accepting new ones
 //!            ◄─────────────ready
 //!   binds the same ports
 //!   here     ───────────────────►   commits: closes its listeners and drains

@@ -15,11 +15,11 @@ use tokio::net::{TcpListener, UnixListener};
 /// Whether another server process binds the same ports for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PortSharing {
-    /// No other process does.
+    /// No other process binds them.
     Exclusive,
-    /// The process that takes over from this one will.
+    /// The process that takes over from this one will bind them.
     WithSuccessor,
-    /// The process that this one takes over from does.
+    /// The process that hands over to this one has bound them.
     WithPredecessor,
 }
 

@@ -207,8 +207,8 @@ fn log_warnings(settings: &Settings) {
     }
 }
 
-/// The certificates for the first handshakes: those of the files, and the one that ACME ordered in
-/// an earlier run.
+/// The certificates for the first handshakes: from the files, and from an ACME order of an earlier
+/// run.
 fn certificates(settings: &Settings) -> io::Result<Option<CertificateStore>> {
     let Some(tls) = settings.plan.secure.tls.clone() else {
         return Ok(None);
@@ -282,7 +282,7 @@ async fn serve_web_connections(
 }
 
 async fn wait_for_stop(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which means stop too.
+    // An error means that the sender was dropped, which also means stop.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 

@@ -281,7 +281,7 @@ impl RunningServer {
         }
     }
 
-    /// Refuses new allocations from now on. Those that exist may live on for `time`.
+    /// Refuses new allocations from now on. Existing allocations are ended after `time`.
     async fn drain(&mut self, time: Duration) -> DrainReport {
         let now = Instant::now();
         // First of all: a load balancer that asks /readyz must stop sending clients here.

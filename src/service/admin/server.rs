@@ -43,8 +43,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves each connection on a task and lets requests finish at the end. At the limit of
-/// connections the oldest is closed instead of the new one, so that idle connections cannot lock
+/// Serves each connection on a task; requests in progress finish after `stop`. At the limit of
+/// connections the oldest connection is closed to make room for the new one, so that idle connections cannot lock
 /// out operators and monitoring.
 async fn accept<L: axum::serve::Listener>(
     mut listener: L,
@@ -114,8 +114,8 @@ fn router(state: AdminState) -> Router {
 }
 
 const MAX_CONNECTIONS: usize = 64;
-/// Limit for each part of a request to arrive, for a response to be read, and for the next request
-/// of a connection.
+/// Timeout for reading each part of a request, for writing a response, and for the next request on
+/// a connection.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -334,7 +334,7 @@ function toggleCamera() {
 }
 
 /**
- * Switches between relay only and all paths. A browser keeps a working path through an ICE restart whatever its new
+ * Switches between relay only and all paths. A browser keeps a working path through an ICE restart regardless of its new
  * policy, so this needs a new connection.
  */
 async function toggleRelay() {
@@ -356,7 +356,7 @@ async function refreshServers() {
   try {
     call.servers = await fetchServers();
   } catch {
-    // Those of the welcome are valid for its ttl.
+    // The servers of the welcome message stay valid for its ttl.
   }
 }
 

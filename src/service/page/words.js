@@ -1,4 +1,4 @@
-// Failures as text: errors of the browser and refusals of the server, with what a person can do about them.
+// Failures as text: errors of the browser and refusals of the server, with what the user can do about them.
 
 /**
  * A failure as the page shows it and reports it to the other side.

@@ -1,4 +1,4 @@
-//! The messages as JSON: those of the server, and those that it forwards between peers.
+//! The messages as JSON: messages of the server, and messages that it forwards between peers.
 
 use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;

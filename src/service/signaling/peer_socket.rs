@@ -197,7 +197,7 @@ async fn leave(
 }
 
 /// Reads and writes concurrently until one of them ends: a peer that does not read must not keep
-/// the server from noticing that the peer is gone.
+/// the server from noticing that the peer has disconnected.
 async fn exchange(
     socket: &mut PeerSocket,
     rooms: &Rooms,

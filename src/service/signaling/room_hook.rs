@@ -1,4 +1,4 @@
-//! The authentication hook: a service of the operator that decides who may enter a room.
+//! The authentication hook: a service of the operator that admits peers to rooms.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -181,7 +181,7 @@ impl Rooms {
         Ok(())
     }
 
-    /// Removes a peer from its room and tells the others, unless another connection has resumed the
+    /// Removes a peer from its room and notifies the others, unless another connection has resumed the
     /// peer.
     pub fn leave(&self, membership: &Membership) {
         let mut table = self.lock();
@@ -253,8 +253,8 @@ impl RoomTable {
         self.remove(room, id)
     }
 
-    /// Removes a peer and tells the others, whose queues that may fill in turn. The recursion ends
-    /// because each step leaves one peer fewer.
+    /// Removes a peer and notifies the others. The notification may fill another peer's queue, which
+    /// removes that peer too; the recursion ends because each step removes one peer.
     fn remove(&mut self, room: &str, id: &str) -> u64 {
         let Some(entry) = self.rooms.get_mut(room) else {
             return 0;

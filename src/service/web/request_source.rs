@@ -121,16 +121,15 @@ impl RequestSource<'_> {
                 || origins.lists(&origin_of(&uri)))
     }
 
-    /// Returns true if a page at `uri` may be a stranger's, whose DNS name points browsers of this
-    /// host to loopback.
+    /// Returns true if a page at `uri` may be an attacker's whose DNS name resolves to loopback (DNS
+    /// rebinding).
     ///
-    /// Such a page was loaded over plain HTTP, because this listener speaks no other, under the
-    /// stranger's name. The same name over `https` is what a reverse proxy on this host passes on,
-    /// which is how a listener on loopback usually serves its users; a page cannot choose the
-    /// scheme of its Origin or Referer, while it can add the headers of a proxy. The origin of a
-    /// proxy that itself serves plain HTTP must be listed. A name without a dot cannot be
-    /// registered. If the listener is not on loopback, rebinding gives a stranger nothing that a
-    /// direct request would not.
+    /// Such a page was loaded over plain HTTP under the attacker's name, because this listener
+    /// speaks only plain HTTP. An `https` origin means a reverse proxy on this host, which is how a
+    /// listener on loopback usually serves its users: a page can add a proxy's headers, but cannot
+    /// choose the scheme of its Origin or Referer. The origin of a proxy that itself serves plain
+    /// HTTP must be listed. A name without a dot cannot be registered. If the listener is not on
+    /// loopback, rebinding gains an attacker nothing, because it can send direct requests.
     fn may_be_rebound(&self, uri: &Uri) -> bool {
         let plain_on_loopback = self.connection.is_some_and(|connection| {
             !connection.secure && connection.local.ip().to_canonical().is_loopback()

@@ -10,7 +10,7 @@ use crate::service::signaling::{Limits, RoomHook, RoomTokens};
 /// opened.
 #[derive(Clone, Debug)]
 pub struct WebSettings {
-    /// The ICE servers, and who may fetch them.
+    /// The ICE servers, and the clients that may fetch them.
     pub ice: IceServers,
     /// The limits of the signaling.
     pub limits: Limits,
