@@ -25,8 +25,8 @@ pub struct Exchange {
 pub struct RoundOptions {
     /// Requests begun per second at most.
     pub rate: Option<f64>,
-    /// The round releases allocations: an error response, a broken connection or a server that has
-    /// gone silent does not fail it, and [`Plan::stop`] does not end it.
+    /// The round releases allocations: error responses, broken connections and timeouts do not fail
+    /// it, and [`Plan::stop`] does not end it.
     pub is_release: bool,
 }
 

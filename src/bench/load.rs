@@ -1,7 +1,7 @@
-//! The load of one worker: packets out at the plan's pace, packets in as they arrive; no allocation
-//! per packet.
+//! The load of one worker: sends packets at the plan's pace and receives packets as they arrive,
+//! without a memory allocation per packet.
 //!
-//! Every iteration sends what is due, at most a chunk, and then receives what is there.
+//! Each iteration sends the due packets, at most a chunk, and then receives the waiting packets.
 
 use crate::bench::error::Error;
 use crate::bench::measure::counters::Counters;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// One worker's part of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// The number of the run, different from all earlier ones.
+    /// The number of the run, which no earlier run had.
     pub run: u32,
     /// This worker's share of the rate.
     pub rate: Rate,
@@ -30,8 +30,8 @@ pub struct Load {
     pub slice: Duration,
 }
 
-/// Sends and receives for the load's duration, then receives what is still in flight. Returns what
-/// was counted and the error that ended the run early: [`Error::Io`] or [`Error::ConnectionLost`].
+/// Sends and receives for the load's duration, then receives what is still in flight. Returns the
+/// counters and the error that ended the run early: [`Error::Io`] or [`Error::ConnectionLost`].
 pub fn run_load(
     worker: &mut Worker,
     plan: &Plan,
@@ -61,14 +61,14 @@ struct Generator<'a> {
     /// Slots of packets, each a header and a payload.
     arena: Vec<u8>,
     frames: Vec<Transmit>,
-    /// For frames that peers send: the client to which each is sent.
+    /// The recipient (a client's index) of each frame in `frames` that a peer sends.
     recipients: Vec<usize>,
     /// Octets from one slot to the next.
     stride: usize,
     /// Offset of the payload in its slot: the length of the longest header. A shorter header ends
     /// there too.
     payload_offset: usize,
-    /// Bursts that the arena holds.
+    /// Capacity of the arena in bursts.
     bursts_at_once: u64,
     next_stream: usize,
 }
@@ -131,7 +131,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Sends bursts, each of the next stream.
+    /// Sends bursts, taking turns through the streams.
     fn send_bursts(&mut self, worker: &mut Worker, bursts: u64, pacer: &mut Pacer) {
         let now = worker.recorder.now();
         let clients = worker.clients.len();
@@ -169,7 +169,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Sends all frames, each from the peer of its recipient; with one peer in a single call.
+    /// Sends all frames from the recipients' peers, with one call for consecutive frames of a peer.
     fn send_from_peers(&mut self, worker: &mut Worker, now: u64) {
         let peers = worker.peers.len();
         let buffers = Buffers {
@@ -334,7 +334,7 @@ impl<'a> Generator<'a> {
     }
 }
 
-/// The request with which a client may reach its peer: a channel, or a permission for indications.
+/// The request that lets a client reach its peer: ChannelBind, or CreatePermission for indications.
 pub fn peer_request(plan: &Plan, peer: SocketAddr) -> Request {
     match plan.indications {
         true => Request::CreatePermission { peers: vec![peer] },
@@ -345,7 +345,7 @@ pub fn peer_request(plan: &Plan, peer: SocketAddr) -> Request {
     }
 }
 
-/// The client that sends a stream; `None` if its peer does.
+/// The client that sends a stream; `None` if the client's peer sends it.
 fn sending_client(plan: &Plan, stream: usize, clients: usize) -> Option<usize> {
     match (plan.workload, plan.direction) {
         (Workload::Relay, Direction::Down) => None,
@@ -365,8 +365,8 @@ fn receive_from_peer(worker: &mut Worker, peer: usize) -> Result<bool, Error> {
     Ok(received.drained)
 }
 
-/// The application data of a packet from the server. The sender is not checked, the payload's stamp
-/// is.
+/// The application data of a packet from the server. The source is not checked, because the stamp
+/// of the payload is.
 fn application_data(octets: &[u8]) -> Option<&[u8]> {
     match Packet::classify(octets).ok()? {
         Packet::ChannelData(data) => Some(data.payload),
@@ -387,8 +387,8 @@ fn transaction_id(stamp: &Stamp) -> [u8; 12] {
     id
 }
 
-/// Reads the stamp and the mapped address from a Binding response. The upper half of the time is
-/// that of `now`.
+/// Reads the stamp and the mapped address from a Binding response. The upper half of the time
+/// is taken from `now`.
 fn binding_response(octets: &[u8], now: u64) -> Option<(Stamp, Option<SocketAddr>)> {
     let message = Message::parse(octets).ok()?;
     if message.class() != Class::Success || message.method() != Method::BINDING {
@@ -412,7 +412,7 @@ fn binding_response(octets: &[u8], now: u64) -> Option<(Stamp, Option<SocketAddr
 
 /// Packets written before the next receive.
 const CHUNK: usize = 32;
-/// Nanoseconds without a packet after which those in flight are considered lost.
+/// Nanoseconds without a packet after which packets in flight are considered lost.
 const DRAIN_SILENCE: u64 = 300_000_000;
 /// Nanoseconds between refreshes. Permissions live five minutes, RFC 8656 §9.
 const REFRESH_INTERVAL: u64 = 120_000_000_000;

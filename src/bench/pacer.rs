@@ -5,8 +5,8 @@ use crate::bench::measure::recorder::Recorder;
 use crate::bench::rate::Rate;
 use std::time::Duration;
 
-/// Paces one worker's packets. A pace that the worker cannot hold is not made up for later: what
-/// was due is counted as unsent, so that a slow load generator does not look like a slow server.
+/// Paces one worker's packets. If the worker falls behind, the overdue packets are not sent later
+/// but counted as unsent, so that a slow load generator does not look like a slow server.
 pub struct Pacer {
     rate: Rate,
     burst: u64,
@@ -98,5 +98,5 @@ impl Pacer {
 
 /// Delay beyond which due packets are given up.
 const MAX_DELAY: Duration = Duration::from_millis(20);
-/// Nanoseconds without a packet after which those in flight are considered lost.
+/// Nanoseconds without a packet after which packets in flight are considered lost.
 const STALL: u64 = 50_000_000;

@@ -282,8 +282,8 @@ impl Target {
     }
 }
 
-/// Refuses options that the workload does not use: silently ignored, they would make results look
-/// like what they are not.
+/// Refuses options that the workload does not use: if they were silently ignored, results
+/// would look like measurements with these options.
 fn refuse_unused(options: &BenchOptions) -> Result<(), PlanError> {
     let relays = options.workload == Workload::Relay;
     let allocates = options.workload == Workload::Allocate;

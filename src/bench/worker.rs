@@ -77,7 +77,7 @@ impl Worker {
     /// Opens the sockets of clients `from..to` of a plan. All workers of a run share `epoch`.
     ///
     /// # Errors
-    /// Those of sockets: too many open files, no route, a refused connection.
+    /// Errors of sockets: too many open files, no route, a refused connection.
     /// [`io::ErrorKind::Interrupted`] if the run was stopped.
     pub fn connect(plan: &Plan, from: usize, to: usize, epoch: Instant) -> io::Result<Worker> {
         let local = plan.local_ip()?;
@@ -195,7 +195,7 @@ impl ReadyQueue {
     }
 
     fn register(&mut self, fd: i32, index: usize, is_stream: bool) -> io::Result<()> {
-        // A stream also waits for room to write what it queues.
+        // A stream also waits until it can write its queued output.
         let interest = match is_stream {
             true => Interest::READABLE | Interest::WRITABLE,
             false => Interest::READABLE,
@@ -211,7 +211,7 @@ impl ReadyQueue {
     /// Asks the kernel for ready sockets; waits up to `timeout` if none is queued.
     ///
     /// # Errors
-    /// Those of the system call.
+    /// Errors of the system call.
     pub fn poll(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout = match self.ready.is_empty() {
             true => timeout,

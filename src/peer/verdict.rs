@@ -149,7 +149,7 @@ pub struct PairEnd {
     pub kind: CandidateKind,
     /// Its address.
     pub address: SocketAddr,
-    /// The server that relays for it; only of our own candidate.
+    /// The TURN server of a relayed candidate; only for our own candidates.
     pub server: Option<String>,
     /// The transport to that server.
     pub transport: Option<&'static str>,
@@ -172,9 +172,9 @@ pub enum CandidateKind {
 /// The types of a pair's candidates as one peer sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PairTypes {
-    /// Of its own candidate.
+    /// The type of its own candidate.
     pub local: CandidateKind,
-    /// Of the candidate of the other peer.
+    /// The type of the other peer's candidate.
     pub remote: CandidateKind,
 }
 
@@ -183,7 +183,7 @@ pub struct PairTypes {
 pub struct Candidates {
     /// Our candidates.
     pub local: Vec<CandidateReport>,
-    /// Those of the other peer.
+    /// The candidates of the other peer.
     pub remote: Vec<CandidateReport>,
 }
 
@@ -197,11 +197,11 @@ pub struct CandidateReport {
     pub address: Option<SocketAddr>,
     /// The server that returned it.
     pub server: Option<String>,
-    /// When it was known.
+    /// When the candidate was gathered or received, or the server failed.
     pub at: Option<u64>,
     /// Whether it was used.
     pub fate: Fate,
-    /// Why it was not.
+    /// Why it was not used.
     pub why: Option<String>,
 }
 
@@ -211,7 +211,7 @@ pub struct CandidateReport {
 pub enum Fate {
     /// It is in the selected pair.
     Selected,
-    /// It works, or was not tried: another was better.
+    /// A better candidate was selected; this candidate works or was not tried.
     Unused,
     /// Connectivity checks from or to it were not answered.
     Unanswered,

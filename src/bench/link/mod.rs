@@ -82,7 +82,7 @@ impl Connector {
     /// Connects link number `index`, and waits for its handshakes.
     ///
     /// # Errors
-    /// Those of the socket calls and of the handshakes.
+    /// Errors of the socket calls and of the handshakes.
     pub fn connect(&self, index: usize) -> io::Result<Link> {
         let server = self.target.address;
         let local = self.local_ip(index);

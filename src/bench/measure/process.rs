@@ -5,7 +5,7 @@ use crate::net::host::process::Process;
 use std::io;
 use std::time::Duration;
 
-/// What a process has used since it started, and what it holds now.
+/// CPU time and context switches of a process since it started, and its current memory and threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessUsage {
     /// CPU time of all live threads, user and kernel, in nanoseconds.
@@ -23,7 +23,7 @@ pub struct ProcessUsage {
 }
 
 impl ProcessUsage {
-    /// What was used since an earlier reading; memory and threads as of this one.
+    /// The usage since an earlier reading; memory and threads are current.
     pub fn since(&self, earlier: &ProcessUsage) -> ProcessUsage {
         ProcessUsage {
             cpu: self.cpu.saturating_sub(earlier.cpu),

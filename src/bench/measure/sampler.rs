@@ -1,21 +1,21 @@
-//! Samples the server's process, and this one, while a run goes on.
+//! Samples the resource usage of the server's process and of this process during a run.
 
 use crate::bench::measure::process::{ProcessUsage, read_usage};
 use std::time::{Duration, Instant};
 
-/// What a process used between two moments.
+/// The resource usage of a process over an interval.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UsageInterval {
-    /// The difference; memory and threads as of the end.
+    /// The usage during the interval; memory and threads at its end.
     pub used: ProcessUsage,
-    /// Packets relayed, or requests answered, in between.
+    /// Packets relayed, or requests answered, during the interval.
     pub packets: u64,
-    /// Seconds in between.
+    /// Length of the interval in seconds.
     pub seconds: f64,
 }
 
 impl UsageInterval {
-    /// Appends a later interval. Memory is the greater of both, threads are those of the later one.
+    /// Appends a later interval: memory becomes the greater value, threads the later one.
     pub fn add(&mut self, later: &UsageInterval) {
         self.seconds += later.seconds;
         self.packets += later.packets;
@@ -30,7 +30,7 @@ impl UsageInterval {
     }
 }
 
-/// A process at one moment of a run.
+/// The resource usage of a process at one time of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageSample {
     /// Seconds since the start of the run.
@@ -44,7 +44,7 @@ pub struct UsageSample {
 /// Samples both processes.
 pub struct Samplers {
     started: Instant,
-    /// The last moment that counts: at the end of a run its packets cease.
+    /// No samples are taken after this time, because the load stops before the run ends.
     until: Duration,
     /// The server's process.
     pub server: Sampler,
@@ -52,7 +52,7 @@ pub struct Samplers {
     pub loader: Sampler,
 }
 
-/// Samples one process: all the time for the plot, over the middle of the run for the figures.
+/// Samples one process: over the whole run for the plot, over its middle for the averages.
 pub struct Sampler {
     pid: Option<u32>,
     from: Duration,

@@ -511,10 +511,10 @@ fn micro(nanoseconds: u64) -> f64 {
 
 /// CPU time below which the share of kernel time is unknown: it is measured in steps of 10 ms.
 const MIN_CPU_TIME: Duration = Duration::from_millis(200);
-/// Seconds of silence at the end of a run that mean that the server is gone.
+/// Seconds without a received packet at the end of a run after which the server counts as dead.
 const MAX_SILENCE: f64 = 1.0;
-/// Answers per second that hairpin gives one network without authentication by default, with a
-/// burst of half a second.
+/// Unauthenticated responses per second that hairpin sends to one network by default. The burst is
+/// half a second's worth.
 const DEFAULT_ANSWER_RATE: f64 = 2_000.0;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A connection to one server that carries whole messages, whatever the transport.
+//! A connection to one server that carries whole messages over any transport.
 
 use std::fmt;
 use std::io;
@@ -128,7 +128,7 @@ impl Connection {
     /// Sends one message.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub async fn send(&self, message: &[u8]) -> io::Result<()> {
         match &self.socket {
             Socket::Udp(socket) => socket.send(message).await.map(drop),
@@ -140,7 +140,7 @@ impl Connection {
     /// Receives one message, with the padding that it has on a stream. Cancel safe.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::UnexpectedEof`] if the server closed the connection;
+    /// Errors of the socket; [`io::ErrorKind::UnexpectedEof`] if the server closed the connection;
     /// [`io::ErrorKind::InvalidData`] if a stream carries something other than STUN.
     pub async fn receive(&self) -> io::Result<Vec<u8>> {
         match &self.socket {

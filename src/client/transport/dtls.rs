@@ -1,8 +1,8 @@
 //! DTLS toward a server, RFC 7350: one message in each datagram.
 //!
 //! [`DtlsClient`] is the protocol without a socket. Its owner feeds it datagrams and time, and
-//! after every call polls it for datagrams to send and messages received. [`DtlsSocket`] is such an
-//! owner that awaits; the load generator is one that polls thousands of sockets.
+//! after every call polls it for datagrams to send and messages received. Its owners are
+//! [`DtlsSocket`], which is asynchronous, and the load generator, which polls thousands of sockets.
 
 use std::collections::VecDeque;
 use std::io;

@@ -5,7 +5,8 @@
 //!   continues past a bad certificate to find what else is wrong.
 //! - [`unverified`]: accepts every certificate. For load generators and tests.
 //!
-//! The latter two are only for clients that send no secret. TURN's passwords are never sent.
+//! [`recording`] and [`unverified`] are only for clients that send no secret. TURN clients never
+//! send the password.
 
 use std::io;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The candidates and pairs of a call: where each comes from, which connectivity checks were sent
-//! and answered, and so why it was selected or not.
+//! The candidates and pairs of a call: the origin of each, and the connectivity checks that were
+//! sent and answered. From these follows why a candidate was selected or not.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,11 +23,12 @@ pub struct CandidateTable {
 struct Entry {
     kind: CandidateKind,
     address: Option<SocketAddr>,
-    /// The source address of its packets: its own, or the host address of a reflexive candidate.
+    /// RFC 8445 base, the source address of packets sent from this candidate: `address`, except for
+    /// reflexive candidates, whose base is a host address.
     base: Option<SocketAddr>,
     server: Option<ServerUri>,
     at: Option<u64>,
-    /// Why it cannot be used.
+    /// Why the candidate cannot be used.
     failure: Option<String>,
 }
 
@@ -145,8 +146,8 @@ impl CandidateTable {
         }
     }
 
-    /// The pair of these addresses, of which `local` is the source of our packets. The type of our
-    /// candidate is that of the address that the other peer sees, RFC 8445 §7.2.5.3.
+    /// The candidate pair with these addresses; `local` is the source address of our packets. The
+    /// address that the other peer sees decides the type of our candidate (RFC 8445 §7.2.5.3).
     pub fn pair(&self, local: SocketAddr, remote: SocketAddr) -> SelectedPair {
         let seen = self
             .checks
@@ -186,8 +187,8 @@ impl CandidateTable {
         }
     }
 
-    /// Every candidate with its fate. `selected` are the addresses of the selected pair; `refusal`
-    /// returns the error response of the server at a relayed address for a peer.
+    /// Every candidate with its fate. `selected` has the addresses of the selected pair; `refusal`
+    /// returns the server's error response for a relayed address and a peer, if any.
     pub fn candidates(
         &self,
         selected: Option<(SocketAddr, SocketAddr)>,

@@ -5,8 +5,8 @@
 //!     ├─────► gather ──► host         UDP sockets, and their reflexive addresses
 //!     │         └──────► allocation   a relayed address, by the client of the crate `turn` …
 //!     │                     └─ guarded_conn   … behind a filter
-//!     ├─────► allocations   which of them become candidates when, those over UDP first
-//!     ├─────► candidates    every candidate and pair, and what is known of it
+//!     ├─────► allocations   which allocation becomes a candidate when, UDP first
+//!     ├─────► candidates    every candidate and pair with its checks
 //!     └─────► messages, media         numbered messages, frames
 //! ```
 

@@ -184,7 +184,8 @@ impl Negotiation {
         true
     }
 
-    /// Answers an offer. One that crosses ours waits, because the answer to ours may be on its way.
+    /// Answers an offer. If our own offer is unanswered, the other peer's offer waits, because its
+    /// answer may be on the way.
     ///
     /// # Errors
     /// [`FailureCode::Sdp`].
@@ -239,7 +240,7 @@ impl Negotiation {
         Ok(())
     }
 
-    /// Adds a candidate of the other peer; one that cannot be used is recorded with the reason.
+    /// Adds a candidate of the other peer. An unusable candidate is recorded with the reason.
     pub fn add_remote_candidate(
         &mut self,
         rtc: &mut Rtc,
@@ -314,8 +315,8 @@ impl Negotiation {
         }
     }
 
-    /// After their description is applied: records the candidates in it, and adds those that
-    /// arrived before it.
+    /// Called after the other peer's description was applied: records the candidates in it, and
+    /// adds the candidates that arrived before it.
     fn set_remote_description(
         &mut self,
         rtc: &mut Rtc,

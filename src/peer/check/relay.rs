@@ -74,8 +74,8 @@ async fn test_channel(report: &mut ServerReport, exchange: &mut Exchange, relaye
     }
 }
 
-/// A plain socket of this machine as the peer: its packets must arrive through the relayed address,
-/// and those of the relay must come from that address.
+/// Tests with a plain socket of this machine as the peer: its packets must arrive through the
+/// relayed address, and packets of the relay must come from that address.
 async fn test_plain_peer(
     report: &mut ServerReport,
     exchange: &mut Exchange,

@@ -187,7 +187,7 @@ impl Report {
         }
     }
 
-    /// 0 if everything works, 3 if something does, 4 if nothing does.
+    /// 0 if everything works, 3 if something fails, 4 if nothing works.
     pub fn exit_code(&self) -> ExitCode {
         match self.health {
             Health::Well => ExitCode::SUCCESS,

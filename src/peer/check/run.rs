@@ -232,8 +232,8 @@ impl Checker<'_> {
         self.findings.extend(diagnosis::allocation(report));
     }
 
-    /// Returns true if a server that refused credentials that expire in a day grants those that
-    /// expire in ten years: its clock is ahead.
+    /// Returns true if the server refused credentials that expire in a day, but grants credentials
+    /// that expire in ten years: its clock is ahead.
     async fn is_far_expiry_granted(&self, endpoint: &Endpoint<'_>, error: &RequestError) -> bool {
         let is_unauthenticated = matches!(error, RequestError::Refused(refusal)
             if [ErrorCode::UNAUTHENTICATED, ErrorCode::WRONG_CREDENTIALS].contains(&refusal.code));
