@@ -1,5 +1,5 @@
-//! Effects: what the protocol asks of its caller. They are data, so that the socket path and a
-//! kernel data path can both read them.
+//! Effects: actions that the protocol returns for its caller to perform. They are data, so that the
+//! socket path and a kernel data path can both read them.
 
 use crate::turn::allocation::record::AllocationRecord;
 use crate::turn::ids::connection_id::ConnectionId;

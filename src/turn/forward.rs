@@ -1,6 +1,5 @@
-//! The answer to "where does this packet go": what [`super::Server::from_client`] and
-//! [`super::Server::from_peer`] return for each packet, and the header that a payload needs on its
-//! way to a client.
+//! The destination of a packet, which [`super::Server::from_client`] and
+//! [`super::Server::from_peer`] return, and the header of a payload that is sent to a client.
 
 use crate::turn::ids::five_tuple::Client;
 use crate::turn::ids::relayed::RelayedId;

@@ -19,11 +19,11 @@
 //! | folder | content |
 //! |---|---|
 //! | `ids` | five-tuples, numbers, time, randomness |
-//! | [`policy`] | what the operator decided: realms, credentials, peers, limits |
+//! | [`policy`] | the operator's decisions: realms, credentials, peers, limits |
 //! | [`auth`] | who sent a request |
 //! | [`quota`] | how much a user may have: allocations, bandwidth, ports |
 //! | [`allocation`] | one allocation: permissions, channels, connections |
-//! | `shared` | what shards have in common: the directory, hairpin routes, keys |
+//! | `shared` | the state that shards share: the directory, hairpin routes, keys |
 //! | `table` | the allocations of a shard, its routes and timers |
 //! | `state` | the parts of a shard's protocol and the rules that span them |
 //! | `method` | one file for each STUN method |

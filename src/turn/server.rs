@@ -98,8 +98,8 @@ impl Server {
     }
 
     /// Handles a packet that another shard received and forwarded with [`Forward::ToShard`]. If
-    /// this returns `ToShard` too, the client's allocation is not here: tell that shard to call
-    /// [`Server::remove_foreign_client`] and to handle the packet again.
+    /// this returns `ToShard` too, the client's allocation is not here: return the packet to the
+    /// forwarding shard, which calls [`Server::remove_foreign_client`] and handles it again.
     pub fn from_shard(&mut self, now: Instant, client: &Client, octets: &[u8]) -> Forward {
         self.packet(now, client, octets, Receiver::OtherShard)
     }
@@ -183,8 +183,8 @@ impl Server {
     }
 
     /// Handles the close of a client's connection. The allocation ends unless the client can return
-    /// with a ticket. Returns the number of the shard that has the client's allocation if it is
-    /// another one; notify that shard.
+    /// with a ticket. If another shard has the client's allocation, returns that shard's
+    /// number; the caller notifies it.
     pub fn client_disconnected(&mut self, now: Instant, client: &Client) -> Option<u16> {
         let state = &mut self.state;
         state.output.clear_messages();
@@ -193,7 +193,7 @@ impl Server {
         owner
     }
 
-    /// Stops forwarding what a client sends to another shard.
+    /// Stops forwarding the client's packets to another shard.
     pub fn remove_foreign_client(&mut self, client: &Client) {
         self.state.foreign_clients.remove(&client.five_tuple);
     }
@@ -251,7 +251,7 @@ impl Server {
     /// One page of a listing: at most `limit` allocations whose [`AllocationRecord::id`] is above
     /// `after`, in ascending order. A listing starts with 0 and continues with the last id of the
     /// previous page until a page is empty. It contains every allocation that lives from the first
-    /// page to the last exactly once, whatever begins or ends meanwhile.
+    /// page to the last exactly once, even if other allocations begin or end meanwhile.
     pub fn list_allocations(
         &self,
         now: Instant,

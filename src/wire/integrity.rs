@@ -127,7 +127,7 @@ pub fn fingerprint_matches(message: &Message) -> bool {
     })
 }
 
-/// HMAC-SHA1 over a message whose length field includes the attribute to come.
+/// HMAC-SHA1 over a message whose length field already includes the attribute.
 pub(super) fn sha1(key: &Key, covered: &[u8]) -> [u8; 20] {
     hmac_sha1(key, &[covered])
 }
@@ -147,8 +147,8 @@ pub fn userhash(username: &str, realm: &str) -> [u8; 32] {
     digest::<Sha256>(&[username.as_bytes(), b":", realm.as_bytes()]).into()
 }
 
-/// Hashes the octets in front of the integrity attribute at offset `at`, with the length field that
-/// the message had when the attribute was made: it ends with the attribute, whatever follows.
+/// Hashes the octets in front of the integrity attribute at offset `at`, with the length field
+/// that the message had when the attribute was computed: the length up to the end of the attribute.
 fn sealed<T>(message: &Message, at: usize, length: usize, hash: impl FnOnce(&[&[u8]]) -> T) -> T {
     let octets = message.octets();
     let field = ((at + 4 + length - 20) as u16).to_be_bytes();

@@ -44,7 +44,7 @@ pub enum Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    /// Parses `octets` as what their first octet says that they are.
+    /// Parses `octets` as the kind of packet that the first octet indicates.
     ///
     /// # Errors
     /// [`Malformed`] if they are of no known kind, or not one complete packet of that kind.

@@ -5,8 +5,8 @@
 //! The source address of a datagram can be forged. If a server created an association for each
 //! ClientHello, a few forged hellos per second would fill its memory; and if the server answered
 //! with its certificates, it would send several times as many octets as it received to the victim
-//! whose address was forged. DTLS therefore lets the server ask the client to repeat its hello with a cookie (RFC
-//! 6347 §4.2.1, RFC 9147 §5.1):
+//! whose address was forged. DTLS therefore lets the server ask the client to repeat its hello with
+//! a cookie (RFC 6347 §4.2.1, RFC 9147 §5.1):
 //!
 //! ```text
 //!   client                                   server

@@ -1,4 +1,4 @@
-//! The TLS server: what a handshake needs, replaceable while connections are open.
+//! The TLS server: certificates and client authorities, replaceable while connections are open.
 //!
 //! Kernel TLS (`TCP_ULP`) is not used. It would save the copies that rustls makes, 7 to 13 % of the
 //! time of a shard that relays bulk data; the cipher, 11 to 13 %, would cost the same. In return it

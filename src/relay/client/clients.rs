@@ -345,7 +345,7 @@ impl Clients {
             .or_else(|| self.associations.pop_disconnected())
     }
 
-    /// Closes idle connections, and does what DTLS does by time.
+    /// Closes idle connections and associations, and retransmits DTLS handshakes.
     pub(crate) fn handle_timeouts(
         &mut self,
         batch: &mut Batch,

@@ -324,7 +324,7 @@ impl Connection {
     /// Sends a TLS close_notify. The connection is closed when it is dropped.
     pub(crate) fn shut_down(&mut self) {
         if let Stream::Tls(stream) = &mut self.stream {
-            // If the socket takes nothing now, the client does without the alert.
+            // The alert is dropped if the socket's send buffer is full.
             let _ = Pin::new(stream.as_mut()).poll_shutdown(&mut Context::from_waker(&self.waker));
         }
     }

@@ -254,9 +254,9 @@ impl Associations {
         }
     }
 
-    /// Sends and decrypts what an association has until it waits; returns true if the client closed
-    /// it. Messages replace the datagram that they arrived in, because a message is shorter than
-    /// its record.
+    /// Processes the events of an association until there are none; returns true if the client
+    /// closed it. Messages replace the datagram that they arrived in, because a message is shorter
+    /// than its record.
     fn poll(&mut self, key: Key, datagram: Option<&Datagram>, io: &mut DtlsIo<'_>) -> bool {
         let meta = datagram.map_or(RecvMeta::ORIGINATED, RecvMeta::of_datagram);
         let mut space = datagram.map_or(0..0, Datagram::range);

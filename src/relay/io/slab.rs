@@ -1,6 +1,6 @@
 //! A slab whose keys carry a generation, so that a key of a removed entry never finds its
-//! successor, and whose entries have deadlines. Client connections and DTLS associations are stored
-//! in one each.
+//! successor, and whose entries have deadlines. Client connections and DTLS associations each
+//! have a slab.
 //!
 //! Deadlines move with every packet, almost always to a later time. The heap therefore keeps at
 //! most one valid timer for each entry: a later deadline is only noted in the entry, and the timer

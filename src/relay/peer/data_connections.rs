@@ -148,7 +148,8 @@ impl DataConnections {
             ended: None,
         };
         match progress {
-            // If the connection falls silent, the next pump reports what remains.
+            // A paused connection is pumped again, which reports the remaining traffic even if
+            // no more octets arrive.
             Progress::Blocked if unreported.total() > 0 => self.pause(id, now),
             Progress::Blocked => {}
             Progress::Unfinished => self.ready.push(Source::DataConnection(id)),

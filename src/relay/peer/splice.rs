@@ -1,5 +1,4 @@
-//! Two streams spliced: each receives what the other one sends, no faster than it reads. RFC 6062
-//! §5.5.
+//! Splices two streams: copies the octets of each to the other, with backpressure. RFC 6062 §5.5.
 
 use crate::relay::io::stream::Stream;
 use std::io;

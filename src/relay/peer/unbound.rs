@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One for all shards. Locked when a data connection is established, bound or closed.
+/// The unbound connections of all shards. Locked when a data connection is established, bound or
+/// closed.
 #[derive(Debug, Default)]
 pub(crate) struct UnboundConnections {
     connections: Mutex<HashMap<ConnectionId, UnboundConnection>>,

@@ -1,9 +1,9 @@
 //! The event loop of a shard: wait, receive a batch, decide, send a batch.
 //!
 //! An *iteration* executes the commands and messages that arrived, serves every source that is
-//! ready, runs what is due by time, and then sends everything that came of it. The batch has
+//! ready, handles expired timers, and then sends all queued datagrams. The batch has
 //! [`SLOTS`](super::relay) slots; when few are left in the middle of an iteration, the loop sends
-//! and begins a new batch. A source that has more than one receive takes goes behind all others.
+//! and begins a new batch. A source that still has input after one receive goes behind all others.
 
 use crate::relay::io::clock::Clock;
 use crate::relay::io::ready_queue::{Source, Sources};

@@ -1,11 +1,11 @@
-//! What a shard receives through channels: commands of the supervisor and messages of other shards.
+//! The channels of a shard: commands of the supervisor, and messages of other shards.
 
 use crate::relay::shard::command::{Command, CommandReceiver};
 use crate::relay::shard::forwarding::{ShardMessage, ShardReceiver};
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-/// The receivers, and what was received for the current iteration.
+/// The receivers, and the commands and messages received for the current iteration.
 pub(crate) struct Inbox {
     commands: CommandReceiver,
     messages: ShardReceiver,

@@ -1,8 +1,8 @@
 //! One shard: an event loop on one core.
 //!
 //! [`EventLoop`](event_loop::EventLoop) decides *when*: it waits, collects the sources that are
-//! ready, and runs timers. [`Relay`](relay::Relay) decides *what*: it owns the protocol and the two
-//! sides of sockets, and carries what one of them returns to the next.
+//! ready, and runs timers. [`Relay`](relay::Relay) decides *what*: it owns the protocol, the client
+//! side and the peer side, and moves packets and effects between them.
 
 pub(crate) mod coalesce;
 pub(crate) mod command;

@@ -1,4 +1,4 @@
-//! The relay of a shard: carries what one part returns to the next.
+//! The relay of a shard: moves packets and effects between clients, protocol and peers.
 //!
 //! ```text
 //!   Clients ──message──▶ turn::Server ──Forward──▶ SendQueue ──▶ relay socket
@@ -8,8 +8,8 @@
 //!
 //! Two rules hold everywhere. After each call of the server its effects are taken, because the
 //! octets of a response are valid only until the next call. And effects are performed by one loop
-//! ([`Relay::perform_effects`]), never by recursion: what a part reports while one effect is
-//! performed may have effects of its own, which are appended.
+//! ([`Relay::perform_effects`]), never by recursion: performing an effect may cause further
+//! effects, which are appended to the queue.
 
 use crate::net::dtls::DtlsServer;
 use crate::net::{Batch, Datagram, IcmpError, Readiness, SendCounts, UdpOptions};
@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-/// The protocol, the two sides, and what passes between them.
+/// The protocol, the client and peer sides, and the buffers between them.
 pub(crate) struct Relay {
     server: Server,
     clients: Clients,
@@ -59,8 +59,8 @@ pub(crate) struct Relay {
     /// Effects that are still to be performed.
     effects: VecDeque<Effect>,
     icmp_errors: Vec<IcmpError>,
-    /// The connection that was spliced last. If octets of it are left in the batch, they are the
-    /// first data.
+    /// The connection that was spliced last. Its remaining octets in the batch are the first data
+    /// for the peer.
     spliced: Option<(Link, ConnectionId)>,
     shard: u16,
     clock: Clock,
@@ -87,7 +87,7 @@ pub(crate) struct RelaySetup {
     pub(crate) allocation_log: AllocationLog,
 }
 
-/// Whether a source has more.
+/// Whether a source may have more input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Served {
     /// The source is empty; its waker will report new input.
@@ -534,8 +534,8 @@ impl Relay {
         Some(RecvMeta::in_slot(self.batch.occupy_slot()))
     }
 
-    /// Performs what the server asked for in its last call, and what follows from that, until
-    /// nothing is left.
+    /// Performs the effects of the last call of the server, and the effects that these cause, until
+    /// none is left.
     fn perform_effects(&mut self) {
         loop {
             self.take_effects();

@@ -281,8 +281,8 @@ impl ListenerSet {
 
     fn try_bind(&self, listener: &Listener, exclusive: bool) -> io::Result<BoundListener> {
         let mut address = listener.address;
-        // A socket with SO_REUSEPORT can be bound beside sockets of another process of the same user
-        // without an error, so check first that the port is free.
+        // A socket with SO_REUSEPORT can be bound beside sockets of another process of the same
+        // user without an error, so check first that the port is free.
         if listener.udp && exclusive {
             let options = UdpOptions {
                 reuse_port: false,

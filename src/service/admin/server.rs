@@ -44,8 +44,8 @@ pub async fn serve(
 }
 
 /// Serves each connection on a task; requests in progress finish after `stop`. At the limit of
-/// connections the oldest connection is closed to make room for the new one, so that idle connections cannot lock
-/// out operators and monitoring.
+/// connections the oldest connection is closed to make room for the new one, so that idle
+/// connections cannot lock out operators and monitoring.
 async fn accept<L: axum::serve::Listener>(
     mut listener: L,
     router: Router,

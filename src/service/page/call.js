@@ -334,8 +334,8 @@ function toggleCamera() {
 }
 
 /**
- * Switches between relay only and all paths. A browser keeps a working path through an ICE restart regardless of its new
- * policy, so this needs a new connection.
+ * Switches between relay only and all paths. A browser keeps a working path through an ICE restart even if its new
+ * policy excludes that path, so this needs a new connection.
  */
 async function toggleRelay() {
   call.relayOnly = !call.relayOnly;

@@ -181,8 +181,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// Removes a peer from its room and notifies the others, unless another connection has resumed the
-    /// peer.
+    /// Removes a peer from its room and notifies the others, unless another connection has resumed
+    /// the peer.
     pub fn leave(&self, membership: &Membership) {
         let mut table = self.lock();
         if membership.queue.is_read_by(membership.reader) {
@@ -253,8 +253,8 @@ impl RoomTable {
         self.remove(room, id)
     }
 
-    /// Removes a peer and notifies the others. The notification may fill another peer's queue, which
-    /// removes that peer too; the recursion ends because each step removes one peer.
+    /// Removes a peer and notifies the others. The notification may fill another peer's queue,
+    /// which removes that peer too; the recursion ends because each step removes one peer.
     fn remove(&mut self, room: &str, id: &str) -> u64 {
         let Some(entry) = self.rooms.get_mut(room) else {
             return 0;

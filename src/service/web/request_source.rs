@@ -121,8 +121,8 @@ impl RequestSource<'_> {
                 || origins.lists(&origin_of(&uri)))
     }
 
-    /// Returns true if a page at `uri` may be an attacker's whose DNS name resolves to loopback (DNS
-    /// rebinding).
+    /// Returns true if a page at `uri` may be an attacker's whose DNS name resolves to loopback
+    /// (DNS rebinding).
     ///
     /// Such a page was loaded over plain HTTP under the attacker's name, because this listener
     /// speaks only plain HTTP. An `https` origin means a reverse proxy on this host, which is how a

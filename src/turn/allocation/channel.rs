@@ -5,8 +5,8 @@ use crate::turn::policy::{CHANNEL_COOLDOWN, CHANNEL_LIFETIME};
 use std::net::SocketAddr;
 
 /// A channel number and the peer that it is bound to. The channel is bound until `expires`, and
-/// reserved for five more minutes: number and peer can then only be bound to each other, so that packets in flight do not
-/// reach a wrong peer.
+/// reserved for five more minutes: number and peer can then only be bound to each other, so that
+/// packets in flight do not reach a wrong peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channel {
     /// The channel number: 0x4000 to 0x4FFF.

@@ -43,13 +43,13 @@ pub struct AllocationId(pub u32);
 pub struct Allocation {
     /// [`AllocationRecord::id`].
     pub serial: u64,
-    /// The client on the five-tuple that data goes to.
+    /// The client, with the five-tuple to which data is sent.
     pub client: Client,
     /// The user that made the allocation.
     pub owner: Owner,
     /// The transaction of the Allocate request. A retransmission gets the same response.
     pub transaction: TransactionId,
-    /// What the allocation relays.
+    /// The relayed protocol.
     pub protocol: Protocol,
     /// The relayed transport addresses and when they expire.
     pub relayed: RelayedAddresses,

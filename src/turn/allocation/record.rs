@@ -1,4 +1,4 @@
-//! What operators and logs see of an allocation.
+//! An allocation as shown to operators and in logs.
 
 use crate::turn::ids::five_tuple::FiveTuple;
 use crate::turn::ids::time::Instant;
@@ -20,7 +20,7 @@ pub struct AllocationRecord {
     pub client: FiveTuple,
     /// The relayed transport addresses, as clients see them.
     pub relayed: Vec<SocketAddr>,
-    /// The addresses with a permission; of an ended allocation those at its end.
+    /// The addresses with a permission, for an ended allocation at the time of its end.
     pub peers: Vec<IpAddr>,
     /// When the allocation was made.
     pub started: Instant,

@@ -49,7 +49,7 @@ impl AuthenticatedUser {
         }
     }
 
-    /// What identifies the user.
+    /// The user's identity, for comparison with other users.
     pub fn identity(&self) -> Identity<'_> {
         Identity {
             name: &self.name,
@@ -59,7 +59,7 @@ impl AuthenticatedUser {
     }
 }
 
-/// What authentication depends on besides the request.
+/// The inputs of authentication besides the request.
 #[derive(Debug)]
 pub struct Authenticator<'a> {
     /// The operator's decisions.

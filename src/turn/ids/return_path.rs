@@ -1,12 +1,12 @@
-//! The way from a response back to its request. It is kept with the allocation or connection while
-//! a socket is bound or a peer is connected to.
+//! The data of a request that its response needs. It is stored with the allocation or connection
+//! while a socket is bound or a peer is connected to.
 
 use crate::turn::ids::five_tuple::Client;
 use crate::wire::integrity::{Key, Seal};
 use crate::wire::{AttributeType, Message, Method, TransactionId};
 use std::net::SocketAddr;
 
-/// Everything that a response takes over from its request.
+/// The data of a request that its response needs.
 #[derive(Clone, Debug)]
 pub struct ReturnPath {
     /// The sender of the request.

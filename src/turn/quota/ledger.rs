@@ -25,7 +25,8 @@ pub struct Ledger {
     users: HashMap<UserKey, u32>,
     /// Key: addresses of authenticated clients.
     addresses: HashMap<IpAddr, u32>,
-    /// Key: the user, realm or server that shares a bandwidth limit. Holds entries only for limits that the operator set.
+    /// Key: the user, realm or server that shares a bandwidth limit. Holds entries only for limits
+    /// that the operator set.
     buckets: HashMap<BandwidthScope, Arc<TokenBucket>>,
     /// Key: realm and user. Holds entries only if the operator set an octet quota.
     octet_quotas: HashMap<UserKey, Arc<OctetQuota>>,

@@ -1,5 +1,5 @@
-//! Which shard owns what. A shard asks here when it does not know a client, a relayed address or a
-//! data connection itself.
+//! The directory of all shards: the owners of clients, the live relayed addresses, and the data
+//! connections to be bound. A shard looks here for anything that another shard may own.
 //!
 //! ```text
 //!   index        key                              written when                    read when
@@ -19,14 +19,14 @@
 //! (RFC 8016) may do so over a connection; its ticket names the owner, and the shard that it moved
 //! to remembers it in [`crate::turn::table::foreign_clients`].
 //!
-//! **Relayed.** A peer that is itself a relayed address of this server needs the owner's answer to
-//! three questions: does it live, over which protocol, and where is its socket bound, which behind
-//! a 1:1 NAT is not where clients see it. What the owner's permissions and channels allow is
-//! published separately, in [`super::hairpin_routes`].
+//! **Relayed.** A peer that is itself a relayed address of this server has an entry with its
+//! protocol and the local address of its socket, which behind a 1:1 NAT differs from the address
+//! that clients see. Routes for the owner's permissions and channels are published separately, in
+//! [`super::hairpin_routes`].
 //!
 //! **Connections.** A client binds a data connection (RFC 6062 §5.4) from a connection of its own,
-//! which any shard may accept. The entry holds the owner's credentials, and removing it is what
-//! makes binding possible only once.
+//! which any shard may accept. The entry holds the owner's credentials, and is removed by
+//! binding, so that a connection can be bound only once.
 //!
 //! All indices are lock-free and none is on the packet path of an established channel. Clients and
 //! relayed addresses are hashed by foldhash, seeded at start, because clients choose what is looked

@@ -2,8 +2,9 @@
 //! client.
 //!
 //! If a peer is a relayed address of another shard, the packet need not visit the kernel's
-//! loopback. The owner therefore publishes a route for each permission and each channel whose peer is on
-//! one of this server's addresses. A route contains the client, the channel number and the expiry. The sending shard looks the route up and sends to the client from its own listener
+//! loopback. The owner therefore publishes a route for each permission and each channel whose peer
+//! is on one of this server's addresses. A route contains the client, the channel number and the
+//! expiry. The sending shard looks the route up and sends to the client from its own listener
 //! socket, which is bound to the same address. If there is no route, the packet goes to the owner's
 //! relay socket through the kernel, and the owner decides.
 //!

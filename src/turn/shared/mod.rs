@@ -1,4 +1,4 @@
-//! What the shards of a server have in common. None of it is on the packet path of an established
+//! The state that the shards of a server share. None of it is on the packet path of an established
 //! channel.
 
 pub(crate) mod directory;
@@ -20,11 +20,11 @@ use std::sync::Arc;
 /// The shared state of a server; every shard holds a reference.
 #[derive(Debug)]
 pub struct Shared {
-    /// Counts of allocations and the bandwidth that users share.
+    /// Counts of allocations, and shared bandwidth limits.
     pub ledger: Arc<Ledger>,
     /// The relayed ports in use.
     pub ports: Arc<Ports>,
-    /// Which shard owns what.
+    /// The owners of clients, the live relayed addresses, and the data connections to be bound.
     pub directory: Arc<Directory>,
     /// Ids of the realms that TLS server names selected.
     pub realm_ids: RealmIds,

@@ -13,9 +13,9 @@ use crate::turn::table::route::{ClientRoute, PeerRoute};
 use crate::wire::attribute::Family;
 use std::net::SocketAddr;
 
-/// Renews the routes of those channels of an allocation for which `which` returns true: until the
-/// earliest expiry of channel, permission and relayed address. The route of an expired channel is
-/// left to expire as well.
+/// Renews the routes of an allocation's channels for which `which` returns true. A route expires
+/// with the first of channel, permission and relayed address. Routes of expired channels are not
+/// renewed.
 pub fn renew(state: &mut State, now: Instant, id: AllocationId, which: impl Fn(&Channel) -> bool) {
     let Some(allocation) = state.table.get(id) else {
         return;

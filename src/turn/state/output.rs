@@ -1,4 +1,4 @@
-//! What the protocol hands to its caller: effects, and the octets of the messages among them.
+//! The output of the protocol: effects, and the octets of the messages that effects refer to.
 
 use crate::turn::effect::Effect;
 use crate::turn::ids::five_tuple::Client;
