@@ -34,7 +34,7 @@ enum Kind {
     Floor,
 }
 
-/// What a row requires of a server.
+/// The features of a server that a row requires.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Needs {
     /// Segmentation offload (GSO); coturn has it if every flow has a peer of its own.

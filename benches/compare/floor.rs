@@ -1,8 +1,8 @@
 //! A lower bound for the cost of a packet: the least that a relay in user space does with the same
 //! sockets. `turn::Server` answers requests, but ChannelData of a bound channel is forwarded by one
-//! lookup in a small table, without permissions, expiry, counters or limits. What a real server
-//! costs beyond this is its own; this is the cost of the kernel. `compare --floor` includes it in
-//! the table.
+//! lookup in a small table, without permissions, expiry, counters or limits. This is the
+//! cost of the kernel; everything beyond it is the cost of the server. `compare --floor` includes
+//! the floor in the table.
 
 use foldhash::HashMap;
 use hairpin::net::{Batch, BufferRange, Buffers, SendScratch, Transmit, UdpOptions, UdpSocket};

@@ -22,13 +22,13 @@ use std::process::{Child, Command, ExitCode, Stdio};
 /// The argument that makes this executable a process that holds allocations.
 pub const FLAG: &str = "--hold";
 
-/// Costs with all allocations, divided by those of a small server.
+/// Costs with many allocations, relative to the costs with few.
 pub struct Ratios {
-    /// CPU per packet with all allocations, divided by that with ten.
+    /// CPU time per packet with all allocations, divided by the time with ten.
     pub packet: f64,
-    /// CPU per Allocate of the last allocations, divided by that of the first 10,000.
+    /// CPU time per Allocate of the last allocations, divided by the time of the first 10,000.
     pub setup: f64,
-    /// Resident octets per allocation of all, divided by that of the first 10,000.
+    /// Resident octets per allocation over all, divided by the octets over the first 10,000.
     pub memory: f64,
 }
 

@@ -1,4 +1,4 @@
-//! The rows of the table: what each measures, in which unit, and the goal for Hairpin.
+//! The rows of the table: measured quantity, unit, and goal for Hairpin.
 
 use crate::contender::{Contender, Needs, Running};
 use crate::live;

@@ -106,8 +106,8 @@ fn without_valgrind() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the counts depend on besides the code: compiler, C library, valgrind, and the processor
-/// features that it emulates; `None` without valgrind.
+/// The environment on which the counts depend: compiler, C library, valgrind, and the processor
+/// features that valgrind emulates; `None` without valgrind.
 fn origin() -> Option<String> {
     let output_of = |command: &mut Command| {
         let output = command

@@ -43,7 +43,7 @@ fn floor_faults(sources: &Sources) -> Vec<String> {
     faults
 }
 
-/// The height of a floor. Floors of one storey do not know each other.
+/// The height of a floor. Floors of one height do not import each other.
 fn storey(floor: &str) -> Option<u8> {
     Some(match floor {
         "wire" => 0,
@@ -60,8 +60,8 @@ fn file_circles(krate: &Crate) -> Vec<String> {
     circles(&krate.name, &file_edges(&krate.sources))
 }
 
-/// A circle between the files and sub-folders of one folder. A sub-folder depends on what any of
-/// its files depends on; the folder's own `mod.rs`, which re-exports from its children, is left
+/// A circle between the files and sub-folders of one folder. A sub-folder has the
+/// dependencies of all its files; the folder's own `mod.rs`, which re-exports from its children, is left
 /// out.
 fn folder_circles(krate: &Crate) -> Vec<String> {
     let files = file_edges(&krate.sources);
@@ -121,7 +121,7 @@ fn file_edges(sources: &Sources) -> Edges {
     edges
 }
 
-/// One fault for each circle, told from its first node on.
+/// One fault for each circle, listing its nodes in order.
 fn circles(place: &str, edges: &Edges) -> Vec<String> {
     let mut faults = vec![];
     for start in edges.keys() {
@@ -243,8 +243,8 @@ fn is_reexport(statement: &str) -> bool {
     visible.is_some_and(|at| tokens[at..].iter().take(5).any(|t| t == "use"))
 }
 
-/// The file that defines what a path names: the deepest module on it, or the file that this module
-/// re-exports the next name from.
+/// The file that defines the item of a path: the file of the deepest module on the path, or the
+/// file from which that module re-exports the next name.
 fn resolve<'a>(
     path: &[String],
     sources: &'a Sources,

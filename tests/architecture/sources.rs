@@ -20,7 +20,7 @@ pub fn src() -> Sources {
     sources
 }
 
-/// The library, every benchmark, what the tests share, and every test target of more than one file.
+/// The library, every benchmark, the tests' shared code, and every test target of several files.
 pub fn crates() -> Vec<Crate> {
     let mut benches = rust_files("benches");
     let compare = below("compare/", &benches);

@@ -57,8 +57,8 @@ fn a_channel_number_outside_its_range_gets_400() {
 }
 
 /// RFC 5766 §11 allowed numbers up to 0x7FFF, and coturn's library draws them at random. A client
-/// is recognized as that old if it sends FINGERPRINT and ignores what RFC 8489 offers; other
-/// clients get 400.
+/// counts as one of RFC 5766 if it sends FINGERPRINT and does not use the features of RFC 8489
+/// that the server offers; other clients get 400.
 #[test]
 fn clients_of_rfc_5766_may_use_channel_numbers_up_to_7fff() {
     for mut client in Server::shared().both() {

@@ -34,7 +34,7 @@ fn the_same_transaction_of_another_user_gets_437() {
     assert_eq!(world.try_ask(&bob, request).unwrap().error(), Some(437));
 }
 
-/// RFC 8656 §7.2: the response has "the current value of the time-to-expiry timer": that of the
+/// RFC 8656 §7.2: the response has "the current value of the time-to-expiry timer", here of the
 /// address that expires first.
 #[test]
 fn a_retransmitted_dual_allocate_gets_the_shorter_remaining_lifetime() {
@@ -99,7 +99,7 @@ fn a_channel_outlives_the_lifetime_that_it_was_bound_in_after_a_refresh() {
     assert_eq!(world.datagram(PEER, relayed), Destination::Channel(0x4000));
 }
 
-/// RFC 8656 §11.2: the peer address is invalid, whatever is permitted.
+/// RFC 8656 §11.2: the peer address is invalid, even with a permission for the address.
 #[test]
 fn a_send_indication_to_port_0_is_discarded() {
     let mut world = World::new();
@@ -141,7 +141,7 @@ fn a_blocked_user_gets_403_until_the_block_ends() {
     assert!(world.ask(&mut caller, Outgoing::allocate()).is_success());
 }
 
-/// RFC 8489 §9.2.4: REALM is checked by itself.
+/// RFC 8489 §9.2.4: REALM is checked independently of the key.
 #[test]
 fn a_foreign_realm_gets_401_even_with_the_right_key() {
     let mut world = World::new();

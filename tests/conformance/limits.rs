@@ -3,7 +3,7 @@
 use crate::support::codec::*;
 use crate::support::process::Server;
 
-/// Whatever the request contains.
+/// For any content of the request.
 #[test]
 fn binding_responses_have_at_most_32_octets_or_44_for_ipv6() {
     let server = Server::shared();

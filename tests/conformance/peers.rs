@@ -231,7 +231,7 @@ fn the_servers_own_listeners_get_403() {
     assert_eq!(client.try_bind(0x4000, server.v6).error(), Some(403));
 }
 
-/// In whatever range the address lies.
+/// Even if the address is in a range that is refused by default.
 #[test]
 fn a_live_relayed_address_is_a_permitted_peer() {
     let server = Server::shared_strict();

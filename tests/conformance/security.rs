@@ -175,7 +175,7 @@ fn a_request_without_algorithms_uses_md5() {
     );
 }
 
-/// RFC 8489 §9.2.4: unless both attributes are present, the list is the one that the server sent,
+/// RFC 8489 §9.2.4: unless both attributes are present, the list equals the list that the server sent,
 /// and the selected algorithm is on it, "the server MUST generate an error response with an error
 /// code of 400 (Bad Request)."
 #[test]

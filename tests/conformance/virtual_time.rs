@@ -128,7 +128,7 @@ fn create_permission_and_channel_bind_refresh_a_permission() {
 
 /// RFC 8656 §11.2: "Note that a Send indication never causes the server to refresh the permission";
 /// §12.6: ChannelData "MUST NOT refresh either the channel binding or the permission towards the
-/// peer"; neither does what the peer sends.
+/// peer"; packets of the peer refresh neither.
 #[test]
 fn data_refreshes_neither_permissions_nor_channels() {
     let mut world = World::new();

@@ -1,5 +1,4 @@
-//! What each fuzz target does with arbitrary octets, as ordinary functions: the fuzzer calls them,
-//! and `cargo test` replays the corpora through them.
+//! The bodies of the fuzz targets as functions of arbitrary octets: the fuzzer calls them, and `cargo test` replays the corpora through them.
 
 use super::operation::{OCTETS, Operation};
 use super::world::{RANGE, Setting, World, limits, policy, shared};
@@ -17,7 +16,7 @@ use std::sync::Arc;
 use stun::attributes::AttrType;
 use stun::message::Getter;
 
-/// A STUN message: whatever is read lies inside, and what is written again is read the same.
+/// A STUN message: every parsed part is inside the octets, and a rewritten message parses equally.
 pub fn message(octets: &[u8]) {
     let Ok(message) = Message::parse(octets) else {
         return;
@@ -87,7 +86,7 @@ fn rewrite(message: &Message) {
     assert_eq!(again.transaction(), message.transaction());
 }
 
-/// ChannelData: the payload is what the header says, and no more.
+/// ChannelData: the payload has exactly the length in the header.
 pub fn channel_data(octets: &[u8]) {
     let read = ChannelData::parse(octets);
     match (Packet::classify(octets), read) {
@@ -147,9 +146,10 @@ pub fn stream(octets: &[u8]) {
     }
 }
 
-/// Our codec and the crate `stun`: what ours accepts theirs does, and both read the same.
+/// Our codec and the crate `stun`: the crate accepts every message that ours accepts, and both
+/// parse it equally.
 ///
-/// The differences that are known, all of them ours being stricter, or theirs older:
+/// The known differences; in all of them our codec is stricter, or the crate implements older RFCs:
 /// - theirs takes octets behind the message, any first two bits, attributes behind FINGERPRINT,
 ///   seals of any length;
 /// - ours passes over attributes behind a seal, which the seal does not cover (RFC 8489 §14.5);

@@ -1,5 +1,5 @@
-//! The two floors of Hairpin that read the network, as a crate of their own, with what the fuzz
-//! targets do to them.
+//! The two floors of Hairpin that read the network, as a crate of their own, with the bodies of
+//! the fuzz targets.
 
 extern crate self as hairpin;
 

@@ -150,8 +150,8 @@ fn uclients_negative_tests_do_no_harm() {
     relay_without_loss(&to_each_other(&["-y"]));
 }
 
-/// `-S -E`: TLS and DTLS. The tool verifies the server's certificate if it has one of its own
-/// (`-i`, `-k`), and refuses that of another authority.
+/// `-S -E`: TLS and DTLS. The tool verifies the server's certificate only if it has a client
+/// certificate (`-i`, `-k`), and then refuses a certificate of another authority.
 #[test]
 fn uclient_verifies_the_servers_certificate() {
     if !is_installed("turnutils_uclient") {

@@ -7,7 +7,7 @@ use hairpin::wire::integrity::Seal;
 use hairpin::wire::{AttributeType, Class, Message, attribute};
 use std::net::SocketAddr;
 
-/// A response's attributes, except for those that authenticate it.
+/// The attributes of a response, without the attributes that authenticate it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Answer {
     /// ERROR-CODE; `None` for success.

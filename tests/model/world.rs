@@ -615,7 +615,7 @@ impl World {
                     if outcome.is_ok() {
                         self.sockets.push(Socket { id, local, tcp });
                     }
-                    // The queued effects were taken before, so those of `bound` come after them.
+                    // The queued effects were taken before, so the effects of `bound` come after them.
                     self.server.bound(self.now, id, outcome);
                     let mut more = Vec::new();
                     self.server.take_effects(&mut more);
@@ -753,7 +753,7 @@ fn family(octet: u8) -> Option<u8> {
     }
 }
 
-/// Mostly the first four of the range; now and then one that no channel may have.
+/// A channel number: mostly one of the first four of the range, sometimes an invalid number.
 fn number(octet: u8) -> u16 {
     match octet {
         0xff => 0x3fff,

@@ -36,7 +36,7 @@ pub fn enter() -> Boxed {
         return Boxed::Impossible(format!("may not unshare: {}", io::Error::last_os_error()));
     }
     let mut inner = Command::new(env::current_exe().expect("own path"));
-    // Browsers leave profiles among temporary files; those of the sandbox are removed with it.
+    // Browsers leave profiles in the temporary folder, so the sandbox has its own, removed with it.
     inner
         .args(env::args_os().skip(1))
         .env(INSIDE, "1")

@@ -1,5 +1,5 @@
 //! Layer 1: STUN and TURN clients in the homes, through a real `hairpin serve`: `hairpin check`,
-//! which takes every step by itself, behind every kind of router.
+//! which tests each step separately, behind every kind of router.
 
 use std::process::Command;
 

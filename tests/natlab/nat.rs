@@ -1,5 +1,5 @@
-//! The kinds of router between a home and the Internet: their nftables rules, and what theory says
-//! of them (RFC 4787, RFC 5128).
+//! The kinds of router between a home and the Internet: their nftables rules, and their expected
+//! behavior (RFC 4787, RFC 5128).
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -39,11 +39,11 @@ pub struct Router {
 /// The destinations that share one mapped port (RFC 4787 §4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mapping {
-    /// All of them: EIM.
+    /// All destinations: endpoint-independent mapping.
     EndpointIndependent,
-    /// Those of one address: ADM.
+    /// All ports of one address: address-dependent mapping.
     AddressDependent,
-    /// None: APDM.
+    /// A single address and port: address- and port-dependent mapping.
     AddressAndPortDependent,
 }
 
@@ -202,7 +202,8 @@ impl Router {
         Router { nat, hairpin: true }
     }
 
-    /// The whole ruleset, replacing what was there, for a router whose outer address is `wan`.
+    /// The complete ruleset, which replaces the previous one, for a router with the outer address
+    /// `wan`.
     pub fn rules(self, wan: Ipv4Addr) -> String {
         let mut rules = String::from("flush ruleset\n");
         rules.push_str(&self.filter(wan));

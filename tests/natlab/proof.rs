@@ -304,8 +304,8 @@ fn round_trips_lost() -> io::Result<usize> {
     Ok(lost)
 }
 
-/// The path MTU that the kernel knows once a full packet with "don't fragment" has met a narrow
-/// link.
+/// The kernel's path MTU to `to`, after a full-size packet with "don't fragment" was too large for
+/// a link.
 fn path_mtu(to: IpAddr) -> io::Result<i32> {
     let socket = UdpSocket::bind((IpAddr::from([0; 4]), 0))?;
     let server = SocketAddr::new(to, PORTS[0]);

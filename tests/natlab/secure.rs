@@ -167,7 +167,8 @@ struct Names {
     ca: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
-    /// Base64 of SHA-256 of the public key, for the flag by which Chromium accepts it.
+    /// Base64 of SHA-256 of the public key, for Chromium's flag that accepts a
+    /// certificate with this key.
     pin: String,
 }
 

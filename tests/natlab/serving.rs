@@ -122,8 +122,8 @@ impl std::ops::Sub for Relayed {
     }
 }
 
-/// The tested program: the built one, or the one that `HAIRPIN_UNDER_TEST` names, such as a
-/// packaged one.
+/// The tested program: the built binary, or another binary (for example a packaged one) that
+/// `HAIRPIN_UNDER_TEST` names.
 pub fn hairpin() -> PathBuf {
     std::env::var_os("HAIRPIN_UNDER_TEST")
         .map_or_else(|| env!("CARGO_BIN_EXE_hairpin").into(), PathBuf::from)

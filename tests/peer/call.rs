@@ -98,7 +98,7 @@ async fn a_transport_without_a_server_is_named_in_the_failure() {
     );
 }
 
-/// Otherwise the next peer would wait for one that has given up.
+/// Otherwise the next peer would wait for a peer that no longer exists.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_gives_up_leaves_the_room() {
     let (signal, mut left) = rendezvous::watched(json!([])).await;

@@ -95,7 +95,7 @@ fn auto_queries_the_metadata_service() {
     }
 }
 
-/// A floating address arrives after the start. No relay may reach what listens on it.
+/// A floating address is added after the start. No relay may reach services that listen on it.
 #[test]
 fn addresses_acquired_after_the_start_are_own_addresses() {
     if !is_root() {

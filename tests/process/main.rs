@@ -1,5 +1,4 @@
-//! The built binary as a process: usage, exit codes, signals, what it prints, what it tells an
-//! operator.
+//! The built binary as a process: usage, exit codes, signals, output, operator's interfaces.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -26,7 +25,7 @@ mod usage;
 
 use std::process::{Command, Output, Stdio};
 
-/// Runs `hairpin` with these arguments until it ends by itself.
+/// Runs `hairpin` with these arguments until it exits.
 fn hairpin(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }

@@ -185,8 +185,8 @@ fn the_page_shows_pause_outage_restart_and_drain() {
     assert_accessible(&browser, admin, "draining", "draining");
 }
 
-/// Without a token, a listener on all addresses serves only metrics and health; the page says what
-/// to do.
+/// Without a token, a listener on all addresses serves only metrics and health; the page explains
+/// how to set one.
 #[test]
 fn without_a_token_a_public_listener_asks_to_set_one() {
     let Some(browser) = browser() else { return };

@@ -1,6 +1,5 @@
-//! Operators' own tools, which judge what is deployed. What no package of the system brings is
-//! fetched once, from the registry that carries it, into the build's folder; nothing of it is
-//! committed or shipped.
+//! Third-party tools that check the files in `deploy`. Tools without a system package are fetched
+//! once, from their registry, into the build's folder; they are neither committed nor shipped.
 
 use crate::support::missing;
 use std::path::{Path, PathBuf};
@@ -36,7 +35,7 @@ pub fn helm() -> Option<Command> {
         .or_else(|| skipped("helm"))
 }
 
-/// hadolint, which knows what is wrong with container files, out of a Python package.
+/// hadolint, a linter for container files, from a Python package.
 pub fn hadolint() -> Option<Command> {
     python()
         .map(|folder| Command::new(folder.join("bin/hadolint")))
@@ -55,7 +54,7 @@ pub fn kubernetes_validate() -> Option<Command> {
     Some(command)
 }
 
-/// Fails with what the tool says unless it is content.
+/// Runs a tool; panics with its output if it reports a fault.
 pub fn content(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
@@ -75,7 +74,8 @@ fn python() -> Option<&'static Path> {
     file.as_deref().and_then(|file| file.parent()?.parent())
 }
 
-/// Runs a script in a folder of its own, unless what it brings is there.
+/// Runs the script in the tool's own folder, unless `file` exists there. Returns the path of `file`;
+/// `None` if the script failed.
 fn fetched(name: &str, script: &str, file: &str) -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join("tools")

@@ -163,8 +163,8 @@ fn every_way_to_replace_the_files_is_noticed_and_a_bad_file_keeps_the_old_certif
     assert_eq!(server.metric("hairpin_allocations", &["tls"]), 50.0);
 }
 
-/// A reload that adds certificates enables TLS and DTLS on open ports, one that removes them
-/// disables both for new clients. A wrong file changes nothing.
+/// A reload that adds certificates enables TLS and DTLS on open ports. A reload that removes
+/// certificates disables both for new clients. An invalid file changes nothing.
 #[test]
 fn a_reload_enables_and_disables_tls_and_keeps_open_connections() {
     let directory = Directory::new("tls-by-reload");

@@ -161,8 +161,8 @@ fn clients_must_show_a_certificate_if_an_authority_is_configured() {
     }
 }
 
-/// With an RSA certificate alone, DTLS uses a generated one and the log says so; with an ECDSA
-/// certificate beside it, each client is shown the one that it can verify.
+/// With an RSA certificate alone, DTLS uses a generated one and the log says so; with an additional
+/// ECDSA certificate, each client receives a certificate that it can verify.
 #[test]
 fn rsa_serves_tls_only_and_the_log_names_the_certificate_that_dtls_shows() {
     let directory = Directory::new("rsa");

@@ -1,4 +1,4 @@
-//! Self-signed certificates, and what a TLS server shows.
+//! Self-signed certificates, and the certificate that a TLS server presents.
 
 use super::transport::{accept_any_certificate, connect, tls_handshake};
 use hairpin::net::Certificate;

@@ -1,5 +1,5 @@
-//! A blocking TURN client that sends exactly what a test tells it to, over any transport, and keeps
-//! what it receives in order.
+//! A blocking TURN client that sends exactly the given octets, over any transport, and keeps
+//! received messages in order.
 
 use super::TIMEOUT;
 use super::codec::*;

@@ -1,4 +1,4 @@
-//! What the test targets share: clients, servers to test against, and drivers of processes,
+//! Code that the test targets share: clients, servers to test against, and drivers of processes,
 //! browsers and namespaces.
 //!
 //! Each target includes this folder by `#[path = "../support/mod.rs"] mod support;`.

@@ -1,4 +1,4 @@
-//! What an operator does to a running server: requests to its admin listener, signals, a
+//! An operator's actions on a running server: requests to its admin listener, signals, a
 //! configuration file.
 
 use super::TIMEOUT;

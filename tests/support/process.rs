@@ -82,7 +82,7 @@ impl Setup {
         self
     }
 
-    /// Without listeners; the configuration file must name those of [`Setup::start_at`].
+    /// Without listeners; the configuration file must name the listeners of [`Setup::start_at`].
     pub fn without_listeners(mut self) -> Setup {
         self.listeners = false;
         self

@@ -37,7 +37,7 @@ impl Transport {
         Transport::Tcp(connect(server))
     }
 
-    /// TLS to the server of this name, whatever certificate it shows.
+    /// TLS with this server name; any certificate is accepted.
     pub fn tls(server: SocketAddr, name: &str) -> Transport {
         Transport::tls_on(connect(server), name)
     }

@@ -118,8 +118,8 @@ async fn unknown_paths_and_wrong_methods_are_refused() {
     assert_eq!(server.request("HEAD /", &[], "").await.status, 200);
 }
 
-/// RFC 6455 section 4.2.1 makes Connection and Upgrade lists; section 4.4 tells a client of another
-/// version ours.
+/// RFC 6455 section 4.2.1: Connection and Upgrade are lists. Section 4.4: the response to another
+/// version names the supported version.
 #[tokio::test]
 async fn upgrade_headers_are_lists_on_any_number_of_lines() {
     let server = start(servers()).await;
