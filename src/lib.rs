@@ -14,7 +14,7 @@
 //!     wire                         octets and messages
 //! ```
 //!
-//! Each line is a floor. Imports go down only, and `turn` and `net` do not know each other;
+//! Each line is a floor. Imports go down only, and `turn` and `net` do not import each other;
 //! `tests/architecture` enforces both. The `mod.rs` of a floor explains it.
 //!
 //! # Words

@@ -5,7 +5,7 @@ use std::fmt;
 /// How fast packets or allocations are offered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rate {
-    /// So many per second, over all flows.
+    /// Packets or allocations per second, over all flows.
     PerSecond(f64),
     /// The highest rate with a loss below 0.1 %, which is searched for.
     Max,

@@ -69,7 +69,7 @@ struct RtcConfiguration {
     ice_servers: [IceServer; 2],
 }
 
-/// The URLs that the web listener hands out.
+/// The URLs that the web listener gives to clients.
 pub(crate) fn urls(servers: &[String], tls_servers: &[String]) -> Vec<String> {
     stun_urls(servers)
         .chain(turn_urls(servers, tls_servers))

@@ -16,11 +16,11 @@
 //! copied per datagram.
 //!
 //! * [`udp`]: sockets with `recvmmsg`, `sendmmsg`, GRO, GSO, packet info, IP fields, and ICMP
-//!   errors, and the portable fallback. Its essay tells how batches work.
+//!   errors, and the portable fallback. Its documentation explains batches.
 //! * [`tcp`]: listeners and options of connections.
 //! * [`tls`]: the TLS server, whose certificates can be replaced while it runs, and [`Rewind`], a
 //!   stream with octets that were read before.
-//! * [`dtls`]: the DTLS server. Its essay tells how the stateless cookie exchange works.
+//! * [`dtls`]: the DTLS server. Its documentation explains the stateless cookie exchange.
 //! * [`proxy_protocol`]: the client's address as a load balancer reports it. [`client_prefix`]: the
 //!   part of an address that identifies a client.
 //! * [`host`]: CPU cores, interface addresses, the limit of file descriptors, resources of a

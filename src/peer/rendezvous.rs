@@ -206,7 +206,7 @@ impl Rendezvous {
         self.send(json!({"type": "candidate", "to": to, "candidate": candidate}));
     }
 
-    /// Tells a peer that we hang up.
+    /// Notifies a peer that we hang up.
     pub fn hang_up(&self, to: &str) {
         self.send(json!({"type": "bye", "to": to}));
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::turn::policy::credentials;
 
-/// The servers and credentials that the web listener hands out, and the clients that get them.
+/// The servers and credentials that the web listener provides, and the clients that receive them.
 #[derive(Clone, Debug)]
 pub struct IceServers {
     /// The relay's URLs in order of preference (RFC 7064, RFC 7065): `stun:…`, `stuns:…`,
@@ -37,7 +37,7 @@ pub struct IceServers {
 /// The source of user names and passwords for TURN URLs.
 #[derive(Clone)]
 pub enum Credentials {
-    /// None: only STUN URLs are handed out.
+    /// None: clients receive only STUN URLs.
     None,
     /// The same for all clients, without expiry.
     Fixed {

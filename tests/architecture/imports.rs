@@ -61,8 +61,8 @@ fn file_circles(krate: &Crate) -> Vec<String> {
 }
 
 /// A circle between the files and sub-folders of one folder. A sub-folder has the
-/// dependencies of all its files; the folder's own `mod.rs`, which re-exports from its children, is left
-/// out.
+/// dependencies of all its files; the folder's own `mod.rs`, which re-exports from its children, is
+/// left out.
 fn folder_circles(krate: &Crate) -> Vec<String> {
     let files = file_edges(&krate.sources);
     let folders: BTreeSet<&str> = krate

@@ -175,9 +175,9 @@ fn a_request_without_algorithms_uses_md5() {
     );
 }
 
-/// RFC 8489 §9.2.4: unless both attributes are present, the list equals the list that the server sent,
-/// and the selected algorithm is on it, "the server MUST generate an error response with an error
-/// code of 400 (Bad Request)."
+/// RFC 8489 §9.2.4: unless both attributes are present, the list equals the list that the server
+/// sent, and the selected algorithm is on it, "the server MUST generate an error response with an
+/// error code of 400 (Bad Request)."
 #[test]
 fn a_changed_list_of_algorithms_gets_400() {
     for mut client in Server::shared().both() {

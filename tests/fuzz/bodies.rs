@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets as functions of arbitrary octets: the fuzzer calls them, and `cargo test` replays the corpora through them.
+//! The bodies of the fuzz targets as functions of arbitrary octets: the fuzzer calls them, and
+//! `cargo test` replays the corpora through them.
 
 use super::operation::{OCTETS, Operation};
 use super::world::{RANGE, Setting, World, limits, policy, shared};

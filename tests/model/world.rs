@@ -615,7 +615,8 @@ impl World {
                     if outcome.is_ok() {
                         self.sockets.push(Socket { id, local, tcp });
                     }
-                    // The queued effects were taken before, so the effects of `bound` come after them.
+                    // The queued effects were taken before, so the effects of `bound` come after
+                    // them.
                     self.server.bound(self.now, id, outcome);
                     let mut more = Vec::new();
                     self.server.take_effects(&mut more);

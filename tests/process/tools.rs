@@ -74,8 +74,8 @@ fn python() -> Option<&'static Path> {
     file.as_deref().and_then(|file| file.parent()?.parent())
 }
 
-/// Runs the script in the tool's own folder, unless `file` exists there. Returns the path of `file`;
-/// `None` if the script failed.
+/// Runs the script in the tool's own folder, unless `file` exists there. Returns the path of
+/// `file`; `None` if the script failed.
 fn fetched(name: &str, script: &str, file: &str) -> Option<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join("tools")

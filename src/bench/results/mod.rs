@@ -355,9 +355,9 @@ pub enum RunFailure {
         /// The direction of relayed packets; `None` for Binding requests.
         direction: Option<&'static str>,
     },
-    /// Nothing was received for so many seconds at the end of the run.
+    /// Nothing was received in the last seconds of the run; their number.
     WentSilent(f64),
-    /// So many packets arrived with other octets than were sent.
+    /// The number of packets that arrived with other octets than were sent.
     Corrupted(u64),
 }
 

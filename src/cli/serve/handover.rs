@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Both processes have the ports bound between `ready` and `gone`, so that no packet of a new
-//! client is lost. If the new process fails, or stays silent, the running one aborts the handover
-//! and serves as before.
+//! client is lost. If the new process fails or does not respond in time, the running one aborts
+//! the handover and serves as before.
 
 use crate::cli::serve::error::HandoverError;
 use crate::cli::serve::listeners::replace_socket;

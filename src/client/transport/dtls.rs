@@ -30,8 +30,8 @@ pub struct DtlsClient {
 }
 
 impl DtlsConfig {
-    /// Makes a configuration with a self-signed client certificate: the library wants one, no
-    /// server asks for it.
+    /// Makes a configuration with a self-signed client certificate: the library requires one,
+    /// although servers do not request it.
     ///
     /// # Errors
     /// No randomness is available.

@@ -1,4 +1,4 @@
-//! The relay's listeners: which addresses, and that no other listener wants the same port.
+//! The relay's listeners: their addresses, and the check that no other listener has the same port.
 
 use crate::config::host_info::HostInfo;
 use crate::config::resolver::Resolver;

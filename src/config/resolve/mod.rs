@@ -44,9 +44,9 @@ pub struct Settings {
     pub admin: Option<AdminAddress>,
     /// Bearer token that the admin API requires.
     pub admin_token: Option<String>,
-    /// How long allocations may live on after SIGTERM.
+    /// Time after SIGTERM after which allocations are ended.
     pub drain_timeout: Duration,
-    /// UNIX socket by which the next server process takes over.
+    /// UNIX socket through which the next server process takes over.
     pub handover: Option<PathBuf>,
     /// The web listener.
     pub web: WebListener,

@@ -155,7 +155,7 @@ impl Association {
                 }
                 Output::CloseNotify => return Event::Closed,
                 Output::Timeout(at) => return Event::WaitUntil(at),
-                // Keying material for SRTP and the like, which a relay has no use for.
+                // Keying material for SRTP, which a relay does not need.
                 _ => {}
             }
         };
@@ -188,7 +188,7 @@ thread_local! {
     static VERIFIED_COOKIE: Cell<Option<[u8; 32]>> = const { Cell::new(None) };
 }
 
-/// While this guard lives, the library computes the verified cookie of the hello that is replayed.
+/// While this guard exists, [`CookieHmac`] returns the verified cookie of the replayed hello.
 /// A thread-local, because a crypto provider is `'static` and has no other way to learn which
 /// association calls it.
 struct VerifiedCookie;

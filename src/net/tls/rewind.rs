@@ -49,7 +49,7 @@ impl<S> Rewind<S> {
         self.limit = None;
     }
 
-    /// Reads up to 64 KiB at once from the stream, however few octets the reader asks for. rustls
+    /// Reads up to 64 KiB at once from the stream, even if the reader asks for fewer octets. rustls
     /// asks for 4 KiB, which would take a system call for every three packets.
     #[must_use]
     pub fn with_read_ahead(self) -> Self {

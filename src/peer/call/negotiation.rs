@@ -277,7 +277,7 @@ impl Negotiation {
         }
     }
 
-    /// Tells the other peer that we hang up.
+    /// Notifies the other peer that we hang up.
     pub fn hang_up(&self) {
         if let (Some(rendezvous), Some(remote)) = (&self.rendezvous, &self.remote) {
             rendezvous.hang_up(remote);

@@ -138,7 +138,7 @@ pub enum StepOutcome {
     Skipped,
 }
 
-/// Something to know about the servers.
+/// A problem, a warning or a note about a server or about the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad it is.
@@ -162,7 +162,7 @@ pub enum Severity {
     Problem,
     /// Calls work, but something should be changed.
     Warning,
-    /// Good to know.
+    /// No fault, but notable.
     Note,
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Hands out permits for the handshakes of one shard. All clones count together. Its mutex is only
+/// Issues permits for the handshakes of one shard. All clones share one count. Its mutex is only
 /// locked by the shard.
 #[derive(Clone, Debug)]
 pub(crate) struct HandshakeLimit {

@@ -101,7 +101,7 @@ pub(crate) struct Sources {
     /// Sources that had more than one iteration takes. They go behind all others, so that no source
     /// starves the rest.
     unfinished: Vec<Source>,
-    /// Sources whose receive or accept failed for want of a resource.
+    /// Sources whose receive or accept failed because the system lacked a resource.
     failed: Vec<Source>,
     retry_at: Option<Instant>,
 }

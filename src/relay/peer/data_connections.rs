@@ -1,9 +1,9 @@
 //! Data connections that are bound: each is spliced from a client's connection and a peer's. RFC
 //! 6062 §5.5.
 //!
-//! A data connection lives on the shard of the client's connection, which need not be the shard of
-//! the allocation, its owner. Traffic is reported to the owner at once on the same shard, and in
-//! portions of [`REPORT_OCTETS`] across shards.
+//! A data connection is handled by the shard of the client's connection, which need not be the
+//! shard of the allocation, its owner. Traffic is reported to the owner at once on the same shard,
+//! and in portions of [`REPORT_OCTETS`] across shards.
 
 use crate::relay::io::ready_queue::{ReadyQueue, Source};
 use crate::relay::io::stream::Stream;

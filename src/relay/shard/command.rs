@@ -69,7 +69,7 @@ pub(crate) enum Command {
 /// What remains to be done after the effects of a command are performed.
 pub(crate) enum AfterCommand {
     Continue,
-    /// Tell the supervisor whether the allocation was found.
+    /// Reply to the supervisor whether the allocation was found.
     Reply(oneshot::Sender<bool>, bool),
     Stop,
 }

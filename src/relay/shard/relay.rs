@@ -173,7 +173,7 @@ impl Relay {
     /// Receives from a source that is ready.
     ///
     /// # Errors
-    /// A receive or accept failed, for example for want of descriptors.
+    /// A receive or accept failed, for example because no descriptors are left.
     pub(crate) fn serve(&mut self, source: Source) -> io::Result<Served> {
         let served = match source {
             Source::UdpListener(number) => self.serve_listener(number)?,

@@ -443,8 +443,8 @@ fn dtls_server(
     Ok(server.transpose()?.map(Arc::new))
 }
 
-/// The addresses of this host, sorted. `None` if they cannot be read, for example for want of a
-/// descriptor.
+/// The addresses of this host, sorted. `None` if they cannot be read, for example because no
+/// descriptors are left.
 fn host_addresses() -> Option<Vec<IpAddr>> {
     let mut all: Vec<IpAddr> = interfaces::addresses()
         .ok()?

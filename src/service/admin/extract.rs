@@ -1,5 +1,5 @@
-//! Strict extractors: a parameter or body that an operation does not know is an error, so that a
-//! misspelled `for` does not block a user for the default time.
+//! Strict extractors: an unknown parameter or body field is an error, so that a misspelled `for`
+//! does not block a user for the default time.
 
 use crate::client::duration::parse_duration;
 use crate::service::admin::error::ApiError;

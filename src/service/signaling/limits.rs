@@ -30,7 +30,7 @@ pub struct Limits {
     pub queue_octets: usize,
     /// Interval of the server's pings.
     pub ping_interval: Duration,
-    /// A connection that is silent for this long counts as lost.
+    /// A connection counts as lost if nothing, not even a pong, is received for this long.
     pub silence_timeout: Duration,
     /// Time that a peer has to resume after its connection was lost before it is announced as left.
     pub resume_grace: Duration,

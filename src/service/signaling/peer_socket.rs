@@ -114,7 +114,7 @@ struct PeerSocket {
 enum End {
     /// The peer closed it, or sent `bye` before it broke.
     Left,
-    /// It broke or fell silent; the peer may resume.
+    /// The connection broke or timed out; the peer may resume.
     Lost,
     /// The peer violated the WebSocket protocol.
     ProtocolError,

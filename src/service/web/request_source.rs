@@ -22,7 +22,7 @@ pub struct ConnectionInfo {
 
 /// A request's connection and headers.
 pub struct RequestSource<'a> {
-    /// The connection, if known; a request without one counts as a stranger's.
+    /// The connection, if known; a request without a known connection is not trusted.
     pub connection: Option<ConnectionInfo>,
     /// The headers.
     pub headers: &'a HeaderMap,

@@ -28,7 +28,7 @@ pub struct AllocationRecord {
     pub elapsed: Duration,
     /// The payload that it relayed.
     pub traffic: Traffic,
-    /// Why it ended; `None` while it lives.
+    /// Why the allocation ended; `None` while it exists.
     pub end_reason: Option<EndReason>,
 }
 

@@ -157,8 +157,8 @@ fn other_shard(
     let shard = ticket
         .map(|ticket| ticket.shard)
         .filter(|shard| *shard != state.shard)?;
-    // A datagram may have a forged source; once its client has moved, the directory knows the
-    // five-tuple.
+    // A datagram may have a forged source, so no entry is made for it. After the move the
+    // directory has the five-tuple.
     if !path.from_shard && five_tuple.transport != Transport::Udp {
         state.foreign_clients.insert(now, five_tuple, shard);
     }

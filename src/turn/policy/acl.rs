@@ -69,7 +69,8 @@ impl Acl {
     }
 }
 
-/// The server's own addresses. A relay may reach them only where a live relayed address is.
+/// The server's own addresses. A peer on one of them is refused unless it is a live relayed address
+/// or an explicit rule permits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnAddresses {
     /// The listeners for clients and operators. A wildcard listener counts on every own address.
@@ -96,7 +97,7 @@ impl OwnAddresses {
         self.has(address) || embeds_matching(address, |ip| self.has(ip))
     }
 
-    /// All of 127.0.0.0/8 reaches this host, whatever addresses its interfaces have.
+    /// All of 127.0.0.0/8 reaches this host, even addresses that no interface has.
     fn has(&self, address: IpAddr) -> bool {
         address.is_loopback() || self.addresses.contains(&address)
     }

@@ -19,12 +19,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything that the protocol needs to know and the operator decides.
+/// The operator's decisions, as far as they concern the protocol.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The realms, at least one. The first is the default.
     pub realms: Vec<Arc<Realm>>,
-    /// Realms that a reload removed while they had allocations, which live on under their rules.
+    /// Realms that a reload removed while they had allocations; their rules still apply to these.
     pub retired: Vec<Arc<Realm>>,
     /// The addresses that relay sockets bind to. Allocations of a family without one get 440.
     pub relay_addresses: Vec<RelayAddress>,
