@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   new process                     running process
-//!   connects ───────────────────►   prepares: its shards keep their clients and stop accepting new ones
+//!   connects ───────────────────►   prepares: its shards keep their clients and accept no new ones
 //!            ◄─────────────ready
 //!   binds the same ports
 //!   here     ───────────────────►   commits: closes its listeners and drains
