@@ -1,22 +1,29 @@
 //! Sizes of files, functions and folders; one type of a name on a floor, with its `impl` beside it.
 
 use crate::sources::{
-    Sources, all_rust_files, assert_none, assert_none_but, floor, is_test_file, sound, sound_with,
-    src,
+    Exception, Sources, all_rust_files, assert_none, assert_none_but, floor, is_test_file, sound,
+    sound_with, src,
 };
 use crate::syntax::{functions, test_modules, tokens, without_comments, without_tests};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[test]
 fn files_and_functions_are_small() {
-    let pending = [
-        "bench/results/html.rs",
-        "cli/serve/mod.rs",
-        "peer/call/agent.rs",
-        "relay/shard/relay.rs",
-        "turn/tests.rs",
+    let exceptions = [
+        Exception {
+            place: "cli/serve/mod.rs: fn serve",
+            reason: "the order of a start reads straight down",
+        },
+        Exception {
+            place: "peer/call/agent.rs",
+            reason: "one type that carries values between ICE, signaling and sockets",
+        },
+        Exception {
+            place: "relay/shard/relay.rs",
+            reason: "one type that carries values between the parts of a shard",
+        },
     ];
-    assert_none_but(&pending, size_faults(&src()));
+    assert_none_but(&exceptions, size_faults(&src()));
 }
 
 #[test]
@@ -31,7 +38,7 @@ fn a_floor_has_one_type_of_a_name() {
 
 #[test]
 fn an_impl_stands_in_the_file_of_its_type() {
-    assert_none_but(&["cli/serve/reload.rs"], impl_faults(&src()));
+    assert_none(impl_faults(&src()));
 }
 
 /// Bounds on the code lines (neither blank nor comment) of a file, of its tests, and of a function.

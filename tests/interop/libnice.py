@@ -85,7 +85,7 @@ def talk():
 
 
 def exchange(*_):
-    """Both have gathered: each is told the other's name and candidates."""
+    """After both have gathered: exchange their names and candidates."""
     gathered.append(1)
     if len(gathered) < 2:
         return

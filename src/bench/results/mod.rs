@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod html;
+mod plot;
 pub mod text;
 
 use crate::bench::error::Error;

@@ -9,7 +9,6 @@
 mod error;
 mod handover;
 mod listeners;
-mod reload;
 mod server;
 mod signals;
 mod startup_report;
