@@ -194,7 +194,7 @@ fn unknown_key(name: &str, known: impl Iterator<Item = &'static str>) -> String 
     if let Some(key) = schema::removed_key(name) {
         return format!("`{name}` was removed: {}", key.replacement);
     }
-    match schema::nearest(&name.to_lowercase().replace('-', "_"), known) {
+    match schema::nearest::nearest(&name.to_lowercase().replace('-', "_"), known) {
         Some(key) => format!("there is no key `{name}`; the nearest is `{key}`"),
         None => format!("there is no key `{name}`; `hairpin config print` lists all keys"),
     }

@@ -728,7 +728,7 @@ impl Naive {
             Some(Forward::Answered),
             "a request is answered"
         );
-        let verdict = self.judge(client, sealed, seen)?;
+        let verdict = self.verdict(client, sealed, seen)?;
         let spliced = matches!(&sealed.ask, Ask::ConnectionBind { .. })
             && matches!(&verdict, Verdict::Answered(a) if a.code.is_none());
         same!(seen.spliced.len(), usize::from(spliced), "splices");
@@ -780,7 +780,7 @@ impl Naive {
         Ok(())
     }
 
-    fn judge(&mut self, client: &Client, sealed: &Sealed, seen: &Seen) -> Judged<Verdict> {
+    fn verdict(&mut self, client: &Client, sealed: &Sealed, seen: &Seen) -> Judged<Verdict> {
         let refused = |code: u16| Ok(Verdict::Answered(Answer::error(code)));
         if self.now / SECOND - sealed.nonce_of > 3600 {
             return refused(438);

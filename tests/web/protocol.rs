@@ -1,7 +1,9 @@
 //! The messages of the signaling.
 
+use hairpin::service::signaling::Limits;
 use hairpin::service::web::WebSettings;
 use serde_json::json;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -219,7 +221,16 @@ async fn the_order_of_messages_is_preserved() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_thousand_rooms_work_at_once() {
-    let server = Server::start(WebSettings::default()).await;
+    // The clients answer no ping until all of them have joined.
+    let limits = Limits {
+        silence_timeout: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let settings = WebSettings {
+        limits,
+        ..WebSettings::default()
+    };
+    let server = Server::start(settings).await;
     let mut pairs = Vec::new();
     for n in 0..1_000 {
         let query = format!("room=room-{n}");

@@ -329,8 +329,8 @@ impl Outcome {
                 direction: self.direction,
             });
         }
-        if packets.silent_seconds >= MAX_SILENCE {
-            return Err(RunFailure::WentSilent(packets.silent_seconds));
+        if packets.silent_seconds >= MAX_SECONDS_WITHOUT_PACKETS {
+            return Err(RunFailure::NoTrafficAtEnd(packets.silent_seconds));
         }
         match packets.corrupted {
             0 => Ok(()),
@@ -357,7 +357,7 @@ pub enum RunFailure {
         direction: Option<&'static str>,
     },
     /// Nothing was received in the last seconds of the run; their number.
-    WentSilent(f64),
+    NoTrafficAtEnd(f64),
     /// The number of packets that arrived with other octets than were sent.
     Corrupted(u64),
 }
@@ -380,7 +380,7 @@ impl fmt::Display for RunFailure {
                 };
                 write!(f, "none of {sent} packets was received: {advice}")
             }
-            RunFailure::WentSilent(seconds) => write!(
+            RunFailure::NoTrafficAtEnd(seconds) => write!(
                 f,
                 "nothing came in the last {seconds:.1} s: the server exited, or lost its allocations"
             ),
@@ -513,7 +513,7 @@ fn micro(nanoseconds: u64) -> f64 {
 /// CPU time below which the share of kernel time is unknown: it is measured in steps of 10 ms.
 const MIN_CPU_TIME: Duration = Duration::from_millis(200);
 /// Seconds without a received packet at the end of a run after which the server counts as dead.
-const MAX_SILENCE: f64 = 1.0;
+const MAX_SECONDS_WITHOUT_PACKETS: f64 = 1.0;
 /// Unauthenticated responses per second that hairpin sends to one network by default. The burst is
 /// half a second's worth.
 const DEFAULT_ANSWER_RATE: f64 = 2_000.0;

@@ -52,11 +52,11 @@ impl Predecessor {
     /// Reports that the ports are bound, and waits until the other server has closed its listeners.
     pub(super) async fn complete(mut self) {
         let answer = async {
-            send_line(&mut self.0, HERE).await?;
+            send_line(&mut self.0, BOUND).await?;
             receive_line(&mut self.0).await
         };
         match answer.await {
-            Ok(line) if line == GONE => tracing::info!("took over from the running server"),
+            Ok(line) if line == COMMITTED => tracing::info!("took over from the running server"),
             Ok(answer) => {
                 tracing::warn!(%answer, "the server that handed over may still listen")
             }
@@ -114,10 +114,10 @@ pub(super) async fn hand_over(stream: UnixStream, relay: &Supervisor) -> io::Res
         receive_line(&mut stream).await
     };
     let error = match answer.await {
-        Ok(line) if line == HERE => {
+        Ok(line) if line == BOUND => {
             relay.commit_handover().await;
             // The new server listens even if it does not receive this.
-            let _ = send_line(&mut stream, GONE).await;
+            let _ = send_line(&mut stream, COMMITTED).await;
             return Ok(());
         }
         Ok(_) => io::Error::other("the new server did not start"),
@@ -142,8 +142,8 @@ async fn receive_line(stream: &mut BufReader<UnixStream>) -> io::Result<String> 
 }
 
 const READY: &str = "ready";
-const HERE: &str = "here";
-const GONE: &str = "gone";
+const BOUND: &str = "here";
+const COMMITTED: &str = "gone";
 /// Long enough for a new server that has to discover its public address first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);

@@ -163,7 +163,7 @@ impl Converter {
         }
         let key = RENAMED
             .iter()
-            .find(|(theirs, _)| *theirs == name)
+            .find(|(coturn_name, _)| *coturn_name == name)
             .map(|(_, ours)| *ours);
         match key.filter(|key| schema::key(key).is_some()) {
             Some(key) if !value.is_empty() => self.push(key, value.to_owned()),
@@ -246,7 +246,7 @@ impl Converter {
         };
         if self.values.contains_key("certificate") {
             self.unconverted
-                .push(Unconverted::new(line, name, TOGETHER));
+                .push(Unconverted::new(line, name, TLS_AND_DTLS_TOGETHER));
         }
     }
 
@@ -358,7 +358,7 @@ fn cover(
 }
 
 const SEPARATORS: [char; 3] = ['=', ' ', '\t'];
-const TOGETHER: &str =
+const TLS_AND_DTLS_TOGETHER: &str =
     "a certificate enables both TLS and DTLS; remove `certificate` to disable both";
 const UNKNOWN: &str = "coturn 4.6 has no such option";
 
@@ -464,9 +464,12 @@ mod tests {
         assert_eq!(left("no-tls\nno-dtls"), []);
         assert_eq!(
             left("realm=a\nno-tls\nwhatever").remove(0),
-            Unconverted::new(4, "no-tls", TOGETHER)
+            Unconverted::new(4, "no-tls", TLS_AND_DTLS_TOGETHER)
         );
-        assert_eq!(left("no-dtls"), [Unconverted::new(3, "no-dtls", TOGETHER)]);
+        assert_eq!(
+            left("no-dtls"),
+            [Unconverted::new(3, "no-dtls", TLS_AND_DTLS_TOGETHER)]
+        );
         assert_eq!(convert("no-tls").unconverted, []);
         for (text, name) in [("\ncert=/c.pem", "cert"), ("\npkey=/k.pem", "pkey")] {
             assert_eq!(

@@ -17,6 +17,7 @@ mod encryption;
 pub(crate) mod format;
 mod key;
 mod limits;
+pub(crate) mod nearest;
 mod operation;
 mod protocol;
 mod removed;
@@ -68,31 +69,9 @@ pub fn key(name: &str) -> Option<&'static dyn AnyKey> {
     keys().find(|key| key.info().name == name)
 }
 
-/// The candidate that a misspelled name most likely means: at most one typo per three characters,
-/// where two swapped letters are one typo.
-pub(crate) fn nearest<'a>(
-    name: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
-    let (distance, candidate) = candidates
-        .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
-        .min()?;
-    (distance <= name.chars().count().max(3) / 3).then_some(candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_key_is_one_typo_away() {
-        let candidates = || ["relay_ports", "listen", "realm"].into_iter();
-        assert_eq!(nearest("relay_prots", candidates()), Some("relay_ports"));
-        assert_eq!(nearest("lisen", candidates()), Some("listen"));
-        assert_eq!(nearest("raelm", candidates()), Some("realm"));
-        assert_eq!(nearest("service_host", candidates()), None);
-        assert_eq!(nearest("port", candidates()), None);
-    }
 
     #[test]
     fn key_names_are_unique() {

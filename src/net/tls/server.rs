@@ -36,7 +36,7 @@ pub type TlsStream = tokio_rustls::server::TlsStream<Rewind<TcpStream>>;
 pub struct TlsServer {
     options: TlsOptions,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    active: ArcSwap<Active>,
+    active: ArcSwap<CurrentConfig>,
     challenges: Arc<ArcSwap<AcmeChallenges>>,
     failures: AtomicU64,
 }
@@ -57,7 +57,7 @@ pub struct TlsOptions {
 type AcmeChallenges = HashMap<String, Arc<CertifiedKey>>;
 
 #[derive(Debug)]
-struct Active {
+struct CurrentConfig {
     certificates: Vec<Arc<Certificate>>,
     config: Arc<ServerConfig>,
 }
@@ -77,7 +77,7 @@ impl TlsServer {
             authorities => Some(client_verifier(authorities)?),
         };
         let config = config(&certificates, &options, verifier.as_ref(), &challenges)?;
-        let active = ArcSwap::from_pointee(Active {
+        let active = ArcSwap::from_pointee(CurrentConfig {
             certificates,
             config,
         });
@@ -97,7 +97,7 @@ impl TlsServer {
     pub fn replace(&self, certificates: Vec<Arc<Certificate>>) -> Result<(), TlsError> {
         let verifier = self.verifier.as_ref();
         let config = config(&certificates, &self.options, verifier, &self.challenges)?;
-        self.active.store(Arc::new(Active {
+        self.active.store(Arc::new(CurrentConfig {
             certificates,
             config,
         }));

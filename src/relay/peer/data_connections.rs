@@ -8,7 +8,7 @@
 use crate::relay::io::ready_queue::{ReadyQueue, Source};
 use crate::relay::io::stream::Stream;
 use crate::relay::observe::counters::Counters;
-use crate::relay::peer::splice::{Progress, Splice, StreamTraffic};
+use crate::relay::peer::splice::{PumpOutcome, Splice, StreamTraffic};
 use crate::relay::peer::unbound::UnboundConnection;
 use crate::turn::{ConnectionId, Instant, Meter};
 use std::collections::{HashMap, VecDeque};
@@ -50,7 +50,7 @@ pub(crate) struct Report {
 }
 
 /// The result of splicing a client's connection with a peer's.
-pub(crate) enum Bound {
+pub(crate) enum SpliceOutcome {
     Spliced,
     /// No connection of a peer waits under this id.
     NoPeer,
@@ -83,14 +83,14 @@ impl DataConnections {
         client: Stream,
         output: Vec<u8>,
         peer: UnboundConnection,
-    ) -> Bound {
+    ) -> SpliceOutcome {
         let UnboundConnection {
             owner,
             stream,
             meter,
         } = peer;
         let Ok(peer) = TcpStream::from_std(stream) else {
-            return Bound::Failed { owner };
+            return SpliceOutcome::Failed { owner };
         };
         let source = Source::DataConnection(id);
         let waker = self.ready.waker(source);
@@ -104,7 +104,7 @@ impl DataConnections {
         self.connections.insert(id, connection);
         self.counters.data_connections.add(1);
         self.ready.push(source);
-        Bound::Spliced
+        SpliceOutcome::Spliced
     }
 
     /// Queues octets that the client sent before its connection was spliced.
@@ -139,7 +139,7 @@ impl DataConnections {
         unreported.to_peer += traffic.to_peer;
         unreported.to_client += traffic.to_client;
         let is_due = connection.owner == self.shard
-            || progress == Progress::Ended
+            || progress == PumpOutcome::Ended
             || traffic.total() == 0
             || unreported.total() >= REPORT_OCTETS;
         let mut report = Report {
@@ -150,10 +150,12 @@ impl DataConnections {
         match progress {
             // A paused connection is pumped again, which reports the remaining traffic even if
             // no more octets arrive.
-            Progress::Blocked if unreported.total() > 0 => self.pause(id, now),
-            Progress::Blocked => {}
-            Progress::Unfinished => self.ready.push(Source::DataConnection(id)),
-            Progress::Ended => report.ended = self.remove(id).map(|connection| connection.splice),
+            PumpOutcome::Blocked if unreported.total() > 0 => self.pause(id, now),
+            PumpOutcome::Blocked => {}
+            PumpOutcome::Unfinished => self.ready.push(Source::DataConnection(id)),
+            PumpOutcome::Ended => {
+                report.ended = self.remove(id).map(|connection| connection.splice)
+            }
         }
         Some(report)
     }

@@ -4,7 +4,7 @@ use crate::net::{Batch, IcmpError, Received, UdpOptions, UdpSocket, tcp};
 use crate::relay::io::ready_queue::ReadyQueue;
 use crate::relay::io::stream::Stream;
 use crate::relay::observe::counters::Counters;
-use crate::relay::peer::data_connections::{Bound, DataConnections, Report};
+use crate::relay::peer::data_connections::{DataConnections, Report, SpliceOutcome};
 use crate::relay::peer::tcp::TcpRelays;
 use crate::relay::peer::udp::RelaySockets;
 use crate::relay::peer::unbound::{UnboundConnection, UnboundConnections};
@@ -188,10 +188,15 @@ impl Peers {
 
     /// Splices a client's connection, to which `output` is still to be written, with the peer's
     /// connection of this id.
-    pub(crate) fn splice(&mut self, id: ConnectionId, client: Stream, output: Vec<u8>) -> Bound {
+    pub(crate) fn splice(
+        &mut self,
+        id: ConnectionId,
+        client: Stream,
+        output: Vec<u8>,
+    ) -> SpliceOutcome {
         match self.unbound.remove(id) {
             Some(peer) => self.data_connections.bind(id, client, output, peer),
-            None => Bound::NoPeer,
+            None => SpliceOutcome::NoPeer,
         }
     }
 

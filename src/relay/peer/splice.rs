@@ -49,7 +49,7 @@ impl StreamTraffic {
 
 /// The result of moving octets between the two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum PumpOutcome {
     /// Both directions wait for a stream; the waker is registered.
     Blocked,
     /// There may be more, and no waker is registered.
@@ -80,7 +80,7 @@ impl Splice {
     }
 
     /// Carries octets both ways through `scratch`.
-    pub(crate) fn pump(&mut self, scratch: &mut [u8]) -> Progress {
+    pub(crate) fn pump(&mut self, scratch: &mut [u8]) -> PumpOutcome {
         let mut cx = Context::from_waker(&self.waker);
         let to_peer = self
             .to_peer
@@ -89,17 +89,17 @@ impl Splice {
             .to_client
             .pump(&mut cx, &mut self.peer, &mut self.client, scratch);
         let (Ok(to_peer), Ok(to_client)) = (to_peer, to_client) else {
-            return Progress::Ended;
+            return PumpOutcome::Ended;
         };
         if self.to_peer.is_complete && self.to_client.is_complete {
-            return Progress::Ended;
+            return PumpOutcome::Ended;
         }
         self.to_peer.shut_down(&mut cx, &mut self.peer);
         self.to_client.shut_down(&mut cx, &mut self.client);
-        if to_peer == Progress::Blocked && to_client == Progress::Blocked {
-            Progress::Blocked
+        if to_peer == PumpOutcome::Blocked && to_client == PumpOutcome::Blocked {
+            PumpOutcome::Blocked
         } else {
-            Progress::Unfinished
+            PumpOutcome::Unfinished
         }
     }
 
@@ -128,14 +128,14 @@ impl Direction {
         from: &mut Stream,
         to: &mut Stream,
         scratch: &mut [u8],
-    ) -> io::Result<Progress> {
+    ) -> io::Result<PumpOutcome> {
         for _ in 0..MAX_READS {
             if !self.write_buffer(cx, to)? {
-                return Ok(Progress::Blocked);
+                return Ok(PumpOutcome::Blocked);
             }
             if self.at_end {
                 self.is_complete = Pin::new(&mut *to).poll_flush(cx)?.is_ready();
-                return Ok(Progress::Blocked);
+                return Ok(PumpOutcome::Blocked);
             }
             let mut buffer = ReadBuf::new(scratch);
             if Pin::new(&mut *from)
@@ -143,12 +143,12 @@ impl Direction {
                 .is_pending()
             {
                 let _ = Pin::new(&mut *to).poll_flush(cx)?;
-                return Ok(Progress::Blocked);
+                return Ok(PumpOutcome::Blocked);
             }
             self.at_end = buffer.filled().is_empty();
             self.write_through(cx, to, buffer.filled())?;
         }
-        Ok(Progress::Unfinished)
+        Ok(PumpOutcome::Unfinished)
     }
 
     /// Writes the buffer; false if the receiver blocks.

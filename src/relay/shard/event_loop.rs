@@ -10,7 +10,7 @@ use crate::relay::io::ready_queue::{Source, Sources};
 use crate::relay::observe::counters::Counters;
 use crate::relay::shard::coalesce::Coalesce;
 use crate::relay::shard::inbox::Inbox;
-use crate::relay::shard::relay::{Relay, RelaySetup, Served};
+use crate::relay::shard::relay::{Relay, RelaySetup, SourceState};
 use crate::relay::shard::timer::Timer;
 use crate::turn;
 use crate::turn::Instant;
@@ -123,8 +123,8 @@ impl EventLoop {
                 self.relay.set_time(self.clock.now());
             }
             match self.relay.serve(source) {
-                Ok(Served::Completely) => {}
-                Ok(Served::Partly) => self.sources.push_unfinished(source),
+                Ok(SourceState::Drained) => {}
+                Ok(SourceState::Unfinished) => self.sources.push_unfinished(source),
                 Err(error) => {
                     tracing::debug!(?source, %error, "receive or accept failed; retrying later");
                     self.sources.push_failed(source, now);

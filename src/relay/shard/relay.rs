@@ -28,7 +28,7 @@ use crate::relay::io::send_queue::{SendQueue, Sender};
 use crate::relay::io::slab::Key;
 use crate::relay::observe::allocation_log::AllocationLog;
 use crate::relay::observe::counters::Counters;
-use crate::relay::peer::data_connections::Bound;
+use crate::relay::peer::data_connections::SpliceOutcome;
 use crate::relay::peer::peers::Peers;
 use crate::relay::peer::unbound::UnboundConnections;
 use crate::relay::plan::{ConnectionLimits, SecureTransports};
@@ -89,11 +89,11 @@ pub(crate) struct RelaySetup {
 
 /// Whether a source may have more input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Served {
+pub(crate) enum SourceState {
     /// The source is empty; its waker will report new input.
-    Completely,
+    Drained,
     /// There may be more, and no waker will report it.
-    Partly,
+    Unfinished,
 }
 
 impl Relay {
@@ -174,13 +174,13 @@ impl Relay {
     ///
     /// # Errors
     /// A receive or accept failed, for example because no descriptors are left.
-    pub(crate) fn serve(&mut self, source: Source) -> io::Result<Served> {
+    pub(crate) fn serve(&mut self, source: Source) -> io::Result<SourceState> {
         let served = match source {
             Source::UdpListener(number) => self.serve_listener(number)?,
             Source::UdpRelay(number) => self.serve_relay(RelayedId(number))?,
             Source::TcpListener(number) => match self.clients.accept(number, self.now)? {
-                true => Served::Partly,
-                false => Served::Completely,
+                true => SourceState::Unfinished,
+                false => SourceState::Drained,
             },
             Source::Connection(key) => self.serve_connection(key),
             Source::TcpRelay(number) => self.serve_tcp_relay(RelayedId(number))?,
@@ -191,9 +191,9 @@ impl Relay {
         Ok(served)
     }
 
-    fn serve_listener(&mut self, number: u32) -> io::Result<Served> {
+    fn serve_listener(&mut self, number: u32) -> io::Result<SourceState> {
         let Some(listener) = self.clients.receive(number, &mut self.batch)? else {
-            return Ok(Served::Completely);
+            return Ok(SourceState::Drained);
         };
         let link = LinkTarget::Listener(listener.answering).link();
         for index in listener.received.datagrams.clone() {
@@ -212,8 +212,8 @@ impl Relay {
             }
         }
         Ok(match listener.readiness {
-            Readiness::Armed => Served::Completely,
-            Readiness::Ready => Served::Partly,
+            Readiness::Armed => SourceState::Drained,
+            Readiness::Ready => SourceState::Unfinished,
         })
     }
 
@@ -289,9 +289,9 @@ impl Relay {
         }
     }
 
-    fn serve_relay(&mut self, relayed: RelayedId) -> io::Result<Served> {
+    fn serve_relay(&mut self, relayed: RelayedId) -> io::Result<SourceState> {
         let Some(received) = self.peers.receive(relayed, &mut self.batch)? else {
-            return Ok(Served::Completely);
+            return Ok(SourceState::Drained);
         };
         for index in received.datagrams.clone() {
             let Some(datagram) = self.batch.datagrams().get(index).copied() else {
@@ -305,9 +305,9 @@ impl Relay {
         }
         let has_more_errors = received.errors && self.report_icmp_errors(relayed);
         Ok(if received.drained && !has_more_errors {
-            Served::Completely
+            SourceState::Drained
         } else {
-            Served::Partly
+            SourceState::Unfinished
         })
     }
 
@@ -332,11 +332,11 @@ impl Relay {
         has_more
     }
 
-    fn serve_connection(&mut self, key: Key) -> Served {
+    fn serve_connection(&mut self, key: Key) -> SourceState {
         self.clients.flush(key);
         for _ in 0..MAX_READS {
             match self.clients.read(key, &mut self.batch, self.now) {
-                StreamRead::Blocked => return Served::Completely,
+                StreamRead::Blocked => return SourceState::Drained,
                 StreamRead::Consumed => {}
                 StreamRead::HandshakeCompleted(server_name) => {
                     let realm =
@@ -349,7 +349,7 @@ impl Relay {
                 break;
             }
         }
-        Served::Partly
+        SourceState::Unfinished
     }
 
     /// Processes the messages in octets of a connection.
@@ -382,10 +382,10 @@ impl Relay {
     }
 
     /// Accepts connections of peers.
-    fn serve_tcp_relay(&mut self, relayed: RelayedId) -> io::Result<Served> {
+    fn serve_tcp_relay(&mut self, relayed: RelayedId) -> io::Result<SourceState> {
         for _ in 0..MAX_PEER_ACCEPTS {
             let Some((stream, peer)) = self.peers.accept(relayed)? else {
-                return Ok(Served::Completely);
+                return Ok(SourceState::Drained);
             };
             if let Some(connection) = self.server.accepted(self.now, relayed, peer) {
                 let meter = self.server.meter(connection);
@@ -397,26 +397,26 @@ impl Relay {
             }
             self.perform_effects();
         }
-        Ok(Served::Partly)
+        Ok(SourceState::Unfinished)
     }
 
-    fn serve_dial(&mut self, connection: ConnectionId) -> Served {
+    fn serve_dial(&mut self, connection: ConnectionId) -> SourceState {
         if let Some(result) = self.peers.poll_dial(connection) {
             let meter = self.server.meter(connection);
             let stored =
                 result.is_ok_and(|stream| self.peers.store_unbound(connection, stream, meter));
             self.server.connected(self.now, connection, stored);
         }
-        Served::Completely
+        SourceState::Drained
     }
 
-    fn serve_data_connection(&mut self, connection: ConnectionId) -> Served {
+    fn serve_data_connection(&mut self, connection: ConnectionId) -> SourceState {
         let unix = self.server.unix_time(self.now);
         if let Some(report) = self.peers.pump(connection, self.now, unix) {
             self.forwarder
                 .report_data_connection(connection, report, &mut self.server);
         }
-        Served::Completely
+        SourceState::Drained
     }
 
     /// Processes one message of a client, which is in the batch.
@@ -632,8 +632,8 @@ impl Relay {
         };
         self.spliced = Some((client.link, connection));
         match self.peers.splice(connection, stream, output) {
-            Bound::Spliced | Bound::NoPeer => {}
-            Bound::Failed { owner } => {
+            SpliceOutcome::Spliced | SpliceOutcome::NoPeer => {}
+            SpliceOutcome::Failed { owner } => {
                 self.forwarder
                     .report_closed(connection, owner, &mut self.server);
             }

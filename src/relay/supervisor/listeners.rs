@@ -48,7 +48,7 @@ pub struct ListenerChanges {
 }
 
 /// A listener that is wanted.
-struct Wanted {
+struct DesiredListener {
     planned: Listener,
     /// Its number, if it is open or retired.
     number: Option<u32>,
@@ -130,7 +130,7 @@ impl ListenerSet {
         &mut self,
         planned: &[Listener],
     ) -> io::Result<(ListenerChanges, Vec<Vec<Command>>)> {
-        let mut all: Vec<Wanted> = Vec::new();
+        let mut all: Vec<DesiredListener> = Vec::new();
         for planned in planned {
             let is_taken = |number: u32| all.iter().any(|wanted| wanted.number == Some(number));
             let find = |state| {
@@ -156,7 +156,7 @@ impl ListenerSet {
                     Some(self.bind_listener(planned, exclusive)?)
                 }
             };
-            all.push(Wanted {
+            all.push(DesiredListener {
                 planned: *planned,
                 number: open.or(retired),
                 new,
@@ -175,7 +175,7 @@ impl ListenerSet {
         Some(entry.bound)
     }
 
-    fn apply(&mut self, all: Vec<Wanted>) -> (ListenerChanges, Vec<Vec<Command>>) {
+    fn apply(&mut self, all: Vec<DesiredListener>) -> (ListenerChanges, Vec<Vec<Command>>) {
         let open_before = std::mem::take(&mut self.open);
         let mut changes = ListenerChanges::default();
         let mut commands: Vec<Vec<Command>> = Vec::new();

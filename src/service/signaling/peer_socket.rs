@@ -211,7 +211,7 @@ async fn exchange(
         limits,
         rate: MessageRate::new(limits, Instant::now()),
         last_message: Instant::now(),
-        said_bye: false,
+        received_bye: false,
     };
     tokio::select! {
         end = reader.read(stream) => end,
@@ -227,19 +227,19 @@ struct Reader<'a> {
     limits: &'a Limits,
     rate: MessageRate,
     last_message: Instant,
-    said_bye: bool,
+    received_bye: bool,
 }
 
 /// A refusal that leaves the connection open.
-struct Complaint {
+struct RefusedMessage {
     refusal: Refusal,
     /// What exactly was refused.
     detail: Option<String>,
 }
 
-impl From<Refusal> for Complaint {
-    fn from(refusal: Refusal) -> Complaint {
-        Complaint {
+impl From<Refusal> for RefusedMessage {
+    fn from(refusal: Refusal) -> RefusedMessage {
+        RefusedMessage {
             refusal,
             detail: None,
         }
@@ -267,7 +267,7 @@ impl Reader<'_> {
                     return End::Refused(Refusal::Unfinished);
                 }
                 Some(Err(error)) if is_protocol_error(&error) => return End::ProtocolError,
-                Some(Err(_)) | None if self.said_bye => return End::Left,
+                Some(Err(_)) | None if self.received_bye => return End::Left,
                 Some(Err(_)) | None => return End::Lost,
             };
             // Pongs answer the server's own pings, so they do not count.
@@ -275,13 +275,13 @@ impl Reader<'_> {
                 Message::Pong(_) => RateDecision::Accept,
                 _ => self.rate.admit(Instant::now()),
             };
-            let complaint = match decision {
+            let refused = match decision {
                 RateDecision::Accept => self.receive(frame).err(),
                 RateDecision::Drop => None,
                 RateDecision::Warn => Some(Refusal::TooFast.into()),
                 RateDecision::Disconnect => return End::Refused(Refusal::PersistentlyTooFast),
             };
-            if let Some(Complaint { refusal, detail }) = complaint {
+            if let Some(RefusedMessage { refusal, detail }) = refused {
                 let error = message::error(refusal, detail.as_deref());
                 if !self.membership.queue.push(error) {
                     return End::Refused(Refusal::Slow);
@@ -298,7 +298,7 @@ impl Reader<'_> {
     }
 
     /// Forwards the message of a frame.
-    fn receive(&mut self, frame: Message) -> Result<(), Complaint> {
+    fn receive(&mut self, frame: Message) -> Result<(), RefusedMessage> {
         let text = match frame {
             Message::Text(text) => text,
             Message::Binary(_) => return Err(Refusal::Binary.into()),
@@ -309,18 +309,18 @@ impl Reader<'_> {
         self.last_message = Instant::now();
         let max = self.limits.message_size;
         if text.len() > max {
-            return Err(Complaint {
+            return Err(RefusedMessage {
                 refusal: Refusal::TooLarge,
                 detail: Some(format!("{} octets, the limit is {max}", text.len())),
             });
         }
         let message = ForwardedMessage::parse(text.as_str())?;
-        self.said_bye |= message.is_bye;
+        self.received_bye |= message.is_bye;
         let to = message.to.clone();
         let Membership { room, id, .. } = self.membership;
         self.rooms
             .forward(room, id, to.as_deref(), message.into_text(id))
-            .map_err(|refusal| Complaint {
+            .map_err(|refusal| RefusedMessage {
                 refusal,
                 detail: to,
             })

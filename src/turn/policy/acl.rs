@@ -30,7 +30,7 @@ pub enum Verdict {
 
 impl Acl {
     /// The verdict on an address, regardless of whether it is one of the server's own.
-    pub fn judge(&self, address: IpAddr) -> Verdict {
+    pub fn verdict(&self, address: IpAddr) -> Verdict {
         let verdict = match self.explicit(address) {
             // The kernel connects the unspecified address to this host itself.
             _ if address.is_unspecified() => Verdict::Refused,
@@ -38,13 +38,13 @@ impl Acl {
             None if is_special(address) => Verdict::Refused,
             None => Verdict::Permitted,
         };
-        let refused = embeds_matching(address, |ip| self.judge(ip) == Verdict::Refused);
+        let refused = embeds_matching(address, |ip| self.verdict(ip) == Verdict::Refused);
         if refused { Verdict::Refused } else { verdict }
     }
 
     /// Returns true if an address may be reached that is not one of the server's own.
     pub fn permits(&self, address: IpAddr) -> bool {
-        self.judge(address) == Verdict::Permitted
+        self.verdict(address) == Verdict::Permitted
     }
 
     /// Returns true if one of the server's own addresses may be reached: only if an explicit rule
@@ -302,8 +302,8 @@ const SPECIAL_V6: &[([u16; 8], u32)] = &[
 mod tests {
     use super::*;
 
-    fn judge(acl: &Acl, address: &str) -> Verdict {
-        acl.judge(address.parse().unwrap())
+    fn verdict(acl: &Acl, address: &str) -> Verdict {
+        acl.verdict(address.parse().unwrap())
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
             "224.0.0.1",
             "255.255.255.255",
         ] {
-            assert_eq!(judge(&Acl::default(), inner), Verdict::Refused, "{inner}");
+            assert_eq!(verdict(&Acl::default(), inner), Verdict::Refused, "{inner}");
             let o = inner.parse::<Ipv4Addr>().unwrap().octets();
             let n = o.map(|octet| 255 - octet);
             for outer in [
@@ -336,7 +336,11 @@ mod tests {
                 ),
                 format!("2a00::5efe:{inner}"),
             ] {
-                assert_eq!(judge(&Acl::default(), &outer), Verdict::Refused, "{outer}");
+                assert_eq!(
+                    verdict(&Acl::default(), &outer),
+                    Verdict::Refused,
+                    "{outer}"
+                );
             }
         }
         for v6 in [
@@ -352,7 +356,7 @@ mod tests {
             "2002:808:808::1",
             "2620:4f:8000::1",
         ] {
-            assert_eq!(judge(&Acl::default(), v6), Verdict::Refused, "{v6}");
+            assert_eq!(verdict(&Acl::default(), v6), Verdict::Refused, "{v6}");
         }
         let all = Acl {
             allow: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
@@ -360,7 +364,7 @@ mod tests {
         };
         for unspecified in ["0.0.0.0", "::", "::ffff:0.0.0.0", "64:ff9b::"] {
             assert_eq!(
-                judge(&all, unspecified),
+                verdict(&all, unspecified),
                 Verdict::Refused,
                 "{unspecified} is refused even if everything is permitted"
             );
@@ -378,7 +382,7 @@ mod tests {
             "64:ff9b::808:808",
         ] {
             assert_eq!(
-                judge(&Acl::default(), address),
+                verdict(&Acl::default(), address),
                 Verdict::Permitted,
                 "{address}"
             );
@@ -392,15 +396,15 @@ mod tests {
             allow: rules(&["10.0.0.0/8", "8.8.8.8"]),
             deny: rules(&["10.1.0.0/16", "0.0.0.0/0"]),
         };
-        assert_eq!(judge(&acl, "10.2.0.1"), Verdict::Permitted);
-        assert_eq!(judge(&acl, "10.1.0.1"), Verdict::Refused);
-        assert_eq!(judge(&acl, "8.8.8.8"), Verdict::Permitted);
-        assert_eq!(judge(&acl, "8.8.4.4"), Verdict::Refused);
+        assert_eq!(verdict(&acl, "10.2.0.1"), Verdict::Permitted);
+        assert_eq!(verdict(&acl, "10.1.0.1"), Verdict::Refused);
+        assert_eq!(verdict(&acl, "8.8.8.8"), Verdict::Permitted);
+        assert_eq!(verdict(&acl, "8.8.4.4"), Verdict::Refused);
         let tie = Acl {
             allow: rules(&["10.0.0.0/8"]),
             deny: rules(&["10.0.0.0/8"]),
         };
-        assert_eq!(judge(&tie, "10.0.0.1"), Verdict::Refused);
+        assert_eq!(verdict(&tie, "10.0.0.1"), Verdict::Refused);
     }
 
     #[test]
@@ -409,10 +413,10 @@ mod tests {
             allow: vec!["::/0".parse().unwrap()],
             deny: vec![],
         };
-        assert_eq!(judge(&acl, "64:ff9b::7f00:1"), Verdict::Refused);
-        assert_eq!(judge(&acl, "::ffff:127.0.0.1"), Verdict::Refused);
-        assert_eq!(judge(&acl, "fd00::1"), Verdict::Permitted);
-        assert_eq!(judge(&acl, "::1"), Verdict::Permitted);
+        assert_eq!(verdict(&acl, "64:ff9b::7f00:1"), Verdict::Refused);
+        assert_eq!(verdict(&acl, "::ffff:127.0.0.1"), Verdict::Refused);
+        assert_eq!(verdict(&acl, "fd00::1"), Verdict::Permitted);
+        assert_eq!(verdict(&acl, "::1"), Verdict::Permitted);
     }
 
     #[test]
