@@ -183,7 +183,7 @@ impl Layer {
 pub fn misspelled_variables(names: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let meant = |name: &str| {
         let bare = name.strip_prefix("HAIRPIN_")?.to_lowercase();
-        let nearest = schema::nearest(&bare, schema::keys().map(|key| key.info().name))?;
+        let nearest = schema::nearest::nearest(&bare, schema::keys().map(|key| key.info().name))?;
         let key = schema::key(nearest).filter(|_| nearest != bare)?;
         Some(key.info().variable())
     };

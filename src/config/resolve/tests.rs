@@ -59,7 +59,7 @@ fn the_defaults_are_safe_and_useful() {
     assert_eq!(
         settings.plan.policy.realms[0]
             .peers
-            .judge("169.254.169.254".parse().unwrap()),
+            .verdict("169.254.169.254".parse().unwrap()),
         Verdict::Refused
     );
     let web = settings.web.address.unwrap();
@@ -305,11 +305,11 @@ fn a_further_realm_needs_users_and_a_selector() {
     };
     assert_eq!((&*first.name, &*second.name), ("first", "second"));
     assert_eq!(
-        second.peers.judge("10.1.1.1".parse().unwrap()),
+        second.peers.verdict("10.1.1.1".parse().unwrap()),
         Verdict::Permitted
     );
     assert_eq!(
-        first.peers.judge("10.1.1.1".parse().unwrap()),
+        first.peers.verdict("10.1.1.1".parse().unwrap()),
         Verdict::Refused
     );
     assert_eq!(
