@@ -272,14 +272,8 @@ fn table(outcome: &Outcome) -> String {
         if let Some(offered) = packets.offered_per_second {
             rows.push(("Offered", format!("{}/s", count(offered))));
         }
-        rows.push((
-            "Sent, received",
-            format!(
-                "{}, {}",
-                count(packets.sent as f64),
-                count(packets.received as f64)
-            ),
-        ));
+        let (sent, received) = (count(packets.sent as f64), count(packets.received as f64));
+        rows.push(("Sent, received", format!("{sent}, {received}")));
         let faults = [
             packets.reordered,
             packets.duplicates,
