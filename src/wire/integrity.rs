@@ -2,7 +2,7 @@
 //! §14.5 to §14.7. RustCrypto's hashes use the processor's SHA instructions, which made them three
 //! times as fast as the alternatives.
 
-use crate::wire::message::Message;
+use crate::wire::message::{HEADER, Message};
 use crate::wire::registry::PasswordAlgorithm;
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
@@ -151,10 +151,11 @@ pub fn userhash(username: &str, realm: &str) -> [u8; 32] {
 /// that the message had when the attribute was computed: the length up to the end of the attribute.
 fn sealed<T>(message: &Message, at: usize, length: usize, hash: impl FnOnce(&[&[u8]]) -> T) -> T {
     let octets = message.octets();
-    let field = ((at + 4 + length - 20) as u16).to_be_bytes();
+    // At most the length field of the message itself, so it fits.
+    let field = (at + 4 + length - HEADER) as u16;
     hash(&[
         octets.get(..2).unwrap_or_default(),
-        &field,
+        &field.to_be_bytes(),
         octets.get(4..at).unwrap_or_default(),
     ])
 }
@@ -186,7 +187,7 @@ fn digest<D: Digest>(parts: &[&[u8]]) -> hmac::digest::Output<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{AttributeType, Class, Method, Writer};
+    use crate::wire::{AttributeType, Class, Method, Writer, attribute};
 
     fn sealed_message(key: &Key) -> Vec<u8> {
         let mut out = Vec::new();
@@ -208,6 +209,49 @@ mod tests {
             assert!(!verify(&message, seal, &other));
         }
         assert!(fingerprint_matches(&message));
+    }
+
+    /// FINGERPRINT begins at 65,540 in the longest message that the writer makes.
+    #[test]
+    fn a_fingerprint_beyond_65535_octets_verifies() {
+        let key = Key::from_octets(b"secret").unwrap();
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, Class::Request, Method::ALLOCATE, &[1; 12]);
+        writer.attribute(AttributeType::PADDING, &[0; 65_456]);
+        writer.integrity(&key).integrity_sha256(&key).fingerprint();
+        writer.finish();
+        let message = Message::parse(&out).unwrap();
+        assert_eq!(message.fingerprint().unwrap().0, 65_540);
+        assert!(verify(&message, Seal::Sha1, &key) && verify(&message, Seal::Sha256, &key));
+        assert!(fingerprint_matches(&message));
+        out[100] ^= 1;
+        assert!(!fingerprint_matches(&Message::parse(&out).unwrap()));
+    }
+
+    /// A seal that begins there is too short to be right, but it is a seal.
+    #[test]
+    fn a_seal_beyond_65535_octets_counts_and_is_wrong() {
+        let key = Key::from_octets(b"secret").unwrap();
+        for (kind, expected) in [
+            (AttributeType::MESSAGE_INTEGRITY, Seal::Sha1),
+            (AttributeType::MESSAGE_INTEGRITY_SHA256, Seal::Sha256),
+        ] {
+            for at in (65_500..=65_548_usize).step_by(4) {
+                let length = HEADER + usize::from(u16::MAX) - 3 - at - 4;
+                let mut out = Vec::new();
+                let writer = Writer::new(&mut out, Class::Request, Method::ALLOCATE, &[1; 12]);
+                writer.finish();
+                let padding = at - HEADER - 4;
+                out.extend(attribute::header(AttributeType::PADDING, padding as u16));
+                out.resize(at, 0);
+                out.extend(attribute::header(kind, length as u16));
+                out.resize(at + 4 + length, 0);
+                out[2..4].copy_from_slice(&(u16::MAX - 3).to_be_bytes());
+                let message = Message::parse(&out).unwrap();
+                assert_eq!(seal(&message), Some(expected), "at {at}");
+                assert!(!verify(&message, expected, &key), "at {at}");
+            }
+        }
     }
 
     #[test]

@@ -14,9 +14,9 @@ pub struct Message<'a> {
     method: Method,
     class: Class,
     /// Offset of MESSAGE-INTEGRITY's header, 0 without one; likewise the next two.
-    integrity: u16,
-    integrity_sha256: u16,
-    fingerprint: u16,
+    integrity: usize,
+    integrity_sha256: usize,
+    fingerprint: usize,
 }
 
 /// The method of a request, by the first two octets alone. Returns `None` for everything but a
@@ -69,7 +69,7 @@ impl<'a> Message<'a> {
     /// Checks the lengths of all attributes and records the offsets of the integrity attributes.
     fn scan(&mut self, mut rest: &'a [u8]) -> Result<(), Malformed> {
         while !rest.is_empty() {
-            let at = (self.octets.len() - rest.len()) as u16;
+            let at = self.octets.len() - rest.len();
             let (kind, value, next) = split_attribute(rest).ok_or(Malformed::Length)?;
             if self.fingerprint != 0 {
                 return Err(Malformed::AfterFingerprint);
@@ -169,8 +169,7 @@ impl<'a> Message<'a> {
         self.fingerprint != 0
     }
 
-    fn attribute_at(&self, at: u16) -> Option<(usize, &'a [u8])> {
-        let at = usize::from(at);
+    fn attribute_at(&self, at: usize) -> Option<(usize, &'a [u8])> {
         if at == 0 {
             return None;
         }

@@ -39,10 +39,10 @@ impl<'a> Writer<'a> {
 
     /// Appends an attribute, padded with zeros.
     pub fn attribute(&mut self, kind: AttributeType, value: &[u8]) -> &mut Self {
-        let Some(room) = usize::from(u16::MAX).checked_sub(self.length() + 8) else {
-            return self;
-        };
-        if value.len() > room {
+        let room = usize::from(u16::MAX).checked_sub(self.length() + 8);
+        if room.is_none_or(|room| value.len() > room) {
+            // The value of a seal was computed over the length that the message would have.
+            self.set_length(self.length());
             return self;
         }
         self.out
@@ -181,6 +181,17 @@ mod tests {
         writer
             .attribute(AttributeType::DATA, &[1; 65_000])
             .attribute(AttributeType::DATA, &[1; 1_000]);
+        writer.finish();
+        assert_eq!(Message::parse(&out).unwrap().attributes().count(), 1);
+    }
+
+    #[test]
+    fn seals_without_room_are_left_out_of_a_valid_message() {
+        let key = Key::from_octets(b"secret").unwrap();
+        let mut out = Vec::new();
+        let mut writer = Writer::new(&mut out, Class::Request, Method::BINDING, &[0; 12]);
+        writer.attribute(AttributeType::DATA, &[1; 65_516]);
+        writer.integrity(&key).integrity_sha256(&key);
         writer.finish();
         assert_eq!(Message::parse(&out).unwrap().attributes().count(), 1);
     }
