@@ -191,6 +191,22 @@ impl Plan {
         }
     }
 
+    /// This many shards at a free port of loopback, without users.
+    #[cfg(test)]
+    pub(crate) fn loopback(shards: usize) -> Plan {
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let relay = crate::turn::RelayAddress {
+            local: address,
+            external: address,
+        };
+        let realm = crate::turn::policy::realm::Realm::new("test");
+        Plan {
+            shards,
+            pin: false,
+            ..Plan::new([(address, 0).into()], Policy::new(realm, vec![relay]))
+        }
+    }
+
     /// Options of the UDP socket of a listener.
     pub(super) fn listener_options(&self, reuse_port: bool) -> UdpOptions {
         UdpOptions {

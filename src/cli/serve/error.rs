@@ -2,6 +2,7 @@
 
 use crate::cli::output::PrintError;
 use crate::config;
+use crate::relay::supervisor::failure::ShardFailure;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +19,7 @@ pub(super) enum ServeError {
     Listen(ListenError),
     RelayAddress { address: IpAddr, error: io::Error },
     Relay(io::Error),
+    Shard(ShardFailure),
     Certificates(io::Error),
     Web(io::Error),
     Print(PrintError),
@@ -41,6 +43,7 @@ impl fmt::Display for ServeError {
             ServeError::Relay(error) => {
                 write!(f, "the server cannot start: {error}{}", advice(error))
             }
+            ServeError::Shard(failure) => failure.fmt(f),
             ServeError::Certificates(error) => {
                 write!(f, "the stored ACME certificate cannot be used: {error}")
             }

@@ -15,7 +15,7 @@ mod startup_report;
 mod systemd;
 
 use crate::cli::flags::Flags;
-use crate::cli::output::{config_error, failure};
+use crate::cli::output::{config_error, failure, print_error};
 use crate::cli::serve::error::ServeError;
 use crate::cli::serve::handover::Predecessor;
 use crate::cli::serve::listeners::{PortSharing, ServiceListeners, check_relay_address};
@@ -29,6 +29,7 @@ use crate::config::value::AdminAddress;
 use crate::config::{HostInfo, Settings, resolve};
 use crate::net::host::fd_limit;
 use crate::relay::observe::allocation_log::UsageSender;
+use crate::relay::supervisor::failure::panic_message;
 use crate::relay::{Supervisor, WebConnection};
 use crate::service::acme::Acme;
 use crate::service::admin::{self, AccessControl, AdminState, CommandSender, DrainState, Exposure};
@@ -63,6 +64,7 @@ pub(super) fn run(args: &Serve) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
+    print_panics_in_one_line();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(serve(args)),
         Err(error) => Err(ServeError::Runtime(error)),
@@ -70,8 +72,24 @@ pub(super) fn run(args: &Serve) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(ServeError::Config(error)) => config_error(&error),
+        // The panic hook has printed it.
+        Err(ServeError::Shard(_)) => ExitCode::FAILURE,
         Err(error) => failure(&error),
     }
+}
+
+/// Prints a panic as one line, such as `error: shard-1 panicked at src/wire/message.rs:70:22: …`.
+/// The line names the thread.
+fn print_panics_in_one_line() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("a thread");
+        let message = panic_message(panic.payload()).replace('\n', " ");
+        match panic.location() {
+            Some(at) => print_error(&format_args!("error: {name} panicked at {at}: {message}")),
+            None => print_error(&format_args!("error: {name} panicked: {message}")),
+        }
+    }));
 }
 
 async fn serve(args: &Serve) -> Result<(), ServeError> {
@@ -170,14 +188,14 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
         host,
         layer,
         settings,
-        relay,
+        relay: relay.clone(),
         web,
         certificates,
         log_filter,
         drain,
         stop_services: stop_services.clone(),
     });
-    let relay = server
+    let outcome = server
         .run(signals, received_commands, handover_socket)
         .await;
 
@@ -186,13 +204,12 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
     stop(services).await;
     // Stops the shards, which ends the usage records.
     drop(relay);
-    match usage_task {
-        Some(task) => task
-            .await
+    if let Some(task) = usage_task {
+        task.await
             .map_err(ServeError::UsageTask)?
-            .map_err(ServeError::Usage),
-        None => Ok(()),
+            .map_err(ServeError::Usage)?;
     }
+    outcome.map_err(ServeError::Shard)
 }
 
 /// Logs probable mistakes and notable settings.
@@ -302,7 +319,48 @@ const USAGE_QUEUE: usize = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli;
+    use crate::relay::supervisor::PANIC_VARIABLE;
     use crate::service::web::WebSettings;
+    use clap::Parser;
+    use std::process::Command;
+
+    #[test]
+    fn a_shard_that_dies_ends_the_process_with_one_line() {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "--nocapture"])
+            .arg("cli::serve::tests::a_server_whose_last_shard_panics")
+            .env(PANIC_VARIABLE, "a test's\npanic")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(FAILED), "{stderr}");
+        let lines: Vec<&str> = stderr
+            .lines()
+            .filter(|line| line.contains("panic") || line.starts_with("error"))
+            .collect();
+        let [line] = lines[..] else {
+            panic!("{lines:?}");
+        };
+        assert!(
+            line.starts_with("error: shard-1 panicked at src/"),
+            "{line}"
+        );
+        assert!(line.ends_with(": a test's panic"), "{line}");
+    }
+
+    #[test]
+    #[ignore = "ends the process; another test runs it"]
+    fn a_server_whose_last_shard_panics() {
+        let arguments = "hairpin serve --shards 2 --listen 127.0.0.1:0 --relay-address 127.0.0.1 --admin off --web off";
+        let code = cli::Command::parse_from(arguments.split(' ')).run();
+        std::process::exit(match code == ExitCode::FAILURE {
+            true => FAILED,
+            false => 0,
+        });
+    }
+
+    const FAILED: i32 = 77;
 
     #[tokio::test]
     async fn web_connections_are_served_until_the_services_stop() {

@@ -12,6 +12,7 @@ use crate::net::TlsServer;
 use crate::relay::ListenerChanges;
 use crate::relay::Supervisor;
 use crate::relay::observe::escaped::Escaped;
+use crate::relay::supervisor::failure::ShardFailure;
 use crate::service::admin::{
     AdminCommand, ApiError, BlockedUntil, BlockedUser, DrainReport, DrainState, LogLevel, PlanKey,
     PlanReport, Unblocked,
@@ -100,18 +101,22 @@ impl RunningServer {
         }
     }
 
-    /// Runs until a signal stops the server or it has drained. Returns the relay, which the caller
-    /// stops.
+    /// Runs until a signal stops the server or it has drained, and drops the relay.
+    ///
+    /// # Errors
+    /// A shard has died.
     pub(super) async fn run(
         mut self,
         mut signals: Signals,
         mut commands: mpsc::Receiver<AdminCommand>,
         mut handover_socket: Option<UnixListener>,
-    ) -> Arc<Supervisor> {
+    ) -> Result<(), ShardFailure> {
+        let relay = self.parts.relay.clone();
         let mut drain_check = tokio::time::interval(DRAIN_CHECK_INTERVAL);
         let mut maintenance = tokio::time::interval(MAINTENANCE_INTERVAL);
-        loop {
+        let result = loop {
             let stops = tokio::select! {
+                failure = relay.failed() => break Err(failure),
                 signal = signals.next() => self.handle_signal(signal).await,
                 Some(command) = commands.recv() => {
                     self.execute(command).await;
@@ -130,13 +135,13 @@ impl RunningServer {
                 }
             };
             if stops {
-                break;
+                break Ok(());
             }
-        }
+        };
         if let Some(watched) = &self.parts.certificates {
             watched.watcher.abort();
         }
-        self.parts.relay
+        result
     }
 
     /// Returns true if the server stops now.

@@ -18,6 +18,11 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) enum Command {
     /// End all allocations and stop.
     Stop,
+    /// Reply, as a sign of life.
+    Ping(oneshot::Sender<()>),
+    /// Panic with this message.
+    #[cfg(test)]
+    Panic(String),
     ReplacePolicy(Arc<Policy>),
     /// Return at most `limit` allocations with an id above `after`, in ascending order of ids.
     ListAllocations {
@@ -95,6 +100,9 @@ impl Command {
                 server.end_all(now, EndReason::Stopped);
                 return AfterCommand::Stop;
             }
+            Command::Ping(reply) => send_reply(reply, ()),
+            #[cfg(test)]
+            Command::Panic(message) => panic!("{message}"),
             Command::CloseAllocation { id, reply } => {
                 let found = server.end_allocation(now, id, EndReason::Closed);
                 return AfterCommand::Reply(reply, found);

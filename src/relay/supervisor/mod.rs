@@ -1,5 +1,6 @@
-//! The supervisor: starts the shards of a plan, sends them commands, stops them.
+//! The supervisor: starts the shards of a plan, sends them commands, watches and stops them.
 
+pub(crate) mod failure;
 pub(crate) mod listeners;
 
 use crate::net::TlsServer;
@@ -16,15 +17,18 @@ use crate::relay::shard::event_loop::EventLoop;
 use crate::relay::shard::forwarding;
 use crate::relay::shard::inbox::Inbox;
 use crate::relay::shard::relay::RelaySetup;
+use crate::relay::supervisor::failure::{ShardFailure, panic_message};
 use crate::relay::supervisor::listeners::{ListenerChanges, ListenerSet};
 use crate::turn::policy::acl::OwnAddresses;
 use crate::turn::{AllocationDetail, AllocationRecord, Policy, Ports, Setup, Shared};
+use futures_util::future::join_all;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// A running relay. Dropping it stops the shards.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct Supervisor {
     commands: Vec<CommandSender>,
     threads: Vec<JoinHandle<()>>,
     shards: Vec<ShardStatistics>,
+    /// The first shard that panicked. Every shard has a clone and writes it when it dies.
+    failure: watch::Sender<Option<ShardFailure>>,
     shared: Arc<Shared>,
     relay_addresses: u64,
     clock: Clock,
@@ -77,6 +83,7 @@ impl Supervisor {
             commands: Vec::new(),
             threads: Vec::new(),
             shards: Vec::new(),
+            failure: watch::channel(None).0,
             relay_addresses,
             shared: Arc::new(shared),
             clock: Clock::start(),
@@ -123,6 +130,8 @@ impl Supervisor {
                 .map_err(|_| io::Error::other("a shard did not start"))??;
             supervisor.shards.push(statistics);
         }
+        #[cfg(test)]
+        supervisor.panic_if_requested();
         Ok(supervisor)
     }
 
@@ -278,6 +287,38 @@ impl Supervisor {
         closed.await.is_some()
     }
 
+    /// Waits until a shard has panicked. The clients of that shard are no longer served, its ports
+    /// stay claimed, and other shards trust its relayed addresses: the process should end.
+    pub async fn failed(&self) -> ShardFailure {
+        let mut failure = self.failure.subscribe();
+        match failure.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(failure)) => failure.clone(),
+            // `self` holds a sender.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The numbers of the shards that do not reply within `deadline`, because they died, block or
+    /// are overloaded.
+    pub async fn unresponsive_shards(&self, deadline: Duration) -> Vec<usize> {
+        unresponsive(&self.commands, deadline).await
+    }
+
+    /// Makes the last shard panic if [`PANIC_VARIABLE`] is set.
+    #[cfg(test)]
+    fn panic_if_requested(&self) {
+        if let (Ok(message), Some(last)) = (std::env::var(PANIC_VARIABLE), self.commands.last()) {
+            let _ = last.try_send(Command::Panic(message));
+        }
+    }
+
+    /// Makes a shard panic.
+    #[cfg(test)]
+    pub(crate) async fn panic_shard(&self, number: usize, message: &str) {
+        let panic = Command::Panic(message.to_owned());
+        let _ = self.commands[number].send(panic).await;
+    }
+
     /// Ends all allocations and waits until every shard has stopped.
     pub fn stop(mut self) {
         self.stop_shards();
@@ -356,7 +397,9 @@ impl Supervisor {
         inbox: Inbox,
         core: Option<usize>,
     ) -> io::Result<StartedReceiver> {
-        let name = format!("shard-{}", self.threads.len());
+        let number = self.threads.len();
+        let name = format!("shard-{number}");
+        let failure = self.failure.clone();
         let (sender, started) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             if let Some(core) = core
@@ -364,7 +407,18 @@ impl Supervisor {
             {
                 tracing::debug!(core, %error, "shard could not be pinned to its core");
             }
-            run_shard(setup, inbox, &sender);
+            // Nothing of the shard is used after a panic.
+            let shard = AssertUnwindSafe(|| run_shard(setup, inbox, &sender));
+            if let Err(panic) = catch_unwind(shard) {
+                failure.send_if_modified(|first| {
+                    let is_first = first.is_none();
+                    first.get_or_insert_with(|| ShardFailure {
+                        shard: number,
+                        message: panic_message(&*panic),
+                    });
+                    is_first
+                });
+            }
         })?;
         self.threads.push(thread);
         Ok(started)
@@ -416,6 +470,19 @@ fn run_shard(setup: RelaySetup, inbox: Inbox, started: &std::sync::mpsc::Sender<
     }
 }
 
+/// The numbers of the shards that do not reply within `deadline`. All are asked at once.
+async fn unresponsive(shards: &[CommandSender], deadline: Duration) -> Vec<usize> {
+    let replies = shards.iter().map(async |shard| {
+        let (reply, response) = oneshot::channel();
+        let ping =
+            async { shard.send(Command::Ping(reply)).await.is_ok() && response.await.is_ok() };
+        tokio::time::timeout(deadline, ping).await.unwrap_or(false)
+    });
+    let replied = join_all(replies).await;
+    let silent = replied.iter().enumerate().filter(|(_, replied)| !**replied);
+    silent.map(|(number, _)| number).collect()
+}
+
 /// The allocations of one shard, none if it has stopped.
 async fn list_allocations(shard: &CommandSender) -> Vec<AllocationRecord> {
     let mut all: Vec<AllocationRecord> = Vec::new();
@@ -461,6 +528,9 @@ fn random_octets() -> io::Result<[u8; 32]> {
     Ok(octets)
 }
 
+/// In a test, the environment variable whose value is the message of the panic of the last shard.
+#[cfg(test)]
+pub(crate) const PANIC_VARIABLE: &str = "PANIC_OF_LAST_SHARD";
 /// Records that a shard builds in one piece when allocations are listed: well below a millisecond
 /// of work.
 const LISTING_PAGE: usize = 1_000;
@@ -488,6 +558,38 @@ mod tests {
             traffic: Traffic::default(),
             end_reason: None,
         }
+    }
+
+    #[tokio::test]
+    async fn shards_that_died_or_block_are_unresponsive() {
+        let (alive, mut commands) = command::channel();
+        let (blocked, _unread) = command::channel();
+        let (full, _full) = command::channel();
+        let (dead, _) = command::channel();
+        while full.try_send(Command::AbortHandover).is_ok() {}
+        tokio::spawn(async move {
+            while let Some(Command::Ping(reply)) = commands.recv().await {
+                reply.send(()).unwrap();
+            }
+        });
+        let shards = [alive.clone(), blocked, dead, full, alive];
+        let silent = unresponsive(&shards, Duration::from_millis(100)).await;
+        assert_eq!(silent, [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_shard_is_reported_with_its_number_and_message() {
+        let supervisor = Supervisor::start(Plan::loopback(2)).unwrap();
+        let deadline = Duration::from_secs(10);
+        assert!(supervisor.unresponsive_shards(deadline).await.is_empty());
+        supervisor.panic_shard(1, "a test's panic").await;
+        let failure = tokio::time::timeout(deadline, supervisor.failed()).await;
+        assert_eq!(
+            failure.unwrap().to_string(),
+            "shard 1 panicked: a test's panic"
+        );
+        assert_eq!(supervisor.unresponsive_shards(deadline).await, [1]);
+        supervisor.stop();
     }
 
     #[tokio::test]

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `GET /` | the status page |
 //! | `GET /metrics` | all metrics, for Prometheus |
-//! | `GET /healthz` | 200 while the process serves requests |
-//! | `GET /readyz` | 200 while new allocations are accepted, 503 once the server drains |
+//! | `GET /healthz` | 200 while every shard responds, else 503 |
+//! | `GET /readyz` | 200 while new allocations are accepted, 503 once the server drains or a shard does not respond |
 //! | `GET /allocations`, `GET`, `DELETE /allocations/{id}` | a page of allocations; one with its permissions and channels; end it |
 //! | `GET /users`, `DELETE /users/{user}/allocations` | totals by user, and blocked users; end all allocations of a user |
 //! | `PUT`, `DELETE /users/{user}/block` | reject new allocations of a user for a time; end the block |
