@@ -18,7 +18,7 @@ use crate::cli::serve::error::HandoverError;
 use crate::cli::serve::listeners::replace_socket;
 use crate::relay::Supervisor;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -68,12 +68,8 @@ impl Predecessor {
 /// Opens the socket for the next server, replacing the socket of the last one.
 pub(super) fn open_socket(path: Option<&Path>) -> Result<Option<UnixListener>, HandoverError> {
     let Some(path) = path else { return Ok(None) };
-    let open = || {
-        let socket = replace_socket(path)?;
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-        Ok(socket)
-    };
-    open().map(Some).map_err(|error| HandoverError::Socket {
+    let socket = replace_socket(path, 0o600);
+    socket.map(Some).map_err(|error| HandoverError::Socket {
         path: path.into(),
         error,
     })

@@ -6,9 +6,12 @@ use crate::config::{Layer, Settings, schema};
 use crate::net;
 use crate::service::admin::AdminListener;
 use crate::service::web;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::fs::{File, Permissions};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -139,14 +142,15 @@ fn bind_admin_socket(path: &Path, sharing: PortSharing) -> Result<UnixListener, 
     if sharing != PortSharing::WithPredecessor && is_live() {
         return Err(ListenError::SocketInUse(path.into()));
     }
-    replace_socket(path).map_err(|error| ListenError::Socket {
+    replace_socket(path, ADMIN_SOCKET_MODE).map_err(|error| ListenError::Socket {
         path: path.into(),
         error,
     })
 }
 
-/// Binds a UNIX socket, replacing a socket that exists. Any other kind of file is left alone.
-pub(super) fn replace_socket(path: &Path) -> io::Result<UnixListener> {
+/// Binds a UNIX socket with the permission bits `mode`, whatever the umask is, replacing a socket
+/// that exists. Any other kind of file is left alone.
+pub(super) fn replace_socket(path: &Path, mode: u32) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
         Ok(_) => {
@@ -157,8 +161,28 @@ pub(super) fn replace_socket(path: &Path) -> io::Result<UnixListener> {
         }
         Err(_) => {}
     }
-    UnixListener::bind(path)
+    let mode = Permissions::from_mode(mode);
+    // On Linux the mode of an unbound socket, less the umask, becomes that of its file, so that
+    // there is no moment in which the file has the bits that the umask leaves. Elsewhere fchmod
+    // fails for a socket.
+    let socket = File::from(OwnedFd::from(Socket::new(
+        Domain::UNIX,
+        Type::STREAM,
+        None,
+    )?));
+    let _ = socket.set_permissions(mode.clone());
+    let socket = Socket::from(OwnedFd::from(socket));
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, mode)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket.into())
 }
+
+/// The owner and the group may administer the server.
+const ADMIN_SOCKET_MODE: u32 = 0o660;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Checks that relay sockets can be bound to an address. Otherwise every Allocate request would
 /// fail with 508.
@@ -166,5 +190,25 @@ pub(super) fn check_relay_address(address: IpAddr) -> Result<(), ServeError> {
     match std::net::UdpSocket::bind((address, 0)) {
         Ok(_) => Ok(()),
         Err(error) => Err(ServeError::RelayAddress { address, error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_unix_socket_has_its_mode_whatever_the_umask_is() {
+        let name = format!("hairpin-mode-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        for mode in [0o600, ADMIN_SOCKET_MODE, 0o666] {
+            let socket = replace_socket(&path, mode).unwrap();
+            let found = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(found & 0o777, mode);
+            let connect = tokio::net::UnixStream::connect(&path);
+            let (connected, accepted) = tokio::join!(connect, socket.accept());
+            assert!(connected.is_ok() && accepted.is_ok());
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }
