@@ -21,8 +21,7 @@
 //! * [`tls`]: the TLS server, whose certificates can be replaced while it runs, and [`Rewind`], a
 //!   stream with octets that were read before.
 //! * [`dtls`]: the DTLS server. Its documentation explains the stateless cookie exchange.
-//! * [`proxy_protocol`]: the client's address as a load balancer reports it. [`client_prefix`]: the
-//!   part of an address that identifies a client.
+//! * [`proxy_protocol`]: the client's address as a load balancer reports it.
 //! * [`host`]: CPU cores, interface addresses, the limit of file descriptors, resources of a
 //!   process.
 //!
@@ -38,7 +37,6 @@
     )
 )]
 
-pub mod client_prefix;
 pub mod dtls;
 pub mod host;
 pub mod proxy_protocol;

@@ -15,6 +15,9 @@
 //!
 //!   Writer ─► STUN message          data_indication, channel_data ─► the octets in front of a payload
 //! ```
+//!
+//! [`client_prefix`], the part of an address that identifies a client, is here because every floor
+//! above limits clients.
 #![cfg_attr(
     not(test),
     deny(
@@ -27,6 +30,7 @@
 
 pub mod attribute;
 pub mod channel_data;
+pub mod client_prefix;
 pub mod data_indication;
 pub mod integrity;
 pub mod message;

@@ -78,8 +78,8 @@ section! { LIMITS = "Limits";
         KeyInfo::new(
             "address_allocations",
             "N",
-            "Allocations of one client address; 0 for no limit. Beyond it, 486. Behind a \
-             carrier's NAT many clients share an address.",
+            "Allocations of one client address, an IPv4 address or an IPv6 /64; 0 for no limit. \
+             Beyond it, 486. Behind a carrier's NAT many clients share an address.",
         )
         .per_realm(),
         COUNT_LIMIT,

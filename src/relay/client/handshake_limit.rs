@@ -1,8 +1,8 @@
 //! A limit of TLS and DTLS handshakes in progress: each takes memory and computation before the
 //! client is authenticated.
 
-use crate::net::client_prefix::client_prefix;
 use crate::relay::plan::HandshakeLimits;
+use crate::wire::client_prefix::client_prefix;
 use foldhash::quality::RandomState;
 use std::collections::HashMap;
 use std::net::IpAddr;

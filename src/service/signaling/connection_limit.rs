@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::net::client_prefix::client_prefix;
 use crate::service::signaling::limits::Limits;
 use crate::service::signaling::refusal::Refusal;
+use crate::wire::client_prefix::client_prefix;
 
 /// The open connections.
 #[derive(Default)]

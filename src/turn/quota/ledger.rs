@@ -6,6 +6,7 @@ use crate::turn::policy::limits::Limits;
 use crate::turn::policy::reject::Reject;
 use crate::turn::quota::meter::{Meter, OctetQuota, TokenBucket};
 use crate::wire::ErrorCode;
+use crate::wire::client_prefix::client_prefix;
 use papaya::{Compute, HashMap, Operation, ResizeMode};
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ pub struct Ledger {
     realms: HashMap<Arc<str>, u32>,
     /// Key: realm and user of authenticated requests.
     users: HashMap<UserKey, u32>,
-    /// Key: addresses of authenticated clients.
+    /// Key: prefixes of authenticated clients, see [`client_prefix`].
     addresses: HashMap<IpAddr, u32>,
     /// Key: the user, realm or server that shares a bandwidth limit. Holds entries only for limits
     /// that the operator set.
@@ -92,7 +93,7 @@ impl Ledger {
             .map_err(|_| Reject::CAPACITY)?;
         // If a later limit refuses, dropping the grant decrements what was counted so far.
         let user = (request.realm.clone(), request.user.clone());
-        let address = request.address;
+        let address = client_prefix(request.address);
         let mut grant = Grant {
             ledger: self.clone(),
             user: user.clone(),
@@ -331,6 +332,34 @@ mod tests {
             assert_eq!(ledger.allocations(), 0);
             assert!(granted(&ledger, &limits, "b").is_ok());
         }
+    }
+
+    #[test]
+    fn the_addresses_of_an_ipv6_slash_64_are_one_client() {
+        let ledger = Arc::new(Ledger::default());
+        let limits = Limits {
+            allocations_per_address: 1,
+            ..Limits::default()
+        };
+        let (realm, user) = ("r".into(), "a".into());
+        let from = |address: &str| {
+            let request = QuotaRequest {
+                realm: &realm,
+                user: &user,
+                address: address.parse().unwrap(),
+                unix_time: Duration::ZERO,
+            };
+            ledger.grant(&limits, &request)
+        };
+        let first = from("2001:db8:1:2::1").unwrap();
+        assert_eq!(from("2001:db8:1:2:ffff::2").unwrap_err(), QUOTA);
+        let neighbor = from("2001:db8:1:3::1").unwrap();
+        let _v4 = from("192.0.2.1").unwrap();
+        assert_eq!(from("::ffff:192.0.2.1").unwrap_err(), QUOTA);
+        drop(first);
+        assert!(from("2001:db8:1:2:ffff::2").is_ok());
+        drop(neighbor);
+        assert_eq!(ledger.addresses.len(), 1, "only the IPv4 address is left");
     }
 
     #[test]
