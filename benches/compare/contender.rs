@@ -173,6 +173,7 @@ impl Contender {
                     "user:pass",
                 ]);
                 command.args(["--allow-peer", "127.0.0.0/8", "--relay-ports", RELAY_PORTS]);
+                command.args(["--user-allocations", "0", "--new-peers", "0"]);
                 command.args([
                     "--listen",
                     &format!("127.0.0.1:{port}"),

@@ -48,8 +48,11 @@ impl World {
             })
             .collect();
         let shared = Shared::new(Ports::new(addresses, 1024..=65_535), [7; 32], 0);
+        let mut policy = Policy::new(realm, relays);
+        policy.limits.allocations_per_user = u32::MAX;
+        policy.limits.new_peers = 0;
         let setup = Setup {
-            policy: Arc::new(Policy::new(realm, relays)),
+            policy: Arc::new(policy),
             shared: Arc::new(shared),
             shard: 0,
             seed: [9; 32],

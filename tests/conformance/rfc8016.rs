@@ -268,10 +268,9 @@ fn a_tcp_allocation_moves_by_refresh_and_its_connection_may_stay_idle() {
         local,
         external: local,
     };
-    let mut plan = Plan::new(
-        ["127.0.0.1:0".parse().unwrap()],
-        Policy::new(realm, vec![relay]),
-    );
+    let mut policy = Policy::new(realm, vec![relay]);
+    policy.tcp_relays = true;
+    let mut plan = Plan::new(["127.0.0.1:0".parse().unwrap()], policy);
     (plan.shards, plan.connection_limits.idle_timeout) = (4, Duration::from_secs(1));
     let supervisor = Supervisor::start(plan).unwrap();
     let connect = || Client::tcp(supervisor.listener_addresses()[0]);

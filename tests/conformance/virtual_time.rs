@@ -345,6 +345,57 @@ fn a_reservation_lasts_30_seconds() {
     }
 }
 
+/// A user who allocates and deletes in turn holds no ports.
+#[test]
+fn a_reservation_ends_with_its_allocation_unless_redeemed() {
+    for redeem in [false, true] {
+        let mut world = World::with(|_| {}, 50_000..=50_001, 0);
+        let mut first = world.alice(CLIENT);
+        let pair = Outgoing::allocate().with(Attribute::even_port(true));
+        let answer = world.ask(&mut first, pair);
+        let token = answer.get(RESERVATION_TOKEN).unwrap().to_vec();
+        let claim = || Outgoing::allocate().with(Attribute::plain(RESERVATION_TOKEN, &token));
+        let mut second = world.alice(OTHER_CLIENT);
+        if redeem {
+            assert!(world.ask(&mut second, claim()).is_success());
+        }
+        assert!(world.refresh(&mut first, 0).is_success());
+        let mut third = world.alice("192.0.2.30:5000");
+        assert_eq!(world.ask(&mut third, claim()).error(), Some(508));
+        assert!(world.ask(&mut third, Outgoing::allocate()).is_success());
+        let mut fourth = world.alice("192.0.2.31:5000");
+        let outcome = world.ask(&mut fourth, Outgoing::allocate()).error();
+        assert_eq!(outcome, redeem.then_some(508), "redeemed: {redeem}");
+    }
+}
+
+/// Otherwise one user could take every reservation of the server.
+#[test]
+fn a_user_has_at_most_8_reservations() {
+    let mut world = World::new();
+    let pair = || Outgoing::allocate().with(Attribute::even_port(true));
+    let mut callers: Vec<_> = (0..9)
+        .map(|number| world.alice(&format!("192.0.2.{}:5000", 100 + number)))
+        .collect();
+    let mut last = callers.pop().unwrap();
+    for caller in &mut callers {
+        assert!(world.ask(caller, pair()).is_success());
+    }
+    assert_eq!(world.ask(&mut last, pair()).error(), Some(508));
+    let mut bob = world.caller("192.0.2.120:5000");
+    world.login(&mut bob, "bob", "builder");
+    assert!(world.ask(&mut bob, pair()).is_success(), "another user");
+    world.refresh(&mut callers[3], 0);
+    assert!(world.ask(&mut last, pair()).is_success());
+    let mut late = world.alice("192.0.2.121:5000");
+    assert_eq!(world.ask(&mut late, pair()).error(), Some(508));
+    world.pass_seconds(30.1);
+    assert!(
+        world.ask(&mut late, pair()).is_success(),
+        "all have expired"
+    );
+}
+
 /// RFC 8656 §5: the server "SHOULD expire the nonce at least once every hour".
 #[test]
 fn a_nonce_expires_within_the_hour() {

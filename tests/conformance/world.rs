@@ -84,6 +84,8 @@ impl World {
                 })
                 .to_vec(),
         );
+        policy.tcp_relays = true;
+        policy.limits.new_peers = 0;
         change(&mut policy);
         let shared = Arc::new(Shared::new(Ports::new(locals, ports), [7; 32], answer_rate));
         let server = Server::new(Setup {

@@ -673,6 +673,8 @@ impl Naive {
             .position(|a| a.serial == serial)
             .expect("one that lives");
         let allocation = self.allocations.remove(at);
+        self.reservations
+            .retain(|(token, ..)| Some(*token) != allocation.token);
         self.hung_up
             .extend(allocation.connections.iter().map(|(id, ..)| *id));
         for (_, _, stage) in allocation.connections {

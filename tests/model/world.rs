@@ -68,6 +68,7 @@ pub fn limits() -> Limits {
         permissions: 3,
         channels: 3,
         connections: 2,
+        new_peers: 0,
         ..Limits::default()
     }
 }
@@ -171,6 +172,7 @@ pub fn policy(setting: Setting) -> Arc<Policy> {
         "[2001:db8::1]:3478".parse().unwrap(),
     ];
     policy.mobility = setting.mobility;
+    policy.tcp_relays = true;
     policy.limits = limits();
     Arc::new(policy)
 }

@@ -31,6 +31,13 @@ pub struct Server {
     pub log: PathBuf,
 }
 
+/// Flags that lift the default limits of a user, and enable RFC 6062.
+const PERMISSIVE: [(&str, &str); 3] = [
+    ("--user-allocations", "0"),
+    ("--new-peers", "0"),
+    ("--tcp-relays", "true"),
+];
+
 impl Setup {
     /// Two users, relay addresses 127.0.0.1 and ::1, and permission for loopback peers.
     pub fn new() -> Setup {
@@ -101,6 +108,13 @@ impl Setup {
     pub fn arguments(&self, v4: SocketAddr, v6: SocketAddr, admin: SocketAddr) -> Vec<String> {
         let mut all = vec!["serve".to_owned()];
         let mut push = |name: &str, value: String| all.extend([name.to_owned(), value]);
+        // A few users make all allocations of a test. The values of a configuration file count.
+        let has_flag = |name: &str| self.flags.iter().any(|flag| flag == name);
+        for (name, value) in PERMISSIVE {
+            if !has_flag(name) && !has_flag("--config") {
+                push(name, value.to_owned());
+            }
+        }
         if self.listeners {
             push("--listen", v4.to_string());
             push("--listen", v6.to_string());

@@ -37,7 +37,9 @@ pub fn plan(listeners: &[SocketAddr], realm: Realm) -> Plan {
         local: ip,
         external: ip,
     });
-    let policy = Policy::new(realm, relay_addresses.to_vec());
+    let mut policy = Policy::new(realm, relay_addresses.to_vec());
+    policy.limits.allocations_per_user = u32::MAX;
+    policy.limits.new_peers = 0;
     Plan {
         shards: 1,
         pin: false,

@@ -80,6 +80,28 @@ fn the_schema_has_the_defaults_of_the_plan() {
 }
 
 #[test]
+fn one_user_gets_a_bounded_share_and_no_scanner_by_default() {
+    let settings = resolve(&Layer::default(), &host()).unwrap();
+    let policy = &settings.plan.policy;
+    let limits = &policy.limits;
+    assert!(!policy.tcp_relays);
+    assert_eq!((limits.new_peers, limits.allocations_per_user), (50, 100));
+    assert_eq!((limits.permissions, limits.channels), (256, 256));
+}
+
+/// The default of user_allocations is no mistake of the operator.
+#[test]
+fn only_written_limits_are_compared_with_the_ports() {
+    let warnings = |text: &str| {
+        let layer = file::parse(std::path::Path::new("f"), text).unwrap();
+        resolve(&layer, &host()).unwrap().warnings.len()
+    };
+    assert_eq!(warnings("relay_ports = '50000-50009'"), 0);
+    let written = "relay_ports = '50000-50009'\nuser_allocations = 100";
+    assert_eq!(warnings(written), 1);
+}
+
+#[test]
 fn a_host_without_ipv6_listens_on_ipv4_alone() {
     let host = HostInfo {
         ipv6: false,

@@ -45,7 +45,7 @@ fn too_few_ports(resolver: &mut Resolver, plan: &Plan) {
         (&schema::ADDRESS_ALLOCATIONS, limits.allocations_per_address),
     ];
     for (key, limit) in keys {
-        if limit != u32::MAX && limit > capacity {
+        if resolver.has(key) && limit != u32::MAX && limit > capacity {
             let message = format!(
                 "{limit} allocations do not fit into {capacity} relayed ports; widen relay_ports or add a relay_address"
             );

@@ -42,10 +42,10 @@ section! { PROTOCOL = "Protocol";
         KeyInfo::new(
             "tcp_relays",
             BOOL,
-            "Relay to TCP peers (RFC 6062).",
+            "Relay to TCP peers (RFC 6062), which no browser uses.",
         ),
         BOOLEAN,
-        || true,
+        || false,
     );
     SOFTWARE: OptionalKey<String> = OptionalKey::new(
         KeyInfo::new(

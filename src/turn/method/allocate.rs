@@ -19,7 +19,7 @@ use crate::turn::policy::Policy;
 use crate::turn::policy::credentials;
 use crate::turn::policy::limits::Limits;
 use crate::turn::policy::reject::Reject;
-use crate::turn::quota::ledger::QuotaRequest;
+use crate::turn::quota::ledger::{QuotaRequest, UserKey};
 use crate::turn::quota::new_peer_rate::NewPeerRate;
 use crate::turn::state::response::{Allocated, Outcome, Success};
 use crate::turn::state::{State, lifecycle, mobility, response};
@@ -68,7 +68,7 @@ pub fn handle(state: &mut State, request: &AuthenticatedRequest) -> Result<Outco
         unix_time: state.clock.unix_time(now),
     };
     let grant = state.shared.ledger.grant(&limits, &quota)?;
-    let claimed = claim_ports(state, now, &wanted)?;
+    let claimed = claim_ports(state, now, &wanted, grant.user())?;
     let pending_bind = PendingBind {
         path: path.clone(),
         lifetime: wanted.lifetime,
@@ -294,6 +294,7 @@ fn claim_ports(
     state: &mut State,
     now: Instant,
     wanted: &AllocateRequest,
+    user: &UserKey,
 ) -> Result<ClaimedPorts, Reject> {
     if let Some(token) = &wanted.token {
         let local = state
@@ -310,7 +311,7 @@ fn claim_ports(
     match wanted.families {
         Families::One(family) => {
             let local = claim_port(state, now, family, wanted.port).ok_or(Reject::CAPACITY)?;
-            let reservation = reserve_next_port(state, now, local, wanted.port, None)?;
+            let reservation = reserve_next_port(state, now, local, wanted.port, user, None)?;
             Ok(ClaimedPorts {
                 locals: vec![local],
                 failed_family: None,
@@ -390,6 +391,7 @@ fn reserve_next_port(
     now: Instant,
     local: SocketAddr,
     port: PortRequest,
+    user: &UserKey,
     token: Option<ReservationToken>,
 ) -> Result<Option<ReservationToken>, Reject> {
     if port != PortRequest::EvenAndReserveNext {
@@ -397,7 +399,7 @@ fn reserve_next_port(
     }
     let token = token.unwrap_or_else(|| state.random.octets());
     let next = SocketAddr::new(local.ip(), local.port() + 1);
-    if state.shared.reservations.insert(now, token, next) {
+    if state.shared.reservations.insert(now, token, user, next) {
         return Ok(Some(token));
     }
     state.shared.ports.release(local);
@@ -443,6 +445,7 @@ fn try_another_port(
     let in_use = state.table.socket(relayed)?.local;
     let allocation = state.table.get_mut(id)?;
     let (reservation, protocol) = (allocation.reservation, allocation.protocol);
+    let user = allocation.grant.user().clone();
     let pending = allocation.pending_bind.as_mut()?;
     pending.tries += 1;
     let (tries, port) = (pending.tries, pending.port);
@@ -454,7 +457,7 @@ fn try_another_port(
     let local = claim_port_on(state, in_use.ip(), port)?;
     if let Some(token) = reservation {
         lifecycle::release_reservation(state, now, &token);
-        if reserve_next_port(state, now, local, port, Some(token)).is_err() {
+        if reserve_next_port(state, now, local, port, &user, Some(token)).is_err() {
             return None;
         }
     }

@@ -98,7 +98,7 @@ impl Policy {
             password_algorithms: true,
             sha1: true,
             mobility: true,
-            tcp_relays: true,
+            tcp_relays: false,
             udp_relays: true,
             software: None,
             discovery: Vec::new(),

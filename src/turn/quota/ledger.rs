@@ -33,8 +33,8 @@ pub struct Ledger {
     octet_quotas: HashMap<UserKey, Arc<OctetQuota>>,
 }
 
-/// A realm and a user of it.
-type UserKey = (Arc<str>, Arc<str>);
+/// A realm and the account of a user of it.
+pub(crate) type UserKey = (Arc<str>, Arc<str>);
 
 /// The allocations that share a bandwidth limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,10 +70,10 @@ impl Default for Ledger {
     }
 }
 
-/// An empty table of counts. It resizes in one step: in papaya's incremental mode `compute` never
-/// helps to move the entries of an outgrown table, so every call would walk one table more than the
-/// last.
-fn counts<K: Hash + Eq>() -> HashMap<K, u32> {
+/// An empty table of counts, for [`increment`] and [`decrement`]. It resizes in one step: in
+/// papaya's incremental mode `compute` never helps to move the entries of an outgrown table, so
+/// every call would walk one table more than the last.
+pub(crate) fn counts<K: Hash + Eq>() -> HashMap<K, u32> {
     HashMap::builder().resize_mode(ResizeMode::Blocking).build()
 }
 
@@ -208,6 +208,11 @@ impl Grant {
             .is_none_or(|meter| meter.allows(now, unix_time(), octets))
     }
 
+    /// The user that the allocation counts for.
+    pub(crate) fn user(&self) -> &UserKey {
+        &self.user
+    }
+
     /// The meter of the allocation; `None` if nothing is limited.
     pub fn meter(&self) -> Option<&Meter> {
         self.meter.as_deref()
@@ -236,7 +241,7 @@ impl Drop for Grant {
 ///
 /// # Errors
 /// 486 if the count is at `limit`.
-fn increment<K: Hash + Eq + Clone>(
+pub(crate) fn increment<K: Hash + Eq + Clone>(
     counts: &HashMap<K, u32>,
     key: &K,
     limit: u32,
@@ -255,7 +260,7 @@ fn increment<K: Hash + Eq + Clone>(
 }
 
 /// Decrements the count of a key. Returns true if it was the last one, and the key was removed.
-fn decrement<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K) -> bool {
+pub(crate) fn decrement<K: Hash + Eq + Clone>(counts: &HashMap<K, u32>, key: &K) -> bool {
     let counts = counts.pin();
     let outcome = counts.compute(key.clone(), |entry| match entry {
         None => Operation::Abort(()),

@@ -66,6 +66,9 @@ pub fn end(state: &mut State, now: Instant, id: AllocationId, reason: EndReason)
     let Some(allocation) = state.table.remove(id) else {
         return;
     };
+    if let Some(token) = &allocation.reservation {
+        release_reservation(state, now, token);
+    }
     let transport = allocation.client.five_tuple.transport;
     if let Some(counter) = state.counters.allocations.get(transport.index()) {
         counter.subtract(1);
@@ -122,7 +125,7 @@ pub fn release_socket(state: &mut State, id: RelayedId) {
     state.shared.ports.release(socket.local);
 }
 
-/// Ends a port reservation and releases its port.
+/// Ends a port reservation and releases its port, unless it was redeemed.
 pub fn release_reservation(state: &State, now: Instant, token: &ReservationToken) {
     if let Some(local) = state.shared.reservations.redeem(now, token) {
         state.shared.ports.release(local);

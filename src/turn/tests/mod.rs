@@ -55,6 +55,9 @@ impl World {
             })
             .collect();
         let mut policy = Policy::new(realm, relays);
+        policy.tcp_relays = true;
+        policy.limits.new_peers = 0;
+        policy.limits.allocations_per_user = u32::MAX;
         policy.own_addresses.addresses = addresses;
         policy.own_addresses.listeners = vec!["192.0.2.1:3478".parse().unwrap()];
         let setup = Setup {
