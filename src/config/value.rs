@@ -52,6 +52,13 @@ pub enum ValueError {
         /// The accepted words.
         choices: Vec<&'static str>,
     },
+    /// The text is a word that an earlier version accepted.
+    RemovedWord {
+        /// The text.
+        text: String,
+        /// What to write instead.
+        replacement: &'static str,
+    },
     /// The text is longer than the protocol allows.
     TooLong {
         /// Longest accepted text, in characters.
@@ -91,6 +98,9 @@ impl fmt::Display for ValueError {
             ),
             ValueError::NotOneOf { text, choices } => {
                 write!(f, "`{text}` is not one of {}", choices.join(", "))
+            }
+            ValueError::RemovedWord { text, replacement } => {
+                write!(f, "`{text}` was removed: {replacement}")
             }
             ValueError::TooLong { maximum } => {
                 write!(f, "the value must have at most {maximum} characters")

@@ -63,13 +63,30 @@ where
 /// Returns true if DNS decides where the `Host` leads: it is neither an address nor `localhost` or
 /// a subdomain of it, which browsers and resolvers answer themselves (RFC 6761 section 6.3).
 pub fn is_dns_name(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
+    !is_localhost(host) && address_of(host).is_none()
+}
+
+/// Returns true if the `Host` leads to this host's loopback: a loopback address, `localhost` or a
+/// subdomain of it.
+pub fn is_loopback_host(host: &str) -> bool {
+    is_localhost(host) || address_of(host).is_some_and(|ip| ip.to_canonical().is_loopback())
+}
+
+fn is_localhost(host: &str) -> bool {
+    let name = without_port(host);
+    let top = name.rsplit('.').next().unwrap_or(name);
+    top.eq_ignore_ascii_case("localhost")
+}
+
+fn address_of(host: &str) -> Option<IpAddr> {
+    without_port(host).trim_matches(['[', ']']).parse().ok()
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => name,
         _ => host,
-    };
-    let top = name.rsplit('.').next().unwrap_or(name);
-    !top.eq_ignore_ascii_case("localhost")
-        && name.trim_matches(['[', ']']).parse::<IpAddr>().is_err()
+    }
 }
 
 /// Leaves a request with exactly one `Host`, the one it is addressed to: whether a page is ours is
@@ -215,6 +232,25 @@ mod tests {
             ("", true),
         ] {
             assert_eq!(is_dns_name(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_addresses_and_localhost_are_loopback_hosts() {
+        for (host, expected) in [
+            ("127.0.0.1:8080", true),
+            ("127.9.9.9", true),
+            ("[::1]:80", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("localhost:8080", true),
+            ("page.localhost", true),
+            ("192.0.2.1:8080", false),
+            ("0.0.0.0:8080", false),
+            ("[2001:db8::1]", false),
+            ("localhost.example", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback_host(host), expected, "{host}");
         }
     }
 

@@ -28,24 +28,18 @@ pub struct IceServers {
     pub ttl: Duration,
     /// Longest lifetime that an API key may request.
     pub max_ttl: Duration,
-    /// Clients that may use `GET /ice-servers`.
+    /// Clients that receive credentials without authorization.
     pub access: IceAccess,
     /// Clients that may use `POST /v1/turn/keys/{key}/credentials/generate-ice-servers`.
     pub keys: Vec<ApiKey>,
 }
 
-/// The source of user names and passwords for TURN URLs.
+/// The source of user names and passwords for TURN URLs. There is none for the password of a static
+/// user: the web listener never discloses a password that does not expire.
 #[derive(Clone)]
 pub enum Credentials {
     /// None: clients receive only STUN URLs.
     None,
-    /// The same for all clients, without expiry.
-    Fixed {
-        /// The user name.
-        username: String,
-        /// The password.
-        password: String,
-    },
     /// Minted for each client.
     Minted {
         /// The secret with which the relay checks them.
@@ -53,20 +47,20 @@ pub enum Credentials {
     },
 }
 
-/// Clients that may use `GET /ice-servers`, and that receive credentials with the signaling's
-/// welcome. A cross-site page may never use `GET /ice-servers`. The welcome also has credentials
-/// for every client that presented a room token or that the hook admitted; the welcome of all other
-/// clients has STUN servers only.
+/// Clients that receive credentials, from `GET /ice-servers` and with the signaling's welcome,
+/// although they presented no room token and no hook admitted them. Clients with a token or
+/// admitted by the hook receive them in every case. For all others `/ice-servers` refuses the
+/// request, and the welcome has STUN servers only.
+///
+/// A page of this server is not among the choices: a program can send every header that a browser
+/// sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IceAccess {
-    /// Loopback, and pages of this origin that name a room which they may enter; with a welcome,
-    /// every peer in a room.
-    Page,
-    /// Loopback: a client on this host that uses an address or localhost, and no reverse proxy.
+    /// A client on this host that connects directly to a loopback address.
     Loopback,
-    /// Anyone, from every allowed origin.
-    Anyone,
-    /// Only back ends with an API key.
+    /// Everyone, from every allowed origin.
+    Public,
+    /// No one.
     Nobody,
 }
 
@@ -113,7 +107,7 @@ impl Default for IceServers {
             credentials: Credentials::None,
             ttl: Duration::from_secs(24 * 3_600),
             max_ttl: Duration::from_secs(48 * 3_600),
-            access: IceAccess::Page,
+            access: IceAccess::Loopback,
             keys: Vec::new(),
         }
     }
@@ -123,7 +117,6 @@ impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Credentials::None => "None",
-            Credentials::Fixed { .. } => "Fixed(…)",
             Credentials::Minted { .. } => "Minted(…)",
         })
     }
@@ -190,7 +183,6 @@ impl Credentials {
     fn issue(&self, name: &str, expiry: u64) -> Option<(String, String)> {
         match self {
             Credentials::None => None,
-            Credentials::Fixed { username, password } => Some((username.clone(), password.clone())),
             Credentials::Minted { secret } => Some(mint(secret, name, expiry)),
         }
     }

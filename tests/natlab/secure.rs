@@ -35,7 +35,16 @@ pub fn run(report: &mut Report) {
     );
     let certificate = names.certificate.to_str().expect("a printable path");
     let key = names.key.to_str().expect("a printable path");
-    let serving = Serving::start(&lab, &["--certificate", certificate, "--private-key", key]);
+    let serving = Serving::start(
+        &lab,
+        &[
+            "--certificate",
+            certificate,
+            "--private-key",
+            key,
+            "--web-tls",
+        ],
+    );
     for (a, b) in [(UdpDropped, PortRestricted), (UdpDropped, UdpDropped)] {
         report.scenario(
             GROUP,

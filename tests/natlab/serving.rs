@@ -135,7 +135,7 @@ pub const SIGNAL: &str = "ws://app.test:443/signal";
 /// The server's shared secret.
 pub const SECRET: &str = "the secret of the NAT lab";
 
-const ARGUMENTS: [&str; 18] = [
+const ARGUMENTS: [&str; 20] = [
     "--listen",
     "198.18.0.11:443",
     "--listen",
@@ -152,6 +152,8 @@ const ARGUMENTS: [&str; 18] = [
     SECRET,
     "--web",
     "[::]:80",
+    "--ice-open",
+    "public",
     "--admin",
     "127.0.0.1:9641",
 ];

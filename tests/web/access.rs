@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use hairpin::service::ice_servers::{IceAccess, IceServers};
 use hairpin::service::signaling::{RoomHook, RoomTokens};
-use hairpin::service::web::{Origins, WebSettings};
+use hairpin::service::web::{ConnectionInfo, Origins, WebSettings};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -244,8 +244,7 @@ async fn ice_open_decides_whose_welcome_has_credentials() {
     let page = ("origin", "https://call.example");
     let host = ("host", "call.example");
     for (open, here, from_page, from_elsewhere) in [
-        (IceAccess::Anyone, all, all, all),
-        (IceAccess::Page, all, all, all),
+        (IceAccess::Public, all, all, all),
         (IceAccess::Loopback, all, stun_alone, stun_alone),
         (IceAccess::Nobody, stun_alone, stun_alone, stun_alone),
     ] {
@@ -288,6 +287,117 @@ async fn ice_open_decides_whose_welcome_has_credentials() {
         stun_alone,
         "a page of any origin, in a browser on this host"
     );
+}
+
+/// What a client at `client` receives over a connection that the relay's TLS listener or another
+/// host's network passes on.
+async fn exchange(server: &Server, client: &str, secure: bool, request: &str) -> String {
+    let (mut near, far) = tokio::io::duplex(64 << 10);
+    let info = ConnectionInfo {
+        client: client.parse().unwrap(),
+        local: "192.0.2.1:443".parse().unwrap(),
+        secure,
+    };
+    server.web.serve_stream(far, info).await;
+    near.write_all(request.as_bytes()).await.unwrap();
+    let mut received = Vec::new();
+    // A WebSocket stays open; its first message is a JSON object.
+    while !received.ends_with(b"}") && within(near.read_buf(&mut received)).await.unwrap() > 0 {}
+    String::from_utf8_lossy(&received).into_owned()
+}
+
+fn get(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{headers}\r\n")
+}
+
+fn upgrade(path: &str, headers: &str) -> String {
+    let key = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==";
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}\r\n{headers}\r\n"
+    )
+}
+
+/// The headers are those that a program can write itself to look like the page, or like a program
+/// on this host.
+#[tokio::test]
+async fn a_stranger_receives_no_credentials_whatever_headers_it_sends() {
+    let server = Server::start(WebSettings {
+        ice: servers(),
+        ..WebSettings::default()
+    })
+    .await;
+    for (client, secure) in [("198.18.0.9:1234", false), ("127.0.0.1:1234", true)] {
+        for headers in [
+            "",
+            "Sec-Fetch-Site: same-origin\r\n",
+            "Origin: http://127.0.0.1\r\nReferer: http://127.0.0.1/?room=a\r\n",
+            "X-Forwarded-For: 127.0.0.1\r\nForwarded: for=127.0.0.1\r\n",
+        ] {
+            let answer = exchange(
+                &server,
+                client,
+                secure,
+                &get("/ice-servers?room=a", headers),
+            )
+            .await;
+            assert!(
+                answer.starts_with("HTTP/1.1 403") && answer.contains("not-open"),
+                "{client} {headers}: {answer}"
+            );
+            let welcome = exchange(
+                &server,
+                client,
+                secure,
+                &upgrade("/signal?room=a&peers=9", headers),
+            )
+            .await;
+            assert!(
+                welcome.contains("\"welcome\"") && welcome.contains("stun:"),
+                "{client} {headers}: {welcome}"
+            );
+            assert!(
+                !welcome.contains("credential") && !welcome.contains("turn:"),
+                "{client} {headers}: {welcome}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_room_token_or_admitted_by_the_hook_receives_credentials() {
+    let tokens = RoomTokens::new(b"secret");
+    let token = tokens.create("a", u64::MAX);
+    let guarded_by_tokens = Server::start(WebSettings {
+        ice: servers(),
+        tokens: Some(tokens),
+        ..WebSettings::default()
+    })
+    .await;
+    let (url, _) = hook().await;
+    let guarded_by_hook = Server::start(WebSettings {
+        ice: servers(),
+        hook: Some(RoomHook::new(&url)),
+        ..WebSettings::default()
+    })
+    .await;
+    for (server, right, wrong) in [
+        (&guarded_by_tokens, token.as_str(), "guess"),
+        (&guarded_by_hook, "204", "403"),
+    ] {
+        for (token, receives) in [(right, true), (wrong, false)] {
+            let query = format!("room=a&token={token}");
+            let servers = get(&format!("/ice-servers?{query}"), "");
+            let answer = exchange(server, "198.18.0.9:1", true, &servers).await;
+            assert_eq!(answer.contains("credential"), receives, "{answer}");
+            if receives {
+                let signal = upgrade(&format!("/signal?{query}"), "");
+                let welcome = exchange(server, "198.18.0.9:1", true, &signal).await;
+                assert!(welcome.contains("credential"), "{welcome}");
+            }
+        }
+        let no_room = exchange(server, "198.18.0.9:1", true, &get("/ice-servers", "")).await;
+        assert!(no_room.starts_with("HTTP/1.1 403"), "{no_room}");
+    }
 }
 
 /// A stranger's DNS name points the browsers of this host to a listener that only they can reach.

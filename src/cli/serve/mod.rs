@@ -120,7 +120,9 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
         settings.plan.allocation_log.usage = Some(usage_sender);
     }
     let (web_sender, web_connections) = mpsc::channel(WEB_QUEUE);
-    if settings.web.address.is_some() {
+    // Only the operator's word puts HTTP on the public listeners: a page that is meant for this
+    // host must not appear there.
+    if settings.web.tls {
         settings.plan.secure.web_connections = Some(web_sender);
     }
     // Before anything listens: the predecessor's clients reconnect at once, and need a certificate.
@@ -170,18 +172,20 @@ async fn serve(args: &Serve) -> Result<(), ServeError> {
             wait_for_stop(stopped.clone()),
         ));
     }
-    let web = match settings.web.address {
-        Some(_) => {
+    let web = match settings.web.is_enabled() {
+        true => {
             let web = Web::new(web_settings(&settings, &relay, &host)).map_err(ServeError::Web)?;
-            services.spawn(serve_web_connections(
-                web_connections,
-                web.clone(),
-                stopped.clone(),
-            ));
+            if settings.web.tls {
+                services.spawn(serve_web_connections(
+                    web_connections,
+                    web.clone(),
+                    stopped.clone(),
+                ));
+            }
             services.spawn(serve_web(listeners.web, web.clone(), stopped));
             Some(web)
         }
-        None => None,
+        false => None,
     };
     let server = RunningServer::new(ServerParts {
         flags: args.flags.clone(),
@@ -256,8 +260,8 @@ fn access_control(settings: &Settings) -> AccessControl {
     AccessControl::new(settings.admin_token.clone(), exposure)
 }
 
-/// Serves the web listener. Its default port may be in use; then only the relay's TLS listeners
-/// serve the page.
+/// Serves the plain web listener. It may be off, and its default port may be in use; then at most
+/// the relay's TLS listeners serve the page.
 async fn serve_web(
     listener: Option<TcpListener>,
     web: Web,

@@ -25,6 +25,7 @@ use crate::config::schema;
 use crate::config::schema::{LogAddresses, LogFormat};
 use crate::config::value::AdminAddress;
 use crate::relay::Plan;
+use crate::service::ice_servers::Credentials;
 use crate::service::usage::UsageSettings;
 use crate::turn::policy::Alternate;
 use crate::turn::policy::acl::OwnAddresses;
@@ -82,12 +83,19 @@ pub fn resolve(layer: &Layer, host: &HostInfo) -> Result<Settings, Error> {
     let mut listeners = listeners::listeners(&mut resolver, host);
     let relay_addresses = addresses::relay_addresses(&mut resolver, host);
     let limits = limits::limits(&mut resolver, &Limits::default());
-    let (realms, credentials) = realms::realms(&mut resolver, layer, host, &limits);
+    let (mut realms, credentials) = realms::realms(&mut resolver, layer, host, &limits);
     let admin = resolver.get(&schema::ADMIN);
     let admin_token = resolver.get_optional(&schema::ADMIN_TOKEN);
     let admin_token_file = secret_files::secrets(&mut resolver, &schema::ADMIN_TOKEN_FILE);
-    let web = web::settings(&mut resolver, &credentials);
-    let tls = tls::settings(&mut resolver, web.address.is_some());
+    let web = web::settings(&mut resolver, &credentials, host);
+    if web.is_enabled()
+        && let CredentialSource::User { .. } = credentials
+        && let Credentials::Minted { secret } = &web.settings.ice.credentials
+        && let Some(realm) = realms.first_mut()
+    {
+        realm.credentials.add_secret(secret.clone());
+    }
+    let tls = tls::settings(&mut resolver, web.tls);
 
     let mut policy = Policy::new(Realm::new(""), relay_addresses);
     policy.realms = realms.into_iter().map(Arc::new).collect();
@@ -128,8 +136,8 @@ pub fn resolve(layer: &Layer, host: &HostInfo) -> Result<Settings, Error> {
     if !resolver.diagnostics.is_empty() {
         return Err(Error::new(resolver.diagnostics));
     }
-    let warnings = warnings::warnings(layer, &plan);
-    let advice = warnings::advice(layer, &plan, &web);
+    let warnings = warnings::warnings(layer, &plan, &web);
+    let advice = warnings::advice(layer, &web);
     Ok(Settings {
         plan,
         admin,

@@ -204,31 +204,102 @@ fn probable_mistakes_are_warnings_with_their_places() {
 }
 
 #[test]
-fn a_disclosed_password_is_notable() {
-    let disclosed = |text: &str| {
+fn credentials_for_everyone_are_notable() {
+    let advice = |text: &str| -> Vec<String> {
         let settings = settings(text);
         assert!(settings.warnings.is_empty(), "advice does not fail a check");
-        let advice: Vec<String> = settings.advice.iter().map(Diagnostic::to_string).collect();
-        advice.iter().any(|advice| {
-            advice.contains("f:1:9: user: the web listener discloses the password of `u`")
-        })
+        settings.advice.iter().map(Diagnostic::to_string).collect()
     };
-    let public = "user = ['u:a long password']\nweb = '0.0.0.0:8080'\n";
-    assert!(disclosed(public));
-    assert!(disclosed(&format!(
-        "{public}ice_open = 'anyone'\nroom_secret = 'a long enough secret'"
-    )));
-    for guard in [
-        "ice_open = 'nobody'",
-        "ice_open = 'loopback'",
-        "room_secret = 'a long enough secret'",
-        "room_hook = 'http://127.0.0.1:1/'",
-        "shared_secret = ['a long enough secret']",
-    ] {
-        assert!(!disclosed(&format!("{public}{guard}")), "{guard}");
+    let public = "ice_open = 'public'\n";
+    let notable = advice(public);
+    assert_eq!(notable.len(), 1);
+    assert!(
+        notable[0].starts_with(
+            "f:1:12: ice_open: everyone who reaches the web listener gets credentials"
+        ),
+        "{notable:?}"
+    );
+    assert_eq!(advice(&format!("{public}web = '0.0.0.0:8080'")).len(), 1);
+    assert!(advice(&format!("{public}web = 'off'")).is_empty());
+    assert!(
+        advice("web = '0.0.0.0:8080'").is_empty(),
+        "strangers get none"
+    );
+}
+
+#[test]
+fn credentials_for_everyone_require_a_secret_because_passwords_do_not_expire() {
+    let users = "ice_open = 'public'\nuser = ['u:a long password']\n";
+    for listeners in ["", "web = '0.0.0.0:8080'", "web = 'off'\nweb_tls = true"] {
+        let found = diagnostics(&format!("{users}{listeners}"));
+        assert!(
+            found.len() == 1 && found[0].starts_with("f:1:12: ice_open: `public` hands out"),
+            "{found:?}"
+        );
     }
-    assert!(!disclosed("user = ['u:a long password']"), "on loopback");
-    assert!(!disclosed("user = ['u:a long password']\nweb = 'off'"));
+    settings(&format!("{users}web = 'off'"));
+    settings(&format!("{users}shared_secret = ['a long enough secret']"));
+}
+
+#[test]
+fn removed_words_of_ice_open_name_the_new_ones() {
+    for word in ["page", "anyone"] {
+        let found = diagnostics(&format!("ice_open = '{word}'"));
+        assert!(
+            found[0].starts_with(&format!("f:1:12: ice_open: `{word}` was removed: "))
+                && found[0].contains("write public"),
+            "{found:?}"
+        );
+    }
+}
+
+/// The page of a server that has only users works, and no one receives their passwords.
+#[test]
+fn the_web_listener_issues_credentials_from_a_generated_secret_instead_of_a_password() {
+    let users = "user = ['u:a long password']\n";
+    let settings = |more: &str| settings(&format!("{users}{more}"));
+    let credentials =
+        |settings: &Settings| format!("{:?}", settings.plan.policy.realms[0].credentials);
+    for more in [
+        "",
+        "web = 'off'\nweb_tls = true",
+        "room_secret = 'a secret of rooms'",
+    ] {
+        let settings = settings(more);
+        assert_eq!(
+            credentials(&settings),
+            "Credentials(1 users, 1 secrets)",
+            "{more}"
+        );
+        let Credentials::Minted { secret } = settings.web.settings.ice.credentials else {
+            panic!("no credentials: {more}")
+        };
+        assert_eq!(secret, host().secret);
+    }
+    assert_eq!(
+        credentials(&settings("web = 'off'")),
+        "Credentials(1 users, 0 secrets)"
+    );
+}
+
+#[test]
+fn the_web_service_is_off_at_tls_listeners_unless_asked_for() {
+    for text in ["", "web = '0.0.0.0:8080'", "web = '[::]:443'"] {
+        assert!(!settings(text).web.tls, "{text}");
+    }
+    let settings = settings("web_tls = true");
+    assert!(settings.web.tls);
+    let warnings: Vec<String> = settings
+        .warnings
+        .iter()
+        .map(Diagnostic::to_string)
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "f:1:11: web_tls: no listener speaks TLS; set certificate and private_key, or acme_domain"
+        ]
+    );
 }
 
 #[test]
@@ -313,7 +384,8 @@ fn a_secret_in_the_environment_keeps_its_commas() {
     );
     assert_eq!(
         format!("{:?}", settings.plan.policy.realms[0].credentials),
-        "Credentials(2 users, 0 secrets)"
+        "Credentials(2 users, 1 secrets)",
+        "the secret is that of the web listener"
     );
 }
 

@@ -22,7 +22,7 @@ pub struct TlsSettings {
     pub acme: Option<Acme>,
 }
 
-/// Reads the keys. With `http` the relay's TLS listeners serve the web page too.
+/// Reads the keys. With `http` the relay's TLS listeners offer HTTP too.
 pub(super) fn settings(resolver: &mut Resolver, http: bool) -> TlsSettings {
     let mut settings = TlsSettings {
         plan: SecureTransports {

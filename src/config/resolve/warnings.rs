@@ -10,24 +10,25 @@ use crate::config::schema;
 use crate::config::schema::AnyKey;
 use crate::config::value::ExternalAddress;
 use crate::relay::Plan;
-use crate::service::ice_servers::{Credentials, IceAccess};
+use crate::service::ice_servers::IceAccess;
 use crate::turn::RelayAddress;
 use crate::turn::policy::acl::Acl;
 
 /// Probable mistakes.
-pub(super) fn warnings(layer: &Layer, plan: &Plan) -> Vec<Diagnostic> {
+pub(super) fn warnings(layer: &Layer, plan: &Plan, web: &WebListener) -> Vec<Diagnostic> {
     let mut resolver = Resolver::new(layer);
     too_few_ports(&mut resolver, plan);
     private_external_addresses(&mut resolver);
     guessable_secrets(&mut resolver, layer);
     listeners_among_relay_ports(&mut resolver, plan);
+    web_tls_without_certificate(&mut resolver, plan, web);
     resolver.diagnostics
 }
 
 /// Legal but notable settings.
-pub(super) fn advice(layer: &Layer, plan: &Plan, web: &WebListener) -> Vec<Diagnostic> {
+pub(super) fn advice(layer: &Layer, web: &WebListener) -> Vec<Diagnostic> {
     let mut resolver = Resolver::new(layer);
-    disclosed_password(&mut resolver, web, plan);
+    public_credentials(&mut resolver, web);
     resolver.diagnostics
 }
 
@@ -110,38 +111,22 @@ fn listeners_among_relay_ports(resolver: &mut Resolver, plan: &Plan) {
     }
 }
 
-/// Warns if anyone who opens the web page gets a password that does not expire.
-fn disclosed_password(resolver: &mut Resolver, web: &WebListener, plan: &Plan) {
-    let Credentials::Fixed { username, .. } = &web.settings.ice.credentials else {
-        return;
-    };
-    let guarded = web.settings.tokens.is_some() || web.settings.hook.is_some();
-    let open = match web.settings.ice.access {
-        IceAccess::Anyone => true,
-        IceAccess::Page => !guarded,
-        IceAccess::Loopback | IceAccess::Nobody => false,
-    };
-    // Over TLS the relay's listeners serve the page too.
-    let secure = plan
-        .listeners
-        .iter()
-        .filter(|_| plan.secure.tls.is_some())
-        .map(|listener| listener.address);
-    let reachable = web.address.is_some_and(|own| {
-        secure
-            .chain([own])
-            .any(|address| !address.ip().is_loopback())
-    });
-    if open && reachable {
-        let key: &dyn AnyKey = match resolver.has(&schema::USER) {
-            true => &schema::USER,
-            false => &schema::USER_FILE,
-        };
-        let message = format!(
-            "the web listener discloses the password of `{username}`, which does not expire, to anyone who opens its \
-             page; set shared_secret, room_secret or room_hook, or ice_open = \"loopback\", or web = \"off\""
+fn web_tls_without_certificate(resolver: &mut Resolver, plan: &Plan, web: &WebListener) {
+    if web.tls && plan.secure.tls.is_none() {
+        resolver.error(
+            &schema::WEB_TLS,
+            "no listener speaks TLS; set certificate and private_key, or acme_domain",
         );
-        resolver.error(key, message);
+    }
+}
+
+fn public_credentials(resolver: &mut Resolver, web: &WebListener) {
+    if web.is_enabled() && web.settings.ice.access == IceAccess::Public {
+        resolver.error(
+            &schema::ICE_OPEN,
+            "everyone who reaches the web listener gets credentials for the relay; to admit only clients of your \
+             application, write loopback and set room_secret or room_hook",
+        );
     }
 }
 

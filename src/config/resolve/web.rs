@@ -1,29 +1,43 @@
-//! The web listener: page, signaling, ICE servers.
+//! The web service: page, signaling, ICE servers.
 
+use crate::config::host_info::HostInfo;
 use crate::config::resolve::realms::CredentialSource;
 use crate::config::resolve::secret_files;
 use crate::config::resolver::Resolver;
 use crate::config::schema;
 use crate::config::value::ANY;
-use crate::service::ice_servers::{ApiKey, Credentials, IceServers};
+use crate::service::ice_servers::{ApiKey, Credentials, IceAccess, IceServers};
 use crate::service::signaling::{Limits, RoomHook, RoomTokens};
 use crate::service::web::{Origins, WebSettings};
 use std::net::SocketAddr;
 
-/// The web listener.
+/// The web service and where it listens.
 #[derive(Clone, Debug)]
 pub struct WebListener {
-    /// The address; `None` if the web listener is off.
+    /// The address of the plain listener; `None` if it is off.
     pub address: Option<SocketAddr>,
+    /// The relay's TLS listeners serve it too.
+    pub tls: bool,
     /// The settings of the web service. The relay's URLs are added when the relay listens.
     pub settings: WebSettings,
 }
 
-pub(super) fn settings(resolver: &mut Resolver, source: &CredentialSource) -> WebListener {
+impl WebListener {
+    /// Returns true if any listener serves it.
+    pub fn is_enabled(&self) -> bool {
+        self.address.is_some() || self.tls
+    }
+}
+
+pub(super) fn settings(
+    resolver: &mut Resolver,
+    source: &CredentialSource,
+    host: &HostInfo,
+) -> WebListener {
     let secret = resolver.get_optional(&schema::ROOM_SECRET);
     let secret_file = secret_files::secrets(resolver, &schema::ROOM_SECRET_FILE);
     let settings = WebSettings {
-        ice: ice_servers(resolver, source),
+        ice: ice_servers(resolver, source, host),
         limits: Limits {
             rooms: resolver.get(&schema::ROOMS),
             room_size: resolver.get(&schema::ROOM_MOST_PEERS),
@@ -42,21 +56,32 @@ pub(super) fn settings(resolver: &mut Resolver, source: &CredentialSource) -> We
             .map(|url| RoomHook::new(&url)),
         ..WebSettings::default()
     };
-    WebListener {
+    let web = WebListener {
         address: resolver.get(&schema::WEB),
+        tls: resolver.get(&schema::WEB_TLS),
         settings,
+    };
+    let has_secret = matches!(source, CredentialSource::Secret { .. });
+    if web.is_enabled() && web.settings.ice.access == IceAccess::Public && !has_secret {
+        let message = "`public` hands out credentials to everyone, and the users' passwords do not expire; \
+                       set shared_secret, from which the server makes credentials that do";
+        resolver.error(&schema::ICE_OPEN, message);
     }
+    web
 }
 
-fn ice_servers(resolver: &mut Resolver, source: &CredentialSource) -> IceServers {
+/// A client of the web service never gets the password of a static user, which does not expire. If
+/// there is no shared secret, its credentials come from the secret that is generated for this run.
+fn ice_servers(resolver: &mut Resolver, source: &CredentialSource, host: &HostInfo) -> IceServers {
     let default = IceServers::default();
-    let credentials = match source {
-        CredentialSource::Secret { secret, .. } => Credentials::Minted {
+    let secret = match source {
+        CredentialSource::Secret { secret, .. } => secret,
+        CredentialSource::User { .. } => &host.secret,
+    };
+    let credentials = match secret.is_empty() {
+        true => Credentials::None,
+        false => Credentials::Minted {
             secret: secret.clone(),
-        },
-        CredentialSource::User { name, password } => Credentials::Fixed {
-            username: name.clone(),
-            password: password.clone(),
         },
     };
     let ttl = resolver.get(&schema::ICE_TTL);

@@ -1,6 +1,8 @@
 //! The web listener: call page, signaling, ICE servers.
 
-use crate::config::schema::format::{ADDRESS_OR_OFF, Format, Syntax, choice_word, duration};
+use crate::config::schema::format::{
+    ADDRESS_OR_OFF, BOOLEAN, Format, Syntax, choice_word, duration,
+};
 use crate::config::schema::key::section;
 use crate::config::schema::{Key, KeyInfo, ListKey, OptionalKey};
 use crate::config::value;
@@ -23,6 +25,17 @@ section! { WEB_SECTION = "Web page, signaling, ICE servers";
         ADDRESS_OR_OFF,
         || Some((Ipv4Addr::LOCALHOST, 8080).into()),
     );
+    WEB_TLS: Key<bool> = Key::new(
+        KeyInfo::new(
+            "web_tls",
+            "true|false",
+            "Serve the call page, signaling and ICE servers over HTTPS too, on every listener of \
+             the relay. It needs a certificate, and works with `web` off too.",
+        )
+        .restart(),
+        BOOLEAN,
+        || false,
+    );
     WEB_ORIGIN: ListKey<String> = ListKey::new(
         KeyInfo::new(
             "web_origin",
@@ -38,15 +51,16 @@ section! { WEB_SECTION = "Web page, signaling, ICE servers";
     ICE_OPEN: Key<IceAccess> = Key::new(
         KeyInfo::new(
             "ice_open",
-            "page|loopback|anyone|nobody",
-            "Who may fetch ICE servers and credentials. This server's own page in a room (and \
-             this host), this host alone, anyone, or only back ends with an API key. With \
-             `loopback` and `nobody` the signaling's welcome contains credentials only for \
-             clients that may fetch them, showed a room token, or passed room_hook; other \
-             clients get STUN servers only.",
+            "loopback|public|nobody",
+            "Who gets credentials for the relay without authorization. With `loopback` clients on \
+             this host that use a loopback address or localhost, with `public` everyone who \
+             reaches the web listener, with `nobody` no one. Clients that show a token of \
+             room_secret or pass room_hook always get credentials, and so do back ends with an \
+             ice_key; all others get STUN servers only. Behind a reverse proxy on this host that \
+             adds no X-Forwarded-For header, write `nobody`: its clients look like local ones.",
         ),
         Format {
-            parse: |text| value::choice(text, ICE_ACCESS),
+            parse: ice_access,
             write: |access| choice_word(access, ICE_ACCESS),
             syntax: Syntax::Quoted,
         },
@@ -163,9 +177,23 @@ fn room_size(text: &str) -> Result<usize, ValueError> {
     }
 }
 
+fn ice_access(text: &str) -> Result<IceAccess, ValueError> {
+    let replacement = match text {
+        "page" => {
+            "any program can claim to be a page; write public to give everyone credentials, \
+             or loopback and set room_secret or room_hook"
+        }
+        "anyone" => "write public",
+        _ => return value::choice(text, ICE_ACCESS),
+    };
+    Err(ValueError::RemovedWord {
+        text: text.into(),
+        replacement,
+    })
+}
+
 const ICE_ACCESS: &[(&str, IceAccess)] = &[
-    ("page", IceAccess::Page),
     ("loopback", IceAccess::Loopback),
-    ("anyone", IceAccess::Anyone),
+    ("public", IceAccess::Public),
     ("nobody", IceAccess::Nobody),
 ];

@@ -96,5 +96,5 @@ const SERVER = {
   "unfinished": ["A message took too long to send.", "Retrying."],
   "slow": ["Messages were read too slowly.", "Retrying."],
   "replaced": ["You joined this call in another tab.", ""],
-  "not-open": ["The server does not provide ICE servers to this page.", ""],
+  "not-open": ["The server gives this page no access to its relay.", "Its operator decides who may use it: room_secret, room_hook, or ice_open."],
 };

@@ -68,7 +68,7 @@
 //! | `unfinished` | UnfinishedMessageError | 408 | 4412 | a message was begun and not finished in time |
 //! | `slow` | SlowReaderError | 408 | 4411 | the queue to this peer was full |
 //! | `replaced` | ReplacedError | 409 | 4410 | the peer resumed on another connection |
-//! | `not-open` | AccessRefusedError | 403 | – | the client may not fetch `/ice-servers` |
+//! | `not-open` | AccessRefusedError | 403 | – | `/ice-servers` without authorization: see [`IceAccess`](crate::service::ice_servers::IceAccess) |
 //! | `bad-key` | AuthorizationError | 401 | – | wrong API key or bearer token |
 //! | `bad-request` | RequestFormatError | 400 | – | malformed parameters or body |
 //! | `bad-ttl` | LifetimeError | 400 | – | a `ttl` that is not allowed |

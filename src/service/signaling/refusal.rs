@@ -75,7 +75,7 @@ refusals! {
     Slow                "slow"                  "SlowReaderError"         408 Some(4411), "messages were read too slowly";
     Replaced            "replaced"              "ReplacedError"           409 Some(4410), "this peer resumed on another connection";
     // ICE servers
-    NotPermitted        "not-open"              "AccessRefusedError"      403 None,       "ICE servers are available only to pages of this server that name a room, and on this host";
+    NotPermitted        "not-open"              "AccessRefusedError"      403 None,       "credentials need a room token here, unless you open the page on the server itself; its operator sets ice_open";
     BadKey              "bad-key"               "AuthorizationError"      401 None,       "wrong key or bearer token";
     BadRequest          "bad-request"           "RequestFormatError"      400 None,       "malformed request";
     BadTtl              "bad-ttl"               "LifetimeError"           400 None,       "the ttl is not a number of seconds that this server allows";

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /` and the files that it references | the call page |
 //! | `GET /signal?room=…` | a WebSocket: see [`crate::service::signaling`] |
-//! | `GET /ice-servers?room=…` | `{"iceServers":[…],"ttl":…}`, for clients that may fetch it ([`crate::service::ice_servers::IceAccess`]) |
+//! | `GET /ice-servers?room=…` | `{"iceServers":[…],"ttl":…}`, for clients that may use the relay ([`crate::service::ice_servers::IceAccess`]) |
 //! | `POST /v1/turn/keys/{key}/credentials/generate-ice-servers` with `Authorization: Bearer …` and `{"ttl":…}` | 201 and the same |
 //!
 //! ```text

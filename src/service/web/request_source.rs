@@ -1,10 +1,14 @@
-//! Where a request comes from: this host, a page of this server, a page of another origin, or none
-//! of these.
+//! Where a request comes from: this host or another, a page of this server, of another origin, or
+//! no page.
+//!
+//! A program can send every header that a browser sends, so headers only ever remove trust: those
+//! of a browser show that a page of another site sent the request, those of a proxy show that the
+//! client runs elsewhere. Trust comes from the address of the connection, and from secrets.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Request, Uri, Version, header};
 
 use crate::service::web::settings::Origins;
 use crate::service::{http, ice_servers};
@@ -24,26 +28,55 @@ pub struct ConnectionInfo {
 pub struct RequestSource<'a> {
     /// The connection, if known; a request without a known connection is not trusted.
     pub connection: Option<ConnectionInfo>,
+    /// The version of HTTP.
+    pub version: Version,
     /// The headers.
     pub headers: &'a HeaderMap,
 }
 
-impl RequestSource<'_> {
+impl<'a> RequestSource<'a> {
+    /// The source of a request.
+    pub fn of<T>(request: &'a Request<T>) -> RequestSource<'a> {
+        RequestSource {
+            connection: request.extensions().get().copied(),
+            version: request.version(),
+            headers: request.headers(),
+        }
+    }
+
     /// The client's IP address.
     pub fn address(&self) -> Option<IpAddr> {
         self.connection
             .map(|connection| connection.client.ip().to_canonical())
     }
 
-    /// Returns true if the client runs on this host. A reverse proxy does not count, because its
-    /// clients may be anywhere, and neither does a request to a DNS name, because anyone can point
-    /// a name at loopback (DNS rebinding).
+    /// Returns true if a program on this host, or a page of this server in its browser, connected
+    /// directly to loopback.
+    ///
+    /// These do not count, because the client may be anywhere: a request of a reverse proxy; a
+    /// connection over TLS, which is the public side of the server and may come through a load
+    /// balancer on this host; and a request to a DNS name, because anyone can point a name at
+    /// loopback (DNS rebinding). A proxy that speaks HTTP/1.1 and adds no header at all looks like
+    /// a program on this host.
     pub fn is_local(&self) -> bool {
-        let is_proxied = PROXY_HEADERS
-            .iter()
-            .any(|name| self.headers.contains_key(*name));
-        let has_dns_name = self.header("host").is_none_or(http::is_dns_name);
-        self.address().is_some_and(|address| address.is_loopback()) && !is_proxied && !has_dns_name
+        let is_direct = self.connection.is_some_and(|connection| {
+            !connection.secure && connection.client.ip().to_canonical().is_loopback()
+        });
+        let to_loopback = self.header("host").is_some_and(http::is_loopback_host);
+        is_direct
+            && to_loopback
+            && !self.is_proxied()
+            && !self.is_cross_site()
+            && self.is_allowed(&Origins::Same)
+    }
+
+    /// Returns true if a reverse proxy sent the request. Some, such as older versions of nginx, add
+    /// no header but speak HTTP/1.0, which no browser does.
+    fn is_proxied(&self) -> bool {
+        let is_forwarded = |name: &HeaderName| {
+            name.as_str().starts_with("x-forwarded-") || PROXY_HEADERS.contains(&name.as_str())
+        };
+        self.version < Version::HTTP_11 || self.headers.keys().any(is_forwarded)
     }
 
     /// The host under which the client reached this server, for use in a URL; the local address if
@@ -71,24 +104,8 @@ impl RequestSource<'_> {
         *origins == Origins::Any || self.is_ours(origin, origins) || origins.lists(origin)
     }
 
-    /// Returns true if the request comes from a page of this server, according to the browser.
-    pub fn is_own_page(&self, origins: &Origins) -> bool {
-        match (
-            self.header("sec-fetch-site"),
-            self.origin(),
-            self.header("referer"),
-        ) {
-            // Browsers send this header only to potentially trustworthy hosts: over TLS, or to
-            // loopback.
-            (Some(site), ..) => site == "same-origin",
-            (None, Some(origin), _) => self.is_ours(origin, origins),
-            (None, None, Some(referer)) => self.is_ours(referer, origins),
-            (None, None, None) => false,
-        }
-    }
-
     /// Returns true if the browser says that a page of another site sent the request.
-    pub fn is_cross_site(&self) -> bool {
+    fn is_cross_site(&self) -> bool {
         matches!(
             self.header("sec-fetch-site"),
             Some("cross-site" | "same-site")
@@ -127,7 +144,7 @@ impl RequestSource<'_> {
     /// Such a page was loaded over plain HTTP under the attacker's name, because this listener
     /// speaks only plain HTTP. An `https` origin means a reverse proxy on this host, which is how a
     /// listener on loopback usually serves its users: a page can add a proxy's headers, but cannot
-    /// choose the scheme of its Origin or Referer. The origin of a proxy that itself serves plain
+    /// choose the scheme of its Origin. The origin of a proxy that itself serves plain
     /// HTTP must be listed. A name without a dot cannot be registered. If the listener is not on
     /// loopback, rebinding gains an attacker nothing, because it can send direct requests.
     fn may_be_rebound(&self, uri: &Uri) -> bool {
@@ -154,18 +171,22 @@ fn origin_of(uri: &Uri) -> String {
     )
 }
 
-/// Headers that reverse proxies add.
-const PROXY_HEADERS: [&str; 5] = [
+/// Headers that reverse proxies add, beside all that begin with `x-forwarded-`.
+const PROXY_HEADERS: [&str; 8] = [
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-real-ip",
     "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fly-client-ip",
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
@@ -178,6 +199,7 @@ mod tests {
         let headers = headers(&[("origin", origin), ("host", host)]);
         RequestSource {
             connection: None,
+            version: Version::HTTP_11,
             headers: &headers,
         }
         .is_allowed(origins)
@@ -277,18 +299,13 @@ mod tests {
                 true,
             ),
         ] {
-            for name in ["origin", "referer"] {
-                let headers = headers(&[(name, origin), ("host", host)]);
-                let source = RequestSource {
-                    connection: Some(connection),
-                    headers: &headers,
-                };
-                assert_eq!(source.is_own_page(origins), ours, "{name} {origin}");
-                assert!(
-                    name == "referer" || source.is_allowed(origins) == ours,
-                    "{origin}"
-                );
-            }
+            let headers = headers(&[("origin", origin), ("host", host)]);
+            let source = RequestSource {
+                connection: Some(connection),
+                version: Version::HTTP_11,
+                headers: &headers,
+            };
+            assert_eq!(source.is_allowed(origins), ours, "{origin}");
         }
     }
 
@@ -324,36 +341,78 @@ mod tests {
         assert!(is_allowed("null", "call.example", &Origins::Any));
     }
 
+    const LOOPBACK: ConnectionInfo = ConnectionInfo {
+        client: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5),
+        local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+        secure: false,
+    };
+    const HOST: (&str, &str) = ("host", "127.0.0.1:8080");
+
+    fn is_local(
+        connection: ConnectionInfo,
+        version: Version,
+        pairs: &[(&'static str, &str)],
+    ) -> bool {
+        let headers = headers(pairs);
+        RequestSource {
+            connection: Some(connection),
+            version,
+            headers: &headers,
+        }
+        .is_local()
+    }
+
+    #[test]
+    fn a_client_is_local_if_it_connects_directly_from_loopback() {
+        for client in [
+            "127.0.0.1:5",
+            "127.9.9.9:5",
+            "[::1]:5",
+            "[::ffff:127.0.0.1]:5",
+        ] {
+            let client = client.parse().unwrap();
+            let connection = ConnectionInfo { client, ..LOOPBACK };
+            assert!(is_local(connection, Version::HTTP_11, &[HOST]), "{client}");
+        }
+        for client in ["192.0.2.7:5", "10.0.0.1:5", "[fe80::1]:5"] {
+            let client = client.parse().unwrap();
+            let connection = ConnectionInfo { client, ..LOOPBACK };
+            assert!(!is_local(connection, Version::HTTP_11, &[HOST]), "{client}");
+        }
+        let headers = headers(&[HOST]);
+        let unknown = RequestSource {
+            connection: None,
+            version: Version::HTTP_11,
+            headers: &headers,
+        };
+        assert!(!unknown.is_local());
+    }
+
     #[test]
     fn a_client_of_a_proxy_on_this_host_is_not_local() {
-        let connection = ConnectionInfo {
-            client: "127.0.0.1:5".parse().unwrap(),
-            local: "127.0.0.1:80".parse().unwrap(),
-            secure: false,
-        };
-        let remote = ConnectionInfo {
-            client: "192.0.2.7:5".parse().unwrap(),
-            ..connection
-        };
-        let host = ("host", "127.0.0.1:8080");
-        for (connection, pairs, local) in [
-            (Some(connection), &[host][..], true),
-            (Some(connection), &[], false),
-            (
-                Some(connection),
-                &[host, ("x-forwarded-for", "192.0.2.7")],
-                false,
-            ),
-            (Some(remote), &[host], false),
-            (None, &[host], false),
+        for header in [
+            "forwarded",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-real-ip",
+            "cf-connecting-ip",
         ] {
-            let headers = headers(pairs);
-            let source = RequestSource {
-                connection,
-                headers: &headers,
-            };
-            assert_eq!(source.is_local(), local, "{connection:?} {pairs:?}");
+            assert!(
+                !is_local(LOOPBACK, Version::HTTP_11, &[HOST, (header, "127.0.0.1")]),
+                "{header}"
+            );
         }
+        assert!(!is_local(LOOPBACK, Version::HTTP_10, &[HOST]), "nginx");
+        let behind_balancer = ConnectionInfo {
+            secure: true,
+            ..LOOPBACK
+        };
+        assert!(!is_local(behind_balancer, Version::HTTP_11, &[HOST]));
+    }
+
+    #[test]
+    fn a_request_from_loopback_that_names_another_host_is_not_local() {
         for (host, local) in [
             ("127.0.0.1:8080", true),
             ("[::1]:8080", true),
@@ -361,17 +420,57 @@ mod tests {
             ("LocalHost:8080", true),
             ("rebound.example:8080", false),
             ("localhost.example", false),
+            ("192.0.2.1:8080", false),
             ("", false),
         ] {
-            let headers = headers(&[("host", host)]);
+            let headers = [("host", host)];
             assert_eq!(
-                RequestSource {
-                    connection: Some(connection),
-                    headers: &headers
-                }
-                .is_local(),
+                is_local(LOOPBACK, Version::HTTP_11, &headers),
                 local,
                 "{host}"
+            );
+        }
+        assert!(!is_local(LOOPBACK, Version::HTTP_11, &[]), "no host");
+    }
+
+    #[test]
+    fn a_page_of_another_origin_in_a_local_browser_is_not_local() {
+        for (name, value, local) in [
+            ("sec-fetch-site", "same-origin", true),
+            ("sec-fetch-site", "none", true),
+            ("sec-fetch-site", "same-site", false),
+            ("sec-fetch-site", "cross-site", false),
+            ("origin", "http://127.0.0.1:8080", true),
+            ("origin", "http://127.0.0.1:9000", false),
+            ("origin", "https://app.example", false),
+            ("origin", "null", false),
+        ] {
+            let headers = [HOST, (name, value)];
+            assert_eq!(
+                is_local(LOOPBACK, Version::HTTP_11, &headers),
+                local,
+                "{name}: {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_header_makes_a_stranger_local() {
+        let stranger = ConnectionInfo {
+            client: "192.0.2.7:5".parse().unwrap(),
+            ..LOOPBACK
+        };
+        for header in [
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "http://127.0.0.1:8080"),
+            ("referer", "http://127.0.0.1:8080/?room=blue"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("forwarded", "for=127.0.0.1"),
+            ("x-real-ip", "127.0.0.1"),
+        ] {
+            assert!(
+                !is_local(stranger, Version::HTTP_11, &[HOST, header]),
+                "{header:?}"
             );
         }
     }

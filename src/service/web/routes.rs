@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,7 +21,7 @@ use crate::service::signaling::{
     Admission, DEFAULT_ROOM_SIZE, HookRequest, Refusal, Signaling, is_room_name,
 };
 use crate::service::web::request_source::RequestSource;
-use crate::service::web::settings::{Origins, WebSettings};
+use crate::service::web::settings::WebSettings;
 
 /// The state that all requests share.
 pub struct AppState {
@@ -103,11 +103,13 @@ impl RoomQuery {
 
 async fn signal(State(state): State<Arc<AppState>>, request: Request) -> Response {
     let settings = state.settings.load_full();
-    let source = source_of(request.extensions(), request.headers());
+    let source = RequestSource::of(&request);
     if !source.is_allowed(&settings.origins) {
         return refuse(Refusal::Origin);
     }
-    let (host, may_relay) = (source.host(), may_relay(&settings, &source));
+    // An admitted client has shown a token or passed the hook, if the settings have one.
+    let may_relay = settings.guards_rooms() || may_relay_unauthorized(&settings, &source);
+    let host = source.host();
     let rooms = &state.signaling.rooms;
     let permit = match rooms.connect(source.address(), &settings.limits) {
         Ok(permit) => permit,
@@ -140,18 +142,13 @@ async fn signal(State(state): State<Arc<AppState>>, request: Request) -> Respons
     .unwrap_or_else(|refusal| (upgrade_headers(), refuse(refusal)).into_response())
 }
 
-/// Returns true if a client that enters a room receives credentials for the relay with its welcome:
-/// it showed a token or passed the hook, or `ice_open` does not exclude it. With `page` that is
-/// every client that may enter a room, because a program can send any Origin; only a browser is
-/// bound to the one of its page.
-fn may_relay(settings: &WebSettings, source: &RequestSource<'_>) -> bool {
-    let authorized = settings.tokens.is_some() || settings.hook.is_some();
+/// Returns true if a client receives credentials for the relay without a token and without asking
+/// the hook.
+fn may_relay_unauthorized(settings: &WebSettings, source: &RequestSource<'_>) -> bool {
     match settings.ice.access {
-        IceAccess::Anyone | IceAccess::Page => true,
-        IceAccess::Loopback => {
-            authorized || (source.is_local() && source.is_allowed(&Origins::Same))
-        }
-        IceAccess::Nobody => authorized,
+        IceAccess::Public => true,
+        IceAccess::Loopback => source.is_local(),
+        IceAccess::Nobody => false,
     }
 }
 
@@ -210,7 +207,7 @@ async fn check_access(
 
 async fn ice_servers(State(state): State<Arc<AppState>>, request: Request) -> Response {
     let settings = state.settings.load_full();
-    let source = source_of(request.extensions(), request.headers());
+    let source = RequestSource::of(&request);
     let result = match Query::<RoomQuery>::try_from_uri(request.uri()) {
         Ok(Query(parameters)) => servers_for(&settings, &source, &parameters).await,
         Err(_) => Err(Refusal::BadRequest),
@@ -246,14 +243,10 @@ async fn servers_for(
         Some(_) => Some(parameters.room()?),
         None => None,
     };
-    let is_local = source.is_local() && !source.is_cross_site();
-    match (settings.ice.access, room) {
-        (IceAccess::Anyone, _) => {}
-        (IceAccess::Page | IceAccess::Loopback, _) if is_local => {}
-        (IceAccess::Page, Some(room)) if source.is_own_page(&settings.origins) => {
-            check_access(settings, source, room, parameters.token.as_deref()).await?;
-        }
-        _ => return Err(Refusal::NotPermitted),
+    if !may_relay_unauthorized(settings, source) {
+        let room = room.filter(|_| settings.guards_rooms());
+        let room = room.ok_or(Refusal::NotPermitted)?;
+        check_access(settings, source, room, parameters.token.as_deref()).await?;
     }
     let (ice, name) = (&settings.ice, room.unwrap_or("guest"));
     Ok(ice.response(&source.host(), name, now(), ice.ttl))
@@ -265,16 +258,15 @@ async fn generate(
     request: Request,
 ) -> Response {
     let settings = state.settings.load_full();
-    let (parts, body) = request.into_parts();
-    if !has_api_key(&settings.ice.keys, &key, &parts.headers) {
+    if !has_api_key(&settings.ice.keys, &key, request.headers()) {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (challenge, refuse(Refusal::BadKey)).into_response();
     }
-    let source = source_of(&parts.extensions, &parts.headers);
-    match GenerateRequest::read(body, &settings.ice).await {
+    let host = RequestSource::of(&request).host();
+    match GenerateRequest::read(request.into_body(), &settings.ice).await {
         Ok(GenerateRequest { ttl, name }) => {
             let name = name.as_deref().unwrap_or(&key);
-            let servers = settings.ice.response(&source.host(), name, now(), ttl);
+            let servers = settings.ice.response(&host, name, now(), ttl);
             (StatusCode::CREATED, Json(servers)).into_response()
         }
         Err(refusal) => refuse(refusal),
@@ -347,13 +339,6 @@ impl GenerateRequest {
 /// RFC 8489 section 14.3: a user name contains no control characters.
 fn is_user_name_part(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && !name.contains(char::is_control)
-}
-
-fn source_of<'a>(extensions: &Extensions, headers: &'a HeaderMap) -> RequestSource<'a> {
-    RequestSource {
-        connection: extensions.get().copied(),
-        headers,
-    }
 }
 
 fn refuse(refusal: Refusal) -> Response {

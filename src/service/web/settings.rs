@@ -40,6 +40,13 @@ pub enum Origins {
     Any,
 }
 
+impl WebSettings {
+    /// Returns true if a client must show a token or pass the hook before it enters a room.
+    pub fn guards_rooms(&self) -> bool {
+        self.tokens.is_some() || self.hook.is_some()
+    }
+}
+
 impl Origins {
     /// Returns true if the operator listed `origin`.
     pub fn lists(&self, origin: &str) -> bool {
