@@ -5,7 +5,7 @@ use crate::support::TIMEOUT;
 use crate::support::client::{PASSWORD, USER};
 use crate::support::codec::{Attribute, Outgoing};
 use crate::support::missing::skipped;
-use crate::support::namespace::Namespace;
+use crate::support::namespace::{Namespace, is_root};
 use crate::support::operator::until;
 use crate::support::process::Setup;
 use std::collections::BTreeSet;
@@ -259,13 +259,6 @@ fn answer(mut stream: std::net::TcpStream, path: &str, header: &str) {
         body.len()
     );
     let _ = std::io::Read::read(&mut stream, &mut [0; 1]);
-}
-
-fn is_root() -> bool {
-    Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
 /// Name, path, and required header.

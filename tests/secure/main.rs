@@ -10,6 +10,7 @@ mod acme_server;
 mod certificate_reload;
 mod interop;
 mod proxy_protocol;
+mod strangers;
 
 use support::client::{Client, SERVER_NAME};
 use support::relay::{BOTH, Relay, V4};

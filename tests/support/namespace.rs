@@ -6,6 +6,14 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::thread;
 
+/// Returns true if this process may create namespaces.
+pub fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
 /// A namespace with its own interfaces, routes, rules and sockets, all of which are removed when it
 /// is dropped.
 pub struct Namespace {
