@@ -134,15 +134,6 @@ fn the_dashboard_is_valid() {
 }
 
 /// `systemd-analyze security` rates the exposure below 2.0.
-/// The profile of every package and container.
-#[test]
-fn release_builds_check_arithmetic_for_overflow() {
-    let text = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
-    let manifest: toml::Table = toml::from_str(&text).unwrap();
-    let checks = &manifest["profile"]["release"]["overflow-checks"];
-    assert_eq!(checks.as_bool(), Some(true));
-}
-
 #[test]
 fn the_unit_is_sandboxed() {
     let Some(mut analyze) = tools::installed("systemd-analyze") else {
