@@ -93,7 +93,7 @@ pub fn resolve(layer: &Layer, host: &HostInfo) -> Result<Settings, Error> {
         && let Credentials::Minted { secret } = &web.settings.ice.credentials
         && let Some(realm) = realms.first_mut()
     {
-        realm.credentials.add_secret(secret.clone());
+        realm.credentials.set_internal_secret(secret.clone());
     }
     let tls = tls::settings(&mut resolver, web.tls);
 

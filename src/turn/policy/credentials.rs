@@ -21,6 +21,7 @@ pub struct Credentials {
     /// keyed.
     hashed: HashMap<[u8; 32], Arc<str>>,
     secrets: Vec<Zeroizing<String>>,
+    internal_secret: Option<Zeroizing<String>>,
 }
 
 /// A static user's two keys.
@@ -70,6 +71,12 @@ impl Credentials {
         self.secrets.push(Zeroizing::new(secret));
     }
 
+    /// Sets the secret of time-limited names that only this server gives out, to browsers. Browsers
+    /// send USERNAME, so these names need not be resolved from a USERHASH.
+    pub fn set_internal_secret(&mut self, secret: String) {
+        self.internal_secret = Some(Zeroizing::new(secret));
+    }
+
     /// The static user with this USERHASH.
     pub fn by_hash(&self, hash: &[u8]) -> Option<&Arc<str>> {
         self.hashed.get(hash)
@@ -80,8 +87,8 @@ impl Credentials {
         self.users.get_key_value(name).map(|(name, _)| name)
     }
 
-    /// Returns true if all users are known in advance, so that the server can resolve every
-    /// USERHASH.
+    /// Returns true if all users that the operator configured are known in advance, so that the
+    /// server can resolve their USERHASH.
     pub fn is_enumerable(&self) -> bool {
         self.secrets.is_empty() && !self.users.is_empty()
     }
@@ -114,6 +121,7 @@ impl Credentials {
         }
         self.secrets
             .iter()
+            .chain(&self.internal_secret)
             .filter_map(|s| Key::long_term(algorithm, name, realm, &password(s, name)))
             .collect()
     }
@@ -130,7 +138,7 @@ impl std::fmt::Debug for Credentials {
             f,
             "Credentials({} users, {} secrets)",
             self.users.len(),
-            self.secrets.len()
+            self.secrets.len() + usize::from(self.internal_secret.is_some())
         )
     }
 }
@@ -189,6 +197,22 @@ mod tests {
             &**password("north", "1700000000:alice"),
             "Cd/49soE35ICqcJF/bCTn8Z4OyE="
         );
+    }
+
+    #[test]
+    fn an_internal_secret_leaves_the_configured_users_enumerable() {
+        let mut credentials = Credentials::new();
+        credentials.add_user("realm", "user", "password");
+        credentials.set_internal_secret("drawn at start".into());
+        assert!(credentials.is_enumerable());
+        let name = time_limited_name(100, None);
+        let keys = credentials.keys(
+            "realm",
+            &name,
+            PasswordAlgorithm::MD5,
+            Duration::from_secs(99),
+        );
+        assert_eq!(keys.len(), 1);
     }
 
     #[test]
