@@ -144,7 +144,10 @@ fn a_reload_changes_peer_rules_and_quotas() {
 fn no_packet_is_lost_while_the_server_reloads() {
     let directory = Directory::new("reload-flows");
     let (port, other) = (free_port(), free_port());
-    let listen = |more: &str| format!("listen = [\"127.0.0.1:{port}\", \"[::1]:{port}\"{more}]\n");
+    // All flows are of one user.
+    let listen = |more: &str| {
+        format!("user_allocations = 0\nlisten = [\"127.0.0.1:{port}\", \"[::1]:{port}\"{more}]\n")
+    };
     let more = format!(", \"127.0.0.1:{other}\"");
     let file = directory.write("hairpin.toml", &(listen("") + &users("")));
     let server = on_file(&file).without_listeners().start_at(port);
