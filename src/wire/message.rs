@@ -13,10 +13,12 @@ pub struct Message<'a> {
     octets: &'a [u8],
     method: Method,
     class: Class,
-    /// Offset of MESSAGE-INTEGRITY's header, 0 without one; likewise the next two.
-    integrity: usize,
-    integrity_sha256: usize,
-    fingerprint: usize,
+    /// Offset of MESSAGE-INTEGRITY's header in words of 4 octets, 0 without one; likewise the next
+    /// two. Attributes begin at whole words, and a message over TCP has up to 65,552 octets, whose
+    /// offsets exceed 16 bits. Three `usize` would make every packet that is passed around larger.
+    integrity: u16,
+    integrity_sha256: u16,
+    fingerprint: u16,
 }
 
 /// The method of a request, by the first two octets alone. Returns `None` for everything but a
@@ -69,7 +71,7 @@ impl<'a> Message<'a> {
     /// Checks the lengths of all attributes and records the offsets of the integrity attributes.
     fn scan(&mut self, mut rest: &'a [u8]) -> Result<(), Malformed> {
         while !rest.is_empty() {
-            let at = self.octets.len() - rest.len();
+            let at = ((self.octets.len() - rest.len()) / WORD) as u16;
             let (kind, value, next) = split_attribute(rest).ok_or(Malformed::Length)?;
             if self.fingerprint != 0 {
                 return Err(Malformed::AfterFingerprint);
@@ -169,10 +171,11 @@ impl<'a> Message<'a> {
         self.fingerprint != 0
     }
 
-    fn attribute_at(&self, at: usize) -> Option<(usize, &'a [u8])> {
-        if at == 0 {
+    fn attribute_at(&self, word: u16) -> Option<(usize, &'a [u8])> {
+        if word == 0 {
             return None;
         }
+        let at = usize::from(word) * WORD;
         let (_, value, _) = split_attribute(self.octets.get(at..)?)?;
         Some((at, value))
     }
@@ -222,6 +225,9 @@ fn split_attribute(octets: &[u8]) -> Option<(AttributeType, &[u8], &[u8])> {
 
 /// Octets of the header.
 pub const HEADER: usize = 20;
+
+/// Octets to which attributes are aligned. RFC 8489 §14.
+const WORD: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -118,6 +118,8 @@ fn packets_are_logged_at_trace_level_only() {
     let peer = Peer::v4();
     client.bind(0x4000, peer.address);
     client.fence();
+    // A thread of its own writes the log, so a line may appear after the response.
+    server.wait_for_line("allocation started");
     let before = server
         .printed()
         .lines()
