@@ -7,14 +7,7 @@ use crate::turn::tests::data_connections::over_tcp;
 fn the_first_data_from_a_new_five_tuple_completes_a_move() {
     let (mut world, old, new) = (World::new(), at(5000), at(5001));
     let peer: SocketAddr = PEER.parse().unwrap();
-    let answer = ask_raw(
-        &mut world,
-        &old,
-        Method::ALLOCATE,
-        &[UDP, (AttributeType::MOBILITY_TICKET, &[])],
-    )
-    .unwrap();
-    let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
+    let ticket = allocate_mobile(&mut world, &old, UDP);
     let mut client = user();
     world
         .ask(
@@ -191,14 +184,7 @@ fn an_owner_moves_and_binds_connections_after_its_realm_is_removed() {
 #[test]
 fn a_rejected_request_does_not_spend_its_ticket() {
     let (mut world, old, new) = (World::new(), at(5000), at(5001));
-    let answer = ask_raw(
-        &mut world,
-        &old,
-        Method::ALLOCATE,
-        &[UDP, (AttributeType::MOBILITY_TICKET, &[])],
-    )
-    .unwrap();
-    let ticket = find(&answer, AttributeType::MOBILITY_TICKET);
+    let ticket = allocate_mobile(&mut world, &old, UDP);
     let v6: (AttributeType, &[u8]) = (AttributeType::REQUESTED_ADDRESS_FAMILY, &[2, 0, 0, 0]);
     let show = (AttributeType::MOBILITY_TICKET, &ticket[..]);
     let refused = ask_raw(&mut world, &new, Method::REFRESH, &[show, v6]);
@@ -266,4 +252,15 @@ fn a_new_connection_from_the_same_address_is_another_client_until_it_shows_the_t
         to_peer,
         "with the ticket the allocation is restored"
     );
+}
+
+/// Makes an allocation that may move. Returns its ticket.
+fn allocate_mobile(
+    world: &mut World,
+    client: &Client,
+    transport: (AttributeType, &[u8]),
+) -> Vec<u8> {
+    let attributes = [transport, (AttributeType::MOBILITY_TICKET, &[][..])];
+    let answer = ask_raw(world, client, Method::ALLOCATE, &attributes).unwrap();
+    find(&answer, AttributeType::MOBILITY_TICKET)
 }
